@@ -1,0 +1,30 @@
+"""fastnn: dense neural networks for NumPy users, at the speed limit of the CPU."""
+
+from . import kernels
+from .batches import generate_batch_indices
+from .errors import NonFiniteLossError
+from .history import History
+from .labels import one_hot
+from .layers import Dense, ReLU, Softmax
+from .losses import CategoricalCrossEntropy, SoftmaxCrossEntropy
+from .metrics import accuracy
+from .model import Sequential
+from .optimizers import SGD
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "SGD",
+    "CategoricalCrossEntropy",
+    "Dense",
+    "History",
+    "NonFiniteLossError",
+    "ReLU",
+    "Sequential",
+    "Softmax",
+    "SoftmaxCrossEntropy",
+    "accuracy",
+    "generate_batch_indices",
+    "kernels",
+    "one_hot",
+]

@@ -1,0 +1,26 @@
+"""Errors of fastnn's own."""
+
+
+class NonFiniteLossError(ArithmeticError):
+    """Training diverged: a loss or a parameter is no longer a finite number.
+
+    The model keeps the parameters of the last good epoch.
+
+    Attributes
+    ----------
+    epoch, batch : int
+        Where it happened, counted from 1.
+    history : History
+        The curves of the epochs before.
+    """
+
+    def __init__(self, epoch, batch, history=None):
+        self.epoch, self.batch, self.history = epoch, batch, history
+        super().__init__(
+            f"the loss is no longer finite in epoch {epoch}, batch {batch}; the parameters are "
+            f"those at the end of epoch {epoch - 1} (0: before training). "
+            "A smaller learning_rate or standardised features usually help"
+        )
+
+    def __reduce__(self):
+        return type(self), (self.epoch, self.batch, self.history)

@@ -1,0 +1,192 @@
+"""Layers: thin classes that name things and hand arrays to kernels.
+
+`forward(inputs, training=False)` returns what it also keeps in `output`; `backward(dvalues)`
+takes the gradient of the loss with respect to the output and returns the one with respect to the
+inputs, which it also keeps in `dinputs`. Neither ever writes into its argument.
+"""
+
+import math
+
+import numpy as np
+
+from . import kernels
+from .validation import as_array, as_count, as_dtype, as_generator, as_gradient, as_matrix, as_rows
+
+# Standard deviation of the first weights, which are normal; the biases start at 0.
+_DEVIATIONS = {
+    # He, Zhang, Ren, Sun, "Delving Deep into Rectifiers" (2015), equation 10.
+    "he": lambda n_inputs, n_neurons: math.sqrt(2 / n_inputs),
+    # Glorot, Bengio, "Understanding the difficulty of training deep ..." (2010), equation 12.
+    "glorot": lambda n_inputs, n_neurons: math.sqrt(2 / (n_inputs + n_neurons)),
+    "zeros": lambda n_inputs, n_neurons: 0.0,
+}
+
+
+class Layer:
+    """What every layer has: the arrays of its last forward and backward pass, or None."""
+
+    inputs = None
+    output = None
+    dinputs = None
+
+    def _check_gradient(self, dvalues):
+        if self.output is None:
+            raise RuntimeError(f"{type(self).__name__}.backward was called before forward")
+        return as_gradient(dvalues, "dvalues", self.output)
+
+    def __getstate__(self):
+        # The model that holds this layer is not a part of a copy of the layer.
+        return {name: value for name, value in vars(self).items() if name != "_model"}
+
+    def __repr__(self):
+        return f"{type(self).__name__}()"
+
+
+class Dense(Layer):
+    """Fully connected layer: output = inputs @ weights + biases.
+
+    Parameters
+    ----------
+    n_inputs, n_neurons : int
+        I and O, the number of input features and of outputs.
+    dtype : float32 or float64
+        Of the parameters and of all results.
+    rng : None, int or numpy.random.Generator
+        Where the first weights come from; an int gives the same weights every time.
+    init : {"he", "glorot", "zeros"}
+        The standard deviation of the first weights: sqrt(2 / I), sqrt(2 / (I + O)) or 0.
+
+    Attributes
+    ----------
+    weights : ndarray of shape (I, O)
+    biases : ndarray of shape (1, O)
+        The parameters. Assigning copies the values, so an optimizer's view stays valid.
+    inputs, output : ndarray of shape (B, I), (B, O)
+        Of the last `forward`.
+    dweights, dbiases, dinputs : ndarray of shape (I, O), (1, O), (B, I)
+        Gradients from the last `backward`; None before the first.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For sizes below 1, another dtype, an unknown `init`; in `forward` for inputs that are not
+        (B, I) finite numbers; in `backward` for `dvalues` unlike the output.
+    RuntimeError
+        In `backward` before `forward`.
+    """
+
+    dweights = None
+    dbiases = None
+
+    def __init__(self, n_inputs, n_neurons, *, dtype=np.float32, rng=None, init="he"):
+        self.n_inputs = as_count(n_inputs, "n_inputs")
+        self.n_neurons = as_count(n_neurons, "n_neurons")
+        dtype = as_dtype(dtype)
+        if init not in _DEVIATIONS:
+            raise ValueError(f"init is {init!r}, expected one of {', '.join(_DEVIATIONS)}")
+        deviation = _DEVIATIONS[init](self.n_inputs, self.n_neurons)
+        weights = as_generator(rng).standard_normal((self.n_inputs, self.n_neurons))
+        self._weights = (weights * deviation).astype(dtype)
+        self._biases = np.full((1, self.n_neurons), 0, dtype)
+
+    @property
+    def dtype(self):
+        """The dtype of the parameters and of all results."""
+        return self._weights.dtype
+
+    @property
+    def weights(self):
+        """The weights (I, O)."""
+        return self._weights
+
+    @weights.setter
+    def weights(self, value):
+        self._assign("weights", value)
+
+    @property
+    def biases(self):
+        """The biases (1, O)."""
+        return self._biases
+
+    @biases.setter
+    def biases(self, value):
+        self._assign("biases", value)
+
+    def _assign(self, name, value):
+        parameter = getattr(self, name)
+        array = as_array(value, name)
+        if array.shape != parameter.shape:
+            raise ValueError(f"{name} has shape {array.shape}, expected {parameter.shape}")
+        parameter[...] = as_matrix(array, name, parameter.dtype)
+
+    def forward(self, inputs, training=False):
+        """Return inputs (B, I) @ weights + biases, of shape (B, O)."""
+        inputs = as_rows(inputs, "inputs", n_features=self.n_inputs, dtype=self.dtype)
+        output = np.empty((len(inputs), self.n_neurons), self.dtype)
+        kernels.dense_forward(output, inputs, self._weights, self._biases)
+        self.inputs, self.output = inputs, output
+        return output
+
+    def backward(self, dvalues):
+        """Return the gradient with respect to the inputs, (B, I); keep those of the parameters."""
+        dvalues = self._check_gradient(dvalues)
+        dinputs = np.empty_like(self.inputs)
+        if self.dweights is None:
+            self.dweights = np.empty_like(self._weights)
+            self.dbiases = np.empty_like(self._biases)
+        kernels.dense_backward(
+            dinputs, self.dweights, self.dbiases, dvalues, self.inputs, self._weights
+        )
+        self.dinputs = dinputs
+        return dinputs
+
+    def __repr__(self):
+        return f"{type(self).__name__}({self.n_inputs}, {self.n_neurons}, dtype={self.dtype})"
+
+
+class ReLU(Layer):
+    """Rectified linear unit: output = max(inputs, 0).
+
+    The gradient passes where an input is above 0. Input is (B, I), float32 or float64; other
+    numbers become one of the two. Errors as in :class:`Dense`.
+    """
+
+    def forward(self, inputs, training=False):
+        """Return max(inputs (B, I), 0)."""
+        inputs = as_rows(inputs, "inputs")
+        output = np.empty_like(inputs)
+        kernels.relu_forward(output, inputs)
+        self.inputs, self.output = inputs, output
+        return output
+
+    def backward(self, dvalues):
+        """Return `dvalues` (B, I) where the inputs were above 0, else 0."""
+        dvalues = self._check_gradient(dvalues)
+        dinputs = np.empty_like(dvalues)
+        kernels.relu_backward(dinputs, dvalues, self.inputs)
+        self.dinputs = dinputs
+        return dinputs
+
+
+class Softmax(Layer):
+    """Probabilities from logits: exp(inputs), normalised to sum to 1 over each row.
+
+    Row maxima are subtracted first, so large logits do not overflow. Input is (B, C), float32 or
+    float64; other numbers become one of the two. Errors as in :class:`Dense`.
+    """
+
+    def forward(self, inputs, training=False):
+        """Return the probabilities (B, C)."""
+        inputs = as_rows(inputs, "inputs")
+        output = np.empty_like(inputs)
+        kernels.softmax_forward(output, inputs)
+        self.inputs, self.output = inputs, output
+        return output
+
+    def backward(self, dvalues):
+        """Return output * (dvalues - sum(dvalues * output)), the sum over each row."""
+        dvalues = self._check_gradient(dvalues)
+        dinputs = np.empty_like(dvalues)
+        kernels.softmax_backward(dinputs, dvalues, self.output)
+        self.dinputs = dinputs
+        return dinputs

@@ -1,0 +1,348 @@
+"""A network: layers in a row, their parameters in one flat buffer."""
+
+import inspect
+import weakref
+
+import numpy as np
+
+from . import kernels
+from .layers import Dense, Layer, Softmax
+from .metrics import accuracy
+from .optimizers import SGD
+from .plan import make_plan, program_layers
+from .training import CompiledTrainer, LayerTrainer, aligned_empty, run_epochs
+from .validation import as_count, as_generator, as_rows, as_targets
+
+# Rows that go through all layers together in a prediction: a multiple of every tile height, few
+# enough that the values of a layer of 512 stay in the L2 cache.
+_PREDICTION_ROWS = 128
+
+
+class Sequential:
+    """A classifier: layers that feed each other, trained on softmax cross-entropy.
+
+    Parameters
+    ----------
+    layers : list
+        :class:`Dense`, :class:`ReLU`, :class:`Softmax`, or objects of a class of your own with
+        `forward(inputs)` and `backward(dvalues)`, as in a network from scratch: they may return
+        their result or keep it in `output` and `dinputs`; with `weights` and `biases` they keep
+        gradients in `dweights` and `dbiases`. A network with such a layer trains layer by layer,
+        with the same results, but slower. The last layer gives logits (B, C); a :class:`Softmax`
+        behind it is fused with the loss.
+
+    Attributes
+    ----------
+    parameters : ndarray of shape (P,)
+        All weights and biases of the dense layers, in order; the layers hold views of it.
+    gradients : ndarray of shape (P,)
+        Likewise. Filled by the layers' `backward`; the compiled epoch forms no gradient array.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For no layers, sizes that do not meet, two dtypes, a layer used twice.
+    """
+
+    def __init__(self, layers):
+        try:
+            self.layers = list(layers)
+        except TypeError:
+            raise TypeError(f"layers is {layers!r}, expected a list of layers") from None
+        self._check_layers()
+        self._adopt()
+
+    def _check_layers(self):
+        if not self.layers:
+            raise ValueError("layers is empty, expected at least one layer")
+        width, source, dtype = None, None, None
+        for i, layer in enumerate(self.layers):
+            if not (callable(getattr(layer, "forward", None)) and hasattr(layer, "backward")):
+                raise TypeError(f"layers[{i}] is {layer!r}, expected forward and backward methods")
+            if any(layer is other for other in self.layers[:i]):
+                raise ValueError(f"layers[{i}] is in the list twice, expected distinct layers")
+            if isinstance(layer, Dense):
+                if width is not None and layer.n_inputs != width:
+                    raise ValueError(
+                        f"layers[{i}] takes {layer.n_inputs} inputs, "
+                        f"expected {width}, the outputs of layers[{source}]"
+                    )
+                if dtype is not None and layer.dtype != dtype:
+                    raise ValueError(f"layers[{i}] has dtype {layer.dtype}, expected {dtype}")
+                width, source, dtype = layer.n_neurons, i, layer.dtype
+            elif not isinstance(layer, Layer):
+                width = None  # a layer of the user's own may change it
+            owner = getattr(layer, "_model", None)
+            if owner is not None and owner() is not None:
+                raise ValueError(f"layers[{i}] belongs to another model, expected a copy of it")
+
+    def _count_features(self):
+        """Return I, or None where only a layer of the user's own knows it."""
+        for layer in self.layers:
+            if isinstance(layer, Dense):
+                return layer.n_inputs
+            if not isinstance(layer, Layer):
+                return None
+        return None
+
+    def _adopt(self):
+        """Move all parameters into one buffer, and let the layers hold views of it."""
+        self._dense = [layer for layer in self.layers if isinstance(layer, Dense)]
+        self.dtype = self._dense[0].dtype if self._dense else np.dtype(np.float32)
+        self._steps = program_layers(self._logit_layers())
+        self._n_features = self._count_features()
+        self._gradients = None
+        views = [view for layer in self._dense for view in (layer.weights, layer.biases)]
+        self.parameters = aligned_empty(sum(view.size for view in views), self.dtype)
+        for layer, (weights, biases) in self._views(self.parameters):
+            weights[...], biases[...] = layer.weights, layer.biases
+            layer._weights, layer._biases = weights, biases
+        for layer in self.layers:
+            if isinstance(layer, Layer):
+                layer._model = weakref.ref(self)
+
+    def _views(self, buffer):
+        start = 0
+        for layer in self._dense:
+            middle = start + layer.weights.size
+            stop = middle + layer.biases.size
+            pieces = buffer[start:middle], buffer[middle:stop]
+            yield layer, [p.reshape(-1, layer.n_neurons) for p in pieces]
+            start = stop
+
+    @property
+    def gradients(self):
+        """The flat gradient buffer."""
+        if self._gradients is None:
+            self._gradients = aligned_empty(self.parameters.size, self.dtype)
+            self._gradients[...] = 0
+            for layer, (dweights, dbiases) in self._views(self._gradients):
+                if layer.dweights is not None:
+                    dweights[...], dbiases[...] = layer.dweights, layer.dbiases
+                layer.dweights, layer.dbiases = dweights, dbiases
+        return self._gradients
+
+    def _logit_layers(self):
+        return self.layers[:-1] if type(self.layers[-1]) is Softmax else self.layers
+
+    # ------------------------------------------------------------------ training
+
+    def fit(
+        self,
+        X,
+        y,
+        *,
+        epochs=1,
+        batch_size=32,
+        optimizer=None,
+        seed=None,
+        validation_data=None,
+        shuffle=True,
+        verbose="auto",
+    ):
+        """Train on samples `X` and targets `y`.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, I)
+            Finite numbers. Used as it is where it is a C-contiguous array of the model's dtype
+            (memory-mapped and read-only ones too), else converted once.
+        y : array-like of shape (N,) or (N, C)
+            Labels from 0 to C - 1 of any integer dtype or bool, or rows that are distributions.
+        epochs, batch_size : int
+            The last batch of an epoch may be short; it is kept.
+        optimizer : SGD
+            By default `SGD(learning_rate=0.01)`.
+        seed : None, int or numpy.random.Generator
+            Of the order of samples: the same seed and data give the same bits.
+        validation_data : (X, y)
+            Evaluated after every epoch.
+        shuffle : bool
+            A new random order each epoch, as `generate_batch_indices` gives it.
+        verbose : "auto" or bool
+            Show a progress bar; "auto" does on a terminal.
+
+        Returns
+        -------
+        History
+
+        Raises
+        ------
+        TypeError, ValueError
+            For bad arguments, before training starts.
+        NonFiniteLossError
+            When training diverges; the parameters are those of the last good epoch.
+        """
+        epochs, batch_size = as_count(epochs, "epochs"), as_count(batch_size, "batch_size")
+        optimizer = SGD() if optimizer is None else optimizer
+        if not isinstance(optimizer, SGD):
+            raise TypeError(f"optimizer is {optimizer!r}, expected fastnn.SGD(...)")
+        if not isinstance(shuffle, bool | np.bool_):
+            raise TypeError(f"shuffle is {shuffle!r}, expected True or False")
+        if not (verbose == "auto" or isinstance(verbose, bool | int)):
+            raise TypeError(f'verbose is {verbose!r}, expected "auto", True or False')
+        rng = as_generator(seed, "seed")
+        if not self._dense and not self._own_layers():
+            raise ValueError("the model has no layer with parameters, so fit has nothing to train")
+        inputs = self._as_inputs(X, "X", allow_empty=False)
+        labels, targets = self._as_targets(y, "y", inputs)
+        validation = self._as_validation(validation_data)
+        batch_size = min(batch_size, len(inputs))
+        if self._steps is not None:
+            plan = self._plan(inputs, batch_size, training=True)
+            trainer = CompiledTrainer(
+                plan, self.parameters, inputs, labels, targets, batch_size, optimizer
+            )
+        else:
+            trainer = LayerTrainer(self, inputs, labels, targets, batch_size, optimizer)
+
+        def order():
+            return rng.permutation(len(inputs)) if shuffle else np.arange(len(inputs))
+
+        def validate():
+            return None if validation is None else self._evaluate(*validation)
+
+        return run_epochs(self, trainer, order, epochs, validate, verbose)
+
+    def _as_inputs(self, X, name, allow_empty=True):
+        return as_rows(
+            X, name, n_features=self._n_features, dtype=self.dtype, allow_empty=allow_empty
+        )
+
+    def _as_targets(self, y, name, inputs):
+        """Return labels (N,) and rows (N, C), the latter empty where the labels say all."""
+        n_classes = self._n_classes(inputs)
+        targets = as_targets(y, name, len(inputs), n_classes, self.dtype)
+        if targets.ndim == 1:
+            return targets, np.empty((0, n_classes), self.dtype)
+        return targets.argmax(axis=1), targets
+
+    def _n_classes(self, inputs):
+        if self._steps is not None:
+            return self._dense[-1].n_neurons
+        return self._forward_logits(inputs[:1], training=False).shape[1]
+
+    def _as_validation(self, validation_data):
+        if validation_data is None:
+            return None
+        try:
+            X, y = validation_data
+        except (TypeError, ValueError):
+            raise TypeError("validation_data is not a pair, expected (X, y)") from None
+        inputs = self._as_inputs(X, "validation_data[0]", allow_empty=False)
+        return inputs, *self._as_targets(y, "validation_data[1]", inputs)
+
+    def _plan(self, inputs, capacity, training):
+        return make_plan(
+            self._steps, inputs.shape[1], capacity, self.dtype.itemsize, training=training
+        )
+
+    # ------------------------------------------------------------------ layer by layer
+
+    def forward(self, inputs, training=False):
+        """Run `inputs` (B, I) through all layers, one by one, and return the last output."""
+        for layer in self.layers:
+            inputs = _call_forward(layer, inputs, training)
+        return inputs
+
+    def backward(self, dvalues):
+        """Take the gradient `dvalues` of the last output back through all layers."""
+        for layer in reversed(self.layers):
+            dvalues = _call_backward(layer, dvalues)
+        return dvalues
+
+    def _forward_logits(self, inputs, training):
+        for layer in self._logit_layers():
+            inputs = _call_forward(layer, inputs, training)
+        return np.asarray(inputs)
+
+    def _backward_logits(self, dvalues):
+        for layer in reversed(self._logit_layers()):
+            dvalues = _call_backward(layer, dvalues)
+
+    def _trained_arrays(self):
+        """Yield (parameters, gradients): the flat buffers, then those of a user's own layers."""
+        if self._dense:
+            yield self.parameters, self.gradients
+        for layer in self._own_layers():
+            for name in ("weights", "biases"):
+                yield getattr(layer, name), getattr(layer, "d" + name)
+
+    def _own_layers(self):
+        return [
+            layer
+            for layer in self.layers
+            if not isinstance(layer, Layer) and hasattr(layer, "weights")
+        ]
+
+    def _snapshot(self):
+        own = [(layer.weights.copy(), layer.biases.copy()) for layer in self._own_layers()]
+        return self.parameters.copy(), own
+
+    def _restore(self, snapshot):
+        self.parameters[...], own = snapshot
+        for layer, (weights, biases) in zip(self._own_layers(), own, strict=True):
+            layer.weights[...], layer.biases[...] = weights, biases
+
+    def _is_finite(self):
+        own = (a for layer in self._own_layers() for a in (layer.weights, layer.biases))
+        return kernels.all_finite(self.parameters) and all(np.isfinite(a).all() for a in own)
+
+    # ------------------------------------------------------------------ prediction
+
+    def predict_proba(self, X):
+        """Return the probabilities (N, C) of samples `X` (N, I)."""
+        return self._outputs(self._as_inputs(X, "X"), normalise=True)
+
+    def predict(self, X):
+        """Return the labels (N,), int64, of samples `X` (N, I): the most probable class of each."""
+        return self._outputs(self._as_inputs(X, "X"), normalise=False).argmax(axis=1)
+
+    def evaluate(self, X, y):
+        """Return {"loss": mean loss, "accuracy": fraction of right classes} on `X` and `y`."""
+        inputs = self._as_inputs(X, "X", allow_empty=False)
+        return self._evaluate(inputs, *self._as_targets(y, "y", inputs))
+
+    def _evaluate(self, inputs, labels, targets):
+        logits = self._outputs(inputs, normalise=False)
+        losses = np.empty(len(logits))
+        wanted = targets if len(targets) else labels
+        kernels.softmax_cross_entropy_forward(losses, np.empty_like(logits), logits, wanted)
+        return {"loss": float(losses.mean()), "accuracy": accuracy(logits, labels)}
+
+    def _outputs(self, inputs, normalise):
+        if self._steps is None:
+            outputs = self._forward_logits(inputs, training=False)
+            return Softmax().forward(outputs) if normalise else outputs
+        block = min(_PREDICTION_ROWS, max(len(inputs), 1))
+        plan = self._plan(inputs, block, training=False)
+        outputs = np.empty((len(inputs), self._dense[-1].n_neurons), self.dtype)
+        workspace = aligned_empty(plan.workspace_size, self.dtype)
+        kernels.predict_rows(
+            outputs, workspace, plan.table, self.parameters, inputs, block, normalise
+        )
+        return outputs
+
+    # ------------------------------------------------------------------ the object itself
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        self._adopt()
+
+    def __repr__(self):
+        layers = "".join(f"    {layer!r},\n" for layer in self.layers)
+        return f"{type(self).__name__}([\n{layers}])"
+
+
+def _call_forward(layer, inputs, training):
+    """Call `forward` of a layer that may not know `training`, and may not return its output."""
+    if "training" in inspect.signature(layer.forward).parameters:
+        result = layer.forward(inputs, training=training)
+    else:
+        result = layer.forward(inputs)
+    return layer.output if result is None else result
+
+
+def _call_backward(layer, dvalues):
+    result = layer.backward(dvalues)
+    return layer.dinputs if result is None else result

@@ -1,0 +1,114 @@
+"""From layers to the table and the workspace of the compiled program.
+
+`kernels/program.py` runs any network that these tables can describe. A layer class of a user's
+own has no row in them: `program_layers` then gives None, and the model works layer by layer.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .kernels import table as t
+from .layers import Dense, ReLU, Softmax
+
+_LINE = 64  # bytes of a cache line, and of a vector
+
+
+class Plan(NamedTuple):
+    """What the compiled program needs beside data and parameters."""
+
+    table: np.ndarray  # (steps, t.N_COLUMNS) of int64
+    workspace_size: int  # in elements
+
+
+def program_layers(layers):
+    """Return [(operation, layer), ...] for the compiled program, or None."""
+    found = []
+    for layer in layers:
+        for operation, kind in ((t.DENSE, Dense), (t.RELU, ReLU), (t.SOFTMAX, Softmax)):
+            # A subclass may rename or initialise; one with its own passes is another layer.
+            if (
+                isinstance(layer, kind)
+                and type(layer).forward is kind.forward
+                and type(layer).backward is kind.backward
+            ):
+                found.append((operation, layer))
+                break
+        else:
+            return None
+    return found if any(operation == t.DENSE for operation, _ in found) else None
+
+
+def make_plan(steps, n_inputs, capacity, itemsize, *, training):
+    """Lay out the workspace for batches of up to `capacity` rows.
+
+    `steps` comes from `program_layers`; parameters lie in its order, weights before biases.
+    """
+    steps = _fuse(steps)
+    table = np.full((len(steps), t.N_COLUMNS), -1, np.int64)
+    workspace = _Workspace(capacity, itemsize)
+    parameter, trains = 0, False
+    inputs, input_row = workspace.rows(n_inputs) if training else (0, 0)
+    dinputs, width, finish = -1, n_inputs, t.STORE
+    # Without training only the values of two neighbouring layers are alive at a time.
+    widest = max([layer.n_neurons for op, layer, _ in steps if op == t.DENSE] + [n_inputs])
+    pair = [] if training else [workspace.rows(widest) for _ in range(2)]
+    for i, (row, (operation, layer, activation)) in enumerate(zip(table, steps, strict=True)):
+        n_outputs = layer.n_neurons if operation == t.DENSE else width
+        row[t.OPERATION], row[t.N_INPUTS], row[t.N_OUTPUTS] = operation, width, n_outputs
+        row[t.INPUTS], row[t.INPUT_ROW] = inputs, input_row
+        row[t.DINPUTS] = dinputs if trains else -1
+        row[t.BACKWARD_FINISH] = t.FINISH_MASK if finish == t.FINISH_RELU else t.STORE
+        finish = activation
+        row[t.FINISH] = activation
+        if operation == t.DENSE:
+            row[t.WEIGHTS], row[t.BIASES] = parameter, parameter + width * n_outputs
+            parameter += (width + 1) * n_outputs
+            trains = True
+        inputs, input_row = workspace.rows(n_outputs) if training else pair[i % 2]
+        row[t.OUTPUTS], row[t.OUTPUT_ROW] = inputs, input_row
+        if training:
+            last = i == len(steps) - 1
+            # The gradient of the logits takes the place of the logits.
+            dinputs = inputs if last else workspace.rows(n_outputs)[0]
+            row[t.DOUTPUTS] = dinputs
+            row[t.DBIASES] = workspace.take(n_outputs)
+        width = n_outputs
+    return Plan(table, workspace.size)
+
+
+def _fuse(steps):
+    """Return (operation, layer, finish) steps, with each ReLU between two dense layers merged.
+
+    Only there: the input gradient of the dense layer behind applies the ReLU's mask.
+    """
+    fused = []
+    for i, (operation, layer) in enumerate(steps):
+        around = [steps[j][0] for j in (i - 1, i + 1) if 0 <= j < len(steps)]
+        if operation == t.RELU and around == [t.DENSE, t.DENSE]:
+            fused[-1] = (*fused[-1][:2], t.FINISH_RELU)
+        else:
+            fused.append((operation, layer, t.STORE))
+    return fused
+
+
+class _Workspace:
+    """Hands out pieces of one buffer, each at the start of a cache line."""
+
+    def __init__(self, capacity, itemsize):
+        self.capacity, self.itemsize, self.size = capacity, itemsize, 0
+
+    def take(self, count):
+        line = _LINE // self.itemsize
+        offset = self.size
+        self.size += -(-count // line) * line
+        return offset
+
+    def rows(self, width):
+        """Return (offset, distance between rows) of `capacity` rows."""
+        line = _LINE // self.itemsize
+        distance = -(-width // line) * line
+        if distance * self.itemsize % 2048 == 0:
+            # Rows a multiple of 2 KiB apart compete for the same two sets of the L1 cache.
+            distance += line
+        return self.take(distance * self.capacity), distance

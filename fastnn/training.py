@@ -1,0 +1,118 @@
+"""The training loop: epochs of shuffled mini-batches, compiled or layer by layer."""
+
+import sys
+import time
+
+import numpy as np
+from tqdm import tqdm
+
+from . import kernels
+from .errors import NonFiniteLossError
+from .history import History
+from .losses import SoftmaxCrossEntropy
+
+# A compiled call returns after about this many seconds, so that Ctrl-C is answered.
+_CHUNK_SECONDS = 0.05
+
+
+def run_epochs(model, trainer, order, epochs, validate, verbose):
+    """Train `epochs` epochs and return the History.
+
+    `order()` gives the sample order of the next epoch; `validate()` the dict of one evaluation,
+    or None. A diverging epoch is undone and raises NonFiniteLossError.
+    """
+    history = History()
+    hidden = not sys.stderr.isatty() if verbose == "auto" else not verbose
+    with tqdm(total=epochs, unit="epoch", disable=hidden, dynamic_ncols=True) as bar:
+        shown = 0.0
+        for epoch in range(1, epochs + 1):
+            before = model._snapshot()
+            try:
+                # A weight that overflows shows in the loss of the next batch, or here at the end.
+                with np.errstate(over="ignore", invalid="ignore"):
+                    training, failed = trainer.run_epoch(order())
+                if failed is not None or not model._is_finite():
+                    batch = trainer.n_batches if failed is None else failed
+                    model._restore(before)
+                    raise NonFiniteLossError(epoch, batch, history)
+                history.append(training, validate())
+            except NonFiniteLossError:
+                bar.leave = False
+                raise
+            now = time.monotonic()
+            if not hidden and (now - shown > 0.1 or epoch == epochs):
+                shown = now
+                values = history.latest().items()
+                bar.set_postfix({k: f"{v:.4f}" for k, v in values}, refresh=False)
+            bar.update()
+    return history
+
+
+class CompiledTrainer:
+    """Runs whole epochs in the compiled program, in chunks of steps."""
+
+    def __init__(self, plan, parameters, inputs, labels, targets, batch_size, optimizer):
+        self.plan, self.parameters = plan, parameters
+        self.inputs, self.labels, self.targets = inputs, labels, targets
+        self.batch_size = batch_size
+        self.n_batches = -(-len(inputs) // batch_size)
+        self.learning_rate = parameters.dtype.type(optimizer.learning_rate)
+        self.workspace = aligned_empty(plan.workspace_size, parameters.dtype)
+        # The first chunk is small for any network: 10 million multiply-adds at 1 GFLOP/s.
+        self.steps = max(1, 10_000_000 // (batch_size * parameters.size))
+
+    def run_epoch(self, order):
+        """Return (the epoch's loss and accuracy, None or the batch that failed, from 1)."""
+        totals = np.full(2, 0.0)
+        step = 0
+        while step < self.n_batches:
+            last = min(step + self.steps, self.n_batches)
+            begin = time.perf_counter()
+            reached = kernels.train_steps(
+                self.parameters, self.workspace, self.plan.table,
+                self.inputs, self.labels, self.targets, order,
+                step, last, self.batch_size, self.learning_rate, totals,
+            )  # fmt: skip
+            if reached < last:
+                return None, reached + 1
+            seconds = (time.perf_counter() - begin) / (last - step)
+            self.steps = max(1, min(int(_CHUNK_SECONDS / seconds), 2 * self.steps))
+            step = last
+        loss, right = totals / len(self.inputs)
+        return {"loss": float(loss), "accuracy": float(right)}, None
+
+
+class LayerTrainer:
+    """Runs epochs through the layers' own passes: for a network with a layer of a user's own."""
+
+    def __init__(self, model, inputs, labels, targets, batch_size, optimizer):
+        self.model, self.optimizer = model, optimizer
+        self.inputs, self.labels = inputs, labels
+        self.wanted = targets if len(targets) else labels
+        self.batch_size = batch_size
+        self.n_batches = -(-len(inputs) // batch_size)
+        self.head = SoftmaxCrossEntropy()
+
+    def run_epoch(self, order):
+        """Return (the epoch's loss and accuracy, None or the batch that failed, from 1)."""
+        loss, right = 0.0, 0
+        for batch in range(self.n_batches):
+            indices = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+            wanted = self.wanted[indices]
+            logits = self.model._forward_logits(self.inputs[indices], training=True)
+            if not np.isfinite(logits).all():
+                return None, batch + 1
+            loss += float(self.head.forward(logits, wanted)) * len(indices)
+            right += int((logits.argmax(axis=1) == self.labels[indices]).sum())
+            self.model._backward_logits(self.head.backward(self.head.output, wanted))
+            for parameters, gradients in self.model._trained_arrays():
+                self.optimizer.update(parameters, gradients)
+        return {"loss": loss / len(self.inputs), "accuracy": right / len(self.inputs)}, None
+
+
+def aligned_empty(size, dtype):
+    """Return an uninitialised array that starts at a cache line."""
+    dtype = np.dtype(dtype)
+    raw = np.empty(size * dtype.itemsize + 64, np.uint8)
+    start = -raw.__array_interface__["data"][0] % 64
+    return raw[start : start + size * dtype.itemsize].view(dtype)

@@ -1,0 +1,60 @@
+"""Kernels: plain jitted functions on arrays, for scripts and for jitted code of your own.
+
+They never check their arguments, as BLAS does not: `README.md` in this folder holds one contract
+a kernel. Outputs come first. Arrays are C-contiguous and of one dtype, float32 or float64.
+"""
+
+import os
+
+if os.environ.get("FASTNN_REFERENCE", "0") == "1":
+    from .reference import (
+        all_finite,
+        cross_entropy_backward,
+        cross_entropy_forward,
+        dense_backward,
+        dense_forward,
+        gather_rows,
+        predict_rows,
+        relu_backward,
+        relu_forward,
+        sgd_update,
+        softmax_backward,
+        softmax_cross_entropy,
+        softmax_cross_entropy_backward,
+        softmax_cross_entropy_forward,
+        softmax_forward,
+        train_steps,
+    )
+else:
+    from .batches import all_finite, gather_rows
+    from .cross_entropy import (
+        cross_entropy_backward,
+        cross_entropy_forward,
+        softmax_cross_entropy,
+        softmax_cross_entropy_backward,
+        softmax_cross_entropy_forward,
+    )
+    from .dense import dense_backward, dense_forward
+    from .program import predict_rows, train_steps
+    from .relu import relu_backward, relu_forward
+    from .softmax import softmax_backward, softmax_forward
+    from .update import sgd_update
+
+__all__ = [
+    "all_finite",
+    "cross_entropy_backward",
+    "cross_entropy_forward",
+    "dense_backward",
+    "dense_forward",
+    "gather_rows",
+    "predict_rows",
+    "relu_backward",
+    "relu_forward",
+    "sgd_update",
+    "softmax_backward",
+    "softmax_cross_entropy",
+    "softmax_cross_entropy_backward",
+    "softmax_cross_entropy_forward",
+    "softmax_forward",
+    "train_steps",
+]

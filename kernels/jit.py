@@ -1,0 +1,133 @@
+"""JIT policy: how every kernel is compiled, and where its machine code is kept.
+
+One decorator, :func:`kernel`, and one cache. Nothing is compiled at import.
+
+Environment variables
+---------------------
+FASTNN_CACHE : "0" keeps no machine code on disk.
+FASTNN_CACHE_DIR : the folder of the cache, in place of the user's cache folder.
+"""
+
+import functools
+import hashlib
+import os
+import pickle
+import sys
+import tempfile
+from pathlib import Path
+
+import llvmlite
+import numba
+from numba.core import compiler, serialize
+from numba.core.caching import _Cache
+
+_FLAGS = {
+    # Threads run kernels side by side; no kernel touches a Python object.
+    "nogil": True,
+    # 0.0 / 0.0 is NaN, as in NumPy, and no division carries a branch that raises.
+    "error_model": "numpy",
+    # Every fused multiply-add is written out (`simd.fma`), so the same source gives the same
+    # bits on every vector width. Reassociation would break that; `nnan` and `ninf` would break
+    # the detection of a diverging run.
+    "fastmath": False,
+}
+
+
+def kernel(function):
+    """Compile `function` on first use, for the types that it is called with."""
+    dispatcher = numba.njit(**_FLAGS)(function)
+    folder = cache_folder()
+    if folder is not None:
+        dispatcher._cache = MachineCodeCache(function, folder)
+    return dispatcher
+
+
+def inner(function):
+    """Compile `function` as a part of the kernels that call it; it has no cache of its own."""
+    return numba.njit(**_FLAGS)(function)
+
+
+@functools.cache
+def cache_folder():
+    """Return the folder of the machine code cache, or None where there can be none."""
+    if os.environ.get("FASTNN_CACHE", "1") == "0":
+        return None
+    if chosen := os.environ.get("FASTNN_CACHE_DIR"):
+        return Path(chosen)
+    try:
+        home = Path.home()
+    except RuntimeError:  # no HOME, and no entry in the password file
+        return None
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA", home / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = home / "Library" / "Caches"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or home / ".cache"
+    return Path(base) / "fastnn"
+
+
+@functools.cache
+def source_stamp():
+    """Return a digest of all that decides the machine code, apart from the CPU.
+
+    A kernel is compiled into its callers, so an edit to any file of this folder makes all
+    stored code stale: numba's own cache, which looks at the caller's file alone, would run it.
+    """
+    digest = hashlib.sha256()
+    for part in (sys.version, numba.__version__, llvmlite.__version__):
+        digest.update(part.encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+class MachineCodeCache(_Cache):
+    """One file for each kernel and signature, named by everything that its code depends on.
+
+    A file is written whole and renamed into place, and opens with the checksum of the rest: a
+    reader sees a complete file or none. Whatever goes wrong with the disk, the kernel is compiled.
+    """
+
+    def __init__(self, function, folder):
+        self._name = f"{function.__module__}.{function.__qualname__}"
+        self._folder = folder
+
+    cache_path = property(lambda self: str(self._folder))
+
+    def _path(self, signature, target_context):
+        key = (self._name, str(signature), target_context.codegen().magic_tuple(), source_stamp())
+        return self._folder / f"{hashlib.sha256(repr(key).encode()).hexdigest()[:40]}.bin"
+
+    def load_overload(self, sig, target_context):
+        """Return the stored compile result for `sig`, or None."""
+        target_context.refresh()
+        try:
+            content = self._path(sig, target_context).read_bytes()
+            checksum, payload = content[:32], content[32:]
+            if hashlib.sha256(payload).digest() != checksum:
+                return None
+            return compiler.CompileResult._rebuild(target_context, *pickle.loads(payload))
+        except Exception:  # an unreadable cache costs a compilation, never the program
+            return None
+
+    def save_overload(self, sig, data):
+        """Store the compile result `data` for `sig`, where the disk allows it."""
+        temporary = None
+        try:
+            if data.library.has_dynamic_globals:
+                return
+            payload = serialize.dumps(data._reduce())
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
+                temporary = Path(file.name)
+                file.write(hashlib.sha256(payload).digest() + payload)
+            temporary.replace(self._path(sig, data.target_context))
+        except Exception:  # a full or read-only disk: run from memory
+            if temporary is not None:
+                temporary.unlink(missing_ok=True)
+
+    def enable(self):
+        """Do nothing: FASTNN_CACHE decides before a kernel is made."""
+
+    disable = flush = enable
