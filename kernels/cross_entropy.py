@@ -11,6 +11,7 @@ import numpy as np
 
 from .jit import inner, kernel
 from .simd import (
+    element,
     fma,
     get,
     lanes,
@@ -108,35 +109,33 @@ def target_loss_row(result, logits, size, targets, weight):
 
 
 @inner
-def label_gradient_row(gradient, row, size, factor, label, scale):
-    """gradient = (row * factor) * scale, less `scale` at `label`; `gradient` may be `row`.
+def label_gradient_row(gradient, row, size, total, label, scale):
+    """gradient = (row / total - one_hot(label)) * scale; `gradient` may be `row`.
 
-    Two products, not one: the bits are those of a softmax kept by itself and then scaled
-    (test_training.py: layers one by one give the bits of the fused epoch).
+    The probability is rounded before the rest, so the bits are those of a softmax that was kept
+    and then differentiated (test_training.py: layers one by one give the bits of the epoch).
     """
     step = lanes(row)
+    factor = element(row, 1.0 / total)
+    wanted = get(row + label) * factor
     whole = size - size % step
     for j in range(0, whole, step):
         store(gradient + j, load(row + j) * factor * scale)
     if whole < size:
         rest = size - whole
         store_part(gradient + whole, load_part(row + whole, rest, 0.0) * factor * scale, rest)
-    put(gradient + label, get(gradient + label) - scale)
+    put(gradient + label, (wanted - 1.0) * scale)
 
 
 @inner
-def target_gradient_row(gradient, row, size, factor, targets, weight, scale):
-    """gradient = (row * factor) * (weight * scale) - targets * scale; it may be `row`."""
+def target_gradient_row(gradient, row, size, total, targets, weight, scale):
+    """gradient = (row / total * weight - targets) * scale; `gradient` may be `row`."""
     step = lanes(row)
-    whole = size - size % step
-    for j in range(0, whole, step):
-        wanted = load(targets + j) * scale
-        store(gradient + j, load(row + j) * factor * (weight * scale) - wanted)
-    if whole < size:
-        rest = size - whole
-        wanted = load_part(targets + whole, rest, 0.0) * scale
-        slope = load_part(row + whole, rest, 0.0) * factor * (weight * scale) - wanted
-        store_part(gradient + whole, slope, rest)
+    factor = 1.0 / total
+    for j in range(0, size, step):
+        rest = min(step, size - j)
+        p = load_part(row + j, rest, 0.0) * factor
+        store_part(gradient + j, (p * weight - load_part(targets + j, rest, 0.0)) * scale, rest)
 
 
 @inner
@@ -211,9 +210,9 @@ def softmax_cross_entropy(losses, dlogits, logits, targets):
         row, result = pointer(logits) + i * classes, pointer(dlogits) + i * classes
         if targets.ndim == 1:
             losses[i], total = label_loss_row(result, row, classes, targets[i])
-            label_gradient_row(result, result, classes, 1.0 / total, targets[i], scale)
+            label_gradient_row(result, result, classes, total, targets[i], scale)
         else:
             wanted = pointer(targets) + i * classes
             weight = sum_row(wanted, classes)
             losses[i], total = target_loss_row(result, row, classes, wanted, weight)
-            target_gradient_row(result, result, classes, 1.0 / total, wanted, weight, scale)
+            target_gradient_row(result, result, classes, total, wanted, weight, scale)

@@ -169,12 +169,12 @@ def train_steps(
             right += is_first_max(logits, classes, label)
             if len(targets) == 0:
                 row_loss, total = label_loss_row(dlogits, logits, classes, label)
-                label_gradient_row(dlogits, dlogits, classes, 1.0 / total, label, scale)
+                label_gradient_row(dlogits, dlogits, classes, total, label, scale)
             else:
                 wanted = pointer(targets) + sample * classes
                 weight = sum_row(wanted, classes)
                 row_loss, total = target_loss_row(dlogits, logits, classes, wanted, weight)
-                target_gradient_row(dlogits, dlogits, classes, 1.0 / total, wanted, weight, scale)
+                target_gradient_row(dlogits, dlogits, classes, total, wanted, weight, scale)
             loss += row_loss
         if not math.isfinite(loss):
             return step

@@ -239,6 +239,16 @@ def put(typingctx, pointer, value):
 
 
 @intrinsic
+def element(typingctx, pointer, value):
+    """Return the number `value` converted to the pointer's type."""
+
+    def codegen(context, builder, sig, args):
+        return args[1]
+
+    return pointer.dtype(pointer, pointer.dtype), codegen
+
+
+@intrinsic
 def splat(typingctx, like, scalar):
     """Return a vector whose lanes all hold `scalar`; `like` is a vector or a pointer."""
     vector = like if isinstance(like, Vector) else _element_pointer(like)

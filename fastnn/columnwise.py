@@ -1,0 +1,188 @@
+"""Layers for samples as columns, with the bias as the last column of the weights.
+
+X is (features, samples); a row of ones is stacked under it, so that weights @ X includes the
+bias. The kernels are those of samples as rows: with weights and samples changing places, the
+product of a forward pass and both products of a backward pass are the same ones.
+"""
+
+import numpy as np
+
+from . import kernels
+from .batches import generate_batch_indices
+from .validation import (
+    as_array,
+    as_count,
+    as_dtype,
+    as_generator,
+    as_gradient,
+    as_positive,
+    as_rows,
+    as_targets,
+)
+
+__all__ = ["Dense", "Layer", "Softmax", "cce", "cce_gradient", "generate_batch_indices"]
+
+
+class Layer:
+    """Base of the layers here: `input` and `output` are those of the last `forward`."""
+
+    def __init__(self):
+        self.input = None
+        self.output = None
+
+    def forward(self, input):
+        """Return the output (O, B) for an input (I, B)."""
+        raise NotImplementedError(f"{type(self).__name__}.forward")
+
+    def backward(self, output_gradient, learning_rate=None):
+        """Return the input gradient (I, B) for an output gradient (O, B)."""
+        raise NotImplementedError(f"{type(self).__name__}.backward")
+
+    def _check_gradient(self, output_gradient):
+        if self.output is None:
+            raise RuntimeError(f"{type(self).__name__}.backward was called before forward")
+        return as_gradient(output_gradient, "output_gradient", self.output)
+
+
+class Dense(Layer):
+    """Dense layer: output (O, B) = weights (O, I + 1) @ [input (I, B); ones (1, B)].
+
+    Parameters
+    ----------
+    input_size, output_size : int
+        I and O.
+    dtype : float32 or float64
+    rng : None, int or numpy.random.Generator
+        Where the standard normal weights come from; the biases start at 0.01.
+
+    Attributes
+    ----------
+    weights : ndarray of shape (O, I + 1)
+        The biases are the last column. `backward` updates it in place.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For bad sizes, inputs that are not (I, B) finite numbers, an output gradient unlike the
+        output, or a learning rate that is not above 0.
+    RuntimeError
+        In `backward` before `forward`.
+    """
+
+    def __init__(self, input_size, output_size, *, dtype=np.float64, rng=None):
+        super().__init__()
+        shape = as_count(output_size, "output_size"), as_count(input_size, "input_size") + 1
+        weights = as_generator(rng).standard_normal(shape).astype(as_dtype(dtype))
+        weights[:, -1] = 0.01
+        self._weights = weights
+
+    @property
+    def weights(self):
+        """The weights (O, I + 1), biases in the last column."""
+        return self._weights
+
+    @weights.setter
+    def weights(self, value):
+        weights = as_rows(value, "weights", dtype=self._weights.dtype)
+        if weights.shape != self._weights.shape:
+            raise ValueError(f"weights has shape {weights.shape}, expected {self._weights.shape}")
+        self._weights[...] = weights
+
+    def forward(self, input):
+        """Return the scores (O, B) of an input (I, B)."""
+        dtype = self._weights.dtype
+        columns = as_rows(input, "input", dtype=dtype)
+        n_features = self._weights.shape[1] - 1
+        if len(columns) != n_features:
+            raise ValueError(f"input has shape {columns.shape}, expected ({n_features}, B)")
+        width = columns.shape[1]
+        stacked = np.concatenate([columns, np.full((1, width), 1, dtype)])
+        output = np.empty((len(self._weights), width), dtype)
+        # outputs = inputs @ weights + biases, with the weights as inputs and no bias of its own.
+        kernels.dense_forward(output, self._weights, stacked, np.full((1, width), 0, dtype))
+        self.input, self.output = stacked, output
+        return output
+
+    def backward(self, output_gradient, learning_rate):
+        """Update the weights in place; return the input gradient (I, B), without the bias row."""
+        output_gradient = self._check_gradient(output_gradient)
+        rate = self._weights.dtype.type(as_positive(learning_rate, "learning_rate"))
+        weights_gradient = np.empty_like(self._weights)
+        input_gradient = np.empty_like(self.input)
+        kernels.dense_backward(
+            weights_gradient, input_gradient, None, output_gradient, self._weights, self.input
+        )
+        kernels.sgd_update(self._weights, weights_gradient, rate)
+        return input_gradient[:-1]
+
+
+class Softmax(Layer):
+    """Softmax over each column."""
+
+    def forward(self, input):
+        """Return the probabilities (C, B) of scores (C, B)."""
+        rows = _transposed(as_rows(input, "input"))
+        output = np.empty_like(rows)
+        kernels.softmax_forward(output, rows)
+        self.input, self.output = input, output.T
+        return self.output
+
+    def backward(self, output_gradient, learning_rate=None):
+        """Return the gradient (C, B) with respect to the scores; there is nothing to update."""
+        doutputs = _transposed(self._check_gradient(output_gradient))
+        dinputs = np.empty_like(doutputs)
+        kernels.softmax_backward(dinputs, doutputs, _transposed(self.output))
+        return dinputs.T
+
+
+def cce(y, yhat):
+    """Return the categorical cross-entropy -sum(y * log(yhat)), summed over the samples.
+
+    Parameters
+    ----------
+    y : array-like of shape (C, B)
+        One-hot or soft columns.
+    yhat : array-like of shape (C, B)
+        Probabilities, clipped at the smallest step of the dtype.
+
+    Returns
+    -------
+    float
+        The loss whose gradient `cce_gradient` is: divide both by B for the mean.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For unlike shapes, non-finite numbers, columns of `y` that are not distributions.
+    """
+    targets, probabilities = _check_columns(y, yhat)
+    losses = np.empty(len(probabilities))
+    epsilon = float(np.finfo(probabilities.dtype).eps)
+    kernels.cross_entropy_forward(losses, probabilities, targets, epsilon)
+    return float(losses.sum())
+
+
+def cce_gradient(y, yhat):
+    """Return -y / yhat, of shape (C, B): the gradient of `cce` with respect to `yhat`.
+
+    Parameters and errors are those of `cce`.
+    """
+    targets, probabilities = _check_columns(y, yhat)
+    gradient = np.empty_like(probabilities)
+    epsilon = float(np.finfo(probabilities.dtype).eps)
+    kernels.cross_entropy_backward(gradient, probabilities, targets, epsilon)
+    # The kernel gives the gradient of the mean.
+    return gradient.T * len(probabilities)
+
+
+def _transposed(columns):
+    return np.ascontiguousarray(columns.T)
+
+
+def _check_columns(y, yhat):
+    """Return targets and probabilities as rows (B, C)."""
+    probabilities = _transposed(as_rows(yhat, "yhat"))
+    columns = as_array(y, "y")
+    if columns.shape != probabilities.T.shape:
+        raise ValueError(f"y has shape {columns.shape}, expected {probabilities.T.shape}, as yhat")
+    return as_targets(columns.T, "y.T", *probabilities.shape, probabilities.dtype), probabilities
