@@ -155,16 +155,19 @@ def split(n_samples, fraction, rng=None, labels=None):
             f"fraction is {fraction}, which holds out {n_held_out} of {n_samples} samples: "
             "expected at least one on either side"
         )
-    order = as_generator(rng).permutation(n_samples)
+    rng = as_generator(rng)
+    order = rng.permutation(n_samples)
     if labels is not None:
         labels = np.asarray(labels)
         if labels.shape != (n_samples,):
             raise ValueError(f"labels has shape {labels.shape}, expected ({n_samples},)")
         # Class after class, at random within each: even steps then take a share of every class.
+        # The order of an unstable sort would depend on the CPU.
         order = order[np.argsort(labels[order], kind="stable")]
-    steps = (np.arange(n_held_out) + 0.5) * (n_samples / n_held_out)
+    # From a start at random, so that each sample has the same chance.
+    steps = (np.arange(n_held_out) * n_samples + rng.integers(n_samples)) // n_held_out
     is_held_out = np.full(n_samples, False)
-    is_held_out[order[steps.astype(np.int64)]] = True
+    is_held_out[order[steps]] = True
     return np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)
 
 

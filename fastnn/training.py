@@ -23,8 +23,9 @@ def run_epochs(model, trainer, order, epochs, validate, verbose):
     """
     history = History()
     hidden = not sys.stderr.isatty() if verbose == "auto" else not verbose
-    with tqdm(total=epochs, unit="epoch", disable=hidden, dynamic_ncols=True) as bar:
-        shown = 0.0
+    # Without the clock, the four numbers fit into 80 columns.
+    layout = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}"
+    with tqdm(total=epochs, disable=hidden, dynamic_ncols=True, bar_format=layout) as bar:
         for epoch in range(1, epochs + 1):
             before = model._snapshot()
             try:
@@ -39,11 +40,12 @@ def run_epochs(model, trainer, order, epochs, validate, verbose):
             except NonFiniteLossError:
                 bar.leave = False
                 raise
-            now = time.monotonic()
-            if not hidden and (now - shown > 0.1 or epoch == epochs):
-                shown = now
-                values = history.latest().items()
-                bar.set_postfix({k: f"{v:.4f}" for k, v in values}, refresh=False)
+            if not hidden:
+                numbers = [f"{value:.4f}" for value in history.latest().values()]
+                held_out = ["held out", *numbers[2:]] if numbers[2:] else []
+                bar.set_postfix_str(
+                    " ".join(["loss, accuracy", *numbers[:2], *held_out]), refresh=False
+                )
             bar.update()
     return history
 
@@ -56,7 +58,7 @@ class CompiledTrainer:
         self.inputs, self.labels, self.targets = inputs, labels, targets
         self.batch_size = batch_size
         self.n_batches = -(-len(inputs) // batch_size)
-        self.learning_rate = parameters.dtype.type(optimizer.learning_rate)
+        self.learning_rate = optimizer.rate_for(parameters.dtype)
         self.workspace = aligned_empty(plan.workspace_size, parameters.dtype)
         # The first chunk is small for any network: 10 million multiply-adds at 1 GFLOP/s.
         self.steps = max(1, 10_000_000 // (batch_size * parameters.size))
