@@ -177,6 +177,7 @@ class Sequential:
         optimizer = SGD() if optimizer is None else optimizer
         if not isinstance(optimizer, SGD):
             raise TypeError(f"optimizer is {optimizer!r}, expected fastnn.SGD(...)")
+        optimizer.rate_for(self.dtype)
         if not isinstance(shuffle, bool | np.bool_):
             raise TypeError(f"shuffle is {shuffle!r}, expected True or False")
         if not (verbose == "auto" or isinstance(verbose, bool | int)):

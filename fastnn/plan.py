@@ -64,13 +64,18 @@ def make_plan(steps, n_inputs, capacity, itemsize, *, training):
         if operation == t.DENSE:
             row[t.WEIGHTS], row[t.BIASES] = parameter, parameter + width * n_outputs
             parameter += (width + 1) * n_outputs
+            row[t.PANELS] = workspace.panels(width, n_outputs)
+            if row[t.DINPUTS] >= 0:
+                row[t.TRANSPOSED_PANELS] = workspace.panels(n_outputs, width)
             trains = True
         inputs, input_row = workspace.rows(n_outputs) if training else pair[i % 2]
         row[t.OUTPUTS], row[t.OUTPUT_ROW] = inputs, input_row
         if training:
             last = i == len(steps) - 1
-            # The gradient of the logits takes the place of the logits.
-            dinputs = inputs if last else workspace.rows(n_outputs)[0]
+            # The gradient of the logits takes their place, unless the last step, a softmax, needs
+            # its output to go back.
+            in_place = last and operation != t.SOFTMAX
+            dinputs = inputs if in_place else workspace.rows(n_outputs)[0]
             row[t.DOUTPUTS] = dinputs
             row[t.DBIASES] = workspace.take(n_outputs)
         width = n_outputs
@@ -103,6 +108,11 @@ class _Workspace:
         offset = self.size
         self.size += -(-count // line) * line
         return offset
+
+    def panels(self, depth, width):
+        """Return the offset of `width` columns packed to panels: padded to whole vectors."""
+        line = _LINE // self.itemsize
+        return self.take(-(-width // line) * line * depth)
 
     def rows(self, width):
         """Return (offset, distance between rows) of `capacity` rows."""

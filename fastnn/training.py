@@ -1,6 +1,7 @@
 """The training loop: epochs of shuffled mini-batches, compiled or layer by layer."""
 
 import sys
+import threading
 import time
 
 import numpy as np
@@ -9,6 +10,7 @@ from tqdm import tqdm
 from . import kernels
 from .errors import NonFiniteLossError
 from .history import History
+from .kernels.threads import BARRIER_SIZE
 from .losses import SoftmaxCrossEntropy
 
 # A compiled call returns after about this many seconds, so that Ctrl-C is answered.
@@ -60,6 +62,10 @@ class CompiledTrainer:
         self.n_batches = -(-len(inputs) // batch_size)
         self.learning_rate = optimizer.rate_for(parameters.dtype)
         self.workspace = aligned_empty(plan.workspace_size, parameters.dtype)
+        self.workspace[...] = 0
+        self.scores = np.empty((2, batch_size))
+        self.barrier = np.full(BARRIER_SIZE, 0, np.int64)
+        self.threads = 1
         # The first chunk is small for any network: 10 million multiply-adds at 1 GFLOP/s.
         self.steps = max(1, 10_000_000 // (batch_size * parameters.size))
 
@@ -70,11 +76,7 @@ class CompiledTrainer:
         while step < self.n_batches:
             last = min(step + self.steps, self.n_batches)
             begin = time.perf_counter()
-            reached = kernels.train_steps(
-                self.parameters, self.workspace, self.plan.table,
-                self.inputs, self.labels, self.targets, order,
-                step, last, self.batch_size, self.learning_rate, totals,
-            )  # fmt: skip
+            reached = self._run(step, last, order, totals)
             if reached < last:
                 return None, reached + 1
             seconds = (time.perf_counter() - begin) / (last - step)
@@ -82,6 +84,23 @@ class CompiledTrainer:
             step = last
         loss, right = totals / len(self.inputs)
         return {"loss": float(loss), "accuracy": float(right)}, None
+
+    def _run(self, first, last, order, totals):
+        def run(thread):
+            return kernels.train_steps(
+                self.parameters, self.workspace, self.scores, self.barrier, self.plan.table,
+                self.inputs, self.labels, self.targets, order,
+                first, last, self.batch_size, self.learning_rate, totals,
+                first == 0, thread, self.threads,
+            )  # fmt: skip
+
+        others = [threading.Thread(target=run, args=(i,)) for i in range(1, self.threads)]
+        for other in others:
+            other.start()
+        reached = run(0)
+        for other in others:
+            other.join()
+        return reached
 
 
 class LayerTrainer:

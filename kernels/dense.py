@@ -1,9 +1,8 @@
 """Dense (fully connected) layer: outputs = inputs @ weights + biases."""
 
-from .gemm import column_sums, matmul, matmul_transposed
+from .gemm import column_sums, matmul
 from .jit import kernel
 from .simd import null, pointer
-from .table import STORE
 
 
 @kernel
@@ -11,15 +10,12 @@ def dense_forward(outputs, inputs, weights, biases):
     """outputs (B, O) = inputs (B, I) @ weights (I, O) + biases (1, O)."""
     rows, depth = inputs.shape
     columns = weights.shape[1]
-    result = pointer(outputs)
-    nothing = null(result)
     matmul(
-        result, columns,
+        pointer(outputs), columns,
         pointer(inputs), depth, 1,
-        pointer(weights), columns,
+        pointer(weights), columns, False,
         rows, columns, depth,
-        pointer(biases), 0,
-        STORE, nothing, 0, 0.0,
+        pointer(biases),
     )  # fmt: skip
 
 
@@ -35,25 +31,23 @@ def dense_backward(dinputs, dweights, dbiases, doutputs, inputs, weights):
     """
     rows, columns = doutputs.shape
     slopes = pointer(doutputs)
-    nothing = null(slopes)
     if dinputs is not None:
         depth = weights.shape[0]
-        matmul_transposed(
+        matmul(
             pointer(dinputs), depth,
             slopes, columns, 1,
-            pointer(weights), columns,
+            pointer(weights), columns, True,
             rows, depth, columns,
-            STORE, nothing, 0, 0.0,
+            null(slopes),
         )  # fmt: skip
     if dweights is not None:
         depth = inputs.shape[1]
         matmul(
             pointer(dweights), columns,
             pointer(inputs), 1, depth,
-            slopes, columns,
+            slopes, columns, False,
             depth, columns, rows,
-            nothing, -1,
-            STORE, nothing, 0, 0.0,
+            null(slopes),
         )  # fmt: skip
     if dbiases is not None:
         column_sums(pointer(dbiases), slopes, columns, rows, columns)

@@ -3,7 +3,11 @@
 A step has two phases. In the rows phase a thread takes some rows of the shuffled batch through
 forward pass, loss and input gradients; it needs no other thread. In the weights phase a thread
 owns slices of every weight matrix, forms their gradient over the whole batch and applies the
-optimizer while the sums are in registers: plain gradient descent has no gradient array.
+optimizer while the sums are in registers: plain gradient descent has no gradient array. So two
+barriers a step, whatever the depth, and the same sums in the same order for any number of threads.
+
+The products read weights from packed panels (`gemm.py`). The weights phase rewrites the panels of
+a slice right after the slice, while it is in cache; packing them in every step would cost 5 %.
 """
 
 import math
@@ -17,7 +21,17 @@ from .cross_entropy import (
     target_gradient_row,
     target_loss_row,
 )
-from .gemm import column_sums, matmul, matmul_transposed, tile_rows
+from .gemm import (
+    column_sums,
+    matmul_packed,
+    matmul_panel,
+    pack,
+    pack_transposed,
+    panel_width,
+    tile_columns,
+    tile_lanes,
+    tile_rows,
+)
 from .jit import inner, kernel
 from .relu import relu_gradients, relu_values
 from .simd import null, pointer
@@ -38,10 +52,60 @@ from .table import (
     OPERATION,
     OUTPUT_ROW,
     OUTPUTS,
+    PANELS,
     RELU,
+    TRANSPOSED_PANELS,
     WEIGHTS,
 )
+from .threads import wait
 from .update import descend
+
+# Rows of a weight matrix whose gradient is formed, and repacked, in one go: few enough that they
+# and their inputs stay in the L2 cache, enough to use each panel of output gradients often.
+_STRIP = 96
+
+
+@inner
+def share(count, unit, thread, threads):
+    """Return this thread's part [begin, end) of `count`, in whole units."""
+    units = (count + unit - 1) // unit
+    begin = units * thread // threads * unit
+    end = units * (thread + 1) // threads * unit
+    return min(begin, count), min(end, count)
+
+
+@inner
+def pack_weights(table, parameters, workspace, thread, threads):
+    """Pack this thread's slices of all weights, for the forward pass and for the gradients."""
+    width = tile_columns(workspace)
+    for layer in range(len(table)):
+        step = table[layer]
+        if step[OPERATION] != DENSE:
+            continue
+        n_inputs, n_outputs = step[N_INPUTS], step[N_OUTPUTS]
+        weights = parameters + step[WEIGHTS]
+        begin, end = share(n_outputs, width, thread, threads)
+        for column in range(begin, end, width):
+            panel = workspace + (step[PANELS] + column * n_inputs)
+            left = n_outputs - column
+            padded = panel_width(workspace, left)
+            pack(panel, padded, weights + column, n_outputs, min(width, left), n_inputs)
+        if step[TRANSPOSED_PANELS] >= 0:
+            begin, end = share(n_inputs, width, thread, threads)
+            transpose_rows(step, weights, workspace, begin, end)
+
+
+@inner
+def transpose_rows(step, weights, workspace, begin, end):
+    """Pack the transpose of the rows [begin, end) of a layer's weights, in whole blocks."""
+    n_inputs, n_outputs = step[N_INPUTS], step[N_OUTPUTS]
+    width, block = tile_columns(workspace), tile_lanes(workspace)
+    for row in range(begin, end, block):
+        column = row // width * width
+        panel = workspace + (step[TRANSPOSED_PANELS] + column * n_outputs + (row - column))
+        padded = panel_width(workspace, n_inputs - column)
+        source = weights + row * n_outputs
+        pack_transposed(panel, padded, source, n_outputs, min(block, end - row), n_outputs)
 
 
 @inner
@@ -57,13 +121,13 @@ def forward_rows(table, parameters, workspace, source, source_row, first, rows):
         output_row = step[OUTPUT_ROW]
         outputs = workspace + (step[OUTPUTS] + first * output_row)
         if step[OPERATION] == DENSE:
-            matmul(
+            matmul_packed(
                 outputs, output_row,
-                inputs, input_row, 1,
-                parameters + step[WEIGHTS], n_outputs,
+                inputs, input_row,
+                workspace + step[PANELS],
                 rows, n_outputs, n_inputs,
                 parameters + step[BIASES], 0,
-                step[FINISH], outputs, 0, 0.0,
+                step[FINISH], outputs, 0,
             )  # fmt: skip
         elif step[OPERATION] == RELU:
             for i in range(rows):
@@ -74,7 +138,29 @@ def forward_rows(table, parameters, workspace, source, source_row, first, rows):
 
 
 @inner
-def backward_rows(table, parameters, workspace, first, rows):
+def loss_rows(table, workspace, scores, labels, targets, order, start, batch, first, rows):
+    """Turn the logits of the rows [first, first + rows) into their gradient; keep the scores."""
+    tail = table[len(table) - 1]
+    classes = tail[N_OUTPUTS]
+    scale = 1.0 / batch
+    for i in range(first, first + rows):
+        sample = order[start + i]
+        label = labels[sample]
+        logits = workspace + (tail[OUTPUTS] + i * tail[OUTPUT_ROW])
+        dlogits = workspace + (tail[DOUTPUTS] + i * tail[OUTPUT_ROW])
+        scores[1, i] = is_first_max(logits, classes, label)
+        if len(targets) == 0:
+            scores[0, i], total = label_loss_row(dlogits, logits, classes, label)
+            label_gradient_row(dlogits, dlogits, classes, total, label, scale)
+        else:
+            wanted = pointer(targets) + sample * classes
+            weight = sum_row(wanted, classes)
+            scores[0, i], total = target_loss_row(dlogits, logits, classes, wanted, weight)
+            target_gradient_row(dlogits, dlogits, classes, total, wanted, weight, scale)
+
+
+@inner
+def backward_rows(table, workspace, first, rows):
     """Take the gradient of the rows [first, first + rows) back to the first layer that trains."""
     for layer in range(len(table) - 1, -1, -1):
         step = table[layer]
@@ -87,12 +173,13 @@ def backward_rows(table, parameters, workspace, first, rows):
         outputs = workspace + (step[OUTPUTS] + first * output_row)
         doutputs = workspace + (step[DOUTPUTS] + first * output_row)
         if step[OPERATION] == DENSE:
-            matmul_transposed(
+            matmul_packed(
                 dinputs, input_row,
-                doutputs, output_row, 1,
-                parameters + step[WEIGHTS], n_outputs,
+                doutputs, output_row,
+                workspace + step[TRANSPOSED_PANELS],
                 rows, n_inputs, n_outputs,
-                step[BACKWARD_FINISH], inputs, input_row, 0.0,
+                null(dinputs), 0,
+                step[BACKWARD_FINISH], inputs, input_row,
             )  # fmt: skip
         elif step[OPERATION] == RELU:
             for i in range(rows):
@@ -107,81 +194,88 @@ def backward_rows(table, parameters, workspace, first, rows):
 @inner
 def descend_weights(table, parameters, workspace, rows, rate, thread, threads):
     """Form this thread's slices of every gradient over the whole batch, and step down them."""
-    height = tile_rows(workspace)
+    width, lanes = tile_columns(workspace), tile_lanes(workspace)
     for layer in range(len(table)):
         step = table[layer]
         if step[OPERATION] != DENSE:
             continue
         n_inputs, n_outputs = step[N_INPUTS], step[N_OUTPUTS]
+        inputs, input_row = workspace + step[INPUTS], step[INPUT_ROW]
         doutputs, output_row = workspace + step[DOUTPUTS], step[OUTPUT_ROW]
-        # Whole tiles to each thread: the bits do not depend on who sums them.
-        tiles = (n_inputs + height - 1) // height
-        begin = tiles * thread // threads * height
-        end = min(tiles * (thread + 1) // threads * height, n_inputs)
-        weights = parameters + (step[WEIGHTS] + begin * n_outputs)
-        matmul(
-            weights, n_outputs,
-            workspace + (step[INPUTS] + begin), 1, step[INPUT_ROW],
-            doutputs, output_row,
-            end - begin, n_outputs, rows,
-            null(weights), -1,
-            FINISH_DESCEND, weights, 0, rate,
-        )  # fmt: skip
-        if thread == 0:
-            dbiases = workspace + step[DBIASES]
-            column_sums(dbiases, doutputs, output_row, rows, n_outputs)
-            descend(parameters + step[BIASES], dbiases, n_outputs, rate)
+        weights = parameters + step[WEIGHTS]
+        # Whole blocks to each thread, so that no two of them write to one block of the panels.
+        begin, end = share(n_inputs, max(tile_rows(workspace), lanes), thread, threads)
+        for row in range(begin, end, _STRIP):
+            height = min(_STRIP, end - row)
+            for column in range(0, n_outputs, width):
+                padded = panel_width(workspace, n_outputs - column)
+                panel = workspace + (step[PANELS] + column * n_inputs + row * padded)
+                place = weights + (row * n_outputs + column)
+                matmul_panel(
+                    place, n_outputs,
+                    inputs + row, 1, input_row,
+                    doutputs + column, output_row,
+                    height, min(width, n_outputs - column), rows,
+                    null(place), 0,
+                    FINISH_DESCEND, panel, padded, rate,
+                )  # fmt: skip
+            if step[TRANSPOSED_PANELS] >= 0:
+                transpose_rows(step, weights, workspace, row, row + height)
+        begin, end = share(n_outputs, 4 * lanes, thread, threads)
+        dbiases = workspace + (step[DBIASES] + begin)
+        column_sums(dbiases, doutputs + begin, output_row, rows, end - begin)
+        descend(parameters + (step[BIASES] + begin), dbiases, end - begin, rate)
 
 
 @kernel
 def train_steps(
-    parameters, workspace, table, inputs, labels, targets, order,
-    first_step, last_step, batch_size, learning_rate, totals,
+    parameters, workspace, scores, barrier, table, inputs, labels, targets, order,
+    first_step, last_step, batch_size, learning_rate, totals, repack, thread, threads,
 ):  # fmt: skip
     """Take the steps [first_step, last_step) of an epoch of gradient descent.
 
-    parameters (P,): updated in place. workspace: as large as `table` says, contents unused.
-    table (layers, N_COLUMNS) int64: see `table.py`; its first operation is DENSE.
+    parameters (P,): updated in place. table (layers, N_COLUMNS) int64: see `table.py`.
+    workspace: as large as `table` says, zeros before the first call; weights stay packed in it
+    from one call to the next, and `repack` packs them anew.
     inputs (N, I), labels (N,) int64, targets (N, C) or (0, C) where the labels say all.
     order (M,) int64: step s takes the samples order[s * batch_size : (s + 1) * batch_size].
     totals (2,) float64: the sum of losses and the count of right answers are added here.
+    scores (2, batch_size) float64: contents unused.
+    `threads` threads make the same call, with `thread` from 0 and one `barrier`
+    (BARRIER_SIZE,) int64, zeros before the first call.
 
     Return last_step, or the step whose loss is not finite: nothing of that step is applied.
     """
-    p, w = pointer(parameters), pointer(workspace)
-    head, tail = table[0], table[len(table) - 1]
-    n_inputs, classes = head[N_INPUTS], tail[N_OUTPUTS]
-    batch, batch_row = w + head[INPUTS], head[INPUT_ROW]
+    p, w, gate = pointer(parameters), pointer(workspace), pointer(barrier)
+    head = table[0]
+    n_inputs = head[N_INPUTS]
+    samples, sample_row = w + head[INPUTS], head[INPUT_ROW]
+    if repack:
+        pack_weights(table, p, w, thread, threads)
+        wait(gate, threads)
     for step in range(first_step, last_step):
         start = step * batch_size
-        rows = min(batch_size, len(order) - start)
-        for i in range(rows):
+        batch = min(batch_size, len(order) - start)
+        first, end = share(batch, tile_rows(w), thread, threads)
+        for i in range(first, end):
             source = pointer(inputs) + order[start + i] * n_inputs
-            copy_row(batch + i * batch_row, source, n_inputs)
-        forward_rows(table, p, w, batch, batch_row, 0, rows)
-        scale = 1.0 / rows
-        loss, right = 0.0, 0
-        for i in range(rows):
-            sample = order[start + i]
-            label = labels[sample]
-            logits = w + (tail[OUTPUTS] + i * tail[OUTPUT_ROW])
-            dlogits = w + (tail[DOUTPUTS] + i * tail[OUTPUT_ROW])
-            right += is_first_max(logits, classes, label)
-            if len(targets) == 0:
-                row_loss, total = label_loss_row(dlogits, logits, classes, label)
-                label_gradient_row(dlogits, dlogits, classes, total, label, scale)
-            else:
-                wanted = pointer(targets) + sample * classes
-                weight = sum_row(wanted, classes)
-                row_loss, total = target_loss_row(dlogits, logits, classes, wanted, weight)
-                target_gradient_row(dlogits, dlogits, classes, total, wanted, weight, scale)
-            loss += row_loss
+            copy_row(samples + i * sample_row, source, n_inputs)
+        forward_rows(table, p, w, samples, sample_row, first, end - first)
+        loss_rows(table, w, scores, labels, targets, order, start, batch, first, end - first)
+        backward_rows(table, w, first, end - first)
+        wait(gate, threads)
+        # Each thread adds up all scores, so that all see the same sum and stop at the same step.
+        loss, right = 0.0, 0.0
+        for i in range(batch):
+            loss += scores[0, i]
+            right += scores[1, i]
         if not math.isfinite(loss):
             return step
-        totals[0] += loss
-        totals[1] += right
-        backward_rows(table, p, w, 0, rows)
-        descend_weights(table, p, w, rows, learning_rate, 0, 1)
+        if thread == 0:
+            totals[0] += loss
+            totals[1] += right
+        descend_weights(table, p, w, batch, learning_rate, thread, threads)
+        wait(gate, threads)
     return last_step
 
 
@@ -195,6 +289,7 @@ def predict_rows(outputs, workspace, table, parameters, inputs, block, normalise
     p, w = pointer(parameters), pointer(workspace)
     tail = table[len(table) - 1]
     n_inputs, classes = table[0, N_INPUTS], tail[N_OUTPUTS]
+    pack_weights(table, p, w, 0, 1)
     for start in range(0, len(inputs), block):
         rows = min(block, len(inputs) - start)
         source = pointer(inputs) + start * n_inputs

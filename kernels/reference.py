@@ -151,8 +151,8 @@ def _backward(table, parameters, values, gradient):
 
 
 def train_steps(
-    parameters, workspace, table, inputs, labels, targets, order,
-    first_step, last_step, batch_size, learning_rate, totals,
+    parameters, workspace, scores, barrier, table, inputs, labels, targets, order,
+    first_step, last_step, batch_size, learning_rate, totals, repack, thread, threads,
 ):  # fmt: skip
     """Take the steps [first_step, last_step) of an epoch of gradient descent."""
     for step in range(first_step, last_step):

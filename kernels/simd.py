@@ -137,6 +137,16 @@ def null(typingctx, like):
     return like(like), codegen
 
 
+@intrinsic
+def is_null(typingctx, pointer):
+    """Return whether `pointer` is null."""
+
+    def codegen(context, builder, sig, args):
+        return builder.icmp_unsigned("==", args[0], ir.Constant(args[0].type, None))
+
+    return types.boolean(pointer), codegen
+
+
 @infer_global(operator.add)
 class _OffsetPointer(AbstractTemplate):
     def generic(self, args, kws):

@@ -24,7 +24,9 @@ DOUTPUTS = 10  # gradient of the loss with respect to OUTPUTS
 DBIASES = 11  # (1, N_OUTPUTS)
 FINISH = 12  # STORE or FINISH_RELU
 BACKWARD_FINISH = 13  # STORE, or FINISH_MASK where INPUTS came out of a ReLU
-N_COLUMNS = 14
+PANELS = 14  # the weights, packed as `gemm.py` reads them in the forward pass
+TRANSPOSED_PANELS = 15  # their transpose, packed likewise for DINPUTS; -1 where there are none
+N_COLUMNS = 16
 
 # What a tile of a matrix product does with its sums. All but STORE are the last step of some
 # layer's formula, taken while the sums are in registers.
