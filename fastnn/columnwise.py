@@ -9,15 +9,16 @@ import numpy as np
 
 from . import kernels
 from .batches import generate_batch_indices
+from .optimizers import SGD
 from .validation import (
     as_array,
     as_count,
     as_dtype,
     as_generator,
     as_gradient,
-    as_positive,
     as_rows,
     as_targets,
+    unlocked,
 )
 
 __all__ = ["Dense", "Layer", "Softmax", "cce", "cce_gradient", "generate_batch_indices"]
@@ -38,10 +39,11 @@ class Layer:
         """Return the input gradient (I, B) for an output gradient (O, B)."""
         raise NotImplementedError(f"{type(self).__name__}.backward")
 
-    def _check_gradient(self, output_gradient):
-        if self.output is None:
+    def _kept(self, name):
+        value = getattr(self, name)
+        if value is None:
             raise RuntimeError(f"{type(self).__name__}.backward was called before forward")
-        return as_gradient(output_gradient, "output_gradient", self.output)
+        return as_rows(value, name)
 
 
 class Dense(Layer):
@@ -105,12 +107,22 @@ class Dense(Layer):
 
     def backward(self, output_gradient, learning_rate):
         """Update the weights in place; return the input gradient (I, B), without the bias row."""
-        output_gradient = self._check_gradient(output_gradient)
-        rate = self._weights.dtype.type(as_positive(learning_rate, "learning_rate"))
+        dtype, (n_outputs, n_stacked) = self._weights.dtype, self._weights.shape
+        stacked = as_rows(self._kept("input"), "input", dtype=dtype)
+        if len(stacked) != n_stacked:
+            raise ValueError(f"input has shape {stacked.shape}, expected ({n_stacked}, B)")
+        shape = n_outputs, stacked.shape[1]
+        output_gradient = as_gradient(output_gradient, "output_gradient", shape, dtype)
+        rate = SGD(learning_rate).rate_for(dtype)
         weights_gradient = np.empty_like(self._weights)
-        input_gradient = np.empty_like(self.input)
+        input_gradient = np.empty_like(stacked)
         kernels.dense_backward(
-            weights_gradient, input_gradient, None, output_gradient, self._weights, self.input
+            weights_gradient,
+            input_gradient,
+            None,
+            unlocked(output_gradient),
+            self._weights,
+            unlocked(stacked),
         )
         kernels.sgd_update(self._weights, weights_gradient, rate)
         return input_gradient[:-1]
@@ -129,9 +141,10 @@ class Softmax(Layer):
 
     def backward(self, output_gradient, learning_rate=None):
         """Return the gradient (C, B) with respect to the scores; there is nothing to update."""
-        doutputs = _transposed(self._check_gradient(output_gradient))
-        dinputs = np.empty_like(doutputs)
-        kernels.softmax_backward(dinputs, doutputs, _transposed(self.output))
+        output = self._kept("output")
+        gradient = as_gradient(output_gradient, "output_gradient", output.shape, output.dtype)
+        dinputs = np.empty(output.T.shape, output.dtype)
+        kernels.softmax_backward(dinputs, _transposed(gradient), _transposed(output))
         return dinputs.T
 
 
@@ -176,7 +189,8 @@ def cce_gradient(y, yhat):
 
 
 def _transposed(columns):
-    return np.ascontiguousarray(columns.T)
+    """Return a copy (B, C) of columns (C, B)."""
+    return np.array(columns.T, order="C")
 
 
 def _check_columns(y, yhat):
@@ -185,4 +199,5 @@ def _check_columns(y, yhat):
     columns = as_array(y, "y")
     if columns.shape != probabilities.T.shape:
         raise ValueError(f"y has shape {columns.shape}, expected {probabilities.T.shape}, as yhat")
-    return as_targets(columns.T, "y.T", *probabilities.shape, probabilities.dtype), probabilities
+    targets = as_targets(columns.T, "y.T", *probabilities.shape, probabilities.dtype)
+    return unlocked(targets), probabilities

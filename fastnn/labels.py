@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .validation import as_dtype
+from .validation import as_anything, as_dtype
 
 
 def one_hot(labels, *, dtype=np.float32):
@@ -29,7 +29,7 @@ def one_hot(labels, *, dtype=np.float32):
         For no labels, more than one dimension, or NaN among them.
     """
     dtype = as_dtype(dtype)
-    array = np.asarray(labels)
+    array = as_anything(labels, "labels")
     if array.ndim != 1 or len(array) == 0:
         raise ValueError(f"labels has shape {array.shape}, expected (B,), B at least 1")
     if array.dtype.kind in "fc" and np.isnan(array).any():

@@ -10,7 +10,16 @@ import math
 import numpy as np
 
 from . import kernels
-from .validation import as_array, as_count, as_dtype, as_generator, as_gradient, as_matrix, as_rows
+from .validation import (
+    as_array,
+    as_count,
+    as_dtype,
+    as_generator,
+    as_gradient,
+    as_matrix,
+    as_rows,
+    unlocked,
+)
 
 # Standard deviation of the first weights, which are normal; the biases start at 0.
 _DEVIATIONS = {
@@ -29,10 +38,12 @@ class Layer:
     output = None
     dinputs = None
 
-    def _check_gradient(self, dvalues):
-        if self.output is None:
+    def _kept(self, name, **expected):
+        """Return what `forward` kept, or a script has put there, checked for a kernel."""
+        value = getattr(self, name)
+        if value is None:
             raise RuntimeError(f"{type(self).__name__}.backward was called before forward")
-        return as_gradient(dvalues, "dvalues", self.output)
+        return as_rows(value, name, **expected)
 
     def __getstate__(self):
         # The model that holds this layer is not a part of a copy of the layer.
@@ -60,7 +71,8 @@ class Dense(Layer):
     ----------
     weights : ndarray of shape (I, O)
     biases : ndarray of shape (1, O)
-        The parameters. Assigning copies the values, so an optimizer's view stays valid.
+        The parameters. Assigning copies the values into the array that is there, which may be a
+        part of a model's flat buffer; so it does for the gradients.
     inputs, output : ndarray of shape (B, I), (B, O)
         Of the last `forward`.
     dweights, dbiases, dinputs : ndarray of shape (I, O), (1, O), (B, I)
@@ -75,14 +87,14 @@ class Dense(Layer):
         In `backward` before `forward`.
     """
 
-    dweights = None
-    dbiases = None
+    _dweights = None
+    _dbiases = None
 
     def __init__(self, n_inputs, n_neurons, *, dtype=np.float32, rng=None, init="he"):
         self.n_inputs = as_count(n_inputs, "n_inputs")
         self.n_neurons = as_count(n_neurons, "n_neurons")
         dtype = as_dtype(dtype)
-        if init not in _DEVIATIONS:
+        if not isinstance(init, str) or init not in _DEVIATIONS:
             raise ValueError(f"init is {init!r}, expected one of {', '.join(_DEVIATIONS)}")
         deviation = _DEVIATIONS[init](self.n_inputs, self.n_neurons)
         weights = as_generator(rng).standard_normal((self.n_inputs, self.n_neurons))
@@ -112,6 +124,31 @@ class Dense(Layer):
     def biases(self, value):
         self._assign("biases", value)
 
+    @property
+    def dweights(self):
+        """The gradient (I, O) of the weights, or None before the first `backward`."""
+        return self._dweights
+
+    @dweights.setter
+    def dweights(self, value):
+        self._prepare_gradients()
+        self._assign("dweights", value)
+
+    @property
+    def dbiases(self):
+        """The gradient (1, O) of the biases, or None before the first `backward`."""
+        return self._dbiases
+
+    @dbiases.setter
+    def dbiases(self, value):
+        self._prepare_gradients()
+        self._assign("dbiases", value)
+
+    def _prepare_gradients(self):
+        if self._dweights is None:
+            self._dweights = np.full_like(self._weights, 0)
+            self._dbiases = np.full_like(self._biases, 0)
+
     def _assign(self, name, value):
         parameter = getattr(self, name)
         array = as_array(value, name)
@@ -123,19 +160,24 @@ class Dense(Layer):
         """Return inputs (B, I) @ weights + biases, of shape (B, O)."""
         inputs = as_rows(inputs, "inputs", n_features=self.n_inputs, dtype=self.dtype)
         output = np.empty((len(inputs), self.n_neurons), self.dtype)
-        kernels.dense_forward(output, inputs, self._weights, self._biases)
+        kernels.dense_forward(output, unlocked(inputs), self._weights, self._biases)
         self.inputs, self.output = inputs, output
         return output
 
     def backward(self, dvalues):
         """Return the gradient with respect to the inputs, (B, I); keep those of the parameters."""
-        dvalues = self._check_gradient(dvalues)
-        dinputs = np.empty_like(self.inputs)
-        if self.dweights is None:
-            self.dweights = np.empty_like(self._weights)
-            self.dbiases = np.empty_like(self._biases)
+        inputs = self._kept("inputs", n_features=self.n_inputs, dtype=self.dtype)
+        shape = len(inputs), self.n_neurons
+        dvalues = as_gradient(dvalues, "dvalues", shape, self.dtype)
+        self._prepare_gradients()
+        dinputs = np.empty_like(inputs)
         kernels.dense_backward(
-            dinputs, self.dweights, self.dbiases, dvalues, self.inputs, self._weights
+            dinputs,
+            self._dweights,
+            self._dbiases,
+            unlocked(dvalues),
+            unlocked(inputs),
+            self._weights,
         )
         self.dinputs = dinputs
         return dinputs
@@ -155,15 +197,16 @@ class ReLU(Layer):
         """Return max(inputs (B, I), 0)."""
         inputs = as_rows(inputs, "inputs")
         output = np.empty_like(inputs)
-        kernels.relu_forward(output, inputs)
+        kernels.relu_forward(output, unlocked(inputs))
         self.inputs, self.output = inputs, output
         return output
 
     def backward(self, dvalues):
         """Return `dvalues` (B, I) where the inputs were above 0, else 0."""
-        dvalues = self._check_gradient(dvalues)
-        dinputs = np.empty_like(dvalues)
-        kernels.relu_backward(dinputs, dvalues, self.inputs)
+        inputs = self._kept("inputs")
+        dvalues = as_gradient(dvalues, "dvalues", inputs.shape, inputs.dtype)
+        dinputs = np.empty_like(inputs)
+        kernels.relu_backward(dinputs, unlocked(dvalues), unlocked(inputs))
         self.dinputs = dinputs
         return dinputs
 
@@ -179,14 +222,15 @@ class Softmax(Layer):
         """Return the probabilities (B, C)."""
         inputs = as_rows(inputs, "inputs")
         output = np.empty_like(inputs)
-        kernels.softmax_forward(output, inputs)
+        kernels.softmax_forward(output, unlocked(inputs))
         self.inputs, self.output = inputs, output
         return output
 
     def backward(self, dvalues):
         """Return output * (dvalues - sum(dvalues * output)), the sum over each row."""
-        dvalues = self._check_gradient(dvalues)
-        dinputs = np.empty_like(dvalues)
-        kernels.softmax_backward(dinputs, dvalues, self.output)
+        output = self._kept("output")
+        dvalues = as_gradient(dvalues, "dvalues", output.shape, output.dtype)
+        dinputs = np.empty_like(output)
+        kernels.softmax_backward(dinputs, unlocked(dvalues), unlocked(output))
         self.dinputs = dinputs
         return dinputs

@@ -6,7 +6,7 @@ The loss of a batch is the mean over its samples, and every gradient is the one 
 import numpy as np
 
 from . import kernels
-from .validation import as_positive, as_rows, as_targets
+from .validation import as_positive, as_rows, as_targets, unlocked
 
 
 class Loss:
@@ -105,4 +105,5 @@ class SoftmaxCrossEntropy:
 
 def _check(y_pred, name, y_true):
     y_pred = as_rows(y_pred, name, allow_empty=False)
-    return y_pred, as_targets(y_true, "y_true", *y_pred.shape, y_pred.dtype)
+    targets = as_targets(y_true, "y_true", *y_pred.shape, y_pred.dtype)
+    return unlocked(y_pred), unlocked(targets)

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from .validation import as_anything
+
 
 def accuracy(y_pred, y_true):
     """Return the fraction of samples whose predicted class is the true one.
@@ -28,7 +30,7 @@ def accuracy(y_pred, y_true):
 
 
 def _classes(values, name):
-    array = np.asarray(values)
+    array = as_anything(values, name)
     if array.ndim not in (1, 2) or array.size == 0:
         raise ValueError(f"{name} has shape {array.shape}, expected (B,) labels or (B, C) rows")
     if array.ndim == 1:

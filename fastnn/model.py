@@ -1,5 +1,6 @@
 """A network: layers in a row, their parameters in one flat buffer."""
 
+import copy
 import inspect
 import weakref
 
@@ -9,9 +10,17 @@ from . import kernels
 from .layers import Dense, Layer, Softmax
 from .metrics import accuracy
 from .optimizers import SGD
-from .plan import make_plan, program_layers
+from .plan import make_plan, program_layers, runs_as
 from .training import CompiledTrainer, LayerTrainer, aligned_empty, run_epochs
-from .validation import as_count, as_generator, as_rows, as_targets
+from .validation import (
+    as_array,
+    as_count,
+    as_generator,
+    as_matrix,
+    as_rows,
+    as_targets,
+    unlocked,
+)
 
 # Rows that go through all layers together in a prediction: a multiple of every tile height, few
 # enough that the values of a layer of 512 stay in the L2 cache.
@@ -57,7 +66,8 @@ class Sequential:
             raise ValueError("layers is empty, expected at least one layer")
         width, source, dtype = None, None, None
         for i, layer in enumerate(self.layers):
-            if not (callable(getattr(layer, "forward", None)) and hasattr(layer, "backward")):
+            passes = (getattr(layer, name, None) for name in ("forward", "backward"))
+            if isinstance(layer, type) or not all(map(callable, passes)):
                 raise TypeError(f"layers[{i}] is {layer!r}, expected forward and backward methods")
             if any(layer is other for other in self.layers[:i]):
                 raise ValueError(f"layers[{i}] is in the list twice, expected distinct layers")
@@ -93,8 +103,8 @@ class Sequential:
         self._n_features = self._count_features()
         self._gradients = None
         views = [view for layer in self._dense for view in (layer.weights, layer.biases)]
-        self.parameters = aligned_empty(sum(view.size for view in views), self.dtype)
-        for layer, (weights, biases) in self._views(self.parameters):
+        self._parameters = aligned_empty(sum(view.size for view in views), self.dtype)
+        for layer, (weights, biases) in self._views(self._parameters):
             weights[...], biases[...] = layer.weights, layer.biases
             layer._weights, layer._biases = weights, biases
         for layer in self.layers:
@@ -111,6 +121,20 @@ class Sequential:
             start = stop
 
     @property
+    def parameters(self):
+        """The flat parameter buffer."""
+        return self._parameters
+
+    @parameters.setter
+    def parameters(self, value):
+        array = as_array(value, "parameters")
+        if array.shape != self._parameters.shape:
+            raise ValueError(
+                f"parameters has shape {array.shape}, expected {self._parameters.shape}"
+            )
+        self._parameters[...] = as_matrix(array, "parameters", self.dtype)
+
+    @property
     def gradients(self):
         """The flat gradient buffer."""
         if self._gradients is None:
@@ -119,11 +143,11 @@ class Sequential:
             for layer, (dweights, dbiases) in self._views(self._gradients):
                 if layer.dweights is not None:
                     dweights[...], dbiases[...] = layer.dweights, layer.dbiases
-                layer.dweights, layer.dbiases = dweights, dbiases
+                layer._dweights, layer._dbiases = dweights, dbiases
         return self._gradients
 
     def _logit_layers(self):
-        return self.layers[:-1] if type(self.layers[-1]) is Softmax else self.layers
+        return self.layers[:-1] if runs_as(self.layers[-1], Softmax) else self.layers
 
     # ------------------------------------------------------------------ training
 
@@ -177,19 +201,23 @@ class Sequential:
         optimizer = SGD() if optimizer is None else optimizer
         if not isinstance(optimizer, SGD):
             raise TypeError(f"optimizer is {optimizer!r}, expected fastnn.SGD(...)")
-        optimizer.rate_for(self.dtype)
+        if self._dense:
+            optimizer.rate_for(self.dtype)
         if not isinstance(shuffle, bool | np.bool_):
             raise TypeError(f"shuffle is {shuffle!r}, expected True or False")
-        if not (verbose == "auto" or isinstance(verbose, bool | int)):
+        if not (
+            isinstance(verbose, bool | int) or (isinstance(verbose, str) and verbose == "auto")
+        ):
             raise TypeError(f'verbose is {verbose!r}, expected "auto", True or False')
         rng = as_generator(seed, "seed")
         if not self._dense and not self._own_layers():
             raise ValueError("the model has no layer with parameters, so fit has nothing to train")
-        inputs = self._as_inputs(X, "X", allow_empty=False)
+        inputs = unlocked(self._as_inputs(X, "X", allow_empty=False))
         labels, targets = self._as_targets(y, "y", inputs)
         validation = self._as_validation(validation_data)
         batch_size = min(batch_size, len(inputs))
-        if self._steps is not None:
+        # An optimizer of the user's own is called, layer by layer; the program has its own steps.
+        if self._steps is not None and type(optimizer).update is SGD.update:
             plan = self._plan(inputs, batch_size, training=True)
             trainer = CompiledTrainer(
                 plan, self.parameters, inputs, labels, targets, batch_size, optimizer
@@ -206,17 +234,18 @@ class Sequential:
         return run_epochs(self, trainer, order, epochs, validate, verbose)
 
     def _as_inputs(self, X, name, allow_empty=True):
-        return as_rows(
-            X, name, n_features=self._n_features, dtype=self.dtype, allow_empty=allow_empty
-        )
+        # Without a dense layer there is no dtype to convert to.
+        dtype = self.dtype if self._dense else None
+        return as_rows(X, name, n_features=self._n_features, dtype=dtype, allow_empty=allow_empty)
 
     def _as_targets(self, y, name, inputs):
         """Return labels (N,) and rows (N, C), the latter empty where the labels say all."""
         n_classes = self._n_classes(inputs)
-        targets = as_targets(y, name, len(inputs), n_classes, self.dtype)
+        dtype = self.dtype if self._dense else np.float64
+        targets = as_targets(y, name, len(inputs), n_classes, dtype)
         if targets.ndim == 1:
             return targets, np.empty((0, n_classes), self.dtype)
-        return targets.argmax(axis=1), targets
+        return targets.argmax(axis=1), unlocked(targets)
 
     def _n_classes(self, inputs):
         if self._steps is not None:
@@ -253,9 +282,18 @@ class Sequential:
         return dvalues
 
     def _forward_logits(self, inputs, training):
+        n_rows = len(inputs)
         for layer in self._logit_layers():
             inputs = _call_forward(layer, inputs, training)
-        return np.asarray(inputs)
+        logits = as_array(inputs, "the output of the last layer")
+        if logits.ndim != 2 or len(logits) != n_rows or logits.shape[1] == 0:
+            raise ValueError(
+                f"the output of the last layer has shape {logits.shape}, "
+                f"expected logits of shape ({n_rows}, C)"
+            )
+        dtype = np.float32 if logits.dtype == np.float32 else np.float64
+        # A copy where it is no plain array: a kernel takes the gradient in its place.
+        return np.require(logits, dtype, ["C", "A", "W"])
 
     def _backward_logits(self, dvalues):
         for layer in reversed(self._logit_layers()):
@@ -307,7 +345,7 @@ class Sequential:
     def _evaluate(self, inputs, labels, targets):
         logits = self._outputs(inputs, normalise=False)
         losses = np.empty(len(logits))
-        wanted = targets if len(targets) else labels
+        wanted = targets.astype(logits.dtype, copy=False) if len(targets) else labels
         kernels.softmax_cross_entropy_forward(losses, np.empty_like(logits), logits, wanted)
         return {"loss": float(losses.mean()), "accuracy": accuracy(logits, labels)}
 
@@ -320,11 +358,14 @@ class Sequential:
         outputs = np.empty((len(inputs), self._dense[-1].n_neurons), self.dtype)
         workspace = aligned_empty(plan.workspace_size, self.dtype)
         kernels.predict_rows(
-            outputs, workspace, plan.table, self.parameters, inputs, block, normalise
+            outputs, workspace, plan.table, self.parameters, unlocked(inputs), block, normalise
         )
         return outputs
 
     # ------------------------------------------------------------------ the object itself
+
+    def __copy__(self):
+        return copy.deepcopy(self)  # two models on one buffer would train each other
 
     def __setstate__(self, state):
         self.__dict__.update(state)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from . import kernels
-from .validation import as_positive
+from .validation import DTYPES, as_array, as_positive, unlocked
 
 
 class SGD:
@@ -19,18 +19,34 @@ class SGD:
         self.learning_rate = as_positive(learning_rate, "learning_rate")
 
     def update(self, parameters, gradients):
-        """Take one step, in place, for two arrays of one shape and dtype."""
-        kernels.sgd_update(parameters, gradients, self.rate_for(parameters.dtype))
+        """Take one step for two arrays of one shape, float32 or float64; `parameters` changes."""
+        if not isinstance(parameters, np.ndarray) or parameters.dtype not in DTYPES:
+            kind = getattr(parameters, "dtype", type(parameters).__name__)
+            raise TypeError(f"parameters is {kind}, expected an array of float32 or float64")
+        gradients = as_array(gradients, "gradients")
+        if gradients.shape != parameters.shape or gradients.dtype != parameters.dtype:
+            raise ValueError(
+                f"gradients is {gradients.dtype} of shape {gradients.shape}, "
+                f"expected {parameters.dtype} of shape {parameters.shape}, as parameters"
+            )
+        if not parameters.flags.writeable:
+            raise ValueError("parameters is read-only, expected an array that can be updated")
+        ready = np.require(parameters, requirements=["C_CONTIGUOUS", "ALIGNED"])
+        slopes = np.require(gradients, requirements=["C_CONTIGUOUS", "ALIGNED"])
+        kernels.sgd_update(ready, unlocked(slopes), self.rate_for(parameters.dtype))
+        if ready is not parameters:
+            parameters[...] = ready
 
     def rate_for(self, dtype):
         """Return the learning rate as a `dtype` number; ValueError where it has none for it."""
         limits = np.finfo(dtype)
-        if not limits.tiny <= self.learning_rate <= limits.max:
+        rate = as_positive(self.learning_rate, "learning_rate")  # a script may have set it
+        if not float(limits.tiny) <= rate <= float(limits.max):
             raise ValueError(
-                f"learning_rate is {self.learning_rate}, "
+                f"learning_rate is {rate}, "
                 f"expected {limits.tiny} to {limits.max}, the range of {dtype}"
             )
-        return dtype.type(self.learning_rate)
+        return dtype.type(rate)
 
     def __repr__(self):
         return f"SGD(learning_rate={self.learning_rate})"

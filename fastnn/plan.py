@@ -21,17 +21,24 @@ class Plan(NamedTuple):
     workspace_size: int  # in elements
 
 
+def runs_as(layer, kind):
+    """Return whether the program may take `layer` for one of class `kind`.
+
+    A subclass may rename or initialise; one with passes of its own is another layer.
+    """
+    return (
+        isinstance(layer, kind)
+        and type(layer).forward is kind.forward
+        and type(layer).backward is kind.backward
+    )
+
+
 def program_layers(layers):
     """Return [(operation, layer), ...] for the compiled program, or None."""
     found = []
     for layer in layers:
         for operation, kind in ((t.DENSE, Dense), (t.RELU, ReLU), (t.SOFTMAX, Softmax)):
-            # A subclass may rename or initialise; one with its own passes is another layer.
-            if (
-                isinstance(layer, kind)
-                and type(layer).forward is kind.forward
-                and type(layer).backward is kind.backward
-            ):
+            if runs_as(layer, kind):
                 found.append((operation, layer))
                 break
         else:

@@ -11,7 +11,7 @@ from . import kernels
 from .errors import NonFiniteLossError
 from .history import History
 from .kernels.threads import BARRIER_SIZE
-from .losses import SoftmaxCrossEntropy
+from .validation import NotFiniteError
 
 # A compiled call returns after about this many seconds, so that Ctrl-C is answered.
 _CHUNK_SECONDS = 0.05
@@ -24,7 +24,9 @@ def run_epochs(model, trainer, order, epochs, validate, verbose):
     or None. A diverging epoch is undone and raises NonFiniteLossError.
     """
     history = History()
-    hidden = not sys.stderr.isatty() if verbose == "auto" else not verbose
+    hidden = not verbose
+    if isinstance(verbose, str):  # "auto"; a process without a console has no stderr
+        hidden = sys.stderr is None or not sys.stderr.isatty()
     # Without the clock, the four numbers fit into 80 columns.
     layout = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}"
     with tqdm(total=epochs, disable=hidden, dynamic_ncols=True, bar_format=layout) as bar:
@@ -79,7 +81,8 @@ class CompiledTrainer:
             reached = self._run(step, last, order, totals)
             if reached < last:
                 return None, reached + 1
-            seconds = (time.perf_counter() - begin) / (last - step)
+            # Some clocks stand still for 16 ms.
+            seconds = max(time.perf_counter() - begin, 1e-9) / (last - step)
             self.steps = max(1, min(int(_CHUNK_SECONDS / seconds), 2 * self.steps))
             step = last
         loss, right = totals / len(self.inputs)
@@ -112,7 +115,6 @@ class LayerTrainer:
         self.wanted = targets if len(targets) else labels
         self.batch_size = batch_size
         self.n_batches = -(-len(inputs) // batch_size)
-        self.head = SoftmaxCrossEntropy()
 
     def run_epoch(self, order):
         """Return (the epoch's loss and accuracy, None or the batch that failed, from 1)."""
@@ -120,12 +122,19 @@ class LayerTrainer:
         for batch in range(self.n_batches):
             indices = order[batch * self.batch_size : (batch + 1) * self.batch_size]
             wanted = self.wanted[indices]
-            logits = self.model._forward_logits(self.inputs[indices], training=True)
-            if not np.isfinite(logits).all():
+            try:
+                logits = self.model._forward_logits(self.inputs[indices], training=True)
+                losses, dlogits = np.empty(len(logits)), np.empty_like(logits)
+                if wanted.ndim == 2:
+                    wanted = wanted.astype(logits.dtype, copy=False)
+                kernels.softmax_cross_entropy(losses, dlogits, logits, wanted)
+                if not np.isfinite(losses).all():
+                    return None, batch + 1
+                self.model._backward_logits(dlogits)
+            except NotFiniteError:  # a layer met what an earlier one made of finite samples
                 return None, batch + 1
-            loss += float(self.head.forward(logits, wanted)) * len(indices)
+            loss += float(losses.sum())
             right += int((logits.argmax(axis=1) == self.labels[indices]).sum())
-            self.model._backward_logits(self.head.backward(self.head.output, wanted))
             for parameters, gradients in self.model._trained_arrays():
                 self.optimizer.update(parameters, gradients)
         return {"loss": loss / len(self.inputs), "accuracy": right / len(self.inputs)}, None

@@ -5,6 +5,7 @@ name, the value and what was expected: TypeError for a wrong kind of value, Valu
 """
 
 import math
+import numbers
 import operator
 
 import numpy as np
@@ -20,7 +21,8 @@ def as_dtype(value, name="dtype"):
         dtype = np.dtype(value)
     except TypeError:
         dtype = None
-    if dtype not in DTYPES:
+    # None is checked by itself: NumPy takes it for float64, also in a comparison.
+    if value is None or dtype is None or dtype not in DTYPES:
         raise TypeError(f"{name} is {value!r}, expected float32 or float64")
     return dtype
 
@@ -41,14 +43,14 @@ def as_count(value, name):
 def as_positive(value, name):
     """Return `value` as a float that is finite and above 0."""
     expected = "expected a finite number above 0"
-    if isinstance(value, bool | np.bool_ | str | bytes | complex):
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
         raise TypeError(f"{name} is {value!r}, {expected}")
     try:
         number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        raise TypeError(f"{name} is {value!r}, {expected}") from None
+    except OverflowError:
+        number = math.inf
     if not (math.isfinite(number) and number > 0):
-        raise ValueError(f"{name} is {number}, {expected}")
+        raise ValueError(f"{name} is {value}, {expected}")
     return number
 
 
@@ -68,47 +70,57 @@ def as_generator(value, name="rng"):
     return np.random.default_rng(value)
 
 
-def as_array(value, name):
-    """Return `value` as a plain array of real numbers, without a copy where it is one."""
+def as_anything(value, name):
+    """Return `value` as a plain array."""
     try:
-        array = np.asarray(value)
+        return np.asarray(value)
     except ValueError:  # rows of different lengths
         raise ValueError(f"{name} is not rectangular, expected rows of one length") from None
+
+
+def as_array(value, name):
+    """Return `value` as a plain array of real numbers, without a copy where it is one."""
+    array = as_anything(value, name)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} has dtype {array.dtype}, expected real numbers")
     return array
 
 
+class NotFiniteError(ValueError):
+    """A number is NaN or infinite, or too large for the dtype."""
+
+
 def as_matrix(array, name, dtype):
-    """Return an array of real numbers as finite, C-contiguous numbers of `dtype`."""
+    """Return an array of real numbers as finite, C-contiguous, aligned numbers of `dtype`."""
     with np.errstate(over="ignore"):
         matrix = np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED"])
-    if not matrix.flags.writeable:
-        matrix = _ReadOnly(matrix).seen_as_writeable()
-    if not kernels.all_finite(matrix):
+    if not kernels.all_finite(unlocked(matrix)):
         at = np.argwhere(~np.isfinite(matrix))[0]
         place = f"{name}[{', '.join(map(str, at))}]"
         value = array[tuple(at)]
         if np.isfinite(value):
-            raise ValueError(f"{place} is {value}, too large for {matrix.dtype}")
-        raise ValueError(f"{place} is {value}, expected finite numbers")
+            raise NotFiniteError(
+                f"{place} is {value}, too large for {matrix.dtype}: expected smaller numbers"
+            )
+        raise NotFiniteError(f"{place} is {value}, expected finite numbers")
     return matrix
 
 
-class _ReadOnly:
-    """A read-only array, seen through another that NumPy and numba take for a writeable one.
+def unlocked(array):
+    """Return `array`, or another one on the same memory where it may not be written.
 
-    Numba compiles every kernel again for read-only arguments. Kernels write to their outputs
-    alone, so an input may pass as writeable (test_validation.py: read-only memory is mapped).
+    Numba compiles every kernel again for read-only arguments. No kernel writes to its inputs, so
+    they may pass as writeable (tests: inputs from memory that is mapped read-only). Nobody but a
+    kernel is to see the result.
     """
+    return array if array.flags.writeable else np.asarray(_Unlocked(array))
 
+
+class _Unlocked:
     def __init__(self, array):
         self.array = array  # kept alive as the base of the view
         address, _ = array.__array_interface__["data"]
         self.__array_interface__ = {**array.__array_interface__, "data": (address, False)}
-
-    def seen_as_writeable(self):
-        return np.asarray(self)
 
 
 def as_rows(value, name, *, n_features=None, dtype=None, allow_empty=True):
@@ -132,17 +144,17 @@ def as_rows(value, name, *, n_features=None, dtype=None, allow_empty=True):
     return as_matrix(array, name, dtype)
 
 
-def as_gradient(value, name, output):
-    """Return `value` as an array of the shape and dtype of `output`."""
+def as_gradient(value, name, shape, dtype):
+    """Return `value` as an array of finite `dtype` numbers that has the shape of the output."""
     array = as_array(value, name)
-    if array.shape != output.shape:
-        raise ValueError(f"{name} has shape {array.shape}, expected {output.shape}, as the output")
-    return as_matrix(array, name, output.dtype)
+    if array.shape != shape:
+        raise ValueError(f"{name} has shape {array.shape}, expected {shape}, as the output")
+    return as_matrix(array, name, dtype)
 
 
 def as_targets(value, name, n_rows, n_classes, dtype):
     """Return targets as labels (B,) of int64 or as distributions (B, C) of `dtype`."""
-    array = np.asarray(value)
+    array = as_anything(value, name)
     expected = f"expected {n_rows} labels or ({n_rows}, {n_classes}) rows of probabilities"
     if array.ndim == 2 and array.shape[1] == 1 and n_classes > 1:
         raise ValueError(f"{name} has shape {array.shape}, {expected}; labels are y.ravel()")
@@ -171,7 +183,6 @@ def as_labels(array, name, n_classes):
     if wrong.any():
         at = int(wrong.argmax())
         raise ValueError(f"{name}[{at}] is {array[at]}, {expected}")
-    # A copy of what may be read-only: `astype` always makes one, 8 bytes a sample.
     return array.astype(np.int64)
 
 
