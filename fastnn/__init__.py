@@ -10,6 +10,7 @@ from .losses import CategoricalCrossEntropy, SoftmaxCrossEntropy
 from .metrics import accuracy
 from .model import Sequential
 from .optimizers import SGD
+from .parallel import num_threads, set_num_threads
 
 __version__ = "0.1.0"
 
@@ -26,5 +27,7 @@ __all__ = [
     "accuracy",
     "generate_batch_indices",
     "kernels",
+    "num_threads",
     "one_hot",
+    "set_num_threads",
 ]

@@ -10,6 +10,7 @@ from . import kernels
 from .layers import Dense, Layer, Softmax
 from .metrics import accuracy
 from .optimizers import SGD
+from .parallel import Crew, resolve_threads
 from .plan import make_plan, program_layers, runs_as
 from .training import CompiledTrainer, LayerTrainer, aligned_empty, run_epochs
 from .validation import (
@@ -163,6 +164,7 @@ class Sequential:
         validation_data=None,
         shuffle=True,
         verbose="auto",
+        threads=None,
     ):
         """Train on samples `X` and targets `y`.
 
@@ -185,6 +187,8 @@ class Sequential:
             A new random order each epoch, as `generate_batch_indices` gives it.
         verbose : "auto" or bool
             Show a progress bar; "auto" does on a terminal.
+        threads : int, optional
+            By default as `set_num_threads` says. The result has the same bits with any number.
 
         Returns
         -------
@@ -210,20 +214,13 @@ class Sequential:
         ):
             raise TypeError(f'verbose is {verbose!r}, expected "auto", True or False')
         rng = as_generator(seed, "seed")
+        threads = threads if threads is None else as_count(threads, "threads")
         if not self._dense and not self._own_layers():
             raise ValueError("the model has no layer with parameters, so fit has nothing to train")
         inputs = unlocked(self._as_inputs(X, "X", allow_empty=False))
         labels, targets = self._as_targets(y, "y", inputs)
         validation = self._as_validation(validation_data)
         batch_size = min(batch_size, len(inputs))
-        # An optimizer of the user's own is called, layer by layer; the program has its own steps.
-        if self._steps is not None and type(optimizer).update is SGD.update:
-            plan = self._plan(inputs, batch_size, training=True)
-            trainer = CompiledTrainer(
-                plan, self.parameters, inputs, labels, targets, batch_size, optimizer
-            )
-        else:
-            trainer = LayerTrainer(self, inputs, labels, targets, batch_size, optimizer)
 
         def order():
             return rng.permutation(len(inputs)) if shuffle else np.arange(len(inputs))
@@ -231,7 +228,17 @@ class Sequential:
         def validate():
             return None if validation is None else self._evaluate(*validation)
 
-        return run_epochs(self, trainer, order, epochs, validate, verbose)
+        # An optimizer of the user's own is called, layer by layer; the program has its own steps.
+        if self._steps is None or type(optimizer).update is not SGD.update:
+            trainer = LayerTrainer(self, inputs, labels, targets, batch_size, optimizer)
+            return run_epochs(self, trainer, order, epochs, validate, verbose)
+        threads = resolve_threads(threads, 3 * batch_size * self.parameters.size)
+        with Crew(threads) as crew:
+            plan = self._plan(inputs, batch_size, training=True)
+            trainer = CompiledTrainer(
+                plan, crew, self.parameters, inputs, labels, targets, batch_size, optimizer
+            )
+            return run_epochs(self, trainer, order, epochs, validate, verbose)
 
     def _as_inputs(self, X, name, allow_empty=True):
         # Without a dense layer there is no dtype to convert to.
@@ -329,37 +336,54 @@ class Sequential:
 
     # ------------------------------------------------------------------ prediction
 
-    def predict_proba(self, X):
-        """Return the probabilities (N, C) of samples `X` (N, I)."""
-        return self._outputs(self._as_inputs(X, "X"), normalise=True)
+    def predict_proba(self, X, *, threads=None):
+        """Return the probabilities (N, C) of samples `X` (N, I).
 
-    def predict(self, X):
-        """Return the labels (N,), int64, of samples `X` (N, I): the most probable class of each."""
-        return self._outputs(self._as_inputs(X, "X"), normalise=False).argmax(axis=1)
+        Several threads may predict with one model at once. `threads` and errors as in `fit`.
+        """
+        return self._outputs(self._as_inputs(X, "X"), True, threads)
 
-    def evaluate(self, X, y):
+    def predict(self, X, *, threads=None):
+        """Return the labels (N,), int64, of samples `X` (N, I): the most probable class of each.
+
+        Several threads may predict with one model at once. `threads` and errors as in `fit`.
+        """
+        return self._outputs(self._as_inputs(X, "X"), False, threads).argmax(axis=1)
+
+    def evaluate(self, X, y, *, threads=None):
         """Return {"loss": mean loss, "accuracy": fraction of right classes} on `X` and `y`."""
         inputs = self._as_inputs(X, "X", allow_empty=False)
-        return self._evaluate(inputs, *self._as_targets(y, "y", inputs))
+        return self._evaluate(inputs, *self._as_targets(y, "y", inputs), threads)
 
-    def _evaluate(self, inputs, labels, targets):
-        logits = self._outputs(inputs, normalise=False)
+    def _evaluate(self, inputs, labels, targets, threads=None):
+        logits = self._outputs(inputs, False, threads)
         losses = np.empty(len(logits))
         wanted = targets.astype(logits.dtype, copy=False) if len(targets) else labels
         kernels.softmax_cross_entropy_forward(losses, np.empty_like(logits), logits, wanted)
         return {"loss": float(losses.mean()), "accuracy": accuracy(logits, labels)}
 
-    def _outputs(self, inputs, normalise):
+    def _outputs(self, inputs, normalise, threads=None):
+        """Return the logits of all samples, or the probabilities."""
+        threads = resolve_threads(threads, len(inputs) * self.parameters.size)
         if self._steps is None:
             outputs = self._forward_logits(inputs, training=False)
             return Softmax().forward(outputs) if normalise else outputs
+        inputs = unlocked(inputs)
         block = min(_PREDICTION_ROWS, max(len(inputs), 1))
         plan = self._plan(inputs, block, training=False)
         outputs = np.empty((len(inputs), self._dense[-1].n_neurons), self.dtype)
-        workspace = aligned_empty(plan.workspace_size, self.dtype)
-        kernels.predict_rows(
-            outputs, workspace, plan.table, self.parameters, unlocked(inputs), block, normalise
-        )
+
+        def predict(thread):
+            # A workspace for each thread, so that nobody else can be in it.
+            workspace = aligned_empty(plan.workspace_size, self.dtype)
+            begin, end = (len(inputs) * i // crew.size for i in (thread, thread + 1))
+            kernels.predict_rows(
+                outputs[begin:end], workspace, plan.table, self.parameters, inputs[begin:end],
+                block, normalise,
+            )  # fmt: skip
+
+        with Crew(min(threads, max(len(inputs), 1))) as crew:
+            crew.run(predict)
         return outputs
 
     # ------------------------------------------------------------------ the object itself

@@ -1,7 +1,6 @@
 """The training loop: epochs of shuffled mini-batches, compiled or layer by layer."""
 
 import sys
-import threading
 import time
 
 import numpy as np
@@ -10,7 +9,7 @@ from tqdm import tqdm
 from . import kernels
 from .errors import NonFiniteLossError
 from .history import History
-from .kernels.threads import BARRIER_SIZE
+from .kernels.table import BARRIER_SIZE, LEAVE
 from .validation import NotFiniteError
 
 # A compiled call returns after about this many seconds, so that Ctrl-C is answered.
@@ -57,8 +56,8 @@ def run_epochs(model, trainer, order, epochs, validate, verbose):
 class CompiledTrainer:
     """Runs whole epochs in the compiled program, in chunks of steps."""
 
-    def __init__(self, plan, parameters, inputs, labels, targets, batch_size, optimizer):
-        self.plan, self.parameters = plan, parameters
+    def __init__(self, plan, crew, parameters, inputs, labels, targets, batch_size, optimizer):
+        self.plan, self.crew, self.parameters = plan, crew, parameters
         self.inputs, self.labels, self.targets = inputs, labels, targets
         self.batch_size = batch_size
         self.n_batches = -(-len(inputs) // batch_size)
@@ -66,8 +65,6 @@ class CompiledTrainer:
         self.workspace = aligned_empty(plan.workspace_size, parameters.dtype)
         self.workspace[...] = 0
         self.scores = np.empty((2, batch_size))
-        self.barrier = np.full(BARRIER_SIZE, 0, np.int64)
-        self.threads = 1
         # The first chunk is small for any network: 10 million multiply-adds at 1 GFLOP/s.
         self.steps = max(1, 10_000_000 // (batch_size * parameters.size))
 
@@ -89,21 +86,22 @@ class CompiledTrainer:
         return {"loss": float(loss), "accuracy": float(right)}, None
 
     def _run(self, first, last, order, totals):
+        """Take some steps, with all threads of the crew; return the step that was reached."""
+        barrier = np.full(BARRIER_SIZE, 0, np.int64)
+
         def run(thread):
             return kernels.train_steps(
-                self.parameters, self.workspace, self.scores, self.barrier, self.plan.table,
+                self.parameters, self.workspace, self.scores, barrier, self.plan.table,
                 self.inputs, self.labels, self.targets, order,
                 first, last, self.batch_size, self.learning_rate, totals,
-                first == 0, thread, self.threads,
+                first == 0, thread, self.crew.size,
             )  # fmt: skip
 
-        others = [threading.Thread(target=run, args=(i,)) for i in range(1, self.threads)]
-        for other in others:
-            other.start()
-        reached = run(0)
-        for other in others:
-            other.join()
-        return reached
+        try:
+            return self.crew.run(run)
+        except BaseException:  # Ctrl-C before this thread got there: the others wait for it
+            barrier[LEAVE] = 1
+            raise
 
 
 class LayerTrainer:

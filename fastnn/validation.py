@@ -50,7 +50,7 @@ def as_positive(value, name):
     except OverflowError:
         number = math.inf
     if not (math.isfinite(number) and number > 0):
-        raise ValueError(f"{name} is {value}, {expected}")
+        raise ValueError(f"{name} is {number}, {expected}")
     return number
 
 

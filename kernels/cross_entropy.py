@@ -65,9 +65,9 @@ def cross_entropy_backward(dprobabilities, probabilities, targets, epsilon):
     rows, classes = probabilities.shape
     for i in range(rows):
         if targets.ndim == 1:
+            p = clip(np.float64(probabilities[i, targets[i]]), epsilon)
             for j in range(classes):
                 dprobabilities[i, j] = 0.0
-            p = clip(np.float64(probabilities[i, targets[i]]), epsilon)
             dprobabilities[i, targets[i]] = -1.0 / p / rows
         else:
             for j in range(classes):

@@ -252,7 +252,8 @@ def train_steps(
     samples, sample_row = w + head[INPUTS], head[INPUT_ROW]
     if repack:
         pack_weights(table, p, w, thread, threads)
-        wait(gate, threads)
+        if not wait(gate, threads):
+            return first_step
     for step in range(first_step, last_step):
         start = step * batch_size
         batch = min(batch_size, len(order) - start)
@@ -263,7 +264,8 @@ def train_steps(
         forward_rows(table, p, w, samples, sample_row, first, end - first)
         loss_rows(table, w, scores, labels, targets, order, start, batch, first, end - first)
         backward_rows(table, w, first, end - first)
-        wait(gate, threads)
+        if not wait(gate, threads):
+            return step
         # Each thread adds up all scores, so that all see the same sum and stop at the same step.
         loss, right = 0.0, 0.0
         for i in range(batch):
@@ -275,7 +277,8 @@ def train_steps(
             totals[0] += loss
             totals[1] += right
         descend_weights(table, p, w, batch, learning_rate, thread, threads)
-        wait(gate, threads)
+        if not wait(gate, threads):
+            return step
     return last_step
 
 

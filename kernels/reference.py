@@ -154,7 +154,9 @@ def train_steps(
     parameters, workspace, scores, barrier, table, inputs, labels, targets, order,
     first_step, last_step, batch_size, learning_rate, totals, repack, thread, threads,
 ):  # fmt: skip
-    """Take the steps [first_step, last_step) of an epoch of gradient descent."""
+    """Take the steps [first_step, last_step) of an epoch of gradient descent, in thread 0."""
+    if thread > 0:
+        return last_step
     for step in range(first_step, last_step):
         indices = order[step * batch_size : (step + 1) * batch_size]
         wanted = targets[indices] if len(targets) else labels[indices]

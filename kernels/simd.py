@@ -166,9 +166,14 @@ def _offset_pointer(context, builder, sig, args):
 
 
 def _element_pointer(pointer):
-    if not isinstance(pointer, types.CPointer):
-        raise errors.TypingError(f"expected a pointer, got {pointer}")
+    if not isinstance(pointer, types.CPointer) or not isinstance(pointer.dtype, types.Float):
+        raise errors.TypingError(f"expected a pointer to float32 or float64, got {pointer}")
     return Vector(pointer.dtype)
+
+
+def _check_element(pointer, vector):
+    if pointer.dtype != vector.dtype:
+        raise errors.TypingError(f"{vector} does not fit {pointer}: fastnn kernels take one dtype")
 
 
 @intrinsic
@@ -210,6 +215,7 @@ def load_part(typingctx, pointer, count, fill):
 @intrinsic
 def store(typingctx, pointer, value):
     """Write the vector `value` at `pointer`."""
+    _check_element(pointer, value)
 
     def codegen(context, builder, sig, args):
         emit_store(builder, args[1], args[0])
@@ -220,6 +226,7 @@ def store(typingctx, pointer, value):
 @intrinsic
 def store_part(typingctx, pointer, value, count):
     """Write the first `count` lanes of `value` at `pointer`."""
+    _check_element(pointer, value)
 
     def codegen(context, builder, sig, args):
         mask = emit_tail_mask(builder, args[2], value.lanes)

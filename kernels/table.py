@@ -34,3 +34,9 @@ STORE = 0  # result = sums
 FINISH_RELU = 1  # result = sums where > 0 or NaN, else 0
 FINISH_MASK = 2  # result = sums where `other` > 0 or NaN, else 0: the gradient through a ReLU
 FINISH_DESCEND = 3  # result = result - rate * sums: a step of gradient descent, in place
+
+# The barrier of `threads.py`, an int64 array: how many have arrived, and on cache lines of their
+# own the generation, and whether everybody is to leave.
+BARRIER_SIZE = 24
+GENERATION = 8
+LEAVE = 16

@@ -13,10 +13,8 @@ from numba.extending import intrinsic
 
 from .jit import inner
 from .simd import emit_call
+from .table import GENERATION, LEAVE
 
-# An int64 array: the count of those who arrived, and on a cache line of its own the generation.
-BARRIER_SIZE = 16
-_GENERATION = 8
 _SPINS = 4000  # about 50 us
 _ALIGN = 8
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
@@ -85,18 +83,24 @@ def _yield(typingctx):
 
 @inner
 def wait(barrier, threads):
-    """Return when `threads` threads have called this with the same `barrier` (a pointer)."""
+    """Return True when `threads` threads have called this with the same `barrier` (a pointer).
+
+    Return False where `barrier[LEAVE]` is set, which somebody does who will not come.
+    """
     if threads == 1:
-        return
-    generation = _read(barrier + _GENERATION)
+        return True
+    generation = _read(barrier + GENERATION)
     if _fetch_add(barrier, 1) == threads - 1:
         _write(barrier, 0)
-        _write(barrier + _GENERATION, generation + 1)
-        return
+        _write(barrier + GENERATION, generation + 1)
+        return True
     spins = 0
-    while _read(barrier + _GENERATION) == generation:
+    while _read(barrier + GENERATION) == generation:
         spins += 1
         if spins < _SPINS:
             _relax()
+        elif _read(barrier + LEAVE) != 0:
+            return False
         else:
             _yield()
+    return True

@@ -1,0 +1,40 @@
+"""What the figures were measured on."""
+
+import platform
+import subprocess
+import sys
+from importlib import metadata
+
+from worker import usable_cpus
+
+MKL = (
+    "PyTorch multiplies matrices with Intel's MKL, which does not use AVX-512 on AMD processors: "
+    "there it runs its AVX2 code, at about half the speed."
+)
+
+
+def cpu_name():
+    """Return the name of the processor, as its system gives it."""
+    if sys.platform == "linux":
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    if sys.platform == "darwin":
+        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    return platform.processor() or platform.machine()
+
+
+def facts(versions):
+    """Return [(name, value), ...]; `versions` is what the workers said of themselves."""
+    versions = dict(versions)
+    vectors, blas = versions.pop("vectors", "unknown"), versions.pop("BLAS", "unknown")
+    versions |= {name: metadata.version(name) for name in ("numba", "llvmlite")}
+    return [
+        ("Processor", f"{cpu_name()}, {usable_cpus()} CPUs"),
+        ("Vectors, as fastnn compiles for them", vectors),
+        ("System", f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"),
+        ("Versions", ", ".join(f"{name} {value}" for name, value in versions.items())),
+        ("BLAS of NumPy, as threadpoolctl reports it", blas),
+    ]

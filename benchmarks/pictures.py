@@ -1,0 +1,92 @@
+"""Draws the curves: log axes in powers of two, every line named at its end."""
+
+import matplotlib
+import matplotlib.pyplot as plt
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+matplotlib.use("Agg")
+
+# One colour for a library in both pictures; fastnn's is the one that stands out.
+_COLOURS = {
+    "fastnn": "#c0392b",
+    "fastnn, 1 thread": "#e59866",
+    "NumPy": "#2471a3",
+    "PyTorch": "#5d6d7e",
+}
+
+
+def _axes(title, x_label):
+    figure, axes = plt.subplots(figsize=(9, 5.2), dpi=130, layout="constrained")
+    axes.set_title(title, loc="left", fontsize=16, pad=14)
+    axes.set_xlabel(x_label, fontsize=14)
+    axes.set_xscale("log", base=2)
+    axes.tick_params(labelsize=13, length=0)
+    axes.grid(axis="y", color="#e5e7e9", linewidth=1)
+    axes.set_axisbelow(True)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    return figure, axes
+
+
+def _plain(value, _):
+    return f"{value:g}"
+
+
+def _name_lines(axes, ends):
+    """Write each name beside the end of its line, moved apart where two would overlap."""
+    axes.autoscale_view()
+    x = max(point[0] for point in ends.values())
+    gap = 0.06  # of the height of the axes: a little more than a line of text
+    to_axes = axes.transData + axes.transAxes.inverted()
+    heights = {name: to_axes.transform(point)[1] for name, point in ends.items()}
+    lowest = 0.0
+    for name in sorted(heights, key=heights.get):
+        lowest = max(heights[name], lowest)
+        y = axes.transData.inverted().transform(axes.transAxes.transform((0, lowest)))[1]
+        axes.annotate(
+            name, (x, y), xytext=(10, 0), textcoords="offset points",
+            va="center", fontsize=14, color=_COLOURS[name], annotation_clip=False,
+        )  # fmt: skip
+        lowest += gap
+
+
+def _draw(axes, curves):
+    for name, points in curves.items():
+        width, layer = (3, 3) if name == "fastnn" else (2, 2)
+        axes.plot(
+            *zip(*points, strict=True),
+            color=_COLOURS[name], linewidth=width, zorder=layer, marker="o", markersize=5,
+        )  # fmt: skip
+    xs = sorted({x for points in curves.values() for x, _ in points})
+    powers = [x for x in xs if x & (x - 1) == 0]
+    axes.xaxis.set_major_locator(FixedLocator(powers))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(_plain))
+
+
+def draw_speed(path, curves):
+    """Draw step times as multiples of fastnn's, which is the line at 1."""
+    widths = [x for x, _ in next(iter(curves.values()))]
+    curves = {"fastnn": [(x, 1.0) for x in widths]} | curves
+    figure, axes = _axes(
+        "Time of a training step, as a multiple of fastnn's", "width of the two hidden layers"
+    )
+    axes.set_yscale("log", base=2)
+    _draw(axes, curves)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}x"))
+    axes.yaxis.set_minor_locator(NullLocator())
+    _name_lines(axes, {name: points[-1] for name, points in curves.items()})
+    figure.savefig(path)
+    plt.close(figure)
+
+
+def draw_peak(path, curves):
+    figure, axes = _axes(
+        "Product of square matrices on one core, as a fraction of the FMA peak", "size"
+    )
+    _draw(axes, curves)
+    axes.set_ylim(0, 1.05)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
+    _name_lines(axes, {name: points[-1] for name, points in curves.items()})
+    figure.savefig(path)
+    plt.close(figure)

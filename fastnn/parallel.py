@@ -1,0 +1,142 @@
+"""How many threads work, and the threads themselves.
+
+Results do not depend on the number: the same seed gives the same bits with 1 thread as with 8.
+"""
+
+import contextlib
+import contextvars
+import math
+import os
+import queue
+import threading
+from pathlib import Path
+
+from .validation import as_count
+
+_chosen = contextvars.ContextVar("fastnn_num_threads", default=None)
+_default = None
+
+# Multiply-adds of a step (or of a prediction) that make another thread worth its two barriers:
+# `benchmarks/compare.py` draws the curve that this follows.
+WORK_PER_THREAD = 400_000
+
+
+def set_num_threads(n):
+    """Set how many threads `fit` and the predictions use where their `threads` says nothing.
+
+    Parameters
+    ----------
+    n : int or None
+        At least 1. None, the default, lets the work and the CPUs at hand decide each time.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For anything else.
+    """
+    global _default
+    _default = None if n is None else as_count(n, "n")
+
+
+@contextlib.contextmanager
+def num_threads(n):
+    """Use `n` threads inside a `with` block, in this thread of Python; see `set_num_threads`."""
+    token = _chosen.set(None if n is None else as_count(n, "n"))
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
+
+
+def resolve_threads(threads, work):
+    """Return the number of threads for `work` multiply-adds that are done between two barriers."""
+    if threads is not None:
+        return as_count(threads, "threads")
+    chosen = _chosen.get() or _default
+    if chosen is not None:
+        return chosen
+    return max(1, min(usable_cpus(), work // WORK_PER_THREAD))
+
+
+def usable_cpus():
+    """Return how many CPUs this process may use: its affinity, and its share by control group."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        count = len(os.sched_getaffinity(0))
+    else:
+        count = os.cpu_count() or 1
+    return max(1, math.ceil(min(count, _cgroup_cpus())))
+
+
+def _cgroup_cpus():
+    """Return the CPU time that the control group may use a second, in seconds."""
+    with contextlib.suppress(OSError, ValueError, IndexError):  # version 2
+        group = next(
+            line.rpartition(":")[2].strip().lstrip("/")
+            for line in Path("/proc/self/cgroup").read_text().splitlines()
+            if line.startswith("0::")
+        )
+        folder = Path("/sys/fs/cgroup", group)
+        quotas = [math.inf]
+        for place in (folder, *folder.parents):
+            with contextlib.suppress(OSError, ValueError):
+                quota, period = (place / "cpu.max").read_text().split()
+                quotas.append(int(quota) / int(period))
+        return min(quotas)
+    with contextlib.suppress(OSError, ValueError):  # version 1
+        folder = Path("/sys/fs/cgroup/cpu")
+        quota = int((folder / "cpu.cfs_quota_us").read_text())
+        if quota > 0:
+            return quota / int((folder / "cpu.cfs_period_us").read_text())
+    return math.inf
+
+
+class Crew:
+    """Threads that run one function together, each with its own number.
+
+    They live as long as the `with` block, so nothing is left behind for a `fork` to break. Where
+    the system gives fewer threads than asked for, `size` says how many there are.
+    """
+
+    def __init__(self, size):
+        self.size = 1
+        self._orders = []
+        self._done = queue.SimpleQueue()
+        for number in range(1, size):
+            orders = queue.SimpleQueue()
+            worker = threading.Thread(target=self._work, args=(number, orders), daemon=True)
+            try:
+                worker.start()
+            except RuntimeError:  # the system has no more
+                break
+            self._orders.append(orders)
+            self.size += 1
+
+    def _work(self, number, orders):
+        while (function := orders.get()) is not None:
+            try:
+                function(number)
+            except BaseException as error:  # shown by `run`
+                self._done.put(error)
+            else:
+                self._done.put(None)
+
+    def run(self, function):
+        """Call function(0), ..., function(size - 1) side by side; return what function(0) does.
+
+        An error of any of them is raised when all are done.
+        """
+        for orders in self._orders:
+            orders.put(function)
+        result = function(0)
+        errors = [self._done.get() for _ in self._orders]
+        for error in errors:
+            if error is not None:
+                raise error
+        return result
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        for orders in self._orders:
+            orders.put(None)

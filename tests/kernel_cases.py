@@ -1,0 +1,194 @@
+"""One registry of the kernels on plain arrays: what the tests check is what the benchmarks time.
+
+Dimensions: B batch rows, I inputs, O outputs (neurons), C classes.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from fastnn import kernels
+from fastnn.kernels import reference
+
+
+class Case(NamedTuple):
+    """One kernel with one kind of arguments."""
+
+    kernel: Callable
+    reference: Callable
+    dimensions: str
+    """One letter for each size of a shape: "BIO" goes with (32, 784, 10)."""
+    make_arguments: Callable
+    """(rng, shape, dtype) -> (outputs, inputs) for `kernel(*outputs, *inputs)`; an output that is
+    None is not asked for."""
+    error: Callable
+    """(expected outputs, *inputs) -> a bound for the rounding error of each, in units of eps."""
+    gradient_of: str | None = None
+    """The case whose kernel this one inverts; `dinputs` here is the gradient at `inputs` there."""
+    in_place: bool = False
+    """The outputs are read as well."""
+
+
+# ------------------------------------------------------------------- arguments, a word for each
+
+
+def _logits(rng, size, dtype):
+    return 3 * rng.standard_normal((size["B"], size["C"]), dtype)
+
+
+def _probabilities(rng, size, dtype):
+    weights = np.exp(rng.standard_normal((size["B"], size["C"])))
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(dtype)
+
+
+def _labels(rng, size, dtype):
+    return rng.integers(0, size["C"], size["B"])
+
+
+def _rows(rng, size, dtype):
+    """Soft targets, half of them 0. Their sums are 0.5 to 1.5: no kernel relies on 1."""
+    weights = rng.random((size["B"], size["C"])) * rng.integers(0, 2, (size["B"], size["C"]))
+    weights[:, 0] += 0.01
+    sums = weights.sum(axis=1, keepdims=True)
+    return (weights / sums * rng.uniform(0.5, 1.5, sums.shape)).astype(dtype)
+
+
+WORDS = {
+    "logits": _logits,
+    "probabilities": _probabilities,
+    "labels": _labels,
+    "rows": _rows,
+    "epsilon": lambda rng, size, dtype: 1e-7,
+    "source": lambda rng, size, dtype: rng.standard_normal((size["B"] + 3, size["I"]), dtype),
+    "indices": lambda rng, size, dtype: rng.integers(0, size["B"] + 3, size["B"]),
+    "rate": lambda rng, size, dtype: dtype(0.05),
+    "-": lambda rng, size, dtype: None,
+}
+
+
+def _maker(dimensions, outputs, inputs):
+    """Return `make_arguments` from words: one of `WORDS`, or the dimensions of a normal array."""
+
+    def make_arguments(rng, shape, dtype):
+        size = {"1": 1, **dict(zip(dimensions, shape, strict=True))}
+
+        def make(word):
+            if word in WORDS:
+                return WORDS[word](rng, size, dtype)
+            return rng.standard_normal([size[letter] for letter in word], dtype)
+
+        return tuple(map(make, outputs.split())), tuple(map(make, inputs.split()))
+
+    return make_arguments
+
+
+# ------------------------------------------- rounding errors: the terms of a sum, times their size
+
+
+def _exact(expected, *inputs):
+    return [0] * len(expected)
+
+
+def _relative(expected, first, *inputs):
+    # C terms, exp and log, and logits up to 25 apart, whose difference is rounded before exp.
+    return [(first.shape[1] + 32) * np.abs(e) for e in expected]
+
+
+def _dense_forward(expected, inputs, weights, biases):
+    return [(len(weights) + 1) * (np.abs(inputs) @ np.abs(weights) + np.abs(biases))]
+
+
+def _dense_backward(expected, doutputs, inputs, weights):
+    doutputs, (rows, columns) = np.abs(doutputs), doutputs.shape
+    return [
+        columns * (doutputs @ np.abs(weights).T),
+        rows * (np.abs(inputs).T @ doutputs),
+        rows * doutputs.sum(axis=0, keepdims=True),
+    ]
+
+
+def _softmax_backward(expected, doutputs, outputs):
+    size = np.abs(doutputs) + np.abs(doutputs * outputs).sum(axis=1, keepdims=True)
+    return [(outputs.shape[1] + 3) * outputs * size]
+
+
+def _logits_gradient(expected, first, targets):
+    # The difference of two numbers up to 1.5, the largest sum of `_rows`, divided by B.
+    return [1.5 * (first.shape[1] + 32) / max(len(first), 1)]
+
+
+def _losses(expected, logits, targets):
+    # The logarithm turns the relative error of a sum into an absolute one.
+    return [(logits.shape[1] + 32) * (1 + expected[0])]
+
+
+def _losses_and_probabilities(expected, logits, targets):
+    return _losses(expected, logits, targets) + _relative(expected[1:], logits)
+
+
+def _losses_and_gradient(expected, logits, targets):
+    return _losses(expected, logits, targets) + _logits_gradient(expected, logits, targets)
+
+
+def _sgd_update(expected, gradients, learning_rate):
+    return [np.abs(expected[0]) + 2 * learning_rate * np.abs(gradients)]
+
+
+# ----------------------------------------------------------------------------------- the registry
+
+
+def _case(name, dimensions, outputs, inputs, error, **properties):
+    kernel, oracle = getattr(kernels, name), getattr(reference, name)
+    return Case(
+        kernel, oracle, dimensions, _maker(dimensions, outputs, inputs), error, **properties
+    )
+
+
+KERNELS = {
+    "all_finite": _case("all_finite", "BI", "", "BI", _exact),
+    "dense_forward": _case("dense_forward", "BIO", "BO", "BI IO 1O", _dense_forward),
+    "gather_rows": _case("gather_rows", "BI", "BI", "source indices", _exact),
+    "relu_forward": _case("relu_forward", "BI", "BI", "BI", _exact),
+    "relu_backward": _case(
+        "relu_backward", "BI", "BI", "BI BI", _exact, gradient_of="relu_forward"
+    ),
+    "sgd_update": _case("sgd_update", "BI", "BI", "BI rate", _sgd_update, in_place=True),
+    "softmax_forward": _case("softmax_forward", "BC", "BC", "logits", _relative),
+    "softmax_backward": _case(
+        "softmax_backward", "BC", "BC", "BC probabilities", _softmax_backward,
+        gradient_of="softmax_forward",
+    ),
+}  # fmt: skip
+
+for _suffix, _outputs in {
+    "": "BI IO 1O",
+    "-dinputs": "BI - -",
+    "-dweights": "- IO -",
+    "-dbiases": "- - 1O",
+}.items():
+    KERNELS["dense_backward" + _suffix] = _case(
+        "dense_backward", "BIO", _outputs, "BO BI IO", _dense_backward, gradient_of="dense_forward"
+    )
+
+for _targets in ("labels", "rows"):
+    for _name, _outputs, _inputs, _error, _forward in (
+        ("cross_entropy_forward", "B", "probabilities {} epsilon", _relative, None),
+        (
+            "cross_entropy_backward", "BC", "probabilities {} epsilon", _relative,
+            "cross_entropy_forward-{}",
+        ),
+        ("softmax_cross_entropy_forward", "B BC", "logits {}", _losses_and_probabilities, None),
+        (
+            "softmax_cross_entropy_backward", "BC", "probabilities {}", _logits_gradient,
+            "softmax_cross_entropy_forward-{}",
+        ),
+        (
+            "softmax_cross_entropy", "B BC", "logits {}", _losses_and_gradient,
+            "softmax_cross_entropy_forward-{}",
+        ),
+    ):  # fmt: skip
+        KERNELS[f"{_name}-{_targets}"] = _case(
+            _name, "BC", _outputs, _inputs.format(_targets), _error,
+            gradient_of=_forward and _forward.format(_targets),
+        )  # fmt: skip

@@ -1,0 +1,84 @@
+"""Break kernels one token at a time and see the tests go red: `python tests/mutation.py`.
+
+A mutant that survives is a hole in the tests; the script then exits with 1. Each runs in a copy
+of the repository, with a machine code cache of its own.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TESTS = ["tests/test_kernels.py", "tests/test_training.py"]
+
+# (file, a piece of it that stands there once, what to put in its place)
+MUTANTS = [
+    ("relu.py", "store(outputs + i, select(x <= 0.0", "store(outputs + i, select(x >= 0.0"),
+    ("relu.py", "mask = load_part(inputs + whole, rest, 0.0) <= 0.0",
+     "mask = load_part(inputs + whole, rest, 0.0) < 0.0"),
+    ("softmax.py", "e = exp(load(row + j) - shift)", "e = exp(load(row + j) + shift)"),
+    ("softmax.py", "load_part(row + whole, size - whole, -np.inf)",
+     "load_part(row + whole, size - whole, 0.0)"),
+    ("softmax.py", "store(dinputs + j, load(outputs + j) * (load(doutputs + j) - mean))",
+     "store(dinputs + j, load(outputs + j) * (load(doutputs + j) + mean))"),
+    ("cross_entropy.py", "-1.0 / p / rows", "1.0 / p / rows"),
+    ("cross_entropy.py", "(wanted - 1.0) * scale", "(wanted - 0.5) * scale"),
+    ("cross_entropy.py", "select(t > 0.0,", "select(t >= 0.0,"),
+    ("gemm.py", 'builder.fcmp_ordered("<=", output, zero)',
+     'builder.fcmp_ordered("<", output, zero)'),
+    ("gemm.py", "last = builder.sub(self.rows, self.constant(1))",
+     "last = builder.sub(self.rows, self.constant(0))"),
+    ("gemm.py", "masks[-1] = emit_tail_mask", "masks[0] = emit_tail_mask"),
+    ("gemm.py", "finish if last else STORE", "finish"),
+    ("gemm.py", "rate = emit_splat(builder, builder.fneg(self.rate)",
+     "rate = emit_splat(builder, (self.rate)"),
+    ("batches.py", "b = fma(load(start + (i + step)), zero, b)",
+     "b = fma(load(start + i), zero, b)"),
+    ("update.py", "factor = splat(parameters, -rate)", "factor = splat(parameters, rate)"),
+    ("program.py", "rows = min(batch_size, len(order) - start)", "rows = batch_size"),
+    ("program.py", "scale = 1.0 / rows", "scale = 1.0 / batch_size"),
+    ("elementary.py", "n = shifted - magic", "n = shifted + magic"),
+]  # fmt: skip
+
+
+def main():
+    survivors = []
+    for number, (file, old, new) in enumerate(MUTANTS, start=1):
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder)
+            shutil.copytree(ROOT / "tests", copy / "tests")
+            shutil.copy(ROOT / "pyproject.toml", copy)
+            shutil.copytree(ROOT / "fastnn", copy / "site" / "fastnn")
+            shutil.copytree(ROOT / "kernels", copy / "site" / "fastnn" / "kernels")
+            path = copy / "site" / "fastnn" / "kernels" / file
+            source = path.read_text()
+            if source.count(old) != 1:
+                sys.exit(f"{file}: {old!r} stands there {source.count(old)} times, expected once")
+            path.write_text(source.replace(old, new))
+            red = run_tests(copy)
+        print(f"{number:2}/{len(MUTANTS)} {'red ' if red else 'ALIVE'} {file}: {new}", flush=True)
+        if not red:
+            survivors.append(new)
+    print(f"{len(MUTANTS) - len(survivors)} of {len(MUTANTS)} mutants turn the tests red")
+    return 1 if survivors else 0
+
+
+def run_tests(copy):
+    """Return whether a test fails (1) or the process dies by a signal, as a wild pointer does."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(copy / "site"),
+        "FASTNN_CACHE_DIR": str(copy / "cache"),
+    }
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *TESTS]
+    result = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
+    if result.returncode not in (0, 1) and result.returncode > 0:
+        sys.exit(f"pytest could not run:\n{result.stdout}{result.stderr}")
+    return result.returncode != 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""Imports point down: a module imports from its own floor or from those below."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import fastnn
+
+FOLDER = Path(fastnn.__file__).parent
+KERNELS = Path(fastnn.kernels.__file__).parent
+
+FLOORS = (
+    "kernels.elementary kernels.gemm kernels.jit kernels.reference kernels.simd kernels.table "
+    "kernels.target kernels.threads",
+    "kernels.batches kernels.cross_entropy kernels.dense kernels.program kernels.relu "
+    "kernels.softmax kernels.update kernels",
+    "batches datasets errors labels layers losses metrics optimizers validation",
+    "history model parallel plan training",
+    "__main__ cli columnwise nnfs fastnn",
+)
+FLOOR_OF = {module: i for i, floor in enumerate(FLOORS) for module in floor.split()}
+
+
+def find_modules():
+    """Return {name: path}; the two `__init__.py` are "fastnn" and "kernels"."""
+    modules = {path.stem: path for path in FOLDER.glob("*.py")}
+    modules |= {f"kernels.{path.stem}": path for path in KERNELS.glob("*.py")}
+    modules["fastnn"], modules["kernels"] = modules.pop("__init__"), modules.pop("kernels.__init__")
+    return modules
+
+
+MODULES = find_modules()
+
+
+def imported_modules(name, source):
+    """Return the modules of this package that `source`, the text of module `name`, imports."""
+    in_kernels = name.split(".")[0] == "kernels"
+    package = ["fastnn", "kernels"] if in_kernels else ["fastnn"]
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            paths = [alias.name.split(".") for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            start = package[: len(package) + 1 - node.level] if node.level else []
+            start = start + (node.module.split(".") if node.module else [])
+            paths = [[*start, alias.name] for alias in node.names]
+        else:
+            continue
+        for path in paths:
+            if path[0] == "kernels":
+                found.add("the top-level package kernels")
+            elif path[0] == "fastnn":
+                # The longest part that is a module: what follows is a name inside it.
+                parts = [".".join(path[1:end]) for end in range(len(path), 1, -1)]
+                found.add(next((part for part in parts if part in MODULES), "fastnn"))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "expected"),
+    [
+        ("kernels.dense", "from .gemm import matmul", {"kernels.gemm"}),
+        ("kernels.dense", "from . import table as t", {"kernels.table"}),
+        ("kernels.dense", "from ..validation import as_rows", {"validation"}),
+        ("kernels.dense", "from .. import SGD", {"fastnn"}),
+        ("kernels.dense", "import numpy as np", set()),
+        ("kernels.dense", "import kernels.gemm", {"the top-level package kernels"}),
+        ("kernels", "def f():\n    import fastnn.model", {"model"}),
+        ("layers", "from . import kernels", {"kernels"}),
+        ("layers", "from .kernels import dense_forward", {"kernels"}),
+        ("layers", "from fastnn import Sequential", {"fastnn"}),
+        ("layers", "from fastnn.kernels.table import DENSE", {"kernels.table"}),
+    ],
+)
+def test_imports_are_found(name, source, expected):
+    assert imported_modules(name, source) == expected
+
+
+def test_every_module_has_one_floor():
+    assert sorted(FLOOR_OF) == sorted(MODULES)
+    assert len(" ".join(FLOORS).split()) == len(FLOOR_OF)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_point_down(name):
+    imported = imported_modules(name, MODULES[name].read_text(encoding="utf-8"))
+    assert [module for module in imported if FLOOR_OF.get(module, 99) > FLOOR_OF[name]] == []

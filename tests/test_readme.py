@@ -1,0 +1,45 @@
+"""The front door: every block of Python in README.md runs and prints what stands below it."""
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_code_blocks_print_what_they_say():
+    blocks = re.findall(r"```python\n(.*?)```\n+```text\n(.*?)```", README, re.DOTALL)
+    assert len(blocks) == README.count("```python") >= 3
+    namespace = {}
+    for code, expected in blocks:
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(compile(code, "README.md", "exec"), namespace)
+        assert printed.getvalue() == expected
+
+
+def test_two_commands_of_one_line_make_their_own_environment():
+    commands = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    assert len(commands) == 2
+    for command in commands:
+        assert command.count("\n") == 1
+        assert command.startswith("python3 -m venv .venv")
+    assert commands[0].rstrip().endswith("&& fastnn train digits")
+    assert commands[1].rstrip().endswith("&& pytest")
+
+
+def test_paths_of_the_table_exist():
+    table = README[README.index("## What's where") : README.index("## Measured")]
+    names = re.findall(r"`([\w./]+)`", table)
+    assert len(names) > 15
+    folder = ROOT
+    for name in names:
+        if name == "fastnn.kernels":
+            continue
+        if "/" in name:
+            folder = (ROOT / name).parent if not name.endswith("/") else ROOT
+            assert (ROOT / name).exists(), name
+        else:
+            assert (folder / name).exists(), name
