@@ -82,10 +82,12 @@ def draw_speed(path, curves):
 
 def draw_peak(path, curves):
     figure, axes = _axes(
-        "Product of square matrices on one core, as a fraction of the FMA peak", "size"
+        "Product of square matrices on one core, as a fraction of the FMA peak",
+        "rows, columns and inner dimension",
     )
     _draw(axes, curves)
-    axes.set_ylim(0, 1.05)
+    highest = max(y for points in curves.values() for _, y in points)
+    axes.set_ylim(0, 1.05 * max(1, highest))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
     _name_lines(axes, {name: points[-1] for name, points in curves.items()})
     figure.savefig(path)

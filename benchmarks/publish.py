@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from machine import MKL, facts
+from machine import facts, mkl
 from report import replace_marked
 from rounds import Settings
 
@@ -51,7 +51,7 @@ def _how(run):
         f"Every library in its own process, {run.threads} threads, measured in turn: "
         f"{settings.first_warm_up:g} s of warm-up, then the median of {settings.rounds} rounds of "
         f"about {settings.seconds:g} s. Ratios are formed within rounds; below 1 fastnn is slower.",
-        MKL,
+        mkl(),
     ]
     if run.quick:
         lines.insert(0, "**A smoke test with --quick: these figures mean nothing.**")

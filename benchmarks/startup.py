@@ -46,8 +46,8 @@ def _seconds(code, threads, **variables):
 
 
 def startup(bench, runs=9):
-    def median(code, count=runs, **variables):
-        return statistics.median(_seconds(code, bench.threads, **variables) for _ in range(count))
+    def median(code, **variables):
+        return statistics.median(_seconds(code, bench.threads, **variables) for _ in range(runs))
 
     rows = []
     for name in ("numba", "jax", "sklearn", "torch"):
@@ -58,12 +58,13 @@ def startup(bench, runs=9):
     bench.say("import fastnn, first fit")
     rows.append(("`import fastnn`, beyond numba", digits(median(_BEYOND_NUMBA))))
     cold = []
-    for _ in range(max(1, runs // 3)):
-        with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as root:
+        for number in range(max(1, runs // 3)):
+            folder = f"{root}/{number}"
             cold.append(_seconds(_FIRST_FIT, bench.threads, FASTNN_CACHE_DIR=folder))
-            if not os.listdir(folder):
-                raise SystemExit("the first fit left no machine code in FASTNN_CACHE_DIR")
-            warm = median(_FIRST_FIT, FASTNN_CACHE_DIR=folder)
+        if not os.path.isdir(folder) or not os.listdir(folder):
+            raise SystemExit("the first fit left no machine code in FASTNN_CACHE_DIR")
+        warm = median(_FIRST_FIT, FASTNN_CACHE_DIR=folder)
     rows.append(("first `fit`, nothing cached", digits(statistics.median(cold))))
     rows.append(("first `fit`, machine code cached", digits(warm)))
     return [

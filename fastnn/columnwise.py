@@ -133,7 +133,7 @@ class Softmax(Layer):
 
     def forward(self, input):
         """Return the probabilities (C, B) of scores (C, B)."""
-        rows = _transposed(as_rows(input, "input"))
+        rows = _transposed(as_rows(input, "input", allow_empty=False))
         output = np.empty_like(rows)
         kernels.softmax_forward(output, rows)
         self.input, self.output = input, output.T

@@ -91,15 +91,23 @@ class Dense(Layer):
     _dbiases = None
 
     def __init__(self, n_inputs, n_neurons, *, dtype=np.float32, rng=None, init="he"):
-        self.n_inputs = as_count(n_inputs, "n_inputs")
-        self.n_neurons = as_count(n_neurons, "n_neurons")
+        shape = as_count(n_inputs, "n_inputs"), as_count(n_neurons, "n_neurons")
         dtype = as_dtype(dtype)
         if not isinstance(init, str) or init not in _DEVIATIONS:
             raise ValueError(f"init is {init!r}, expected one of {', '.join(_DEVIATIONS)}")
-        deviation = _DEVIATIONS[init](self.n_inputs, self.n_neurons)
-        weights = as_generator(rng).standard_normal((self.n_inputs, self.n_neurons))
-        self._weights = (weights * deviation).astype(dtype)
+        weights = as_generator(rng).standard_normal(shape) * _DEVIATIONS[init](*shape)
+        self._weights = weights.astype(dtype)
         self._biases = np.full((1, self.n_neurons), 0, dtype)
+
+    @property
+    def n_inputs(self):
+        """I, the number of input features."""
+        return self._weights.shape[0]
+
+    @property
+    def n_neurons(self):
+        """O, the number of outputs."""
+        return self._weights.shape[1]
 
     @property
     def dtype(self):

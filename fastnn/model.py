@@ -14,6 +14,7 @@ from .parallel import Crew, resolve_threads
 from .plan import make_plan, program_layers, runs_as
 from .training import CompiledTrainer, LayerTrainer, aligned_empty, run_epochs
 from .validation import (
+    DTYPES,
     as_array,
     as_count,
     as_generator,
@@ -33,7 +34,7 @@ class Sequential:
 
     Parameters
     ----------
-    layers : list
+    layers : iterable
         :class:`Dense`, :class:`ReLU`, :class:`Softmax`, or objects of a class of your own with
         `forward(inputs)` and `backward(dvalues)`, as in a network from scratch: they may return
         their result or keep it in `output` and `dinputs`; with `weights` and `biases` they keep
@@ -43,6 +44,7 @@ class Sequential:
 
     Attributes
     ----------
+    layers : tuple
     parameters : ndarray of shape (P,)
         All weights and biases of the dense layers, in order; the layers hold views of it.
     gradients : ndarray of shape (P,)
@@ -56,7 +58,7 @@ class Sequential:
 
     def __init__(self, layers):
         try:
-            self.layers = list(layers)
+            self.layers = tuple(layers)
         except TypeError:
             raise TypeError(f"layers is {layers!r}, expected a list of layers") from None
         self._check_layers()
@@ -214,6 +216,7 @@ class Sequential:
         ):
             raise TypeError(f'verbose is {verbose!r}, expected "auto", True or False')
         rng = as_generator(seed, "seed")
+        self._check_own_layers()
         threads = threads if threads is None else as_count(threads, "threads")
         if not self._dense and not self._own_layers():
             raise ValueError("the model has no layer with parameters, so fit has nothing to train")
@@ -255,9 +258,13 @@ class Sequential:
         return targets.argmax(axis=1), unlocked(targets)
 
     def _n_classes(self, inputs):
-        if self._steps is not None:
-            return self._dense[-1].n_neurons
-        return self._forward_logits(inputs[:1], training=False).shape[1]
+        for layer in reversed(self._logit_layers()):
+            if isinstance(layer, Dense):
+                return layer.n_neurons
+            if not isinstance(layer, Layer):
+                break
+        # Only a layer of the user's own knows; it gets a copy, as it may work in place.
+        return self._forward_logits(inputs[:1].copy(), training=False).shape[1]
 
     def _as_validation(self, validation_data):
         if validation_data is None:
@@ -312,14 +319,30 @@ class Sequential:
             yield self.parameters, self.gradients
         for layer in self._own_layers():
             for name in ("weights", "biases"):
-                yield getattr(layer, name), getattr(layer, "d" + name)
+                parameters = getattr(layer, name)
+                gradients = np.asarray(getattr(layer, "d" + name))
+                # As NumPy takes `parameters -= learning_rate * gradients`.
+                gradients = np.broadcast_to(gradients, parameters.shape)
+                yield parameters, gradients.astype(parameters.dtype, copy=False)
 
     def _own_layers(self):
         return [
             layer
             for layer in self.layers
-            if not isinstance(layer, Layer) and hasattr(layer, "weights")
+            if not isinstance(layer, Dense) and hasattr(layer, "weights")
         ]
+
+    def _check_own_layers(self):
+        for i, layer in enumerate(self.layers):
+            if layer not in self._own_layers():
+                continue
+            for name in ("weights", "biases"):
+                array = getattr(layer, name, None)
+                if not isinstance(array, np.ndarray) or array.dtype not in DTYPES:
+                    raise TypeError(
+                        f"layers[{i}] has {name} {array!r:.60}, "
+                        "expected an array of float32 or float64"
+                    )
 
     def _snapshot(self):
         own = [(layer.weights.copy(), layer.biases.copy()) for layer in self._own_layers()]

@@ -9,7 +9,7 @@ from tqdm import tqdm
 from . import kernels
 from .errors import NonFiniteLossError
 from .history import History
-from .kernels.table import BARRIER_SIZE, LEAVE
+from .kernels.table import BARRIER_SIZE, LEAVE, SCORES
 from .validation import NotFiniteError
 
 # A compiled call returns after about this many seconds, so that Ctrl-C is answered.
@@ -64,7 +64,7 @@ class CompiledTrainer:
         self.learning_rate = optimizer.rate_for(parameters.dtype)
         self.workspace = aligned_empty(plan.workspace_size, parameters.dtype)
         self.workspace[...] = 0
-        self.scores = np.empty((2, batch_size))
+        self.scores = np.empty((SCORES, batch_size))
         # The first chunk is small for any network: 10 million multiply-adds at 1 GFLOP/s.
         self.steps = max(1, 10_000_000 // (batch_size * parameters.size))
 

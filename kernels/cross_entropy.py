@@ -5,19 +5,22 @@ or soft. Losses are per sample, in float64 inside a kernel; gradients are those 
 over the batch, so 1/B stands in the gradient and nowhere else.
 """
 
-import math
-
 import numpy as np
 
+from .elementary import exp, log
 from .jit import inner, kernel
 from .simd import (
+    broadcast,
     element,
+    first_lane,
+    first_true,
     fma,
     get,
     lanes,
     load,
     load_part,
     max_lanes,
+    one_hot_lanes,
     pointer,
     put,
     select,
@@ -45,13 +48,13 @@ def cross_entropy_forward(losses, probabilities, targets, epsilon):
     rows, classes = probabilities.shape
     for i in range(rows):
         if targets.ndim == 1:
-            losses[i] = -math.log(clip(np.float64(probabilities[i, targets[i]]), epsilon))
+            losses[i] = -log_number(clip(np.float64(probabilities[i, targets[i]]), epsilon))
         else:
             total = 0.0
             for j in range(classes):
                 if targets[i, j] != 0.0:
                     p = clip(np.float64(probabilities[i, j]), epsilon)
-                    total -= targets[i, j] * math.log(p)
+                    total -= targets[i, j] * log_number(p)
             losses[i] = total
 
 
@@ -76,25 +79,62 @@ def cross_entropy_backward(dprobabilities, probabilities, targets, epsilon):
 
 
 @inner
-def label_loss_row(result, logits, size, label):
-    """result = exp(logits - max); return (loss of `label`, sum of result).
-
-    loss = log(sum(exp(logits - max))) + max - logits[label]: finite where log(softmax) is not.
-    The target's logit is read before the row is written: `result` may be `logits`.
-    """
-    largest = row_max(logits, size)
-    target = get(logits + label)
-    total = exp_row(result, logits, size, largest)
-    return math.log(np.float64(total)) + (np.float64(largest) - np.float64(target)), total
+def is_first_max(logits, label, largest):
+    """Return whether the logit of `label` is `largest`, and none before it is."""
+    if not get(logits + label) >= largest:
+        return False
+    step = lanes(logits)
+    for j in range(0, label, step):
+        if max_lanes(load_part(logits + j, min(step, label - j), -np.inf)) >= largest:
+            return False
+    return True
 
 
 @inner
-def target_loss_row(result, logits, size, targets, weight):
-    """result = exp(logits - max); return (loss of the row `targets`, sum of result).
+def label_row(gradient, logits, size, label, scale):
+    """gradient = (softmax(logits) - one_hot(label)) * scale; `gradient` may be `logits`.
 
-    loss = sum(targets * (log(sum(exp(logits - max))) + max - logits)); `weight` = sum(targets).
+    Return (gap, total, right): the loss is log(total) + gap, where total = sum(exp(logits - max))
+    and gap = max - logits[label]: finite where log(softmax) is not. `right` is whether the label
+    has the largest logit, the first of equals.
+    """
+    target = get(logits + label)
+    if size <= lanes(logits):
+        # In registers: reading back what a masked store has just written would stall.
+        x = load_part(logits, size, -np.inf)
+        largest = max_lanes(x)
+        right = first_true(x == largest) == label
+        e = exp(x - largest)
+        total = sum_lanes(e)
+        p = e * (1.0 / total)
+        store_part(gradient, (p - one_hot_lanes(p, label)) * scale, size)
+    else:
+        largest = row_max(logits, size)
+        right = is_first_max(logits, label, largest)
+        total = exp_row(gradient, logits, size, largest)
+        label_gradient_row(gradient, gradient, size, total, label, scale)
+    return np.float64(largest) - np.float64(target), np.float64(total), right
+
+
+@inner
+def target_row(gradient, logits, size, targets, label, scale):
+    """gradient = (softmax(logits) * sum(targets) - targets) * scale; it may be `logits`.
+
+    Return (gap, total, right, weight): the loss is weight * log(total) + gap, where weight =
+    sum(targets) and gap = sum(targets * (max - logits)).
     """
     largest = row_max(logits, size)
+    right = is_first_max(logits, label, largest)
+    weight = sum_row(targets, size)
+    gap = target_gap(logits, size, targets, largest)
+    total = exp_row(gradient, logits, size, largest)
+    target_gradient_row(gradient, gradient, size, total, targets, weight, scale)
+    return gap, np.float64(total), right, weight
+
+
+@inner
+def target_gap(logits, size, targets, largest):
+    """Return sum(targets * (largest - logits))."""
     step = lanes(logits)
     zero = splat(logits, 0.0)
     gaps = zero
@@ -102,29 +142,28 @@ def target_loss_row(result, logits, size, targets, weight):
         rest = min(step, size - j)
         t = load_part(targets + j, rest, 0.0)
         # A target of 0 takes no part, even where its logit is -inf.
-        gaps = fma(t, select(t > 0.0, load_part(logits + j, rest, 0.0) - largest, zero), gaps)
-    gap = np.float64(sum_lanes(gaps))
-    total = exp_row(result, logits, size, largest)
-    return weight * math.log(np.float64(total)) - gap, total
+        gap = select(t > 0.0, largest - load_part(logits + j, rest, 0.0), zero)
+        gaps = fma(t, gap, gaps)
+    return np.float64(sum_lanes(gaps))
 
 
 @inner
 def label_gradient_row(gradient, row, size, total, label, scale):
     """gradient = (row / total - one_hot(label)) * scale; `gradient` may be `row`.
 
-    The probability is rounded before the rest, so the bits are those of a softmax that was kept
-    and then differentiated (test_training.py: layers one by one give the bits of the epoch).
+    Each operation is rounded to the dtype, so the bits are those of a softmax that was kept and
+    then differentiated (test_training.py: layers one by one give the bits of the epoch).
     """
     step = lanes(row)
     factor = element(row, 1.0 / total)
-    wanted = get(row + label) * factor
+    wanted = element(row, get(row + label) * factor - 1.0)
     whole = size - size % step
     for j in range(0, whole, step):
         store(gradient + j, load(row + j) * factor * scale)
     if whole < size:
         rest = size - whole
         store_part(gradient + whole, load_part(row + whole, rest, 0.0) * factor * scale, rest)
-    put(gradient + label, (wanted - 1.0) * scale)
+    put(gradient + label, wanted * element(row, scale))
 
 
 @inner
@@ -149,16 +188,9 @@ def sum_row(row, size):
 
 
 @inner
-def is_first_max(logits, size, label):
-    """Return whether `label` is the index of the largest logit, the first of equals."""
-    target = get(logits + label)
-    if not target >= row_max(logits, size):
-        return False
-    step = lanes(logits)
-    for j in range(0, label, step):
-        if max_lanes(load_part(logits + j, min(step, label - j), -np.inf)) >= target:
-            return False
-    return True
+def log_number(x):
+    """Return the natural logarithm of one float64, with the bits of `log` on a vector."""
+    return first_lane(log(broadcast(x)))
 
 
 @kernel
@@ -170,12 +202,15 @@ def softmax_cross_entropy_forward(losses, probabilities, logits, targets):
     rows, classes = logits.shape
     for i in range(rows):
         row, result = pointer(logits) + i * classes, pointer(probabilities) + i * classes
+        largest = row_max(row, classes)
         if targets.ndim == 1:
-            losses[i], total = label_loss_row(result, row, classes, targets[i])
+            gap, weight = np.float64(largest) - np.float64(get(row + targets[i])), 1.0
         else:
             wanted = pointer(targets) + i * classes
+            gap = target_gap(row, classes, wanted, largest)
             weight = sum_row(wanted, classes)
-            losses[i], total = target_loss_row(result, row, classes, wanted, weight)
+        total = exp_row(result, row, classes, largest)
+        losses[i] = weight * log_number(np.float64(total)) + gap
         scale_row(result, classes, 1.0 / total)
 
 
@@ -209,10 +244,9 @@ def softmax_cross_entropy(losses, dlogits, logits, targets):
     for i in range(rows):
         row, result = pointer(logits) + i * classes, pointer(dlogits) + i * classes
         if targets.ndim == 1:
-            losses[i], total = label_loss_row(result, row, classes, targets[i])
-            label_gradient_row(result, result, classes, total, targets[i], scale)
+            gap, total, _ = label_row(result, row, classes, targets[i], scale)
+            weight = 1.0
         else:
             wanted = pointer(targets) + i * classes
-            weight = sum_row(wanted, classes)
-            losses[i], total = target_loss_row(result, row, classes, wanted, weight)
-            target_gradient_row(result, result, classes, total, wanted, weight, scale)
+            gap, total, _, weight = target_row(result, row, classes, wanted, 0, scale)
+        losses[i] = weight * log_number(total) + gap

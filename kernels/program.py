@@ -13,14 +13,8 @@ a slice right after the slice, while it is in cache; packing them in every step 
 import math
 
 from .batches import copy_row
-from .cross_entropy import (
-    is_first_max,
-    label_gradient_row,
-    label_loss_row,
-    sum_row,
-    target_gradient_row,
-    target_loss_row,
-)
+from .cross_entropy import label_row, target_row
+from .elementary import log
 from .gemm import (
     column_sums,
     matmul_packed,
@@ -34,7 +28,7 @@ from .gemm import (
 )
 from .jit import inner, kernel
 from .relu import relu_gradients, relu_values
-from .simd import null, pointer
+from .simd import lanes, load_part, null, pointer, store_part
 from .softmax import softmax_gradient_row, softmax_row
 from .table import (
     BACKWARD_FINISH,
@@ -47,6 +41,7 @@ from .table import (
     FINISH_DESCEND,
     INPUT_ROW,
     INPUTS,
+    LOSS,
     N_INPUTS,
     N_OUTPUTS,
     OPERATION,
@@ -54,7 +49,10 @@ from .table import (
     OUTPUTS,
     PANELS,
     RELU,
+    RIGHT,
+    TOTAL,
     TRANSPOSED_PANELS,
+    WEIGHT,
     WEIGHTS,
 )
 from .threads import wait
@@ -148,15 +146,23 @@ def loss_rows(table, workspace, scores, labels, targets, order, start, batch, fi
         label = labels[sample]
         logits = workspace + (tail[OUTPUTS] + i * tail[OUTPUT_ROW])
         dlogits = workspace + (tail[DOUTPUTS] + i * tail[OUTPUT_ROW])
-        scores[1, i] = is_first_max(logits, classes, label)
         if len(targets) == 0:
-            scores[0, i], total = label_loss_row(dlogits, logits, classes, label)
-            label_gradient_row(dlogits, dlogits, classes, total, label, scale)
+            gap, total, right = label_row(dlogits, logits, classes, label, scale)
+            weight = 1.0
         else:
             wanted = pointer(targets) + sample * classes
-            weight = sum_row(wanted, classes)
-            scores[0, i], total = target_loss_row(dlogits, logits, classes, wanted, weight)
-            target_gradient_row(dlogits, dlogits, classes, total, wanted, weight, scale)
+            gap, total, right, weight = target_row(dlogits, logits, classes, wanted, label, scale)
+        scores[LOSS, i], scores[RIGHT, i] = gap, right
+        scores[TOTAL, i], scores[WEIGHT, i] = total, weight
+    # All logarithms together: a vector of them takes the time of one.
+    width = scores.shape[1]
+    sheet = pointer(scores)
+    for i in range(first, first + rows, lanes(sheet)):
+        count = min(lanes(sheet), first + rows - i)
+        total = load_part(sheet + (TOTAL * width + i), count, 1.0)
+        weight = load_part(sheet + (WEIGHT * width + i), count, 0.0)
+        loss = weight * log(total) + load_part(sheet + (LOSS * width + i), count, 0.0)
+        store_part(sheet + (LOSS * width + i), loss, count)
 
 
 @inner
@@ -240,7 +246,7 @@ def train_steps(
     inputs (N, I), labels (N,) int64, targets (N, C) or (0, C) where the labels say all.
     order (M,) int64: step s takes the samples order[s * batch_size : (s + 1) * batch_size].
     totals (2,) float64: the sum of losses and the count of right answers are added here.
-    scores (2, batch_size) float64: contents unused.
+    scores (SCORES, batch_size) float64: contents unused.
     `threads` threads make the same call, with `thread` from 0 and one `barrier`
     (BARRIER_SIZE,) int64, zeros before the first call.
 
@@ -269,8 +275,8 @@ def train_steps(
         # Each thread adds up all scores, so that all see the same sum and stop at the same step.
         loss, right = 0.0, 0.0
         for i in range(batch):
-            loss += scores[0, i]
-            right += scores[1, i]
+            loss += scores[LOSS, i]
+            right += scores[RIGHT, i]
         if not math.isfinite(loss):
             return step
         if thread == 0:

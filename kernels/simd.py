@@ -362,6 +362,7 @@ for _function, _symbol in (
     (operator.le, "<="),
     (operator.gt, ">"),
     (operator.ge, ">="),
+    (operator.eq, "=="),
 ):
     _comparison(_function, _symbol)
 
@@ -406,6 +407,77 @@ def max_lanes(typingctx, vector):
         return _emit_fold(builder, args[0], vector.lanes, larger)
 
     return vector.dtype(vector), codegen
+
+
+@intrinsic
+def broadcast(typingctx, scalar):
+    """Return a vector of the type of `scalar` whose lanes all hold it."""
+    vector = Vector(scalar)
+
+    def codegen(context, builder, sig, args):
+        return emit_splat(builder, args[0], vector.lanes)
+
+    return vector(scalar), codegen
+
+
+@intrinsic
+def first_lane(typingctx, vector):
+    """Return the first lane."""
+
+    def codegen(context, builder, sig, args):
+        return builder.extract_element(args[0], ir.Constant(_I32, 0))
+
+    return vector.dtype(vector), codegen
+
+
+@intrinsic
+def one_hot_lanes(typingctx, like, index):
+    """Return a vector like `like`, 1 in lane `index` and 0 in the others."""
+
+    def codegen(context, builder, sig, args):
+        kind, lanes = args[0].type, like.lanes
+        ids = ir.Constant(ir.VectorType(_I64, lanes), list(range(lanes)))
+        mask = builder.icmp_signed("==", ids, emit_splat(builder, args[1], lanes))
+        one, zero = (ir.Constant(kind, [value] * lanes) for value in (1.0, 0.0))
+        return builder.select(mask, one, zero)
+
+    return like(like, types.intp), codegen
+
+
+@intrinsic
+def first_true(typingctx, mask):
+    """Return the first lane where `mask` holds, or the number of lanes."""
+
+    def codegen(context, builder, sig, args):
+        bits = builder.bitcast(args[0], ir.IntType(mask.lanes))
+        # A bit behind the last lane stops the search.
+        wide = builder.or_(builder.zext(bits, _I64), ir.Constant(_I64, 1 << mask.lanes))
+        return emit_call(builder, "llvm.cttz.i64", _I64, [wide, ir.Constant(_I1, 1)])
+
+    return types.intp(mask), codegen
+
+
+@intrinsic
+def split_power_of_two(typingctx, vector):
+    """Return (m, n) with vector = m * 2**n and m from sqrt(1/2) to sqrt(2), for normal numbers."""
+    bits, mantissa, root = (
+        (32, 23, 0x3F3504F3) if vector.dtype.bitwidth == 32 else (64, 52, 0x3FE6A09E667F3BCD)
+    )
+
+    def codegen(context, builder, sig, args):
+        whole = ir.VectorType(ir.IntType(bits), vector.lanes)
+
+        def constant(value):
+            return ir.Constant(whole, [value] * vector.lanes)
+
+        number = builder.bitcast(args[0], whole)
+        # Counted from sqrt(1/2), the exponent bits are n.
+        n = builder.ashr(builder.sub(number, constant(root)), constant(mantissa))
+        m = builder.sub(number, builder.shl(n, constant(mantissa)))
+        parts = builder.bitcast(m, args[0].type), builder.sitofp(n, args[0].type)
+        return context.make_tuple(builder, sig.return_type, parts)
+
+    return types.UniTuple(vector, 2)(vector), codegen
 
 
 def polynomial(*coefficients):

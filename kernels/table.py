@@ -40,3 +40,11 @@ FINISH_DESCEND = 3  # result = result - rate * sums: a step of gradient descent,
 BARRIER_SIZE = 24
 GENERATION = 8
 LEAVE = 16
+
+# Rows of the scores that a step keeps of its samples, each (batch_size,) float64: first what the
+# loss is made of (`cross_entropy.label_row`), then the loss.
+SCORES = 4
+LOSS = 0
+RIGHT = 1  # 1 for a right answer, else 0
+TOTAL = 2
+WEIGHT = 3

@@ -12,7 +12,7 @@ import pytest
 
 import fastnn
 from fastnn import kernels, parallel, training
-from fastnn.kernels.table import BARRIER_SIZE, LEAVE
+from fastnn.kernels.table import BARRIER_SIZE, LEAVE, SCORES
 
 N, FEATURES, CLASSES = 333, 50, 5
 
@@ -153,9 +153,9 @@ def test_barrier_lets_go_when_told_to():
     plan = model._plan(X, 64, training=True)
     barrier = np.full(BARRIER_SIZE, 0, np.int64)
     barrier[LEAVE] = 1
+    workspace, scores = np.full(plan.workspace_size, 0, np.float32), np.empty((SCORES, 64))
     reached = kernels.train_steps(
-        model.parameters, np.full(plan.workspace_size, 0, np.float32), np.empty((2, 64)), barrier,
-        plan.table, X, y, np.empty((0, CLASSES), np.float32), np.arange(N),
+        model.parameters, workspace, scores, barrier, plan.table, X, y, np.empty((0, CLASSES), np.float32), np.arange(N),
         0, 5, 64, np.float32(0.1), np.full(2, 0.0), True, 1, 2,
     )  # fmt: skip
     assert reached == 0

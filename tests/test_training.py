@@ -351,6 +351,82 @@ def test_own_weights_may_have_any_layout_and_dtype():
         check_against_numpy(words, model, X, targets["labels"], np.float32)
 
 
+@pytest.mark.parametrize("words", ["own17 3", "17 own3"])
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda dweights, dbiases: (dweights, dbiases[0]),  # as `dvalues.sum(axis=0)` gives it
+        lambda dweights, dbiases: (dweights.astype(np.float64), dbiases.astype(np.float64)),
+        lambda dweights, dbiases: (dweights.astype(np.float32), dbiases.astype(np.float32)),
+    ],
+    ids=["(O,)", "float64", "float32"],
+)
+@every_dtype
+def test_own_gradients_count_as_numpy_takes_them(words, convert, dtype):
+    """`weights -= rate * dweights` broadcasts, and converts to the dtype of the weights."""
+
+    class Converting(OwnDense):
+        def backward(self, dvalues):
+            super().backward(dvalues)
+            self.dweights, self.dbiases = convert(self.dweights, self.dbiases)
+
+    X, targets = make_data(np.float32)
+    model = build(words, FEATURES, dtype, **{"own dense": Converting})
+    check_against_numpy(words, model, X, targets["labels"], np.float32)
+
+
+def test_subclass_with_parameters_of_its_own_trains_them_or_is_refused():
+    class Scaled(fastnn.ReLU):
+        """A ReLU with a factor for each column, and a shift."""
+
+        def __init__(self, width):
+            self.weights, self.biases = np.full((1, width), 1.5), np.full((1, width), 0.5)
+
+        def forward(self, inputs, training=False):
+            self.hidden = super().forward(inputs)
+            self.output = self.hidden * self.weights + self.biases
+            return self.output
+
+        def backward(self, dvalues):
+            self.dweights = (dvalues * self.hidden).sum(axis=0, keepdims=True)
+            self.dbiases = dvalues.sum(axis=0, keepdims=True)
+            return super().backward(dvalues * self.weights)
+
+    X, targets = make_data(np.float64)
+    scaled = Scaled(9)
+    dense = [fastnn.Dense(*shape, dtype=np.float64, rng=0) for shape in ((FEATURES, 9), (9, 3))]
+    refused = None
+    try:
+        model = fastnn.Sequential([dense[0], scaled, dense[1]])
+        fit(model, X, targets["labels"])
+    except (TypeError, ValueError) as error:
+        refused = str(error)
+    if refused is None:
+        assert (scaled.weights != 1.5).any()
+        assert (scaled.biases != 0.5).all()
+    else:
+        assert "layers[1]" in refused
+
+
+def without_biases(layer):
+    del layer.biases
+
+
+def with_a_list(layer):
+    layer.weights = layer.weights.tolist()
+
+
+@pytest.mark.parametrize("spoil", [without_biases, with_a_list])
+def test_own_layer_that_does_not_keep_to_the_contract_is_named(spoil):
+    X, targets = make_data(np.float32)
+    model = build("own9 3", FEATURES, np.float32)
+    spoil(model.layers[0])
+    before = model.parameters.tobytes()
+    with pytest.raises((TypeError, ValueError), match=r"layers\[0\].*expected"):
+        model.fit(X, targets["labels"])
+    assert model.parameters.tobytes() == before
+
+
 @pytest.mark.parametrize(
     "convert", [np.asfortranarray, lambda x: x.astype(np.float64), lambda x: x[::-1][::-1]]
 )
@@ -389,7 +465,11 @@ def test_own_last_layer_that_gives_another_number_of_rows_is_refused(rows, monke
             call(X, targets["labels"])
 
 
-def test_own_layer_cannot_change_the_samples():
+@pytest.mark.parametrize(
+    ("name", "writeable"),
+    [("fit", True), ("fit", False), ("evaluate", False), ("predict", False)],
+)
+def test_own_layer_cannot_change_the_samples(name, writeable):
     """Not where they may not be written, and not in `fit`, which hands out copies."""
 
     class InPlace(OwnReLU):
@@ -397,19 +477,13 @@ def test_own_layer_cannot_change_the_samples():
             inputs *= 0
             super().forward(inputs)
 
-    for writeable in (False, True):
-        X, targets = make_data(np.float32)
-        X.flags.writeable = writeable
-        before, y = X.tobytes(), targets["labels"]
-        model = build("ownr 3", FEATURES, np.float32, **{"own r": InPlace})
-        with contextlib.suppress(ValueError):
-            model.fit(X, y)
-        assert X.tobytes() == before
-        if not writeable:
-            for call in (model.predict, model.predict_proba, lambda X: model.evaluate(X, y)):
-                with contextlib.suppress(ValueError):
-                    call(X)
-                assert X.tobytes() == before
+    X, targets = make_data(np.float32)
+    X.flags.writeable = writeable
+    before = X.tobytes()
+    model = build("ownr 3", FEATURES, np.float32, **{"own r": InPlace})
+    with contextlib.suppress(ValueError):
+        getattr(model, name)(*(X, targets["labels"])[: 1 if name == "predict" else 2])
+    assert X.tobytes() == before
 
 
 def test_own_layer_hears_of_training_if_it_asks():
@@ -705,26 +779,24 @@ def test_parameters_cannot_come_apart_from_the_layers(size):
 
 
 @pytest.mark.parametrize(
-    ("name", "attribute", "value"),
-    [
-        ("layer", "n_neurons", 40),
-        ("layer", "n_inputs", 1),
-        ("model", "dtype", np.dtype(np.float64)),
-        ("model", "layers", []),
-    ],
+    ("owner", "attribute", "value"),
+    [("layer", "n_neurons", 40), ("layer", "n_inputs", 40), ("model", "dtype", np.dtype("f8"))],
 )
-def test_what_describes_a_model_is_not_to_be_set(name, attribute, value, monkeypatch):
-    """Or it has no effect; an offset that is computed from it could lie behind a buffer."""
+def test_what_describes_a_model_cannot_be_set_or_has_no_effect(
+    owner, attribute, value, monkeypatch
+):
+    """A kernel that is handed arrays of such sizes would read and write behind their ends."""
     X, _ = make_data(np.float32)
     model = build("17 r 3", FEATURES, np.float32)
     expected = model.predict_proba(X)
     try:
-        setattr({"layer": model.layers[0], "model": model}[name], attribute, value)
+        setattr({"layer": model.layers[0], "model": model}[owner], attribute, value)
     except AttributeError:
         return
-    # NumPy raises where the compiled kernel would read behind the end.
-    monkeypatch.setattr(kernels, "predict_rows", reference.predict_rows)
+    for name in ("predict_rows", "dense_forward"):  # NumPy raises instead
+        monkeypatch.setattr(kernels, name, getattr(reference, name))
     assert_allclose(model.predict_proba(X), expected, rtol=1e-5)
+    assert_allclose(softmax(model.forward(X)), expected, rtol=1e-5)
 
 
 def test_layers_are_not_to_be_swapped_or_all_see_it():

@@ -355,6 +355,7 @@ def pairs(calls, values):
         *pairs(SAMPLES, BAD_ARRAYS + BAD_NUMBERS + TOO_LARGE + OTHER_WIDTH),
         *pairs(SOME_SAMPLES, BAD_ARRAYS + BAD_NUMBERS + TOO_LARGE + OTHER_WIDTH + NO_ROWS),
         *pairs(VALUES, BAD_ARRAYS + BAD_NUMBERS),
+        *pairs({"columnwise.Softmax": VALUES["columnwise.Softmax.forward"]}, NO_ROWS),
         *pairs(PREDICTIONS, BAD_ARRAYS + BAD_NUMBERS + NO_ROWS),
         *pairs(TARGETS, BAD_TARGETS),
         *pairs(GRADIENTS, BAD_GRADIENTS),
@@ -403,11 +404,28 @@ def test_bad_input_of_columns(objects):
             layer.backward(yhat, *arguments)
 
 
+def test_bad_targets_change_nothing_in_a_model_with_an_own_layer(objects):
+    """The number of classes is that of the last layer: no pass is needed to count them."""
+    model = Sequential([Dense(FEATURES, 8), OwnReLU(), Dense(8, CLASSES)])
+    before = pickle.dumps(model)
+    for call in (model.fit, model.evaluate):
+        with pytest.raises(ValueError, match=r"^y\[1\] is 3, expected"):
+            call(X, [0, 3, 1, 1, 0, 2])
+        assert pickle.dumps(model) == before
+
+
 @pytest.mark.parametrize("model", [Sequential([ReLU()]), Sequential([Softmax()])])
 def test_a_model_without_parameters_cannot_be_trained(model):
     with pytest.raises(ValueError, match="no layer with parameters"):
         model.fit(X, Y)
     assert model.predict(X).shape == (ROWS,)
+
+
+def test_backward_of_a_model_before_forward():
+    model = Sequential([Dense(2, 3), ReLU(), Dense(3, 2)])
+    with pytest.raises(RuntimeError, match=r"^Dense\.backward was called before forward$"):
+        model.backward(np.ones((5, 2)))
+    assert not model.gradients.any()
 
 
 @pytest.mark.parametrize("init", ["He", "", None, [], 1])
@@ -572,14 +590,35 @@ CHOOSE_DTYPE = {
 }  # fmt: skip
 
 
+KERNELS = {name: getattr(kernels, name) for name in kernels.__all__}
+
+
 def compiled():
-    return {name: len(getattr(kernels, name).signatures) for name in kernels.__all__}
+    return {name: len(kernel.signatures) for name, kernel in KERNELS.items()}
+
+
+@pytest.fixture
+def checked_kernels(monkeypatch):
+    """Check what reaches a kernel: on this CPU, wrong alignment may go without a sign."""
+
+    def checked(kernel):
+        def call(*arguments):
+            for array in arguments:
+                assert not isinstance(array, np.ndarray) or array.flags.carray
+            return kernel(*arguments)
+
+        return call
+
+    for name, kernel in KERNELS.items():
+        monkeypatch.setattr(kernels, name, checked(kernel))
 
 
 @every_kind
 @both_dtypes
 @pytest.mark.parametrize("name", ACCEPTING)
-def test_any_kind_of_array_gives_the_results_of_a_plain_one(name, kind, dtype, tmp_path):
+def test_any_kind_of_array_gives_the_results_of_a_plain_one(
+    name, kind, dtype, tmp_path, checked_kernels
+):
     base, call = ACCEPTING[name]
     value = make_kind(kind, base.astype(np.float32), tmp_path)
     before = contents(value)
@@ -601,7 +640,7 @@ LABEL_KINDS = sorted(set(KINDS) - {"bool", "Fortran order", "memory-mapped, Fort
 
 @pytest.mark.parametrize("kind", LABEL_KINDS)
 @pytest.mark.parametrize("soft", [False, True])
-def test_any_kind_of_targets_gives_the_results_of_plain_ones(kind, soft, tmp_path):
+def test_any_kind_of_targets_gives_the_results_of_plain_ones(kind, soft, tmp_path, checked_kernels):
     base = SOFT.astype(np.float32) if soft else Y.astype(np.float32) / 4
     if soft and ("int" in kind or kind == "rows of one"):
         base = np.eye(CLASSES, dtype=np.float32)[Y] / 4
@@ -682,7 +721,30 @@ FUZZED = {
     for group in (SAMPLES, SOME_SAMPLES, VALUES, PREDICTIONS, TARGETS, GRADIENTS, PARAMETERS)
     for name, (_, call) in group.items()
 }
-FUZZED["both"] = lambda o, v: [o.model.fit(v, v), o.loss.forward(v, v), o.dense.backward(v)]
+
+
+def put(layer, name, value, backward):
+    setattr(layer, name, value)
+    return backward()
+
+
+FUZZED |= {
+    "X and y": lambda o, v: [o.model.fit(v, v), o.loss.forward(v, v)],
+    "Sequential.parameters": lambda o, v: setattr(o.model, "parameters", v),
+    "Dense.dweights": lambda o, v: put(o.dense, "dweights", v, lambda: o.dense.backward(D)),
+    "Dense.inputs": lambda o, v: put(o.dense, "inputs", v, lambda: o.dense.backward(D)),
+    "ReLU.inputs": lambda o, v: put(o.relu, "inputs", v, lambda: o.relu.backward(D)),
+    "Softmax.output": lambda o, v: put(o.softmax, "output", v, lambda: o.softmax.backward(D)),
+    "columnwise.Dense.input": lambda o, v: put(
+        o.column_dense, "input", v, lambda: o.column_dense.backward(D.T, 0.1)
+    ),
+    "columnwise.Softmax.output": lambda o, v: put(
+        o.column_softmax, "output", v, lambda: o.column_softmax.backward(D.T)
+    ),
+    "SGD.update gradients": lambda o, v: o.sgd.update(np.ones((6, 4)), v),
+    "SGD.update parameters": lambda o, v: o.sgd.update(v.copy("K"), np.ones((6, 4))),
+    "SGD.update": lambda o, v: o.sgd.update(v.copy("K"), v),
+}
 
 
 @pytest.mark.parametrize("name", FUZZED)
