@@ -102,7 +102,7 @@ def measure(threads, seconds, dtype=np.float32):
 def main():
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     for dtype in (np.float32, np.float64):
-        for threads in (1, usable_cpus()):
+        for threads in dict.fromkeys((1, usable_cpus())):
             rate = max(measure(threads, 0.5, dtype) for _ in range(5))
             print(f"{np.dtype(dtype)}, {threads} thread(s): {rate / 1e9:.0f} GFLOP/s")
 

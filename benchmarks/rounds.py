@@ -4,6 +4,7 @@ In one process the idle worker threads of one library spin on the cores of the n
 a slow minute of the machine hits all libraries, so ratios are formed within rounds.
 """
 
+import contextlib
 import json
 import math
 import statistics
@@ -72,10 +73,8 @@ class Worker:
         self.hello = self._read()
 
     def ask(self, **command):
-        try:
+        with contextlib.suppress(BrokenPipeError):  # the process has ended, as _read will say
             print(json.dumps(command), file=self._process.stdin, flush=True)
-        except BrokenPipeError:
-            pass  # the process has ended, which _read says
         return self._read()
 
     def _read(self):
@@ -85,7 +84,8 @@ class Worker:
         return json.loads(line)
 
     def close(self):
-        self._process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
         self._process.stdout.close()
         self._process.wait()
 

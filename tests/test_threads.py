@@ -155,7 +155,8 @@ def test_barrier_lets_go_when_told_to():
     barrier[LEAVE] = 1
     workspace, scores = np.full(plan.workspace_size, 0, np.float32), np.empty((SCORES, 64))
     reached = kernels.train_steps(
-        model.parameters, workspace, scores, barrier, plan.table, X, y, np.empty((0, CLASSES), np.float32), np.arange(N),
+        model.parameters, workspace, scores, barrier, plan.table,
+        X, y, np.empty((0, CLASSES), np.float32), np.arange(N),
         0, 5, 64, np.float32(0.1), np.full(2, 0.0), True, 1, 2,
     )  # fmt: skip
     assert reached == 0

@@ -327,6 +327,20 @@ def test_own_classes_train_as_in_numpy(words, kind, dtype, steps_taken):
     assert not steps_taken
 
 
+def test_own_layers_may_return_what_they_do_not_keep():
+    class Returning(OwnReLU):
+        def forward(self, inputs):
+            self.inputs = inputs
+            return np.maximum(0, inputs)
+
+        def backward(self, dvalues):
+            return dvalues * (self.inputs > 0)
+
+    X, targets = make_data(np.float64)
+    model = build("17 ownr 3", FEATURES, np.float64, **{"own r": Returning})
+    check_against_numpy("17 ownr 3", model, X, targets["labels"], np.float64)
+
+
 def test_own_weights_may_have_any_layout_and_dtype():
     class Transposed(OwnDense):
         def __init__(self, n_inputs, n_neurons, dtype):
@@ -764,18 +778,20 @@ def test_gradients_are_filled_by_backward():
     assert_allclose(model.gradients, start - plain.parameters, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("size", [0, 1, 5])
-def test_parameters_cannot_come_apart_from_the_layers(size):
-    """Assigned, the values are copied, as `layer.weights` does; a wrong size is refused."""
+@pytest.mark.parametrize("size", [0, 1, 5, 155, 156, 157])
+def test_assigned_parameters_are_copied_into_the_buffer(size):
     model = build("17 r 3", FEATURES, np.float32)
-    buffer = np.full(2 * model.parameters.size, 0.5, np.float32)  # room for reads out of bounds
-    for value in (buffer[: model.parameters.size], buffer[:size]):
-        try:
+    buffer, before = model.parameters, model.parameters.copy()
+    value = np.arange(200, dtype=np.float32)[:size]  # room for who reads behind the end
+    if size == len(before):
+        model.parameters = value
+        assert np.array_equal(model.layers[0].weights.ravel(), value[: FEATURES * 17])
+    else:
+        with pytest.raises(ValueError, match=rf"^parameters has shape \({size},\), expected"):
             model.parameters = value
-        except (AttributeError, ValueError):
-            pass
-        assert model.parameters.size == 17 * (FEATURES + 1) + 3 * 18
-        assert all(np.shares_memory(model.layers[i].weights, model.parameters) for i in (0, 2))
+        assert np.array_equal(buffer, before)
+    assert model.parameters is buffer
+    check_views(model)
 
 
 @pytest.mark.parametrize(
