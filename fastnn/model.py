@@ -105,6 +105,7 @@ class Sequential:
         self._steps = program_layers(self._logit_layers())
         self._n_features = self._count_features()
         self._gradients = None
+        self._plans = {}
         views = [view for layer in self._dense for view in (layer.weights, layer.biases)]
         self._parameters = aligned_empty(sum(view.size for view in views), self.dtype)
         for layer, (weights, biases) in self._views(self._parameters):
@@ -277,9 +278,16 @@ class Sequential:
         return inputs, *self._as_targets(y, "validation_data[1]", inputs)
 
     def _plan(self, inputs, capacity, training):
-        return make_plan(
-            self._steps, inputs.shape[1], capacity, self.dtype.itemsize, training=training
-        )
+        """Return the plan for batches of up to `capacity` rows; the last few are kept."""
+        plans, key = self._plans, (inputs.shape[1], capacity, training)
+        if key not in plans:
+            plan = make_plan(
+                self._steps, inputs.shape[1], capacity, self.dtype.itemsize, training=training
+            )
+            # A new dict each time: threads may predict side by side.
+            plans = {**(plans if len(plans) < 8 else {}), key: plan}
+            self._plans = plans
+        return plans[key]
 
     # ------------------------------------------------------------------ layer by layer
 
@@ -389,7 +397,8 @@ class Sequential:
         """Return the logits of all samples, or the probabilities."""
         threads = resolve_threads(threads, len(inputs) * self.parameters.size)
         if self._steps is None:
-            outputs = self._forward_logits(inputs, training=False)
+            # A copy, as a layer of the user's own may work in place.
+            outputs = self._forward_logits(inputs.copy(), training=False)
             return Softmax().forward(outputs) if normalise else outputs
         inputs = unlocked(inputs)
         block = min(_PREDICTION_ROWS, max(len(inputs), 1))

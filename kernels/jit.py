@@ -67,8 +67,7 @@ def cache_folder():
     return Path(base) / "fastnn"
 
 
-@functools.cache
-def source_stamp():
+def _digest_sources():
     """Return a digest of all that decides the machine code, apart from the CPU.
 
     A kernel is compiled into its callers, so an edit to any file of this folder makes all
@@ -80,6 +79,10 @@ def source_stamp():
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()
+
+
+# At import: a file that is edited later must not lend its name to the code that is running.
+_SOURCE_STAMP = _digest_sources()
 
 
 class MachineCodeCache(_Cache):
@@ -96,7 +99,7 @@ class MachineCodeCache(_Cache):
     cache_path = property(lambda self: str(self._folder))
 
     def _path(self, signature, target_context):
-        key = (self._name, str(signature), target_context.codegen().magic_tuple(), source_stamp())
+        key = (self._name, str(signature), target_context.codegen().magic_tuple(), _SOURCE_STAMP)
         return self._folder / f"{hashlib.sha256(repr(key).encode()).hexdigest()[:40]}.bin"
 
     def load_overload(self, sig, target_context):

@@ -479,24 +479,61 @@ def test_own_last_layer_that_gives_another_number_of_rows_is_refused(rows, monke
             call(X, targets["labels"])
 
 
-@pytest.mark.parametrize(
-    ("name", "writeable"),
-    [("fit", True), ("fit", False), ("evaluate", False), ("predict", False)],
-)
-def test_own_layer_cannot_change_the_samples(name, writeable):
-    """Not where they may not be written, and not in `fit`, which hands out copies."""
+class Narrowing(fastnn.ReLU):
+    """Gives fewer columns than the dense layer before it, a class too few for the labels."""
 
+    def forward(self, inputs, training=False):
+        return super().forward(inputs)[:, :2]
+
+    def backward(self, dvalues):
+        return super().backward(np.pad(dvalues, ((0, 0), (0, 1))))
+
+
+class Varying(OwnReLU):
+    """Gives one column, but for the first pass, from which the classes are counted."""
+
+    passes = 0
+
+    def forward(self, inputs):
+        super().forward(inputs)
+        self.passes += 1
+        self.output = self.output[:, : 3 if self.passes == 1 else 1]
+
+
+@pytest.mark.parametrize("kind", [Narrowing, Varying])
+@pytest.mark.parametrize("name", ["fit", "evaluate"])
+def test_labels_never_reach_a_kernel_with_fewer_columns(kind, name, monkeypatch):
+    def checked(kernel):
+        def call(first, second, logits, targets):
+            assert targets.max() < logits.shape[1], "a kernel would read behind the row"
+            kernel(first, second, logits, targets)
+
+        return call
+
+    for kernel in ("softmax_cross_entropy", "softmax_cross_entropy_forward"):
+        monkeypatch.setattr(kernels, kernel, checked(getattr(reference, kernel)))
+    X, targets = make_data(np.float32)
+    model = build("3 r", FEATURES, np.float32, r=kind)
+    with pytest.raises(ValueError, match="expected"):
+        getattr(model, name)(X, targets["labels"])
+
+
+@pytest.mark.parametrize("writeable", [True, False])
+@pytest.mark.parametrize("name", ["fit", "validation_data", "evaluate", "predict"])
+def test_own_layer_that_works_in_place_cannot_change_the_samples(name, writeable):
     class InPlace(OwnReLU):
         def forward(self, inputs):
             inputs *= 0
             super().forward(inputs)
 
     X, targets = make_data(np.float32)
-    X.flags.writeable = writeable
-    before = X.tobytes()
-    model = build("ownr 3", FEATURES, np.float32, **{"own r": InPlace})
+    X.flags.writeable, before, y = writeable, X.tobytes(), targets["labels"]
+    model = build("ownr 3 ownr", FEATURES, np.float32, **{"own r": InPlace})
     with contextlib.suppress(ValueError):
-        getattr(model, name)(*(X, targets["labels"])[: 1 if name == "predict" else 2])
+        if name == "validation_data":
+            model.fit(X.copy(), y, validation_data=(X, y))
+        else:
+            getattr(model, name)(*(X, y)[: 1 if name == "predict" else 2])
     assert X.tobytes() == before
 
 
