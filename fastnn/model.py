@@ -303,15 +303,16 @@ class Sequential:
             dvalues = _call_backward(layer, dvalues)
         return dvalues
 
-    def _forward_logits(self, inputs, training):
+    def _forward_logits(self, inputs, training, n_classes=None):
         n_rows = len(inputs)
         for layer in self._logit_layers():
             inputs = _call_forward(layer, inputs, training)
         logits = as_array(inputs, "the output of the last layer")
-        if logits.ndim != 2 or len(logits) != n_rows or logits.shape[1] == 0:
+        width = logits.shape[1] if logits.ndim == 2 else 0
+        if width == 0 or len(logits) != n_rows or width != (n_classes or width):
             raise ValueError(
                 f"the output of the last layer has shape {logits.shape}, "
-                f"expected logits of shape ({n_rows}, C)"
+                f"expected logits of shape ({n_rows}, {n_classes or 'C'})"
             )
         dtype = np.float32 if logits.dtype == np.float32 else np.float64
         # A copy where it is no plain array: a kernel takes the gradient in its place.
@@ -387,18 +388,18 @@ class Sequential:
         return self._evaluate(inputs, *self._as_targets(y, "y", inputs), threads)
 
     def _evaluate(self, inputs, labels, targets, threads=None):
-        logits = self._outputs(inputs, False, threads)
+        logits = self._outputs(inputs, False, threads, n_classes=targets.shape[1])
         losses = np.empty(len(logits))
         wanted = targets.astype(logits.dtype, copy=False) if len(targets) else labels
         kernels.softmax_cross_entropy_forward(losses, np.empty_like(logits), logits, wanted)
         return {"loss": float(losses.mean()), "accuracy": accuracy(logits, labels)}
 
-    def _outputs(self, inputs, normalise, threads=None):
+    def _outputs(self, inputs, normalise, threads=None, n_classes=None):
         """Return the logits of all samples, or the probabilities."""
         threads = resolve_threads(threads, len(inputs) * self.parameters.size)
         if self._steps is None:
             # A copy, as a layer of the user's own may work in place.
-            outputs = self._forward_logits(inputs.copy(), training=False)
+            outputs = self._forward_logits(inputs.copy(), False, n_classes)
             return Softmax().forward(outputs) if normalise else outputs
         inputs = unlocked(inputs)
         block = min(_PREDICTION_ROWS, max(len(inputs), 1))

@@ -111,6 +111,7 @@ class LayerTrainer:
         self.model, self.optimizer = model, optimizer
         self.inputs, self.labels = inputs, labels
         self.wanted = targets if len(targets) else labels
+        self.n_classes = targets.shape[1]
         self.batch_size = batch_size
         self.n_batches = -(-len(inputs) // batch_size)
 
@@ -121,7 +122,7 @@ class LayerTrainer:
             indices = order[batch * self.batch_size : (batch + 1) * self.batch_size]
             wanted = self.wanted[indices]
             try:
-                logits = self.model._forward_logits(self.inputs[indices], training=True)
+                logits = self.model._forward_logits(self.inputs[indices], True, self.n_classes)
                 losses, dlogits = np.empty(len(logits)), np.empty_like(logits)
                 if wanted.ndim == 2:
                     wanted = wanted.astype(logits.dtype, copy=False)
