@@ -21,6 +21,9 @@ _default = None
 # `benchmarks/compare.py` draws the curve that this follows.
 WORK_PER_THREAD = 400_000
 
+# More would only be in each other's way, and a typing error could ask for a million.
+MOST_THREADS = 4 * (os.cpu_count() or 16)
+
 
 def set_num_threads(n):
     """Set how many threads `fit` and the predictions use where their `threads` says nothing.
@@ -52,10 +55,10 @@ def num_threads(n):
 def resolve_threads(threads, work):
     """Return the number of threads for `work` multiply-adds that are done between two barriers."""
     if threads is not None:
-        return as_count(threads, "threads")
+        return min(as_count(threads, "threads"), MOST_THREADS)
     chosen = _chosen.get() or _default
     if chosen is not None:
-        return chosen
+        return min(chosen, MOST_THREADS)
     wanted = work // WORK_PER_THREAD
     return min(usable_cpus(), wanted) if wanted > 1 else 1
 

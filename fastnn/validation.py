@@ -72,6 +72,8 @@ def as_generator(value, name="rng"):
 
 def as_anything(value, name):
     """Return `value` as a plain array."""
+    if np.ma.is_masked(value):
+        raise ValueError(f"{name} has masked values, expected a plain array")
     try:
         return np.asarray(value)
     except ValueError:  # rows of different lengths

@@ -352,7 +352,7 @@ def test_training_that_diverges():
 
 
 @posix
-def test_ctrl_c():
+def test_ctrl_c(interrupts):
     buffered = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
     program = subprocess.Popen(
         [*COMMAND, "train", "digits", "--epochs", "20000"],  # half a minute

@@ -9,7 +9,6 @@ import io
 import math
 import os
 import pickle
-import signal
 import subprocess
 import sys
 import threading
@@ -688,14 +687,6 @@ def test_error_survives_pickling():
     again = pickle.loads(pickle.dumps(error))
     assert (str(again), again.epoch, again.batch, len(again.history)) == (str(error), 3, 14, 0)
     assert isinstance(error, ArithmeticError)
-
-
-@pytest.fixture
-def interrupts():
-    """Let SIGINT interrupt: a shell has it ignored in what it runs in the background."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("dense", [fastnn.Dense, SlowDense])

@@ -766,3 +766,9 @@ def test_no_array_gets_past_the_checks(name, value):
         large = np.abs(value.astype(np.float64)).max(initial=0) > 1e30
         assert large or not isinstance(result, np.ndarray) or np.isfinite(result).all()
     assert before is None or value.tobytes() == before
+
+
+def test_a_mask_is_not_passed_over():
+    masked = np.ma.masked_array(X, mask=X > X.mean())
+    with pytest.raises(ValueError, match=r"^inputs has masked values, expected a plain array"):
+        Dense(FEATURES, 2).forward(masked)
