@@ -67,8 +67,14 @@ def scale_row(row, size, factor):
 @inner
 def softmax_row(result, row, size):
     """result = softmax(row) at two pointers, which may be equal."""
-    total = exp_row(result, row, size, row_max(row, size))
-    scale_row(result, size, 1.0 / total)
+    if size <= lanes(row):
+        # In registers: reading back what a masked store has just written would stall.
+        x = load_part(row, size, -np.inf)
+        e = exp(x - max_lanes(x))
+        store_part(result, e * (1.0 / sum_lanes(e)), size)
+    else:
+        total = exp_row(result, row, size, row_max(row, size))
+        scale_row(result, size, 1.0 / total)
 
 
 @inner
