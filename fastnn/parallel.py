@@ -19,7 +19,7 @@ _default = None
 
 # Multiply-adds of a step (or of a prediction) that make another thread worth its two barriers:
 # `benchmarks/compare.py` draws the curve that this follows.
-WORK_PER_THREAD = 400_000
+WORK_PER_THREAD = 4_000_000
 
 # More would only be in each other's way, and a typing error could ask for a million.
 MOST_THREADS = 4 * (os.cpu_count() or 16)

@@ -322,8 +322,6 @@ class _TileEmitter:
             values = [transform(i, v, total) for (i, v), total in zip(places, sums, strict=True)]
             for (i, v), value in zip(places, values, strict=True):
                 self.store(value, results[i], v, masks[v])
-                if code == FINISH_DESCEND:
-                    self.store(value, others[i], v)
             builder.branch(end)
         builder.position_at_end(end)
 

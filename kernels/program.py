@@ -6,8 +6,9 @@ owns slices of every weight matrix, forms their gradient over the whole batch an
 optimizer while the sums are in registers: plain gradient descent has no gradient array. So two
 barriers a step, whatever the depth, and the same sums in the same order for any number of threads.
 
-The products read weights from packed panels (`gemm.py`). The weights phase rewrites the panels of
-a slice right after the slice, while it is in cache; packing them in every step would cost 5 %.
+The products read weights from packed panels (`gemm.py`), and the weights phase updates the panels:
+the parameter buffer itself is read when a call begins and written when it ends. Two copies that
+each step would keep up to date cost 8 % of a step of 784-512-512-10 on two cores.
 """
 
 import math
@@ -75,35 +76,68 @@ def share(count, unit, thread, threads):
 @inner
 def pack_weights(table, parameters, workspace, thread, threads):
     """Pack this thread's slices of all weights, for the forward pass and for the gradients."""
-    width = tile_columns(workspace)
     for layer in range(len(table)):
         step = table[layer]
-        if step[OPERATION] != DENSE:
-            continue
-        n_inputs, n_outputs = step[N_INPUTS], step[N_OUTPUTS]
-        weights = parameters + step[WEIGHTS]
-        begin, end = share(n_outputs, width, thread, threads)
-        for column in range(begin, end, width):
-            panel = workspace + (step[PANELS] + column * n_inputs)
-            left = n_outputs - column
-            padded = panel_width(workspace, left)
-            pack(panel, padded, weights + column, n_outputs, min(width, left), n_inputs)
-        if step[TRANSPOSED_PANELS] >= 0:
-            begin, end = share(n_inputs, width, thread, threads)
-            transpose_rows(step, weights, workspace, begin, end)
+        if step[OPERATION] == DENSE:
+            begin, end = share_weights(step, workspace, thread, threads)
+            copy_weights(step, parameters, workspace, begin, end, True)
+            transpose_weights(step, workspace, begin, end)
 
 
 @inner
-def transpose_rows(step, weights, workspace, begin, end):
-    """Pack the transpose of the rows [begin, end) of a layer's weights, in whole blocks."""
+def unpack_weights(table, parameters, workspace, thread, threads):
+    """Write this thread's slices of all weights back into the parameter buffer."""
+    for layer in range(len(table)):
+        step = table[layer]
+        if step[OPERATION] == DENSE:
+            begin, end = share_weights(step, workspace, thread, threads)
+            copy_weights(step, parameters, workspace, begin, end, False)
+
+
+@inner
+def share_weights(step, workspace, thread, threads):
+    """Return the rows [begin, end) of a layer's weights that are this thread's.
+
+    Whole blocks, so that no two threads write to one block of the panels.
+    """
+    block = max(tile_rows(workspace), tile_lanes(workspace))
+    return share(step[N_INPUTS], block, thread, threads)
+
+
+@inner
+def copy_weights(step, parameters, workspace, begin, end, into_panels):
+    """Copy the rows [begin, end) of a layer's weights into its panels, or back."""
+    n_inputs, n_outputs = step[N_INPUTS], step[N_OUTPUTS]
+    width = tile_columns(workspace)
+    for column in range(0, n_outputs, width):
+        taken = min(width, n_outputs - column)
+        padded = panel_width(workspace, n_outputs - column)
+        panel = workspace + (step[PANELS] + column * n_inputs + begin * padded)
+        weights = parameters + (step[WEIGHTS] + begin * n_outputs + column)
+        if into_panels:
+            pack(panel, padded, weights, n_outputs, taken, end - begin)
+        else:
+            for row in range(end - begin):
+                copy_row(weights + row * n_outputs, panel + row * padded, taken)
+
+
+@inner
+def transpose_weights(step, workspace, begin, end):
+    """Pack the transpose of the rows [begin, end) of a layer's panels, in whole blocks."""
+    if step[TRANSPOSED_PANELS] < 0:
+        return
     n_inputs, n_outputs = step[N_INPUTS], step[N_OUTPUTS]
     width, block = tile_columns(workspace), tile_lanes(workspace)
     for row in range(begin, end, block):
-        column = row // width * width
-        panel = workspace + (step[TRANSPOSED_PANELS] + column * n_outputs + (row - column))
-        padded = panel_width(workspace, n_inputs - column)
-        source = weights + row * n_outputs
-        pack_transposed(panel, padded, source, n_outputs, min(block, end - row), n_outputs)
+        first = row // width * width
+        result_row = panel_width(workspace, n_inputs - first)
+        result = workspace + (step[TRANSPOSED_PANELS] + first * n_outputs + (row - first))
+        for column in range(0, n_outputs, width):
+            taken = min(width, n_outputs - column)
+            padded = panel_width(workspace, n_outputs - column)
+            panel = workspace + (step[PANELS] + column * n_inputs + row * padded)
+            place = result + column * result_row
+            pack_transposed(place, result_row, panel, padded, min(block, end - row), taken)
 
 
 @inner
@@ -208,25 +242,21 @@ def descend_weights(table, parameters, workspace, rows, rate, thread, threads):
         n_inputs, n_outputs = step[N_INPUTS], step[N_OUTPUTS]
         inputs, input_row = workspace + step[INPUTS], step[INPUT_ROW]
         doutputs, output_row = workspace + step[DOUTPUTS], step[OUTPUT_ROW]
-        weights = parameters + step[WEIGHTS]
-        # Whole blocks to each thread, so that no two of them write to one block of the panels.
-        begin, end = share(n_inputs, max(tile_rows(workspace), lanes), thread, threads)
+        begin, end = share_weights(step, workspace, thread, threads)
         for row in range(begin, end, _STRIP):
             height = min(_STRIP, end - row)
             for column in range(0, n_outputs, width):
                 padded = panel_width(workspace, n_outputs - column)
                 panel = workspace + (step[PANELS] + column * n_inputs + row * padded)
-                place = weights + (row * n_outputs + column)
                 matmul_panel(
-                    place, n_outputs,
+                    panel, padded,
                     inputs + row, 1, input_row,
                     doutputs + column, output_row,
                     height, min(width, n_outputs - column), rows,
-                    null(place), 0,
-                    FINISH_DESCEND, panel, padded, rate,
+                    null(panel), 0,
+                    FINISH_DESCEND, panel, 0, rate,
                 )  # fmt: skip
-            if step[TRANSPOSED_PANELS] >= 0:
-                transpose_rows(step, weights, workspace, row, row + height)
+            transpose_weights(step, workspace, row, row + height)
         begin, end = share(n_outputs, 4 * lanes, thread, threads)
         dbiases = workspace + (step[DBIASES] + begin)
         column_sums(dbiases, doutputs + begin, output_row, rows, end - begin)
@@ -278,6 +308,7 @@ def train_steps(
             loss += scores[LOSS, i]
             right += scores[RIGHT, i]
         if not math.isfinite(loss):
+            unpack_weights(table, p, w, thread, threads)
             return step
         if thread == 0:
             totals[0] += loss
@@ -285,6 +316,7 @@ def train_steps(
         descend_weights(table, p, w, batch, learning_rate, thread, threads)
         if not wait(gate, threads):
             return step
+    unpack_weights(table, p, w, thread, threads)
     return last_step
 
 
