@@ -251,7 +251,7 @@ def descend_weights(table, parameters, workspace, rows, rate, thread, threads):
                 matmul_panel(
                     panel, padded,
                     inputs + row, 1, input_row,
-                    doutputs + column, output_row,
+                    doutputs + column, output_row, doutputs,
                     height, min(width, n_outputs - column), rows,
                     null(panel), 0,
                     FINISH_DESCEND, panel, 0, rate,
