@@ -11,6 +11,7 @@ from .metrics import accuracy
 from .model import Sequential
 from .optimizers import SGD
 from .parallel import num_threads, set_num_threads
+from .warmup import warmup
 
 __version__ = "0.1.0"
 
@@ -30,4 +31,5 @@ __all__ = [
     "num_threads",
     "one_hot",
     "set_num_threads",
+    "warmup",
 ]

@@ -14,7 +14,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import SGD, Dense, NonFiniteLossError, ReLU, Sequential, __version__, datasets, kernels
+from . import (
+    SGD,
+    Dense,
+    NonFiniteLossError,
+    ReLU,
+    Sequential,
+    __version__,
+    datasets,
+    kernels,
+    warmup,
+)
 
 
 class Settings(NamedTuple):
@@ -162,7 +172,7 @@ def _train(options):
         f"{_some(settings.epochs, 'epoch')}, batches of {settings.batch_size:,}, "
         f"SGD with learning rate {settings.learning_rate:g}, seed {options.seed}",
     )
-    ready = _seconds(_warm_up, widths, X[:1], y[:1])
+    ready = _seconds(warmup, X.dtype)
     taken = _seconds(
         model.fit, X, y,
         epochs=settings.epochs, batch_size=settings.batch_size,
@@ -209,12 +219,6 @@ def _network(widths, dtype, rng):
     for n_inputs, n_neurons in itertools.pairwise(widths):
         layers += [Dense(n_inputs, n_neurons, dtype=dtype, rng=rng), ReLU()]
     return Sequential(layers[:-1])
-
-
-def _warm_up(widths, X, y):
-    """Have everything compiled that training needs, on a network that is thrown away."""
-    model = _network(widths, X.dtype, np.random.default_rng(0))
-    model.fit(X, y, optimizer=SGD(learning_rate=1e-6), validation_data=(X, y), verbose=False)
 
 
 def _seconds(function, *args, **kwargs):

@@ -16,7 +16,7 @@ FLOORS = (
     "kernels.batches kernels.cross_entropy kernels.dense kernels.program kernels.relu "
     "kernels.softmax kernels.update kernels",
     "batches datasets errors labels layers losses metrics optimizers validation",
-    "history model parallel plan training",
+    "history model parallel plan training warmup",
     "__main__ cli columnwise nnfs fastnn",
 )
 FLOOR_OF = {module: i for i, floor in enumerate(FLOORS) for module in floor.split()}

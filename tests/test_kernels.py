@@ -21,7 +21,7 @@ from kernel_cases import KERNELS
 
 from fastnn import kernels
 from fastnn.kernels import reference, target
-from fastnn.kernels.elementary import exp
+from fastnn.kernels.elementary import exp, log
 from fastnn.kernels.simd import lanes, load, pointer, store
 
 DTYPES = (np.float32, np.float64)
@@ -620,6 +620,10 @@ def exp_elements(results, values):
 MAX_ULP = 1.0 if target.current().fma else 1.25
 
 
+# Likewise of the logarithm; see `kernels/README.md`.
+MAX_LOG_ULP = 1.0 if target.current().fma else 1.25
+
+
 def exp_of(values):
     """Return the kernels' exp of `values`, as many as whole vectors hold."""
     assert len(values) % 16 == 0
@@ -679,6 +683,65 @@ def test_exp_at_the_ends(dtype):
     }  # fmt: skip
     values, expected = (np.array([*half] * 16, dtype) for half in (table, table.values()))
     np.testing.assert_array_equal(exp_of(values), expected)
+
+
+# ------------------------------------------------------------------------------------------ log
+
+
+@numba.njit(error_model="numpy")
+def log_elements(results, values):
+    result, value = pointer(results), pointer(values)
+    for i in range(0, len(values), lanes(value)):
+        store(result + i, log(load(value + i)))
+
+
+def log_of(values):
+    """Return the kernels' log of `values`, as many as whole vectors hold."""
+    assert len(values) % 16 == 0
+    results = np.empty_like(values)
+    log_elements(results, values)
+    return results
+
+
+def test_log_of_float32():
+    # Every 1021st positive bit pattern, and the neighbourhood of 1, against float64.
+    every = np.arange(1, 0x7F800000, 1021, dtype=np.uint32).view(np.float32)
+    near = (np.arange(-50_000, 50_000) + 0x3F800000).astype(np.uint32).view(np.float32)
+    values = np.concatenate([every, near])
+    values = values[: len(values) // 16 * 16]
+    expected = np.log(values.astype(np.float64))
+    ulp = np.spacing(np.abs(expected).astype(np.float32)).astype(np.float64)
+    assert np.count_nonzero(values < np.finfo(np.float32).tiny) > 1000
+    assert (np.abs(log_of(values) - expected) / ulp).max() <= MAX_LOG_ULP
+
+
+def test_log_of_float64():
+    rng = np.random.default_rng(0)
+    values = np.concatenate(
+        [
+            np.ldexp(rng.uniform(0.5, 1, 12_000), rng.integers(-1073, 1024, 12_000)),
+            rng.uniform(0.5, 2, 6000),
+            1 + np.ldexp(rng.uniform(-1, 1, 6000), rng.integers(-52, -3, 6000)),
+        ]
+    )
+    context = decimal.Context(prec=40)
+    worst = 0
+    for value, result in zip(values.tolist(), log_of(values).tolist(), strict=True):
+        expected = context.ln(decimal.Decimal(value))
+        ulp = decimal.Decimal(math.ulp(float(expected)))
+        worst = max(worst, abs(context.subtract(decimal.Decimal(result), expected)) / ulp)
+    assert worst <= MAX_LOG_ULP
+
+
+@every_dtype
+def test_log_at_the_ends(dtype):
+    info = np.finfo(dtype)
+    table = {
+        -np.inf: np.nan, -info.max: np.nan, -info.smallest_subnormal: np.nan, -0.0: -np.inf,
+        1.0: 0, np.inf: np.inf, np.nan: np.nan,
+    }  # fmt: skip
+    values, expected = (np.array([*half] * 16, dtype) for half in (table, table.values()))
+    np.testing.assert_array_equal(log_of(values), expected)
 
 
 # ------------------------------------------------------------------------------- other CPUs
@@ -759,6 +822,8 @@ def check_on_this_cpu():
                 check_values(name, shape, dtype)
     test_exp_of_float32()
     test_exp_of_float64()
+    test_log_of_float32()
+    test_log_of_float64()
 
 
 @x86

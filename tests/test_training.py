@@ -1014,3 +1014,20 @@ def test_reference_kernels_give_the_same_training(tmp_path):
     for name, values in found[0].items():
         rounding = tolerance(np.float32 if "float32" in name else np.float64)
         assert_allclose(values, found[1][name], rtol=rounding, atol=rounding, err_msg=name)
+
+
+@every_dtype
+def test_nothing_is_left_to_compile_after_warmup(dtype):
+    fastnn.warmup(dtype)
+    names = [name for name in kernels.__all__ if hasattr(getattr(kernels, name), "signatures")]
+    before = {name: len(getattr(kernels, name).signatures) for name in names}
+    X, targets = make_data(dtype)
+    model = build("17 r 3 s", FEATURES, dtype)
+    for y in targets.values():
+        fit(model, X, y, validation_data=(X, y))
+        model.evaluate(X, y)
+        head = fastnn.SoftmaxCrossEntropy()
+        head.forward(model.forward(X), y)
+        model.backward(head.backward(head.output, y))
+    model.predict_proba(X)
+    assert {name: len(getattr(kernels, name).signatures) for name in names} == before

@@ -1,0 +1,36 @@
+"""Compile on request, so that the first real call does not have to."""
+
+import numpy as np
+
+from .layers import Dense, ReLU, Softmax
+from .losses import CategoricalCrossEntropy, SoftmaxCrossEntropy
+from .model import Sequential
+
+
+def warmup(dtype=np.float32):
+    """Compile, or load from the cache, all that training, prediction and layers need.
+
+    Takes some seconds for each dtype the first time, and some tenths later.
+
+    Parameters
+    ----------
+    dtype : float32 or float64
+
+    Raises
+    ------
+    TypeError
+        For another dtype.
+    """
+    layers = [Dense(2, 3, dtype=dtype, rng=0), ReLU(), Dense(3, 2, dtype=dtype, rng=1)]
+    model = Sequential([*layers, Softmax()])
+    X, labels = np.full((2, 2), 0.5, dtype), np.array([0, 1])
+    rows = np.full((2, 2), 0.5, dtype)
+    model.fit(X, labels, validation_data=(X, labels), verbose=False)
+    model.evaluate(X, rows)
+    model.backward(model.forward(X))
+    for y in (labels, rows):
+        head, loss = SoftmaxCrossEntropy(), CategoricalCrossEntropy()
+        head.forward(X, y)
+        head.backward(head.output, y)
+        loss.forward(X, y)
+        loss.backward(X, y)
