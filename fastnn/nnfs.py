@@ -29,7 +29,7 @@ class Layer_Dense(Dense):
     """
 
     def __init__(self, n_inputs, n_neurons):
-        # Twice the size for a moment; `init` sets what no global generator is asked for.
+        # These zeros are replaced: only the global generator gives a script its numbers.
         super().__init__(n_inputs, n_neurons, init="zeros", rng=0)
         self._weights = 0.01 * np.random.randn(self.n_inputs, self.n_neurons)  # noqa: NPY002
         self._biases = self._biases.astype(self._weights.dtype)

@@ -17,8 +17,9 @@ from .validation import as_count
 _chosen = contextvars.ContextVar("fastnn_num_threads", default=None)
 _default = None
 
-# Multiply-adds of a step (or of a prediction) that make another thread worth its two barriers:
-# `benchmarks/compare.py` draws the curve that this follows.
+# Multiply-adds of a step (or of a prediction) that make another thread worth its two barriers and
+# the lines that cores fetch from each other: two threads won from about 7 million on
+# (`benchmarks/compare.py --write` draws the default against one thread).
 WORK_PER_THREAD = 4_000_000
 
 # More would only be in each other's way, and a typing error could ask for a million.

@@ -27,8 +27,8 @@ def gather_rows(rows, source, indices):
 def all_finite(values):
     """Return whether no element of `values`, of any shape, is NaN or infinite.
 
-    The sum of values * 0 is 0 or NaN: one read of memory, no temporary array, 20 times as fast
-    as `np.isfinite(values).all()` on 100 MB.
+    The sum of values * 0 is 0 or NaN: one read of memory, and no temporary array, which NumPy
+    would take a byte an element for (1.6 times as fast as its way on 100 MB).
     """
     start, size = pointer(values), values.size
     step = lanes(start)

@@ -100,7 +100,7 @@ def _tile(
     start, start_row,
     finish, other, other_row, rate,
 ):  # fmt: skip
-    """Compute one tile of at most `tile_rows` by `tile_columns`; see `matmul` for the arguments.
+    """Compute one tile of at most `tile_rows` by `tile_columns`; see `matmul_panel`.
 
     Whole vectors of `right` are read, also behind its last column.
     """

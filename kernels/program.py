@@ -7,8 +7,8 @@ optimizer while the sums are in registers: plain gradient descent has no gradien
 barriers a step, whatever the depth, and the same sums in the same order for any number of threads.
 
 The products read weights from packed panels (`gemm.py`), and the weights phase updates the panels:
-the parameter buffer itself is read when a call begins and written when it ends. Two copies that
-each step would keep up to date cost 8 % of a step of 784-512-512-10 on two cores.
+the parameter buffer itself is read when a call begins and written when it ends, so that a step
+writes each weight once. (It took no less time than keeping both, but is simpler.)
 """
 
 import math

@@ -1,9 +1,9 @@
 """A barrier for threads that run the same compiled call, and nothing of numba's threading.
 
 The threads are Python's; compiled code holds no GIL. Waiting spins, since a step of a small
-network is shorter than a switch of threads (about 0.2 us against 2 us with a mutex), but only for
-a while: then the processor is offered to whoever else wants it, so that two processes that share
-the cores do not stand in each other's way.
+network is shorter than a switch of threads, but only for a while: then the processor is offered
+to whoever else wants it, so that two processes that share the cores do not stand in each other's
+way.
 """
 
 import llvmlite.binding as llvm
@@ -15,7 +15,7 @@ from .jit import inner
 from .simd import emit_call
 from .table import GENERATION, LEAVE
 
-_SPINS = 4000  # about 50 us
+_SPINS = 4000  # turns of the waiting loop before the first offer
 _ALIGN = 8
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 
