@@ -2,6 +2,7 @@
 
 from . import kernels
 from .batches import generate_batch_indices
+from .compiled import CompiledModel
 from .errors import NonFiniteLossError
 from .history import History
 from .labels import one_hot
@@ -13,11 +14,15 @@ from .optimizers import SGD
 from .parallel import num_threads, set_num_threads
 from .warmup import warmup
 
+if not kernels.REFERENCE:
+    from . import jitted  # noqa: F401 (numba learns of CompiledModel)
+
 __version__ = "0.1.0"
 
 __all__ = [
     "SGD",
     "CategoricalCrossEntropy",
+    "CompiledModel",
     "Dense",
     "History",
     "NonFiniteLossError",

@@ -7,12 +7,15 @@ import weakref
 import numpy as np
 
 from . import kernels
+from .compiled import CompiledModel
 from .layers import Dense, Layer, Softmax
+from .memory import aligned_empty
 from .metrics import accuracy
 from .optimizers import SGD
 from .parallel import Crew, resolve_threads
 from .plan import make_plan, program_layers, runs_as
-from .training import CompiledTrainer, LayerTrainer, aligned_empty, run_epochs
+from .prediction import Predictor
+from .training import CompiledTrainer, LayerTrainer, run_epochs
 from .validation import (
     DTYPES,
     as_array,
@@ -21,12 +24,9 @@ from .validation import (
     as_matrix,
     as_rows,
     as_targets,
+    refuse_not_finite,
     unlocked,
 )
-
-# Rows that go through all layers together in a prediction: a multiple of every tile height, few
-# enough that the values of a layer of 512 stay in the L2 cache.
-_PREDICTION_ROWS = 128
 
 
 class Sequential:
@@ -101,19 +101,21 @@ class Sequential:
     def _adopt(self):
         """Move all parameters into one buffer, and let the layers hold views of it."""
         self._dense = [layer for layer in self.layers if isinstance(layer, Dense)]
-        self.dtype = self._dense[0].dtype if self._dense else np.dtype(np.float32)
         self._steps = program_layers(self._logit_layers())
         self._n_features = self._count_features()
         self._gradients = None
-        self._plans = {}
         views = [view for layer in self._dense for view in (layer.weights, layer.biases)]
-        self._parameters = aligned_empty(sum(view.size for view in views), self.dtype)
+        dtype = self._dense[0].dtype if self._dense else np.dtype(np.float32)
+        self._parameters = aligned_empty(sum(view.size for view in views), dtype)
         for layer, (weights, biases) in self._views(self._parameters):
             weights[...], biases[...] = layer.weights, layer.biases
             layer._weights, layer._biases = weights, biases
         for layer in self.layers:
             if isinstance(layer, Layer):
                 layer._model = weakref.ref(self)
+        self._predictor = None
+        if self._steps is not None:
+            self._predictor = Predictor(self._steps, self._n_features, self._parameters)
 
     def _views(self, buffer):
         start = 0
@@ -123,6 +125,11 @@ class Sequential:
             pieces = buffer[start:middle], buffer[middle:stop]
             yield layer, [p.reshape(-1, layer.n_neurons) for p in pieces]
             start = stop
+
+    @property
+    def dtype(self):
+        """The dtype of the parameters and of all results."""
+        return self._parameters.dtype
 
     @property
     def parameters(self):
@@ -238,16 +245,18 @@ class Sequential:
             return run_epochs(self, trainer, order, epochs, validate, verbose)
         threads = resolve_threads(threads, 3 * batch_size * self.parameters.size)
         with Crew(threads) as crew:
-            plan = self._plan(inputs, batch_size, training=True)
+            plan = make_plan(
+                self._steps, inputs.shape[1], batch_size, self.dtype.itemsize, training=True
+            )
             trainer = CompiledTrainer(
                 plan, crew, self.parameters, inputs, labels, targets, batch_size, optimizer
             )
             return run_epochs(self, trainer, order, epochs, validate, verbose)
 
-    def _as_inputs(self, X, name, allow_empty=True):
+    def _as_inputs(self, X, name, **expected):
         # Without a dense layer there is no dtype to convert to.
         dtype = self.dtype if self._dense else None
-        return as_rows(X, name, n_features=self._n_features, dtype=dtype, allow_empty=allow_empty)
+        return as_rows(X, name, n_features=self._n_features, dtype=dtype, **expected)
 
     def _as_targets(self, y, name, inputs):
         """Return labels (N,) and rows (N, C), the latter empty where the labels say all."""
@@ -276,18 +285,6 @@ class Sequential:
             raise TypeError("validation_data is not a pair, expected (X, y)") from None
         inputs = self._as_inputs(X, "validation_data[0]", allow_empty=False)
         return inputs, *self._as_targets(y, "validation_data[1]", inputs)
-
-    def _plan(self, inputs, capacity, training):
-        """Return the plan for batches of up to `capacity` rows; the last few are kept."""
-        plans, key = self._plans, (inputs.shape[1], capacity, training)
-        if key not in plans:
-            plan = make_plan(
-                self._steps, inputs.shape[1], capacity, self.dtype.itemsize, training=training
-            )
-            # A new dict each time: threads may predict side by side.
-            plans = {**(plans if len(plans) < 8 else {}), key: plan}
-            self._plans = plans
-        return plans[key]
 
     # ------------------------------------------------------------------ layer by layer
 
@@ -373,14 +370,14 @@ class Sequential:
 
         Several threads may predict with one model at once. `threads` and errors as in `fit`.
         """
-        return self._outputs(self._as_inputs(X, "X"), True, threads)
+        return self._outputs(X, "X", True, threads)
 
     def predict(self, X, *, threads=None):
         """Return the labels (N,), int64, of samples `X` (N, I): the most probable class of each.
 
         Several threads may predict with one model at once. `threads` and errors as in `fit`.
         """
-        return self._outputs(self._as_inputs(X, "X"), False, threads).argmax(axis=1)
+        return self._outputs(X, "X", False, threads).argmax(axis=1)
 
     def evaluate(self, X, y, *, threads=None):
         """Return {"loss": mean loss, "accuracy": fraction of right classes} on `X` and `y`."""
@@ -388,36 +385,42 @@ class Sequential:
         return self._evaluate(inputs, *self._as_targets(y, "y", inputs), threads)
 
     def _evaluate(self, inputs, labels, targets, threads=None):
-        logits = self._outputs(inputs, False, threads, n_classes=targets.shape[1])
+        logits = self._outputs(inputs, "X", False, threads, n_classes=targets.shape[1])
         losses = np.empty(len(logits))
         wanted = targets.astype(logits.dtype, copy=False) if len(targets) else labels
         kernels.softmax_cross_entropy_forward(losses, np.empty_like(logits), logits, wanted)
         return {"loss": float(losses.mean()), "accuracy": accuracy(logits, labels)}
 
-    def _outputs(self, inputs, normalise, threads=None, n_classes=None):
+    def _outputs(self, X, name, normalise, threads=None, n_classes=None):
         """Return the logits of all samples, or the probabilities."""
-        threads = resolve_threads(threads, len(inputs) * self.parameters.size)
         if self._steps is None:
+            inputs = self._as_inputs(X, name)
+            resolve_threads(threads, 0)  # for its errors: layers run in the thread that calls them
             # A copy, as a layer of the user's own may work in place.
             outputs = self._forward_logits(inputs.copy(), False, n_classes)
             return Softmax().forward(outputs) if normalise else outputs
-        inputs = unlocked(inputs)
-        block = min(_PREDICTION_ROWS, max(len(inputs), 1))
-        plan = self._plan(inputs, block, training=False)
-        outputs = np.empty((len(inputs), self._dense[-1].n_neurons), self.dtype)
-
-        def predict(thread):
-            # A workspace for each thread, so that nobody else can be in it.
-            workspace = aligned_empty(plan.workspace_size, self.dtype)
-            begin, end = (len(inputs) * i // crew.size for i in (thread, thread + 1))
-            kernels.predict_rows(
-                outputs[begin:end], workspace, plan.table, self.parameters, inputs[begin:end],
-                block, normalise,
-            )  # fmt: skip
-
-        with Crew(min(threads, max(len(inputs), 1))) as crew:
-            crew.run(predict)
+        outputs = self._predictor.run_few(X, normalise) if threads is None else None
+        if outputs is None:
+            inputs = self._as_inputs(X, name, finite=False)
+            outputs = self._predictor.run(unlocked(inputs), normalise, threads)
+            if outputs is None:
+                refuse_not_finite(inputs, name, as_array(X, name))
         return outputs
+
+    def compiled(self):
+        """Return a :class:`CompiledModel`: this network as it is now, also for jitted code.
+
+        The handle has a copy of the parameters, packed once. Later training does not change it.
+
+        Raises
+        ------
+        ValueError
+            Where the network has a layer of your own: nothing can compile it.
+        """
+        if self._steps is None:
+            raise ValueError("the model has a layer of your own, so it cannot be compiled")
+        predictor = Predictor(self._steps, self._n_features, self.parameters.copy(), frozen=True)
+        return CompiledModel(predictor)
 
     # ------------------------------------------------------------------ the object itself
 

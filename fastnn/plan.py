@@ -19,6 +19,12 @@ class Plan(NamedTuple):
 
     table: np.ndarray  # (steps, t.N_COLUMNS) of int64
     workspace_size: int  # in elements
+    panels_size: int  # of a prediction's packed weights; those of training are in the workspace
+
+    @property
+    def widest(self):
+        """The most outputs of any step."""
+        return int(self.table[:, t.N_OUTPUTS].max())
 
 
 def runs_as(layer, kind):
@@ -54,6 +60,7 @@ def make_plan(steps, n_inputs, capacity, itemsize, *, training):
     steps = _fuse(steps)
     table = np.full((len(steps), t.N_COLUMNS), -1, np.int64)
     workspace = _Workspace(capacity, itemsize)
+    panels = workspace if training else _Workspace(capacity, itemsize)
     parameter, trains = 0, False
     inputs, input_row = workspace.rows(n_inputs) if training else (0, 0)
     dinputs, width, finish = -1, n_inputs, t.STORE
@@ -71,9 +78,9 @@ def make_plan(steps, n_inputs, capacity, itemsize, *, training):
         if operation == t.DENSE:
             row[t.WEIGHTS], row[t.BIASES] = parameter, parameter + width * n_outputs
             parameter += (width + 1) * n_outputs
-            row[t.PANELS] = workspace.panels(width, n_outputs)
+            row[t.PANELS] = panels.panels(width, n_outputs)
             if row[t.DINPUTS] >= 0:
-                row[t.TRANSPOSED_PANELS] = workspace.panels(n_outputs, width)
+                row[t.TRANSPOSED_PANELS] = panels.panels(n_outputs, width)
             trains = True
         inputs, input_row = workspace.rows(n_outputs) if training else pair[i % 2]
         row[t.OUTPUTS], row[t.OUTPUT_ROW] = inputs, input_row
@@ -86,7 +93,7 @@ def make_plan(steps, n_inputs, capacity, itemsize, *, training):
             row[t.DOUTPUTS] = dinputs
             row[t.DBIASES] = workspace.take(n_outputs)
         width = n_outputs
-    return Plan(table, workspace.size)
+    return Plan(table, workspace.size, 0 if training else panels.size)
 
 
 def _fuse(steps):

@@ -10,6 +10,7 @@ from . import kernels
 from .errors import NonFiniteLossError
 from .history import History
 from .kernels.table import BARRIER_SIZE, LEAVE, SCORES
+from .memory import aligned_empty
 from .validation import NotFiniteError
 
 # A compiled call returns after about this many seconds, so that Ctrl-C is answered.
@@ -137,11 +138,3 @@ class LayerTrainer:
             for parameters, gradients in self.model._trained_arrays():
                 self.optimizer.update(parameters, gradients)
         return {"loss": loss / len(self.inputs), "accuracy": right / len(self.inputs)}, None
-
-
-def aligned_empty(size, dtype):
-    """Return an uninitialised array that starts at a cache line."""
-    dtype = np.dtype(dtype)
-    raw = np.empty(size * dtype.itemsize + 64, np.uint8)
-    start = -raw.__array_interface__["data"][0] % 64
-    return raw[start : start + size * dtype.itemsize].view(dtype)

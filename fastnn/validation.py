@@ -94,18 +94,27 @@ class NotFiniteError(ValueError):
 
 def as_matrix(array, name, dtype):
     """Return an array of real numbers as finite, C-contiguous, aligned numbers of `dtype`."""
-    with np.errstate(over="ignore"):
-        matrix = np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED"])
+    matrix = _as_contiguous(array, dtype)
     if not kernels.all_finite(unlocked(matrix)):
-        at = np.argwhere(~np.isfinite(matrix))[0]
-        place = f"{name}[{', '.join(map(str, at))}]"
-        value = array[tuple(at)]
-        if np.isfinite(value):
-            raise NotFiniteError(
-                f"{place} is {value}, too large for {matrix.dtype}: expected smaller numbers"
-            )
-        raise NotFiniteError(f"{place} is {value}, expected finite numbers")
+        refuse_not_finite(matrix, name, array)
     return matrix
+
+
+def _as_contiguous(array, dtype):
+    with np.errstate(over="ignore"):
+        return np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED"])
+
+
+def refuse_not_finite(matrix, name, array):
+    """Raise the error about the first number in `matrix`, made of `array`, that is not finite."""
+    at = np.argwhere(~np.isfinite(matrix))[0]
+    place = f"{name}[{', '.join(map(str, at))}]"
+    value = array[tuple(at)]
+    if np.isfinite(value):
+        raise NotFiniteError(
+            f"{place} is {value}, too large for {matrix.dtype}: expected smaller numbers"
+        )
+    raise NotFiniteError(f"{place} is {value}, expected finite numbers")
 
 
 def unlocked(array):
@@ -125,11 +134,12 @@ class _Unlocked:
         self.__array_interface__ = {**array.__array_interface__, "data": (address, False)}
 
 
-def as_rows(value, name, *, n_features=None, dtype=None, allow_empty=True):
+def as_rows(value, name, *, n_features=None, dtype=None, allow_empty=True, finite=True):
     """Return samples as rows: a C-contiguous (B, I) array of finite `dtype` numbers.
 
     Without `dtype`, float32 and float64 stay what they are, and other numbers become what NumPy
-    makes of them together with a float32.
+    makes of them together with a float32. Without `finite`, a kernel that looks for NaN itself
+    is to be called.
     """
     array = as_array(value, name)
     wanted = "B" if n_features is None else f"B, {n_features}"
@@ -143,7 +153,7 @@ def as_rows(value, name, *, n_features=None, dtype=None, allow_empty=True):
         raise ValueError(f"{name} has shape {array.shape}, expected at least one row and column")
     if dtype is None:
         dtype = np.float32 if np.result_type(array, np.float32) == np.float32 else np.float64
-    return as_matrix(array, name, dtype)
+    return as_matrix(array, name, dtype) if finite else _as_contiguous(array, dtype)
 
 
 def as_gradient(value, name, shape, dtype):

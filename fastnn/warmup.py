@@ -5,6 +5,7 @@ import numpy as np
 from .layers import Dense, ReLU, Softmax
 from .losses import CategoricalCrossEntropy, SoftmaxCrossEntropy
 from .model import Sequential
+from .prediction import FEW_ROWS
 
 
 def warmup(dtype=np.float32):
@@ -23,10 +24,13 @@ def warmup(dtype=np.float32):
     """
     layers = [Dense(2, 3, dtype=dtype, rng=0), ReLU(), Dense(3, 2, dtype=dtype, rng=1)]
     model = Sequential([*layers, Softmax()])
-    X, labels = np.full((2, 2), 0.5, dtype), np.array([0, 1])
-    rows = np.full((2, 2), 0.5, dtype)
+    # More rows than go one by one, so that both ways to predict are compiled.
+    n_rows = FEW_ROWS + 1
+    X, labels = np.full((n_rows, 2), 0.5, dtype), np.arange(n_rows) % 2
+    rows = np.full((n_rows, 2), 0.5, dtype)
     model.fit(X, labels, validation_data=(X, labels), verbose=False)
     model.evaluate(X, rows)
+    model.predict(X[:1])
     model.backward(model.forward(X))
     for y in (labels, rows):
         head, loss = SoftmaxCrossEntropy(), CategoricalCrossEntropy()

@@ -6,7 +6,9 @@ a kernel. Outputs come first. Arrays are C-contiguous and of one dtype, float32 
 
 import os
 
-if os.environ.get("FASTNN_REFERENCE", "0") == "1":
+REFERENCE = os.environ.get("FASTNN_REFERENCE", "0") == "1"
+
+if REFERENCE:
     from .reference import (
         all_finite,
         cross_entropy_backward,
@@ -14,6 +16,8 @@ if os.environ.get("FASTNN_REFERENCE", "0") == "1":
         dense_backward,
         dense_forward,
         gather_rows,
+        pack_network,
+        predict_few,
         predict_rows,
         relu_backward,
         relu_forward,
@@ -35,7 +39,8 @@ else:
         softmax_cross_entropy_forward,
     )
     from .dense import dense_backward, dense_forward
-    from .program import predict_rows, train_steps
+    from .prediction import pack_network, predict_few, predict_rows
+    from .program import train_steps
     from .relu import relu_backward, relu_forward
     from .softmax import softmax_backward, softmax_forward
     from .update import sgd_update
@@ -47,6 +52,8 @@ __all__ = [
     "dense_backward",
     "dense_forward",
     "gather_rows",
+    "pack_network",
+    "predict_few",
     "predict_rows",
     "relu_backward",
     "relu_forward",

@@ -33,6 +33,8 @@ from .simd import (
     emit_splat,
     emit_store,
     emit_tail_mask,
+    fma,
+    get,
     ir_float,
     is_null,
     lanes,
@@ -536,6 +538,39 @@ def matmul(
                 begin, begin_row,
                 STORE, nothing, 0, 0.0,
             )  # fmt: skip
+
+
+@inner
+def row_product(result, left, right, start, columns, depth):
+    """result (columns,) = start (columns,) + left (depth,) @ right (depth, columns).
+
+    One row, with the right operand as it lies in its array: nothing is packed. The sums are those
+    of `matmul`, in the same order.
+    """
+    step = lanes(right)
+    whole = columns - columns % (4 * step)
+    # Four vectors of columns side by side: one alone would wait for its multiply-adds.
+    for j in range(0, whole, 4 * step):
+        a, b = load(start + j), load(start + (j + step))
+        c, d = load(start + (j + 2 * step)), load(start + (j + 3 * step))
+        for k in range(depth):
+            factor = splat(right, get(left + k))
+            row = right + (k * columns + j)
+            a = fma(factor, load(row), a)
+            b = fma(factor, load(row + step), b)
+            c = fma(factor, load(row + 2 * step), c)
+            d = fma(factor, load(row + 3 * step), d)
+        store(result + j, a)
+        store(result + (j + step), b)
+        store(result + (j + 2 * step), c)
+        store(result + (j + 3 * step), d)
+    for j in range(whole, columns, step):
+        taken = min(step, columns - j)
+        total = load_part(start + j, taken, 0.0)
+        for k in range(depth):
+            factor = splat(right, get(left + k))
+            total = fma(factor, load_part(right + (k * columns + j), taken, 0.0), total)
+        store_part(result + j, total, taken)
 
 
 @inner

@@ -174,12 +174,24 @@ def train_steps(
     return last_step
 
 
-def predict_rows(outputs, workspace, table, parameters, inputs, block, normalise):
+def pack_network(panels, table, parameters):
+    """Do nothing: NumPy reads weights where they are."""
+
+
+def predict_rows(outputs, workspace, panels, table, parameters, inputs, block, normalise):
     """outputs (N, C) = the network's logits for inputs (N, I), or their softmax if `normalise`."""
     for start in range(0, len(inputs), block):
         rows = slice(start, start + block)
+        if not all_finite(inputs[rows]):
+            return start
         logits = _forward(table, parameters, inputs[rows])[-1]
         if normalise:
             softmax_forward(outputs[rows], logits)
         else:
             outputs[rows] = logits
+    return len(inputs)
+
+
+def predict_few(outputs, workspace, table, parameters, inputs, normalise):
+    """outputs (N, C) = as `predict_rows`, a row at a time."""
+    return predict_rows(outputs, workspace, None, table, parameters, inputs, 1, normalise)

@@ -1,7 +1,8 @@
 """The table that describes a network to `program.py`: one row a step, one column a name below.
 
 Offsets and distances count elements: of the parameter buffer for WEIGHTS and BIASES, of the
-workspace for the rest. The table is data, so one machine code runs every network.
+packed weights for PANELS and TRANSPOSED_PANELS, of the workspace for the rest (which holds the
+packed weights too while training). The table is data, so one machine code runs every network.
 """
 
 # Operations.

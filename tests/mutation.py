@@ -49,6 +49,10 @@ MUTANTS = [
     ("program.py", "start, batch, first, end - first)", "start, batch_size, first, end - first)"),
     ("program.py", "transpose_weights(step, workspace, row, row + height)",
      "transpose_weights(step, workspace, row, row)"),
+    ("prediction.py", "w + layer % 2 * half", "w + 0 * half"),
+    ("prediction.py", "relu_values(result, result, size)", "relu_values(result, result, 0)"),
+    ("gemm.py", "taken = min(step, columns - j)\n        total = load_part(start",
+     "taken = min(step, columns)\n        total = load_part(start"),
     ("elementary.py", "n = shifted - magic", "n = shifted + magic"),
 ]  # fmt: skip
 

@@ -13,10 +13,11 @@ KERNELS = Path(fastnn.kernels.__file__).parent
 FLOORS = (
     "kernels.elementary kernels.gemm kernels.jit kernels.reference kernels.simd kernels.table "
     "kernels.target kernels.threads",
-    "kernels.batches kernels.cross_entropy kernels.dense kernels.program kernels.relu "
-    "kernels.softmax kernels.update kernels",
+    "kernels.batches kernels.cross_entropy kernels.dense kernels.panels kernels.relu "
+    "kernels.softmax kernels.update",
+    "kernels.passes kernels.prediction kernels.program kernels",
     "batches datasets errors labels layers losses metrics optimizers validation",
-    "history model parallel plan training warmup",
+    "compiled history jitted memory model parallel plan prediction training warmup",
     "__main__ cli columnwise nnfs fastnn",
 )
 FLOOR_OF = {module: i for i, floor in enumerate(FLOORS) for module in floor.split()}

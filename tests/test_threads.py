@@ -13,6 +13,7 @@ import pytest
 import fastnn
 from fastnn import kernels, parallel, training
 from fastnn.kernels.table import BARRIER_SIZE, LEAVE, SCORES
+from fastnn.plan import make_plan
 
 N, FEATURES, CLASSES = 333, 50, 5
 
@@ -150,7 +151,7 @@ def test_nobody_waits_for_a_thread_that_does_not_come(monkeypatch):
 def test_barrier_lets_go_when_told_to():
     X, y = make_data()
     model = make_model()
-    plan = model._plan(X, 64, training=True)
+    plan = make_plan(model._steps, X.shape[1], 64, X.itemsize, training=True)
     barrier = np.full(BARRIER_SIZE, 0, np.int64)
     barrier[LEAVE] = 1
     workspace, scores = np.full(plan.workspace_size, 0, np.float32), np.empty((SCORES, 64))

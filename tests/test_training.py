@@ -837,7 +837,7 @@ def test_what_describes_a_model_cannot_be_set_or_has_no_effect(
         setattr({"layer": model.layers[0], "model": model}[owner], attribute, value)
     except AttributeError:
         return
-    for name in ("predict_rows", "dense_forward"):  # NumPy raises instead
+    for name in ("predict_few", "predict_rows", "dense_forward"):  # NumPy raises instead
         monkeypatch.setattr(kernels, name, getattr(reference, name))
     assert_allclose(model.predict_proba(X), expected, rtol=1e-5)
     assert_allclose(softmax(model.forward(X)), expected, rtol=1e-5)

@@ -62,9 +62,15 @@ class Trainer(trainer.Trainer):
         return history.loss
 
 
-def predictor(sizes, inputs, threads):
+def load_model(sizes):
+    """Return the model with the parameters that every library starts from."""
     model = _model(sizes)
     _load(model, make_parameters(sizes))
+    return model
+
+
+def predictor(sizes, inputs, threads):
+    model = load_model(sizes)
     arguments = _thread_arguments(model.predict_proba, threads)
     return lambda: model.predict_proba(inputs, **arguments)
 

@@ -1,0 +1,146 @@
+"""What numba has to know to take a `CompiledModel` into jitted code: its type, value and methods.
+
+The value is the address of the handle's header, so that an argument costs as little as a number.
+"""
+
+import numpy as np
+from llvmlite import ir
+from numba import carray, from_dtype, types
+from numba.core.errors import TypingError
+from numba.core.imputils import lower_constant
+from numba.extending import (
+    NativeValue,
+    intrinsic,
+    models,
+    overload_method,
+    register_model,
+    typeof_impl,
+    unbox,
+)
+
+from . import kernels
+from .compiled import CompiledModel
+from .kernels.jit import inner
+from .kernels.table import N_COLUMNS
+from .prediction import BLOCK_ROWS, FEW_ROWS
+
+# Handles whose address is part of machine code: they live as long as the code may.
+_constants = []
+
+
+class CompiledModelType(types.Type):
+    """The type of a handle of one dtype."""
+
+    def __init__(self, dtype):
+        self.dtype = dtype
+        super().__init__(f"fastnn.CompiledModel({dtype})")
+
+
+@typeof_impl.register(CompiledModel)
+def _type_of_handle(handle, context):
+    return CompiledModelType(from_dtype(handle.dtype))
+
+
+@register_model(CompiledModelType)
+class _HandleModel(models.PrimitiveModel):
+    def __init__(self, manager, kind):
+        super().__init__(manager, kind, ir.IntType(64))
+
+
+@unbox(CompiledModelType)
+def _unbox_handle(kind, handle, c):
+    # The caller's argument keeps the handle alive; jitted code cannot give it back.
+    address = c.pyapi.object_getattr_string(handle, "_address")
+    value = c.pyapi.number_as_ssize_t(address)
+    c.pyapi.decref(address)
+    return NativeValue(value, is_error=c.pyapi.c_api_error())
+
+
+@lower_constant(CompiledModelType)
+def _lower_global_handle(context, builder, kind, handle):
+    _constants.append(handle)
+    # Machine code with an address in it is of no use to another process.
+    pointer = context.add_dynamic_addr(builder, handle._address, info="fastnn.CompiledModel")
+    return builder.ptrtoint(pointer, ir.IntType(64))
+
+
+@intrinsic
+def _header(typingctx, handle):
+    """Return the pointer to the handle's header."""
+
+    def codegen(context, builder, sig, args):
+        return builder.inttoptr(args[0], context.get_value_type(sig.return_type))
+
+    return types.CPointer(types.int64)(handle), codegen
+
+
+@intrinsic
+def _values(typingctx, handle, address):
+    """Return `address` as a pointer to numbers of the handle's dtype."""
+
+    def codegen(context, builder, sig, args):
+        return builder.inttoptr(args[1], context.get_value_type(sig.return_type))
+
+    return types.CPointer(handle.dtype)(handle, address), codegen
+
+
+@intrinsic
+def _integers(typingctx, address):
+    """Return `address` as a pointer to integers."""
+
+    def codegen(context, builder, sig, args):
+        return builder.inttoptr(args[0], context.get_value_type(sig.return_type))
+
+    return types.CPointer(types.int64)(address), codegen
+
+
+@inner
+def _run(handle, rows, normalise):
+    header = _header(handle)
+    parameters = carray(_values(handle, header[0]), header[3])
+    table = carray(_integers(header[2]), (header[5] // N_COLUMNS, N_COLUMNS))
+    if rows.shape[1] != header[6]:
+        raise ValueError("x has another number of features than the network has inputs")
+    outputs = np.empty((len(rows), header[7]), rows.dtype)
+    if len(rows) <= FEW_ROWS:
+        workspace = np.empty(header[8], rows.dtype)
+        done = kernels.predict_few(outputs, workspace, table, parameters, rows, normalise)
+    else:
+        workspace = np.empty(header[9], rows.dtype)
+        panels = carray(_values(handle, header[1]), header[4])
+        done = kernels.predict_rows(
+            outputs, workspace, panels, table, parameters, rows, BLOCK_ROWS, normalise
+        )
+    if done != len(rows):
+        raise ValueError("x is not finite")
+    return outputs
+
+
+def _check_type(handle, x):
+    right = isinstance(x, types.Array) and x.dtype == handle.dtype and x.layout == "C"
+    if not (right and x.ndim in (1, 2)):
+        raise TypingError(f"x is {x}, expected a C-contiguous array of {handle.dtype}, 1-D or 2-D")
+
+
+@overload_method(CompiledModelType, "predict_proba")
+def _predict_proba(handle, x):
+    _check_type(handle, x)
+    if x.ndim == 2:
+        return lambda handle, x: _run(handle, x, True)
+    return lambda handle, x: _run(handle, x.reshape(1, -1), True)[0]
+
+
+@overload_method(CompiledModelType, "predict")
+def _predict(handle, x):
+    _check_type(handle, x)
+    if x.ndim == 2:
+
+        def labels(handle, x):
+            outputs = _run(handle, x, False)
+            found = np.empty(len(outputs), np.int64)
+            for i in range(len(outputs)):
+                found[i] = outputs[i].argmax()
+            return found
+
+        return labels
+    return lambda handle, x: _run(handle, x.reshape(1, -1), False)[0].argmax()

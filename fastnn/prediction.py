@@ -1,0 +1,80 @@
+"""Predictions of the compiled program: a few rows as they come, many in blocks and on threads."""
+
+import numpy as np
+
+from . import kernels
+from .kernels.table import N_OUTPUTS
+from .memory import aligned_empty
+from .parallel import Crew, resolve_threads
+from .plan import make_plan
+
+# Up to so many rows, packing the weights takes longer than reading them as they lie.
+FEW_ROWS = 8
+
+# Rows that go through all layers together: a multiple of every tile height, few enough that the
+# values of a layer of 512 stay in the L2 cache.
+BLOCK_ROWS = 128
+
+
+class Predictor:
+    """Runs rows through a network of built-in layers.
+
+    `steps` comes from `plan.program_layers`. `parameters` is read at every call; `frozen` packs
+    the weights once, and later changes are not seen.
+    """
+
+    def __init__(self, steps, n_inputs, parameters, *, frozen=False):
+        self.n_inputs, self.parameters, self.dtype = n_inputs, parameters, parameters.dtype
+        plan = make_plan(steps, n_inputs, BLOCK_ROWS, self.dtype.itemsize, training=False)
+        self.table, self.n_outputs = plan.table, int(plan.table[-1, N_OUTPUTS])
+        self.few_size, self.many_size = 2 * plan.widest, plan.workspace_size
+        self._panels_size = plan.panels_size
+        self.panels = None
+        if frozen:
+            self.panels = self._pack()
+
+    def _pack(self):
+        panels = aligned_empty(self._panels_size, self.dtype)
+        kernels.pack_network(panels, self.table, self.parameters)
+        return panels
+
+    def run_few(self, rows, normalise):
+        """Return the outputs of a few rows, or None where `rows` has to be looked at first.
+
+        It is taken as it is: at most `FEW_ROWS` finite rows in a plain array of the right dtype.
+        """
+        if (
+            type(rows) is not np.ndarray
+            or rows.dtype != self.dtype
+            or rows.ndim != 2
+            or not 0 < len(rows) <= FEW_ROWS
+            or rows.shape[1] != self.n_inputs
+            or not rows.flags.carray  # contiguous, aligned, writeable
+        ):
+            return None
+        outputs = np.empty((len(rows), self.n_outputs), self.dtype)
+        workspace = np.empty(self.few_size, self.dtype)
+        done = kernels.predict_few(outputs, workspace, self.table, self.parameters, rows, normalise)
+        return outputs if done == len(rows) else None
+
+    def run(self, rows, normalise, threads):
+        """Return the outputs of checked rows, or None where one of them is not finite."""
+        threads = resolve_threads(threads, len(rows) * self.parameters.size)
+        if 0 < len(rows) <= FEW_ROWS:
+            return self.run_few(rows, normalise)
+        outputs = np.empty((len(rows), self.n_outputs), self.dtype)
+        panels = self._pack() if self.panels is None else self.panels
+
+        def predict(thread):
+            # A workspace for each thread, so that nobody else can be in it.
+            workspace = aligned_empty(self.many_size, self.dtype)
+            begin, end = (len(rows) * i // crew.size for i in (thread, thread + 1))
+            done[thread] = end - begin == kernels.predict_rows(
+                outputs[begin:end], workspace, panels, self.table, self.parameters,
+                rows[begin:end], BLOCK_ROWS, normalise,
+            )  # fmt: skip
+
+        with Crew(min(threads, max(len(rows), 1))) as crew:
+            done = [False] * crew.size
+            crew.run(predict)
+        return outputs if all(done) else None

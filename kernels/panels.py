@@ -1,0 +1,93 @@
+"""The weights of a network as its products read them: in packed panels (`gemm.py`).
+
+They are shared out in rows, of which each thread packs, updates and unpacks its own.
+"""
+
+from .batches import copy_row
+from .gemm import pack, pack_transposed, panel_width, tile_columns, tile_lanes, tile_rows
+from .jit import inner
+from .table import (
+    DENSE,
+    N_INPUTS,
+    N_OUTPUTS,
+    OPERATION,
+    PANELS,
+    TRANSPOSED_PANELS,
+    WEIGHTS,
+)
+
+
+@inner
+def share(count, unit, thread, threads):
+    """Return this thread's part [begin, end) of `count`, in whole units."""
+    units = (count + unit - 1) // unit
+    begin = units * thread // threads * unit
+    end = units * (thread + 1) // threads * unit
+    return min(begin, count), min(end, count)
+
+
+@inner
+def pack_weights(table, parameters, panels, thread, threads):
+    """Pack this thread's slices of all weights, for the forward pass and for the gradients."""
+    for layer in range(len(table)):
+        step = table[layer]
+        if step[OPERATION] == DENSE:
+            begin, end = share_weights(step, panels, thread, threads)
+            copy_weights(step, parameters, panels, begin, end, True)
+            transpose_weights(step, panels, begin, end)
+
+
+@inner
+def unpack_weights(table, parameters, panels, thread, threads):
+    """Write this thread's slices of all weights back into the parameter buffer."""
+    for layer in range(len(table)):
+        step = table[layer]
+        if step[OPERATION] == DENSE:
+            begin, end = share_weights(step, panels, thread, threads)
+            copy_weights(step, parameters, panels, begin, end, False)
+
+
+@inner
+def share_weights(step, panels, thread, threads):
+    """Return the rows [begin, end) of a layer's weights that are this thread's.
+
+    Whole blocks, so that no two threads write to one block of the panels.
+    """
+    block = max(tile_rows(panels), tile_lanes(panels))
+    return share(step[N_INPUTS], block, thread, threads)
+
+
+@inner
+def copy_weights(step, parameters, panels, begin, end, into_panels):
+    """Copy the rows [begin, end) of a layer's weights into its panels, or back."""
+    n_inputs, n_outputs = step[N_INPUTS], step[N_OUTPUTS]
+    width = tile_columns(panels)
+    for column in range(0, n_outputs, width):
+        taken = min(width, n_outputs - column)
+        padded = panel_width(panels, n_outputs - column)
+        panel = panels + (step[PANELS] + column * n_inputs + begin * padded)
+        weights = parameters + (step[WEIGHTS] + begin * n_outputs + column)
+        if into_panels:
+            pack(panel, padded, weights, n_outputs, taken, end - begin)
+        else:
+            for row in range(end - begin):
+                copy_row(weights + row * n_outputs, panel + row * padded, taken)
+
+
+@inner
+def transpose_weights(step, panels, begin, end):
+    """Pack the transpose of the rows [begin, end) of a layer's panels, in whole blocks."""
+    if step[TRANSPOSED_PANELS] < 0:
+        return
+    n_inputs, n_outputs = step[N_INPUTS], step[N_OUTPUTS]
+    width, block = tile_columns(panels), tile_lanes(panels)
+    for row in range(begin, end, block):
+        first = row // width * width
+        result_row = panel_width(panels, n_inputs - first)
+        result = panels + (step[TRANSPOSED_PANELS] + first * n_outputs + (row - first))
+        for column in range(0, n_outputs, width):
+            taken = min(width, n_outputs - column)
+            padded = panel_width(panels, n_outputs - column)
+            panel = panels + (step[PANELS] + column * n_inputs + row * padded)
+            place = result + column * result_row
+            pack_transposed(place, result_row, panel, padded, min(block, end - row), taken)

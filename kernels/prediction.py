@@ -1,0 +1,95 @@
+"""Prediction: rows through a whole network in one compiled call that allocates nothing.
+
+Both kernels look for NaN and infinity in a block of rows just before they use it, when it has to
+come into the cache anyway: a scan of its own would read all data twice.
+"""
+
+from .batches import copy_row, is_finite
+from .gemm import row_product
+from .jit import kernel
+from .panels import pack_weights
+from .passes import forward_rows
+from .relu import relu_values
+from .simd import pointer
+from .softmax import softmax_row
+from .table import (
+    BIASES,
+    DENSE,
+    FINISH,
+    FINISH_RELU,
+    N_INPUTS,
+    N_OUTPUTS,
+    OPERATION,
+    OUTPUT_ROW,
+    OUTPUTS,
+    RELU,
+    WEIGHTS,
+)
+
+
+@kernel
+def pack_network(panels, table, parameters):
+    """panels = all weights of the network, as `predict_rows` reads them."""
+    pack_weights(table, pointer(parameters), pointer(panels), 0, 1)
+
+
+@kernel
+def predict_rows(outputs, workspace, panels, table, parameters, inputs, block, normalise):
+    """outputs (N, C) = the network's logits for inputs (N, I), or their softmax if `normalise`.
+
+    `block` rows at a time go through all layers while they are in cache; `table` is laid out for
+    at least that many. Return N, or the first row of the block that is not finite: nothing of it
+    is computed.
+    """
+    p, w = pointer(parameters), pointer(workspace)
+    tail = table[len(table) - 1]
+    n_inputs, classes = table[0, N_INPUTS], tail[N_OUTPUTS]
+    for start in range(0, len(inputs), block):
+        rows = min(block, len(inputs) - start)
+        source = pointer(inputs) + start * n_inputs
+        if not is_finite(source, rows * n_inputs):
+            return start
+        forward_rows(table, p, pointer(panels), w, source, n_inputs, 0, rows)
+        for i in range(rows):
+            logits = w + (tail[OUTPUTS] + i * tail[OUTPUT_ROW])
+            result = pointer(outputs) + (start + i) * classes
+            if normalise:
+                softmax_row(result, logits, classes)
+            else:
+                copy_row(result, logits, classes)
+    return len(inputs)
+
+
+@kernel
+def predict_few(outputs, workspace, table, parameters, inputs, normalise):
+    """As `predict_rows`, with the same bits, one row at a time and without packing anything.
+
+    To pack a matrix of weights takes as long as to multiply a few rows by it. workspace: the
+    outputs of two layers, whatever the table is laid out for.
+    """
+    p, w = pointer(parameters), pointer(workspace)
+    half = len(workspace) // 2
+    n_inputs, classes = table[0, N_INPUTS], table[len(table) - 1, N_OUTPUTS]
+    for i in range(len(inputs)):
+        values = pointer(inputs) + i * n_inputs
+        if not is_finite(values, n_inputs):
+            return i
+        for layer in range(len(table)):
+            step = table[layer]
+            size = step[N_OUTPUTS]
+            result = w + layer % 2 * half
+            if step[OPERATION] == DENSE:
+                weights, biases = p + step[WEIGHTS], p + step[BIASES]
+                row_product(result, values, weights, biases, size, step[N_INPUTS])
+                if step[FINISH] == FINISH_RELU:
+                    relu_values(result, result, size)
+            elif step[OPERATION] == RELU:
+                relu_values(result, values, size)
+            else:
+                softmax_row(result, values, size)
+            values = result
+        if normalise:
+            softmax_row(pointer(outputs) + i * classes, values, classes)
+        else:
+            copy_row(pointer(outputs) + i * classes, values, classes)
+    return len(inputs)
