@@ -10,16 +10,16 @@ import argparse
 import statistics
 import time
 
+import numba
 import numpy as np
 import peak
 
 from fastnn.kernels import dense_forward
-from fastnn.kernels.jit import inner
 
 _BLOCK = 128  # 128 x 128 float32 are 64 KiB: a block of `right` stays in the L2 cache
 
 
-@inner
+@numba.njit(nogil=True)
 def naive(result, left, right):
     """As the formula is written. The inner loop walks down a column of `right`."""
     for i in range(left.shape[0]):
@@ -30,7 +30,7 @@ def naive(result, left, right):
             result[i, j] = total
 
 
-@inner
+@numba.njit(nogil=True)
 def reordered(result, left, right):
     """The loops over j and k exchanged: the inner loop walks along rows, so it is vectorised."""
     result[:] = 0
@@ -41,7 +41,7 @@ def reordered(result, left, right):
                 result[i, j] += factor * right[k, j]
 
 
-@inner
+@numba.njit(nogil=True)
 def blocked(result, left, right):
     """As `reordered`, on a block of `right` that stays in the cache for all rows of `left`."""
     result[:] = 0
@@ -57,7 +57,7 @@ def blocked(result, left, right):
                         part[j] += factor * row[j]
 
 
-@inner
+@numba.njit(nogil=True)
 def register_tiled(result, left, right):
     """fastnn's own (`kernels/gemm.py`): a tile of the result stays in registers."""
     dense_forward(result, left, right, np.zeros((1, right.shape[1]), right.dtype))

@@ -9,6 +9,7 @@ import argparse
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import numba
 import numpy as np
 from worker import usable_cpus
 
@@ -53,7 +54,7 @@ def _total(chains):
     return sum_lanes((a + b) + (c + d) + (e + f))
 
 
-@inner
+@numba.njit(nogil=True)
 def _twelve_chains(values, rounds):
     """Take `rounds` steps of 12 chains, for registers as wide as a vector."""
     start = pointer(values)
@@ -64,7 +65,7 @@ def _twelve_chains(values, rounds):
     return _total(low) + _total(high)
 
 
-@inner
+@numba.njit(nogil=True)
 def _six_chains(values, rounds):
     """Likewise 6 chains, for narrower registers: a vector fills two of them, or four."""
     start = pointer(values)

@@ -5,7 +5,7 @@ The value is the address of the handle's header, so that an argument costs as li
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, from_dtype, types
+from numba import carray, from_dtype, njit, types
 from numba.core.errors import TypingError
 from numba.core.imputils import lower_constant
 from numba.extending import (
@@ -20,7 +20,6 @@ from numba.extending import (
 
 from . import kernels
 from .compiled import CompiledModel
-from .kernels.jit import inner
 from .kernels.table import N_COLUMNS
 from .prediction import BLOCK_ROWS, FEW_ROWS
 
@@ -94,7 +93,7 @@ def _integers(typingctx, address):
     return types.CPointer(types.int64)(address), codegen
 
 
-@inner
+@njit(nogil=True)
 def _run(handle, rows, normalise):
     header = _header(handle)
     parameters = carray(_values(handle, header[0]), header[3])

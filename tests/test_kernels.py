@@ -22,6 +22,7 @@ from kernel_cases import KERNELS
 from fastnn import kernels
 from fastnn.kernels import reference, target
 from fastnn.kernels.elementary import exp, log
+from fastnn.kernels.panels import share
 from fastnn.kernels.simd import lanes, load, pointer, store
 
 DTYPES = (np.float32, np.float64)
@@ -158,6 +159,12 @@ def test_all_names_every_kernel_once():
 def test_kernel_and_reference_have_one_signature(name):
     signature = inspect.signature(getattr(kernels, name).py_func)
     assert signature == inspect.signature(getattr(reference, name))
+
+
+def test_an_inner_function_is_not_for_python():
+    """It has no machine code of its own, so a call must not run whatever lies at its address."""
+    with pytest.raises(MemoryError):
+        share(10, 2, 0, 2)
 
 
 # -------------------------------------------------------------------------- values and memory
