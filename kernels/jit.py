@@ -96,7 +96,7 @@ _RAISE = ctypes.cast(ctypes.pythonapi.PyErr_NoMemory, ctypes.c_void_p).value
 @functools.cache
 def cache_folder():
     """Return the folder of the machine code cache, or None where there can be none."""
-    if os.environ.get("FASTNN_CACHE", "1") == "0":
+    if _SOURCE_STAMP is None or os.environ.get("FASTNN_CACHE", "1") == "0":
         return None
     if chosen := os.environ.get("FASTNN_CACHE_DIR"):
         return Path(chosen)
@@ -118,11 +118,16 @@ def _digest_sources():
 
     A kernel is compiled into its callers, so an edit to any file of this folder makes all
     stored code stale: numba's own cache, which looks at the caller's file alone, would run it.
+    None where no source can be read (a zip file, compiled files alone): nothing would tell the
+    code of two versions apart.
     """
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    if not sources:
+        return None
     digest = hashlib.sha256()
     for part in (sys.version, numba.__version__, llvmlite.__version__):
         digest.update(part.encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in sources:
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()
 
