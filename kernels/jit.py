@@ -8,6 +8,7 @@ FASTNN_CACHE : "0" keeps no machine code on disk.
 FASTNN_CACHE_DIR : the folder of the cache, in place of the user's cache folder.
 """
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -178,8 +179,11 @@ class MachineCodeCache(_Cache):
                 file.write(hashlib.sha256(payload).digest() + payload)
             temporary.replace(self._path(sig, data.target_context))
         except Exception:  # a full or read-only disk: run from memory
+            pass
+        finally:
             if temporary is not None:
-                temporary.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # renamed, or in a folder that lets nothing go
+                    temporary.unlink()
 
     def enable(self):
         """Do nothing: FASTNN_CACHE decides before a kernel is made."""
