@@ -137,6 +137,11 @@ def _digest_sources():
 _SOURCE_STAMP = _digest_sources()
 
 
+def _checksum(path, payload):
+    """Return the checksum of `payload` at `path`: no file passes under the name of another."""
+    return hashlib.sha256(path.name.encode() + payload).digest()
+
+
 class MachineCodeCache(_Cache):
     """One file for each kernel and signature, named by everything that its code depends on.
 
@@ -158,9 +163,10 @@ class MachineCodeCache(_Cache):
         """Return the stored compile result for `sig`, or None."""
         target_context.refresh()
         try:
-            content = self._path(sig, target_context).read_bytes()
+            path = self._path(sig, target_context)
+            content = path.read_bytes()
             checksum, payload = content[:32], content[32:]
-            if hashlib.sha256(payload).digest() != checksum:
+            if _checksum(path, payload) != checksum:
                 return None
             return compiler.CompileResult._rebuild(target_context, *pickle.loads(payload))
         except Exception:  # an unreadable cache costs a compilation, never the program
@@ -172,12 +178,13 @@ class MachineCodeCache(_Cache):
         try:
             if data.library.has_dynamic_globals:
                 return
+            path = self._path(sig, data.target_context)
             payload = serialize.dumps(data._reduce())
             self._folder.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
                 temporary = Path(file.name)
-                file.write(hashlib.sha256(payload).digest() + payload)
-            temporary.replace(self._path(sig, data.target_context))
+                file.write(_checksum(path, payload) + payload)
+            temporary.replace(path)
         except Exception:  # a full or read-only disk: run from memory
             pass
         finally:
