@@ -122,14 +122,17 @@ def _digest_sources():
     None where no source can be read (a zip file, compiled files alone): nothing would tell the
     code of two versions apart.
     """
-    sources = sorted(Path(__file__).parent.glob("*.py"))
+    try:
+        sources = {path.name: path.read_bytes() for path in Path(__file__).parent.glob("*.py")}
+    except OSError:  # such as the dangling link by which Emacs locks a file
+        sources = {}
     if not sources:
         return None
     digest = hashlib.sha256()
     for part in (sys.version, numba.__version__, llvmlite.__version__):
         digest.update(part.encode())
-    for path in sources:
-        digest.update(path.name.encode() + path.read_bytes())
+    for name in sorted(sources):
+        digest.update(name.encode() + sources[name])
     return digest.hexdigest()
 
 
