@@ -5,16 +5,14 @@ import decimal
 import inspect
 import math
 import mmap
-import os
 import platform
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numba
 import numpy as np
 import pytest
+from child import run_python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_cases import KERNELS
@@ -120,21 +118,6 @@ def same_bits(first, second):
     return [a is not None and a.tobytes() for a in first] == [
         b is not None and b.tobytes() for b in second
     ]
-
-
-def run_python(code, **environment):
-    """Run Python code in a process of its own, which must not fail; return what it prints."""
-    folders = [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, folders))
-    run = subprocess.run(
-        [sys.executable, "-X", "faulthandler", "-c", code],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
-    return run.stdout.strip()
 
 
 # ------------------------------------------------------------------------------- the registry
