@@ -5,7 +5,6 @@ import decimal
 import inspect
 import math
 import mmap
-import platform
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -737,90 +736,3 @@ def test_log_at_the_ends(dtype):
     }  # fmt: skip
     values, expected = (np.array([*half] * 16, dtype) for half in (table, table.values()))
     np.testing.assert_array_equal(log_of(values), expected)
-
-
-# ------------------------------------------------------------------------------- other CPUs
-
-CPU_CASES = (
-    "dense_forward",
-    "dense_backward",
-    "softmax_forward",
-    "softmax_backward",
-    "softmax_cross_entropy-labels",
-    "softmax_cross_entropy-rows",
-    "sgd_update",
-)
-
-
-def outputs_at_the_edges_of_tiles():
-    """Return all outputs of `CPU_CASES`, by name, dtype, shape and number."""
-    return {
-        f"{name} {dtype.__name__} {shape} {i}": output
-        for name in CPU_CASES
-        for dtype in DTYPES
-        for shape in ragged_shapes(KERNELS[name].dimensions)
-        for i, output in enumerate(call(name, *arguments(name, shape, dtype))[1])
-    }
-
-
-def run_for_cpu(code, cpu, folder):
-    """Run Python code whose kernels are compiled for `cpu`."""
-    cache = str(folder / "cache")
-    return run_python(code, NUMBA_CPU_NAME=cpu, NUMBA_CPU_FEATURES="", FASTNN_CACHE_DIR=cache)
-
-
-x86 = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="CPU names of x86")
-
-
-@x86
-@pytest.mark.parametrize(
-    ("cpu", "name"),
-    [
-        ("skylake-avx512", "AVX-512"),
-        ("haswell", "AVX2"),
-        ("sandybridge", "AVX"),
-        ("generic", "baseline"),
-    ],
-)
-def test_target_follows_the_name_of_the_cpu(cpu, name, tmp_path):
-    code = "from fastnn.kernels import target; print(target.current().name)"
-    assert run_for_cpu(code, cpu, tmp_path) == name
-
-
-def test_tiles_fit_the_registers():
-    assert target.current() in target.TARGETS
-    for row in target.TARGETS:
-        registers = 32 if row.name in ("AVX-512", "NEON") else 16
-        assert row.tile_rows * row.tile_vectors + row.tile_vectors + 1 <= registers
-
-
-@x86
-@pytest.mark.skipif(not target.current().fma, reason="this CPU cannot run the other code")
-def test_every_vector_width_gives_the_same_bits(tmp_path):
-    path = tmp_path / "outputs.npz"
-    run_for_cpu(
-        "import numpy, test_kernels;"
-        f"numpy.savez({str(path)!r}, **test_kernels.outputs_at_the_edges_of_tiles())",
-        "haswell",
-        tmp_path,
-    )
-    native = outputs_at_the_edges_of_tiles()
-    with np.load(path) as stored:
-        assert set(stored) == set(native)
-        assert [n for n in native if native[n].tobytes() != stored[n].tobytes()] == []
-
-
-def check_on_this_cpu():
-    for name in CPU_CASES:
-        for dtype in DTYPES:
-            for shape in ragged_shapes(KERNELS[name].dimensions):
-                check_values(name, shape, dtype)
-    test_exp_of_float32()
-    test_exp_of_float64()
-    test_log_of_float32()
-    test_log_of_float64()
-
-
-@x86
-def test_values_without_fused_multiply_add(tmp_path):
-    run_for_cpu("import test_kernels; test_kernels.check_on_this_cpu()", "generic", tmp_path)
