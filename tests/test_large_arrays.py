@@ -12,6 +12,8 @@ import pytest
 import fastnn
 from fastnn import kernels
 from fastnn.kernels.table import BARRIER_SIZE, SCORES
+from fastnn.plan import make_plan
+from fastnn.prediction import BLOCK_ROWS
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs system calls of Linux")
 
@@ -81,7 +83,8 @@ def test_gather_rows_beyond_32_bits(samples):
 def train(inputs, labels, targets, order):
     """Return parameters and totals after an epoch in batches of 4."""
     model, totals = make_model(FEATURES, CLASSES), np.zeros(2)
-    plan, steps = model._plan(inputs, 4, training=True), -(-len(order) // 4)
+    plan = make_plan(model._steps, FEATURES, 4, 4, training=True)
+    steps = -(-len(order) // 4)
     reached = kernels.train_steps(
         model.parameters, np.zeros(plan.workspace_size, np.float32), np.empty((SCORES, 4)),
         np.zeros(BARRIER_SIZE, np.int64), plan.table, inputs, labels, targets, order,
@@ -111,9 +114,12 @@ def test_prediction_reads_beyond_32_bits():
 def test_prediction_writes_beyond_32_bits():
     inputs = np.random.default_rng(0).standard_normal((WIDE[0], 2), np.float32)
     model = make_model(2, WIDE[1])
-    plan, outputs = model._plan(inputs, 128, training=False), make_folded(WIDE)
-    workspace = np.zeros(plan.workspace_size, np.float32)
-    kernels.predict_rows(outputs, workspace, plan.table, model.parameters, inputs, 128, True)
+    predictor, outputs = model._predictor, make_folded(WIDE)
+    workspace = np.zeros(predictor.many_size, np.float32)
+    kernels.predict_rows(
+        outputs, workspace, predictor._pack(), predictor.table, model.parameters, inputs,
+        BLOCK_ROWS, True,
+    )  # fmt: skip
     assert outputs[-5:].tobytes() == model.predict_proba(inputs[-5:]).tobytes()
 
 

@@ -12,6 +12,9 @@ pytestmark = pytest.mark.skipif(
 
 # 188 MB in 60,000 rows. `MB` is what may come on top.
 CODE = """
+import sys
+sys.modules["scipy"] = None  # numba loads its BLAS, 13 MB, where it is installed
+
 import numpy as np
 import fastnn
 
