@@ -26,7 +26,7 @@ class Target(NamedTuple):
 TARGETS = (
     Target("AVX-512", 64, True, 8, 3),  # 28 of 32; 8 rows divide every usual batch size
     Target("AVX2", 32, True, 4, 3),  # 16 of 16
-    Target("NEON", 16, True, 8, 3),  # 28 of 32
+    Target("NEON", 16, True, 4, 4),  # 21 of 32: LLVM spills 12 of the 28 of 8 x 3 in its loop
     Target("AVX", 32, False, 4, 2),  # 11 of 16: no FMA, so a product needs a register too
     Target("baseline", 16, False, 4, 2),  # 11 of 16 (SSE2, or anything else)
 )
