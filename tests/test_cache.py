@@ -60,6 +60,20 @@ posix = pytest.mark.skipif(os.name != "posix", reason="needs the file size limit
 x86 = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="CPU names of x86")
 
 
+started = []
+
+
+@pytest.fixture(autouse=True)
+def no_process_stays():
+    """End what a failing test has left running: its pipes would fail another test."""
+    yield
+    while started:
+        process = started.pop()
+        process.kill()
+        with process:
+            pass
+
+
 def start(cache, code=RELU, before="", site=None, **environment):
     """Start a program whose machine code is kept in the folder `cache`.
 
@@ -71,7 +85,7 @@ def start(cache, code=RELU, before="", site=None, **environment):
         # Python knows an edited file by its size and the second of the edit: not enough here.
         ours |= {"PYTHONPATH": site, "PYTHONDONTWRITEBYTECODE": "1"}
     ours |= {"FASTNN_CACHE_DIR": cache, **environment}
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-P", "-W", "error", "-c", PROGRAM, before, code],
         env={name: str(value) for name, value in ours.items() if value is not None},
         stdin=subprocess.PIPE,
@@ -79,6 +93,8 @@ def start(cache, code=RELU, before="", site=None, **environment):
         stderr=subprocess.PIPE,
         text=True,
     )
+    started.append(process)
+    return process
 
 
 def finish(process, site=None):
