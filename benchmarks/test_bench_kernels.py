@@ -11,7 +11,9 @@ from kernel_cases import KERNELS
 
 # Shapes from the four networks of `networks.py`, and a prediction of 10,000 rows.
 SHAPES = {
+    "I": ((10_000,), (1_000_000,)),
     "BI": ((32, 64), (256, 512), (10_000, 64)),
+    "BO": ((32, 1), (10_000, 10)),
     "BC": ((32, 3), (256, 10), (10_000, 10), (1_000, 1_000)),
     "BIO": ((32, 2, 64), (32, 64, 64), (128, 784, 128), (256, 784, 512), (256, 512, 10)),
 }

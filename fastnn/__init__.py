@@ -1,17 +1,35 @@
 """fastnn: dense neural networks for NumPy users, at the speed limit of the CPU."""
 
 from . import kernels
+from .activations import ELU, GELU, Identity, LeakyReLU, Sigmoid, SiLU, Tanh
 from .batches import generate_batch_indices
 from .compiled import CompiledModel
 from .errors import NonFiniteLossError
 from .history import History
 from .labels import one_hot
 from .layers import Dense, ReLU, Softmax
-from .losses import CategoricalCrossEntropy, SoftmaxCrossEntropy
+from .losses import (
+    BinaryCrossEntropy,
+    CategoricalCrossEntropy,
+    Huber,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    Quantile,
+    SoftmaxCrossEntropy,
+)
 from .metrics import accuracy
 from .model import Sequential
-from .optimizers import SGD
+from .optimizers import SGD, AdaGrad, Adam, AdamW, RMSprop
 from .parallel import num_threads, set_num_threads
+from .schedules import (
+    ConstantRate,
+    CosineRate,
+    ExponentialRate,
+    InverseTimeRate,
+    OneCycleRate,
+    ReduceOnPlateau,
+    StepRate,
+)
 from .warmup import warmup
 
 if not kernels.REFERENCE:
@@ -20,16 +38,39 @@ if not kernels.REFERENCE:
 __version__ = "0.1.0"
 
 __all__ = [
+    "ELU",
+    "GELU",
     "SGD",
+    "AdaGrad",
+    "Adam",
+    "AdamW",
+    "BinaryCrossEntropy",
     "CategoricalCrossEntropy",
     "CompiledModel",
+    "ConstantRate",
+    "CosineRate",
     "Dense",
+    "ExponentialRate",
     "History",
+    "Huber",
+    "Identity",
+    "InverseTimeRate",
+    "LeakyReLU",
+    "MeanAbsoluteError",
+    "MeanSquaredError",
     "NonFiniteLossError",
+    "OneCycleRate",
+    "Quantile",
+    "RMSprop",
     "ReLU",
+    "ReduceOnPlateau",
     "Sequential",
+    "SiLU",
+    "Sigmoid",
     "Softmax",
     "SoftmaxCrossEntropy",
+    "StepRate",
+    "Tanh",
     "accuracy",
     "generate_batch_indices",
     "kernels",

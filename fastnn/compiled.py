@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from .kernels.table import IDENTITY
 from .validation import refuse_not_finite, unlocked
 
 
@@ -17,14 +18,18 @@ class CompiledModel:
     n_inputs, n_outputs : int
         I and C.
     dtype : float32 or float64
+    loss : Loss
+        The model's, which says what a prediction is.
     """
 
-    def __init__(self, predictor):
-        self._predictor = predictor
+    def __init__(self, predictor, loss):
+        self._predictor, self.loss = predictor, loss
         self.n_inputs, self.n_outputs = predictor.n_inputs, predictor.n_outputs
         self.dtype = predictor.dtype
         # For jitted code (`jitted.py`): where the arrays are, and sizes.
-        arrays = predictor.parameters, predictor.panels, predictor.table
+        arrays = (
+            predictor.parameters, predictor.panels, predictor.table, predictor.plan_coefficients
+        )  # fmt: skip
         sizes = self.n_inputs, self.n_outputs, predictor.few_size, predictor.many_size
         self._header = np.array(
             [*map(_address, arrays), *(array.size for array in arrays), *sizes], np.int64
@@ -40,21 +45,25 @@ class CompiledModel:
             Unless `x` is a C-contiguous array of finite numbers of the network's dtype, with I
             features. Jitted code gets numba's TypingError for a TypeError.
         """
-        return self._outputs(x, True)
+        if self.loss.task == "numbers":
+            raise AttributeError(
+                "the model predicts numbers, which have no probabilities: use predict"
+            )
+        return self._outputs(x, self.loss.finish)
 
     def predict(self, x):
-        """Return the label of one sample `x` (I,), or the labels (N,) of samples (N, I), int64.
+        """Return what the model's `predict` does, for one sample `x` (I,) or samples (N, I).
 
         Errors as in `predict_proba`.
         """
-        return self._outputs(x, False).argmax(axis=-1)
+        return self.loss.decide(self._outputs(x, IDENTITY))
 
-    def _outputs(self, x, normalise):
+    def _outputs(self, x, finish):
         rows = x[np.newaxis] if isinstance(x, np.ndarray) and x.ndim == 1 else x
-        outputs = self._predictor.run_few(rows, normalise)
+        outputs = self._predictor.run_few(rows, finish)
         if outputs is None:
             self._check(x)
-            outputs = self._predictor.run(unlocked(rows), normalise, None)
+            outputs = self._predictor.run(unlocked(rows), finish, None)
             if outputs is None:
                 refuse_not_finite(x, "x", x)
         return outputs if rows is x else outputs[0]
@@ -71,7 +80,10 @@ class CompiledModel:
             raise ValueError(f"x has strides {x.strides}, expected a C-contiguous array")
 
     def __reduce__(self):
-        return CompiledModel, (self._predictor,)  # the header holds addresses of this process
+        return CompiledModel, (
+            self._predictor,
+            self.loss,
+        )  # the header holds addresses of this process
 
     def __repr__(self):
         return f"<CompiledModel of {self.n_inputs} inputs, {self.n_outputs} outputs, {self.dtype}>"

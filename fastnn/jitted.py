@@ -20,7 +20,7 @@ from numba.extending import (
 
 from . import kernels
 from .compiled import CompiledModel
-from .kernels.table import N_COLUMNS
+from .kernels.table import IDENTITY, N_COEFFICIENTS, N_COLUMNS
 from .prediction import BLOCK_ROWS, FEW_ROWS
 
 # Handles whose address is part of machine code: they live as long as the code may.
@@ -28,16 +28,20 @@ _constants = []
 
 
 class CompiledModelType(types.Type):
-    """The type of a handle of one dtype."""
+    """The type of handles of one dtype and one kind of answers."""
 
-    def __init__(self, dtype):
-        self.dtype = dtype
-        super().__init__(f"fastnn.CompiledModel({dtype})")
+    def __init__(self, dtype, task, finish, threshold, single):
+        self.dtype, self.task, self.finish = dtype, task, finish
+        self.threshold, self.single = threshold, single
+        super().__init__(f"fastnn.CompiledModel{dtype, task, finish, threshold, single}")
 
 
 @typeof_impl.register(CompiledModel)
 def _type_of_handle(handle, context):
-    return CompiledModelType(from_dtype(handle.dtype))
+    loss = handle.loss
+    return CompiledModelType(
+        from_dtype(handle.dtype), loss.task, loss.finish, loss.threshold, handle.n_outputs == 1
+    )
 
 
 @register_model(CompiledModelType)
@@ -84,6 +88,16 @@ def _values(typingctx, handle, address):
 
 
 @intrinsic
+def _numbers(typingctx, address):
+    """Return `address` as a pointer to float64 numbers."""
+
+    def codegen(context, builder, sig, args):
+        return builder.inttoptr(args[0], context.get_value_type(sig.return_type))
+
+    return types.CPointer(types.float64)(address), codegen
+
+
+@intrinsic
 def _integers(typingctx, address):
     """Return `address` as a pointer to integers."""
 
@@ -94,25 +108,36 @@ def _integers(typingctx, address):
 
 
 @njit(nogil=True)
-def _run(handle, rows, normalise):
+def _run(handle, rows, finish):
     header = _header(handle)
-    parameters = carray(_values(handle, header[0]), header[3])
-    table = carray(_integers(header[2]), (header[5] // N_COLUMNS, N_COLUMNS))
-    if rows.shape[1] != header[6]:
+    parameters = carray(_values(handle, header[0]), header[4])
+    table = carray(_integers(header[2]), (header[6] // N_COLUMNS, N_COLUMNS))
+    coefficients = carray(_numbers(header[3]), (len(table), N_COEFFICIENTS))
+    if rows.shape[1] != header[8]:
         raise ValueError("x has another number of features than the network has inputs")
-    outputs = np.empty((len(rows), header[7]), rows.dtype)
+    outputs = np.empty((len(rows), header[9]), rows.dtype)
     if len(rows) <= FEW_ROWS:
-        workspace = np.empty(header[8], rows.dtype)
-        done = kernels.predict_few(outputs, workspace, table, parameters, rows, normalise)
+        workspace = np.empty(header[10], rows.dtype)
+        done = kernels.predict_few(
+            outputs, workspace, table, coefficients, parameters, rows, finish
+        )
     else:
-        workspace = np.empty(header[9], rows.dtype)
-        panels = carray(_values(handle, header[1]), header[4])
+        workspace = np.empty(header[11], rows.dtype)
+        panels = carray(_values(handle, header[1]), header[5])
         done = kernels.predict_rows(
-            outputs, workspace, panels, table, parameters, rows, BLOCK_ROWS, normalise
+            outputs, workspace, panels, table, coefficients, parameters, rows, BLOCK_ROWS, finish
         )
     if done != len(rows):
         raise ValueError("x is not finite")
     return outputs
+
+
+@njit(nogil=True)
+def _largest(outputs):
+    found = np.empty(len(outputs), np.int64)
+    for i in range(len(outputs)):
+        found[i] = outputs[i].argmax()
+    return found
 
 
 def _check_type(handle, x):
@@ -121,25 +146,38 @@ def _check_type(handle, x):
         raise TypingError(f"x is {x}, expected a C-contiguous array of {handle.dtype}, 1-D or 2-D")
 
 
+def _for_rows(decide, n_dims):
+    """Return the method that applies `decide` to the rows of `x`, or to `x` as the only row."""
+    if n_dims == 2:
+        return lambda handle, x: decide(handle, x)
+    return lambda handle, x: decide(handle, x.reshape(1, -1))[0]
+
+
 @overload_method(CompiledModelType, "predict_proba")
 def _predict_proba(handle, x):
     _check_type(handle, x)
-    if x.ndim == 2:
-        return lambda handle, x: _run(handle, x, True)
-    return lambda handle, x: _run(handle, x.reshape(1, -1), True)[0]
+    if handle.task == "numbers":
+        raise TypingError("the model predicts numbers, which have no probabilities: use predict")
+    finish = handle.finish
+    return _for_rows(njit(lambda handle, rows: _run(handle, rows, finish)), x.ndim)
 
 
 @overload_method(CompiledModelType, "predict")
 def _predict(handle, x):
     _check_type(handle, x)
-    if x.ndim == 2:
-
-        def labels(handle, x):
-            outputs = _run(handle, x, False)
-            found = np.empty(len(outputs), np.int64)
-            for i in range(len(outputs)):
-                found[i] = outputs[i].argmax()
-            return found
-
-        return labels
-    return lambda handle, x: _run(handle, x.reshape(1, -1), False)[0].argmax()
+    threshold, single = handle.threshold, handle.single
+    if handle.task == "classes":
+        decide = njit(lambda handle, rows: _largest(_run(handle, rows, IDENTITY)))
+    elif handle.task == "answers" and single:
+        decide = njit(
+            lambda handle, rows: (_run(handle, rows, IDENTITY)[:, 0] > threshold).astype(np.int64)
+        )
+    elif handle.task == "answers":
+        decide = njit(
+            lambda handle, rows: (_run(handle, rows, IDENTITY) > threshold).astype(np.int64)
+        )
+    elif single:
+        decide = njit(lambda handle, rows: _run(handle, rows, IDENTITY)[:, 0])
+    else:
+        decide = njit(lambda handle, rows: _run(handle, rows, IDENTITY))
+    return _for_rows(decide, x.ndim)

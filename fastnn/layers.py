@@ -14,9 +14,11 @@ from .validation import (
     as_array,
     as_count,
     as_dtype,
+    as_flag,
     as_generator,
     as_gradient,
     as_matrix,
+    as_number,
     as_rows,
     unlocked,
 )
@@ -66,6 +68,12 @@ class Dense(Layer):
         Where the first weights come from; an int gives the same weights every time.
     init : {"he", "glorot", "zeros"}
         The standard deviation of the first weights: sqrt(2 / I), sqrt(2 / (I + O)) or 0.
+    weights_l1, weights_l2, biases_l1, biases_l2 : float
+        At least 0. `fit` adds l1 * sum(|p|) + l2 * sum(p**2) to the loss.
+    use_bias : bool
+        False: the biases are zeros and stay so.
+    trainable : bool
+        False: `fit` leaves the parameters as they are.
 
     Attributes
     ----------
@@ -90,14 +98,37 @@ class Dense(Layer):
     _dweights = None
     _dbiases = None
 
-    def __init__(self, n_inputs, n_neurons, *, dtype=np.float32, rng=None, init="he"):
+    def __init__(
+        self, n_inputs, n_neurons, *, dtype=np.float32, rng=None, init="he",
+        weights_l1=0.0, weights_l2=0.0, biases_l1=0.0, biases_l2=0.0,
+        use_bias=True, trainable=True,
+    ):  # fmt: skip
         shape = as_count(n_inputs, "n_inputs"), as_count(n_neurons, "n_neurons")
         dtype = as_dtype(dtype)
+        self.weights_l1 = as_number(weights_l1, "weights_l1", 0)
+        self.weights_l2 = as_number(weights_l2, "weights_l2", 0)
+        self.biases_l1 = as_number(biases_l1, "biases_l1", 0)
+        self.biases_l2 = as_number(biases_l2, "biases_l2", 0)
+        self.use_bias, self.trainable = as_flag(use_bias, "use_bias"), trainable
         if not isinstance(init, str) or init not in _DEVIATIONS:
             raise ValueError(f"init is {init!r}, expected one of {', '.join(_DEVIATIONS)}")
         weights = as_generator(rng).standard_normal(shape) * _DEVIATIONS[init](*shape)
         self._weights = weights.astype(dtype)
         self._biases = np.full((1, self.n_neurons), 0, dtype)
+
+    @property
+    def trainable(self):
+        """Whether training changes the parameters."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value):
+        self._trainable = as_flag(value, "trainable")
+
+    @property
+    def penalties(self):
+        """The factors of the four penalties."""
+        return self.weights_l1, self.weights_l2, self.biases_l1, self.biases_l2
 
     @property
     def n_inputs(self):

@@ -1,12 +1,22 @@
-"""Losses. Targets are labels (B,), or rows (B, C) that are one-hot or soft distributions.
+"""Losses: of classes, of yes-or-no questions, and of numbers.
 
-The loss of a batch is the mean over its samples, and every gradient is the one of that mean.
+The loss of a batch is the mean over its samples, weighted where weights are given: the sum of
+weight * loss over the sum of the weights. Every gradient is the one of that mean.
 """
 
 import numpy as np
 
 from . import kernels
-from .validation import as_positive, as_rows, as_targets, unlocked
+from .kernels import table as t
+from .validation import (
+    as_number,
+    as_positive,
+    as_rows,
+    as_sample_weights,
+    as_targets,
+    as_values,
+    unlocked,
+)
 
 
 class Loss:
@@ -14,13 +24,31 @@ class Loss:
 
     dinputs = None
 
-    def calculate(self, y_pred, y_true):
-        """Return the mean of the losses of the samples."""
-        return np.mean(self.forward(y_pred, y_true))
+    def calculate(self, y_pred, y_true, sample_weight=None):
+        """Return the mean of the losses of the samples, weighted by `sample_weight` (B,)."""
+        losses = self.forward(y_pred, y_true)
+        if sample_weight is None:
+            return np.mean(losses)
+        return np.average(losses, weights=as_sample_weights(sample_weight, len(losses)))
+
+    def _weighted(self, gradient, sample_weight):
+        if sample_weight is None:
+            return gradient
+        return _weigh(gradient, as_sample_weights(sample_weight, len(gradient)))
+
+    def __repr__(self):
+        given = ", ".join(f"{k}={v!r}" for k, v in vars(self).items() if k not in _KEPT and v)
+        return f"{type(self).__name__}({given})"
+
+
+# Attributes that are results of a pass.
+_KEPT = ("dinputs", "output", "activation", "loss")
 
 
 class CategoricalCrossEntropy(Loss):
     """Cross-entropy of probabilities: -sum(y_true * log(y_pred)) for each sample.
+
+    Targets are labels (B,), or rows (B, C) that are one-hot or soft distributions.
 
     Parameters
     ----------
@@ -51,20 +79,25 @@ class CategoricalCrossEntropy(Loss):
         kernels.cross_entropy_forward(losses, y_pred, targets, self.epsilon)
         return losses
 
-    def backward(self, dvalues, y_true):
+    def backward(self, dvalues, y_true, sample_weight=None):
         """Return -y_true / dvalues / B, the gradient at the probabilities `dvalues` (B, C)."""
         y_pred, targets = _check(dvalues, "dvalues", y_true)
         dinputs = np.empty_like(y_pred)
         kernels.cross_entropy_backward(dinputs, y_pred, targets, self.epsilon)
-        self.dinputs = dinputs
+        self.dinputs = self._weighted(dinputs, sample_weight)
         return dinputs
 
-    def __repr__(self):
-        return f"{type(self).__name__}(epsilon={self.epsilon})"
 
-
-class SoftmaxCrossEntropy:
+class SoftmaxCrossEntropy(Loss):
     """Softmax and cross-entropy in one: exact for logits of any size, and a simple gradient.
+
+    Targets as for :class:`CategoricalCrossEntropy`.
+
+    Parameters
+    ----------
+    label_smoothing : float
+        At least 0 and below 1: this part of each target is spread over all classes. Szegedy and
+        others, "Rethinking the Inception Architecture" (2016), section 7.
 
     Attributes
     ----------
@@ -80,27 +113,237 @@ class SoftmaxCrossEntropy:
     """
 
     output = None
-    dinputs = None
+    kind = t.SOFTMAX_CROSS_ENTROPY
+    number = 0.0
+    task, finish, threshold = "classes", t.SOFTMAX, 0.0
 
-    def forward(self, logits, y_true):
+    def __init__(self, label_smoothing=0.0):
+        self.label_smoothing = as_number(label_smoothing, "label_smoothing", 0, 1)
+
+    def forward(self, logits, y_true, sample_weight=None):
         """Return the mean loss: of logsumexp(logits) - logits[target] over the batch."""
+        losses, self.output = self._losses(logits, y_true)
+        if sample_weight is None:
+            return np.mean(losses)
+        return np.average(losses, weights=as_sample_weights(sample_weight, len(losses)))
+
+    calculate = forward
+
+    def _losses(self, logits, y_true):
+        """Return the losses (B,) and the probabilities (B, C)."""
         logits, targets = _check(logits, "logits", y_true)
         losses = np.empty(len(logits), logits.dtype)
         output = np.empty_like(logits)
-        kernels.softmax_cross_entropy_forward(losses, output, logits, targets)
-        self.output = output
-        return np.mean(losses)
+        kernels.softmax_cross_entropy_forward(
+            losses, output, logits, self.smoothed(targets, logits)
+        )
+        return losses, output
 
-    def backward(self, probabilities, y_true):
+    def backward(self, probabilities, y_true, sample_weight=None):
         """Return (probabilities - y_true) / B, the gradient with respect to the logits."""
         probabilities, targets = _check(probabilities, "probabilities", y_true)
         dinputs = np.empty_like(probabilities)
+        targets = self.smoothed(targets, probabilities)
         kernels.softmax_cross_entropy_backward(dinputs, probabilities, targets)
-        self.dinputs = dinputs
+        self.dinputs = self._weighted(dinputs, sample_weight)
         return dinputs
 
-    def __repr__(self):
-        return f"{type(self).__name__}()"
+    def decide(self, outputs):
+        """Return the labels of logits (..., C)."""
+        return outputs.argmax(axis=-1)
+
+    def measure(self, logits, targets, weights):
+        """Return losses (B,) and the gradient of their weighted mean; nothing is checked."""
+        losses, gradient = np.empty(len(logits)), np.empty_like(logits)
+        if targets.ndim == 2:
+            targets = targets.astype(logits.dtype, copy=False)
+        kernels.softmax_cross_entropy(losses, gradient, logits, self.smoothed(targets, logits))
+        return losses, _weigh(gradient, weights)
+
+    def count_right(self, logits, targets, labels):
+        """Return how many of the logits' labels are right."""
+        return (logits.argmax(axis=1) == labels).sum()
+
+    def smoothed(self, targets, like):
+        """Return the targets of a batch after smoothing; `like` (B, C) has the classes."""
+        smoothing = getattr(self, "label_smoothing", 0)
+        if not smoothing:
+            return targets
+        if targets.ndim == 1:
+            targets = np.eye(like.shape[1], dtype=like.dtype)[targets]
+        return ((1 - smoothing) * targets + smoothing / like.shape[1]).astype(like.dtype)
+
+
+class _OutputLoss(Loss):
+    """A loss that is the mean over the O outputs of a sample; targets are (B,) or (B, O)."""
+
+    kind = None
+    number = 0.0
+    task, finish, threshold = "numbers", t.IDENTITY, 0.0
+
+    def decide(self, outputs):
+        """Return the predictions of outputs (..., O): (...) where O is 1."""
+        return outputs[..., 0] if outputs.shape[-1] == 1 else outputs
+
+    def forward(self, y_pred, y_true):
+        """Return the losses (B,) of predictions (B, O)."""
+        y_pred, targets = self._check(y_pred, "y_pred", y_true)
+        losses = np.empty(len(y_pred), y_pred.dtype)
+        kernels.loss_forward(losses, y_pred, targets, self.kind, self.number)
+        return losses
+
+    def backward(self, dvalues, y_true, sample_weight=None):
+        """Return the gradient (B, O) of the mean loss at the predictions `dvalues` (B, O)."""
+        y_pred, targets = self._check(dvalues, "dvalues", y_true)
+        dinputs = np.empty_like(y_pred)
+        kernels.loss_backward(dinputs, y_pred, targets, self.kind, self.number)
+        self.dinputs = self._weighted(dinputs, sample_weight)
+        return dinputs
+
+    def measure(self, outputs, targets, weights):
+        """Return losses (B,) and the gradient of their weighted mean; nothing is checked."""
+        losses, gradient = np.empty(len(outputs)), np.empty_like(outputs)
+        targets = targets.astype(outputs.dtype, copy=False)
+        kernels.loss_forward(losses, outputs, targets, self.kind, self.number)
+        kernels.loss_backward(gradient, outputs, targets, self.kind, self.number)
+        return losses, _weigh(gradient, weights)
+
+    def count_right(self, outputs, targets, labels):
+        """Return how many answers are right, a sample counting 1."""
+        return ((outputs > self.threshold) == (targets > 0.5)).mean(axis=1).sum()
+
+    def as_targets(self, value, name, n_rows, n_outputs, dtype):
+        """Return targets of a batch as (B, O) finite numbers."""
+        return as_values(value, name, n_rows, n_outputs, dtype)
+
+    def _check(self, y_pred, name, y_true):
+        y_pred = as_rows(y_pred, name, allow_empty=False)
+        targets = self.as_targets(y_true, "y_true", *y_pred.shape, y_pred.dtype)
+        return unlocked(y_pred), unlocked(targets)
+
+
+class BinaryCrossEntropy(_OutputLoss):
+    """Cross-entropy of yes-or-no questions, one for each output: targets from 0 to 1.
+
+    -(y log(p) + (1 - y) log(1 - p)), where p is the sigmoid of a logit, or the prediction itself.
+
+    Parameters
+    ----------
+    from_logits : bool
+        Predictions are logits, and the loss is exact for logits of any size. Else probabilities,
+        which are first moved into [epsilon, 1 - epsilon].
+    epsilon : float
+        Above 0 and below 0.5.
+    """
+
+    def __init__(self, from_logits=True, epsilon=1e-7):
+        if not isinstance(from_logits, bool):
+            raise TypeError(f"from_logits is {from_logits!r}, expected True or False")
+        self.from_logits, self.epsilon = from_logits, as_positive(epsilon, "epsilon")
+        if self.epsilon >= 0.5:
+            raise ValueError(f"epsilon is {self.epsilon}, expected a number below 0.5")
+
+    task = "answers"
+
+    @property
+    def finish(self):
+        """What makes probabilities of outputs."""
+        return t.SIGMOID if self.from_logits else t.IDENTITY
+
+    @property
+    def threshold(self):
+        """Outputs above it mean yes."""
+        return 0.0 if self.from_logits else 0.5
+
+    def decide(self, outputs):
+        """Return the answers to outputs (..., O), 0 or 1: (...) where O is 1."""
+        return super().decide((outputs > self.threshold).astype(np.int64))
+
+    @property
+    def kind(self):
+        """The loss of the kernels."""
+        return t.BINARY_FROM_LOGITS if self.from_logits else t.BINARY_FROM_PROBABILITIES
+
+    @property
+    def number(self):
+        """The epsilon."""
+        return self.epsilon
+
+    def as_targets(self, value, name, n_rows, n_outputs, dtype):
+        """Return targets of a batch as (B, O) numbers from 0 to 1."""
+        targets = super().as_targets(value, name, n_rows, n_outputs, dtype)
+        wrong = (targets < 0) | (targets > 1)
+        if wrong.any():
+            at = tuple(np.argwhere(wrong)[0])
+            place = f"{name}[{', '.join(map(str, at))}]"
+            raise ValueError(f"{place} is {targets[at]}, expected numbers from 0 to 1")
+        return targets
+
+
+class MeanSquaredError(_OutputLoss):
+    """(y_pred - y_true)**2, the mean over the outputs."""
+
+    kind = t.SQUARED_ERROR
+
+
+class MeanAbsoluteError(_OutputLoss):
+    """|y_pred - y_true|, the mean over the outputs; its slope is 0 where they are equal."""
+
+    kind = t.ABSOLUTE_ERROR
+
+
+class Huber(_OutputLoss):
+    """d**2 / 2 for errors d up to delta, and delta * (|d| - delta / 2) beyond.
+
+    Huber, "Robust Estimation of a Location Parameter" (1964).
+
+    Parameters
+    ----------
+    delta : float
+        Above 0.
+    """
+
+    kind = t.HUBER
+
+    def __init__(self, delta=1.0):
+        self.delta = as_positive(delta, "delta")
+
+    @property
+    def number(self):
+        """Delta."""
+        return self.delta
+
+
+class Quantile(_OutputLoss):
+    """q * d where a prediction is too low by d, (1 - q) * d where it is too high by d.
+
+    Its least is the quantile q of the targets. Koenker, Bassett, "Regression Quantiles" (1978).
+
+    Parameters
+    ----------
+    q : float
+        Above 0 and below 1.
+    """
+
+    kind = t.QUANTILE
+
+    def __init__(self, q=0.5):
+        self.q = as_positive(q, "q")
+        if self.q >= 1:
+            raise ValueError(f"q is {q}, expected a number below 1")
+
+    @property
+    def number(self):
+        """Q."""
+        return self.q
+
+
+def _weigh(gradient, weights):
+    """Turn the gradient of the mean into the one of the weighted mean, in place."""
+    if (weights != 1).any():
+        scale = len(weights) / weights.sum() if weights.any() else 0.0
+        gradient *= (weights * scale).astype(gradient.dtype)[:, np.newaxis]
+    return gradient
 
 
 def _check(y_pred, name, y_true):

@@ -7,22 +7,26 @@ import weakref
 import numpy as np
 
 from . import kernels
+from .activations import Sigmoid
 from .compiled import CompiledModel
+from .kernels import table as t
 from .layers import Dense, Layer, Softmax
+from .losses import Loss, SoftmaxCrossEntropy
 from .memory import aligned_empty
-from .metrics import accuracy
-from .optimizers import SGD
+from .optimizers import SGD, Optimizer
 from .parallel import Crew, resolve_threads
 from .plan import make_plan, program_layers, runs_as
 from .prediction import Predictor
-from .training import CompiledTrainer, LayerTrainer, run_epochs
+from .training import CompiledTrainer, Data, LayerTrainer, run_epochs
 from .validation import (
     DTYPES,
     as_array,
+    as_class_weights,
     as_count,
     as_generator,
     as_matrix,
     as_rows,
+    as_sample_weights,
     as_targets,
     refuse_not_finite,
     unlocked,
@@ -30,7 +34,7 @@ from .validation import (
 
 
 class Sequential:
-    """A classifier: layers that feed each other, trained on softmax cross-entropy.
+    """A network: layers that feed each other, and the loss that they are trained on.
 
     Parameters
     ----------
@@ -39,8 +43,13 @@ class Sequential:
         `forward(inputs)` and `backward(dvalues)`, as in a network from scratch: they may return
         their result or keep it in `output` and `dinputs`; with `weights` and `biases` they keep
         gradients in `dweights` and `dbiases`. A network with such a layer trains layer by layer,
-        with the same results, but slower. The last layer gives logits (B, C); a :class:`Softmax`
-        behind it is fused with the loss.
+        with the same results, but slower. The last layer gives the outputs (B, O): logits for a
+        loss of logits, and then a :class:`Softmax` or :class:`Sigmoid` behind it is fused with
+        the loss.
+    loss : Loss
+        By default :class:`SoftmaxCrossEntropy`: the model is a classifier. Else
+        :class:`BinaryCrossEntropy`, :class:`MeanSquaredError`, :class:`MeanAbsoluteError`,
+        :class:`Huber` or :class:`Quantile`.
 
     Attributes
     ----------
@@ -56,7 +65,10 @@ class Sequential:
         For no layers, sizes that do not meet, two dtypes, a layer used twice.
     """
 
-    def __init__(self, layers):
+    def __init__(self, layers, loss=None):
+        self.loss = SoftmaxCrossEntropy() if loss is None else loss
+        if not isinstance(self.loss, Loss) or not hasattr(self.loss, "kind"):
+            raise TypeError(f"loss is {loss!r}, expected a loss such as MeanSquaredError()")
         try:
             self.layers = tuple(layers)
         except TypeError:
@@ -158,7 +170,9 @@ class Sequential:
         return self._gradients
 
     def _logit_layers(self):
-        return self.layers[:-1] if runs_as(self.layers[-1], Softmax) else self.layers
+        """Return the layers up to the outputs that the loss takes."""
+        head = {t.SOFTMAX_CROSS_ENTROPY: Softmax, t.BINARY_FROM_LOGITS: Sigmoid}.get(self.loss.kind)
+        return self.layers[:-1] if head and runs_as(self.layers[-1], head) else self.layers
 
     # ------------------------------------------------------------------ training
 
@@ -172,6 +186,8 @@ class Sequential:
         optimizer=None,
         seed=None,
         validation_data=None,
+        sample_weight=None,
+        class_weight=None,
         shuffle=True,
         verbose="auto",
         threads=None,
@@ -184,15 +200,22 @@ class Sequential:
             Finite numbers. Used as it is where it is a C-contiguous array of the model's dtype
             (memory-mapped and read-only ones too), else converted once.
         y : array-like of shape (N,) or (N, C)
-            Labels from 0 to C - 1 of any integer dtype or bool, or rows that are distributions.
+            For classes labels from 0 to C - 1 of any integer dtype or bool, or rows (N, C) that
+            are distributions. For other losses numbers (N, O), or (N,) for one output.
         epochs, batch_size : int
             The last batch of an epoch may be short; it is kept.
-        optimizer : SGD
-            By default `SGD(learning_rate=0.01)`.
+        optimizer : Optimizer
+            By default `SGD(learning_rate=0.01)`. One that has fitted this model before goes on
+            where it was.
         seed : None, int or numpy.random.Generator
             Of the order of samples: the same seed and data give the same bits.
         validation_data : (X, y)
             Evaluated after every epoch.
+        sample_weight : array-like of shape (N,), optional
+            Numbers of at least 0. The loss of a batch is the sum of weight * loss over the sum of
+            the weights.
+        class_weight : dict of int to float, optional
+            A factor of the weight for each label; for classes only, and every one must be there.
         shuffle : bool
             A new random order each epoch, as `generate_batch_indices` gives it.
         verbose : "auto" or bool
@@ -213,10 +236,10 @@ class Sequential:
         """
         epochs, batch_size = as_count(epochs, "epochs"), as_count(batch_size, "batch_size")
         optimizer = SGD() if optimizer is None else optimizer
-        if not isinstance(optimizer, SGD):
-            raise TypeError(f"optimizer is {optimizer!r}, expected fastnn.SGD(...)")
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"optimizer is {optimizer!r}, expected one such as fastnn.SGD(...)")
         if self._dense:
-            optimizer.rate_for(self.dtype)
+            optimizer.rates(0, 1, self.dtype)
         if not isinstance(shuffle, bool | np.bool_):
             raise TypeError(f"shuffle is {shuffle!r}, expected True or False")
         if not (
@@ -230,6 +253,8 @@ class Sequential:
             raise ValueError("the model has no layer with parameters, so fit has nothing to train")
         inputs = unlocked(self._as_inputs(X, "X", allow_empty=False))
         labels, targets = self._as_targets(y, "y", inputs)
+        weights = self._as_weights(sample_weight, class_weight, labels, targets)
+        data = Data(inputs, labels, targets, weights)
         validation = self._as_validation(validation_data)
         batch_size = min(batch_size, len(inputs))
 
@@ -240,16 +265,17 @@ class Sequential:
             return None if validation is None else self._evaluate(*validation)
 
         # An optimizer of the user's own is called, layer by layer; the program has its own steps.
-        if self._steps is None or type(optimizer).update is not SGD.update:
-            trainer = LayerTrainer(self, inputs, labels, targets, batch_size, optimizer)
+        if self._steps is None or type(optimizer).update is not Optimizer.update:
+            trainer = LayerTrainer(self, data, batch_size, optimizer)
             return run_epochs(self, trainer, order, epochs, validate, verbose)
         threads = resolve_threads(threads, 3 * batch_size * self.parameters.size)
         with Crew(threads) as crew:
             plan = make_plan(
-                self._steps, inputs.shape[1], batch_size, self.dtype.itemsize, training=True
-            )
+                self._steps, inputs.shape[1], batch_size, self.dtype.itemsize, training=True,
+                n_states=optimizer.n_states, keep_gradients=optimizer.clip_norm is not None,
+            )  # fmt: skip
             trainer = CompiledTrainer(
-                plan, crew, self.parameters, inputs, labels, targets, batch_size, optimizer
+                plan, crew, self.parameters, data, batch_size, self.loss, optimizer
             )
             return run_epochs(self, trainer, order, epochs, validate, verbose)
 
@@ -259,13 +285,27 @@ class Sequential:
         return as_rows(X, name, n_features=self._n_features, dtype=dtype, **expected)
 
     def _as_targets(self, y, name, inputs):
-        """Return labels (N,) and rows (N, C), the latter empty where the labels say all."""
+        """Return labels (N,) and rows (N, O), the latter empty where the labels say all."""
         n_classes = self._n_classes(inputs)
         dtype = self.dtype if self._dense else np.float64
+        if self.loss.task != "classes":
+            targets = self.loss.as_targets(y, name, len(inputs), n_classes, dtype)
+            return np.full(len(inputs), 0, np.int64), unlocked(targets)
         targets = as_targets(y, name, len(inputs), n_classes, dtype)
         if targets.ndim == 1:
             return targets, np.empty((0, n_classes), self.dtype)
         return targets.argmax(axis=1), unlocked(targets)
+
+    def _as_weights(self, sample_weight, class_weight, labels, targets):
+        """Return the weights (N,) of all samples, or (0,) where all are 1."""
+        weights = np.full(0 if sample_weight is class_weight is None else len(labels), 1.0)
+        if sample_weight is not None:
+            weights *= as_sample_weights(sample_weight, len(labels))
+        if class_weight is not None:
+            if self.loss.task != "classes":
+                raise ValueError("class_weight is given, expected a loss of classes with it")
+            weights *= as_class_weights(class_weight, targets.shape[1])[labels]
+        return weights
 
     def _n_classes(self, inputs):
         for layer in reversed(self._logit_layers()):
@@ -320,9 +360,16 @@ class Sequential:
             dvalues = _call_backward(layer, dvalues)
 
     def _trained_arrays(self):
-        """Yield (parameters, gradients): the flat buffers, then those of a user's own layers."""
-        if self._dense:
-            yield self.parameters, self.gradients
+        """Yield (parameters, gradients): of the layers that train, then of a user's own ones."""
+        if all(layer.trainable and layer.use_bias for layer in self._dense):
+            if self._dense:
+                yield self.parameters, self.gradients
+        else:
+            for layer in self._dense:
+                if layer.trainable:
+                    yield layer.weights, layer.dweights
+                    if layer.use_bias:
+                        yield layer.biases, layer.dbiases
         for layer in self._own_layers():
             for name in ("weights", "biases"):
                 parameters = getattr(layer, name)
@@ -368,41 +415,80 @@ class Sequential:
     def predict_proba(self, X, *, threads=None):
         """Return the probabilities (N, C) of samples `X` (N, I).
 
-        Several threads may predict with one model at once. `threads` and errors as in `fit`.
+        Several threads may predict with one model at once. `threads` and errors as in `fit`; a
+        model of numbers, not of classes or answers, raises AttributeError.
         """
-        return self._outputs(X, "X", True, threads)
+        if self.loss.task == "numbers":
+            raise AttributeError(
+                "the model predicts numbers, which have no probabilities: use predict"
+            )
+        return self._outputs(X, "X", self.loss.finish, threads)
 
     def predict(self, X, *, threads=None):
-        """Return the labels (N,), int64, of samples `X` (N, I): the most probable class of each.
+        """Return the predictions for samples `X` (N, I).
 
+        The labels (N,) of the most probable classes, int64; after :class:`BinaryCrossEntropy`
+        answers 0 or 1, int64, and after other losses numbers, both (N, O), or (N,) where O is 1.
         Several threads may predict with one model at once. `threads` and errors as in `fit`.
         """
-        return self._outputs(X, "X", False, threads).argmax(axis=1)
+        return self.loss.decide(self._outputs(X, "X", t.IDENTITY, threads))
 
     def evaluate(self, X, y, *, threads=None):
-        """Return {"loss": mean loss, "accuracy": fraction of right classes} on `X` and `y`."""
+        """Return {"loss": mean loss, "accuracy": fraction of right classes} on `X` and `y`.
+
+        After :class:`BinaryCrossEntropy` of right answers; after other losses there is none.
+        """
         inputs = self._as_inputs(X, "X", allow_empty=False)
         return self._evaluate(inputs, *self._as_targets(y, "y", inputs), threads)
 
     def _evaluate(self, inputs, labels, targets, threads=None):
-        logits = self._outputs(inputs, "X", False, threads, n_classes=targets.shape[1])
-        losses = np.empty(len(logits))
-        wanted = targets.astype(logits.dtype, copy=False) if len(targets) else labels
-        kernels.softmax_cross_entropy_forward(losses, np.empty_like(logits), logits, wanted)
-        return {"loss": float(losses.mean()), "accuracy": accuracy(logits, labels)}
+        outputs = self._outputs(inputs, "X", t.IDENTITY, threads, n_outputs=targets.shape[1])
+        wanted = targets if len(targets) else labels
+        losses, _ = self.loss.measure(outputs, wanted, np.ones(1))
+        found = {"loss": float(losses.mean()) + self._penalty()}
+        if self.loss.task != "numbers":
+            right = self.loss.count_right(outputs, wanted, labels)
+            found["accuracy"] = float(right / len(outputs))
+        return found
 
-    def _outputs(self, X, name, normalise, threads=None, n_classes=None):
-        """Return the logits of all samples, or the probabilities."""
+    def _penalty(self):
+        """Return what the penalties of all layers add to the loss."""
+        return float(
+            sum(
+                l1 * np.abs(values).sum() + l2 * np.square(values).sum()
+                for layer in self._dense
+                if layer.trainable and any(layer.penalties)
+                for values, l1, l2 in (
+                    (layer.weights, layer.weights_l1, layer.weights_l2),
+                    (layer.biases, layer.biases_l1, layer.biases_l2),
+                )
+            )
+        )
+
+    def _add_penalties(self):
+        """Add the slopes of the penalties to the gradients; return what they add to the loss."""
+        for layer in self._dense:
+            if layer.trainable and any(layer.penalties):
+                for values, slopes, l1, l2 in (
+                    (layer.weights, layer.dweights, layer.weights_l1, layer.weights_l2),
+                    (layer.biases, layer.dbiases, layer.biases_l1, layer.biases_l2),
+                ):
+                    slopes += l1 * np.sign(values) + 2 * l2 * values
+        return self._penalty()
+
+    def _outputs(self, X, name, finish, threads=None, n_outputs=None):
+        """Return `finish` of the outputs for all samples."""
         if self._steps is None:
             inputs = self._as_inputs(X, name)
             resolve_threads(threads, 0)  # for its errors: layers run in the thread that calls them
             # A copy, as a layer of the user's own may work in place.
-            outputs = self._forward_logits(inputs.copy(), False, n_classes)
-            return Softmax().forward(outputs) if normalise else outputs
-        outputs = self._predictor.run_few(X, normalise) if threads is None else None
+            outputs = self._forward_logits(inputs.copy(), False, n_outputs)
+            heads = {t.SOFTMAX: Softmax, t.SIGMOID: Sigmoid}
+            return heads[finish]().forward(outputs) if finish in heads else outputs
+        outputs = self._predictor.run_few(X, finish) if threads is None else None
         if outputs is None:
             inputs = self._as_inputs(X, name, finite=False)
-            outputs = self._predictor.run(unlocked(inputs), normalise, threads)
+            outputs = self._predictor.run(unlocked(inputs), finish, threads)
             if outputs is None:
                 refuse_not_finite(inputs, name, as_array(X, name))
         return outputs
@@ -420,7 +506,7 @@ class Sequential:
         if self._steps is None:
             raise ValueError("the model has a layer of your own, so it cannot be compiled")
         predictor = Predictor(self._steps, self._n_features, self.parameters.copy(), frozen=True)
-        return CompiledModel(predictor)
+        return CompiledModel(predictor, self.loss)
 
     # ------------------------------------------------------------------ the object itself
 

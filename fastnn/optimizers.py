@@ -1,41 +1,78 @@
-"""Optimizers: how parameters follow their gradients."""
+"""Optimizers: how parameters follow their gradients.
+
+The formulas and defaults are those of `torch.optim`. Each optimizer keeps its state for every
+array that it has updated, such as the flat buffer of a model: to fit a model again with the same
+optimizer goes on where it was.
+"""
+
+import math
+import weakref
 
 import numpy as np
 
 from . import kernels
-from .validation import DTYPES, as_array, as_positive, unlocked
+from .kernels import table as t
+from .schedules import InverseTimeRate
+from .validation import DTYPES, as_array, as_flag, as_number, as_positive, unlocked
 
 
-class SGD:
-    """Stochastic gradient descent: parameters -= learning_rate * gradients.
+class State:
+    """What an optimizer keeps of one array of parameters: steps taken, and averages (S, P)."""
 
-    Parameters
-    ----------
-    learning_rate : float
-        Above 0.
-    """
+    def __init__(self, parameters, n_states):
+        self.iterations = 0
+        self.arrays = np.full((n_states, parameters.size), 0, parameters.dtype)
 
-    def __init__(self, learning_rate=0.01):
-        self.learning_rate = as_positive(learning_rate, "learning_rate")
 
-    def update(self, parameters, gradients):
-        """Take one step for two arrays of one shape, float32 or float64; `parameters` changes."""
-        if not isinstance(parameters, np.ndarray) or parameters.dtype not in DTYPES:
-            kind = getattr(parameters, "dtype", type(parameters).__name__)
-            raise TypeError(f"parameters is {kind}, expected an array of float32 or float64")
-        gradients = as_array(gradients, "gradients")
-        if gradients.shape != parameters.shape or gradients.dtype != parameters.dtype:
-            raise ValueError(
-                f"gradients is {gradients.dtype} of shape {gradients.shape}, "
-                f"expected {parameters.dtype} of shape {parameters.shape}, as parameters"
-            )
-        if not parameters.flags.writeable:
-            raise ValueError("parameters is read-only, expected an array that can be updated")
-        ready = np.require(parameters, requirements=["C_CONTIGUOUS", "ALIGNED"])
-        slopes = np.require(gradients, requirements=["C_CONTIGUOUS", "ALIGNED"])
-        kernels.sgd_update(ready, unlocked(slopes), self.rate_for(parameters.dtype))
-        if ready is not parameters:
-            parameters[...] = ready
+class Optimizer:
+    """What all share. `learning_rate` is a number, or a callable of the step, from 0."""
+
+    rule = t.DESCENT
+
+    def __init__(self, learning_rate, weight_decay, clip_norm, clip_value):
+        if not callable(learning_rate):
+            learning_rate = as_positive(learning_rate, "learning_rate")
+        self.learning_rate = learning_rate
+        self.weight_decay = as_number(weight_decay, "weight_decay", 0)
+        self.clip_norm = None if clip_norm is None else as_positive(clip_norm, "clip_norm")
+        self.clip_value = None if clip_value is None else as_positive(clip_value, "clip_value")
+        self._states = {}
+
+    @property
+    def n_states(self):
+        """How many averages each parameter has."""
+        return t.N_STATES[self.rule]
+
+    @property
+    def is_plain(self):
+        """Whether a step is parameters - rate * gradients and nothing else."""
+        clips = self.clip_norm is not None or self.clip_value is not None
+        return self.rule == t.DESCENT and not clips and not self.weight_decay
+
+    def state_of(self, parameters):
+        """Return the :class:`State` kept of the array `parameters`: zeros at first."""
+        key = id(parameters)
+        kept = self._states.get(key)
+        if kept is None or kept[0]() is not parameters:
+            states = self._states
+            reference = weakref.ref(parameters, lambda _: states.pop(key, None))
+            kept = self._states[key] = reference, State(parameters, self.n_states)
+        return kept[1]
+
+    def rates(self, first, count, dtype):
+        """Return the learning rates of the steps [first, first + count), checked for `dtype`."""
+        if not callable(self.learning_rate):
+            return np.full(count, self.rate_for(dtype), np.float64)
+        rates = np.empty(count)
+        limit = float(np.finfo(dtype).max)
+        for i in range(count):
+            rate = self.learning_rate(first + i)
+            if not isinstance(rate, int | float | np.number) or not 0 <= rate <= limit:
+                raise ValueError(
+                    f"learning_rate({first + i}) is {rate!r}, expected a number from 0 to {limit}"
+                )
+            rates[i] = rate
+        return rates
 
     def rate_for(self, dtype):
         """Return the learning rate as a `dtype` number; ValueError where it has none for it."""
@@ -48,5 +85,256 @@ class SGD:
             )
         return dtype.type(rate)
 
+    def numbers(self, first, count, dtype):
+        """Return what the kernels need to know for the steps [first, first + count).
+
+        (count, N_NUMBERS) of float64; see `kernels/table.py`.
+        """
+        rows = np.full((count, t.N_NUMBERS), 0.0)
+        rows[:, t.RATE] = self.rates(first, count, dtype)
+        rows[:, [t.CORRECTION, t.SHRINK]] = 1
+        rows[:, t.DECAY] = self.weight_decay
+        rows[:, t.CLIP] = math.inf if self.clip_value is None else self.clip_value
+        rows[:, t.CLIP_NORM] = math.inf if self.clip_norm is None else self.clip_norm
+        self._fill(rows, first + 1 + np.arange(count))
+        return rows
+
+    def _fill(self, rows, steps):
+        """Add what is the optimizer's own; `steps` counts from 1."""
+
+    def forget(self, parameters):
+        """Start anew with the array `parameters`."""
+        self._states.pop(id(parameters), None)
+
+    def update(self, parameters, gradients, *, length=None):
+        """Take one step for two arrays of one shape, float32 or float64; `parameters` changes.
+
+        A state is kept for each array object. `length`: of the whole gradient, for `clip_norm`,
+        where these are only a part.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For other arrays, and for a learning rate out of the dtype's range.
+        """
+        if not isinstance(parameters, np.ndarray) or parameters.dtype not in DTYPES:
+            kind = getattr(parameters, "dtype", type(parameters).__name__)
+            raise TypeError(f"parameters is {kind}, expected an array of float32 or float64")
+        gradients = as_array(gradients, "gradients")
+        if gradients.shape != parameters.shape or gradients.dtype != parameters.dtype:
+            raise ValueError(
+                f"gradients is {gradients.dtype} of shape {gradients.shape}, "
+                f"expected {parameters.dtype} of shape {parameters.shape}, as parameters"
+            )
+        if not parameters.flags.writeable:
+            raise ValueError("parameters is read-only, expected an array that can be updated")
+        state = self.state_of(parameters)
+        numbers = self.numbers(state.iterations, 1, parameters.dtype)[0]
+        ready = np.require(parameters, requirements=["C_CONTIGUOUS", "ALIGNED"])
+        slopes = np.require(gradients, requirements=["C_CONTIGUOUS", "ALIGNED"])
+        scale = 1.0
+        if self.clip_norm is not None:
+            if length is None:
+                length = math.sqrt(np.square(slopes, dtype=np.float64).sum())
+            scale = min(1.0, self.clip_norm / (length + 1e-6))
+        kernels.optimizer_update(
+            ready.reshape(-1), state.arrays, unlocked(slopes).reshape(-1), self.rule, numbers,
+            scale, 0.0, 0.0,
+        )  # fmt: skip
+        state.iterations += 1
+        if ready is not parameters:
+            parameters[...] = ready
+
+    def __getstate__(self):
+        return {**vars(self), "_states": {}}  # a copy has met no parameters yet
+
+    def _arguments(self):
+        return {name: value for name, value in vars(self).items() if name[0] != "_"}
+
     def __repr__(self):
-        return f"SGD(learning_rate={self.learning_rate})"
+        given = ", ".join(
+            f"{name}={value!r}"
+            for name, value in self._arguments().items()
+            if name == "learning_rate" or value not in (None, 0, False)
+        )
+        return f"{type(self).__name__}({given})"
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent: parameters -= learning_rate * gradients.
+
+    With momentum v = momentum * v + gradients takes the place of the gradients, and with Nesterov
+    gradients + momentum * v. Sutskever and others, "On the importance of initialization and
+    momentum in deep learning" (2013), in the form of PyTorch.
+
+    Parameters
+    ----------
+    learning_rate : float or callable
+        Above 0; a callable gives the rate of each step, counted from 0.
+    momentum : float
+        At least 0 and below 1.
+    nesterov : bool
+        Needs a momentum.
+    decay : float
+        The rate of step s is learning_rate / (1 + decay * s).
+    weight_decay : float
+        weight_decay * parameters is added to the gradients.
+    clip_norm : float, optional
+        Gradients longer than this, over all parameters, are scaled to this length.
+    clip_value : float, optional
+        No element of the gradient is larger, or smaller than its negative.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments out of range.
+    """
+
+    def __init__(
+        self, learning_rate=0.01, momentum=0.0, nesterov=False, decay=0.0, weight_decay=0.0,
+        *, clip_norm=None, clip_value=None,
+    ):  # fmt: skip
+        super().__init__(learning_rate, weight_decay, clip_norm, clip_value)
+        self.momentum = as_number(momentum, "momentum", 0, 1)
+        self.nesterov = as_flag(nesterov, "nesterov")
+        self.decay = as_number(decay, "decay", 0)
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov is True, expected a momentum above 0 with it")
+        if self.decay and callable(learning_rate):
+            raise ValueError(f"decay is {decay}, expected 0 beside a schedule")
+
+    @property
+    def rule(self):
+        """The rule of the kernels."""
+        if not self.momentum:
+            return t.DESCENT
+        return t.NESTEROV if self.nesterov else t.MOMENTUM
+
+    def rates(self, first, count, dtype):
+        """Return the learning rates of some steps."""
+        rates = super().rates(first, count, dtype)
+        if self.decay:
+            decayed = InverseTimeRate(1.0, self.decay)
+            rates *= [decayed(first + i) for i in range(count)]
+        return rates
+
+    def _fill(self, rows, steps):
+        rows[:, t.FIRST] = self.momentum
+
+
+class AdaGrad(Optimizer):
+    """parameters -= learning_rate * gradients / (sqrt(sum of squared gradients) + epsilon).
+
+    Duchi, Hazan, Singer, "Adaptive Subgradient Methods" (2011).
+
+    Parameters
+    ----------
+    learning_rate, weight_decay, clip_norm, clip_value
+        As in :class:`SGD`.
+    epsilon : float
+        At least 0.
+    """
+
+    rule = t.ADAGRAD
+
+    def __init__(
+        self, learning_rate=0.01, epsilon=1e-10, weight_decay=0.0, *, clip_norm=None,
+        clip_value=None,
+    ):  # fmt: skip
+        super().__init__(learning_rate, weight_decay, clip_norm, clip_value)
+        self.epsilon = as_number(epsilon, "epsilon", 0)
+
+    def _fill(self, rows, steps):
+        rows[:, t.EPSILON] = self.epsilon
+
+
+class RMSprop(AdaGrad):
+    """As :class:`AdaGrad` with a running mean: v = rho * v + (1 - rho) * gradients**2.
+
+    Tieleman, Hinton, "Lecture 6.5" (2012).
+
+    Parameters
+    ----------
+    learning_rate, epsilon, weight_decay, clip_norm, clip_value
+        As in :class:`AdaGrad`.
+    rho : float
+        At least 0 and below 1.
+    """
+
+    rule = t.RMSPROP
+
+    def __init__(
+        self, learning_rate=0.01, rho=0.99, epsilon=1e-8, weight_decay=0.0, *, clip_norm=None,
+        clip_value=None,
+    ):  # fmt: skip
+        super().__init__(
+            learning_rate, epsilon, weight_decay, clip_norm=clip_norm, clip_value=clip_value
+        )
+        self.rho = as_number(rho, "rho", 0, 1)
+
+    def _fill(self, rows, steps):
+        super()._fill(rows, steps)
+        rows[:, t.SECOND] = self.rho
+
+
+class Adam(Optimizer):
+    """parameters -= learning_rate * m / (sqrt(v) + epsilon), both means corrected for their start.
+
+    m = beta_1 * m + (1 - beta_1) * gradients and v = beta_2 * v + (1 - beta_2) * gradients**2, at
+    step s divided by 1 - beta**s. Kingma, Ba, "Adam: A Method for Stochastic Optimization" (2015),
+    algorithm 1.
+
+    Parameters
+    ----------
+    learning_rate, weight_decay, clip_norm, clip_value
+        As in :class:`SGD`.
+    beta_1, beta_2 : float
+        At least 0 and below 1.
+    epsilon : float
+        At least 0.
+    amsgrad : bool
+        Take the largest v so far. Reddi, Kale, Kumar, "On the Convergence of Adam and Beyond"
+        (2018), algorithm 2.
+    """
+
+    def __init__(
+        self, learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-8, weight_decay=0.0,
+        amsgrad=False, *, clip_norm=None, clip_value=None,
+    ):  # fmt: skip
+        super().__init__(learning_rate, weight_decay, clip_norm, clip_value)
+        self.beta_1 = as_number(beta_1, "beta_1", 0, 1)
+        self.beta_2 = as_number(beta_2, "beta_2", 0, 1)
+        self.epsilon = as_number(epsilon, "epsilon", 0)
+        self.amsgrad = as_flag(amsgrad, "amsgrad")
+
+    @property
+    def rule(self):
+        """The rule of the kernels."""
+        return t.AMSGRAD if self.amsgrad else t.ADAM
+
+    def _fill(self, rows, steps):
+        rows[:, t.FIRST], rows[:, t.SECOND] = self.beta_1, self.beta_2
+        rows[:, t.EPSILON] = self.epsilon
+        rows[:, t.RATE] /= 1 - self.beta_1**steps
+        rows[:, t.CORRECTION] = 1 / np.sqrt(1 - self.beta_2**steps)
+
+
+class AdamW(Adam):
+    """:class:`Adam` with a weight decay of its own: parameters *= 1 - learning_rate * weight_decay.
+
+    Loshchilov, Hutter, "Decoupled Weight Decay Regularization" (2019), algorithm 2.
+    """
+
+    def __init__(
+        self, learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-8, weight_decay=0.01,
+        amsgrad=False, *, clip_norm=None, clip_value=None,
+    ):  # fmt: skip
+        super().__init__(
+            learning_rate, beta_1, beta_2, epsilon, weight_decay, amsgrad,
+            clip_norm=clip_norm, clip_value=clip_value,
+        )  # fmt: skip
+
+    def _fill(self, rows, steps):
+        rows[:, t.SHRINK] = 1 - rows[:, t.RATE] * self.weight_decay
+        rows[:, t.DECAY] = 0
+        super()._fill(rows, steps)

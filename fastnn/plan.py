@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .activations import Activation
 from .kernels import table as t
 from .layers import Dense, ReLU, Softmax
 
@@ -18,8 +19,10 @@ class Plan(NamedTuple):
     """What the compiled program needs beside data and parameters."""
 
     table: np.ndarray  # (steps, t.N_COLUMNS) of int64
+    coefficients: np.ndarray  # (steps, t.N_COEFFICIENTS) of float64
     workspace_size: int  # in elements
     panels_size: int  # of a prediction's packed weights; those of training are in the workspace
+    n_sums: int  # rows of weights, and biases
 
     @property
     def widest(self):
@@ -48,26 +51,31 @@ def program_layers(layers):
                 found.append((operation, layer))
                 break
         else:
-            return None
+            if not runs_as(layer, Activation):
+                return None
+            found.append((layer.operation, layer))
     return found if any(operation == t.DENSE for operation, _ in found) else None
 
 
-def make_plan(steps, n_inputs, capacity, itemsize, *, training):
+def make_plan(steps, n_inputs, capacity, itemsize, *, training, n_states=0, keep_gradients=False):
     """Lay out the workspace for batches of up to `capacity` rows.
 
-    `steps` comes from `program_layers`; parameters lie in its order, weights before biases.
+    `steps` comes from `program_layers`; parameters lie in its order, weights before biases. The
+    optimizer has `n_states`; `keep_gradients` where it has to see all of a gradient at once.
     """
     steps = _fuse(steps)
     table = np.full((len(steps), t.N_COLUMNS), -1, np.int64)
+    coefficients = np.full((len(steps), t.N_COEFFICIENTS), 0.0)
     workspace = _Workspace(capacity, itemsize)
     panels = workspace if training else _Workspace(capacity, itemsize)
-    parameter, trains = 0, False
+    parameter, n_sums, trains = 0, 0, False
     inputs, input_row = workspace.rows(n_inputs) if training else (0, 0)
     dinputs, width, finish = -1, n_inputs, t.STORE
     # Without training only the values of two neighbouring layers are alive at a time.
     widest = max([layer.n_neurons for op, layer, _ in steps if op == t.DENSE] + [n_inputs])
     pair = [] if training else [workspace.rows(widest) for _ in range(2)]
-    for i, (row, (operation, layer, activation)) in enumerate(zip(table, steps, strict=True)):
+    rows = zip(table, coefficients, steps, strict=True)
+    for i, (row, factors, (operation, layer, activation)) in enumerate(rows):
         n_outputs = layer.n_neurons if operation == t.DENSE else width
         row[t.OPERATION], row[t.N_INPUTS], row[t.N_OUTPUTS] = operation, width, n_outputs
         row[t.INPUTS], row[t.INPUT_ROW] = inputs, input_row
@@ -81,19 +89,29 @@ def make_plan(steps, n_inputs, capacity, itemsize, *, training):
             row[t.PANELS] = panels.panels(width, n_outputs)
             if row[t.DINPUTS] >= 0:
                 row[t.TRANSPOSED_PANELS] = panels.panels(n_outputs, width)
-            trains = True
+            row[t.TRAINS], row[t.HAS_BIASES] = layer.trainable, layer.use_bias
+            row[t.FIRST_SUM] = n_sums
+            n_sums += width + n_outputs
+            if training:
+                row[t.STATES] = workspace.panels(n_states * width, n_outputs)
+            if keep_gradients and layer.trainable:
+                row[t.GRADIENTS] = workspace.panels(width, n_outputs)
+            factors[: t.NUMBER] = layer.penalties
+            trains = trains or layer.trainable
+        elif isinstance(layer, Activation):
+            factors[t.NUMBER] = layer.number
         inputs, input_row = workspace.rows(n_outputs) if training else pair[i % 2]
         row[t.OUTPUTS], row[t.OUTPUT_ROW] = inputs, input_row
         if training:
             last = i == len(steps) - 1
-            # The gradient of the logits takes their place, unless the last step, a softmax, needs
-            # its output to go back.
-            in_place = last and operation != t.SOFTMAX
+            # The gradient of the outputs takes their place, unless the last step needs them to go
+            # back.
+            in_place = last and operation in (t.DENSE, t.RELU)
             dinputs = inputs if in_place else workspace.rows(n_outputs)[0]
             row[t.DOUTPUTS] = dinputs
             row[t.DBIASES] = workspace.take(n_outputs)
         width = n_outputs
-    return Plan(table, workspace.size, 0 if training else panels.size)
+    return Plan(table, coefficients, workspace.size, 0 if training else panels.size, n_sums)
 
 
 def _fuse(steps):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from . import kernels
-from .kernels.table import N_OUTPUTS
+from .kernels import table as t
 from .memory import aligned_empty
 from .parallel import Crew, resolve_threads
 from .plan import make_plan
@@ -26,7 +26,10 @@ class Predictor:
     def __init__(self, steps, n_inputs, parameters, *, frozen=False):
         self.n_inputs, self.parameters, self.dtype = n_inputs, parameters, parameters.dtype
         plan = make_plan(steps, n_inputs, BLOCK_ROWS, self.dtype.itemsize, training=False)
-        self.table, self.n_outputs = plan.table, int(plan.table[-1, N_OUTPUTS])
+        self.plan_coefficients = plan.coefficients
+        alone = (plan.table[:, t.OPERATION] >= t.IDENTITY).any()
+        self.table, self.coefficients = plan.table, plan.coefficients if alone else None
+        self.n_outputs = int(plan.table[-1, t.N_OUTPUTS])
         self.few_size, self.many_size = 2 * plan.widest, plan.workspace_size
         self._panels_size = plan.panels_size
         self.panels = None
@@ -38,8 +41,8 @@ class Predictor:
         kernels.pack_network(panels, self.table, self.parameters)
         return panels
 
-    def run_few(self, rows, normalise):
-        """Return the outputs of a few rows, or None where `rows` has to be looked at first.
+    def run_few(self, rows, finish):
+        """Return `finish` of the outputs of a few rows; None where `rows` has to be looked at.
 
         It is taken as it is: at most `FEW_ROWS` finite rows in a plain array of the right dtype.
         """
@@ -54,14 +57,16 @@ class Predictor:
             return None
         outputs = np.empty((len(rows), self.n_outputs), self.dtype)
         workspace = np.empty(self.few_size, self.dtype)
-        done = kernels.predict_few(outputs, workspace, self.table, self.parameters, rows, normalise)
+        done = kernels.predict_few(
+            outputs, workspace, self.table, self.coefficients, self.parameters, rows, finish
+        )
         return outputs if done == len(rows) else None
 
-    def run(self, rows, normalise, threads):
-        """Return the outputs of checked rows, or None where one of them is not finite."""
+    def run(self, rows, finish, threads):
+        """Return `finish` of the outputs of checked rows; None where one of them is not finite."""
         threads = resolve_threads(threads, len(rows) * self.parameters.size)
         if 0 < len(rows) <= FEW_ROWS:
-            return self.run_few(rows, normalise)
+            return self.run_few(rows, finish)
         outputs = np.empty((len(rows), self.n_outputs), self.dtype)
         panels = self._pack() if self.panels is None else self.panels
 
@@ -70,8 +75,8 @@ class Predictor:
             workspace = aligned_empty(self.many_size, self.dtype)
             begin, end = (len(rows) * i // crew.size for i in (thread, thread + 1))
             done[thread] = end - begin == kernels.predict_rows(
-                outputs[begin:end], workspace, panels, self.table, self.parameters,
-                rows[begin:end], BLOCK_ROWS, normalise,
+                outputs[begin:end], workspace, panels, self.table, self.coefficients,
+                self.parameters, rows[begin:end], BLOCK_ROWS, finish,
             )  # fmt: skip
 
         with Crew(min(threads, max(len(rows), 1))) as crew:

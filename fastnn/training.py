@@ -2,6 +2,7 @@
 
 import sys
 import time
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -9,7 +10,7 @@ from tqdm import tqdm
 from . import kernels
 from .errors import NonFiniteLossError
 from .history import History
-from .kernels.table import BARRIER_SIZE, LEAVE, SCORES
+from .kernels import table as t
 from .memory import aligned_empty
 from .validation import NotFiniteError
 
@@ -39,102 +40,177 @@ def run_epochs(model, trainer, order, epochs, validate, verbose):
                 if failed is not None or not model._is_finite():
                     batch = trainer.n_batches if failed is None else failed
                     model._restore(before)
+                    trainer.optimizer.forget(model.parameters)
                     raise NonFiniteLossError(epoch, batch, history)
                 history.append(training, validate())
+                observe = getattr(trainer.optimizer.learning_rate, "observe", None)
+                if observe is not None:
+                    observe(history.latest())
             except NonFiniteLossError:
                 bar.leave = False
                 raise
             if not hidden:
-                numbers = [f"{value:.4f}" for value in history.latest().values()]
-                held_out = ["held out", *numbers[2:]] if numbers[2:] else []
-                bar.set_postfix_str(
-                    " ".join(["loss, accuracy", *numbers[:2], *held_out]), refresh=False
-                )
+                bar.set_postfix_str(_summary(history.latest()), refresh=False)
             bar.update()
     return history
+
+
+def _summary(curves):
+    """Return the last values of all curves in one line: names once, then numbers."""
+    names = [name for name in curves if not name.startswith("val_")]
+    held_out = [f"{curves['val_' + name]:.4f}" for name in names if "val_" + name in curves]
+    numbers = [f"{curves[name]:.4f}" for name in names]
+    return " ".join([", ".join(names), *numbers, *(["held out", *held_out] if held_out else [])])
+
+
+class Data(NamedTuple):
+    """Checked samples: what a trainer takes from."""
+
+    inputs: np.ndarray  # (N, I)
+    labels: np.ndarray  # (N,) int64
+    targets: np.ndarray  # (N, O), or (0, O) where the labels say all
+    weights: np.ndarray  # (N,) float64, or (0,) where all are 1
 
 
 class CompiledTrainer:
     """Runs whole epochs in the compiled program, in chunks of steps."""
 
-    def __init__(self, plan, crew, parameters, inputs, labels, targets, batch_size, optimizer):
+    def __init__(self, plan, crew, parameters, data, batch_size, loss, optimizer):
         self.plan, self.crew, self.parameters = plan, crew, parameters
-        self.inputs, self.labels, self.targets = inputs, labels, targets
-        self.batch_size = batch_size
-        self.n_batches = -(-len(inputs) // batch_size)
-        self.learning_rate = optimizer.rate_for(parameters.dtype)
+        if len(data.targets) and loss.task == "classes":
+            # Labels are smoothed on the way; rows beforehand.
+            data = data._replace(targets=loss.smoothed(data.targets, data.targets))
+        self.data, self.smoothing = data, float(getattr(loss, "label_smoothing", 0))
+        self.batch_size, self.loss, self.optimizer = batch_size, loss, optimizer
+        self.n_batches = -(-len(data.inputs) // batch_size)
+        self.state = optimizer.state_of(parameters)
+        self.penalised = bool(plan.coefficients[:, : t.NUMBER].any())
+        self.rule = self._choose_rule()
+        self.given = self.state.arrays, plan.coefficients, data.weights
+        if self._is_bare():  # nothing is compiled that only other networks need
+            self.given = None, None, None
         self.workspace = aligned_empty(plan.workspace_size, parameters.dtype)
         self.workspace[...] = 0
-        self.scores = np.empty((SCORES, batch_size))
+        self.scores = np.empty((t.SCORES, batch_size))
+        summed = self.penalised or optimizer.clip_norm is not None
+        self.sums = np.full((t.N_SUMS, plan.n_sums if summed else 0), 0.0)
         # The first chunk is small for any network: 10 million multiply-adds at 1 GFLOP/s.
         self.steps = max(1, 10_000_000 // (batch_size * parameters.size))
 
+    def _choose_rule(self):
+        dense = self.plan.table[self.plan.table[:, t.OPERATION] == t.DENSE]
+        plain = self.optimizer.is_plain and not self.penalised
+        plain = plain and dense[:, [t.TRAINS, t.HAS_BIASES]].all()
+        return t.FUSED_DESCENT if plain else self.optimizer.rule
+
+    def _is_bare(self):
+        """Return whether `kernels.train_steps` may go without some of its arguments."""
+        alone = (self.plan.table[:, t.OPERATION] >= t.IDENTITY).any()
+        by_label = self.loss.task == "classes" and not len(self.data.targets)
+        return (
+            self.rule == t.FUSED_DESCENT
+            and by_label
+            and not (alone or self.smoothing or len(self.data.weights))
+        )
+
     def run_epoch(self, order):
-        """Return (the epoch's loss and accuracy, None or the batch that failed, from 1)."""
-        totals = np.full(2, 0.0)
-        step = 0
+        """Return (the dict of the epoch's curves, None or the batch that failed, from 1)."""
+        totals = np.full(t.N_TOTALS, 0.0)
+        taken = self.state.iterations
+        try:
+            failed = self._run_chunks(order, totals)
+        finally:  # also where Ctrl-C breaks it off
+            self.state.iterations = taken + int(totals[t.TOTAL_STEPS])
+            if len(self.state.arrays):
+                kernels.unpack_states(self.state.arrays, self.workspace, self.plan.table)
+        return (None, failed) if failed else (self._curves(totals), None)
+
+    def _run_chunks(self, order, totals):
+        """Take all steps of an epoch; return None or the batch that failed, from 1."""
+        step, taken = 0, self.state.iterations
         while step < self.n_batches:
             last = min(step + self.steps, self.n_batches)
+            numbers = self.optimizer.numbers(taken + step, last - step, self.parameters.dtype)
             begin = time.perf_counter()
-            reached = self._run(step, last, order, totals)
+            reached = self._run(step, last, order, numbers, totals)
             if reached < last:
-                return None, reached + 1
+                return reached + 1
             # Some clocks stand still for 16 ms.
             seconds = max(time.perf_counter() - begin, 1e-9) / (last - step)
             self.steps = max(1, min(int(_CHUNK_SECONDS / seconds), 2 * self.steps))
             step = last
-        loss, right = totals / len(self.inputs)
-        return {"loss": float(loss), "accuracy": float(right)}, None
+        return None
 
-    def _run(self, first, last, order, totals):
+    def _curves(self, totals):
+        n = len(self.data.inputs)
+        loss, curves = totals[t.TOTAL_LOSS] / totals[t.TOTAL_WEIGHT], {}
+        if self.penalised:
+            curves["penalty"] = float(totals[t.TOTAL_PENALTY] / n)
+            loss += curves["penalty"]
+        if self.loss.task != "numbers":
+            curves = {"accuracy": float(totals[t.TOTAL_RIGHT] / n), **curves}
+        return {"loss": float(loss), **curves}
+
+    def _run(self, first, last, order, numbers, totals):
         """Take some steps, with all threads of the crew; return the step that was reached."""
-        barrier = np.full(BARRIER_SIZE, 0, np.int64)
+        barrier, data = np.full(t.BARRIER_SIZE, 0, np.int64), self.data
+        states, coefficients, weights = self.given
 
         def run(thread):
             return kernels.train_steps(
-                self.parameters, self.workspace, self.scores, barrier, self.plan.table,
-                self.inputs, self.labels, self.targets, order,
-                first, last, self.batch_size, self.learning_rate, totals,
-                first == 0, thread, self.crew.size,
+                self.parameters, states, self.workspace, self.scores, self.sums, barrier,
+                self.plan.table, coefficients,
+                data.inputs, data.labels, data.targets, weights, order,
+                first, last, self.batch_size,
+                self.loss.kind, self.loss.number, self.smoothing,
+                self.rule, numbers, totals, first == 0, thread, self.crew.size,
             )  # fmt: skip
 
         try:
             return self.crew.run(run)
         except BaseException:  # Ctrl-C before this thread got there: the others wait for it
-            barrier[LEAVE] = 1
+            barrier[t.LEAVE] = 1
             raise
 
 
 class LayerTrainer:
     """Runs epochs through the layers' own passes: for a network with a layer of a user's own."""
 
-    def __init__(self, model, inputs, labels, targets, batch_size, optimizer):
-        self.model, self.optimizer = model, optimizer
-        self.inputs, self.labels = inputs, labels
-        self.wanted = targets if len(targets) else labels
-        self.n_classes = targets.shape[1]
+    def __init__(self, model, data, batch_size, optimizer):
+        self.model, self.data, self.optimizer = model, data, optimizer
+        self.wanted = data.targets if len(data.targets) else data.labels
+        self.n_outputs = data.targets.shape[1]
         self.batch_size = batch_size
-        self.n_batches = -(-len(inputs) // batch_size)
+        self.n_batches = -(-len(data.inputs) // batch_size)
 
     def run_epoch(self, order):
-        """Return (the epoch's loss and accuracy, None or the batch that failed, from 1)."""
-        loss, right = 0.0, 0
+        """Return (the dict of the epoch's curves, None or the batch that failed, from 1)."""
+        data, loss = self.data, self.model.loss
+        total, right, mass, penalty = 0.0, 0.0, 0.0, 0.0
         for batch in range(self.n_batches):
             indices = order[batch * self.batch_size : (batch + 1) * self.batch_size]
             wanted = self.wanted[indices]
+            weights = data.weights[indices] if len(data.weights) else np.ones(len(indices))
             try:
-                logits = self.model._forward_logits(self.inputs[indices], True, self.n_classes)
-                losses, dlogits = np.empty(len(logits)), np.empty_like(logits)
-                if wanted.ndim == 2:
-                    wanted = wanted.astype(logits.dtype, copy=False)
-                kernels.softmax_cross_entropy(losses, dlogits, logits, wanted)
+                outputs = self.model._forward_logits(data.inputs[indices], True, self.n_outputs)
+                losses, gradient = loss.measure(outputs, wanted, weights)
                 if not np.isfinite(losses).all():
                     return None, batch + 1
-                self.model._backward_logits(dlogits)
+                self.model._backward_logits(gradient)
             except NotFiniteError:  # a layer met what an earlier one made of finite samples
                 return None, batch + 1
-            loss += float(losses.sum())
-            right += int((logits.argmax(axis=1) == self.labels[indices]).sum())
-            for parameters, gradients in self.model._trained_arrays():
-                self.optimizer.update(parameters, gradients)
-        return {"loss": loss / len(self.inputs), "accuracy": right / len(self.inputs)}, None
+            total += float(losses @ weights)
+            mass += float(weights.sum())
+            right += loss.count_right(outputs, wanted, data.labels[indices])
+            penalty += self.model._add_penalties() * len(indices)
+            arrays = list(self.model._trained_arrays())
+            length = np.sqrt(sum(np.square(g, dtype=np.float64).sum() for _, g in arrays))
+            for parameters, gradients in arrays:
+                self.optimizer.update(parameters, gradients, length=length)
+        curves = {"loss": total / mass}
+        if any(any(layer.penalties) for layer in self.model._dense):
+            curves["penalty"] = float(penalty / len(data.inputs))
+            curves["loss"] += curves["penalty"]
+        if loss.task != "numbers":
+            curves = {"loss": curves["loss"], "accuracy": float(right / len(data.inputs)), **curves}
+        return curves, None

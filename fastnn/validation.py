@@ -54,6 +54,24 @@ def as_positive(value, name):
     return number
 
 
+def as_number(value, name, lowest, below=math.inf):
+    """Return `value`, a finite number of at least `lowest` and less than `below`."""
+    limit = "" if below == math.inf else f" and below {below}"
+    expected = f"expected a number of at least {lowest}{limit}"
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        raise TypeError(f"{name} is {value!r}, {expected}")
+    if not (math.isfinite(value) and lowest <= value < below):
+        raise ValueError(f"{name} is {value}, {expected}")
+    return value
+
+
+def as_flag(value, name):
+    """Return `value`, True or False, as a bool."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} is {value!r}, expected True or False")
+    return bool(value)
+
+
 def as_generator(value, name="rng"):
     """Return a NumPy Generator: `value` itself, one seeded with an int, or a fresh one."""
     if isinstance(value, np.random.Generator):
@@ -207,3 +225,38 @@ def _as_distributions(array, name, dtype):
             f"{name}[{at}] is {rows[at]}, expected probabilities that are at least 0 and sum to 1"
         )
     return rows
+
+
+def as_values(value, name, n_rows, n_outputs, dtype):
+    """Return targets (B,) or (B, O) of numbers as a (B, O) array of finite `dtype` numbers."""
+    array = as_array(value, name)
+    if array.ndim == 1 and n_outputs == 1:
+        array = array.reshape(-1, 1)
+    if array.shape != (n_rows, n_outputs):
+        plain = f"({n_rows},) or " if n_outputs == 1 else ""
+        raise ValueError(f"{name} has shape {array.shape}, expected {plain}({n_rows}, {n_outputs})")
+    return as_matrix(array, name, dtype)
+
+
+def as_sample_weights(value, n_rows, name="sample_weight"):
+    """Return weights (B,) as float64 numbers of at least 0, not all of them 0."""
+    array = as_array(value, name)
+    if array.shape != (n_rows,):
+        raise ValueError(f"{name} has shape {array.shape}, expected ({n_rows},)")
+    weights = as_matrix(array, name, np.float64)
+    if (weights < 0).any():
+        at = int((weights < 0).argmax())
+        raise ValueError(f"{name}[{at}] is {weights[at]}, expected numbers of at least 0")
+    if not weights.sum() > 0:
+        raise ValueError(f"{name} sums to 0, expected some weight above 0")
+    return weights
+
+
+def as_class_weights(value, n_classes, name="class_weight"):
+    """Return a dict of label to weight as an array (C,) of float64."""
+    if not isinstance(value, dict):
+        raise TypeError(f"{name} is {value!r}, expected a dict of label to weight")
+    missing = [label for label in range(n_classes) if label not in value]
+    if missing or len(value) != n_classes:
+        raise ValueError(f"{name} has {list(value)}, expected all of 0 to {n_classes - 1}")
+    return as_sample_weights([value[label] for label in range(n_classes)], n_classes, name)

@@ -2,9 +2,11 @@
 
 import numpy as np
 
+from .activations import Tanh
 from .layers import Dense, ReLU, Softmax
 from .losses import CategoricalCrossEntropy, SoftmaxCrossEntropy
 from .model import Sequential
+from .optimizers import Adam
 from .prediction import FEW_ROWS
 
 
@@ -31,6 +33,10 @@ def warmup(dtype=np.float32):
     model.fit(X, labels, validation_data=(X, labels), verbose=False)
     model.evaluate(X, rows)
     model.predict(X[:1])
+    # What other optimizers, losses and activations need comes in one piece.
+    other = Sequential([Dense(2, 2, dtype=dtype, rng=0), Tanh(), Dense(2, 2, dtype=dtype, rng=1)])
+    other.fit(X, rows, optimizer=Adam(), validation_data=(X, rows), verbose=False)
+    other.predict_proba(X[:1])
     model.backward(model.forward(X))
     for y in (labels, rows):
         head, loss = SoftmaxCrossEntropy(), CategoricalCrossEntropy()

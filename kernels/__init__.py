@@ -10,12 +10,17 @@ REFERENCE = os.environ.get("FASTNN_REFERENCE", "0") == "1"
 
 if REFERENCE:
     from .reference import (
+        activation_backward,
+        activation_forward,
         all_finite,
         cross_entropy_backward,
         cross_entropy_forward,
         dense_backward,
         dense_forward,
         gather_rows,
+        loss_backward,
+        loss_forward,
+        optimizer_update,
         pack_network,
         predict_few,
         predict_rows,
@@ -28,8 +33,10 @@ if REFERENCE:
         softmax_cross_entropy_forward,
         softmax_forward,
         train_steps,
+        unpack_states,
     )
 else:
+    from .activations import activation_backward, activation_forward
     from .batches import all_finite, gather_rows
     from .cross_entropy import (
         cross_entropy_backward,
@@ -39,19 +46,25 @@ else:
         softmax_cross_entropy_forward,
     )
     from .dense import dense_backward, dense_forward
+    from .losses import loss_backward, loss_forward
     from .prediction import pack_network, predict_few, predict_rows
-    from .program import train_steps
+    from .program import train_steps, unpack_states
     from .relu import relu_backward, relu_forward
     from .softmax import softmax_backward, softmax_forward
-    from .update import sgd_update
+    from .update import optimizer_update, sgd_update
 
 __all__ = [
+    "activation_backward",
+    "activation_forward",
     "all_finite",
     "cross_entropy_backward",
     "cross_entropy_forward",
     "dense_backward",
     "dense_forward",
     "gather_rows",
+    "loss_backward",
+    "loss_forward",
+    "optimizer_update",
     "pack_network",
     "predict_few",
     "predict_rows",
@@ -64,4 +77,5 @@ __all__ = [
     "softmax_cross_entropy_forward",
     "softmax_forward",
     "train_steps",
+    "unpack_states",
 ]

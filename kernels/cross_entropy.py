@@ -117,6 +117,31 @@ def label_row(gradient, logits, size, label, scale):
 
 
 @inner
+def smooth_row(gradient, logits, size, label, smoothing, scale):
+    """As `label_row`, for (1 - smoothing) * one_hot(label) + smoothing / size.
+
+    Szegedy and others, "Rethinking the Inception Architecture" (2016), section 7.
+    """
+    largest = row_max(logits, size)
+    right = is_first_max(logits, label, largest)
+    step = lanes(logits)
+    gaps = splat(logits, 0.0)
+    for j in range(0, size, step):
+        rest = min(step, size - j)
+        gaps = gaps + (largest - load_part(logits + j, rest, largest))
+    gap = np.float64(largest) - np.float64(get(logits + label))
+    gap = (1.0 - smoothing) * gap + smoothing / size * np.float64(sum_lanes(gaps))
+    total = exp_row(gradient, logits, size, largest)
+    factor = 1.0 / total
+    for j in range(0, size, step):
+        rest = min(step, size - j)
+        p = load_part(gradient + j, rest, 0.0) * factor
+        store_part(gradient + j, (p - smoothing / size) * scale, rest)
+    put(gradient + label, get(gradient + label) - element(logits, (1.0 - smoothing) * scale))
+    return gap, np.float64(total), right
+
+
+@inner
 def target_row(gradient, logits, size, targets, label, scale):
     """gradient = (softmax(logits) * sum(targets) - targets) * scale; it may be `logits`.
 

@@ -4,7 +4,15 @@ They are shared out in rows, of which each thread packs, updates and unpacks its
 """
 
 from .batches import copy_row
-from .gemm import pack, pack_transposed, panel_width, tile_columns, tile_lanes, tile_rows
+from .gemm import (
+    pack,
+    pack_transposed,
+    panel_width,
+    panels_size,
+    tile_columns,
+    tile_lanes,
+    tile_rows,
+)
 from .jit import inner
 from .table import (
     DENSE,
@@ -12,6 +20,7 @@ from .table import (
     N_OUTPUTS,
     OPERATION,
     PANELS,
+    STATES,
     TRANSPOSED_PANELS,
     WEIGHTS,
 )
@@ -33,7 +42,7 @@ def pack_weights(table, parameters, panels, thread, threads):
         step = table[layer]
         if step[OPERATION] == DENSE:
             begin, end = share_weights(step, panels, thread, threads)
-            copy_weights(step, parameters, panels, begin, end, True)
+            copy_weights(step, parameters, panels + step[PANELS], begin, end, True)
             transpose_weights(step, panels, begin, end)
 
 
@@ -44,7 +53,23 @@ def unpack_weights(table, parameters, panels, thread, threads):
         step = table[layer]
         if step[OPERATION] == DENSE:
             begin, end = share_weights(step, panels, thread, threads)
-            copy_weights(step, parameters, panels, begin, end, False)
+            copy_weights(step, parameters, panels + step[PANELS], begin, end, False)
+
+
+@inner
+def exchange_states(table, states, panels, rule_states, distance, into_panels, thread, threads):
+    """Copy this thread's slices of the optimizer's states of all weights into panels, or back.
+
+    The states lie in parameter order, one `distance` behind the other.
+    """
+    for layer in range(len(table)):
+        step = table[layer]
+        if step[OPERATION] == DENSE:
+            begin, end = share_weights(step, panels, thread, threads)
+            size = panels_size(panels, step[N_OUTPUTS], step[N_INPUTS])
+            for state in range(rule_states):
+                place = panels + (step[STATES] + state * size)
+                copy_weights(step, states + state * distance, place, begin, end, into_panels)
 
 
 @inner
@@ -59,13 +84,16 @@ def share_weights(step, panels, thread, threads):
 
 @inner
 def copy_weights(step, parameters, panels, begin, end, into_panels):
-    """Copy the rows [begin, end) of a layer's weights into its panels, or back."""
+    """Copy the rows [begin, end) of a layer's weights into its panels, or back.
+
+    `parameters` is the whole buffer, `panels` those of the layer.
+    """
     n_inputs, n_outputs = step[N_INPUTS], step[N_OUTPUTS]
     width = tile_columns(panels)
     for column in range(0, n_outputs, width):
         taken = min(width, n_outputs - column)
         padded = panel_width(panels, n_outputs - column)
-        panel = panels + (step[PANELS] + column * n_inputs + begin * padded)
+        panel = panels + (column * n_inputs + begin * padded)
         weights = parameters + (step[WEIGHTS] + begin * n_outputs + column)
         if into_panels:
             pack(panel, padded, weights, n_outputs, taken, end - begin)

@@ -1,15 +1,18 @@
 """The passes of some rows through a whole network: forward, loss, backward."""
 
-from .cross_entropy import label_row, target_row
+from .activations import activate, activate_back
+from .cross_entropy import label_row, smooth_row, target_row
 from .elementary import log
 from .gemm import matmul_packed
 from .jit import inner
+from .losses import count_right, loss_row
 from .relu import relu_gradients, relu_values
 from .simd import lanes, load_part, null, pointer, store_part
 from .softmax import softmax_gradient_row, softmax_row
 from .table import (
     BACKWARD_FINISH,
     BIASES,
+    BINARY_FROM_LOGITS,
     DENSE,
     DINPUTS,
     DOUTPUTS,
@@ -19,12 +22,15 @@ from .table import (
     LOSS,
     N_INPUTS,
     N_OUTPUTS,
+    NUMBER,
     OPERATION,
     OUTPUT_ROW,
     OUTPUTS,
     PANELS,
     RELU,
     RIGHT,
+    SOFTMAX,
+    SOFTMAX_CROSS_ENTROPY,
     TOTAL,
     TRANSPOSED_PANELS,
     WEIGHT,
@@ -32,7 +38,9 @@ from .table import (
 
 
 @inner
-def forward_rows(table, parameters, panels, workspace, source, source_row, first, rows):
+def forward_rows(
+    table, coefficients, parameters, panels, workspace, source, source_row, first, rows
+):
     """Run the rows [first, first + rows) of `source` forward through all layers."""
     for layer in range(len(table)):
         step = table[layer]
@@ -55,30 +63,32 @@ def forward_rows(table, parameters, panels, workspace, source, source_row, first
         elif step[OPERATION] == RELU:
             for i in range(rows):
                 relu_values(outputs + i * output_row, inputs + i * input_row, n_inputs)
-        else:
+        elif step[OPERATION] == SOFTMAX:
             for i in range(rows):
                 softmax_row(outputs + i * output_row, inputs + i * input_row, n_inputs)
+        elif coefficients is not None:
+            number = coefficients[layer, NUMBER]
+            for i in range(rows):
+                a, b = inputs + i * input_row, outputs + i * output_row
+                activate(b, a, n_inputs, step[OPERATION], number)
 
 
 @inner
-def loss_rows(table, workspace, scores, labels, targets, order, start, batch, first, rows):
-    """Turn the logits of the rows [first, first + rows) into their gradient; keep the scores."""
-    tail = table[len(table) - 1]
-    classes = tail[N_OUTPUTS]
-    scale = 1.0 / batch
-    for i in range(first, first + rows):
-        sample = order[start + i]
-        label = labels[sample]
-        logits = workspace + (tail[OUTPUTS] + i * tail[OUTPUT_ROW])
-        dlogits = workspace + (tail[DOUTPUTS] + i * tail[OUTPUT_ROW])
-        if len(targets) == 0:
-            gap, total, right = label_row(dlogits, logits, classes, label, scale)
-            weight = 1.0
-        else:
-            wanted = pointer(targets) + sample * classes
-            gap, total, right, weight = target_row(dlogits, logits, classes, wanted, label, scale)
-        scores[LOSS, i], scores[RIGHT, i] = gap, right
-        scores[TOTAL, i], scores[WEIGHT, i] = total, weight
+def loss_rows(
+    table, workspace, scores, labels, targets, sample_weights, order, start, batch, first, rows,
+    loss, number, smoothing,
+):  # fmt: skip
+    """Turn the outputs of the rows [first, first + rows) into the gradient of the mean loss.
+
+    Keep the scores. The mean is the weighted one: sum of weight * loss over sum of weight.
+    """
+    if sample_weights is None:
+        label_scores(table, workspace, scores, labels, order, start, batch, first, rows)
+    else:
+        output_scores(
+            table, workspace, scores, labels, targets, sample_weights, order, start, batch,
+            first, rows, loss, number, smoothing,
+        )  # fmt: skip
     # All logarithms together: a vector of them takes the time of one.
     width = scores.shape[1]
     sheet = pointer(scores)
@@ -86,12 +96,74 @@ def loss_rows(table, workspace, scores, labels, targets, order, start, batch, fi
         count = min(lanes(sheet), first + rows - i)
         total = load_part(sheet + (TOTAL * width + i), count, 1.0)
         weight = load_part(sheet + (WEIGHT * width + i), count, 0.0)
-        loss = weight * log(total) + load_part(sheet + (LOSS * width + i), count, 0.0)
-        store_part(sheet + (LOSS * width + i), loss, count)
+        value = weight * log(total) + load_part(sheet + (LOSS * width + i), count, 0.0)
+        store_part(sheet + (LOSS * width + i), value, count)
 
 
 @inner
-def backward_rows(table, panels, workspace, first, rows):
+def label_scores(table, workspace, scores, labels, order, start, batch, first, rows):
+    """Turn logits into the gradient of the mean cross-entropy of labels; keep the scores."""
+    tail = table[len(table) - 1]
+    scale = 1.0 / batch
+    for i in range(first, first + rows):
+        logits = workspace + (tail[OUTPUTS] + i * tail[OUTPUT_ROW])
+        dlogits = workspace + (tail[DOUTPUTS] + i * tail[OUTPUT_ROW])
+        label = labels[order[start + i]]
+        gap, total, right = label_row(dlogits, logits, tail[N_OUTPUTS], label, scale)
+        scores[LOSS, i], scores[RIGHT, i] = gap, right
+        scores[TOTAL, i], scores[WEIGHT, i] = total, 1.0
+
+
+@inner
+def output_scores(
+    table, workspace, scores, labels, targets, sample_weights, order, start, batch, first, rows,
+    loss, number, smoothing,
+):  # fmt: skip
+    """Turn outputs into the gradient of the weighted mean of any loss; keep the scores."""
+    tail = table[len(table) - 1]
+    size = tail[N_OUTPUTS]
+    mass = batch_weight(sample_weights, order, start, batch)
+    for i in range(first, first + rows):
+        sample = order[start + i]
+        scale, sample_weight = 1.0 / mass if mass > 0.0 else 0.0, 1.0
+        if len(sample_weights) > 0:
+            sample_weight = sample_weights[sample]
+            scale *= sample_weight
+        outputs = workspace + (tail[OUTPUTS] + i * tail[OUTPUT_ROW])
+        doutputs = workspace + (tail[DOUTPUTS] + i * tail[OUTPUT_ROW])
+        wanted = pointer(targets) + sample * size
+        total, weight = 1.0, 1.0
+        if loss != SOFTMAX_CROSS_ENTROPY:
+            threshold = 0.0 if loss == BINARY_FROM_LOGITS else 0.5
+            right = count_right(outputs, wanted, size, threshold)
+            gap = loss_row(doutputs, outputs, wanted, size, loss, number, scale)
+        elif len(targets) > 0:
+            label = labels[sample]
+            gap, total, hit, weight = target_row(doutputs, outputs, size, wanted, label, scale)
+            right = 1.0 if hit else 0.0
+        elif smoothing > 0.0:
+            gap, total, hit = smooth_row(doutputs, outputs, size, labels[sample], smoothing, scale)
+            right = 1.0 if hit else 0.0
+        else:
+            gap, total, hit = label_row(doutputs, outputs, size, labels[sample], scale)
+            right = 1.0 if hit else 0.0
+        scores[LOSS, i], scores[RIGHT, i] = gap * sample_weight, right
+        scores[TOTAL, i], scores[WEIGHT, i] = total, weight * sample_weight
+
+
+@inner
+def batch_weight(sample_weights, order, start, batch):
+    """Return the sum of the weights of a batch's samples, each of which is 1 by default."""
+    if len(sample_weights) == 0:
+        return float(batch)
+    total = 0.0
+    for i in range(start, start + batch):
+        total += sample_weights[order[i]]
+    return total
+
+
+@inner
+def backward_rows(table, coefficients, panels, workspace, first, rows):
     """Take the gradient of the rows [first, first + rows) back to the first layer that trains."""
     for layer in range(len(table) - 1, -1, -1):
         step = table[layer]
@@ -116,7 +188,14 @@ def backward_rows(table, panels, workspace, first, rows):
             for i in range(rows):
                 a, b = i * input_row, i * output_row
                 relu_gradients(dinputs + a, doutputs + b, inputs + a, n_inputs)
-        else:
+        elif step[OPERATION] == SOFTMAX:
             for i in range(rows):
                 a, b = i * input_row, i * output_row
                 softmax_gradient_row(dinputs + a, doutputs + b, outputs + b, n_inputs)
+        elif coefficients is not None:
+            for i in range(rows):
+                a, b = i * input_row, i * output_row
+                activate_back(
+                    dinputs + a, doutputs + b, inputs + a, outputs + b, n_inputs,
+                    step[OPERATION], coefficients[layer, NUMBER],
+                )  # fmt: skip

@@ -4,9 +4,10 @@ Both kernels look for NaN and infinity in a block of rows just before they use i
 come into the cache anyway: a scan of its own would read all data twice.
 """
 
+from .activations import activate
 from .batches import copy_row, is_finite
 from .gemm import row_product
-from .jit import kernel
+from .jit import inner, kernel
 from .panels import pack_weights
 from .passes import forward_rows
 from .relu import relu_values
@@ -19,12 +20,26 @@ from .table import (
     FINISH_RELU,
     N_INPUTS,
     N_OUTPUTS,
+    NUMBER,
     OPERATION,
     OUTPUT_ROW,
     OUTPUTS,
     RELU,
+    SIGMOID,
+    SOFTMAX,
     WEIGHTS,
 )
+
+
+@inner
+def finish_row(result, values, size, finish):
+    """result = what the user is to see of a row of outputs."""
+    if finish == SOFTMAX:
+        softmax_row(result, values, size)
+    elif finish == SIGMOID:
+        activate(result, values, size, SIGMOID, 0.0)
+    else:
+        copy_row(result, values, size)
 
 
 @kernel
@@ -34,34 +49,32 @@ def pack_network(panels, table, parameters):
 
 
 @kernel
-def predict_rows(outputs, workspace, panels, table, parameters, inputs, block, normalise):
-    """outputs (N, C) = the network's logits for inputs (N, I), or their softmax if `normalise`.
+def predict_rows(
+    outputs, workspace, panels, table, coefficients, parameters, inputs, block, finish
+):
+    """outputs (N, O) = `finish` (IDENTITY, SOFTMAX, SIGMOID) of the network on inputs (N, I).
 
     `block` rows at a time go through all layers while they are in cache; `table` is laid out for
-    at least that many. Return N, or the first row of the block that is not finite: nothing of it
-    is computed.
+    at least that many. `coefficients` may be None where no activation stands alone. Return N, or
+    the first row of the block that is not finite: nothing of it is computed.
     """
     p, w = pointer(parameters), pointer(workspace)
     tail = table[len(table) - 1]
-    n_inputs, classes = table[0, N_INPUTS], tail[N_OUTPUTS]
+    n_inputs, n_outputs = table[0, N_INPUTS], tail[N_OUTPUTS]
     for start in range(0, len(inputs), block):
         rows = min(block, len(inputs) - start)
         source = pointer(inputs) + start * n_inputs
         if not is_finite(source, rows * n_inputs):
             return start
-        forward_rows(table, p, pointer(panels), w, source, n_inputs, 0, rows)
+        forward_rows(table, coefficients, p, pointer(panels), w, source, n_inputs, 0, rows)
         for i in range(rows):
-            logits = w + (tail[OUTPUTS] + i * tail[OUTPUT_ROW])
-            result = pointer(outputs) + (start + i) * classes
-            if normalise:
-                softmax_row(result, logits, classes)
-            else:
-                copy_row(result, logits, classes)
+            values = w + (tail[OUTPUTS] + i * tail[OUTPUT_ROW])
+            finish_row(pointer(outputs) + (start + i) * n_outputs, values, n_outputs, finish)
     return len(inputs)
 
 
 @kernel
-def predict_few(outputs, workspace, table, parameters, inputs, normalise):
+def predict_few(outputs, workspace, table, coefficients, parameters, inputs, finish):
     """As `predict_rows`, with the same bits, one row at a time and without packing anything.
 
     To pack a matrix of weights takes as long as to multiply a few rows by it. workspace: the
@@ -69,7 +82,7 @@ def predict_few(outputs, workspace, table, parameters, inputs, normalise):
     """
     p, w = pointer(parameters), pointer(workspace)
     half = len(workspace) // 2
-    n_inputs, classes = table[0, N_INPUTS], table[len(table) - 1, N_OUTPUTS]
+    n_inputs, n_outputs = table[0, N_INPUTS], table[len(table) - 1, N_OUTPUTS]
     for i in range(len(inputs)):
         values = pointer(inputs) + i * n_inputs
         if not is_finite(values, n_inputs):
@@ -85,11 +98,10 @@ def predict_few(outputs, workspace, table, parameters, inputs, normalise):
                     relu_values(result, result, size)
             elif step[OPERATION] == RELU:
                 relu_values(result, values, size)
-            else:
+            elif step[OPERATION] == SOFTMAX:
                 softmax_row(result, values, size)
+            elif coefficients is not None:
+                activate(result, values, size, step[OPERATION], coefficients[layer, NUMBER])
             values = result
-        if normalise:
-            softmax_row(pointer(outputs) + i * classes, values, classes)
-        else:
-            copy_row(pointer(outputs) + i * classes, values, classes)
+        finish_row(pointer(outputs) + i * n_outputs, values, n_outputs, finish)
     return len(inputs)

@@ -5,6 +5,8 @@ Same names, same parameters, same results to rounding. Matrix products are writt
 no NumPy function is used that `nnfs.init()` replaces.
 """
 
+import math
+
 import numpy as np
 
 from . import table as t
@@ -103,6 +105,117 @@ def sgd_update(parameters, gradients, learning_rate):
     parameters -= learning_rate * gradients
 
 
+def optimizer_update(parameters, states, gradients, rule, numbers, scale, l1, l2):
+    """Take one step of the optimizer `rule`, in place: parameters (P,), states (S, P)."""
+    g = scale * (gradients + l1 * np.sign(parameters) + 2 * l2 * parameters)
+    g = np.clip(g, -numbers[t.CLIP], numbers[t.CLIP]) + numbers[t.DECAY] * parameters
+    parameters *= numbers[t.SHRINK]
+    rate, first, second = numbers[t.RATE], numbers[t.FIRST], numbers[t.SECOND]
+    if rule in (t.DESCENT, t.FUSED_DESCENT):
+        parameters -= rate * g
+    elif rule == t.VELOCITY:
+        states[0] = first * states[0] - rate * g
+        parameters += states[0]
+    elif rule in (t.MOMENTUM, t.NESTEROV):
+        states[0] = first * states[0] + g
+        parameters -= rate * (g + first * states[0] if rule == t.NESTEROV else states[0])
+    else:
+        if rule == t.ADAGRAD:
+            states[0] += g * g
+            size, direction = states[0], g
+        elif rule == t.RMSPROP:
+            states[0] = second * states[0] + (1 - second) * g * g
+            size, direction = states[0], g
+        else:
+            states[0] = first * states[0] + (1 - first) * g
+            states[1] = second * states[1] + (1 - second) * g * g
+            size, direction = states[1], states[0]
+            if rule == t.AMSGRAD:
+                states[2] = size = np.maximum(states[1], states[2])
+        scale = np.sqrt(size) * numbers[t.CORRECTION] + numbers[t.EPSILON]
+        # Behind the end of a network's biases stand parameters without a gradient.
+        parameters -= rate * np.divide(direction, scale, out=np.zeros_like(g), where=scale != 0)
+
+
+_erfc = np.vectorize(math.erfc, otypes=[float])
+
+
+def activation_forward(outputs, inputs, kind, number):
+    """outputs = activation `kind` (see `table.py`) of inputs, arrays of one shape."""
+    x = inputs
+    with np.errstate(over="ignore"):
+        outputs[...] = {
+            t.IDENTITY: lambda: x,
+            t.SIGMOID: lambda: 1 / (1 + np.exp(-x)),
+            t.TANH: lambda: np.tanh(x),
+            t.LEAKY_RELU: lambda: np.where(x > 0, x, number * x),
+            t.ELU: lambda: np.where(x > 0, x, number * np.expm1(np.minimum(x, 0))),
+            t.GELU: lambda: x / 2 * _erfc(-x / math.sqrt(2)),
+            t.GELU_TANH: lambda: x / (1 + np.exp(-2 * _bend(x))),
+            t.SILU: lambda: x / (1 + np.exp(-x)),
+        }[kind]()
+
+
+def activation_backward(dinputs, doutputs, inputs, outputs, kind, number):
+    """dinputs = doutputs * derivative at inputs, where the activation gave outputs."""
+    x, y = inputs, outputs
+    with np.errstate(over="ignore"):
+        s = 1 / (1 + np.exp(-x))
+    density = np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+    bend = np.tanh(_bend(x))
+    slope = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x * x)
+    dinputs[...] = (
+        doutputs
+        * {
+            t.IDENTITY: lambda: 1,
+            t.SIGMOID: lambda: y * (1 - y),
+            t.TANH: lambda: 1 - y * y,
+            t.LEAKY_RELU: lambda: np.where(x > 0, 1, number),
+            t.ELU: lambda: np.where(x > 0, 1, y + number),
+            t.GELU: lambda: _erfc(-x / math.sqrt(2)) / 2 + x * density,
+            t.GELU_TANH: lambda: (1 + bend) / 2 + x / 2 * (1 - bend * bend) * slope,
+            t.SILU: lambda: s * (1 + x * (1 - s)),
+        }[kind]()
+    )
+
+
+def _bend(x):
+    return math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
+
+
+def _losses_and_slopes(z, y, kind, number):
+    """Return the loss and the slope of every output."""
+    d = z - y
+    if kind == t.BINARY_FROM_LOGITS:
+        e = np.exp(-np.abs(z))
+        return np.maximum(z, 0) - z * y + np.log1p(e), np.where(z > 0, 1, e) / (1 + e) - y
+    if kind == t.BINARY_FROM_PROBABILITIES:
+        p = np.clip(z, number, 1 - number)
+        return -(y * np.log(p) + (1 - y) * np.log(1 - p)), (p - y) / (p * (1 - p))
+    if kind == t.SQUARED_ERROR:
+        return d * d, 2 * d
+    if kind == t.ABSOLUTE_ERROR:
+        return np.abs(d), np.sign(d)
+    if kind == t.HUBER:
+        size, inside = np.abs(d), np.abs(d) <= number
+        return (
+            np.where(inside, d * d / 2, number * (size - number / 2)),
+            np.where(inside, d, number * np.sign(d)),
+        )
+    slope = np.where(d > 0, 1 - number, np.where(d < 0, -number, 0))
+    return d * slope, slope
+
+
+def loss_forward(losses, outputs, targets, kind, number):
+    """losses (B,) = mean over each row of the loss `kind` of outputs and targets (B, O)."""
+    losses[...] = _losses_and_slopes(outputs, targets, kind, number)[0].mean(axis=1)
+
+
+def loss_backward(doutputs, outputs, targets, kind, number):
+    """doutputs (B, O) = gradient of the mean of the losses (B,) of `loss_forward`."""
+    doutputs[...] = _losses_and_slopes(outputs, targets, kind, number)[1] / outputs.size
+
+
 def _dense_views(step, parameters):
     """Return the weights (I, O) and biases (1, O) of a row of the table, as views."""
     n_inputs, n_outputs = step[t.N_INPUTS], step[t.N_OUTPUTS]
@@ -110,10 +223,15 @@ def _dense_views(step, parameters):
     return weights, parameters[step[t.BIASES] :][:n_outputs].reshape(1, n_outputs)
 
 
-def _forward(table, parameters, batch):
-    """Return the inputs of every step of the table, and the logits behind the last."""
+def _factors(table, coefficients):
+    """Return the coefficients, zeros where there are none."""
+    return np.zeros((len(table), t.N_COEFFICIENTS)) if coefficients is None else coefficients
+
+
+def _forward(table, coefficients, parameters, batch):
+    """Return the inputs of every step of the table, and the outputs of the last."""
     values = [batch]
-    for step in table:
+    for step, factors in zip(table, _factors(table, coefficients), strict=True):
         outputs = np.empty((len(batch), step[t.N_OUTPUTS]), batch.dtype)
         if step[t.OPERATION] == t.DENSE:
             dense_forward(outputs, values[-1], *_dense_views(step, parameters))
@@ -121,77 +239,141 @@ def _forward(table, parameters, batch):
                 relu_forward(outputs, outputs)
         elif step[t.OPERATION] == t.RELU:
             relu_forward(outputs, values[-1])
-        else:
+        elif step[t.OPERATION] == t.SOFTMAX:
             softmax_forward(outputs, values[-1])
+        else:
+            activation_forward(outputs, values[-1], step[t.OPERATION], factors[t.NUMBER])
         values.append(outputs)
     return values
 
 
-def _backward(table, parameters, values, gradient):
-    """Return (weights, dweights, biases, dbiases) of every dense step, from the last to the first.
+def _backward(table, coefficients, parameters, values, gradient):
+    """Return the gradients of all parameters, in their order.
 
-    `gradient` is the one of the loss with respect to the logits, `values` what `_forward` gave.
+    `gradient` is the one of the loss with respect to the outputs, `values` what `_forward` gave.
     """
-    found = []
-    for step, inputs, outputs in reversed(list(zip(table, values[:-1], values[1:], strict=True))):
+    found = np.zeros_like(parameters)
+    layers = zip(table, _factors(table, coefficients), values[:-1], values[1:], strict=True)
+    for step, factors, inputs, outputs in reversed(list(layers)):
         dinputs = np.empty_like(inputs)
         if step[t.OPERATION] == t.DENSE:
-            weights, biases = _dense_views(step, parameters)
-            dweights, dbiases = np.empty_like(weights), np.empty_like(biases)
-            dense_backward(dinputs, dweights, dbiases, gradient, inputs, weights)
-            found.append((weights, dweights, biases, dbiases))
+            dense_backward(
+                dinputs, *_dense_views(step, found), gradient, inputs,
+                _dense_views(step, parameters)[0],
+            )  # fmt: skip
             if step[t.BACKWARD_FINISH] == t.FINISH_MASK:
                 relu_backward(dinputs, dinputs, inputs)
         elif step[t.OPERATION] == t.RELU:
             relu_backward(dinputs, gradient, inputs)
-        else:
+        elif step[t.OPERATION] == t.SOFTMAX:
             softmax_backward(dinputs, gradient, outputs)
+        else:
+            kind, number = step[t.OPERATION], factors[t.NUMBER]
+            activation_backward(dinputs, gradient, inputs, outputs, kind, number)
         gradient = dinputs
     return found
 
 
+def _pieces(table, coefficients):
+    """Yield (slice of the parameters, l1, l2) for all weights and biases that train."""
+    for step, factors in zip(table, _factors(table, coefficients), strict=True):
+        if step[t.OPERATION] == t.DENSE and step[t.TRAINS]:
+            weights, biases, n_outputs = step[t.WEIGHTS], step[t.BIASES], step[t.N_OUTPUTS]
+            yield slice(weights, biases), factors[t.WEIGHTS_L1], factors[t.WEIGHTS_L2]
+            if step[t.HAS_BIASES]:
+                place = slice(biases, biases + n_outputs)
+                yield place, factors[t.BIASES_L1], factors[t.BIASES_L2]
+
+
+def _losses_and_gradient(outputs, labels, wanted, weights, loss, number, smoothing):
+    """Return losses (B,), the gradient of their weighted mean, and the count of right answers."""
+    losses, gradient = np.empty(len(outputs)), np.empty_like(outputs)
+    if loss == t.SOFTMAX_CROSS_ENTROPY:
+        n_classes = outputs.shape[1]
+        if not len(wanted):
+            wanted = labels
+            if smoothing:
+                wanted = (1 - smoothing) * np.eye(n_classes)[labels] + smoothing / n_classes
+        softmax_cross_entropy(losses, gradient, outputs, wanted)
+        right = (outputs.argmax(axis=1) == labels).sum()
+    else:
+        loss_forward(losses, outputs, wanted, loss, number)
+        loss_backward(gradient, outputs, wanted, loss, number)
+        threshold = 0 if loss == t.BINARY_FROM_LOGITS else 0.5
+        right = ((outputs > threshold) == (wanted > 0.5)).mean(axis=1).sum()
+    if len(weights):
+        gradient *= (weights * (len(weights) / max(weights.sum(), 1e-300)))[:, None]
+    return losses, gradient, right
+
+
 def train_steps(
-    parameters, workspace, scores, barrier, table, inputs, labels, targets, order,
-    first_step, last_step, batch_size, learning_rate, totals, repack, thread, threads,
+    parameters, states, workspace, scores, sums, barrier, table, coefficients,
+    inputs, labels, targets, sample_weights, order,
+    first_step, last_step, batch_size,
+    loss, loss_number, smoothing, rule, numbers, totals, repack, thread, threads,
 ):  # fmt: skip
-    """Take the steps [first_step, last_step) of an epoch of gradient descent, in thread 0."""
+    """Take the steps [first_step, last_step) of an epoch, in thread 0."""
     if thread > 0:
         return last_step
+    states = np.empty((0, len(parameters))) if states is None else states
+    sample_weights = np.empty(0) if sample_weights is None else sample_weights
     for step in range(first_step, last_step):
         indices = order[step * batch_size : (step + 1) * batch_size]
-        wanted = targets[indices] if len(targets) else labels[indices]
-        values = _forward(table, parameters, inputs[indices])
-        logits = values[-1]
-        losses, dlogits = np.empty(len(logits)), np.empty_like(logits)
-        softmax_cross_entropy(losses, dlogits, logits, wanted)
+        values = _forward(table, coefficients, parameters, inputs[indices])
+        wanted = targets[indices] if len(targets) else targets
+        weights = sample_weights[indices] if len(sample_weights) else sample_weights
+        losses, gradient, right = _losses_and_gradient(
+            values[-1], labels[indices], wanted, weights, loss, loss_number, smoothing
+        )
+        if len(weights):
+            losses = losses * weights
         if not np.isfinite(losses.sum()):
             return step
-        totals[0] += losses.sum()
-        totals[1] += (logits.argmax(axis=1) == labels[indices]).sum()
-        for weights, dweights, biases, dbiases in _backward(table, parameters, values, dlogits):
-            sgd_update(weights, dweights, learning_rate)
-            sgd_update(biases, dbiases, learning_rate)
+        totals[t.TOTAL_LOSS] += losses.sum()
+        totals[t.TOTAL_RIGHT] += right
+        totals[t.TOTAL_WEIGHT] += weights.sum() if len(weights) else len(indices)
+        gradients = _backward(table, coefficients, parameters, values, gradient)
+        totals[t.TOTAL_STEPS] += 1
+        pieces, now, scale = list(_pieces(table, coefficients)), numbers[step - first_step], 1.0
+        squares = 0.0
+        for place, l1, l2 in pieces:
+            p, g = parameters[place], gradients[place]
+            totals[t.TOTAL_PENALTY] += len(indices) * (l1 * np.abs(p) + l2 * p * p).sum()
+            squares += np.square(g + l1 * np.sign(p) + 2 * l2 * p).sum()
+        if now[t.CLIP_NORM] < np.inf:
+            scale = min(1.0, now[t.CLIP_NORM] / (np.sqrt(squares) + 1e-6))
+        for place, l1, l2 in pieces:
+            state = states[:, place]
+            optimizer_update(parameters[place], state, gradients[place], rule, now, scale, l1, l2)
     return last_step
+
+
+def unpack_states(states, workspace, table):
+    """Do nothing: NumPy keeps states where they are."""
 
 
 def pack_network(panels, table, parameters):
     """Do nothing: NumPy reads weights where they are."""
 
 
-def predict_rows(outputs, workspace, panels, table, parameters, inputs, block, normalise):
-    """outputs (N, C) = the network's logits for inputs (N, I), or their softmax if `normalise`."""
+def predict_rows(
+    outputs, workspace, panels, table, coefficients, parameters, inputs, block, finish
+):
+    """outputs (N, O) = `finish` (IDENTITY, SOFTMAX, SIGMOID) of the network on inputs (N, I)."""
     for start in range(0, len(inputs), block):
         rows = slice(start, start + block)
         if not all_finite(inputs[rows]):
             return start
-        logits = _forward(table, parameters, inputs[rows])[-1]
-        if normalise:
-            softmax_forward(outputs[rows], logits)
+        values = _forward(table, coefficients, parameters, inputs[rows])[-1]
+        if finish == t.SOFTMAX:
+            softmax_forward(outputs[rows], values)
         else:
-            outputs[rows] = logits
+            activation_forward(outputs[rows], values, finish, 0.0)
     return len(inputs)
 
 
-def predict_few(outputs, workspace, table, parameters, inputs, normalise):
-    """outputs (N, C) = as `predict_rows`, a row at a time."""
-    return predict_rows(outputs, workspace, None, table, parameters, inputs, 1, normalise)
+def predict_few(outputs, workspace, table, coefficients, parameters, inputs, finish):
+    """outputs (N, O) = as `predict_rows`, a row at a time."""
+    return predict_rows(
+        outputs, workspace, None, table, coefficients, parameters, inputs, 1, finish
+    )

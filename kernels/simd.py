@@ -287,6 +287,29 @@ def fma(typingctx, a, b, c):
 
 
 @intrinsic
+def keep(typingctx, vector, count):
+    """Return the first `count` lanes of `vector`, and zeros in the lanes behind them."""
+
+    def codegen(context, builder, sig, args):
+        mask = emit_tail_mask(builder, args[1], vector.lanes)
+        zero = ir.Constant(args[0].type, [0.0] * vector.lanes)
+        return builder.select(mask, args[0], zero)
+
+    return vector(vector, types.intp), codegen
+
+
+@intrinsic
+def sqrt(typingctx, vector):
+    """Return the square root of each lane."""
+
+    def codegen(context, builder, sig, args):
+        kind = args[0].type
+        return emit_call(builder, f"llvm.sqrt.{_suffix(kind)}", kind, args)
+
+    return vector(vector), codegen
+
+
+@intrinsic
 def select(typingctx, mask, a, b):
     """Return `a` where `mask` holds and `b` elsewhere."""
 

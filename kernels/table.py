@@ -9,6 +9,14 @@ packed weights too while training). The table is data, so one machine code runs 
 DENSE = 0  # outputs = inputs @ weights + biases, and a ReLU where FINISH says so
 RELU = 1
 SOFTMAX = 2
+IDENTITY = 3
+SIGMOID = 4
+TANH = 5
+LEAKY_RELU = 6  # NUMBER: the negative slope
+ELU = 7  # NUMBER: alpha
+GELU = 8
+GELU_TANH = 9
+SILU = 10
 
 # Columns.
 OPERATION = 0
@@ -27,7 +35,46 @@ FINISH = 12  # STORE or FINISH_RELU
 BACKWARD_FINISH = 13  # STORE, or FINISH_MASK where INPUTS came out of a ReLU
 PANELS = 14  # the weights, packed as `gemm.py` reads them in the forward pass
 TRANSPOSED_PANELS = 15  # their transpose, packed likewise for DINPUTS; -1 where there are none
-N_COLUMNS = 16
+STATES = 16  # the optimizer's states of the weights, packed likewise, one behind the other
+GRADIENTS = 17  # gradients of the weights, packed likewise, where their norm is clipped; or -1
+TRAINS = 18  # 0 where the parameters stay as they are
+HAS_BIASES = 19  # 0 where there are zeros in their place, which stay
+FIRST_SUM = 20  # of the layer's N_INPUTS + N_OUTPUTS columns of the sums
+N_COLUMNS = 21
+
+# How parameters follow their gradients (`update.py`), and how many states each has.
+DESCENT = 0
+MOMENTUM = 1
+NESTEROV = 2
+VELOCITY = 3
+ADAGRAD = 4
+RMSPROP = 5
+ADAM = 6
+AMSGRAD = 7
+N_STATES = (0, 1, 1, 1, 1, 1, 2, 3)
+# DESCENT that neither clips nor decays, without penalties, where all layers train and have
+# biases: tiles of a gradient take the step by themselves.
+FUSED_DESCENT = -1
+
+# What an optimizer needs to know for one step: a row of float64.
+RATE = 0
+FIRST = 1  # momentum, or beta_1
+SECOND = 2  # rho, or beta_2
+EPSILON = 3
+CORRECTION = 4  # factor of the root of the mean square
+DECAY = 5  # weight decay as a part of the gradient
+SHRINK = 6  # factor of the parameters before the step: weight decay beside the gradient
+CLIP = 7  # limit of the gradient's elements, or inf
+CLIP_NORM = 8  # limit of its length over all parameters, or inf
+N_NUMBERS = 9
+
+# The first columns of a row of coefficients (float64) that belongs to a row of the table.
+WEIGHTS_L1 = 0
+WEIGHTS_L2 = 1
+BIASES_L1 = 2
+BIASES_L2 = 3
+NUMBER = 4  # of an activation
+N_COEFFICIENTS = 5
 
 # What a tile of a matrix product does with its sums. All but STORE are the last step of some
 # layer's formula, taken while the sums are in registers.
@@ -35,6 +82,19 @@ STORE = 0  # result = sums
 FINISH_RELU = 1  # result = sums where > 0 or NaN, else 0
 FINISH_MASK = 2  # result = sums where `other` > 0 or NaN, else 0: the gradient through a ReLU
 FINISH_DESCEND = 3  # result = result - rate * sums: a step of gradient descent, in place
+
+# Rows of the sums (float64) that the weights phase keeps of rows of weights, and of biases.
+SQUARES = 0  # of the gradient
+PENALTY = 1
+N_SUMS = 2
+
+# What a call of `train_steps` adds up.
+TOTAL_LOSS = 0  # sum of weight * loss
+TOTAL_RIGHT = 1
+TOTAL_WEIGHT = 2
+TOTAL_PENALTY = 3  # sum over the samples of the penalty that their step met
+TOTAL_STEPS = 4  # that were applied
+N_TOTALS = 5
 
 # The barrier of `threads.py`, an int64 array: how many have arrived, and on cache lines of their
 # own the generation, and whether everybody is to leave.
@@ -49,3 +109,12 @@ LOSS = 0
 RIGHT = 1  # 1 for a right answer, else 0
 TOTAL = 2
 WEIGHT = 3
+
+# Losses (`cross_entropy.py`, `losses.py`).
+SOFTMAX_CROSS_ENTROPY = 0
+BINARY_FROM_LOGITS = 1
+BINARY_FROM_PROBABILITIES = 2
+SQUARED_ERROR = 3
+ABSOLUTE_ERROR = 4
+HUBER = 5
+QUANTILE = 6

@@ -1,7 +1,43 @@
-"""Optimizer steps: element-wise on flat buffers."""
+"""Optimizer steps: element-wise on flat buffers.
+
+One loop serves all rules. The branch on the rule is the same for every vector, so it costs
+nothing beside the loads and stores.
+"""
+
+import numpy as np
 
 from .jit import inner, kernel
-from .simd import fma, lanes, load, load_part, pointer, splat, store, store_part
+from .simd import (
+    fma,
+    lanes,
+    load,
+    load_part,
+    pointer,
+    select,
+    splat,
+    sqrt,
+    store,
+    store_part,
+    sum_lanes,
+)
+from .table import (
+    ADAGRAD,
+    ADAM,
+    AMSGRAD,
+    CLIP,
+    CORRECTION,
+    DECAY,
+    DESCENT,
+    EPSILON,
+    FIRST,
+    MOMENTUM,
+    NESTEROV,
+    RATE,
+    RMSPROP,
+    SECOND,
+    SHRINK,
+    VELOCITY,
+)
 
 
 @inner
@@ -17,6 +53,133 @@ def descend(parameters, gradients, size, rate):
         g = load_part(gradients + whole, rest, 0.0)
         p = load_part(parameters + whole, rest, 0.0)
         store_part(parameters + whole, fma(factor, g, p), rest)
+
+
+@inner
+def follow_vector(rule, numbers, scale, p, g, a, b, c, l1, l2):
+    """Return (p, a, b, c): parameters after one step along gradients g, and their state.
+
+    The formula of each rule, and its source, stands with its class in `fastnn/optimizers.py`.
+    """
+    zero = splat(p, 0.0)
+    # The penalty l1 |p| + l2 p**2 is a part of the loss, so its slope comes before all else.
+    slope = select(p > 0.0, splat(p, l1), select(p < 0.0, splat(p, -l1), zero))
+    g = (fma(splat(p, 2.0 * l2), p, g) + slope) * scale
+    limit = splat(p, numbers[CLIP])
+    g = select(g > limit, limit, g)
+    g = select(g < zero - limit, zero - limit, g)
+    g = fma(splat(p, numbers[DECAY]), p, g)
+    p = p * numbers[SHRINK]
+    back, first, second = splat(p, -numbers[RATE]), splat(p, numbers[FIRST]), numbers[SECOND]
+    if rule == DESCENT:
+        return fma(back, g, p), a, b, c
+    if rule == MOMENTUM or rule == NESTEROV:
+        a = fma(first, a, g)
+        if rule == NESTEROV:
+            return fma(back, fma(first, a, g), p), a, b, c
+        return fma(back, a, p), a, b, c
+    if rule == VELOCITY:
+        a = fma(first, a, back * g)
+        return p + a, a, b, c
+    if rule == ADAGRAD:
+        a = fma(g, g, a)
+        size, direction = a, g
+    elif rule == RMSPROP:
+        a = fma(splat(p, second), a, (g * g) * (1.0 - second))
+        size, direction = a, g
+    else:
+        a = fma(first, a, g * (1.0 - numbers[FIRST]))
+        b = fma(splat(p, second), b, (g * g) * (1.0 - second))
+        size, direction = b, a
+        if rule == AMSGRAD:
+            c = select(b > c, b, c)
+            size = c
+    scale = fma(sqrt(size), splat(p, numbers[CORRECTION]), splat(p, numbers[EPSILON]))
+    return fma(back, direction / scale, p), a, b, c
+
+
+@inner
+def follow(
+    parameters, gradients, states, distance, size, rule, numbers, scale, l1, l2,
+):  # fmt: skip
+    """Take one step of an optimizer for `size` parameters.
+
+    `states`: pointer to the first state of each; the next ones lie `distance` behind. `scale`
+    multiplies the gradients.
+    """
+    step = lanes(parameters)
+    count = 0 if rule == DESCENT else 3 if rule == AMSGRAD else 2 if rule == ADAM else 1
+    for i in range(0, size, step):
+        rest = min(step, size - i)
+        p, g = load_part(parameters + i, rest, 0.0), load_part(gradients + i, rest, 0.0)
+        a = b = c = splat(parameters, 0.0)
+        place = states + i
+        if count > 0:
+            a = load_part(place, rest, 0.0)
+        if count > 1:
+            b = load_part(place + distance, rest, 0.0)
+        if count > 2:
+            c = load_part(place + 2 * distance, rest, 0.0)
+        p, a, b, c = follow_vector(rule, numbers, scale, p, g, a, b, c, l1, l2)
+        store_part(parameters + i, p, rest)
+        if count > 0:
+            store_part(place, a, rest)
+        if count > 1:
+            store_part(place + distance, b, rest)
+        if count > 2:
+            store_part(place + 2 * distance, c, rest)
+
+
+@inner
+def add_slopes(gradients, parameters, size, l1, l2):
+    """gradients = gradients + slopes of the penalty l1 |p| + l2 p**2."""
+    if l1 == 0.0 and l2 == 0.0:
+        return
+    step = lanes(parameters)
+    zero = splat(parameters, 0.0)
+    for i in range(0, size, step):
+        rest = min(step, size - i)
+        p, g = load_part(parameters + i, rest, 0.0), load_part(gradients + i, rest, 0.0)
+        slope = select(p > 0.0, splat(p, l1), select(p < 0.0, splat(p, -l1), zero))
+        store_part(gradients + i, fma(splat(p, 2.0 * l2), p, g) + slope, rest)
+
+
+@inner
+def penalty_of(parameters, size, l1, l2):
+    """Return the sum of l1 |p| + l2 p**2."""
+    step = lanes(parameters)
+    zero = splat(parameters, 0.0)
+    total = zero
+    for i in range(0, size, step):
+        p = load_part(parameters + i, min(step, size - i), 0.0)
+        p = select(p < 0.0, zero - p, p)
+        total = fma(fma(splat(p, l2), p, splat(p, l1)), p, total)
+    return np.float64(sum_lanes(total))
+
+
+@inner
+def sum_squares(values, size):
+    """Return the sum of squares of `size` elements."""
+    step = lanes(values)
+    total = splat(values, 0.0)
+    for i in range(0, size, step):
+        x = load_part(values + i, min(step, size - i), 0.0)
+        total = fma(x, x, total)
+    return np.float64(sum_lanes(total))
+
+
+@kernel
+def optimizer_update(parameters, states, gradients, rule, numbers, scale, l1, l2):
+    """Take one step of the optimizer `rule`, in place: parameters (P,), states (S, P).
+
+    gradients (P,) are those of the data loss; l1 and l2 weigh the penalty l1 |p| + l2 p**2, and
+    `scale` multiplies the gradient of both. numbers (N_NUMBERS,) float64, rules: see `table.py`.
+    """
+    size = parameters.size
+    follow(
+        pointer(parameters), pointer(gradients), pointer(states), size, size,
+        rule, numbers, scale, l1, l2,
+    )  # fmt: skip
 
 
 @kernel

@@ -21,7 +21,14 @@ from kernel_cases import KERNELS
 
 import fastnn
 from fastnn import kernels
-from fastnn.kernels.table import BARRIER_SIZE, SCORES
+from fastnn.kernels.table import (
+    BARRIER_SIZE,
+    N_SUMS,
+    N_TOTALS,
+    SCORES,
+    SOFTMAX,
+    SOFTMAX_CROSS_ENTROPY,
+)
 from fastnn.plan import make_plan
 
 SHAPES = ((1, 1, 1), (5, 7, 9), (9, 17, 25), (3, 49, 33), (7, 257, 3))
@@ -105,20 +112,30 @@ def train_and_predict(do, rng, n_inputs, hidden, classes, dtype, soft, n=11, bat
     parameters = model.parameters.copy()  # in a block of its own size
     X, labels = rng.standard_normal((n, n_inputs), dtype), rng.integers(0, classes, n)
     targets = np.eye(classes, dtype=dtype)[labels] if soft else np.empty((0, classes), dtype)
-    plan = make_plan(model._steps, n_inputs, batch, dtype().itemsize, training=True)
+    optimizer, steps = fastnn.Adam(clip_norm=1.0), -(-n // batch)
+    states = np.zeros((optimizer.n_states, parameters.size), dtype)
+    plan = make_plan(
+        model._steps, n_inputs, batch, dtype().itemsize,
+        training=True, n_states=optimizer.n_states, keep_gradients=True,
+    )  # fmt: skip
     do(
         kernels.train_steps,
-        parameters, np.empty(plan.workspace_size, dtype), np.empty((SCORES, batch)),
-        np.zeros(BARRIER_SIZE, np.int64), plan.table, X, labels, targets, rng.permutation(n),
-        0, -(-n // batch), batch, dtype(0.1), np.zeros(2), True, 0, 1,
+        parameters, states, np.empty(plan.workspace_size, dtype), np.empty((SCORES, batch)),
+        np.zeros((N_SUMS, plan.n_sums)), np.zeros(BARRIER_SIZE, np.int64),
+        plan.table, plan.coefficients, X, labels, targets, rng.random(n), rng.permutation(n),
+        0, steps, batch,
+        SOFTMAX_CROSS_ENTROPY, 0.0, 0.1 if not soft else 0.0,
+        optimizer.rule, optimizer.numbers(0, steps, parameters.dtype), np.zeros(N_TOTALS),
+        True, 0, 1,
     )  # fmt: skip
     plan = make_plan(model._steps, n_inputs, batch, dtype().itemsize, training=False)
     workspace, panels = np.empty(plan.workspace_size, dtype), np.empty(plan.panels_size, dtype)
     outputs = np.empty((n, classes), dtype)
     do(kernels.pack_network, panels, plan.table, parameters)
-    do(kernels.predict_rows, outputs, workspace, panels, plan.table, parameters, X, batch, True)
+    given = plan.table, plan.coefficients, parameters, X
+    do(kernels.predict_rows, outputs, workspace, panels, *given, batch, SOFTMAX)
     workspace = np.empty(2 * plan.widest, dtype)
-    do(kernels.predict_few, outputs, workspace, plan.table, parameters, X, True)
+    do(kernels.predict_few, outputs, workspace, *given, SOFTMAX)
 
 
 WORK = {"compile": compile_kernels, "call": call_kernels, "write beyond": write_beyond}

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastnn import kernels
+from fastnn import Adam, kernels
 from fastnn.kernels import reference
+from fastnn.kernels import table as t
 
 
 class Case(NamedTuple):
@@ -64,7 +65,29 @@ WORDS = {
     "indices": lambda rng, size, dtype: rng.integers(0, size["B"] + 3, size["B"]),
     "rate": lambda rng, size, dtype: dtype(0.05),
     "-": lambda rng, size, dtype: None,
+    "chances": lambda rng, size, dtype: rng.uniform(0.05, 0.95, _shape(size)).astype(dtype),
+    "number": lambda rng, size, dtype: 0.3,
+    "states": lambda rng, size, dtype: rng.uniform(0.1, 2, (3, size["I"])).astype(dtype),
+    "numbers": lambda rng, size, dtype: Adam(weight_decay=0.1).numbers(3, 1, np.dtype(dtype))[0],
+    "half": lambda rng, size, dtype: 0.5,
 }
+
+
+def _shape(size):
+    return size["B"], size["O"]
+
+
+ACTIVATIONS = ("IDENTITY", "SIGMOID", "TANH", "LEAKY_RELU", "ELU", "GELU", "GELU_TANH", "SILU")
+LOSSES = ("BINARY_FROM_LOGITS", "BINARY_FROM_PROBABILITIES", "SQUARED_ERROR", "ABSOLUTE_ERROR",
+          "HUBER", "QUANTILE")  # fmt: skip
+RULES = ("DESCENT", "MOMENTUM", "NESTEROV", "VELOCITY", "ADAGRAD", "RMSPROP", "ADAM", "AMSGRAD")
+
+
+def _always(value):
+    return lambda rng, size, dtype: value
+
+
+WORDS |= {name: _always(getattr(t, name)) for name in ACTIVATIONS + LOSSES + RULES}
 
 
 def _maker(dimensions, outputs, inputs):
@@ -135,6 +158,30 @@ def _sgd_update(expected, gradients, learning_rate):
     return [np.abs(expected[0]) + 2 * learning_rate * np.abs(gradients)]
 
 
+def _activation_forward(expected, x, kind, number):
+    # The tails of GELU and SiLU multiply an error of x by x**2.
+    return [64 * (1 + x * x) * np.abs(expected[0])]
+
+
+def _activation_backward(expected, doutputs, x, y, kind, number):
+    return [64 * np.abs(doutputs) * (1 + x * x) * (1 + y * y)]
+
+
+def _outputs_loss(expected, outputs, targets, kind, number):
+    size = (1 + np.abs(outputs) + np.abs(targets)) ** 2
+    return [(outputs.shape[1] + 64) * size.max(axis=1, initial=0)]
+
+
+def _outputs_gradient(expected, outputs, targets, kind, number):
+    return [64 * (1 + np.abs(outputs) + np.abs(targets)) * 25 / max(outputs.size, 1)]
+
+
+def _optimizer_update(expected, gradients, rule, numbers, *factors):
+    # The second moment of states that go down to 0.1, under a root, in the denominator.
+    return [np.full_like(value, 256 * (1 + np.abs(gradients).max(initial=0)) ** 2)
+            for value in expected]  # fmt: skip
+
+
 # ----------------------------------------------------------------------------------- the registry
 
 
@@ -192,3 +239,29 @@ for _targets in ("labels", "rows"):
             _name, "BC", _outputs, _inputs.format(_targets), _error,
             gradient_of=_forward and _forward.format(_targets),
         )  # fmt: skip
+
+for _kind in ACTIVATIONS:
+    KERNELS[f"activation_forward-{_kind}"] = _case(
+        "activation_forward", "BI", "BI", f"BI {_kind} number", _activation_forward
+    )
+    KERNELS[f"activation_backward-{_kind}"] = _case(
+        "activation_backward", "BI", "BI", f"BI BI BI {_kind} number", _activation_backward,
+        gradient_of=f"activation_forward-{_kind}",
+    )  # fmt: skip
+
+for _kind in LOSSES:
+    _arguments = f"{'chances' if _kind == 'BINARY_FROM_PROBABILITIES' else 'BO'} chances {_kind}"
+    _number = "epsilon" if _kind == "BINARY_FROM_PROBABILITIES" else "number"
+    KERNELS[f"loss_forward-{_kind}"] = _case(
+        "loss_forward", "BO", "B", f"{_arguments} {_number}", _outputs_loss
+    )
+    KERNELS[f"loss_backward-{_kind}"] = _case(
+        "loss_backward", "BO", "BO", f"{_arguments} {_number}", _outputs_gradient,
+        gradient_of=f"loss_forward-{_kind}",
+    )  # fmt: skip
+
+for _kind in RULES:
+    KERNELS[f"optimizer_update-{_kind}"] = _case(
+        "optimizer_update", "I", "I states", f"I {_kind} numbers half number number",
+        _optimizer_update, in_place=True,
+    )  # fmt: skip

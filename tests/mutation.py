@@ -12,7 +12,10 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-TESTS = ["tests/test_kernels.py", "tests/test_training.py"]
+TESTS = [
+    f"tests/test_{name}.py"
+    for name in ("kernels", "elementary", "training", "trainer", "prediction")
+]
 
 # (file, a piece of it that stands there once, what to put in its place)
 MUTANTS = [
@@ -46,14 +49,26 @@ MUTANTS = [
      "b = fma(load(start + i), zero, b)"),
     ("update.py", "factor = splat(parameters, -rate)", "factor = splat(parameters, rate)"),
     ("program.py", "batch = min(batch_size, len(order) - start)", "batch = batch_size"),
-    ("program.py", "start, batch, first, end - first)", "start, batch_size, first, end - first)"),
-    ("program.py", "transpose_weights(step, workspace, row, row + height)",
-     "transpose_weights(step, workspace, row, row)"),
+    ("passes.py", "scale = 1.0 / batch\n", "scale = 1.0 / (batch + 1)\n"),
+    ("passes.py", "total += sample_weights[order[i]]", "total += 1.0"),
+    ("program.py", "follow(\n                    panel,", "follow(\n                    piece,"),
+    ("program.py", "if penalised:\n            weigh_rows", "if False:\n            weigh_rows"),
+    ("program.py", "math.sqrt(total) + 1e-6", "math.sqrt(total) + 1.0"),
+    ("update.py", "g = select(g > limit, limit, g)", "g = select(g > limit, g, g)"),
+    ("update.py", "c = select(b > c, b, c)", "c = select(b < c, b, c)"),
+    ("update.py", "p = p * numbers[SHRINK]", "p = p * 1.0"),
+    ("losses.py", "total = total + keep(loss, rest)", "total = total + loss"),
+    ("losses.py", "select(d < 0.0, splat(z, -number), zero)",
+     "select(d < 0.0, splat(z, number), zero)"),
+    ("activations.py", "return s * fma(x, one - s, one)", "return s * fma(x, s, one)"),
+    ("program.py", "row, row + height)\n        begin, end = share(n_outputs",
+     "row, row)\n        begin, end = share(n_outputs"),
     ("prediction.py", "w + layer % 2 * half", "w + 0 * half"),
     ("prediction.py", "relu_values(result, result, size)", "relu_values(result, result, 0)"),
     ("gemm.py", "taken = min(step, columns - j)\n        total = load_part(start",
      "taken = min(step, columns)\n        total = load_part(start"),
-    ("elementary.py", "n = shifted - magic", "n = shifted + magic"),
+    ("elementary.py", "scale_by_power_of_two(series(rest), shifted)",
+     "scale_by_power_of_two(series(rest), shifted + 1.0)"),
 ]  # fmt: skip
 
 

@@ -13,10 +13,11 @@ KERNELS = Path(fastnn.kernels.__file__).parent
 FLOORS = (
     "kernels.elementary kernels.gemm kernels.jit kernels.reference kernels.simd kernels.table "
     "kernels.target kernels.threads",
-    "kernels.batches kernels.cross_entropy kernels.dense kernels.panels kernels.relu "
-    "kernels.softmax kernels.update",
+    "kernels.activations kernels.batches kernels.cross_entropy kernels.dense kernels.losses "
+    "kernels.panels kernels.relu kernels.softmax kernels.update",
     "kernels.passes kernels.prediction kernels.program kernels",
-    "batches datasets errors labels layers losses metrics optimizers validation",
+    "activations batches datasets errors labels layers losses metrics optimizers schedules "
+    "validation",
     "compiled history jitted memory model parallel plan prediction training warmup",
     "__main__ cli columnwise nnfs fastnn",
 )

@@ -11,7 +11,15 @@ import pytest
 
 import fastnn
 from fastnn import kernels
-from fastnn.kernels.table import BARRIER_SIZE, SCORES
+from fastnn.kernels.table import (
+    BARRIER_SIZE,
+    DESCENT,
+    N_SUMS,
+    N_TOTALS,
+    SCORES,
+    SOFTMAX,
+    SOFTMAX_CROSS_ENTROPY,
+)
 from fastnn.plan import make_plan
 from fastnn.prediction import BLOCK_ROWS
 
@@ -82,13 +90,16 @@ def test_gather_rows_beyond_32_bits(samples):
 
 def train(inputs, labels, targets, order):
     """Return parameters and totals after an epoch in batches of 4."""
-    model, totals = make_model(FEATURES, CLASSES), np.zeros(2)
+    model, totals = make_model(FEATURES, CLASSES), np.zeros(N_TOTALS)
     plan = make_plan(model._steps, FEATURES, 4, 4, training=True)
     steps = -(-len(order) // 4)
     reached = kernels.train_steps(
-        model.parameters, np.zeros(plan.workspace_size, np.float32), np.empty((SCORES, 4)),
-        np.zeros(BARRIER_SIZE, np.int64), plan.table, inputs, labels, targets, order,
-        0, steps, 4, np.float32(0.5), totals, True, 0, 1,
+        model.parameters, np.empty((0, model.parameters.size), np.float32),
+        np.zeros(plan.workspace_size, np.float32), np.empty((SCORES, 4)), np.empty((N_SUMS, 0)),
+        np.zeros(BARRIER_SIZE, np.int64), plan.table, plan.coefficients,
+        inputs, labels, targets, np.empty(0), order, 0, steps, 4,
+        SOFTMAX_CROSS_ENTROPY, 0.0, 0.0,
+        DESCENT, fastnn.SGD(0.5).numbers(0, steps, np.dtype("f4")), totals, True, 0, 1,
     )  # fmt: skip
     assert reached == steps
     return model.parameters.tolist(), totals.tolist()
@@ -117,8 +128,8 @@ def test_prediction_writes_beyond_32_bits():
     predictor, outputs = model._predictor, make_folded(WIDE)
     workspace = np.zeros(predictor.many_size, np.float32)
     kernels.predict_rows(
-        outputs, workspace, predictor._pack(), predictor.table, model.parameters, inputs,
-        BLOCK_ROWS, True,
+        outputs, workspace, predictor._pack(), predictor.table, predictor.coefficients,
+        model.parameters, inputs, BLOCK_ROWS, SOFTMAX,
     )  # fmt: skip
     assert outputs[-5:].tobytes() == model.predict_proba(inputs[-5:]).tobytes()
 

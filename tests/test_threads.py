@@ -12,7 +12,15 @@ import pytest
 
 import fastnn
 from fastnn import kernels, parallel, training
-from fastnn.kernels.table import BARRIER_SIZE, LEAVE, SCORES
+from fastnn.kernels.table import (
+    BARRIER_SIZE,
+    DESCENT,
+    LEAVE,
+    N_SUMS,
+    N_TOTALS,
+    SCORES,
+    SOFTMAX_CROSS_ENTROPY,
+)
 from fastnn.plan import make_plan
 
 N, FEATURES, CLASSES = 333, 50, 5
@@ -156,9 +164,12 @@ def test_barrier_lets_go_when_told_to():
     barrier[LEAVE] = 1
     workspace, scores = np.full(plan.workspace_size, 0, np.float32), np.empty((SCORES, 64))
     reached = kernels.train_steps(
-        model.parameters, workspace, scores, barrier, plan.table,
-        X, y, np.empty((0, CLASSES), np.float32), np.arange(N),
-        0, 5, 64, np.float32(0.1), np.full(2, 0.0), True, 1, 2,
+        model.parameters, np.empty((0, model.parameters.size), np.float32), workspace, scores,
+        np.empty((N_SUMS, 0)), barrier, plan.table, plan.coefficients,
+        X, y, np.empty((0, CLASSES), np.float32), np.empty(0), np.arange(N),
+        0, 5, 64,
+        SOFTMAX_CROSS_ENTROPY, 0.0, 0.0, DESCENT, fastnn.SGD(0.1).numbers(0, 5, np.dtype("f4")),
+        np.full(N_TOTALS, 0.0), True, 1, 2,
     )  # fmt: skip
     assert reached == 0
 

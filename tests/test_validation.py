@@ -294,7 +294,7 @@ BAD_POSITIVE = [
     (np.complex64(0.1), TypeError, "0.1"),
     ([0.1], TypeError, "[0.1]"),
     (np.array([0.1, 0.2]), TypeError, "[0.1"),
-    (len, TypeError, "built-in function len"),
+    (SimpleNamespace(), TypeError, "namespace()"),
 ]
 BAD_PARAMETERS = [
     (np.ones((3, 4, 1)), ValueError, "(3, 4, 1)"),
@@ -686,6 +686,7 @@ def test_short_batches_and_other_sizes_compile_nothing(dtype):
 
     objects = make_objects(dtype)
     use(objects, 8)
+    use(objects, 9)  # from here on, predictions pack the weights
     count = compiled()
     for n in (1, 3, 5, 257):
         use(objects, n)

@@ -1,0 +1,141 @@
+"""Activations beside ReLU and Softmax: element-wise functions of a layer's inputs.
+
+All take (B, I) of float32 or float64; other numbers become one of the two. Errors as in
+:class:`Dense`.
+"""
+
+import numpy as np
+
+from . import kernels
+from .kernels import table as t
+from .layers import Layer
+from .validation import as_gradient, as_positive, as_rows, unlocked
+
+
+class Activation(Layer):
+    """What they share; a subclass names its operation in the compiled program."""
+
+    operation = t.IDENTITY
+    number = 0.0
+
+    def forward(self, inputs, training=False):
+        """Return the activation of `inputs` (B, I)."""
+        inputs = as_rows(inputs, "inputs")
+        output = np.empty_like(inputs)
+        kernels.activation_forward(output, unlocked(inputs), self.operation, self.number)
+        self.inputs, self.output = inputs, output
+        return output
+
+    def backward(self, dvalues):
+        """Return `dvalues` (B, I) times the derivative at the inputs."""
+        inputs = self._kept("inputs")
+        output = as_gradient(self.output, "output", inputs.shape, inputs.dtype)
+        dvalues = as_gradient(dvalues, "dvalues", inputs.shape, inputs.dtype)
+        dinputs = np.empty_like(inputs)
+        kernels.activation_backward(
+            dinputs, unlocked(dvalues), unlocked(inputs), unlocked(output),
+            self.operation, self.number,
+        )  # fmt: skip
+        self.dinputs = dinputs
+        return dinputs
+
+
+class Identity(Activation):
+    """output = inputs."""
+
+
+class Sigmoid(Activation):
+    """Logistic function: output = 1 / (1 + exp(-inputs)), in a form that does not overflow."""
+
+    operation = t.SIGMOID
+
+
+class Tanh(Activation):
+    """Hyperbolic tangent."""
+
+    operation = t.TANH
+
+
+class LeakyReLU(Activation):
+    """output = inputs where above 0, else negative_slope * inputs.
+
+    Maas, Hannun, Ng, "Rectifier Nonlinearities Improve Neural Network Acoustic Models" (2013).
+
+    Parameters
+    ----------
+    negative_slope : float
+        Above 0.
+    """
+
+    operation = t.LEAKY_RELU
+
+    def __init__(self, negative_slope=0.01):
+        self.negative_slope = as_positive(negative_slope, "negative_slope")
+
+    @property
+    def number(self):
+        """The negative slope."""
+        return self.negative_slope
+
+    def __repr__(self):
+        return f"LeakyReLU(negative_slope={self.negative_slope})"
+
+
+class ELU(Activation):
+    """Exponential linear unit: inputs where above 0, else alpha * (exp(inputs) - 1).
+
+    Clevert, Unterthiner, Hochreiter, "Fast and Accurate Deep Network Learning by Exponential
+    Linear Units" (2016), equation 16.
+
+    Parameters
+    ----------
+    alpha : float
+        Above 0.
+    """
+
+    operation = t.ELU
+
+    def __init__(self, alpha=1.0):
+        self.alpha = as_positive(alpha, "alpha")
+
+    @property
+    def number(self):
+        """Alpha."""
+        return self.alpha
+
+    def __repr__(self):
+        return f"ELU(alpha={self.alpha})"
+
+
+class GELU(Activation):
+    """Gaussian error linear unit: inputs * P(X <= inputs) for a standard normal X.
+
+    Hendrycks, Gimpel, "Gaussian Error Linear Units" (2016), section 2.
+
+    Parameters
+    ----------
+    approximate : {"none", "tanh"}
+        "tanh": 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x**3))), from the same section.
+    """
+
+    def __init__(self, approximate="none"):
+        if approximate not in ("none", "tanh"):
+            raise ValueError(f'approximate is {approximate!r}, expected "none" or "tanh"')
+        self.approximate = approximate
+
+    @property
+    def operation(self):
+        """The operation of the compiled program."""
+        return t.GELU_TANH if self.approximate == "tanh" else t.GELU
+
+    def __repr__(self):
+        return f"GELU(approximate={self.approximate!r})"
+
+
+class SiLU(Activation):
+    """Sigmoid linear unit, also called swish: inputs * sigmoid(inputs).
+
+    Elfwing, Uchibe, Doya, "Sigmoid-weighted linear units" (2018), equation 7.
+    """
+
+    operation = t.SILU

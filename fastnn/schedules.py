@@ -1,0 +1,174 @@
+"""Learning rates that change: callables of the step, counted from 0, to give to an optimizer.
+
+Any function of the step will do as well.
+"""
+
+import math
+
+from .validation import as_count, as_number, as_positive
+
+
+class Schedule:
+    """What they share: a `repr` of the arguments."""
+
+    def __repr__(self):
+        arguments = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
+        return f"{type(self).__name__}({arguments})"
+
+
+class ConstantRate(Schedule):
+    """The same rate at every step."""
+
+    def __init__(self, rate):
+        self.rate = as_positive(rate, "rate")
+
+    def __call__(self, step):
+        return self.rate
+
+
+class StepRate(Schedule):
+    """rate * factor ** (step // every).
+
+    Parameters
+    ----------
+    rate : float
+    every : int
+        Steps between two drops.
+    factor : float
+        What a drop multiplies the rate by.
+    """
+
+    def __init__(self, rate, every, factor=0.1):
+        self.rate, self.every = as_positive(rate, "rate"), as_count(every, "every")
+        self.factor = as_positive(factor, "factor")
+
+    def __call__(self, step):
+        return self.rate * self.factor ** (step // self.every)
+
+
+class ExponentialRate(Schedule):
+    """rate * factor ** step."""
+
+    def __init__(self, rate, factor):
+        self.rate, self.factor = as_positive(rate, "rate"), as_positive(factor, "factor")
+
+    def __call__(self, step):
+        return self.rate * self.factor**step
+
+
+class InverseTimeRate(Schedule):
+    """rate / (1 + decay * step): the decay of networks from scratch."""
+
+    def __init__(self, rate, decay):
+        self.rate, self.decay = as_positive(rate, "rate"), as_number(decay, "decay", 0)
+
+    def __call__(self, step):
+        return self.rate / (1 + self.decay * step)
+
+
+class CosineRate(Schedule):
+    """A linear warm-up from 0, then half a cosine from `rate` down to `last`.
+
+    Loshchilov, Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts" (2017), equation 5,
+    without restarts. Behind `steps` it stays at `last`.
+
+    Parameters
+    ----------
+    rate, last : float
+    steps : int
+        Of the whole run: epochs times batches.
+    warm_up : int
+        Steps of the warm-up, fewer than `steps`; step s of it takes (s + 1) / (warm_up + 1).
+    """
+
+    def __init__(self, rate, steps, warm_up=0, last=0.0):
+        self.rate, self.steps = as_positive(rate, "rate"), as_count(steps, "steps")
+        self.warm_up = as_number(warm_up, "warm_up", 0)
+        self.last = as_number(last, "last", 0)
+        if self.warm_up >= self.steps:
+            raise ValueError(f"warm_up is {warm_up}, expected fewer than steps, {steps}")
+
+    def __call__(self, step):
+        if step < self.warm_up:
+            return self.rate * (step + 1) / (self.warm_up + 1)
+        part = min(1.0, (step - self.warm_up) / (self.steps - self.warm_up))
+        return self.last + (self.rate - self.last) * (1 + math.cos(math.pi * part)) / 2
+
+
+class OneCycleRate(Schedule):
+    """Half a cosine up to `rate`, then one down to almost 0.
+
+    Smith, Topin, "Super-Convergence" (2018), with the cosines and defaults that PyTorch's
+    `OneCycleLR` has. Behind `steps` it stays at its end.
+
+    Parameters
+    ----------
+    rate : float
+        The highest.
+    steps : int
+        Of the whole run: epochs times batches; at least 2.
+    rising : float
+        The part of the steps that go up, between 0 and 1.
+    first, last : float
+        The first rate is rate / first, the last one rate / first / last.
+    """
+
+    def __init__(self, rate, steps, rising=0.3, first=25.0, last=1e4):
+        self.rate, self.steps = as_positive(rate, "rate"), as_count(steps, "steps")
+        self.rising = as_number(rising, "rising", 0, 1)
+        self.first, self.last = as_positive(first, "first"), as_positive(last, "last")
+        if self.steps < 2:
+            raise ValueError(f"steps is {steps}, expected at least 2")
+
+    def __call__(self, step):
+        low, step = self.rate / self.first, min(step, self.steps - 1)
+        top = self.rising * self.steps - 1
+        if step <= top:
+            return _cosine(low, self.rate, step / top)
+        end = self.steps - 1
+        return _cosine(self.rate, low / self.last, (step - max(top, 0)) / (end - max(top, 0)))
+
+
+class ReduceOnPlateau(Schedule):
+    """A rate that falls when a curve of the history no longer improves.
+
+    Parameters
+    ----------
+    rate : float
+        The first.
+    factor : float
+        What multiplies it, between 0 and 1.
+    patience : int
+        Epochs without a lower value that are waited for.
+    monitor : str
+        The name of a curve, of which lower values are better.
+    min_delta : float
+        How much lower counts.
+    last : float
+        It never falls below this.
+    """
+
+    def __init__(self, rate, factor=0.1, patience=10, monitor="loss", min_delta=1e-4, last=0.0):
+        self.rate, self.factor = as_positive(rate, "rate"), as_number(factor, "factor", 0, 1)
+        self.patience, self.monitor = as_number(patience, "patience", 0), monitor
+        self.min_delta, self.last = as_number(min_delta, "min_delta", 0), as_number(last, "last", 0)
+        self.best, self.waited = math.inf, 0
+
+    def __call__(self, step):
+        return self.rate
+
+    def observe(self, curves):
+        """Take note of an epoch: a dict of the last values of all curves."""
+        if self.monitor not in curves:
+            raise ValueError(f"monitor is {self.monitor!r}, expected one of {', '.join(curves)}")
+        value = curves[self.monitor]
+        if value < self.best - self.min_delta:
+            self.best, self.waited = value, 0
+            return
+        self.waited += 1
+        if self.waited > self.patience:
+            self.rate, self.waited = max(self.rate * self.factor, self.last), 0
+
+
+def _cosine(start, stop, part):
+    return stop + (start - stop) * (1 + math.cos(math.pi * part)) / 2

@@ -1,0 +1,104 @@
+"""Activations: element-wise, forward and backward, one loop for all kinds.
+
+The branch on the kind is the same for every vector, so it costs nothing beside the arithmetic.
+The formulas and their sources stand with the classes in `fastnn/layers.py`.
+"""
+
+import math
+
+from .elementary import erfc, exp, expm1, sigmoid, tanh
+from .jit import inner, kernel
+from .simd import fma, lanes, load_part, pointer, select, splat, store_part
+from .table import ELU, GELU, GELU_TANH, IDENTITY, LEAKY_RELU, SIGMOID, SILU
+
+_ROOT_HALF = math.sqrt(0.5)
+_DENSITY = 1.0 / math.sqrt(2.0 * math.pi)  # of the normal distribution, at 0
+_SLOPE, _CUBE = math.sqrt(2.0 / math.pi), 0.044715  # of GELU's approximation
+
+
+@inner
+def bend(x):
+    """Return v with (1 + tanh(v / 2)) / 2 = sigmoid(v), which has its digits in the tail too."""
+    return x * fma(splat(x, 2.0 * _SLOPE * _CUBE), x * x, splat(x, 2.0 * _SLOPE))
+
+
+@inner
+def activation_vector(kind, x, number):
+    """Return the activation of x; `number` is the negative slope or the alpha of those with one."""
+    if kind == IDENTITY:
+        return x
+    if kind == LEAKY_RELU:
+        return select(x > 0.0, x, x * number)
+    if kind == ELU:
+        return select(x > 0.0, x, expm1(select(x > 0.0, splat(x, 0.0), x)) * number)
+    if kind == SIGMOID:
+        return sigmoid(x)
+    if kind == SILU:
+        return x * sigmoid(x)
+    if kind == GELU:
+        return x * 0.5 * erfc(x * -_ROOT_HALF)
+    if kind == GELU_TANH:
+        return x * sigmoid(bend(x))
+    return tanh(x)
+
+
+@inner
+def slope_vector(kind, x, y, number):
+    """Return the derivative of the activation at x, where its value is y."""
+    one = splat(x, 1.0)
+    if kind == IDENTITY:
+        return one
+    if kind == LEAKY_RELU:
+        return select(x > 0.0, one, splat(x, number))
+    if kind == ELU:
+        return select(x > 0.0, one, y + number)
+    if kind == SIGMOID:
+        return y * (one - y)
+    if kind == SILU:
+        s = sigmoid(x)
+        return s * fma(x, one - s, one)
+    if kind == GELU:
+        density = exp(x * x * -0.5) * _DENSITY
+        return fma(x, density, erfc(x * -_ROOT_HALF) * 0.5)
+    if kind == GELU_TANH:
+        s = sigmoid(bend(x))
+        return fma(
+            x * s, (one - s) * fma(splat(x, 6.0 * _CUBE * _SLOPE), x * x, one * (2.0 * _SLOPE)), s
+        )
+    return one - y * y
+
+
+@inner
+def activate(outputs, inputs, size, kind, number):
+    """outputs = activation of `size` inputs, at two pointers."""
+    step = lanes(inputs)
+    for i in range(0, size, step):
+        rest = min(step, size - i)
+        x = load_part(inputs + i, rest, 0.0)
+        store_part(outputs + i, activation_vector(kind, x, number), rest)
+
+
+@inner
+def activate_back(dinputs, doutputs, inputs, outputs, size, kind, number):
+    """dinputs = doutputs * derivative of the activation, at pointers."""
+    step = lanes(inputs)
+    for i in range(0, size, step):
+        rest = min(step, size - i)
+        x, y = load_part(inputs + i, rest, 0.0), load_part(outputs + i, rest, 0.0)
+        slope = slope_vector(kind, x, y, number)
+        store_part(dinputs + i, load_part(doutputs + i, rest, 0.0) * slope, rest)
+
+
+@kernel
+def activation_forward(outputs, inputs, kind, number):
+    """outputs = activation `kind` (see `table.py`) of inputs, arrays of one shape."""
+    activate(pointer(outputs), pointer(inputs), inputs.size, kind, number)
+
+
+@kernel
+def activation_backward(dinputs, doutputs, inputs, outputs, kind, number):
+    """dinputs = doutputs * derivative at inputs, where the activation gave outputs."""
+    activate_back(
+        pointer(dinputs), pointer(doutputs), pointer(inputs), pointer(outputs), inputs.size,
+        kind, number,
+    )  # fmt: skip
