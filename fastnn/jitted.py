@@ -68,51 +68,21 @@ def _lower_global_handle(context, builder, kind, handle):
 
 
 @intrinsic
-def _header(typingctx, handle):
-    """Return the pointer to the handle's header."""
+def _pointer(typingctx, address, dtype):
+    """Return `address`, a number or a handle, as a pointer to numbers of `dtype`."""
 
     def codegen(context, builder, sig, args):
         return builder.inttoptr(args[0], context.get_value_type(sig.return_type))
 
-    return types.CPointer(types.int64)(handle), codegen
-
-
-@intrinsic
-def _values(typingctx, handle, address):
-    """Return `address` as a pointer to numbers of the handle's dtype."""
-
-    def codegen(context, builder, sig, args):
-        return builder.inttoptr(args[1], context.get_value_type(sig.return_type))
-
-    return types.CPointer(handle.dtype)(handle, address), codegen
-
-
-@intrinsic
-def _numbers(typingctx, address):
-    """Return `address` as a pointer to float64 numbers."""
-
-    def codegen(context, builder, sig, args):
-        return builder.inttoptr(args[0], context.get_value_type(sig.return_type))
-
-    return types.CPointer(types.float64)(address), codegen
-
-
-@intrinsic
-def _integers(typingctx, address):
-    """Return `address` as a pointer to integers."""
-
-    def codegen(context, builder, sig, args):
-        return builder.inttoptr(args[0], context.get_value_type(sig.return_type))
-
-    return types.CPointer(types.int64)(address), codegen
+    return types.CPointer(dtype.dtype)(address, dtype), codegen
 
 
 @njit(nogil=True)
 def _run(handle, rows, finish):
-    header = _header(handle)
-    parameters = carray(_values(handle, header[0]), header[4])
-    table = carray(_integers(header[2]), (header[6] // N_COLUMNS, N_COLUMNS))
-    coefficients = carray(_numbers(header[3]), (len(table), N_COEFFICIENTS))
+    header = _pointer(handle, np.int64)
+    parameters = carray(_pointer(header[0], rows.dtype), header[4])
+    table = carray(_pointer(header[2], np.int64), (header[6] // N_COLUMNS, N_COLUMNS))
+    coefficients = carray(_pointer(header[3], np.float64), (len(table), N_COEFFICIENTS))
     if rows.shape[1] != header[8]:
         raise ValueError("x has another number of features than the network has inputs")
     outputs = np.empty((len(rows), header[9]), rows.dtype)
@@ -123,7 +93,7 @@ def _run(handle, rows, finish):
         )
     else:
         workspace = np.empty(header[11], rows.dtype)
-        panels = carray(_values(handle, header[1]), header[5])
+        panels = carray(_pointer(header[1], rows.dtype), header[5])
         done = kernels.predict_rows(
             outputs, workspace, panels, table, coefficients, parameters, rows, BLOCK_ROWS, finish
         )

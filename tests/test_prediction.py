@@ -1,6 +1,7 @@
 """Predictions: few rows and many, the handle of `compiled()`, and what both refuse."""
 
 import gc
+import itertools
 import pickle
 import sys
 import weakref
@@ -14,6 +15,7 @@ from numpy.testing import assert_allclose
 from numpy_network import OwnDense, PlainNetwork, build, softmax
 from test_kernels import EDGES, at_the_end_of_memory, guarded, run_python
 
+import fastnn
 from fastnn import kernels
 from fastnn.kernels.table import SOFTMAX
 from fastnn.prediction import BLOCK_ROWS, FEW_ROWS
@@ -160,6 +162,31 @@ def test_handle_answers_as_the_model(words, dtype):
                 for x, wanted in zip(X[:9], expected[:9], strict=False):
                     assert np.array_equal(answer(x), wanted)
                     assert np.shape(answer(x)) == wanted.shape
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+@pytest.mark.parametrize(
+    "loss", [fastnn.MeanSquaredError(), fastnn.BinaryCrossEntropy(),
+             fastnn.BinaryCrossEntropy(from_logits=False)],
+)  # fmt: skip
+def test_handle_of_numbers_and_of_answers(loss, outputs):
+    layers = [fastnn.Dense(FEATURES, 7, rng=0), fastnn.ELU(0.7), fastnn.Dense(7, outputs, rng=1)]
+    model = fastnn.Sequential([*layers, fastnn.Sigmoid()], loss=loss)
+    handle, methods = model.compiled(), ["predict", "predict_proba"]
+    if loss.task == "numbers":
+        methods.remove("predict_proba")
+        with pytest.raises(AttributeError, match="no probabilities"):
+            handle.predict_proba(make_rows(1, np.float32))
+        with pytest.raises(TypingError, match="no probabilities"):
+            jitted_proba(handle, make_rows(1, np.float32))
+    for n, method in itertools.product((1, FEW_ROWS + 1), methods):
+        X = make_rows(n, np.float32)
+        expected = getattr(model, method)(X)
+        for answer in answers_of(handle, method):
+            assert answer(X).dtype == expected.dtype
+            assert np.array_equal(answer(X), expected)
+            assert np.array_equal(answer(X[0]), expected[0])
+            assert np.shape(answer(X[0])) == expected[0].shape
 
 
 def test_handle_keeps_the_parameters_of_its_moment():
