@@ -53,7 +53,9 @@ class Optimizer:
         """Return the :class:`State` kept of the array `parameters`: zeros at first."""
         key = id(parameters)
         kept = self._states.get(key)
-        if kept is None or kept[0]() is not parameters:
+        # A rule that a script has changed may need other averages.
+        fits = kept is not None and len(kept[1].arrays) == self.n_states
+        if not fits or kept[0]() is not parameters:
             states = self._states
             reference = weakref.ref(parameters, lambda _: states.pop(key, None))
             kept = self._states[key] = reference, State(parameters, self.n_states)

@@ -204,9 +204,12 @@ class LayerTrainer:
             right += loss.count_right(outputs, wanted, data.labels[indices])
             penalty += self.model._add_penalties() * len(indices)
             arrays = list(self.model._trained_arrays())
-            length = np.sqrt(sum(np.square(g, dtype=np.float64).sum() for _, g in arrays))
+            options = {}
+            if self.optimizer.clip_norm is not None:
+                squares = (np.square(g, dtype=np.float64).sum() for _, g in arrays)
+                options["length"] = float(np.sqrt(sum(squares)))
             for parameters, gradients in arrays:
-                self.optimizer.update(parameters, gradients, length=length)
+                self.optimizer.update(parameters, gradients, **options)
         curves = {"loss": total / mass}
         if any(any(layer.penalties) for layer in self.model._dense):
             curves["penalty"] = float(penalty / len(data.inputs))

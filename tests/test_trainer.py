@@ -249,6 +249,17 @@ def test_a_second_fit_goes_on_where_the_first_one_ended(optimizer):
     assert kept.state_of(parts.parameters).iterations == 4 * math.ceil(N / BATCH)
 
 
+def test_a_rule_that_changes_starts_with_averages_of_its_own():
+    """A kernel that is handed too few would read behind their end."""
+    X, y = make_data("labels")
+    optimizer, model = fastnn.Adam(0.01), make_model()
+    fit(model, X, y, optimizer)
+    optimizer.amsgrad = True
+    fit(model, X, y, optimizer)
+    assert optimizer.state_of(model.parameters).arrays.shape == (3, model.parameters.size)
+    assert optimizer.state_of(model.parameters).iterations == 15
+
+
 def test_an_optimizer_keeps_models_apart():
     X, y = make_data("labels")
     alone, together, other = make_model(), make_model(), make_model("Tanh")

@@ -595,7 +595,7 @@ def test_subclass_that_only_renames_is_compiled(steps_taken):
         assert steps_taken
 
 
-def test_optimizer_of_ones_own_is_followed_or_refused():
+def test_optimizer_of_ones_own_is_followed():
     class Nesterov(SGD):
         def update(self, parameters, gradients):
             parameters += 1
@@ -603,10 +603,7 @@ def test_optimizer_of_ones_own_is_followed_or_refused():
     X, targets = make_data(np.float32)
     model = build("17 r 3", FEATURES, np.float32)
     start = model.parameters.copy()
-    try:
-        fit(model, X, targets["labels"], epochs=1, batch_size=N, optimizer=Nesterov(RATE))
-    except TypeError:
-        return
+    fit(model, X, targets["labels"], epochs=1, batch_size=N, optimizer=Nesterov(RATE))
     assert np.array_equal(model.parameters, start + 1)
 
 
