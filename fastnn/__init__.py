@@ -6,6 +6,7 @@ from .batches import generate_batch_indices
 from .compiled import CompiledModel
 from .errors import NonFiniteLossError
 from .history import History
+from .initialisers import scaled_normal
 from .labels import one_hot
 from .layers import Dense, ReLU, Softmax
 from .losses import (
@@ -76,6 +77,7 @@ __all__ = [
     "kernels",
     "num_threads",
     "one_hot",
+    "scaled_normal",
     "set_num_threads",
     "warmup",
 ]

@@ -5,11 +5,10 @@ takes the gradient of the loss with respect to the output and returns the one wi
 inputs, which it also keeps in `dinputs`. Neither ever writes into its argument.
 """
 
-import math
-
 import numpy as np
 
 from . import kernels
+from .initialisers import make_weights
 from .validation import (
     as_array,
     as_count,
@@ -22,15 +21,6 @@ from .validation import (
     as_rows,
     unlocked,
 )
-
-# Standard deviation of the first weights, which are normal; the biases start at 0.
-_DEVIATIONS = {
-    # He, Zhang, Ren, Sun, "Delving Deep into Rectifiers" (2015), equation 10.
-    "he": lambda n_inputs, n_neurons: math.sqrt(2 / n_inputs),
-    # Glorot, Bengio, "Understanding the difficulty of training deep ..." (2010), equation 12.
-    "glorot": lambda n_inputs, n_neurons: math.sqrt(2 / (n_inputs + n_neurons)),
-    "zeros": lambda n_inputs, n_neurons: 0.0,
-}
 
 
 class Layer:
@@ -66,8 +56,10 @@ class Dense(Layer):
         Of the parameters and of all results.
     rng : None, int or numpy.random.Generator
         Where the first weights come from; an int gives the same weights every time.
-    init : {"he", "glorot", "zeros"}
-        The standard deviation of the first weights: sqrt(2 / I), sqrt(2 / (I + O)) or 0.
+    init : str or callable
+        How the weights start; the biases start at 0. Normal with the variance 2 / I ("he"),
+        2 / (I + O) ("glorot") or 1 / I ("lecun"), uniform with these variances ("he_uniform",
+        ...), "zeros", or a callable of (rng, (I, O)) such as `scaled_normal(0.01)`.
     weights_l1, weights_l2, biases_l1, biases_l2 : float
         At least 0. `fit` adds l1 * sum(|p|) + l2 * sum(p**2) to the loss.
     use_bias : bool
@@ -110,10 +102,7 @@ class Dense(Layer):
         self.biases_l1 = as_number(biases_l1, "biases_l1", 0)
         self.biases_l2 = as_number(biases_l2, "biases_l2", 0)
         self.use_bias, self.trainable = as_flag(use_bias, "use_bias"), trainable
-        if not isinstance(init, str) or init not in _DEVIATIONS:
-            raise ValueError(f"init is {init!r}, expected one of {', '.join(_DEVIATIONS)}")
-        weights = as_generator(rng).standard_normal(shape) * _DEVIATIONS[init](*shape)
-        self._weights = weights.astype(dtype)
+        self._weights = make_weights(init, as_generator(rng), shape, dtype)
         self._biases = np.full((1, self.n_neurons), 0, dtype)
 
     @property

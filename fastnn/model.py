@@ -23,8 +23,10 @@ from .validation import (
     as_array,
     as_class_weights,
     as_count,
+    as_flag,
     as_generator,
     as_matrix,
+    as_number,
     as_rows,
     as_sample_weights,
     as_targets,
@@ -186,9 +188,12 @@ class Sequential:
         optimizer=None,
         seed=None,
         validation_data=None,
+        validation_split=0.0,
         sample_weight=None,
         class_weight=None,
         shuffle=True,
+        drop_last=False,
+        steps_per_epoch=None,
         verbose="auto",
         threads=None,
     ):
@@ -211,6 +216,9 @@ class Sequential:
             Of the order of samples: the same seed and data give the same bits.
         validation_data : (X, y)
             Evaluated after every epoch.
+        validation_split : float
+            At least 0 and below 1, in place of `validation_data`: this part of the samples, the
+            last ones as they come, is held out.
         sample_weight : array-like of shape (N,), optional
             Numbers of at least 0. The loss of a batch is the sum of weight * loss over the sum of
             the weights.
@@ -218,6 +226,10 @@ class Sequential:
             A factor of the weight for each label; for classes only, and every one must be there.
         shuffle : bool
             A new random order each epoch, as `generate_batch_indices` gives it.
+        drop_last : bool
+            Leave out what is left over behind the last whole batch of an epoch.
+        steps_per_epoch : int, optional
+            At most so many batches an epoch.
         verbose : "auto" or bool
             Show a progress bar; "auto" does on a terminal.
         threads : int, optional
@@ -246,6 +258,12 @@ class Sequential:
             isinstance(verbose, bool | int) or (isinstance(verbose, str) and verbose == "auto")
         ):
             raise TypeError(f'verbose is {verbose!r}, expected "auto", True or False')
+        drop_last = as_flag(drop_last, "drop_last")
+        if steps_per_epoch is not None:
+            steps_per_epoch = as_count(steps_per_epoch, "steps_per_epoch")
+        as_number(validation_split, "validation_split", 0, 1)
+        if validation_split and validation_data is not None:
+            raise ValueError("validation_split is given, expected no validation_data beside it")
         rng = as_generator(seed, "seed")
         self._check_own_layers()
         threads = threads if threads is None else as_count(threads, "threads")
@@ -256,17 +274,22 @@ class Sequential:
         weights = self._as_weights(sample_weight, class_weight, labels, targets)
         data = Data(inputs, labels, targets, weights)
         validation = self._as_validation(validation_data)
-        batch_size = min(batch_size, len(inputs))
+        if validation_split:
+            data, validation = _split(data, validation_split)
+        n, batch_size = len(data.inputs), min(batch_size, len(data.inputs))
+        n_used = n - n % batch_size if drop_last else n
+        if steps_per_epoch is not None:
+            n_used = min(n_used, steps_per_epoch * batch_size)
 
         def order():
-            return rng.permutation(len(inputs)) if shuffle else np.arange(len(inputs))
+            return (rng.permutation(n) if shuffle else np.arange(n))[:n_used]
 
         def validate():
             return None if validation is None else self._evaluate(*validation)
 
         # An optimizer of the user's own is called, layer by layer; the program has its own steps.
         if self._steps is None or type(optimizer).update is not Optimizer.update:
-            trainer = LayerTrainer(self, data, batch_size, optimizer)
+            trainer = LayerTrainer(self, data, n_used, batch_size, optimizer)
             return run_epochs(self, trainer, order, epochs, validate, verbose)
         threads = resolve_threads(threads, 3 * batch_size * self.parameters.size)
         with Crew(threads) as crew:
@@ -275,7 +298,7 @@ class Sequential:
                 n_states=optimizer.n_states, keep_gradients=optimizer.clip_norm is not None,
             )  # fmt: skip
             trainer = CompiledTrainer(
-                plan, crew, self.parameters, data, batch_size, self.loss, optimizer
+                plan, crew, self.parameters, data, n_used, batch_size, self.loss, optimizer
             )
             return run_epochs(self, trainer, order, epochs, validate, verbose)
 
@@ -520,6 +543,19 @@ class Sequential:
     def __repr__(self):
         layers = "".join(f"    {layer!r},\n" for layer in self.layers)
         return f"{type(self).__name__}([\n{layers}])"
+
+
+def _split(data, part):
+    """Return the Data to train on, and (inputs, labels, targets) of the last `part` of it."""
+    n_held_out = round(len(data.inputs) * part)
+    n = len(data.inputs) - n_held_out
+    if n == 0 or n_held_out == 0:
+        raise ValueError(
+            f"validation_split is {part}, expected one that leaves some of {n + n_held_out} "
+            "samples on both sides"
+        )
+    held_out = [array[n:] if len(array) else array for array in data[:3]]
+    return Data(*(array[:n] for array in data)), tuple(held_out)
 
 
 def _call_forward(layer, inputs, training):

@@ -75,14 +75,14 @@ class Data(NamedTuple):
 class CompiledTrainer:
     """Runs whole epochs in the compiled program, in chunks of steps."""
 
-    def __init__(self, plan, crew, parameters, data, batch_size, loss, optimizer):
+    def __init__(self, plan, crew, parameters, data, n_used, batch_size, loss, optimizer):
         self.plan, self.crew, self.parameters = plan, crew, parameters
         if len(data.targets) and loss.task == "classes":
             # Labels are smoothed on the way; rows beforehand.
             data = data._replace(targets=loss.smoothed(data.targets, data.targets))
         self.data, self.smoothing = data, float(getattr(loss, "label_smoothing", 0))
         self.batch_size, self.loss, self.optimizer = batch_size, loss, optimizer
-        self.n_batches = -(-len(data.inputs) // batch_size)
+        self.n_used, self.n_batches = n_used, -(-n_used // batch_size)
         self.state = optimizer.state_of(parameters)
         self.penalised = bool(plan.coefficients[:, : t.NUMBER].any())
         self.rule = self._choose_rule()
@@ -142,7 +142,7 @@ class CompiledTrainer:
         return None
 
     def _curves(self, totals):
-        n = len(self.data.inputs)
+        n = self.n_used
         loss, curves = totals[t.TOTAL_LOSS] / totals[t.TOTAL_WEIGHT], {}
         if self.penalised:
             curves["penalty"] = float(totals[t.TOTAL_PENALTY] / n)
@@ -176,12 +176,12 @@ class CompiledTrainer:
 class LayerTrainer:
     """Runs epochs through the layers' own passes: for a network with a layer of a user's own."""
 
-    def __init__(self, model, data, batch_size, optimizer):
+    def __init__(self, model, data, n_used, batch_size, optimizer):
         self.model, self.data, self.optimizer = model, data, optimizer
         self.wanted = data.targets if len(data.targets) else data.labels
         self.n_outputs = data.targets.shape[1]
         self.batch_size = batch_size
-        self.n_batches = -(-len(data.inputs) // batch_size)
+        self.n_used, self.n_batches = n_used, -(-n_used // batch_size)
 
     def run_epoch(self, order):
         """Return (the dict of the epoch's curves, None or the batch that failed, from 1)."""
@@ -212,8 +212,8 @@ class LayerTrainer:
                 self.optimizer.update(parameters, gradients, **options)
         curves = {"loss": total / mass}
         if any(any(layer.penalties) for layer in self.model._dense):
-            curves["penalty"] = float(penalty / len(data.inputs))
+            curves["penalty"] = float(penalty / self.n_used)
             curves["loss"] += curves["penalty"]
         if loss.task != "numbers":
-            curves = {"loss": curves["loss"], "accuracy": float(right / len(data.inputs)), **curves}
+            curves = {"loss": curves["loss"], "accuracy": float(right / self.n_used), **curves}
         return curves, None

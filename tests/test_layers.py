@@ -323,8 +323,12 @@ def test_weights_may_be_assigned_from_themselves():
 
 @pytest.mark.parametrize(
     ("init", "deviation"),
-    [("he", math.sqrt(2 / 400)), ("glorot", math.sqrt(2 / 500)), ("zeros", 0)],
-)
+    [
+        ("he", math.sqrt(2 / 400)), ("glorot", math.sqrt(2 / 500)), ("lecun", math.sqrt(1 / 400)),
+        ("he_uniform", math.sqrt(2 / 400)), ("glorot_uniform", math.sqrt(2 / 500)),
+        ("lecun_uniform", math.sqrt(1 / 400)), ("zeros", 0), (fastnn.scaled_normal(0.01), 0.01),
+    ],
+)  # fmt: skip
 @every_dtype
 def test_first_parameters(init, deviation, dtype):
     layer = Dense(400, 100, init=init, rng=0, dtype=dtype)
@@ -335,6 +339,43 @@ def test_first_parameters(init, deviation, dtype):
     # sqrt(n); five of them, for 40,000 numbers.
     assert abs(layer.weights.std() - deviation) <= 5 * deviation / math.sqrt(80_000)
     assert abs(layer.weights.mean()) <= 5 * deviation / math.sqrt(40_000)
+
+
+@pytest.mark.parametrize("init", ["he_uniform", "glorot_uniform", "lecun_uniform"])
+def test_uniform_weights_have_bounds(init):
+    weights = Dense(400, 100, init=init, rng=0).weights
+    limit = weights.astype(np.float64).std() * math.sqrt(3)
+    assert 0.98 * limit < np.abs(weights).max() < 1.02 * limit
+
+
+@every_dtype
+def test_a_callable_gives_the_first_weights(dtype):
+    layer = Dense(2, 3, init=lambda rng, shape: np.full(shape, rng.integers(5, 6)), dtype=dtype)
+    assert layer.weights.tolist() == [[5] * 3] * 2
+    assert layer.weights.dtype == dtype
+    given = np.ones((2, 3), dtype)
+    layer = Dense(2, 3, init=lambda rng, shape: given, dtype=dtype)
+    layer.weights += 1
+    assert (given == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("weights", "error", "words"),
+    [
+        (np.ones((3, 2)), ValueError, r"init gave weights of shape \(3, 2\), expected \(2, 3\)"),
+        (np.full((2, 3), np.nan), ValueError, r"the weights that init gave\[0, 0\] is nan"),
+        ("he", TypeError, "the weights that init gave has dtype <U2, expected real numbers"),
+    ],
+)
+def test_a_callable_that_gives_no_weights(weights, error, words):
+    with pytest.raises(error, match=words):
+        Dense(2, 3, init=lambda rng, shape: weights)
+
+
+def test_scaled_normal():
+    assert repr(fastnn.scaled_normal(0.5)) == "scaled_normal(0.5)"
+    with pytest.raises(ValueError, match=r"deviation is 0\.0, expected a finite number above 0"):
+        fastnn.scaled_normal(0)
 
 
 def test_he_is_the_default():

@@ -436,6 +436,65 @@ def test_without_biases_they_stay_zero(optimizer, own, monkeypatch):
     assert not any(layer.biases.any() for layer in model.layers[::2])
 
 
+# ------------------------------------------------------------------------------- parts of the data
+
+
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("loss", ["labels", "squared"])
+def test_the_last_samples_are_held_out(own, loss):
+    X, y = make_data(loss)
+    model, other = make_model("Tanh", loss), make_model("Tanh", loss)
+    if own:
+        model._steps = other._steps = None
+    found = fit(model, X, y, validation_split=0.25, sample_weight=np.arange(1, N + 1))
+    expected = fit(
+        other, X[:28], y[:28], validation_data=(X[28:], y[28:]), sample_weight=np.arange(1, 29)
+    )
+    assert found.curves == expected.curves
+    assert np.array_equal(model.parameters, other.parameters)
+
+
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize(
+    ("options", "n"), [({"drop_last": True}, 32), ({"steps_per_epoch": 2}, 16),
+                       ({"steps_per_epoch": 9}, N), ({"steps_per_epoch": 5}, N),
+                       ({"steps_per_epoch": 5, "drop_last": True}, 32)],
+)  # fmt: skip
+def test_an_epoch_may_be_shorter(own, options, n):
+    X, y = make_data("labels")
+    model, other = make_model(), make_model()
+    if own:
+        model._steps = other._steps = None
+    found = fit(model, X, y, shuffle=False, **options)
+    expected = fit(other, X[:n], y[:n], shuffle=False)
+    assert found.curves == expected.curves
+    assert np.array_equal(model.parameters, other.parameters)
+    whole = fit(make_model(), X, y, epochs=5, **options)  # other samples are left out each time
+    assert len(set(whole.loss)) == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"validation_split": 1}, ValueError, "validation_split is 1, expected a number of"),
+        ({"validation_split": 0.001}, ValueError, "leaves some of 37 samples on both sides"),
+        ({"validation_split": 0.999}, ValueError, "leaves some of 37 samples on both sides"),
+        ({"validation_split": "0.1"}, TypeError, "validation_split is '0.1', expected"),
+        ({"drop_last": 1}, TypeError, "drop_last is 1, expected True or False"),
+        ({"steps_per_epoch": 0}, ValueError, "steps_per_epoch is 0, expected a positive"),
+    ],
+)
+def test_bad_parts(options, error, words):
+    X, y = make_data("labels")
+    model = make_model()
+    before = model.parameters.copy()
+    with pytest.raises(error, match=words):
+        fit(model, X, y, **options)
+    with pytest.raises(ValueError, match="expected no validation_data beside it"):
+        fit(model, X, y, validation_split=0.5, validation_data=(X, y))
+    assert np.array_equal(model.parameters, before)
+
+
 # ------------------------------------------------------------------------------- schedules
 
 
