@@ -3,6 +3,7 @@
 from . import kernels
 from .activations import ELU, GELU, Identity, LeakyReLU, Sigmoid, SiLU, Tanh
 from .batches import generate_batch_indices
+from .callbacks import Callback, CSVLogger, EarlyStopping, LambdaCallback
 from .compiled import CompiledModel
 from .errors import NonFiniteLossError
 from .history import History
@@ -46,16 +47,20 @@ __all__ = [
     "Adam",
     "AdamW",
     "BinaryCrossEntropy",
+    "CSVLogger",
+    "Callback",
     "CategoricalCrossEntropy",
     "CompiledModel",
     "ConstantRate",
     "CosineRate",
     "Dense",
+    "EarlyStopping",
     "ExponentialRate",
     "History",
     "Huber",
     "Identity",
     "InverseTimeRate",
+    "LambdaCallback",
     "LeakyReLU",
     "MeanAbsoluteError",
     "MeanSquaredError",

@@ -8,6 +8,7 @@ import numpy as np
 
 from . import kernels
 from .activations import Sigmoid
+from .callbacks import as_callbacks
 from .compiled import CompiledModel
 from .kernels import table as t
 from .layers import Dense, Layer, Softmax
@@ -194,6 +195,7 @@ class Sequential:
         shuffle=True,
         drop_last=False,
         steps_per_epoch=None,
+        callbacks=(),
         verbose="auto",
         threads=None,
     ):
@@ -230,6 +232,8 @@ class Sequential:
             Leave out what is left over behind the last whole batch of an epoch.
         steps_per_epoch : int, optional
             At most so many batches an epoch.
+        callbacks : list of Callback
+            Called before and after the run and each epoch, in this order.
         verbose : "auto" or bool
             Show a progress bar; "auto" does on a terminal.
         threads : int, optional
@@ -264,6 +268,7 @@ class Sequential:
         as_number(validation_split, "validation_split", 0, 1)
         if validation_split and validation_data is not None:
             raise ValueError("validation_split is given, expected no validation_data beside it")
+        callbacks = as_callbacks(callbacks)
         rng = as_generator(seed, "seed")
         self._check_own_layers()
         threads = threads if threads is None else as_count(threads, "threads")
@@ -284,13 +289,15 @@ class Sequential:
         def order():
             return (rng.permutation(n) if shuffle else np.arange(n))[:n_used]
 
-        def validate():
-            return None if validation is None else self._evaluate(*validation)
+        def evaluate():
+            return self._evaluate(*validation)
+
+        rest = order, epochs, None if validation is None else evaluate, verbose, callbacks
 
         # An optimizer of the user's own is called, layer by layer; the program has its own steps.
         if self._steps is None or type(optimizer).update is not Optimizer.update:
             trainer = LayerTrainer(self, data, n_used, batch_size, optimizer)
-            return run_epochs(self, trainer, order, epochs, validate, verbose)
+            return run_epochs(self, trainer, *rest)
         threads = resolve_threads(threads, 3 * batch_size * self.parameters.size)
         with Crew(threads) as crew:
             plan = make_plan(
@@ -300,7 +307,7 @@ class Sequential:
             trainer = CompiledTrainer(
                 plan, crew, self.parameters, data, n_used, batch_size, self.loss, optimizer
             )
-            return run_epochs(self, trainer, order, epochs, validate, verbose)
+            return run_epochs(self, trainer, *rest)
 
     def _as_inputs(self, X, name, **expected):
         # Without a dense layer there is no dtype to convert to.

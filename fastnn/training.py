@@ -8,6 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from . import kernels
+from .callbacks import Run
 from .errors import NonFiniteLossError
 from .history import History
 from .kernels import table as t
@@ -18,13 +19,22 @@ from .validation import NotFiniteError
 _CHUNK_SECONDS = 0.05
 
 
-def run_epochs(model, trainer, order, epochs, validate, verbose):
+def run_epochs(model, trainer, order, epochs, validate, verbose, callbacks=()):
     """Train `epochs` epochs and return the History.
 
     `order()` gives the sample order of the next epoch; `validate()` the dict of one evaluation,
-    or None. A diverging epoch is undone and raises NonFiniteLossError.
+    or is None. A diverging epoch is undone and raises NonFiniteLossError.
     """
     history = History()
+    names = trainer.curve_names
+    held_out = [f"val_{name}" for name in names if name != "penalty"] if validate else []
+    run = Run(model, history, epochs, names + held_out)
+
+    def call(hook):
+        for callback in callbacks:
+            getattr(callback, hook)(run)
+
+    call("on_fit_begin")
     hidden = not verbose
     if isinstance(verbose, str):  # "auto"; a process without a console has no stderr
         hidden = sys.stderr is None or not sys.stderr.isatty()
@@ -32,6 +42,10 @@ def run_epochs(model, trainer, order, epochs, validate, verbose):
     layout = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}"
     with tqdm(total=epochs, disable=hidden, dynamic_ncols=True, bar_format=layout) as bar:
         for epoch in range(1, epochs + 1):
+            if run.stopped:
+                break
+            run.epoch = epoch
+            call("on_epoch_begin")
             before = model._snapshot()
             try:
                 # A weight that overflows shows in the loss of the next batch, or here at the end.
@@ -42,7 +56,7 @@ def run_epochs(model, trainer, order, epochs, validate, verbose):
                     model._restore(before)
                     trainer.optimizer.forget(model.parameters)
                     raise NonFiniteLossError(epoch, batch, history)
-                history.append(training, validate())
+                history.append(training, validate() if validate else None)
                 observe = getattr(trainer.optimizer.learning_rate, "observe", None)
                 if observe is not None:
                     observe(history.latest())
@@ -52,6 +66,8 @@ def run_epochs(model, trainer, order, epochs, validate, verbose):
             if not hidden:
                 bar.set_postfix_str(_summary(history.latest()), refresh=False)
             bar.update()
+            call("on_epoch_end")
+    call("on_fit_end")
     return history
 
 
@@ -84,7 +100,8 @@ class CompiledTrainer:
         self.batch_size, self.loss, self.optimizer = batch_size, loss, optimizer
         self.n_used, self.n_batches = n_used, -(-n_used // batch_size)
         self.state = optimizer.state_of(parameters)
-        self.penalised = bool(plan.coefficients[:, : t.NUMBER].any())
+        trains = plan.table[:, t.TRAINS] == 1
+        self.penalised = bool(plan.coefficients[trains, : t.NUMBER].any())
         self.rule = self._choose_rule()
         self.given = self.state.arrays, plan.coefficients, data.weights
         if self._is_bare():  # nothing is compiled that only other networks need
@@ -112,6 +129,12 @@ class CompiledTrainer:
             and by_label
             and not (alone or self.smoothing or len(self.data.weights))
         )
+
+    @property
+    def curve_names(self):
+        """The names of the curves of an epoch, in their order."""
+        names = ["loss"] if self.loss.task == "numbers" else ["loss", "accuracy"]
+        return [*names, "penalty"] if self.penalised else names
 
     def run_epoch(self, order):
         """Return (the dict of the epoch's curves, None or the batch that failed, from 1)."""
@@ -177,15 +200,18 @@ class LayerTrainer:
     """Runs epochs through the layers' own passes: for a network with a layer of a user's own."""
 
     def __init__(self, model, data, n_used, batch_size, optimizer):
-        self.model, self.data, self.optimizer = model, data, optimizer
+        self.model, self.data, self.optimizer, self.loss = model, data, optimizer, model.loss
+        self.penalised = any(any(layer.penalties) for layer in model._dense if layer.trainable)
         self.wanted = data.targets if len(data.targets) else data.labels
         self.n_outputs = data.targets.shape[1]
         self.batch_size = batch_size
         self.n_used, self.n_batches = n_used, -(-n_used // batch_size)
 
+    curve_names = CompiledTrainer.curve_names
+
     def run_epoch(self, order):
         """Return (the dict of the epoch's curves, None or the batch that failed, from 1)."""
-        data, loss = self.data, self.model.loss
+        data, loss = self.data, self.loss
         total, right, mass, penalty = 0.0, 0.0, 0.0, 0.0
         for batch in range(self.n_batches):
             indices = order[batch * self.batch_size : (batch + 1) * self.batch_size]
@@ -211,7 +237,7 @@ class LayerTrainer:
             for parameters, gradients in arrays:
                 self.optimizer.update(parameters, gradients, **options)
         curves = {"loss": total / mass}
-        if any(any(layer.penalties) for layer in self.model._dense):
+        if self.penalised:
             curves["penalty"] = float(penalty / self.n_used)
             curves["loss"] += curves["penalty"]
         if loss.task != "numbers":

@@ -16,8 +16,8 @@ FLOORS = (
     "kernels.activations kernels.batches kernels.cross_entropy kernels.dense kernels.losses "
     "kernels.panels kernels.relu kernels.softmax kernels.update",
     "kernels.passes kernels.prediction kernels.program kernels",
-    "activations batches datasets errors initialisers labels layers losses metrics optimizers "
-    "schedules validation",
+    "activations batches callbacks datasets errors initialisers labels layers losses metrics "
+    "optimizers schedules validation",
     "compiled history jitted memory model parallel plan prediction training warmup",
     "__main__ cli columnwise nnfs fastnn",
 )

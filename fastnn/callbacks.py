@@ -1,0 +1,153 @@
+"""What happens between the epochs of `fit`: stopping early, logging, anything of your own."""
+
+import csv
+import math
+from pathlib import Path
+
+from .validation import as_flag, as_number
+
+
+class Run:
+    """What a callback sees of a training run.
+
+    Attributes
+    ----------
+    model : Sequential
+    history : History
+        The epochs so far.
+    epoch, epochs : int
+        The epoch that runs or has just ended, from 1, and how many there are to be.
+    curve_names : list of str
+        What the history will hold.
+    stopped : bool
+        Set it to True, and no further epoch begins.
+    """
+
+    def __init__(self, model, history, epochs, curve_names):
+        self.model, self.history, self.epochs = model, history, epochs
+        self.curve_names = curve_names
+        self.epoch, self.stopped = 0, False
+
+
+class Callback:
+    """Base of callbacks: methods that `fit` calls, each with the :class:`Run`.
+
+    An error that one raises ends the training; the model is as the last whole epoch left it.
+    """
+
+    def on_fit_begin(self, run):
+        """Before the first epoch."""
+
+    def on_epoch_begin(self, run):
+        """Before each epoch."""
+
+    def on_epoch_end(self, run):
+        """After each epoch and its validation."""
+
+    def on_fit_end(self, run):
+        """After the last epoch, unless an error ended the run."""
+
+    def __repr__(self):
+        given = ", ".join(f"{k}={v!r}" for k, v in vars(self).items() if k[0] != "_")
+        return f"{type(self).__name__}({given})"
+
+
+class LambdaCallback(Callback):
+    """Calls functions of the run: `LambdaCallback(on_epoch_end=lambda run: ...)`."""
+
+    def __init__(self, on_fit_begin=None, on_epoch_begin=None, on_epoch_end=None, on_fit_end=None):
+        given = {
+            "on_fit_begin": on_fit_begin, "on_epoch_begin": on_epoch_begin,
+            "on_epoch_end": on_epoch_end, "on_fit_end": on_fit_end,
+        }  # fmt: skip
+        for name, function in given.items():
+            if function is not None:
+                if not callable(function):
+                    raise TypeError(f"{name} is {function!r}, expected a function of the run")
+                setattr(self, name, function)
+
+
+class EarlyStopping(Callback):
+    """Stops when a curve has not improved for some epochs.
+
+    Parameters
+    ----------
+    monitor : str
+        The name of the curve. Of accuracies higher is better, of all others lower.
+    patience : int
+        Epochs without an improvement that are waited for.
+    min_delta : float
+        How much better counts as an improvement.
+    restore_best : bool
+        Leave the model with the parameters of the best epoch.
+
+    Attributes
+    ----------
+    best, best_epoch : float, int
+        Of the last run.
+    """
+
+    def __init__(self, monitor="val_loss", patience=10, min_delta=0.0, restore_best=True):
+        self.monitor = monitor
+        self.patience = as_number(patience, "patience", 0)
+        self.min_delta = as_number(min_delta, "min_delta", 0)
+        self.restore_best = as_flag(restore_best, "restore_best")
+
+    def on_fit_begin(self, run):
+        """Check that there will be such a curve."""
+        if self.monitor not in run.curve_names:
+            raise ValueError(
+                f"monitor is {self.monitor!r}, expected one of {', '.join(run.curve_names)}"
+            )
+        self.best, self.best_epoch, self._parameters = math.inf, 0, None
+
+    def on_epoch_end(self, run):
+        """Compare, and stop the run if it is time."""
+        value = run.history.latest()[self.monitor]
+        cost = -value if self.monitor.endswith("accuracy") else value
+        if self.best_epoch == 0 or cost < self._cost - self.min_delta:
+            self.best, self._cost, self.best_epoch = value, cost, run.epoch
+            if self.restore_best:
+                self._parameters = run.model._snapshot()
+        elif run.epoch - self.best_epoch > self.patience:
+            run.stopped = True
+
+    def on_fit_end(self, run):
+        """Bring the best parameters back."""
+        if self._parameters is not None:
+            run.model._restore(self._parameters)
+            self._parameters = None
+
+
+class CSVLogger(Callback):
+    """Writes the curves to a CSV file, a line an epoch, as they come.
+
+    Parameters
+    ----------
+    path : path-like
+        A file that exists is replaced when the run begins.
+    """
+
+    def __init__(self, path):
+        self.path = Path(path)
+
+    def on_fit_begin(self, run):
+        """Write the names of the curves."""
+        self._write("w", ["epoch", *run.curve_names])
+
+    def on_epoch_end(self, run):
+        """Add the values of the epoch."""
+        curves = run.history.latest()
+        self._write("a", [run.epoch, *(curves[name] for name in run.curve_names)])
+
+    def _write(self, mode, row):
+        with self.path.open(mode, newline="", encoding="utf-8") as file:
+            csv.writer(file).writerow(row)
+
+
+def as_callbacks(value):
+    """Return a list of callbacks."""
+    callbacks = list(value) if isinstance(value, list | tuple) else None
+    if callbacks is None or not all(isinstance(each, Callback) for each in callbacks):
+        raise TypeError(f"callbacks is {value!r}, expected a list of fastnn.Callback objects")
+    return callbacks

@@ -1,0 +1,201 @@
+"""Callbacks: when they are called, what they see, and what they may do."""
+
+import csv
+
+import numpy as np
+import pytest
+from test_trainer import fit, make_data, make_model
+
+import fastnn
+
+HOOKS = ("on_fit_begin", "on_epoch_begin", "on_epoch_end", "on_fit_end")
+every_path = pytest.mark.parametrize("own", [False, True], ids=["compiled", "layer by layer"])
+
+
+class Recorder(fastnn.Callback):
+    """Keeps the calls: the hook, the epoch, and how many epochs the history has."""
+
+    def __init__(self):
+        self.calls = []
+
+
+for _hook in HOOKS:
+
+    def _record(self, run, hook=_hook):
+        self.calls.append((hook.removeprefix("on_"), run.epoch, len(run.history)))
+
+    setattr(Recorder, _hook, _record)
+
+
+def make(own, *arguments, **options):
+    model = make_model(*arguments, **options)
+    if own:
+        model._steps = None
+    return model
+
+
+@every_path
+def test_hooks_are_called_in_order(own):
+    X, y = make_data("labels")
+    recorder = Recorder()
+    fit(make(own), X, y, epochs=2, callbacks=[recorder])
+    assert recorder.calls == [
+        ("fit_begin", 0, 0),
+        ("epoch_begin", 1, 0), ("epoch_end", 1, 1),
+        ("epoch_begin", 2, 1), ("epoch_end", 2, 2),
+        ("fit_end", 2, 2),
+    ]  # fmt: skip
+
+
+@every_path
+@pytest.mark.parametrize("loss", ["labels", "squared"])
+@pytest.mark.parametrize("penalty", [0, 0.01])
+@pytest.mark.parametrize("validation", [False, True])
+def test_names_of_the_curves_are_known_beforehand(own, loss, penalty, validation):
+    X, y = make_data(loss)
+    seen = []
+    history = fit(
+        make(own, "Tanh", loss, weights_l2=penalty), X, y,
+        validation_data=(X, y) if validation else None,
+        callbacks=[fastnn.LambdaCallback(on_fit_begin=lambda run: seen.extend(run.curve_names))],
+    )  # fmt: skip
+    assert seen == list(history.curves)
+
+
+@every_path
+def test_a_callback_may_stop_the_run(own):
+    X, y = make_data("labels")
+
+    def stop(run):
+        run.stopped = run.epoch == 2
+
+    recorder = Recorder()
+    callbacks = [fastnn.LambdaCallback(on_epoch_end=stop), recorder]
+    assert len(fit(make(own), X, y, epochs=9, callbacks=callbacks)) == 2
+    assert recorder.calls[-1] == ("fit_end", 2, 2)
+
+
+@every_path
+@pytest.mark.parametrize("hook", HOOKS)
+def test_a_callback_that_raises_leaves_the_model_of_a_whole_epoch(own, hook):
+    X, y = make_data("labels")
+    model, expected = make(own), make(own)
+
+    def fail(run):
+        raise RuntimeError("out of paper")
+
+    with pytest.raises(RuntimeError, match="out of paper"):
+        fit(model, X, y, epochs=1, callbacks=[fastnn.LambdaCallback(**{hook: fail})])
+    if hook in ("on_epoch_end", "on_fit_end"):
+        fit(expected, X, y, epochs=1)
+    assert np.array_equal(model.parameters, expected.parameters)
+
+
+# ------------------------------------------------------------------------------- early stopping
+
+
+class Scripted(fastnn.EarlyStopping):
+    """Early stopping on a curve that is written down."""
+
+    def __init__(self, values, **options):
+        super().__init__(monitor="loss", **options)
+        self._values = values
+
+    def on_epoch_end(self, run):
+        run.history.curves["loss"][-1] = self._values[run.epoch - 1]
+        super().on_epoch_end(run)
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "epochs", "best_epoch"),
+    [
+        ([3, 2, 1, 1, 1, 1], {"patience": 0}, 4, 3),
+        ([3, 2, 1, 1, 1, 1], {"patience": 1}, 5, 3),
+        ([3, 2, 4, 1, 4, 4], {"patience": 1}, 6, 4),
+        ([3, 2.9, 2.8, 2.7, 2.6, 2.4], {"patience": 4, "min_delta": 0.5}, 6, 6),
+        ([3, 2.9, 2.8, 2.7, 2.6, 2.4], {"patience": 3, "min_delta": 0.5}, 5, 1),
+        ([6, 5, 4, 3, 2, 1], {"patience": 0}, 6, 6),
+    ],
+)
+@every_path
+def test_early_stopping(values, options, epochs, best_epoch, own):
+    X, y = make_data("labels")
+    stopping, snapshots = Scripted(values, **options), []
+    keep = fastnn.LambdaCallback(
+        on_epoch_end=lambda run: snapshots.append(run.model.parameters + 0)
+    )
+    model = make(own)
+    history = fit(model, X, y, epochs=6, callbacks=[keep, stopping])
+    assert len(history) == epochs
+    assert stopping.best_epoch == best_epoch
+    assert stopping.best == values[best_epoch - 1]
+    assert np.array_equal(model.parameters, snapshots[best_epoch - 1])
+
+
+def test_early_stopping_may_leave_the_last_parameters():
+    X, y = make_data("labels")
+    model, expected = make_model(), make_model()
+    fit(model, X, y, epochs=6, callbacks=[Scripted([1] * 6, patience=1, restore_best=False)])
+    fit(expected, X, y, epochs=3)
+    assert np.array_equal(model.parameters, expected.parameters)
+
+
+def test_of_accuracies_higher_is_better():
+    X, y = make_data("labels")
+    stopping = fastnn.EarlyStopping("val_accuracy", patience=50)
+    model = make_model()
+    history = fit(model, X, y, "Adam", epochs=30, validation_data=(X, y), callbacks=[stopping])
+    assert stopping.best == max(history.val_accuracy)
+    assert stopping.best_epoch == history.val_accuracy.index(stopping.best) + 1
+    assert model.evaluate(X, y)["accuracy"] == stopping.best
+
+
+def test_unknown_monitor_is_refused_before_training():
+    X, y = make_data("labels")
+    model = make_model()
+    before = model.parameters.copy()
+    with pytest.raises(ValueError, match=r"monitor is 'val_loss', expected one of loss, accuracy$"):
+        fit(model, X, y, callbacks=[fastnn.EarlyStopping()])
+    assert np.array_equal(model.parameters, before)
+
+
+# ------------------------------------------------------------------------------- the rest
+
+
+def test_csv_logger(tmp_path):
+    X, y = make_data("labels")
+    path = tmp_path / "curves.csv"
+    path.write_text("old")
+    history = fit(make_model(), X, y, callbacks=[fastnn.CSVLogger(path)], validation_data=(X, y))
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row.pop("epoch") for row in rows] == ["1", "2", "3"]
+    found = {name: [float(row[name]) for row in rows] for name in rows[0]}
+    assert found == history.curves
+
+
+@pytest.mark.parametrize("value", [None, fastnn.EarlyStopping(), [print], [fastnn.EarlyStopping]])
+def test_what_is_no_list_of_callbacks(value):
+    X, y = make_data("labels")
+    with pytest.raises(TypeError, match=r"callbacks is .*, expected a list of fastnn.Callback"):
+        fit(make_model(), X, y, callbacks=value)
+
+
+@pytest.mark.parametrize(
+    ("make_callback", "error", "words"),
+    [
+        (lambda: fastnn.EarlyStopping(patience=-1), ValueError, "patience is -1, expected"),
+        (lambda: fastnn.EarlyStopping(min_delta="a"), TypeError, "min_delta is 'a', expected"),
+        (lambda: fastnn.EarlyStopping(restore_best=1), TypeError, "restore_best is 1, expected"),
+        (lambda: fastnn.LambdaCallback(on_epoch_end=1), TypeError, "on_epoch_end is 1, expected"),
+    ],
+)
+def test_bad_arguments(make_callback, error, words):
+    with pytest.raises(error, match=words):
+        make_callback()
+
+
+def test_repr():
+    assert repr(fastnn.EarlyStopping(patience=3)) == (
+        "EarlyStopping(monitor='val_loss', patience=3, min_delta=0.0, restore_best=True)"
+    )
