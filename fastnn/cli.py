@@ -172,7 +172,7 @@ def _train(options):
         f"{_some(settings.epochs, 'epoch')}, batches of {settings.batch_size:,}, "
         f"SGD with learning rate {settings.learning_rate:g}, seed {options.seed}",
     )
-    ready = _seconds(warmup, X.dtype)
+    ready = _seconds(warmup, X.dtype, plain=True)
     taken = _seconds(
         model.fit, X, y,
         epochs=settings.epochs, batch_size=settings.batch_size,

@@ -10,7 +10,7 @@ from .optimizers import Adam
 from .prediction import FEW_ROWS
 
 
-def warmup(dtype=np.float32):
+def warmup(dtype=np.float32, *, plain=False):
     """Compile, or load from the cache, all that training, prediction and layers need.
 
     Takes some seconds for each dtype the first time, and some tenths later.
@@ -18,6 +18,8 @@ def warmup(dtype=np.float32):
     Parameters
     ----------
     dtype : float32 or float64
+    plain : bool
+        Only what classifiers of dense layers and ReLU need with plain gradient descent.
 
     Raises
     ------
@@ -33,10 +35,6 @@ def warmup(dtype=np.float32):
     model.fit(X, labels, validation_data=(X, labels), verbose=False)
     model.evaluate(X, rows)
     model.predict(X[:1])
-    # What other optimizers, losses and activations need comes in one piece.
-    other = Sequential([Dense(2, 2, dtype=dtype, rng=0), Tanh(), Dense(2, 2, dtype=dtype, rng=1)])
-    other.fit(X, rows, optimizer=Adam(), validation_data=(X, rows), verbose=False)
-    other.predict_proba(X[:1])
     model.backward(model.forward(X))
     for y in (labels, rows):
         head, loss = SoftmaxCrossEntropy(), CategoricalCrossEntropy()
@@ -44,3 +42,9 @@ def warmup(dtype=np.float32):
         head.backward(head.output, y)
         loss.forward(X, y)
         loss.backward(X, y)
+    if plain:
+        return
+    # What other optimizers, losses and activations need comes in one piece.
+    other = Sequential([Dense(2, 2, dtype=dtype, rng=0), Tanh(), Dense(2, 2, dtype=dtype, rng=1)])
+    other.fit(X, rows, optimizer=Adam(), validation_data=(X, rows), verbose=False)
+    other.predict_proba(X[:1])

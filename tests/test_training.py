@@ -1027,4 +1027,13 @@ def test_nothing_is_left_to_compile_after_warmup(dtype):
         head.forward(model.forward(X), y)
         model.backward(head.backward(head.output, y))
     model.predict_proba(X)
+    for loss in (fastnn.SoftmaxCrossEntropy(label_smoothing=0.1), fastnn.MeanSquaredError()):
+        layers = [
+            fastnn.Dense(FEATURES, 4, dtype=dtype),
+            fastnn.GELU(),
+            fastnn.Dense(4, 3, dtype=dtype),
+        ]
+        model = fastnn.Sequential(layers, loss=loss)
+        model.fit(X, targets["one-hot"], optimizer=fastnn.RMSprop(), validation_split=0.5)
+        model.predict(X[:1])
     assert {name: len(getattr(kernels, name).signatures) for name in names} == before
