@@ -4,7 +4,7 @@ import numpy as np
 
 from .activations import Tanh
 from .layers import Dense, ReLU, Softmax
-from .losses import CategoricalCrossEntropy, SoftmaxCrossEntropy
+from .losses import CategoricalCrossEntropy, MeanSquaredError, SoftmaxCrossEntropy
 from .model import Sequential
 from .optimizers import Adam
 from .prediction import FEW_ROWS
@@ -45,6 +45,10 @@ def warmup(dtype=np.float32, *, plain=False):
     if plain:
         return
     # What other optimizers, losses and activations need comes in one piece.
-    other = Sequential([Dense(2, 2, dtype=dtype, rng=0), Tanh(), Dense(2, 2, dtype=dtype, rng=1)])
+    layers = [Dense(2, 2, dtype=dtype, rng=0), Tanh(), Dense(2, 2, dtype=dtype, rng=1)]
+    other = Sequential(layers, loss=MeanSquaredError())
     other.fit(X, rows, optimizer=Adam(), validation_data=(X, rows), verbose=False)
-    other.predict_proba(X[:1])
+    other.predict(X[:1])
+    other.backward(other.loss.backward(other.forward(X), rows))
+    other.loss.forward(X, rows)
+    Adam().update(other.parameters, other.gradients)

@@ -1036,4 +1036,8 @@ def test_nothing_is_left_to_compile_after_warmup(dtype):
         model = fastnn.Sequential(layers, loss=loss)
         model.fit(X, targets["one-hot"], optimizer=fastnn.RMSprop(), validation_split=0.5)
         model.predict(X[:1])
+        model.evaluate(X, targets["one-hot"])
+        model.backward(model.forward(X))
+        fastnn.SGD(momentum=0.5).update(model.parameters, model.gradients)
+    loss.calculate(X[:, :3], targets["one-hot"])
     assert {name: len(getattr(kernels, name).signatures) for name in names} == before
