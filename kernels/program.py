@@ -240,6 +240,7 @@ def keep_gradients(table, coefficients, parameters, workspace, sums, rows, threa
                 padded = panel_width(workspace, n_outputs - column)
                 place = column * n_inputs + row * padded
                 piece = workspace + (step[GRADIENTS] + place)
+                fill_padding(piece, height * padded, n_outputs - column, padded)
                 form_piece(step, workspace, piece, row, height, column, rows)
                 add_slopes(piece, workspace + (step[PANELS] + place), height * padded, l1, l2)
                 for i in range(height):
