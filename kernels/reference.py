@@ -133,8 +133,8 @@ def optimizer_update(parameters, states, gradients, rule, numbers, scale, l1, l2
             if rule == t.AMSGRAD:
                 states[2] = size = np.maximum(states[1], states[2])
         scale = np.sqrt(size) * numbers[t.CORRECTION] + numbers[t.EPSILON]
-        # Behind the end of a network's biases stand parameters without a gradient.
-        parameters -= rate * np.divide(direction, scale, out=np.zeros_like(g), where=scale != 0)
+        with np.errstate(invalid="ignore"):  # 0 / 0 without an epsilon is NaN, as in the kernel
+            parameters -= rate * (direction / scale)
 
 
 _erfc = np.vectorize(math.erfc, otypes=[float])
