@@ -1,11 +1,11 @@
 """fastnn: dense neural networks for NumPy users, at the speed limit of the CPU."""
 
-from . import kernels
+from . import kernels, metrics
 from .activations import ELU, GELU, Identity, LeakyReLU, Sigmoid, SiLU, Tanh
 from .batches import generate_batch_indices
 from .callbacks import Callback, CSVLogger, EarlyStopping, LambdaCallback
 from .compiled import CompiledModel
-from .errors import NonFiniteLossError
+from .errors import NonFiniteLossError, SlowTrainingWarning
 from .history import History
 from .initialisers import scaled_normal
 from .labels import one_hot
@@ -19,10 +19,11 @@ from .losses import (
     Quantile,
     SoftmaxCrossEntropy,
 )
-from .metrics import accuracy
+from .metrics import Metric, accuracy
 from .model import Sequential
 from .optimizers import SGD, AdaGrad, Adam, AdamW, RMSprop
 from .parallel import num_threads, set_num_threads
+from .progress import ProgressBar, ProgressLines
 from .schedules import (
     ConstantRate,
     CosineRate,
@@ -64,8 +65,11 @@ __all__ = [
     "LeakyReLU",
     "MeanAbsoluteError",
     "MeanSquaredError",
+    "Metric",
     "NonFiniteLossError",
     "OneCycleRate",
+    "ProgressBar",
+    "ProgressLines",
     "Quantile",
     "RMSprop",
     "ReLU",
@@ -73,6 +77,7 @@ __all__ = [
     "Sequential",
     "SiLU",
     "Sigmoid",
+    "SlowTrainingWarning",
     "Softmax",
     "SoftmaxCrossEntropy",
     "StepRate",
@@ -80,6 +85,7 @@ __all__ = [
     "accuracy",
     "generate_batch_indices",
     "kernels",
+    "metrics",
     "num_threads",
     "one_hot",
     "scaled_normal",

@@ -4,6 +4,8 @@ import csv
 import math
 from pathlib import Path
 
+from .history import History
+from .metrics import higher_is_better
 from .validation import as_flag, as_number
 
 
@@ -16,17 +18,25 @@ class Run:
     history : History
         The epochs so far.
     epoch, epochs : int
-        The epoch that runs or has just ended, from 1, and how many there are to be.
+        The epoch that runs or has just ended, from 1, and the last one there is to be.
+    step, n_steps : int
+        The steps that the epoch has taken, as of the last chunk, and how many it has.
+    n_samples : int
+        How many samples an epoch takes.
     curve_names : list of str
         What the history will hold.
+    metrics : list of Metric
+        Those of `fit`.
     stopped : bool
         Set it to True, and no further epoch begins.
     """
 
-    def __init__(self, model, history, epochs, curve_names):
-        self.model, self.history, self.epochs = model, history, epochs
-        self.curve_names = curve_names
-        self.epoch, self.stopped = 0, False
+    def __init__(self, model, epochs, initial_epoch=0, metrics=(), curve_names=()):
+        self.model, self.history = model, History()
+        self.epoch, self.epochs = initial_epoch, epochs
+        self.step, self.n_steps, self.n_samples = 0, 0, 0
+        self.curve_names, self.metrics = list(curve_names), list(metrics)
+        self.stopped = False
 
 
 class Callback:
@@ -44,8 +54,22 @@ class Callback:
     def on_epoch_end(self, run):
         """After each epoch and its validation."""
 
+    def on_chunk_end(self, run):
+        """After each part of an epoch that one compiled call has taken, about 0.05 seconds.
+
+        Called only where a class overrides it: else no chunk waits for Python.
+        """
+
     def on_fit_end(self, run):
         """After the last epoch, unless an error ended the run."""
+
+    def close(self):
+        """Last of all, also where an error ended the run."""
+
+    @property
+    def watches_chunks(self):
+        """Whether there is an `on_chunk_end` to call."""
+        return getattr(self.on_chunk_end, "__func__", None) is not Callback.on_chunk_end
 
     def __repr__(self):
         given = ", ".join(f"{k}={v!r}" for k, v in vars(self).items() if k[0] != "_")
@@ -55,10 +79,13 @@ class Callback:
 class LambdaCallback(Callback):
     """Calls functions of the run: `LambdaCallback(on_epoch_end=lambda run: ...)`."""
 
-    def __init__(self, on_fit_begin=None, on_epoch_begin=None, on_epoch_end=None, on_fit_end=None):
+    def __init__(
+        self, on_fit_begin=None, on_epoch_begin=None, on_chunk_end=None, on_epoch_end=None,
+        on_fit_end=None,
+    ):  # fmt: skip
         given = {
             "on_fit_begin": on_fit_begin, "on_epoch_begin": on_epoch_begin,
-            "on_epoch_end": on_epoch_end, "on_fit_end": on_fit_end,
+            "on_chunk_end": on_chunk_end, "on_epoch_end": on_epoch_end, "on_fit_end": on_fit_end,
         }  # fmt: skip
         for name, function in given.items():
             if function is not None:
@@ -73,13 +100,16 @@ class EarlyStopping(Callback):
     Parameters
     ----------
     monitor : str
-        The name of the curve. Of accuracies higher is better, of all others lower.
+        The name of the curve.
     patience : int
         Epochs without an improvement that are waited for.
     min_delta : float
         How much better counts as an improvement.
     restore_best : bool
         Leave the model with the parameters of the best epoch.
+    mode : {"auto", "min", "max"}
+        Whether lower or higher is better. "auto" knows it of losses, of fastnn's metrics, and of
+        a :class:`Metric` that says so.
 
     Attributes
     ----------
@@ -87,24 +117,24 @@ class EarlyStopping(Callback):
         Of the last run.
     """
 
-    def __init__(self, monitor="val_loss", patience=10, min_delta=0.0, restore_best=True):
+    def __init__(
+        self, monitor="val_loss", patience=10, min_delta=0.0, restore_best=True, mode="auto"
+    ):
         self.monitor = monitor
         self.patience = as_number(patience, "patience", 0)
         self.min_delta = as_number(min_delta, "min_delta", 0)
         self.restore_best = as_flag(restore_best, "restore_best")
+        self.mode = as_mode(mode)
 
     def on_fit_begin(self, run):
         """Check that there will be such a curve."""
-        if self.monitor not in run.curve_names:
-            raise ValueError(
-                f"monitor is {self.monitor!r}, expected one of {', '.join(run.curve_names)}"
-            )
+        self._sign = sign_of(self.monitor, self.mode, run)
         self.best, self.best_epoch, self._parameters = math.inf, 0, None
 
     def on_epoch_end(self, run):
         """Compare, and stop the run if it is time."""
         value = run.history.latest()[self.monitor]
-        cost = -value if self.monitor.endswith("accuracy") else value
+        cost = self._sign * value
         if self.best_epoch == 0 or cost < self._cost - self.min_delta:
             self.best, self._cost, self.best_epoch = value, cost, run.epoch
             if self.restore_best:
@@ -143,6 +173,29 @@ class CSVLogger(Callback):
     def _write(self, mode, row):
         with self.path.open(mode, newline="", encoding="utf-8") as file:
             csv.writer(file).writerow(row)
+
+
+def as_mode(mode):
+    """Return `mode`, one of "auto", "min" and "max"."""
+    if mode not in ("auto", "min", "max"):
+        raise ValueError(f'mode is {mode!r}, expected "auto", "min" or "max"')
+    return mode
+
+
+def sign_of(monitor, mode, run):
+    """Return what makes a cost of the curve `monitor`: 1 where lower is better, else -1.
+
+    Raises
+    ------
+    ValueError
+        Where the run has no such curve, or nobody knows which way it is better.
+    """
+    if monitor not in run.curve_names:
+        raise ValueError(f"monitor is {monitor!r}, expected one of {', '.join(run.curve_names)}")
+    high = higher_is_better(monitor, run.metrics) if mode == "auto" else mode == "max"
+    if high is None:
+        raise ValueError(f'mode is "auto", expected "min" or "max" for the metric {monitor!r}')
+    return -1 if high else 1
 
 
 def as_callbacks(value):

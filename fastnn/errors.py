@@ -1,4 +1,8 @@
-"""Errors of fastnn's own."""
+"""Errors and warnings of fastnn's own."""
+
+
+class SlowTrainingWarning(UserWarning):
+    """A network trains layer by layer, because something in it cannot be compiled."""
 
 
 class NonFiniteLossError(ArithmeticError):

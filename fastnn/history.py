@@ -1,11 +1,16 @@
 """What a training run leaves behind: one value an epoch in each curve."""
 
+# Of a long run a table has so many of the first epochs and of the last.
+_SHOWN = 10
+
 
 class History:
-    """The curves of a training run: one value an epoch.
+    """The curves of a training run: one value an epoch. `print` shows them as a table.
 
     Attributes
     ----------
+    epochs : list of int
+        The numbers of the epochs, from 1.
     curves : dict of str to list of float
         All of them. Each is an attribute too, such as `history.loss`; where there is none it is
         empty.
@@ -13,11 +18,12 @@ class History:
         Mean over the samples of the epoch, each as its batch met it. The penalty of the weights,
         where a layer has one, is a part of the loss. A regression has no accuracy.
     val_loss, val_accuracy : list of float
-        On the validation data after the epoch; empty without any.
+        On the validation data after the epoch; empty without any. So are the metrics of `fit`,
+        on the samples and (`val_...`) on the validation data.
     """
 
     def __init__(self):
-        self.curves = {}
+        self.epochs, self.curves = [], {}
 
     def __getattr__(self, name):
         known = ("loss", "accuracy", "penalty", "val_loss", "val_accuracy")
@@ -28,20 +34,38 @@ class History:
             return []
         raise AttributeError(f"the history has no curve {name!r}, only {', '.join(curves)}")
 
-    def append(self, training, validation=None):
-        """Add one epoch, given as the dicts that `evaluate` returns."""
-        for name, value in training.items():
+    def append(self, epoch, curves):
+        """Add the values of one epoch."""
+        self.epochs.append(epoch)
+        for name, value in curves.items():
             self.curves.setdefault(name, []).append(value)
-        for name, value in (validation or {}).items():
-            self.curves.setdefault("val_" + name, []).append(value)
 
     def latest(self):
         """Return the curves' names with the values of the last epoch."""
         return {name: curve[-1] for name, curve in self.curves.items()}
 
+    def to_dict(self):
+        """Return {"epoch": ..., curve name: ...}, lists of one length, as data frames take them."""
+        return {"epoch": list(self.epochs), **{k: list(v) for k, v in self.curves.items()}}
+
     def __len__(self):
-        return len(self.loss)
+        return len(self.epochs)
 
     def __repr__(self):
         values = "".join(f", {name} {value:.4f}" for name, value in self.latest().items())
         return f"<History: {len(self)} epochs{values}>"
+
+    def __str__(self):
+        names = ["epoch", *self.curves]
+        rows = [
+            [str(epoch), *(f"{value:.4f}" for value in values)]
+            for epoch, *values in zip(self.epochs, *self.curves.values(), strict=True)
+        ]
+        if len(rows) > 2 * _SHOWN:
+            rows = [*rows[:_SHOWN], ["..."] * len(names), *rows[-_SHOWN:]]
+        widths = [max(map(len, column)) for column in zip(names, *rows, strict=True)]
+        lines = (
+            "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+            for row in [names, *rows]
+        )
+        return "\n".join(lines)

@@ -160,9 +160,9 @@ class SoftmaxCrossEntropy(Loss):
         kernels.softmax_cross_entropy(losses, gradient, logits, self.smoothed(targets, logits))
         return losses, _weigh(gradient, weights)
 
-    def count_right(self, logits, targets, labels):
-        """Return how many of the logits' labels are right."""
-        return (logits.argmax(axis=1) == labels).sum()
+    def hits(self, logits, targets, labels):
+        """Return for each sample whether the label of its logits is right, (B,)."""
+        return logits.argmax(axis=1) == labels
 
     def smoothed(self, targets, like):
         """Return the targets of a batch after smoothing; `like` (B, C) has the classes."""
@@ -208,9 +208,9 @@ class _OutputLoss(Loss):
         kernels.loss_backward(gradient, outputs, targets, self.kind, self.number)
         return losses, _weigh(gradient, weights)
 
-    def count_right(self, outputs, targets, labels):
-        """Return how many answers are right, a sample counting 1."""
-        return ((outputs > self.threshold) == (targets > 0.5)).mean(axis=1).sum()
+    def hits(self, outputs, targets, labels):
+        """Return the part of each sample's answers that is right, (B,)."""
+        return ((outputs > self.threshold) == (targets > 0.5)).mean(axis=1)
 
     def as_targets(self, value, name, n_rows, n_outputs, dtype):
         """Return targets of a batch as (B, O) finite numbers."""

@@ -2,22 +2,27 @@
 
 import copy
 import inspect
+import warnings
 import weakref
 
 import numpy as np
 
 from . import kernels
 from .activations import Sigmoid
-from .callbacks import as_callbacks
+from .callbacks import Run, as_callbacks
 from .compiled import CompiledModel
+from .errors import SlowTrainingWarning
+from .evaluation import evaluate, finished, measure
 from .kernels import table as t
 from .layers import Dense, Layer, Softmax
 from .losses import Loss, SoftmaxCrossEntropy
 from .memory import aligned_empty
+from .metrics import as_metrics
 from .optimizers import SGD, Optimizer
 from .parallel import Crew, resolve_threads
-from .plan import make_plan, program_layers, runs_as
+from .plan import make_plan, operation_of, program_layers, runs_as
 from .prediction import Predictor
+from .progress import as_progress
 from .training import CompiledTrainer, Data, LayerTrainer, run_epochs
 from .validation import (
     DTYPES,
@@ -26,6 +31,7 @@ from .validation import (
     as_count,
     as_flag,
     as_generator,
+    as_index,
     as_matrix,
     as_number,
     as_rows,
@@ -128,6 +134,7 @@ class Sequential:
         for layer in self.layers:
             if isinstance(layer, Layer):
                 layer._model = weakref.ref(self)
+        self._warned = False
         self._predictor = None
         if self._steps is not None:
             self._predictor = Predictor(self._steps, self._n_features, self._parameters)
@@ -195,6 +202,8 @@ class Sequential:
         shuffle=True,
         drop_last=False,
         steps_per_epoch=None,
+        initial_epoch=0,
+        metrics=(),
         callbacks=(),
         verbose="auto",
         threads=None,
@@ -216,11 +225,11 @@ class Sequential:
             where it was.
         seed : None, int or numpy.random.Generator
             Of the order of samples: the same seed and data give the same bits.
-        validation_data : (X, y)
+        validation_data : (X, y) or (X, y, sample_weight)
             Evaluated after every epoch.
         validation_split : float
             At least 0 and below 1, in place of `validation_data`: this part of the samples, the
-            last ones as they come, is held out.
+            last ones as they come, is held out, and weighted with its `sample_weight`.
         sample_weight : array-like of shape (N,), optional
             Numbers of at least 0. The loss of a batch is the sum of weight * loss over the sum of
             the weights.
@@ -232,10 +241,20 @@ class Sequential:
             Leave out what is left over behind the last whole batch of an epoch.
         steps_per_epoch : int, optional
             At most so many batches an epoch.
+        initial_epoch : int
+            Epochs that are behind already: the first one of this run has the next number, and the
+            order of samples that it had in a run from the start with this seed, an int. `epochs`
+            is the number of the last one.
+        metrics : list of str, callable or Metric
+            Measured after every epoch on the samples and on the validation data, which takes a
+            prediction of all of them: "accuracy", "precision", "recall", "f1" and "top_5" (any
+            number) of classes, "mse", "mae" and "r2" of numbers; or any function (y_true, y_pred)
+            of what `predict` gives. See :mod:`fastnn.metrics`.
         callbacks : list of Callback
             Called before and after the run and each epoch, in this order.
-        verbose : "auto" or bool
-            Show a progress bar; "auto" does on a terminal.
+        verbose : "auto", 0, 1 or 2
+            1: a progress bar on standard error; 2: a line an epoch on standard output; 0: nothing.
+            "auto" is 1 on a terminal, else 0.
         threads : int, optional
             By default as `set_num_threads` says. The result has the same bits with any number.
 
@@ -249,6 +268,11 @@ class Sequential:
             For bad arguments, before training starts.
         NonFiniteLossError
             When training diverges; the parameters are those of the last good epoch.
+
+        Warns
+        -----
+        SlowTrainingWarning
+            Once, where a layer or an optimizer of your own has to be called from Python.
         """
         epochs, batch_size = as_count(epochs, "epochs"), as_count(batch_size, "batch_size")
         optimizer = SGD() if optimizer is None else optimizer
@@ -258,29 +282,26 @@ class Sequential:
             optimizer.rates(0, 1, self.dtype)
         if not isinstance(shuffle, bool | np.bool_):
             raise TypeError(f"shuffle is {shuffle!r}, expected True or False")
-        if not (
-            isinstance(verbose, bool | int) or (isinstance(verbose, str) and verbose == "auto")
-        ):
-            raise TypeError(f'verbose is {verbose!r}, expected "auto", True or False')
         drop_last = as_flag(drop_last, "drop_last")
         if steps_per_epoch is not None:
             steps_per_epoch = as_count(steps_per_epoch, "steps_per_epoch")
         as_number(validation_split, "validation_split", 0, 1)
         if validation_split and validation_data is not None:
             raise ValueError("validation_split is given, expected no validation_data beside it")
+        initial_epoch = as_index(initial_epoch, "initial_epoch", epochs)
         callbacks = as_callbacks(callbacks)
+        callbacks += as_progress(verbose, callbacks)
         rng = as_generator(seed, "seed")
         self._check_own_layers()
         threads = threads if threads is None else as_count(threads, "threads")
         if not self._dense and not self._own_layers():
             raise ValueError("the model has no layer with parameters, so fit has nothing to train")
-        inputs = unlocked(self._as_inputs(X, "X", allow_empty=False))
-        labels, targets = self._as_targets(y, "y", inputs)
-        weights = self._as_weights(sample_weight, class_weight, labels, targets)
-        data = Data(inputs, labels, targets, weights)
+        data = self._as_data(X, y, sample_weight, "X", "y", "sample_weight")
         validation = self._as_validation(validation_data)
         if validation_split:
             data, validation = _split(data, validation_split)
+        if class_weight is not None:
+            data = data._replace(weights=self._with_class_weights(data, class_weight))
         n, batch_size = len(data.inputs), min(batch_size, len(data.inputs))
         n_used = n - n % batch_size if drop_last else n
         if steps_per_epoch is not None:
@@ -289,25 +310,54 @@ class Sequential:
         def order():
             return (rng.permutation(n) if shuffle else np.arange(n))[:n_used]
 
-        def evaluate():
-            return self._evaluate(*validation)
+        def observe():
+            found = measure(self, data, metrics, threads) if metrics else {}
+            if validation is None:
+                return found
+            held_out = evaluate(self, validation, metrics, threads)
+            return found | {f"val_{name}": value for name, value in held_out.items()}
 
-        rest = order, epochs, None if validation is None else evaluate, verbose, callbacks
+        metrics = self._as_metrics(metrics, data)
+        observed = [f"val_{name}" for name in self._scores if validation is not None]
+        if metrics:  # one that raises does so here, before training
+            observed = list(observe())
+        run = Run(self, epochs, initial_epoch, metrics, observed)
+        if not isinstance(seed, np.random.Generator):  # else it is where the last run left it
+            for _ in range(initial_epoch):
+                order()
 
         # An optimizer of the user's own is called, layer by layer; the program has its own steps.
-        if self._steps is None or type(optimizer).update is not Optimizer.update:
+        own_update = type(optimizer).update is not Optimizer.update
+        if self._steps is None or own_update:
+            self._warn_of_slow_training([optimizer] if own_update else [])
             trainer = LayerTrainer(self, data, n_used, batch_size, optimizer)
-            return run_epochs(self, trainer, *rest)
-        threads = resolve_threads(threads, 3 * batch_size * self.parameters.size)
-        with Crew(threads) as crew:
+            return run_epochs(run, trainer, order, observe, callbacks)
+        crew_size = resolve_threads(threads, 3 * batch_size * self.parameters.size)
+        with Crew(crew_size) as crew:
             plan = make_plan(
-                self._steps, inputs.shape[1], batch_size, self.dtype.itemsize, training=True,
+                self._steps, data.inputs.shape[1], batch_size, self.dtype.itemsize, training=True,
                 n_states=optimizer.n_states, keep_gradients=optimizer.clip_norm is not None,
             )  # fmt: skip
             trainer = CompiledTrainer(
                 plan, crew, self.parameters, data, n_used, batch_size, self.loss, optimizer
             )
-            return run_epochs(self, trainer, *rest)
+            return run_epochs(run, trainer, order, observe, callbacks)
+
+    def _warn_of_slow_training(self, optimizers):
+        own = [layer for layer in self._logit_layers() if operation_of(layer) is None]
+        kinds = [
+            f"{type(each).__name__}, {kind} of your own"
+            for kind, found in (("a layer", own), ("an optimizer", optimizers))
+            for each in found
+        ]
+        if kinds and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"{kinds[0]}, cannot be compiled: the network trains layer by layer, "
+                "several times as slowly where it is small",
+                SlowTrainingWarning,
+                stacklevel=3,
+            )
 
     def _as_inputs(self, X, name, **expected):
         # Without a dense layer there is no dtype to convert to.
@@ -326,15 +376,15 @@ class Sequential:
             return targets, np.empty((0, n_classes), self.dtype)
         return targets.argmax(axis=1), unlocked(targets)
 
-    def _as_weights(self, sample_weight, class_weight, labels, targets):
-        """Return the weights (N,) of all samples, or (0,) where all are 1."""
-        weights = np.full(0 if sample_weight is class_weight is None else len(labels), 1.0)
-        if sample_weight is not None:
-            weights *= as_sample_weights(sample_weight, len(labels))
-        if class_weight is not None:
-            if self.loss.task != "classes":
-                raise ValueError("class_weight is given, expected a loss of classes with it")
-            weights *= as_class_weights(class_weight, targets.shape[1])[labels]
+    def _with_class_weights(self, data, class_weight):
+        if self.loss.task != "classes":
+            raise ValueError("class_weight is given, expected a loss of classes with it")
+        weights = data.weights if len(data.weights) else 1.0
+        weights = weights * as_class_weights(class_weight, data.targets.shape[1])[data.labels]
+        if not weights.sum() > 0:
+            raise ValueError(
+                "sample_weight times class_weight sums to 0, expected some weight above 0"
+            )
         return weights
 
     def _n_classes(self, inputs):
@@ -346,15 +396,26 @@ class Sequential:
         # Only a layer of the user's own knows; it gets a copy, as it may work in place.
         return self._forward_logits(inputs[:1].copy(), training=False).shape[1]
 
+    def _as_data(self, X, y, sample_weight, *names):
+        """Return checked samples; `names` are those of the three arguments."""
+        inputs = unlocked(self._as_inputs(X, names[0], allow_empty=False))
+        labels, targets = self._as_targets(y, names[1], inputs)
+        weights = np.empty(0)
+        if sample_weight is not None:
+            weights = as_sample_weights(sample_weight, len(inputs), names[2])
+        return Data(inputs, labels, targets, weights)
+
     def _as_validation(self, validation_data):
         if validation_data is None:
             return None
         try:
-            X, y = validation_data
+            X, y, *weights = validation_data
+            (sample_weight,) = weights or [None]
         except (TypeError, ValueError):
-            raise TypeError("validation_data is not a pair, expected (X, y)") from None
-        inputs = self._as_inputs(X, "validation_data[0]", allow_empty=False)
-        return inputs, *self._as_targets(y, "validation_data[1]", inputs)
+            raise TypeError(
+                "validation_data is not a pair, expected (X, y) or (X, y, sample_weight)"
+            ) from None
+        return self._as_data(X, y, sample_weight, *(f"validation_data[{i}]" for i in range(3)))
 
     # ------------------------------------------------------------------ layer by layer
 
@@ -463,23 +524,24 @@ class Sequential:
         """
         return self.loss.decide(self._outputs(X, "X", t.IDENTITY, threads))
 
-    def evaluate(self, X, y, *, threads=None):
+    def evaluate(self, X, y, sample_weight=None, metrics=(), *, threads=None):
         """Return {"loss": mean loss, "accuracy": fraction of right classes} on `X` and `y`.
 
-        After :class:`BinaryCrossEntropy` of right answers; after other losses there is none.
+        After :class:`BinaryCrossEntropy` of right answers; after other losses there is none. Then
+        come the `metrics`. All are weighted with `sample_weight` (N,), where a metric knows
+        weights. Arguments and errors as in `fit`.
         """
-        inputs = self._as_inputs(X, "X", allow_empty=False)
-        return self._evaluate(inputs, *self._as_targets(y, "y", inputs), threads)
+        data = self._as_data(X, y, sample_weight, "X", "y", "sample_weight")
+        return evaluate(self, data, self._as_metrics(metrics, data), threads)
 
-    def _evaluate(self, inputs, labels, targets, threads=None):
-        outputs = self._outputs(inputs, "X", t.IDENTITY, threads, n_outputs=targets.shape[1])
-        wanted = targets if len(targets) else labels
-        losses, _ = self.loss.measure(outputs, wanted, np.ones(1))
-        found = {"loss": float(losses.mean()) + self._penalty()}
-        if self.loss.task != "numbers":
-            right = self.loss.count_right(outputs, wanted, labels)
-            found["accuracy"] = float(right / len(outputs))
-        return found
+    @property
+    def _scores(self):
+        """The names of what every evaluation gives."""
+        return ["loss"] if self.loss.task == "numbers" else ["loss", "accuracy"]
+
+    def _as_metrics(self, metrics, data):
+        found = as_metrics(metrics, self.loss.task, data.targets.shape[1])
+        return [metric for metric in found if metric.name not in self._scores]
 
     def _penalty(self):
         """Return what the penalties of all layers add to the loss."""
@@ -513,8 +575,7 @@ class Sequential:
             resolve_threads(threads, 0)  # for its errors: layers run in the thread that calls them
             # A copy, as a layer of the user's own may work in place.
             outputs = self._forward_logits(inputs.copy(), False, n_outputs)
-            heads = {t.SOFTMAX: Softmax, t.SIGMOID: Sigmoid}
-            return heads[finish]().forward(outputs) if finish in heads else outputs
+            return finished(outputs, finish)
         outputs = self._predictor.run_few(X, finish) if threads is None else None
         if outputs is None:
             inputs = self._as_inputs(X, name, finite=False)
@@ -561,8 +622,15 @@ def _split(data, part):
             f"validation_split is {part}, expected one that leaves some of {n + n_held_out} "
             "samples on both sides"
         )
-    held_out = [array[n:] if len(array) else array for array in data[:3]]
-    return Data(*(array[:n] for array in data)), tuple(held_out)
+    parts = (
+        Data(*(array[:n] for array in data)),
+        Data(*(array[n:] if len(array) else array for array in data)),
+    )
+    if len(data.weights) and not all(each.weights.sum() > 0 for each in parts):
+        raise ValueError(
+            f"sample_weight is 0 on one side of validation_split {part}, expected some on both"
+        )
+    return parts
 
 
 def _call_forward(layer, inputs, training):

@@ -42,19 +42,19 @@ def runs_as(layer, kind):
     )
 
 
+def operation_of(layer):
+    """Return the operation of the compiled program that a layer is, or None."""
+    for operation, kind in ((t.DENSE, Dense), (t.RELU, ReLU), (t.SOFTMAX, Softmax)):
+        if runs_as(layer, kind):
+            return operation
+    return layer.operation if runs_as(layer, Activation) else None
+
+
 def program_layers(layers):
     """Return [(operation, layer), ...] for the compiled program, or None."""
-    found = []
-    for layer in layers:
-        for operation, kind in ((t.DENSE, Dense), (t.RELU, ReLU), (t.SOFTMAX, Softmax)):
-            if runs_as(layer, kind):
-                found.append((operation, layer))
-                break
-        else:
-            if not runs_as(layer, Activation):
-                return None
-            found.append((layer.operation, layer))
-    return found if any(operation == t.DENSE for operation, _ in found) else None
+    found = [(operation_of(layer), layer) for layer in layers]
+    operations = [operation for operation, _ in found]
+    return found if None not in operations and t.DENSE in operations else None
 
 
 def make_plan(steps, n_inputs, capacity, itemsize, *, training, n_states=0, keep_gradients=False):

@@ -1,16 +1,13 @@
 """The training loop: epochs of shuffled mini-batches, compiled or layer by layer."""
 
-import sys
+import contextlib
 import time
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from . import kernels
-from .callbacks import Run
 from .errors import NonFiniteLossError
-from .history import History
 from .kernels import table as t
 from .memory import aligned_empty
 from .validation import NotFiniteError
@@ -18,65 +15,62 @@ from .validation import NotFiniteError
 # A compiled call returns after about this many seconds, so that Ctrl-C is answered.
 _CHUNK_SECONDS = 0.05
 
+# The first one takes about so many multiply-adds, which is soon for any network.
+_FIRST_CHUNK = 10_000_000
 
-def run_epochs(model, trainer, order, epochs, validate, verbose, callbacks=()):
-    """Train `epochs` epochs and return the History.
 
-    `order()` gives the sample order of the next epoch; `validate()` the dict of one evaluation,
-    or is None. A diverging epoch is undone and raises NonFiniteLossError.
+def run_epochs(run, trainer, order, observe, callbacks=()):
+    """Train the epochs of `run` that are left and return its History.
+
+    `order()` gives the sample order of the next epoch; `observe()` the dict of the curves that are
+    measured after it. A diverging epoch is undone and raises NonFiniteLossError.
     """
-    history = History()
-    names = trainer.curve_names
-    held_out = [f"val_{name}" for name in names if name != "penalty"] if validate else []
-    run = Run(model, history, epochs, names + held_out)
+    model, history = run.model, run.history
+    run.curve_names[:0] = trainer.curve_names
+    run.n_steps, run.n_samples = trainer.n_batches, trainer.n_used
+    trainer.on_chunk = _chunk_hook(run, callbacks)
 
     def call(hook):
         for callback in callbacks:
             getattr(callback, hook)(run)
 
-    call("on_fit_begin")
-    hidden = not verbose
-    if isinstance(verbose, str):  # "auto"; a process without a console has no stderr
-        hidden = sys.stderr is None or not sys.stderr.isatty()
-    # Without the clock, the four numbers fit into 80 columns.
-    layout = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}"
-    with tqdm(total=epochs, disable=hidden, dynamic_ncols=True, bar_format=layout) as bar:
-        for epoch in range(1, epochs + 1):
-            if run.stopped:
-                break
-            run.epoch = epoch
+    with contextlib.ExitStack() as stack:
+        for callback in callbacks:
+            stack.callback(callback.close)
+        call("on_fit_begin")
+        while run.epoch < run.epochs and not run.stopped:
+            run.epoch, run.step = run.epoch + 1, 0
             call("on_epoch_begin")
             before = model._snapshot()
-            try:
-                # A weight that overflows shows in the loss of the next batch, or here at the end.
-                with np.errstate(over="ignore", invalid="ignore"):
-                    training, failed = trainer.run_epoch(order())
-                if failed is not None or not model._is_finite():
-                    batch = trainer.n_batches if failed is None else failed
-                    model._restore(before)
-                    trainer.optimizer.forget(model.parameters)
-                    raise NonFiniteLossError(epoch, batch, history)
-                history.append(training, validate() if validate else None)
-                observe = getattr(trainer.optimizer.learning_rate, "observe", None)
-                if observe is not None:
-                    observe(history.latest())
-            except NonFiniteLossError:
-                bar.leave = False
-                raise
-            if not hidden:
-                bar.set_postfix_str(_summary(history.latest()), refresh=False)
-            bar.update()
+            # A weight that overflows shows in the loss of the next batch, or here at the end.
+            with np.errstate(over="ignore", invalid="ignore"):
+                curves, failed = trainer.run_epoch(order())
+            if failed is not None or not model._is_finite():
+                batch = trainer.n_batches if failed is None else failed
+                model._restore(before)
+                trainer.optimizer.forget(model.parameters)
+                raise NonFiniteLossError(run.epoch, batch, history)
+            history.append(run.epoch, {**curves, **observe()})
+            watch = getattr(trainer.optimizer.learning_rate, "observe", None)
+            if watch is not None:
+                watch(history.latest())
             call("on_epoch_end")
-    call("on_fit_end")
+        call("on_fit_end")
     return history
 
 
-def _summary(curves):
-    """Return the last values of all curves in one line: names once, then numbers."""
-    names = [name for name in curves if not name.startswith("val_")]
-    held_out = [f"{curves['val_' + name]:.4f}" for name in names if "val_" + name in curves]
-    numbers = [f"{curves[name]:.4f}" for name in names]
-    return " ".join([", ".join(names), *numbers, *(["held out", *held_out] if held_out else [])])
+def _chunk_hook(run, callbacks):
+    """Return what a trainer is to call after each chunk with the steps taken; None for nothing."""
+    wanted = [each for each in callbacks if each.watches_chunks]
+    if not wanted:
+        return None
+
+    def on_chunk(step):
+        run.step = step
+        for callback in wanted:
+            callback.on_chunk_end(run)
+
+    return on_chunk
 
 
 class Data(NamedTuple):
@@ -87,9 +81,16 @@ class Data(NamedTuple):
     targets: np.ndarray  # (N, O), or (0, O) where the labels say all
     weights: np.ndarray  # (N,) float64, or (0,) where all are 1
 
+    @property
+    def wanted(self):
+        """The targets as a loss takes them: rows, or labels."""
+        return self.targets if len(self.targets) else self.labels
+
 
 class CompiledTrainer:
     """Runs whole epochs in the compiled program, in chunks of steps."""
+
+    on_chunk = None
 
     def __init__(self, plan, crew, parameters, data, n_used, batch_size, loss, optimizer):
         self.plan, self.crew, self.parameters = plan, crew, parameters
@@ -111,8 +112,7 @@ class CompiledTrainer:
         self.scores = np.empty((t.SCORES, batch_size))
         summed = self.penalised or optimizer.clip_norm is not None
         self.sums = np.full((t.N_SUMS, plan.n_sums if summed else 0), 0.0)
-        # The first chunk is small for any network: 10 million multiply-adds at 1 GFLOP/s.
-        self.steps = max(1, 10_000_000 // (batch_size * parameters.size))
+        self.steps = max(1, _FIRST_CHUNK // (batch_size * parameters.size))
 
     def _choose_rule(self):
         dense = self.plan.table[self.plan.table[:, t.OPERATION] == t.DENSE]
@@ -162,6 +162,8 @@ class CompiledTrainer:
             seconds = max(time.perf_counter() - begin, 1e-9) / (last - step)
             self.steps = max(1, min(int(_CHUNK_SECONDS / seconds), 2 * self.steps))
             step = last
+            if self.on_chunk is not None:
+                self.on_chunk(step)
         return None
 
     def _curves(self, totals):
@@ -199,12 +201,14 @@ class CompiledTrainer:
 class LayerTrainer:
     """Runs epochs through the layers' own passes: for a network with a layer of a user's own."""
 
+    on_chunk = None
+
     def __init__(self, model, data, n_used, batch_size, optimizer):
         self.model, self.data, self.optimizer, self.loss = model, data, optimizer, model.loss
         self.penalised = any(any(layer.penalties) for layer in model._dense if layer.trainable)
-        self.wanted = data.targets if len(data.targets) else data.labels
+        self.wanted = data.wanted
         self.n_outputs = data.targets.shape[1]
-        self.batch_size = batch_size
+        self.batch_size, self.last_chunk = batch_size, -np.inf
         self.n_used, self.n_batches = n_used, -(-n_used // batch_size)
 
     curve_names = CompiledTrainer.curve_names
@@ -227,7 +231,7 @@ class LayerTrainer:
                 return None, batch + 1
             total += float(losses @ weights)
             mass += float(weights.sum())
-            right += loss.count_right(outputs, wanted, data.labels[indices])
+            right += loss.hits(outputs, wanted, data.labels[indices]).sum()
             penalty += self.model._add_penalties() * len(indices)
             arrays = list(self.model._trained_arrays())
             options = {}
@@ -236,6 +240,8 @@ class LayerTrainer:
                 options["length"] = float(np.sqrt(sum(squares)))
             for parameters, gradients in arrays:
                 self.optimizer.update(parameters, gradients, **options)
+            if self.on_chunk is not None and self._is_time(batch + 1):
+                self.on_chunk(batch + 1)
         curves = {"loss": total / mass}
         if self.penalised:
             curves["penalty"] = float(penalty / self.n_used)
@@ -243,3 +249,11 @@ class LayerTrainer:
         if loss.task != "numbers":
             curves = {"loss": curves["loss"], "accuracy": float(right / self.n_used), **curves}
         return curves, None
+
+    def _is_time(self, batch):
+        """Return whether a chunk is to end here: with the epoch, and now and then before."""
+        now = time.perf_counter()
+        if batch < self.n_batches and now - self.last_chunk < _CHUNK_SECONDS:
+            return False
+        self.last_chunk = now
+        return True

@@ -40,6 +40,20 @@ def as_count(value, name):
     return count
 
 
+def as_index(value, name, below):
+    """Return `value` as an int that is at least 0 and less than `below`."""
+    expected = f"expected a whole number from 0 to {below - 1}"
+    try:
+        index = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} is {value!r}, {expected}") from None
+    if isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} is {value!r}, {expected}")
+    if not 0 <= index < below:
+        raise ValueError(f"{name} is {index}, {expected}")
+    return index
+
+
 def as_positive(value, name):
     """Return `value` as a float that is finite and above 0."""
     expected = "expected a finite number above 0"

@@ -16,9 +16,9 @@ FLOORS = (
     "kernels.activations kernels.batches kernels.cross_entropy kernels.dense kernels.losses "
     "kernels.panels kernels.relu kernels.softmax kernels.update",
     "kernels.passes kernels.prediction kernels.program kernels",
-    "activations batches callbacks datasets errors initialisers labels layers losses metrics "
-    "optimizers schedules validation",
-    "compiled history jitted memory model parallel plan prediction training warmup",
+    "activations batches callbacks datasets errors history initialisers labels layers losses "
+    "metrics optimizers progress schedules validation",
+    "compiled evaluation jitted memory model parallel plan prediction training warmup",
     "__main__ cli columnwise nnfs fastnn",
 )
 FLOOR_OF = {module: i for i, floor in enumerate(FLOORS) for module in floor.split()}

@@ -4,7 +4,7 @@ import csv
 
 import numpy as np
 import pytest
-from test_trainer import fit, make_data, make_model
+from test_trainer import BATCH, OPTIMIZERS, fit, make_data, make_model
 
 import fastnn
 
@@ -159,6 +159,95 @@ def test_unknown_monitor_is_refused_before_training():
     assert np.array_equal(model.parameters, before)
 
 
+@pytest.mark.parametrize(("mode", "best"), [("min", 1), ("max", 3)])
+def test_early_stopping_on_a_metric_of_ones_own(mode, best):
+    X, y = make_data("labels")
+    values = iter([0, 2, 3, 1, 2])  # the first is asked for before training
+
+    def scripted(y_true, y_pred):
+        return next(values)
+
+    stopping = fastnn.EarlyStopping("scripted", mode=mode)
+    fit(make_model(), X, y, epochs=4, metrics=[scripted], callbacks=[stopping])
+    assert stopping.best == best
+
+
+def test_a_metric_that_does_not_say_what_is_better_is_refused():
+    X, y = make_data("labels")
+    model = make_model()
+    before = model.parameters.copy()
+
+    def mine(y_true, y_pred):
+        return 0.5
+
+    with pytest.raises(ValueError, match=r'mode is "auto", expected "min" or "max" .*\'mine\''):
+        fit(model, X, y, metrics=[mine], callbacks=[fastnn.EarlyStopping("mine")])
+    assert np.array_equal(model.parameters, before)
+    said = fastnn.Metric(mine, higher_is_better=True)
+    fit(model, X, y, metrics=[said], callbacks=[fastnn.EarlyStopping("mine")])
+
+
+# ------------------------------------------------------------------------------- chunks
+
+
+@every_path
+def test_chunks_end_where_the_epoch_ends(own, monkeypatch):
+    """Every compiled call is a chunk; here each takes one step."""
+    monkeypatch.setattr("fastnn.training._CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr("fastnn.training._FIRST_CHUNK", 1)
+    X, y = make_data("labels")
+    model, expected, seen, found = make(own), make(own), [], []
+
+    def look(run):
+        seen.append((run.epoch, run.step, run.n_steps))
+        found.append(run.model.parameters.copy())
+
+    history = fit(model, X, y, epochs=2, callbacks=[fastnn.LambdaCallback(on_chunk_end=look)])
+    n_steps = -(-len(X) // BATCH)
+    assert seen == [(epoch, step, n_steps) for epoch in (1, 2) for step in range(1, n_steps + 1)]
+    assert len({array.tobytes() for array in found}) == len(found)
+    assert history.curves == fit(expected, X, y, epochs=2).curves
+    assert np.array_equal(found[-1], expected.parameters)
+
+
+@every_path
+def test_an_error_within_an_epoch_leaves_whole_steps(own, monkeypatch):
+    monkeypatch.setattr("fastnn.training._CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr("fastnn.training._FIRST_CHUNK", 1)
+    X, y = make_data("labels")
+    model, expected = make(own), make(own)
+
+    def fail(run):
+        if run.step == 2:
+            raise RuntimeError("out of paper")
+
+    adam = OPTIMIZERS["Adam"]()
+    with pytest.raises(RuntimeError, match="out of paper"):
+        fit(model, X, y, adam, callbacks=[fastnn.LambdaCallback(on_chunk_end=fail)])
+    fit(expected, X, y, "Adam", epochs=1, steps_per_epoch=2)
+    assert np.array_equal(model.parameters, expected.parameters)
+    if not own:
+        assert adam.state_of(model.parameters).iterations == 2
+
+
+def test_callbacks_are_closed_however_a_run_ends():
+    X, y = make_data("labels")
+    closed = []
+
+    class Closing(fastnn.Callback):
+        def on_epoch_end(self, run):
+            if run.epoch == 2:
+                raise RuntimeError
+
+        def close(self):
+            closed.append("yes")
+
+    fit(make_model(), X, y, epochs=1, callbacks=[Closing()])
+    with pytest.raises(RuntimeError):
+        fit(make_model(), X, y, epochs=3, callbacks=[Closing()])
+    assert closed == ["yes", "yes"]
+
+
 # ------------------------------------------------------------------------------- the rest
 
 
@@ -187,6 +276,7 @@ def test_what_is_no_list_of_callbacks(value):
         (lambda: fastnn.EarlyStopping(patience=-1), ValueError, "patience is -1, expected"),
         (lambda: fastnn.EarlyStopping(min_delta="a"), TypeError, "min_delta is 'a', expected"),
         (lambda: fastnn.EarlyStopping(restore_best=1), TypeError, "restore_best is 1, expected"),
+        (lambda: fastnn.EarlyStopping(mode="up"), ValueError, "mode is 'up', expected"),
         (lambda: fastnn.LambdaCallback(on_epoch_end=1), TypeError, "on_epoch_end is 1, expected"),
     ],
 )
@@ -197,5 +287,6 @@ def test_bad_arguments(make_callback, error, words):
 
 def test_repr():
     assert repr(fastnn.EarlyStopping(patience=3)) == (
-        "EarlyStopping(monitor='val_loss', patience=3, min_delta=0.0, restore_best=True)"
+        "EarlyStopping(monitor='val_loss', patience=3, min_delta=0.0, restore_best=True, "
+        "mode='auto')"
     )

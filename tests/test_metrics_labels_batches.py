@@ -128,7 +128,7 @@ def test_values_that_accuracy_refuses(side, value, message):
 
 
 def test_accuracy_refuses_two_numbers_of_samples():
-    with pytest.raises(ValueError, match=r"^y_pred has 1 samples, y_true 2: expected"):
+    with pytest.raises(ValueError, match=r"^y_pred has 2 samples, y_true 1: expected"):
         accuracy([1], [1, 1])
 
 

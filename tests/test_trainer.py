@@ -448,8 +448,9 @@ def test_the_last_samples_are_held_out(own, loss):
         model._steps = other._steps = None
     found = fit(model, X, y, validation_split=0.25, sample_weight=np.arange(1, N + 1))
     expected = fit(
-        other, X[:28], y[:28], validation_data=(X[28:], y[28:]), sample_weight=np.arange(1, 29)
-    )
+        other, X[:28], y[:28], sample_weight=np.arange(1, 29),
+        validation_data=(X[28:], y[28:], np.arange(29, N + 1)),
+    )  # fmt: skip
     assert found.curves == expected.curves
     assert np.array_equal(model.parameters, other.parameters)
 
@@ -480,10 +481,19 @@ def test_an_epoch_may_be_shorter(own, options, n):
         ({"validation_split": 0.001}, ValueError, "leaves some of 37 samples on both sides"),
         ({"validation_split": 0.999}, ValueError, "leaves some of 37 samples on both sides"),
         ({"validation_split": "0.1"}, TypeError, "validation_split is '0.1', expected"),
+        (
+            {"validation_split": 0.5, "sample_weight": np.arange(N) // (N - 1)}, ValueError,
+            "sample_weight is 0 on one side of validation_split 0.5",
+        ),
+        ({"initial_epoch": 3}, ValueError, "initial_epoch is 3, expected a whole number from 0 to"),
+        ({"initial_epoch": -1}, ValueError, "initial_epoch is -1, expected a whole number from 0"),
+        ({"initial_epoch": 1.5}, TypeError, "initial_epoch is 1.5, expected a whole number"),
+        ({"initial_epoch": True}, TypeError, "initial_epoch is True, expected a whole number"),
+        ({"verbose": 3}, TypeError, "verbose is 3, expected"),
         ({"drop_last": 1}, TypeError, "drop_last is 1, expected True or False"),
         ({"steps_per_epoch": 0}, ValueError, "steps_per_epoch is 0, expected a positive"),
     ],
-)
+)  # fmt: skip
 def test_bad_parts(options, error, words):
     X, y = make_data("labels")
     model = make_model()
@@ -493,6 +503,31 @@ def test_bad_parts(options, error, words):
     with pytest.raises(ValueError, match="expected no validation_data beside it"):
         fit(model, X, y, validation_split=0.5, validation_data=(X, y))
     assert np.array_equal(model.parameters, before)
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_two_runs_are_one(own):
+    """The second run has the epoch numbers and the orders of the rest of a whole one."""
+    X, y = make_data("labels")
+    whole, parts = make_model(), make_model()
+    if own:
+        whole._steps = parts._steps = None
+    expected = fit(whole, X, y, OPTIMIZERS["Adam"](), epochs=5)
+    adam = OPTIMIZERS["Adam"]()
+    first = fit(parts, X, y, adam, epochs=2)
+    second = fit(parts, X, y, adam, epochs=5, initial_epoch=2)
+    assert np.array_equal(parts.parameters, whole.parameters)
+    assert first.loss + second.loss == expected.loss
+    assert (first.epochs, second.epochs) == ([1, 2], [3, 4, 5])
+
+
+def test_a_generator_goes_on_by_itself():
+    X, y = make_data("labels")
+    whole, parts, rng = make_model(), make_model(), np.random.default_rng(7)
+    fit(whole, X, y, epochs=5)
+    fit(parts, X, y, epochs=2, seed=rng)
+    fit(parts, X, y, epochs=5, initial_epoch=2, seed=rng)
+    assert np.array_equal(parts.parameters, whole.parameters)
 
 
 # ------------------------------------------------------------------------------- schedules

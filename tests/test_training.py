@@ -9,9 +9,11 @@ import io
 import math
 import os
 import pickle
+import re
 import subprocess
 import sys
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -739,11 +741,98 @@ def test_progress_bar(stream, verbose, shown, monkeypatch, capfd):
         assert text == ""
 
 
-def test_process_without_standard_error(monkeypatch):
+@pytest.mark.parametrize("verbose", ["auto", 1])
+def test_process_without_standard_error(verbose, monkeypatch):
     """As under pythonw: there is nothing to show a bar on."""
     X, targets = make_data(np.float32)
     monkeypatch.setattr(sys, "stderr", None)
-    assert len(fit(build("17 r 3", FEATURES, np.float32), X, targets["labels"])) == EPOCHS
+    history = fit(build("17 r 3", FEATURES, np.float32), X, targets["labels"], verbose=verbose)
+    assert len(history) == EPOCHS
+
+
+def test_progress_in_lines(capfd):
+    X, targets = make_data(np.float32)
+    model, data = build("17 r 3", FEATURES, np.float32), (X, targets["labels"])
+    history = fit(model, *data, validation_data=data, epochs=10, verbose=2)
+    lines = capfd.readouterr().out.splitlines()
+    assert len(lines) == 10
+    for i, line in enumerate(lines):
+        curves = "".join(f"{name} {curve[i]:.4f}  " for name, curve in history.curves.items())
+        assert re.fullmatch(rf"epoch {i + 1:2}/10  {curves}[\d,]+ samples/s", line)
+
+
+@pytest.mark.parametrize("dense", [fastnn.Dense, OwnDense])
+def test_progress_bar_as_a_callback(dense, monkeypatch):
+    """It fills within an epoch, and `verbose` adds no second one."""
+    monkeypatch.setattr("fastnn.training._CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr("fastnn.training._FIRST_CHUNK", 1)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    X, targets = make_data(np.float32)
+    bar, filled = fastnn.ProgressBar(), []
+
+    def look(run):
+        filled.append(bar._bar.n)
+
+    look = fastnn.LambdaCallback(on_chunk_end=look)
+    model = build("17 r 3", FEATURES, np.float32, dense=dense)
+    fit(model, X, targets["labels"], callbacks=[bar, look], epochs=2, batch_size=16)
+    n = len(X)
+    steps = -(-n // 16)
+    assert filled == [e * n + n * step // steps for e in (0, 1) for step in range(1, steps + 1)]
+    text = sys.stderr.getvalue()
+    assert text.count("\n") == 1
+    assert "100%" in text
+    assert "samples/s, 00:00 left" in text
+
+
+def test_progress_bar_goes_away_with_an_error(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    X, targets = make_data(np.float32)
+
+    def fail(run):
+        raise RuntimeError("out of paper")
+
+    with pytest.raises(RuntimeError, match="out of paper"):
+        fit(
+            build("17 r 3", FEATURES, np.float32), X, targets["labels"], verbose=1,
+            callbacks=[fastnn.LambdaCallback(on_epoch_end=fail)],
+        )  # fmt: skip
+    assert sys.stderr.getvalue().endswith("\r")
+    assert "\n" not in sys.stderr.getvalue()
+
+
+# ------------------------------------------------------------------------------ slow parts
+
+
+class OwnSGD(SGD):
+    def update(self, parameters, gradients):
+        super().update(parameters, gradients)
+
+
+@pytest.mark.parametrize(
+    ("dense", "optimizer", "cause"),
+    [
+        (OwnDense, SGD(0.1), "OwnDense, a layer of your own,"),
+        (fastnn.Dense, OwnSGD(0.1), "OwnSGD, an optimizer of your own,"),
+    ],
+)
+def test_one_warning_says_why_training_is_slow(dense, optimizer, cause):
+    X, targets = make_data(np.float32)
+    model = build("17 r 3", FEATURES, np.float32, dense=dense)
+    with pytest.warns(fastnn.SlowTrainingWarning, match=f"^{cause} cannot be compiled") as seen:
+        fit(model, X, targets["labels"], optimizer=optimizer)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit(model, X, targets["labels"], optimizer=optimizer)
+    assert len(seen) == 1
+    assert seen[0].filename.endswith("test_training.py")
+
+
+def test_no_warning_of_what_is_compiled():
+    X, targets = make_data(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit(build("17 r 3 s", FEATURES, np.float32), X, targets["labels"])
 
 
 # -------------------------------------------------------------------------- flat buffers
@@ -979,9 +1068,12 @@ def test_one_class_is_no_problem():
 
 REFERENCE_RUN = """
 import sys
+import warnings
 import numpy as np
+import fastnn
 import test_training as t
 
+warnings.simplefilter("ignore", fastnn.SlowTrainingWarning)
 runs = {}
 for words in ("17 r 3", "r 9 s 17 r r 3 r", "own17 r 3 s"):
     for dtype in (np.float32, np.float64):

@@ -326,7 +326,7 @@ BAD_OPTIONS = [
     ({"verbose": None}, TypeError, "verbose is None"),
     ({"verbose": np.array([1, 2])}, TypeError, "verbose is array"),
     ({"validation_data": X}, TypeError, "validation_data is"),
-    ({"validation_data": (X, Y, Y)}, TypeError, "validation_data is"),
+    ({"validation_data": (X, Y, Y, Y)}, TypeError, "validation_data is"),
     ({"validation_data": 0.2}, TypeError, "validation_data is"),
     ({"optimizer": SGD(1e39)}, ValueError, "learning_rate is 1e+39"),
     ({"optimizer": SGD(1e-46)}, ValueError, "learning_rate is 1e-46"),

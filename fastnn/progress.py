@@ -1,0 +1,97 @@
+"""What `fit` shows of a run while it goes on."""
+
+import sys
+import time
+
+from tqdm import tqdm
+
+from .callbacks import Callback
+
+
+class ProgressBar(Callback):
+    """A bar on standard error, with the last curves, samples a second and the time left."""
+
+    _bar = None
+
+    def on_fit_begin(self, run):
+        """Show an empty bar."""
+        self._epochs_shown = 0
+        # A process without a console has no standard error.
+        self._bar = tqdm(
+            total=run.n_samples * (run.epochs - run.epoch),
+            disable=sys.stderr is None,
+            unit=" samples",
+            unit_scale=True,
+            dynamic_ncols=True,
+            bar_format="{percentage:3.0f}%|{bar}| {desc}{postfix} {rate_fmt}, {remaining} left",
+        )
+
+    def on_epoch_begin(self, run):
+        """Say which epoch it is."""
+        self._bar.set_description_str(f"{run.epoch}/{run.epochs}", refresh=False)
+
+    def on_chunk_end(self, run):
+        """Fill the bar."""
+        within = run.n_samples * run.step // run.n_steps
+        self._bar.update(self._epochs_shown * run.n_samples + within - self._bar.n)
+
+    def on_epoch_end(self, run):
+        """Show the curves."""
+        self._epochs_shown += 1
+        if not self._bar.disable:
+            self._bar.set_postfix_str(summarise(run.history.latest()), refresh=False)
+        self._bar.update(self._epochs_shown * run.n_samples - self._bar.n)
+
+    def on_fit_end(self, run):
+        """Leave the bar as it is now."""
+        self._bar.refresh()
+        self._bar.close()
+
+    def close(self):
+        """Take the bar of a run away that an error ended."""
+        if self._bar is not None:
+            self._bar.leave = False
+            self._bar.close()
+            self._bar = None
+
+
+class ProgressLines(Callback):
+    """A line an epoch on standard output, with all curves and samples a second."""
+
+    def on_fit_begin(self, run):
+        """Nothing has been shown yet."""
+
+    def on_epoch_begin(self, run):
+        """Look at the clock."""
+        self._begin = time.perf_counter()
+
+    def on_epoch_end(self, run):
+        """Print the line."""
+        seconds = max(time.perf_counter() - self._begin, 1e-9)
+        curves = "".join(f"{name} {value:.4f}  " for name, value in run.history.latest().items())
+        digits = len(str(run.epochs))
+        speed = f"{run.n_samples / seconds:,.0f} samples/s"
+        print(f"epoch {run.epoch:{digits}}/{run.epochs}  {curves}{speed}", flush=True)
+
+
+def summarise(curves):
+    """Return the last values of all curves in one line: names once, then numbers."""
+    names = [name for name in curves if not name.startswith("val_")]
+    held_out = [f"{curves['val_' + name]:.4f}" for name in names if "val_" + name in curves]
+    numbers = [f"{curves[name]:.4f}" for name in names]
+    return " ".join([", ".join(names), *numbers, *(["held out", *held_out] if held_out else [])])
+
+
+def as_progress(verbose, callbacks):
+    """Return the callbacks that show what `verbose` asks for, beside the given ones.
+
+    Nothing beside a progress that is among them.
+    """
+    if isinstance(verbose, str) and verbose == "auto":
+        kind = ProgressBar if sys.stderr is not None and sys.stderr.isatty() else None
+    elif isinstance(verbose, int) and verbose in (0, 1, 2):
+        kind = (None, ProgressBar, ProgressLines)[verbose]
+    else:
+        raise TypeError(f'verbose is {verbose!r}, expected "auto", 0, 1 or 2')
+    shown = any(isinstance(each, ProgressBar | ProgressLines) for each in callbacks)
+    return [] if kind is None or shown else [kind()]
