@@ -33,6 +33,7 @@ from .schedules import (
     ReduceOnPlateau,
     StepRate,
 )
+from .summary import Summary
 from .warmup import warmup
 
 if not kernels.REFERENCE:
@@ -81,6 +82,7 @@ __all__ = [
     "Softmax",
     "SoftmaxCrossEntropy",
     "StepRate",
+    "Summary",
     "Tanh",
     "accuracy",
     "generate_batch_indices",

@@ -22,6 +22,8 @@ from .validation import (
     unlocked,
 )
 
+_OF_PASSES = ("inputs", "output", "dinputs", "_dweights", "_dbiases")
+
 
 class Layer:
     """What every layer has: the arrays of its last forward and backward pass, or None."""
@@ -36,6 +38,11 @@ class Layer:
         if value is None:
             raise RuntimeError(f"{type(self).__name__}.backward was called before forward")
         return as_rows(value, name, **expected)
+
+    def forget_passes(self):
+        """Let go of the arrays of the last forward and backward pass."""
+        for name in _OF_PASSES:
+            vars(self).pop(name, None)
 
     def __getstate__(self):
         # The model that holds this layer is not a part of a copy of the layer.
@@ -102,8 +109,16 @@ class Dense(Layer):
         self.biases_l1 = as_number(biases_l1, "biases_l1", 0)
         self.biases_l2 = as_number(biases_l2, "biases_l2", 0)
         self.use_bias, self.trainable = as_flag(use_bias, "use_bias"), trainable
+        self.init = init
         self._weights = make_weights(init, as_generator(rng), shape, dtype)
         self._biases = np.full((1, self.n_neurons), 0, dtype)
+
+    def reset_parameters(self, rng=None):
+        """Draw new weights as `init` says, and set the biases to 0."""
+        self._weights[...] = make_weights(
+            self.init, as_generator(rng), self._weights.shape, self.dtype
+        )
+        self._biases[...] = 0
 
     @property
     def trainable(self):
@@ -211,7 +226,15 @@ class Dense(Layer):
         return dinputs
 
     def __repr__(self):
-        return f"{type(self).__name__}({self.n_inputs}, {self.n_neurons}, dtype={self.dtype})"
+        usual = {"use_bias": True, "trainable": True, "init": "he"}
+        usual |= dict.fromkeys(("weights_l1", "weights_l2", "biases_l1", "biases_l2"), 0)
+        special = "".join(
+            f", {name}={getattr(self, name)!r}"
+            for name, value in usual.items()
+            if getattr(self, name) != value
+        )
+        sizes = f"{self.n_inputs}, {self.n_neurons}, dtype={self.dtype}"
+        return f"{type(self).__name__}({sizes}{special})"
 
 
 class ReLU(Layer):

@@ -23,6 +23,7 @@ from .parallel import Crew, resolve_threads
 from .plan import make_plan, operation_of, program_layers, runs_as
 from .prediction import Predictor
 from .progress import as_progress
+from .summary import Summary
 from .training import CompiledTrainer, Data, LayerTrainer, run_epochs
 from .validation import (
     DTYPES,
@@ -503,26 +504,72 @@ class Sequential:
 
     # ------------------------------------------------------------------ prediction
 
-    def predict_proba(self, X, *, threads=None):
+    def predict_proba(self, X, *, batch_size=None, threads=None):
         """Return the probabilities (N, C) of samples `X` (N, I).
 
-        Several threads may predict with one model at once. `threads` and errors as in `fit`; a
-        model of numbers, not of classes or answers, raises AttributeError.
+        `batch_size` and `threads` as in `predict`, errors as in `fit`; a model of numbers, not of
+        classes or answers, raises AttributeError.
         """
         if self.loss.task == "numbers":
             raise AttributeError(
                 "the model predicts numbers, which have no probabilities: use predict"
             )
-        return self._outputs(X, "X", self.loss.finish, threads)
+        return self._batched(X, self.loss.finish, batch_size, threads)
 
-    def predict(self, X, *, threads=None):
+    def predict(self, X, *, batch_size=None, threads=None):
         """Return the predictions for samples `X` (N, I).
 
         The labels (N,) of the most probable classes, int64; after :class:`BinaryCrossEntropy`
         answers 0 or 1, int64, and after other losses numbers, both (N, O), or (N,) where O is 1.
-        Several threads may predict with one model at once. `threads` and errors as in `fit`.
+
+        Parameters
+        ----------
+        batch_size : int, optional
+            Samples that are converted, and that a layer of your own sees, at a time: by default
+            all. What is built in goes through the network in small blocks anyway.
+        threads : int, optional
+            As in `fit`, like the errors. Several threads may predict with one model at once.
         """
-        return self.loss.decide(self._outputs(X, "X", t.IDENTITY, threads))
+        return self.loss.decide(self._batched(X, t.IDENTITY, batch_size, threads))
+
+    def _batched(self, X, finish, batch_size, threads):
+        if batch_size is None:
+            return self._outputs(X, "X", finish, threads)
+        size, X = as_count(batch_size, "batch_size"), as_array(X, "X")
+        if X.ndim != 2 or len(X) <= size:
+            return self._outputs(X, "X", finish, threads)
+        parts = [
+            self._outputs(X[i : i + size], f"X[{i}:{i + size}]", finish, threads)
+            for i in range(0, len(X), size)
+        ]
+        return np.concatenate(parts)
+
+    def activations(self, X, layer):
+        """Return what comes out of a layer for samples `X` (N, I), as in a prediction.
+
+        Parameters
+        ----------
+        layer : int or Layer
+            The number of the layer, from 0, or from the end below 0; or the layer itself.
+
+        Returns
+        -------
+        ndarray of shape (N, O)
+        """
+        last = next((i for i, each in enumerate(self.layers) if each is layer), None)
+        if last is None:
+            n = len(self.layers)
+            if isinstance(layer, bool) or not isinstance(layer, int) or not -n <= layer < n:
+                raise ValueError(
+                    f"layer is {layer!r}, expected a number from {-n} to {n - 1} or a layer"
+                )
+            last = layer % n
+        values = self._as_inputs(X, "X")
+        if self._steps is None:
+            values = values.copy()  # a layer of the user's own may work in place
+        for each in self.layers[: last + 1]:
+            values = _call_forward(copy.copy(each), values, False)  # leaves `output` as it is
+        return values
 
     def evaluate(self, X, y, sample_weight=None, metrics=(), *, threads=None):
         """Return {"loss": mean loss, "accuracy": fraction of right classes} on `X` and `y`.
@@ -601,6 +648,28 @@ class Sequential:
 
     # ------------------------------------------------------------------ the object itself
 
+    def clone(self, rng=None):
+        """Return a model of the same layers, with the same parameters, that shares nothing.
+
+        Parameters
+        ----------
+        rng : None, int or numpy.random.Generator
+            Where given, layers draw new parameters from it, as their `init` says.
+        """
+        twin = copy.deepcopy(self)
+        for layer in twin.layers:
+            if isinstance(layer, Layer):
+                layer.forget_passes()
+        if rng is not None:
+            rng = as_generator(rng)
+            for layer in twin._dense:
+                layer.reset_parameters(rng)
+        return twin
+
+    def summary(self):
+        """Return a :class:`Summary`: layers, outputs, parameters, bytes, operations a sample."""
+        return Summary(self)
+
     def __copy__(self):
         return copy.deepcopy(self)  # two models on one buffer would train each other
 
@@ -610,7 +679,8 @@ class Sequential:
 
     def __repr__(self):
         layers = "".join(f"    {layer!r},\n" for layer in self.layers)
-        return f"{type(self).__name__}([\n{layers}])"
+        loss = "" if repr(self.loss) == "SoftmaxCrossEntropy()" else f", loss={self.loss!r}"
+        return f"{type(self).__name__}([\n{layers}]{loss})"
 
 
 def _split(data, part):

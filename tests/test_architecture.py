@@ -18,7 +18,7 @@ FLOORS = (
     "kernels.passes kernels.prediction kernels.program kernels",
     "activations batches callbacks datasets errors history initialisers labels layers losses "
     "metrics optimizers progress schedules validation",
-    "compiled evaluation jitted memory model parallel plan prediction training warmup",
+    "compiled evaluation jitted memory model parallel plan prediction summary training warmup",
     "__main__ cli columnwise nnfs fastnn",
 )
 FLOOR_OF = {module: i for i, floor in enumerate(FLOORS) for module in floor.split()}

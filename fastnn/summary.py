@@ -1,0 +1,88 @@
+"""What a network is made of, in numbers."""
+
+from typing import NamedTuple
+
+from .layers import Dense, Layer
+
+
+class LayerSummary(NamedTuple):
+    """One layer: its outputs O (None where only a layer of the user's own knows), and its cost."""
+
+    name: str
+    n_outputs: int | None
+    n_parameters: int
+    n_trainable: int
+    n_flops: int | None
+
+
+class Summary:
+    """The layers of a network with their outputs, parameters and operations; `print` shows it.
+
+    Attributes
+    ----------
+    layers : list of LayerSummary
+    n_parameters, n_trainable, n_bytes : int
+        Of all layers: numbers, those that training changes, and the memory of all in bytes.
+    n_flops : int or None
+        Floating-point operations of one sample's way forward: a multiply-add counts as two, an
+        activation as one an output. None with a layer of your own.
+    """
+
+    def __init__(self, model):
+        self.layers, width = [], model._n_features
+        for layer in model.layers:
+            row = _summarise(layer, width)
+            self.layers.append(row)
+            width = row.n_outputs
+        self.n_parameters = sum(row.n_parameters for row in self.layers)
+        self.n_trainable = sum(row.n_trainable for row in self.layers)
+        self.n_bytes = self.n_parameters * model.dtype.itemsize
+        flops = [row.n_flops for row in self.layers]
+        self.n_flops = None if None in flops else sum(flops)
+
+    def __str__(self):
+        rows = [
+            (row.name, _text(row.n_outputs), _text(row.n_parameters), _text(row.n_flops))
+            for row in self.layers
+        ]
+        rows.insert(0, ("layer", "outputs", "parameters", "FLOPs a sample"))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [
+            "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
+            for row in rows
+        ]
+        rule = "-" * len(lines[0])
+        frozen = self.n_parameters - self.n_trainable
+        total = (
+            f"{self.n_parameters:,} parameters ({_bytes(self.n_bytes)})"
+            + (f", {frozen:,} of them frozen" if frozen else "")
+            + f", {_text(self.n_flops)} FLOPs a sample"
+        )
+        return "\n".join([lines[0], rule, *lines[1:], rule, total])
+
+    __repr__ = __str__
+
+
+def _summarise(layer, width):
+    name = type(layer).__name__
+    arrays = [getattr(layer, part, None) for part in ("weights", "biases")]
+    if not getattr(layer, "use_bias", True):
+        arrays.pop()
+    size = sum(getattr(array, "size", 0) for array in arrays)
+    trainable = size if getattr(layer, "trainable", True) else 0
+    if isinstance(layer, Dense):
+        flops = 2 * layer.weights.size + (layer.n_neurons if layer.use_bias else 0)
+        return LayerSummary(name, layer.n_neurons, size, trainable, flops)
+    own = not isinstance(layer, Layer)
+    return LayerSummary(name, None if own else width, size, trainable, None if own else width)
+
+
+def _text(number):
+    return "?" if number is None else f"{number:,}"
+
+
+def _bytes(size):
+    if size < 1024:
+        return f"{size} bytes"
+    power = min((size.bit_length() - 1) // 10, 3)
+    return f"{size / 1024**power:,.1f} {('', 'KiB', 'MiB', 'GiB')[power]}"
