@@ -9,7 +9,10 @@ from .callbacks import Callback
 
 
 class ProgressBar(Callback):
-    """A bar on standard error, with the last curves, samples a second and the time left."""
+    """A bar on standard error: the epoch, the time left, samples a second, and the last curves.
+
+    Behind each curve stands its value on the validation data.
+    """
 
     _bar = None
 
@@ -20,15 +23,16 @@ class ProgressBar(Callback):
         self._bar = tqdm(
             total=run.n_samples * (run.epochs - run.epoch),
             disable=sys.stderr is None,
-            unit=" samples",
+            unit="",
             unit_scale=True,
             dynamic_ncols=True,
-            bar_format="{percentage:3.0f}%|{bar}| {desc}{postfix} {rate_fmt}, {remaining} left",
+            # Loss and accuracy, with their held-out values, fit into 80 columns beside a bar.
+            bar_format="{percentage:3.0f}%|{bar}|{desc}{remaining} {rate_fmt}{postfix}",
         )
 
     def on_epoch_begin(self, run):
         """Say which epoch it is."""
-        self._bar.set_description_str(f"{run.epoch}/{run.epochs}", refresh=False)
+        self._bar.set_description_str(f"{run.epoch}/{run.epochs} ", refresh=False)
 
     def on_chunk_end(self, run):
         """Fill the bar."""
@@ -75,11 +79,13 @@ class ProgressLines(Callback):
 
 
 def summarise(curves):
-    """Return the last values of all curves in one line: names once, then numbers."""
-    names = [name for name in curves if not name.startswith("val_")]
-    held_out = [f"{curves['val_' + name]:.4f}" for name in names if "val_" + name in curves]
-    numbers = [f"{curves[name]:.4f}" for name in names]
-    return " ".join([", ".join(names), *numbers, *(["held out", *held_out] if held_out else [])])
+    """Return the last values of all curves in one line, held-out ones in parentheses."""
+    return " ".join(
+        f"{name} {value:.4f}" + (f" ({held_out:.4f})" if held_out is not None else "")
+        for name, value in curves.items()
+        for held_out in [curves.get("val_" + name)]
+        if not name.startswith("val_")
+    )
 
 
 def as_progress(verbose, callbacks):
