@@ -5,6 +5,7 @@ from .activations import ELU, GELU, Identity, LeakyReLU, Sigmoid, SiLU, Tanh
 from .batches import generate_batch_indices
 from .callbacks import Callback, CSVLogger, EarlyStopping, LambdaCallback
 from .compiled import CompiledModel
+from .dropout import Dropout
 from .errors import NonFiniteLossError, SlowTrainingWarning
 from .history import History
 from .initialisers import scaled_normal
@@ -56,6 +57,7 @@ __all__ = [
     "ConstantRate",
     "CosineRate",
     "Dense",
+    "Dropout",
     "EarlyStopping",
     "ExponentialRate",
     "History",

@@ -22,8 +22,6 @@ from .validation import (
     unlocked,
 )
 
-_OF_PASSES = ("inputs", "output", "dinputs", "_dweights", "_dbiases")
-
 
 class Layer:
     """What every layer has: the arrays of its last forward and backward pass, or None."""
@@ -31,6 +29,7 @@ class Layer:
     inputs = None
     output = None
     dinputs = None
+    _of_passes = "inputs", "output", "dinputs", "_dweights", "_dbiases"
 
     def _kept(self, name, **expected):
         """Return what `forward` kept, or a script has put there, checked for a kernel."""
@@ -41,7 +40,7 @@ class Layer:
 
     def forget_passes(self):
         """Let go of the arrays of the last forward and backward pass."""
-        for name in _OF_PASSES:
+        for name in self._of_passes:
             vars(self).pop(name, None)
 
     def __getstate__(self):

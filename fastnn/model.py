@@ -11,6 +11,7 @@ from . import kernels
 from .activations import Sigmoid
 from .callbacks import Run, as_callbacks
 from .compiled import CompiledModel
+from .dropout import Dropout, draw_key
 from .errors import SlowTrainingWarning
 from .evaluation import evaluate, finished, measure
 from .kernels import table as t
@@ -24,7 +25,7 @@ from .plan import make_plan, operation_of, program_layers, runs_as
 from .prediction import Predictor
 from .progress import as_progress
 from .summary import Summary
-from .training import CompiledTrainer, Data, LayerTrainer, run_epochs
+from .training import CompiledTrainer, Data, Epoch, LayerTrainer, run_epochs
 from .validation import (
     DTYPES,
     as_array,
@@ -308,8 +309,11 @@ class Sequential:
         if steps_per_epoch is not None:
             n_used = min(n_used, steps_per_epoch * batch_size)
 
+        drops = any(isinstance(layer, Dropout) for layer in self.layers)
+
         def order():
-            return (rng.permutation(n) if shuffle else np.arange(n))[:n_used]
+            order = (rng.permutation(n) if shuffle else np.arange(n))[:n_used]
+            return Epoch(order, draw_key(rng) if drops else 0)
 
         def observe():
             found = measure(self, data, metrics, threads) if metrics else {}

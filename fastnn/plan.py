@@ -9,10 +9,18 @@ from typing import NamedTuple
 import numpy as np
 
 from .activations import Activation
+from .dropout import Dropout
 from .kernels import table as t
 from .layers import Dense, ReLU, Softmax
 
 _LINE = 64  # bytes of a cache line, and of a vector
+
+_KINDS = (
+    (t.DENSE, Dense),
+    (t.RELU, ReLU),
+    (t.SOFTMAX, Softmax),
+    (t.DROPOUT, Dropout),
+)
 
 
 class Plan(NamedTuple):
@@ -44,7 +52,7 @@ def runs_as(layer, kind):
 
 def operation_of(layer):
     """Return the operation of the compiled program that a layer is, or None."""
-    for operation, kind in ((t.DENSE, Dense), (t.RELU, ReLU), (t.SOFTMAX, Softmax)):
+    for operation, kind in _KINDS:
         if runs_as(layer, kind):
             return operation
     return layer.operation if runs_as(layer, Activation) else None
@@ -63,12 +71,14 @@ def make_plan(steps, n_inputs, capacity, itemsize, *, training, n_states=0, keep
     `steps` comes from `program_layers`; parameters lie in its order, weights before biases. The
     optimizer has `n_states`; `keep_gradients` where it has to see all of a gradient at once.
     """
+    if not training:
+        steps = [step for step in steps if step[0] != t.DROPOUT]
     steps = _fuse(steps)
     table = np.full((len(steps), t.N_COLUMNS), -1, np.int64)
     coefficients = np.full((len(steps), t.N_COEFFICIENTS), 0.0)
     workspace = _Workspace(capacity, itemsize)
     panels = workspace if training else _Workspace(capacity, itemsize)
-    parameter, n_sums, trains = 0, 0, False
+    parameter, n_sums, n_draws, trains = 0, 0, 0, False
     inputs, input_row = workspace.rows(n_inputs) if training else (0, 0)
     dinputs, width, finish = -1, n_inputs, t.STORE
     # Without training only the values of two neighbouring layers are alive at a time.
@@ -98,6 +108,9 @@ def make_plan(steps, n_inputs, capacity, itemsize, *, training, n_states=0, keep
                 row[t.GRADIENTS] = workspace.panels(width, n_outputs)
             factors[: t.NUMBER] = layer.penalties
             trains = trains or layer.trainable
+        elif operation == t.DROPOUT:
+            factors[t.NUMBER], row[t.DRAW] = layer.rate, n_draws
+            n_draws += 1
         elif isinstance(layer, Activation):
             factors[t.NUMBER] = layer.number
         inputs, input_row = workspace.rows(n_outputs) if training else pair[i % 2]
@@ -106,10 +119,12 @@ def make_plan(steps, n_inputs, capacity, itemsize, *, training, n_states=0, keep
             last = i == len(steps) - 1
             # The gradient of the outputs takes their place, unless the last step needs them to go
             # back.
-            in_place = last and operation in (t.DENSE, t.RELU)
+            in_place = last and operation in (t.DENSE, t.RELU, t.DROPOUT)
             dinputs = inputs if in_place else workspace.rows(n_outputs)[0]
             row[t.DOUTPUTS] = dinputs
             row[t.DBIASES] = workspace.take(n_outputs)
+            if operation == t.DROPOUT:
+                row[t.KEPT] = workspace.rows(n_outputs)[0]
         width = n_outputs
     return Plan(table, coefficients, workspace.size, 0 if training else panels.size, n_sums)
 

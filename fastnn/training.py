@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import kernels
+from .dropout import Dropout
 from .errors import NonFiniteLossError
 from .kernels import table as t
 from .memory import aligned_empty
@@ -22,8 +23,8 @@ _FIRST_CHUNK = 10_000_000
 def run_epochs(run, trainer, order, observe, callbacks=()):
     """Train the epochs of `run` that are left and return its History.
 
-    `order()` gives the sample order of the next epoch; `observe()` the dict of the curves that are
-    measured after it. A diverging epoch is undone and raises NonFiniteLossError.
+    `order()` gives the next :class:`Epoch`; `observe()` the dict of the curves that are measured
+    after it. A diverging epoch is undone and raises NonFiniteLossError.
     """
     model, history = run.model, run.history
     run.curve_names[:0] = trainer.curve_names
@@ -87,6 +88,13 @@ class Data(NamedTuple):
         return self.targets if len(self.targets) else self.labels
 
 
+class Epoch(NamedTuple):
+    """What the random generator gives for an epoch."""
+
+    order: np.ndarray  # (M,) int64, of the samples
+    key: int  # of dropout's masks
+
+
 class CompiledTrainer:
     """Runs whole epochs in the compiled program, in chunks of steps."""
 
@@ -113,6 +121,7 @@ class CompiledTrainer:
         summed = self.penalised or optimizer.clip_norm is not None
         self.sums = np.full((t.N_SUMS, plan.n_sums if summed else 0), 0.0)
         self.steps = max(1, _FIRST_CHUNK // (batch_size * parameters.size))
+        self.draws = bool((plan.table[:, t.OPERATION] >= t.DROPOUT).any())
 
     def _choose_rule(self):
         dense = self.plan.table[self.plan.table[:, t.OPERATION] == t.DENSE]
@@ -136,26 +145,26 @@ class CompiledTrainer:
         names = ["loss"] if self.loss.task == "numbers" else ["loss", "accuracy"]
         return [*names, "penalty"] if self.penalised else names
 
-    def run_epoch(self, order):
+    def run_epoch(self, epoch):
         """Return (the dict of the epoch's curves, None or the batch that failed, from 1)."""
         totals = np.full(t.N_TOTALS, 0.0)
         taken = self.state.iterations
         try:
-            failed = self._run_chunks(order, totals)
+            failed = self._run_chunks(epoch, totals)
         finally:  # also where Ctrl-C breaks it off
             self.state.iterations = taken + int(totals[t.TOTAL_STEPS])
             if len(self.state.arrays):
                 kernels.unpack_states(self.state.arrays, self.workspace, self.plan.table)
         return (None, failed) if failed else (self._curves(totals), None)
 
-    def _run_chunks(self, order, totals):
+    def _run_chunks(self, epoch, totals):
         """Take all steps of an epoch; return None or the batch that failed, from 1."""
         step, taken = 0, self.state.iterations
         while step < self.n_batches:
             last = min(step + self.steps, self.n_batches)
             numbers = self.optimizer.numbers(taken + step, last - step, self.parameters.dtype)
             begin = time.perf_counter()
-            reached = self._run(step, last, order, numbers, totals)
+            reached = self._run(step, last, epoch, numbers, totals)
             if reached < last:
                 return reached + 1
             # Some clocks stand still for 16 ms.
@@ -176,17 +185,18 @@ class CompiledTrainer:
             curves = {"accuracy": float(totals[t.TOTAL_RIGHT] / n), **curves}
         return {"loss": float(loss), **curves}
 
-    def _run(self, first, last, order, numbers, totals):
+    def _run(self, first, last, epoch, numbers, totals):
         """Take some steps, with all threads of the crew; return the step that was reached."""
         barrier, data = np.full(t.BARRIER_SIZE, 0, np.int64), self.data
         states, coefficients, weights = self.given
+        key = epoch.key if self.draws else None
 
         def run(thread):
             return kernels.train_steps(
                 self.parameters, states, self.workspace, self.scores, self.sums, barrier,
                 self.plan.table, coefficients,
-                data.inputs, data.labels, data.targets, weights, order,
-                first, last, self.batch_size,
+                data.inputs, data.labels, data.targets, weights, epoch.order,
+                first, last, self.batch_size, key,
                 self.loss.kind, self.loss.number, self.smoothing,
                 self.rule, numbers, totals, first == 0, thread, self.crew.size,
             )  # fmt: skip
@@ -210,15 +220,25 @@ class LayerTrainer:
         self.n_outputs = data.targets.shape[1]
         self.batch_size, self.last_chunk = batch_size, -np.inf
         self.n_used, self.n_batches = n_used, -(-n_used // batch_size)
+        self.drops = [layer for layer in model._logit_layers() if isinstance(layer, Dropout)]
 
     curve_names = CompiledTrainer.curve_names
 
-    def run_epoch(self, order):
+    def run_epoch(self, epoch):
         """Return (the dict of the epoch's curves, None or the batch that failed, from 1)."""
+        try:
+            return self._run_batches(*epoch)
+        finally:
+            for layer in self.drops:
+                layer._place = None
+
+    def _run_batches(self, order, key):
         data, loss = self.data, self.loss
         total, right, mass, penalty = 0.0, 0.0, 0.0, 0.0
         for batch in range(self.n_batches):
             indices = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+            for i, layer in enumerate(self.drops):
+                layer._place = key, i, batch
             wanted = self.wanted[indices]
             weights = data.weights[indices] if len(data.weights) else np.ones(len(indices))
             try:

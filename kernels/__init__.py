@@ -17,6 +17,8 @@ if REFERENCE:
         cross_entropy_forward,
         dense_backward,
         dense_forward,
+        dropout_backward,
+        dropout_forward,
         gather_rows,
         loss_backward,
         loss_forward,
@@ -46,6 +48,7 @@ else:
         softmax_cross_entropy_forward,
     )
     from .dense import dense_backward, dense_forward
+    from .dropout import dropout_backward, dropout_forward
     from .losses import loss_backward, loss_forward
     from .prediction import pack_network, predict_few, predict_rows
     from .program import train_steps, unpack_states
@@ -61,6 +64,8 @@ __all__ = [
     "cross_entropy_forward",
     "dense_backward",
     "dense_forward",
+    "dropout_backward",
+    "dropout_forward",
     "gather_rows",
     "loss_backward",
     "loss_forward",

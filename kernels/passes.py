@@ -2,6 +2,7 @@
 
 from .activations import activate, activate_back
 from .cross_entropy import label_row, smooth_row, target_row
+from .dropout import drop_back, drop_row
 from .elementary import log
 from .gemm import matmul_packed
 from .jit import inner
@@ -16,9 +17,12 @@ from .table import (
     DENSE,
     DINPUTS,
     DOUTPUTS,
+    DRAW,
+    DROPOUT,
     FINISH,
     INPUT_ROW,
     INPUTS,
+    KEPT,
     LOSS,
     N_INPUTS,
     N_OUTPUTS,
@@ -41,36 +45,70 @@ from .table import (
 def forward_rows(
     table, coefficients, parameters, panels, workspace, source, source_row, first, rows
 ):
-    """Run the rows [first, first + rows) of `source` forward through all layers."""
+    """Predict: run the rows [first, first + rows) of `source` through all layers."""
     for layer in range(len(table)):
         step = table[layer]
-        n_inputs, n_outputs = step[N_INPUTS], step[N_OUTPUTS]
         inputs, input_row = workspace + step[INPUTS], step[INPUT_ROW]
         if layer == 0:
             inputs, input_row = source, source_row
         inputs = inputs + first * input_row
-        output_row = step[OUTPUT_ROW]
-        outputs = workspace + (step[OUTPUTS] + first * output_row)
-        if step[OPERATION] == DENSE:
-            matmul_packed(
-                outputs, output_row,
-                inputs, input_row,
-                panels + step[PANELS],
-                rows, n_outputs, n_inputs,
-                parameters + step[BIASES], 0,
-                step[FINISH], outputs, 0,
-            )  # fmt: skip
-        elif step[OPERATION] == RELU:
-            for i in range(rows):
-                relu_values(outputs + i * output_row, inputs + i * input_row, n_inputs)
-        elif step[OPERATION] == SOFTMAX:
-            for i in range(rows):
-                softmax_row(outputs + i * output_row, inputs + i * input_row, n_inputs)
-        elif coefficients is not None:
-            number = coefficients[layer, NUMBER]
-            for i in range(rows):
-                a, b = inputs + i * input_row, outputs + i * output_row
-                activate(b, a, n_inputs, step[OPERATION], number)
+        forward_layer(
+            step, layer, coefficients, parameters, panels, workspace, inputs, input_row, first, rows
+        )
+
+
+@inner
+def train_forward(table, coefficients, parameters, workspace, key, number, first, rows):
+    """Run the rows [first, first + rows) of the batch `number` of an epoch through all layers."""
+    for layer in range(len(table)):
+        step = table[layer]
+        input_row = step[INPUT_ROW]
+        inputs = workspace + (step[INPUTS] + first * input_row)
+        if key is not None:
+            if step[OPERATION] == DROPOUT:
+                rate, width, row = coefficients[layer, NUMBER], step[N_OUTPUTS], step[OUTPUT_ROW]
+                outputs, mask = workspace + step[OUTPUTS], workspace + step[KEPT]
+                for i in range(rows):
+                    at = (first + i) * row
+                    drop_row(
+                        outputs + at, mask + at, inputs + i * input_row, width,
+                        rate, key, step[DRAW], number, first + i,
+                    )  # fmt: skip
+                continue
+        forward_layer(
+            step, layer, coefficients, parameters, workspace, workspace, inputs, input_row,
+            first, rows,
+        )  # fmt: skip
+
+
+@inner
+def forward_layer(
+    step, layer, coefficients, parameters, panels, workspace, inputs, input_row, first, rows
+):
+    """Run some rows, whose inputs begin at a pointer, through a layer that knows no training."""
+    n_inputs, n_outputs = step[N_INPUTS], step[N_OUTPUTS]
+    output_row = step[OUTPUT_ROW]
+    outputs = workspace + (step[OUTPUTS] + first * output_row)
+    if step[OPERATION] == DENSE:
+        matmul_packed(
+            outputs, output_row,
+            inputs, input_row,
+            panels + step[PANELS],
+            rows, n_outputs, n_inputs,
+            parameters + step[BIASES], 0,
+            step[FINISH], outputs, 0,
+        )  # fmt: skip
+    elif step[OPERATION] == RELU:
+        for i in range(rows):
+            relu_values(outputs + i * output_row, inputs + i * input_row, n_inputs)
+    elif step[OPERATION] == SOFTMAX:
+        for i in range(rows):
+            softmax_row(outputs + i * output_row, inputs + i * input_row, n_inputs)
+    elif coefficients is not None:
+        number = coefficients[layer, NUMBER]
+        for i in range(rows):
+            a, b = inputs + i * input_row, outputs + i * output_row
+            activate(b, a, n_inputs, step[OPERATION], number)
 
 
 @inner
@@ -163,7 +201,7 @@ def batch_weight(sample_weights, order, start, batch):
 
 
 @inner
-def backward_rows(table, coefficients, panels, workspace, first, rows):
+def backward_rows(table, coefficients, panels, workspace, key, first, rows):
     """Take the gradient of the rows [first, first + rows) back to the first layer that trains."""
     for layer in range(len(table) - 1, -1, -1):
         step = table[layer]
@@ -175,6 +213,13 @@ def backward_rows(table, coefficients, panels, workspace, first, rows):
         dinputs = workspace + (step[DINPUTS] + first * input_row)
         outputs = workspace + (step[OUTPUTS] + first * output_row)
         doutputs = workspace + (step[DOUTPUTS] + first * output_row)
+        if key is not None:
+            if step[OPERATION] == DROPOUT:
+                mask = workspace + (step[KEPT] + first * output_row)
+                for i in range(rows):
+                    a, b = i * input_row, i * output_row
+                    drop_back(dinputs + a, doutputs + b, mask + b, n_inputs)
+                continue
         if step[OPERATION] == DENSE:
             matmul_packed(
                 dinputs, input_row,

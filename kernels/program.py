@@ -34,7 +34,7 @@ from .panels import (
     transpose_weights,
     unpack_weights,
 )
-from .passes import backward_rows, batch_weight, forward_rows, loss_rows
+from .passes import backward_rows, batch_weight, loss_rows, train_forward
 from .simd import element, get, null, pointer, scratch, splat, store_part
 from .table import (
     BIASES,
@@ -277,7 +277,7 @@ def clip_factor(sums, limit):
 def train_steps(
     parameters, states, workspace, scores, sums, barrier, table, coefficients,
     inputs, labels, targets, sample_weights, order,
-    first_step, last_step, batch_size,
+    first_step, last_step, batch_size, key,
     loss, loss_number, smoothing, rule, numbers, totals, repack, thread, threads,
 ):  # fmt: skip
     """Take the steps [first_step, last_step) of an epoch.
@@ -293,6 +293,8 @@ def train_steps(
     inputs (N, I), labels (N,) int64, targets (N, O) or (0, O) where the labels say all,
     sample_weights (N,) float64 or (0,) where all are 1.
     order (M,) int64: step s takes the samples order[s * batch_size : (s + 1) * batch_size].
+    key: 63 bits, of the epoch's dropout; None where no layer drops, and nothing is compiled that
+    only those need.
     loss, loss_number, smoothing, rule: see `table.py`; numbers (last_step - first_step,
     N_NUMBERS) float64: what the optimizer needs to know for each step.
     totals (N_TOTALS,) float64: what the steps add up.
@@ -321,12 +323,12 @@ def train_steps(
         for i in range(first, end):
             source = pointer(inputs) + order[start + i] * n_inputs
             copy_row(samples + i * sample_row, source, n_inputs)
-        forward_rows(table, coefficients, p, w, w, samples, sample_row, first, end - first)
+        train_forward(table, coefficients, p, w, key, step, first, end - first)
         loss_rows(
             table, w, scores, labels, targets, sample_weights, order, start, batch,
             first, end - first, loss, loss_number, smoothing,
         )  # fmt: skip
-        backward_rows(table, coefficients, w, w, first, end - first)
+        backward_rows(table, coefficients, w, w, key, first, end - first)
         if not wait(gate, threads):
             return step
         # Each thread adds up all scores, so that all see the same sum and stop at the same step.

@@ -90,6 +90,39 @@ def softmax_cross_entropy(losses, dlogits, logits, targets):
     softmax_cross_entropy_backward(dlogits, probabilities, targets)
 
 
+def philox(key, *counter):
+    """Return the four words of random bits of counters of four words, arrays of one shape.
+
+    Philox4x32-10; see `philox.py`. key: 64 bits, the low word first.
+    """
+    a, b, c, d = (np.asarray(word, np.uint64) & np.uint64(0xFFFFFFFF) for word in counter)
+    low, high = int(key) & 0xFFFFFFFF, int(key) >> 32 & 0xFFFFFFFF
+    for turn in range(10):
+        x, y = a * np.uint64(0xD2511F53), c * np.uint64(0xCD9E8D57)
+        first = np.uint64(low + turn * 0x9E3779B9 & 0xFFFFFFFF)
+        second = np.uint64(high + turn * 0xBB67AE85 & 0xFFFFFFFF)
+        a, b = (y >> np.uint64(32)) ^ b ^ first, y & np.uint64(0xFFFFFFFF)
+        c, d = (x >> np.uint64(32)) ^ d ^ second, x & np.uint64(0xFFFFFFFF)
+    return a, b, c, d
+
+
+def dropout_forward(outputs, mask, inputs, rate, key, layer, step):
+    """outputs (B, I) = inputs * mask; mask (B, I) is 0 with the probability `rate`, else its scale.
+
+    Column j takes word j % 64 // 16 of the bits of (j // 64 * 16 + j % 16, row, step, layer).
+    """
+    rows, j = np.arange(len(inputs))[:, None], np.arange(inputs.shape[1])
+    bits = np.choose(j % 64 // 16, philox(key, j // 64 * 16 + j % 16 + 0 * rows, rows, step, layer))
+    kept = bits >= int(min(rate * 2.0**32, 2.0**32 - 1))
+    mask[...] = np.where(kept, 1 / (1 - rate), 0)
+    outputs[...] = np.where(kept, inputs * inputs.dtype.type(1 / (1 - rate)), 0)
+
+
+def dropout_backward(dinputs, doutputs, mask):
+    """dinputs (B, I) = doutputs * mask."""
+    dinputs[...] = np.where(mask > 0, doutputs * mask, 0)
+
+
 def gather_rows(rows, source, indices):
     """rows (B, I) = source (N, I)[indices (B,)]."""
     rows[...] = source[indices]
@@ -228,11 +261,15 @@ def _factors(table, coefficients):
     return np.zeros((len(table), t.N_COEFFICIENTS)) if coefficients is None else coefficients
 
 
-def _forward(table, coefficients, parameters, batch):
-    """Return the inputs of every step of the table, and the outputs of the last."""
-    values = [batch]
+def _forward(table, coefficients, parameters, batch, key=None, number=0):
+    """Return the inputs of every step of the table, the outputs of the last, and what they keep.
+
+    `key` and `number`, of the batch in the epoch, are those of training.
+    """
+    values, kept = [batch], []
     for step, factors in zip(table, _factors(table, coefficients), strict=True):
         outputs = np.empty((len(batch), step[t.N_OUTPUTS]), batch.dtype)
+        kept.append(np.empty_like(outputs))
         if step[t.OPERATION] == t.DENSE:
             dense_forward(outputs, values[-1], *_dense_views(step, parameters))
             if step[t.FINISH] == t.FINISH_RELU:
@@ -241,20 +278,24 @@ def _forward(table, coefficients, parameters, batch):
             relu_forward(outputs, values[-1])
         elif step[t.OPERATION] == t.SOFTMAX:
             softmax_forward(outputs, values[-1])
+        elif step[t.OPERATION] == t.DROPOUT:
+            rate, draw = factors[t.NUMBER], step[t.DRAW]
+            dropout_forward(outputs, kept[-1], values[-1], rate, key, draw, number)
         else:
             activation_forward(outputs, values[-1], step[t.OPERATION], factors[t.NUMBER])
         values.append(outputs)
-    return values
+    return values, kept
 
 
-def _backward(table, coefficients, parameters, values, gradient):
+def _backward(table, coefficients, parameters, values, kept, gradient):
     """Return the gradients of all parameters, in their order.
 
-    `gradient` is the one of the loss with respect to the outputs, `values` what `_forward` gave.
+    `gradient` is the one of the loss with respect to the outputs, `values` and `kept` what
+    `_forward` gave.
     """
     found = np.zeros_like(parameters)
-    layers = zip(table, _factors(table, coefficients), values[:-1], values[1:], strict=True)
-    for step, factors, inputs, outputs in reversed(list(layers)):
+    layers = zip(table, _factors(table, coefficients), values[:-1], values[1:], kept, strict=True)
+    for step, factors, inputs, outputs, own in reversed(list(layers)):
         dinputs = np.empty_like(inputs)
         if step[t.OPERATION] == t.DENSE:
             dense_backward(
@@ -267,6 +308,8 @@ def _backward(table, coefficients, parameters, values, gradient):
             relu_backward(dinputs, gradient, inputs)
         elif step[t.OPERATION] == t.SOFTMAX:
             softmax_backward(dinputs, gradient, outputs)
+        elif step[t.OPERATION] == t.DROPOUT:
+            dropout_backward(dinputs, gradient, own)
         else:
             kind, number = step[t.OPERATION], factors[t.NUMBER]
             activation_backward(dinputs, gradient, inputs, outputs, kind, number)
@@ -309,7 +352,7 @@ def _losses_and_gradient(outputs, labels, wanted, weights, loss, number, smoothi
 def train_steps(
     parameters, states, workspace, scores, sums, barrier, table, coefficients,
     inputs, labels, targets, sample_weights, order,
-    first_step, last_step, batch_size,
+    first_step, last_step, batch_size, key,
     loss, loss_number, smoothing, rule, numbers, totals, repack, thread, threads,
 ):  # fmt: skip
     """Take the steps [first_step, last_step) of an epoch, in thread 0."""
@@ -319,7 +362,7 @@ def train_steps(
     sample_weights = np.empty(0) if sample_weights is None else sample_weights
     for step in range(first_step, last_step):
         indices = order[step * batch_size : (step + 1) * batch_size]
-        values = _forward(table, coefficients, parameters, inputs[indices])
+        values, kept = _forward(table, coefficients, parameters, inputs[indices], key, step)
         wanted = targets[indices] if len(targets) else targets
         weights = sample_weights[indices] if len(sample_weights) else sample_weights
         losses, gradient, right = _losses_and_gradient(
@@ -332,7 +375,7 @@ def train_steps(
         totals[t.TOTAL_LOSS] += losses.sum()
         totals[t.TOTAL_RIGHT] += right
         totals[t.TOTAL_WEIGHT] += weights.sum() if len(weights) else len(indices)
-        gradients = _backward(table, coefficients, parameters, values, gradient)
+        gradients = _backward(table, coefficients, parameters, values, kept, gradient)
         totals[t.TOTAL_STEPS] += 1
         pieces, now, scale = list(_pieces(table, coefficients)), numbers[step - first_step], 1.0
         squares = 0.0
@@ -364,7 +407,7 @@ def predict_rows(
         rows = slice(start, start + block)
         if not all_finite(inputs[rows]):
             return start
-        values = _forward(table, coefficients, parameters, inputs[rows])[-1]
+        values = _forward(table, coefficients, parameters, inputs[rows])[0][-1]
         if finish == t.SOFTMAX:
             softmax_forward(outputs[rows], values)
         else:

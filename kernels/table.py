@@ -17,6 +17,7 @@ ELU = 7  # NUMBER: alpha
 GELU = 8
 GELU_TANH = 9
 SILU = 10
+DROPOUT = 11  # NUMBER: the rate; only while training
 
 # Columns.
 OPERATION = 0
@@ -40,7 +41,9 @@ GRADIENTS = 17  # gradients of the weights, packed likewise, where their norm is
 TRAINS = 18  # 0 where the parameters stay as they are
 HAS_BIASES = 19  # 0 where there are zeros in their place, which stay
 FIRST_SUM = 20  # of the layer's N_INPUTS + N_OUTPUTS columns of the sums
-N_COLUMNS = 21
+KEPT = 21  # (capacity, N_OUTPUTS), OUTPUT_ROW apart, for the way back: DROPOUT's mask
+DRAW = 22  # which DROPOUT of the network it is, from 0
+N_COLUMNS = 23
 
 # How parameters follow their gradients (`update.py`), and how many states each has.
 DESCENT = 0

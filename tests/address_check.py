@@ -123,7 +123,7 @@ def train_and_predict(do, rng, n_inputs, hidden, classes, dtype, soft, n=11, bat
         parameters, states, np.empty(plan.workspace_size, dtype), np.empty((SCORES, batch)),
         np.zeros((N_SUMS, plan.n_sums)), np.zeros(BARRIER_SIZE, np.int64),
         plan.table, plan.coefficients, X, labels, targets, rng.random(n), rng.permutation(n),
-        0, steps, batch,
+        0, steps, batch, None,
         SOFTMAX_CROSS_ENTROPY, 0.0, 0.1 if not soft else 0.0,
         optimizer.rule, optimizer.numbers(0, steps, parameters.dtype), np.zeros(N_TOTALS),
         True, 0, 1,

@@ -66,9 +66,14 @@ WORDS = {
     "rate": lambda rng, size, dtype: dtype(0.05),
     "-": lambda rng, size, dtype: None,
     "chances": lambda rng, size, dtype: rng.uniform(0.05, 0.95, _shape(size)).astype(dtype),
+    "mask": lambda rng, size, dtype: (rng.integers(0, 2, (size["B"], size["I"])) / 0.7).astype(
+        dtype
+    ),
     "number": lambda rng, size, dtype: 0.3,
     "states": lambda rng, size, dtype: rng.uniform(0.1, 2, (3, size["I"])).astype(dtype),
     "numbers": lambda rng, size, dtype: Adam(weight_decay=0.1).numbers(3, 1, np.dtype(dtype))[0],
+    "key": lambda rng, size, dtype: int(rng.integers(2**63)),
+    "place": lambda rng, size, dtype: int(rng.integers(2**32)),
     "half": lambda rng, size, dtype: 0.5,
 }
 
@@ -176,6 +181,10 @@ def _outputs_gradient(expected, outputs, targets, kind, number):
     return [64 * (1 + np.abs(outputs) + np.abs(targets)) * 25 / max(outputs.size, 1)]
 
 
+def _relative_to_one(expected, *inputs):
+    return [4 * np.abs(e) for e in expected]
+
+
 def _optimizer_update(expected, gradients, rule, numbers, *factors):
     # The second moment of states that go down to 0.1, under a root, in the denominator.
     return [np.full_like(value, 256 * (1 + np.abs(gradients).max(initial=0)) ** 2)
@@ -195,6 +204,12 @@ def _case(name, dimensions, outputs, inputs, error, **properties):
 KERNELS = {
     "all_finite": _case("all_finite", "BI", "", "BI", _exact),
     "dense_forward": _case("dense_forward", "BIO", "BO", "BI IO 1O", _dense_forward),
+    "dropout_forward": _case(
+        "dropout_forward", "BI", "BI BI", "BI number key place place", _relative_to_one
+    ),
+    "dropout_backward": _case(
+        "dropout_backward", "BI", "BI", "BI mask", _relative_to_one, gradient_of="dropout_forward"
+    ),
     "gather_rows": _case("gather_rows", "BI", "BI", "source indices", _exact),
     "relu_forward": _case("relu_forward", "BI", "BI", "BI", _exact),
     "relu_backward": _case(

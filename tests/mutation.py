@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = [
     f"tests/test_{name}.py"
-    for name in ("kernels", "elementary", "training", "trainer", "prediction")
+    for name in ("kernels", "elementary", "training", "trainer", "prediction", "dropout")
 ]
 
 # (file, a piece of it that stands there once, what to put in its place)
@@ -61,6 +61,13 @@ MUTANTS = [
     ("losses.py", "select(d < 0.0, splat(z, -number), zero)",
      "select(d < 0.0, splat(z, number), zero)"),
     ("activations.py", "return s * fma(x, one - s, one)", "return s * fma(x, s, one)"),
+    ("dropout.py", "int(min(rate *", "int(min((1.0 - rate) *"),
+    ("dropout.py", "select(factor > 0.0, values, zero)", "select(factor > 0.0, factor, zero)"),
+    ("dropout.py", "philox(key, group // 4,", "philox(key, group,"),
+    ("philox.py", "ROUNDS = 10", "ROUNDS = 9"),
+    ("philox.py", "icmp_unsigned(\">=\"", "icmp_signed(\">=\""),
+    ("passes.py", "rate, key, step[DRAW], number, first + i,", "rate, key, step[DRAW], number, i,"),
+    ("passes.py", "rate, key, step[DRAW], number,", "rate, key, 0, number,"),
     ("program.py", "row, row + height)\n        begin, end = share(n_outputs",
      "row, row)\n        begin, end = share(n_outputs"),
     ("prediction.py", "w + layer % 2 * half", "w + 0 * half"),

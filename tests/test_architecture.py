@@ -12,12 +12,13 @@ KERNELS = Path(fastnn.kernels.__file__).parent
 
 FLOORS = (
     "kernels.elementary kernels.gemm kernels.jit kernels.reference kernels.simd kernels.table "
-    "kernels.target kernels.threads",
-    "kernels.activations kernels.batches kernels.cross_entropy kernels.dense kernels.losses "
+    "kernels.philox kernels.target kernels.threads",
+    "kernels.activations kernels.batches kernels.cross_entropy kernels.dense kernels.dropout "
+    "kernels.losses "
     "kernels.panels kernels.relu kernels.softmax kernels.update",
     "kernels.passes kernels.prediction kernels.program kernels",
-    "activations batches callbacks datasets errors history initialisers labels layers losses "
-    "metrics optimizers progress schedules validation",
+    "activations batches callbacks datasets dropout errors history initialisers labels layers "
+    "losses metrics optimizers progress schedules validation",
     "compiled evaluation jitted memory model parallel plan prediction summary training warmup",
     "__main__ cli columnwise nnfs fastnn",
 )

@@ -97,7 +97,7 @@ def train(inputs, labels, targets, order):
         model.parameters, np.empty((0, model.parameters.size), np.float32),
         np.zeros(plan.workspace_size, np.float32), np.empty((SCORES, 4)), np.empty((N_SUMS, 0)),
         np.zeros(BARRIER_SIZE, np.int64), plan.table, plan.coefficients,
-        inputs, labels, targets, np.empty(0), order, 0, steps, 4,
+        inputs, labels, targets, np.empty(0), order, 0, steps, 4, None,
         SOFTMAX_CROSS_ENTROPY, 0.0, 0.0,
         DESCENT, fastnn.SGD(0.5).numbers(0, steps, np.dtype("f4")), totals, True, 0, 1,
     )  # fmt: skip

@@ -167,7 +167,7 @@ def test_barrier_lets_go_when_told_to():
         model.parameters, np.empty((0, model.parameters.size), np.float32), workspace, scores,
         np.empty((N_SUMS, 0)), barrier, plan.table, plan.coefficients,
         X, y, np.empty((0, CLASSES), np.float32), np.empty(0), np.arange(N),
-        0, 5, 64,
+        0, 5, 64, None,
         SOFTMAX_CROSS_ENTROPY, 0.0, 0.0, DESCENT, fastnn.SGD(0.1).numbers(0, 5, np.dtype("f4")),
         np.full(N_TOTALS, 0.0), True, 1, 2,
     )  # fmt: skip
