@@ -18,7 +18,7 @@ from peers import PEERS
 # A worker chooses its CPUs and threads before NumPy or anything else is loaded; only then does
 # `main` import the rest.
 _ROOT = Path(__file__).parent.parent
-_SECTIONS = ("peak", "train", "predict", "softmax", "products", "startup")
+_SECTIONS = ("peak", "train", "adam", "predict", "softmax", "products", "startup")
 
 
 def main():
@@ -31,7 +31,7 @@ def main():
 
 def _parse():
     cpus = worker.usable_cpus()
-    peers = [name for name in PEERS if name not in ("fastnn", "peak")]
+    peers = [name for name in PEERS if name not in ("fastnn", "descent", "peak")]
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -65,6 +65,7 @@ def _compare(options):
     makers = {
         "peak": sections.peak,
         "train": sections.training,
+        "adam": sections.adam,
         "predict": sections.prediction,
         "softmax": sections.softmax,
         "products": sections.products,

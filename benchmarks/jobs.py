@@ -3,6 +3,7 @@
 A task is a dict, sent as JSON:
 
     {"kind": "train", "sizes": [784, 128, 10], "batch": 128, "steps": 100}   a training step
+    {"kind": "adam", ...}                                                    likewise, with Adam
     {"kind": "predict", "sizes": [784, 128, 10], "rows": 10000}              all rows once
     {"kind": "softmax", "shape": [10000, 10]}
     {"kind": "product", "operation": "forward", "shape": [128, 784, 128]}    or dweights, dinputs
@@ -19,8 +20,6 @@ import time
 import numpy as np
 from networks import Network, make_inputs
 
-# Long enough that a wrong gradient shows in the loss, short enough that rounding does not.
-_CHECKED_EPOCHS = 3
 _CHECKED_VALUES = 64
 
 
@@ -35,16 +34,25 @@ def make_job(peer, task, threads):
 class _Training:
     """The unit is one training step."""
 
+    trainer = "Trainer"
+    # Long enough that a wrong gradient shows in the loss, short enough that rounding does not.
+    checked_epochs = 3
+
     def __init__(self, peer, task, threads):
         network = Network(tuple(task["sizes"]), task["batch"], task["steps"])
-        self._trainer = peer.Trainer(network, threads)
+        self._trainer = getattr(peer, self.trainer)(network, threads)
         self._steps = network.steps
-        self.values = [float(loss) for loss in self._trainer.losses(_CHECKED_EPOCHS)]
+        self.values = [float(loss) for loss in self._trainer.losses(self.checked_epochs)]
 
     def time(self, warm, seconds):
         epoch = _warm_up(self._trainer.run, warm)
         self._trainer.reset()  # all libraries train from the first weights again
         return _time(self._trainer.run, epoch, seconds) / self._steps
+
+
+class _AdamTraining(_Training):
+    trainer = "AdamTrainer"
+    checked_epochs = 1  # it divides by the size of a gradient, so rounding shows sooner
 
 
 class _Calls:
@@ -103,6 +111,7 @@ def _product(peer, task, threads):
 # Kind of task -> what makes its job, and the name that a peer must have for it.
 _KINDS = {
     "train": (_Training, "Trainer"),
+    "adam": (_AdamTraining, "AdamTrainer"),
     "predict": (_prediction, "predictor"),
     "softmax": (_softmax, "softmax"),
     "product": (_product, "product"),

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 LEARNING_RATE = 0.05
+ADAM_RATE = 0.001
 # Of the sample order: `model.fit` draws one permutation an epoch from a generator with this seed,
 # and so does every peer.
 SEED = 7

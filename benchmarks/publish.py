@@ -79,7 +79,7 @@ def results(run, tables):
 def readme_block(run, tables):
     """Return the short form: training and prediction, and the pictures."""
     parts = []
-    for name in ("train", "predict"):
+    for name in ("train", "adam", "predict"):
         for table in tables.get(name, [])[:1]:
             parts.append(table.section("###").strip())
     machine = dict(facts(run.versions))

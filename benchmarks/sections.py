@@ -56,9 +56,9 @@ def _count(threads):
     return f"{threads} thread{'s' if threads > 1 else ''}"
 
 
-def _train(network):
+def _train(network, kind="train"):
     return {
-        "kind": "train",
+        "kind": kind,
         "sizes": network.sizes,
         "batch": network.batch,
         "steps": network.steps,
@@ -127,6 +127,36 @@ def training(bench):
             ),
             limits,
         ),
+    ]  # fmt: skip
+
+
+def adam(bench):
+    base, descent = bench.default, Library("descent", bench.threads)
+    peers = bench.libraries("numpy", "torch", "torch.foreach")
+    rows = []
+    for network in NETWORKS:
+        measured = bench.measure(_train(network, "adam"), [descent, *peers], base)
+        rows.append(
+            (
+                f"{network.name}, {network.batch}",
+                microseconds(measured.median(base)),
+                f"{1 / measured.ratio(descent, base):.2f}x",
+                *(_against(measured, peer, base) for peer in peers),
+                _against_best(measured, peers, base),
+            )
+        )
+    return [
+        Table(
+            "A training step with Adam",
+            f"Microseconds, float32, {_count(bench.threads)} for every library; in parentheses how "
+            "many times as fast fastnn is. PyTorch's Adam in its fused and its foreach form. "
+            "*Over descent*: fastnn's Adam against its plain gradient descent in the same rounds.",
+            (
+                "network, batch", "fastnn", "over descent",
+                *(peer.title for peer in peers), "against the best",
+            ),
+            rows,
+        )
     ]  # fmt: skip
 
 

@@ -9,6 +9,7 @@ FASTNN, NUMPY = Library("fastnn", 1), Library("numpy", 1)
 
 TASKS = (
     {"kind": "train", "sizes": [5, 9, 3], "batch": 8, "steps": 20},
+    {"kind": "adam", "sizes": [5, 9, 3], "batch": 8, "steps": 20},
     {"kind": "predict", "sizes": [5, 9, 3], "rows": 50},
     {"kind": "softmax", "shape": [9, 17]},
     {"kind": "product", "operation": "forward", "shape": [9, 17, 5]},

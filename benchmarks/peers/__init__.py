@@ -3,6 +3,7 @@
 A module holds what its library is compared in, and leaves out the rest:
 
     Trainer(network, threads)                  see `trainer.py`
+    AdamTrainer(network, threads)              likewise, with Adam
     predictor(sizes, inputs, threads)          -> a function without arguments -> probabilities
     softmax(inputs, threads)                   -> a function without arguments -> probabilities
     product(operation, left, right, threads)   -> a function without arguments -> the product
@@ -20,9 +21,11 @@ PEERS = {
     "numpy": ("NumPy", "numpy_peer"),
     "jax": ("JAX", "jax_peer"),
     "torch": ("PyTorch", "torch_peer"),
+    "torch.foreach": ("PyTorch, foreach", "torch_foreach_peer"),
     "torch.compile": ("torch.compile", "torch_compile_peer"),
     "sklearn": ("scikit-learn", "sklearn_peer"),
     "onnxruntime": ("ONNX Runtime", "onnx_peer"),
+    "descent": ("plain descent", "descent_peer"),
     "peak": ("FMA peak", "peak_peer"),
 }
 

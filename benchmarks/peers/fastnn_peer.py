@@ -4,7 +4,7 @@ import inspect
 from itertools import pairwise
 
 import numpy as np
-from networks import LEARNING_RATE, make_parameters
+from networks import ADAM_RATE, LEARNING_RATE, make_parameters
 
 import fastnn
 from fastnn import kernels
@@ -42,11 +42,15 @@ class Trainer(trainer.Trainer):
     def __init__(self, network, threads):
         super().__init__(network, threads)
         self.model = _model(network.sizes)
-        self.optimizer = fastnn.SGD(LEARNING_RATE)
+        self.optimizer = self.make_optimizer()
         self.arguments = _thread_arguments(self.model.fit, threads)
+
+    def make_optimizer(self):
+        return fastnn.SGD(LEARNING_RATE)
 
     def load(self, parameters):
         _load(self.model, parameters)
+        self.optimizer = self.make_optimizer()  # with no averages yet
 
     def run(self, epochs):
         history = self.model.fit(
@@ -60,6 +64,13 @@ class Trainer(trainer.Trainer):
             **self.arguments,
         )
         return history.loss
+
+
+class AdamTrainer(Trainer):
+    """`model.fit` with Adam."""
+
+    def make_optimizer(self):
+        return fastnn.Adam(ADAM_RATE)
 
 
 def load_model(sizes):

@@ -1,7 +1,7 @@
 """NumPy as an expert would write it: in-place arithmetic on arrays that are allocated once."""
 
 import numpy as np
-from networks import LEARNING_RATE, make_parameters
+from networks import ADAM_RATE, LEARNING_RATE, make_parameters
 
 from . import trainer
 
@@ -40,12 +40,14 @@ class Trainer(trainer.Trainer):
         self.forward()
         loss = self.take_loss()
         self.backward()
-        for (weights, biases), (dweights, dbiases) in zip(self.parameters, self.steps, strict=True):
-            dweights *= LEARNING_RATE
-            weights -= dweights
-            dbiases *= LEARNING_RATE
-            biases -= dbiases
+        for layer, gradients in zip(self.parameters, self.steps, strict=True):
+            for parameter, gradient in zip(layer, gradients, strict=True):
+                self.follow(parameter, gradient)
         return loss
+
+    def follow(self, parameter, gradient):
+        gradient *= LEARNING_RATE
+        parameter -= gradient
 
     def forward(self):
         for i, (weights, biases) in enumerate(self.parameters):
@@ -79,6 +81,39 @@ class Trainer(trainer.Trainer):
                 np.matmul(doutputs, weights.T, out=self.gradients[i])
                 np.greater(inputs, 0, out=self.masks[i])
                 self.gradients[i] *= self.masks[i]
+
+
+class AdamTrainer(Trainer):
+    """With Adam in place."""
+
+    def load(self, parameters):
+        super().load(parameters)
+        self.steps_taken = 0
+        self.averages = {
+            id(array): (np.full_like(array, 0), np.full_like(array, 0), np.empty_like(array))
+            for layer in parameters
+            for array in layer
+        }
+
+    def step(self, indices):
+        self.steps_taken += 1
+        return super().step(indices)
+
+    def follow(self, parameter, gradient):
+        first, second, spare = self.averages[id(parameter)]
+        first *= 0.9
+        np.multiply(gradient, 0.1, out=spare)
+        first += spare
+        second *= 0.999
+        np.multiply(gradient, gradient, out=gradient)
+        gradient *= 0.001
+        second += gradient
+        np.multiply(second, 1 / (1 - 0.999**self.steps_taken), out=spare)
+        np.sqrt(spare, out=spare)
+        spare += 1e-8
+        np.divide(first, spare, out=spare)
+        spare *= ADAM_RATE / (1 - 0.9**self.steps_taken)
+        parameter -= spare
 
 
 def predictor(sizes, inputs, threads):

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import torch
-from networks import LEARNING_RATE, make_parameters
+from networks import ADAM_RATE, LEARNING_RATE, make_parameters
 from torch.nn import functional
 
 from . import trainer
@@ -31,11 +31,15 @@ class Trainer(trainer.Trainer):
         super().__init__(network, threads)
         torch.set_num_threads(threads)
         self.module = _module(network.sizes)
-        self.optimizer = torch.optim.SGD(self.module.parameters(), LEARNING_RATE, fused=True)
+        self.optimizer = self.make_optimizer()
         self.tensors = torch.from_numpy(self.inputs), torch.from_numpy(self.labels)
+
+    def make_optimizer(self):
+        return torch.optim.SGD(self.module.parameters(), LEARNING_RATE, fused=True)
 
     def load(self, parameters):
         _load(self.module, parameters)
+        self.optimizer = self.make_optimizer()  # with no averages yet
 
     def loss(self, inputs, labels):
         return functional.cross_entropy(self.module(inputs), labels)
@@ -50,6 +54,13 @@ class Trainer(trainer.Trainer):
             self.optimizer.step()
             total += loss.detach()
         return total.item() / self.network.steps
+
+
+class AdamTrainer(Trainer):
+    """With the fused Adam, which is one call for all parameters."""
+
+    def make_optimizer(self):
+        return torch.optim.Adam(self.module.parameters(), ADAM_RATE, fused=True)
 
 
 def predictor(sizes, inputs, threads):
