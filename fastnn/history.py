@@ -48,6 +48,12 @@ class History:
         """Return {"epoch": ..., curve name: ...}, lists of one length, as data frames take them."""
         return {"epoch": list(self.epochs), **{k: list(v) for k, v in self.curves.items()}}
 
+    def plot(self, curves=None, *, axes=None):
+        """Draw the curves, or those that are named: `fastnn.plots.plot_history`."""
+        from .plots import plot_history  # not loaded with fastnn
+
+        return plot_history(self, curves, axes=axes)
+
     def __len__(self):
         return len(self.epochs)
 

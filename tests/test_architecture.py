@@ -10,17 +10,76 @@ import fastnn
 FOLDER = Path(fastnn.__file__).parent
 KERNELS = Path(fastnn.kernels.__file__).parent
 
+# A module a line, so that two changes seldom meet.
 FLOORS = (
-    "kernels.elementary kernels.gemm kernels.jit kernels.reference kernels.simd kernels.table "
-    "kernels.philox kernels.target kernels.threads",
-    "kernels.activations kernels.batches kernels.cross_entropy kernels.dense kernels.dropout "
-    "kernels.losses "
-    "kernels.panels kernels.relu kernels.softmax kernels.update",
-    "kernels.passes kernels.prediction kernels.program kernels",
-    "activations batches callbacks datasets dropout errors history initialisers labels layers "
-    "losses metrics optimizers progress schedules validation",
-    "compiled evaluation jitted memory model parallel plan prediction summary training warmup",
-    "__main__ cli columnwise nnfs fastnn",
+    """
+    kernels.elementary
+    kernels.gemm
+    kernels.jit
+    kernels.philox
+    kernels.reference
+    kernels.simd
+    kernels.table
+    kernels.target
+    kernels.threads
+    """,
+    """
+    kernels.activations
+    kernels.batches
+    kernels.cross_entropy
+    kernels.dense
+    kernels.dropout
+    kernels.losses
+    kernels.panels
+    kernels.relu
+    kernels.softmax
+    kernels.update
+    """,
+    """
+    kernels
+    kernels.passes
+    kernels.prediction
+    kernels.program
+    """,
+    """
+    activations
+    batches
+    callbacks
+    datasets
+    dropout
+    errors
+    history
+    initialisers
+    labels
+    layers
+    losses
+    metrics
+    optimizers
+    plots
+    progress
+    schedules
+    validation
+    """,
+    """
+    compiled
+    evaluation
+    jitted
+    memory
+    model
+    parallel
+    plan
+    prediction
+    summary
+    training
+    warmup
+    """,
+    """
+    __main__
+    cli
+    columnwise
+    fastnn
+    nnfs
+    """,
 )
 FLOOR_OF = {module: i for i, floor in enumerate(FLOORS) for module in floor.split()}
 

@@ -1,0 +1,427 @@
+"""Pictures of a training run and of what came of it: matplotlib, and scikit-learn's displays.
+
+Every function draws on `ax`, or on a new figure of pyplot's where there is none, and returns the
+axes. The colours are those of Okabe and Ito, which colour-blind people can tell apart.
+"""
+
+import importlib
+import textwrap
+
+import numpy as np
+
+from .validation import as_anything, as_array, as_count, as_rows
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = "osD^vPX"
+_GRID, _QUIET = "#dddddd", "#767676"
+_MOST_CELLS = 20  # classes whose counts fit into the cells of a confusion matrix
+
+
+def plot_history(history, curves=None, *, axes=None):
+    """Draw the curves of a training run: one panel for each, training and held out in it.
+
+    Parameters
+    ----------
+    history : History
+        At least one epoch.
+    curves : list of str, optional
+        Such as ["loss"]; by default all. A curve brings its `val_` along.
+    axes : matplotlib Axes, or a list of them, one for each curve, optional
+
+    Returns
+    -------
+    list of matplotlib Axes
+
+    Raises
+    ------
+    ValueError
+        For a history without epochs, an unknown curve, another number of axes.
+    ImportError
+        Where matplotlib is not installed.
+    """
+    if not history.curves:
+        raise ValueError("history has no epochs, expected at least one")
+    known = list(dict.fromkeys(name.removeprefix("val_") for name in history.curves))
+    curves = known if curves is None else list(curves)
+    for name in curves:
+        if name not in known:
+            raise ValueError(f"curves has {name!r}, expected some of {', '.join(known)}")
+    axes = _panels(axes, len(curves))
+    for ax, name in zip(axes, curves, strict=True):
+        _draw_curve(ax, history, name)
+    return axes
+
+
+def _draw_curve(ax, history, name):
+    from matplotlib.ticker import MaxNLocator
+
+    parts = {"training": history.curves.get(name), "held out": history.curves.get(f"val_{name}")}
+    parts = {label: values for label, values in parts.items() if values}
+    for colour, (label, values) in zip(COLOURS, parts.items(), strict=False):
+        alone = {"marker": "o"} if len(values) == 1 else {}  # a line of one point is not seen
+        ax.plot(history.epochs, values, color=colour, linewidth=2, label=label, **alone)
+    ax.set_xlabel("epoch")
+    ax.set_ylabel(name.replace("_", " "))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
+    ax.margins(x=0.02)
+    _tidy(ax)
+    if len(parts) > 1:
+        ax.legend(frameon=False)
+
+
+def plot_confusion_matrix(y_true, y_pred, *, class_names=None, ax=None):
+    """Draw how many samples of each class (row) were taken for which class (column).
+
+    Colours are shares of the row, so that a rare class shows like a frequent one.
+
+    Parameters
+    ----------
+    y_true, y_pred : array-like of shape (N,)
+        Labels of any kind.
+    class_names : list of str, optional
+        Of the labels 0, 1, ...; by default the labels that occur, sorted, are the names.
+    ax : matplotlib Axes, optional
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    ValueError
+        For no samples, two different numbers of them, labels without a name.
+    ImportError
+        Where matplotlib or scikit-learn is not installed.
+    """
+    true, predicted = _pair(y_true, y_pred, "y_pred")
+    labels = np.union1d(true, predicted)
+    if class_names is not None:
+        labels = np.arange(len(class_names))
+        for array, name in ((true, "y_true"), (predicted, "y_pred")):
+            if not np.isin(array, labels).all():
+                wrong = array[~np.isin(array, labels)][0]
+                raise ValueError(f"{name} has {wrong}, expected 0 to {len(labels) - 1}")
+    metrics = _sklearn("metrics")
+    counts = metrics.confusion_matrix(true, predicted, labels=labels)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    names = [_short(name) for name in (labels if class_names is None else class_names)]
+    return _draw_matrix(metrics.ConfusionMatrixDisplay(shares, display_labels=names), counts, ax)
+
+
+def _draw_matrix(display, counts, ax):
+    names = list(display.display_labels)
+    many = len(names) > _MOST_CELLS
+    if ax is None:
+        side = min(9, 3.2 + 0.32 * len(names))
+        ax = _new_axes(side + 1.5 * many, side)
+    display.plot(
+        ax=ax, cmap="Blues", colorbar=many, include_values=not many,
+        im_kw={"vmin": 0, "vmax": 1},
+    )  # fmt: skip
+    if many:
+        step = -(-len(names) // _MOST_CELLS)
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_ticks(range(0, len(names), step), names[::step])
+        display.im_.colorbar.set_label("share of the true class")
+    else:
+        for text, count, share in zip(
+            display.text_.flat, counts.flat, display.confusion_matrix.flat, strict=True
+        ):
+            text.set_text(f"{count:,}")
+            text.set_color("white" if share > 0.5 else "black" if count else "#a0a0a0")
+            text.set_fontsize(9 if len(names) > 6 or counts.max() > 9999 else 11)
+    if sum(map(len, names)) > 24 or max(map(len, names)) > 24 // len(names):
+        ax.tick_params(axis="x", labelrotation=45 if len(names) <= 12 else 90)
+        if len(names) <= 12:
+            for tick in ax.get_xticklabels():
+                tick.set(ha="right", rotation_mode="anchor")
+    ax.tick_params(length=0)
+    ax.set(xlabel="predicted class", ylabel="true class")
+    return ax
+
+
+def plot_decision_boundary(model, X, y=None, *, class_names=None, ax=None, resolution=300):
+    """Draw which class a model gives to each point of the plane, and how sure it is.
+
+    A colour fades to white where the class becomes improbable; a line is where it changes.
+
+    Parameters
+    ----------
+    model : Sequential
+        A classifier of two features: of classes, or of one yes-or-no answer.
+    X : array-like of shape (N, 2)
+        Samples, as the model takes them: they set the limits of the picture.
+    y : array-like of shape (N,), optional
+        Labels 0 to C - 1; with them the samples are drawn, a marker for each class.
+    class_names : list of str, optional
+        By default the numbers of the classes.
+    ax : matplotlib Axes, optional
+    resolution : int
+        Points along each side of the grid on which the model is asked.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    ValueError
+        For samples without two features, labels that the model does not know.
+    AttributeError
+        For a model of numbers.
+    ImportError
+        Where matplotlib or scikit-learn is not installed.
+    """
+    X = as_rows(X, "X", n_features=2, allow_empty=False)
+    resolution = as_count(resolution, "resolution")
+    limits = [_widened(X[:, 0]), _widened(X[:, 1])]
+    xx0, xx1 = np.meshgrid(*(np.linspace(*ends, resolution) for ends in limits))
+    probabilities = _as_classes(model.predict_proba(np.stack([xx0.ravel(), xx1.ravel()], axis=1)))
+    n_classes = probabilities.shape[1]
+    names = [str(k) for k in range(n_classes)] if class_names is None else list(class_names)
+    if len(names) != n_classes:
+        raise ValueError(f"class_names has {len(names)} names, expected {n_classes}")
+    if y is not None:
+        y, _ = _pair(y, X[:, 0], "X", "y")
+        if not np.isin(y, np.arange(n_classes)).all():
+            wrong = y[~np.isin(y, np.arange(n_classes))][0]
+            raise ValueError(f"y has {wrong}, expected labels from 0 to {n_classes - 1}")
+    if ax is None:
+        ax = _new_axes(6.2, 5.2)
+    _draw_regions(ax, xx0, xx1, probabilities.reshape(resolution, resolution, n_classes))
+    if y is not None:
+        for k, (colour, name) in enumerate(zip(_colours(n_classes), names, strict=True)):
+            ax.scatter(
+                *X[y == k].T, s=26, color=colour, marker=MARKERS[k % len(MARKERS)],
+                edgecolor="white", linewidth=0.6, label=_short(name),
+            )  # fmt: skip
+        ax.legend(title="class", loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
+    ax.set(xlim=limits[0], ylim=limits[1], xlabel="feature 0", ylabel="feature 1")
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+    return ax
+
+
+def _draw_regions(ax, xx0, xx1, probabilities):
+    from matplotlib.colors import LinearSegmentedColormap
+
+    n_classes = probabilities.shape[2]
+    colours = _colours(n_classes)
+    options, response = {"vmin": 0, "vmax": 2}, probabilities  # pale: samples lie on top of it
+    if n_classes == 2:
+        tints = [_tint(colours[0]), "white", _tint(colours[1])]
+        options = {"vmin": 0, "vmax": 1, "cmap": LinearSegmentedColormap.from_list("two", tints)}
+        response = probabilities[:, :, 1]
+    display = _sklearn("inspection").DecisionBoundaryDisplay(
+        xx0=xx0, xx1=xx1, n_classes=n_classes, response=response, multiclass_colors=colours
+    )
+    # Pixels, not a million paths, also where the picture is saved as PDF.
+    display.plot(ax=ax, plot_method="pcolormesh", rasterized=True, shading="nearest", **options)
+    for k in range(n_classes if n_classes > 2 else 1):
+        others = np.delete(probabilities, k, axis=2).max(axis=2)
+        lead = probabilities[:, :, k] - others
+        if lead.min() < 0 < lead.max():
+            ax.contour(xx0, xx1, lead, levels=[0], colors="#404040", linewidths=0.8)
+
+
+def plot_calibration(y_true, probabilities, *, n_bins=10, ax=None):
+    """Draw how often a model is right against how sure it says it is.
+
+    Of two classes: how often the answer is yes against the probability of yes. Of more: how often
+    the most probable class is right against its probability (Guo and others, "On Calibration of
+    Modern Neural Networks", 2017). Bars show which share of the samples lies in each bin.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (N,)
+        Labels 0 to C - 1.
+    probabilities : array-like of shape (N,), (N, 1) or (N, C)
+        As `predict_proba` gives them.
+    n_bins : int
+        Bins of equal width from 0 to 1; empty ones are left out.
+    ax : matplotlib Axes, optional
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    ValueError
+        For no samples, different numbers of them, what is not a probability.
+    ImportError
+        Where matplotlib or scikit-learn is not installed.
+    """
+    probabilities = as_array(probabilities, "probabilities")
+    true, probabilities = _pair(y_true, probabilities, "probabilities")
+    if not (probabilities.min() >= 0 and probabilities.max() <= 1):
+        raise ValueError("probabilities has numbers outside of [0, 1], expected probabilities")
+    n_bins = as_count(n_bins, "n_bins")
+    rows = _as_classes(probabilities.reshape(len(true), -1))
+    if not np.isin(true, np.arange(rows.shape[1])).all():
+        wrong = true[~np.isin(true, np.arange(rows.shape[1]))][0]
+        raise ValueError(f"y_true has {wrong}, expected labels from 0 to {rows.shape[1] - 1}")
+    if rows.shape[1] == 2:
+        sure, right = rows[:, 1], true == 1
+        labels = {"xlabel": "predicted probability of class 1", "ylabel": "share of class 1"}
+    else:
+        sure, right = rows.max(axis=1), rows.argmax(axis=1) == true
+        labels = {"xlabel": "probability of the predicted class", "ylabel": "share that is right"}
+    display = _sklearn("calibration").CalibrationDisplay
+    if ax is None:
+        ax = _new_axes(5, 4.6)
+    shares, edges = np.histogram(sure, bins=n_bins, range=(0, 1))
+    ax.bar(
+        edges[:-1], shares / len(sure), 1 / n_bins, align="edge", color="#cfd8dc",
+        edgecolor="white", label="share of the samples",
+    )  # fmt: skip
+    # Rounding may put a float32 a hair beyond 1.
+    display.from_predictions(
+        right.astype(int), np.clip(sure.astype(float), 0, 1), n_bins=n_bins, pos_label=1,
+        name="model", ax=ax, color=COLOURS[0], linewidth=2, ref_line=False,
+    )  # fmt: skip
+    ax.plot([0, 1], [0, 1], color=_QUIET, linestyle="--", linewidth=1, label="perfect")
+    ax.set(xlim=(0, 1), ylim=(0, 1.02), **labels)
+    _tidy(ax)
+    ax.legend(frameon=False, loc="upper left")
+    return ax
+
+
+def plot_predictions(y_true, y_pred, *, ax=None):
+    """Draw predicted numbers against the true ones: a perfect model's lie on the diagonal.
+
+    Parameters
+    ----------
+    y_true, y_pred : array-like of shape (N,)
+        Of more than 5,000 samples, so many, drawn at random, are shown.
+    ax : matplotlib Axes, optional
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    TypeError, ValueError
+        For no samples, two different numbers of them, what is not a number.
+    ImportError
+        Where matplotlib or scikit-learn is not installed.
+    """
+    true, predicted = _pair(as_array(y_true, "y_true"), as_array(y_pred, "y_pred"), "y_pred")
+    display = _sklearn("metrics").PredictionErrorDisplay
+    from matplotlib.ticker import MaxNLocator
+
+    if ax is None:
+        ax = _new_axes(5, 4.6)
+    few = len(true) <= 300
+    display.from_predictions(
+        true, predicted, kind="actual_vs_predicted", subsample=min(len(true), 5000),
+        random_state=0, ax=ax,
+        scatter_kwargs={
+            "color": COLOURS[0], "s": 22 if few else 10, "alpha": 0.7 if few else 0.35,
+            "linewidth": 0, "label": "samples",
+        },
+        line_kwargs={"color": _QUIET, "linestyle": "--", "linewidth": 1, "label": "perfect"},
+    )  # fmt: skip
+    ax.set(xlabel="predicted", ylabel="true")
+    for axis in (ax.xaxis, ax.yaxis):  # round numbers in place of those of the data
+        axis.set_major_locator(MaxNLocator(nbins=6))
+    ax.set_aspect("equal", adjustable="datalim")
+    _tidy(ax)
+    ax.legend(frameon=False, loc="upper left")
+    return ax
+
+
+# ---------------------------------------------------------------------- input
+
+
+def _pair(true, other, other_name, name="y_true"):
+    """Return two arrays of as many samples, the first of them (N,)."""
+    true, other = as_anything(true, name), as_anything(other, other_name)
+    if true.ndim != 1 or len(true) == 0:
+        raise ValueError(f"{name} has shape {true.shape}, expected (N,), N at least 1")
+    wanted = (1,) if other_name != "probabilities" else (1, 2)
+    if other.ndim not in wanted or len(other) != len(true):
+        expected = "expected as many samples as " + name
+        raise ValueError(f"{other_name} has shape {other.shape}, {expected}, {len(true)}")
+    return true, other
+
+
+def _as_classes(probabilities):
+    """Return probabilities (N, C), from those of one answer (N,) or (N, 1) too."""
+    rows = probabilities.reshape(len(probabilities), -1)
+    return np.hstack([1 - rows, rows]) if rows.shape[1] == 1 else rows
+
+
+def _widened(values, part=0.08):
+    low, high = float(values.min()), float(values.max())
+    room = part * (high - low) or 1.0
+    return low - room, high + room
+
+
+def _short(name):
+    return textwrap.shorten(str(name), 16, placeholder="…") if " " in str(name) else _cut(str(name))
+
+
+def _cut(name):
+    return name if len(name) <= 16 else name[:15] + "…"
+
+
+# ---------------------------------------------------------------------- matplotlib
+
+
+def _pyplot():
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError:
+        raise ImportError('pictures need matplotlib: install "fastnn[plot]"') from None
+    return plt
+
+
+def _sklearn(module):
+    _pyplot()
+    try:
+        return importlib.import_module(f"sklearn.{module}")
+    except ImportError:
+        raise ImportError('this picture needs scikit-learn: install "fastnn[plot]"') from None
+
+
+def _new_axes(width, height, columns=1):
+    figure, axes = _pyplot().subplots(
+        1, columns, figsize=(width, height), layout="constrained", squeeze=False
+    )
+    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
+    return list(axes[0]) if columns > 1 else axes[0, 0]
+
+
+def _panels(axes, count):
+    if axes is None:
+        axes = _new_axes(min(4.5 * count, 13) + 0.4, 3.6, count)
+    axes = list(np.ravel(axes))
+    if len(axes) != count:
+        raise ValueError(f"axes has {len(axes)} axes, expected {count}, one for each curve")
+    return axes
+
+
+def _tidy(ax):
+    ax.grid(color=_GRID, linewidth=0.8)
+    ax.set_axisbelow(True)
+    ax.tick_params(length=0, pad=6)
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        ax.spines[side].set_color("#999999")
+
+
+def _colours(count):
+    if count <= len(COLOURS):
+        return list(COLOURS[:count])
+    from matplotlib import colormaps
+
+    return [colormaps["viridis"](k / (count - 1)) for k in range(count)]
+
+
+def _tint(colour, part=0.5):
+    from matplotlib.colors import to_rgb
+
+    return tuple(1 - part * (1 - np.array(to_rgb(colour))))
