@@ -40,3 +40,9 @@ def test_the_regression_comes_close_to_the_best_possible(tmp_path):
     printed, _ = run("regression.py", tmp_path)
     best, found = numbers(printed[0])
     assert best - 0.02 <= found < best < 0.9
+
+
+def test_the_spiral_is_learnt_and_drawn(tmp_path):
+    printed, _ = run("spiral.py", tmp_path)
+    assert numbers(printed[0])[0] >= 0.95
+    assert (tmp_path / "spiral.png").read_bytes()[:4] == b"\x89PNG"
