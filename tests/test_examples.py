@@ -46,3 +46,8 @@ def test_the_spiral_is_learnt_and_drawn(tmp_path):
     printed, _ = run("spiral.py", tmp_path)
     assert numbers(printed[0])[0] >= 0.95
     assert (tmp_path / "spiral.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_digits_are_read():
+    printed, _ = run("digits.py", None)
+    assert numbers(printed[0])[0] >= 0.975
