@@ -24,6 +24,7 @@ from .parallel import Crew, resolve_threads
 from .plan import make_plan, operation_of, program_layers, runs_as
 from .prediction import Predictor
 from .progress import as_progress
+from .samples import UNSCALED, as_samples
 from .summary import Summary
 from .training import CompiledTrainer, Data, Epoch, LayerTrainer, run_epochs
 from .validation import (
@@ -36,10 +37,9 @@ from .validation import (
     as_index,
     as_matrix,
     as_number,
-    as_rows,
     as_sample_weights,
+    as_scaling,
     as_targets,
-    refuse_not_finite,
     unlocked,
 )
 
@@ -207,6 +207,8 @@ class Sequential:
         initial_epoch=0,
         metrics=(),
         callbacks=(),
+        scale=1.0,
+        offset=0.0,
         verbose="auto",
         threads=None,
     ):
@@ -215,8 +217,10 @@ class Sequential:
         Parameters
         ----------
         X : array-like of shape (N, I)
-            Finite numbers. Used as it is where it is a C-contiguous array of the model's dtype
-            (memory-mapped and read-only ones too), else converted once.
+            Finite numbers. An array of uint8, int8, float16, float32 or float64 is used where it
+            lies, with any strides, memory-mapped and read-only ones too, and its rows become
+            numbers of the model's dtype as each batch is gathered. Arrays of other dtypes, and
+            those that take up to 4 MB, are converted once, with the same bits.
         y : array-like of shape (N,) or (N, C)
             For classes labels from 0 to C - 1 of any integer dtype or bool, or rows (N, C) that
             are distributions. For other losses numbers (N, O), or (N,) for one output.
@@ -254,6 +258,10 @@ class Sequential:
             of what `predict` gives. See :mod:`fastnn.metrics`.
         callbacks : list of Callback
             Called before and after the run and each epoch, in this order.
+        scale, offset : float
+            The network takes `X.astype(model.dtype) * scale + offset`, calculated in that dtype,
+            such as `scale=1 / 255` for images in bytes; of `validation_data` too. The predictions
+            have the same two arguments.
         verbose : "auto", 0, 1 or 2
             1: a progress bar on standard error; 2: a line an epoch on standard output; 0: nothing.
             "auto" is 1 on a terminal, else 0.
@@ -298,8 +306,9 @@ class Sequential:
         threads = threads if threads is None else as_count(threads, "threads")
         if not self._dense and not self._own_layers():
             raise ValueError("the model has no layer with parameters, so fit has nothing to train")
-        data = self._as_data(X, y, sample_weight, "X", "y", "sample_weight")
-        validation = self._as_validation(validation_data)
+        scaling = as_scaling(scale, offset, self.dtype)
+        data = self._as_data(X, y, sample_weight, "X", "y", "sample_weight", scaling=scaling)
+        validation = self._as_validation(validation_data, scaling)
         if validation_split:
             data, validation = _split(data, validation_split)
         if class_weight is not None:
@@ -367,7 +376,7 @@ class Sequential:
     def _as_inputs(self, X, name, **expected):
         # Without a dense layer there is no dtype to convert to.
         dtype = self.dtype if self._dense else None
-        return as_rows(X, name, n_features=self._n_features, dtype=dtype, **expected)
+        return as_samples(X, name, n_features=self._n_features, dtype=dtype, **expected)
 
     def _as_targets(self, y, name, inputs):
         """Return labels (N,) and rows (N, O), the latter empty where the labels say all."""
@@ -399,18 +408,18 @@ class Sequential:
             if not isinstance(layer, Layer):
                 break
         # Only a layer of the user's own knows; it gets a copy, as it may work in place.
-        return self._forward_logits(inputs[:1].copy(), training=False).shape[1]
+        return self._forward_logits(inputs.take([0]), training=False).shape[1]
 
-    def _as_data(self, X, y, sample_weight, *names):
+    def _as_data(self, X, y, sample_weight, *names, scaling=UNSCALED):
         """Return checked samples; `names` are those of the three arguments."""
-        inputs = unlocked(self._as_inputs(X, names[0], allow_empty=False))
+        inputs = self._as_inputs(X, names[0], scaling=scaling, allow_empty=False)
         labels, targets = self._as_targets(y, names[1], inputs)
         weights = np.empty(0)
         if sample_weight is not None:
             weights = as_sample_weights(sample_weight, len(inputs), names[2])
         return Data(inputs, labels, targets, weights)
 
-    def _as_validation(self, validation_data):
+    def _as_validation(self, validation_data, scaling):
         if validation_data is None:
             return None
         try:
@@ -420,7 +429,8 @@ class Sequential:
             raise TypeError(
                 "validation_data is not a pair, expected (X, y) or (X, y, sample_weight)"
             ) from None
-        return self._as_data(X, y, sample_weight, *(f"validation_data[{i}]" for i in range(3)))
+        names = (f"validation_data[{i}]" for i in range(3))
+        return self._as_data(X, y, sample_weight, *names, scaling=scaling)
 
     # ------------------------------------------------------------------ layer by layer
 
@@ -508,19 +518,20 @@ class Sequential:
 
     # ------------------------------------------------------------------ prediction
 
-    def predict_proba(self, X, *, batch_size=None, threads=None):
+    def predict_proba(self, X, *, batch_size=None, scale=1.0, offset=0.0, threads=None):
         """Return the probabilities (N, C) of samples `X` (N, I).
 
-        `batch_size` and `threads` as in `predict`, errors as in `fit`; a model of numbers, not of
-        classes or answers, raises AttributeError.
+        `batch_size` and `threads` as in `predict`, `scale`, `offset` and errors as in `fit`; a
+        model of numbers, not of classes or answers, raises AttributeError.
         """
         if self.loss.task == "numbers":
             raise AttributeError(
                 "the model predicts numbers, which have no probabilities: use predict"
             )
-        return self._batched(X, self.loss.finish, batch_size, threads)
+        scaling = as_scaling(scale, offset, self.dtype)
+        return self._batched(X, self.loss.finish, batch_size, threads, scaling)
 
-    def predict(self, X, *, batch_size=None, threads=None):
+    def predict(self, X, *, batch_size=None, scale=1.0, offset=0.0, threads=None):
         """Return the predictions for samples `X` (N, I).
 
         The labels (N,) of the most probable classes, int64; after :class:`BinaryCrossEntropy`
@@ -531,30 +542,34 @@ class Sequential:
         batch_size : int, optional
             Samples that are converted, and that a layer of your own sees, at a time: by default
             all. What is built in goes through the network in small blocks anyway.
+        scale, offset : float
         threads : int, optional
             As in `fit`, like the errors. Several threads may predict with one model at once.
         """
-        return self.loss.decide(self._batched(X, t.IDENTITY, batch_size, threads))
+        scaling = as_scaling(scale, offset, self.dtype)
+        return self.loss.decide(self._batched(X, t.IDENTITY, batch_size, threads, scaling))
 
-    def _batched(self, X, finish, batch_size, threads):
+    def _batched(self, X, finish, batch_size, threads, scaling):
         if batch_size is None:
-            return self._outputs(X, "X", finish, threads)
+            return self._outputs(X, "X", finish, threads, scaling=scaling)
         size, X = as_count(batch_size, "batch_size"), as_array(X, "X")
         if X.ndim != 2 or len(X) <= size:
-            return self._outputs(X, "X", finish, threads)
+            return self._outputs(X, "X", finish, threads, scaling=scaling)
         parts = [
-            self._outputs(X[i : i + size], f"X[{i}:{i + size}]", finish, threads)
+            self._outputs(X[i : i + size], f"X[{i}:{i + size}]", finish, threads, scaling=scaling)
             for i in range(0, len(X), size)
         ]
         return np.concatenate(parts)
 
-    def activations(self, X, layer):
+    def activations(self, X, layer, *, scale=1.0, offset=0.0):
         """Return what comes out of a layer for samples `X` (N, I), as in a prediction.
 
         Parameters
         ----------
         layer : int or Layer
             The number of the layer, from 0, or from the end below 0; or the layer itself.
+        scale, offset : float
+            As in `fit`.
 
         Returns
         -------
@@ -568,21 +583,24 @@ class Sequential:
                     f"layer is {layer!r}, expected a number from {-n} to {n - 1} or a layer"
                 )
             last = layer % n
-        values = self._as_inputs(X, "X")
-        if self._steps is None:
-            values = values.copy()  # a layer of the user's own may work in place
+        inputs = self._as_inputs(X, "X", scaling=as_scaling(scale, offset, self.dtype))
+        # A copy, as a layer of the user's own may work in place.
+        values = inputs.take(np.arange(len(inputs)))
         for each in self.layers[: last + 1]:
             values = _call_forward(copy.copy(each), values, False)  # leaves `output` as it is
         return values
 
-    def evaluate(self, X, y, sample_weight=None, metrics=(), *, threads=None):
+    def evaluate(
+        self, X, y, sample_weight=None, metrics=(), *, scale=1.0, offset=0.0, threads=None
+    ):
         """Return {"loss": mean loss, "accuracy": fraction of right classes} on `X` and `y`.
 
         After :class:`BinaryCrossEntropy` of right answers; after other losses there is none. Then
         come the `metrics`. All are weighted with `sample_weight` (N,), where a metric knows
         weights. Arguments and errors as in `fit`.
         """
-        data = self._as_data(X, y, sample_weight, "X", "y", "sample_weight")
+        scaling = as_scaling(scale, offset, self.dtype)
+        data = self._as_data(X, y, sample_weight, "X", "y", "sample_weight", scaling=scaling)
         return evaluate(self, data, self._as_metrics(metrics, data), threads)
 
     @property
@@ -619,20 +637,21 @@ class Sequential:
                     slopes += l1 * np.sign(values) + 2 * l2 * values
         return self._penalty()
 
-    def _outputs(self, X, name, finish, threads=None, n_outputs=None):
+    def _outputs(self, X, name, finish, threads=None, n_outputs=None, scaling=UNSCALED):
         """Return `finish` of the outputs for all samples."""
         if self._steps is None:
-            inputs = self._as_inputs(X, name)
+            inputs = self._as_inputs(X, name, scaling=scaling)
             resolve_threads(threads, 0)  # for its errors: layers run in the thread that calls them
             # A copy, as a layer of the user's own may work in place.
-            outputs = self._forward_logits(inputs.copy(), False, n_outputs)
-            return finished(outputs, finish)
-        outputs = self._predictor.run_few(X, finish) if threads is None else None
+            rows = inputs.take(np.arange(len(inputs)))
+            return finished(self._forward_logits(rows, False, n_outputs), finish)
+        at_once = threads is None and scaling == UNSCALED
+        outputs = self._predictor.run_few(X, finish) if at_once else None
         if outputs is None:
-            inputs = self._as_inputs(X, name, finite=False)
-            outputs = self._predictor.run(unlocked(inputs), finish, threads)
+            inputs = self._as_inputs(X, name, scaling=scaling, finite=False)
+            outputs = self._predictor.run(inputs, finish, threads)
             if outputs is None:
-                refuse_not_finite(inputs, name, as_array(X, name))
+                inputs.check(name)
         return outputs
 
     def compiled(self):

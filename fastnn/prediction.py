@@ -7,6 +7,7 @@ from .kernels import table as t
 from .memory import aligned_empty
 from .parallel import Crew, resolve_threads
 from .plan import make_plan
+from .samples import Samples
 
 # Up to so many rows, packing the weights takes longer than reading them as they lie.
 FEW_ROWS = 8
@@ -63,10 +64,14 @@ class Predictor:
         return outputs if done == len(rows) else None
 
     def run(self, rows, finish, threads):
-        """Return `finish` of the outputs of checked rows; None where one of them is not finite."""
+        """Return `finish` of the outputs of checked rows; None where one of them is not finite.
+
+        `rows`: an array as the kernels take it, or :class:`Samples`, converted in blocks.
+        """
+        samples = rows if isinstance(rows, Samples) else Samples(rows, self.dtype)
         threads = resolve_threads(threads, len(rows) * self.parameters.size)
         if 0 < len(rows) <= FEW_ROWS:
-            return self.run_few(rows, finish)
+            return self.run_few(next(samples.blocks(0, len(rows)))[1], finish)
         outputs = np.empty((len(rows), self.n_outputs), self.dtype)
         panels = self._pack() if self.panels is None else self.panels
 
@@ -74,9 +79,12 @@ class Predictor:
             # A workspace for each thread, so that nobody else can be in it.
             workspace = aligned_empty(self.many_size, self.dtype)
             begin, end = (len(rows) * i // crew.size for i in (thread, thread + 1))
-            done[thread] = end - begin == kernels.predict_rows(
-                outputs[begin:end], workspace, panels, self.table, self.coefficients,
-                self.parameters, rows[begin:end], BLOCK_ROWS, finish,
+            done[thread] = all(
+                len(block) == kernels.predict_rows(
+                    outputs[first : first + len(block)], workspace, panels, self.table,
+                    self.coefficients, self.parameters, block, BLOCK_ROWS, finish,
+                )
+                for first, block in samples.blocks(begin, end)
             )  # fmt: skip
 
         with Crew(min(threads, max(len(rows), 1))) as crew:

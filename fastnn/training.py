@@ -11,7 +11,8 @@ from .dropout import Dropout
 from .errors import NonFiniteLossError
 from .kernels import table as t
 from .memory import aligned_empty
-from .validation import NotFiniteError
+from .samples import Samples
+from .validation import NotFiniteError, unlocked
 
 # A compiled call returns after about this many seconds, so that Ctrl-C is answered.
 _CHUNK_SECONDS = 0.05
@@ -77,7 +78,7 @@ def _chunk_hook(run, callbacks):
 class Data(NamedTuple):
     """Checked samples: what a trainer takes from."""
 
-    inputs: np.ndarray  # (N, I)
+    inputs: Samples  # (N, I)
     labels: np.ndarray  # (N,) int64
     targets: np.ndarray  # (N, O), or (0, O) where the labels say all
     weights: np.ndarray  # (N,) float64, or (0,) where all are 1
@@ -102,19 +103,13 @@ class CompiledTrainer:
 
     def __init__(self, plan, crew, parameters, data, n_used, batch_size, loss, optimizer):
         self.plan, self.crew, self.parameters = plan, crew, parameters
-        if len(data.targets) and loss.task == "classes":
-            # Labels are smoothed on the way; rows beforehand.
-            data = data._replace(targets=loss.smoothed(data.targets, data.targets))
-        self.data, self.smoothing = data, float(getattr(loss, "label_smoothing", 0))
-        self.batch_size, self.loss, self.optimizer = batch_size, loss, optimizer
-        self.n_used, self.n_batches = n_used, -(-n_used // batch_size)
+        self.loss, self.optimizer = loss, optimizer
+        self.smoothing = float(getattr(loss, "label_smoothing", 0))
         self.state = optimizer.state_of(parameters)
         trains = plan.table[:, t.TRAINS] == 1
         self.penalised = bool(plan.coefficients[trains, : t.NUMBER].any())
         self.rule = self._choose_rule()
-        self.given = self.state.arrays, plan.coefficients, data.weights
-        if self._is_bare():  # nothing is compiled that only other networks need
-            self.given = None, None, None
+        self.load(data, n_used, batch_size)
         self.workspace = aligned_empty(plan.workspace_size, parameters.dtype)
         self.workspace[...] = 0
         self.scores = np.empty((t.SCORES, batch_size))
@@ -122,6 +117,19 @@ class CompiledTrainer:
         self.sums = np.full((t.N_SUMS, plan.n_sums if summed else 0), 0.0)
         self.steps = max(1, _FIRST_CHUNK // (batch_size * parameters.size))
         self.draws = bool((plan.table[:, t.OPERATION] >= t.DROPOUT).any())
+
+    def load(self, data, n_used, batch_size):
+        """Take the steps to come from `data`: at most `batch_size` of `n_used` samples a step."""
+        if len(data.targets) and self.loss.task == "classes":
+            # Labels are smoothed on the way; rows beforehand.
+            data = data._replace(targets=self.loss.smoothed(data.targets, data.targets))
+        self.data, self.batch_size = data, batch_size
+        self.n_used, self.n_batches = n_used, -(-n_used // batch_size)
+        if self._is_bare():  # nothing is compiled that only other networks need
+            self.given = None, None, unlocked(data.inputs.array), None, None, None
+        else:
+            inputs = *data.inputs.view(), data.inputs.scaling
+            self.given = self.state.arrays, self.plan.coefficients, *inputs, data.weights
 
     def _choose_rule(self):
         dense = self.plan.table[self.plan.table[:, t.OPERATION] == t.DENSE]
@@ -136,6 +144,7 @@ class CompiledTrainer:
         return (
             self.rule == t.FUSED_DESCENT
             and by_label
+            and self.data.inputs.is_ready
             and not (alone or self.smoothing or len(self.data.weights))
         )
 
@@ -147,26 +156,39 @@ class CompiledTrainer:
 
     def run_epoch(self, epoch):
         """Return (the dict of the epoch's curves, None or the batch that failed, from 1)."""
-        totals = np.full(t.N_TOTALS, 0.0)
+        curves, failed = self.run_epochs([epoch])
+        return (None, failed) if failed else (curves[0], None)
+
+    def run_epochs(self, epochs):
+        """As `run_epoch`, for a list of epochs; return a list of dicts."""
+        totals = np.full((len(epochs), t.N_TOTALS), 0.0)
         taken = self.state.iterations
         try:
-            failed = self._run_chunks(epoch, totals)
+            failed = self._run_chunks(epochs, totals)
         finally:  # also where Ctrl-C breaks it off
-            self.state.iterations = taken + int(totals[t.TOTAL_STEPS])
-            if len(self.state.arrays):
-                kernels.unpack_states(self.state.arrays, self.workspace, self.plan.table)
-        return (None, failed) if failed else (self._curves(totals), None)
+            self.state.iterations = taken + int(totals[:, t.TOTAL_STEPS].sum())
+            self._unpack()
+        return [self._curves(row) for row in totals], failed
 
-    def _run_chunks(self, epoch, totals):
-        """Take all steps of an epoch; return None or the batch that failed, from 1."""
-        step, taken = 0, self.state.iterations
-        while step < self.n_batches:
-            last = min(step + self.steps, self.n_batches)
+    def _unpack(self):
+        """Bring the optimizer's states home from the workspace."""
+        if len(self.state.arrays):
+            kernels.unpack_states(self.state.arrays, self.workspace, self.plan.table)
+
+    def _run_chunks(self, epochs, totals):
+        """Take all steps of all epochs; return None or the batch that failed, from 1."""
+        orders = epochs[0].order[np.newaxis]
+        if len(epochs) > 1:
+            orders = np.stack([epoch.order for epoch in epochs])
+        keys = np.array([epoch.key for epoch in epochs]) if self.draws else None
+        step, taken, n_steps = 0, self.state.iterations, len(epochs) * self.n_batches
+        while step < n_steps:
+            last = min(step + self.steps, n_steps)
             numbers = self.optimizer.numbers(taken + step, last - step, self.parameters.dtype)
             begin = time.perf_counter()
-            reached = self._run(step, last, epoch, numbers, totals)
+            reached = self._run(step, last, orders, keys, numbers, totals)
             if reached < last:
-                return reached + 1
+                return reached % self.n_batches + 1
             # Some clocks stand still for 16 ms.
             seconds = max(time.perf_counter() - begin, 1e-9) / (last - step)
             self.steps = max(1, min(int(_CHUNK_SECONDS / seconds), 2 * self.steps))
@@ -185,18 +207,17 @@ class CompiledTrainer:
             curves = {"accuracy": float(totals[t.TOTAL_RIGHT] / n), **curves}
         return {"loss": float(loss), **curves}
 
-    def _run(self, first, last, epoch, numbers, totals):
+    def _run(self, first, last, orders, keys, numbers, totals):
         """Take some steps, with all threads of the crew; return the step that was reached."""
         barrier, data = np.full(t.BARRIER_SIZE, 0, np.int64), self.data
-        states, coefficients, weights = self.given
-        key = epoch.key if self.draws else None
+        states, coefficients, inputs, layout, scaling, weights = self.given
 
         def run(thread):
             return kernels.train_steps(
                 self.parameters, states, self.workspace, self.scores, self.sums, barrier,
                 self.plan.table, coefficients,
-                data.inputs, data.labels, data.targets, weights, epoch.order,
-                first, last, self.batch_size, key,
+                inputs, layout, scaling, data.labels, data.targets, weights, orders,
+                first, last, self.batch_size, keys,
                 self.loss.kind, self.loss.number, self.smoothing,
                 self.rule, numbers, totals, first == 0, thread, self.crew.size,
             )  # fmt: skip
@@ -242,7 +263,9 @@ class LayerTrainer:
             wanted = self.wanted[indices]
             weights = data.weights[indices] if len(data.weights) else np.ones(len(indices))
             try:
-                outputs = self.model._forward_logits(data.inputs[indices], True, self.n_outputs)
+                outputs = self.model._forward_logits(
+                    data.inputs.take(indices), True, self.n_outputs
+                )
                 losses, gradient = loss.measure(outputs, wanted, weights)
                 if not np.isfinite(losses).all():
                     return None, batch + 1

@@ -79,6 +79,25 @@ def as_number(value, name, lowest, below=math.inf):
     return value
 
 
+def as_scaling(scale, offset, dtype):
+    """Return (scale, offset), finite numbers of `dtype` as floats; a scale of 0 is refused."""
+    if type(scale) is type(offset) is float and scale == 1 and offset == 0:
+        return 1.0, 0.0  # at once: a prediction of one row takes as long as the rest
+    for value, name in ((scale, "scale"), (offset, "offset")):
+        expected = f"expected a finite number of {np.dtype(dtype)}"
+        expected += " other than 0" if name == "scale" else ""
+        if not isinstance(value, numbers.Real) or isinstance(value, bool):
+            raise TypeError(f"{name} is {value!r}, {expected}")
+        try:
+            with np.errstate(over="ignore", under="ignore"):
+                number = np.float64(float(value)).astype(dtype)
+        except OverflowError:
+            number = np.inf
+        if not np.isfinite(number) or (name == "scale" and number == 0):
+            raise ValueError(f"{name} is {value}, {expected}")
+    return float(scale), float(offset)
+
+
 def as_flag(value, name):
     """Return `value`, True or False, as a bool."""
     if not isinstance(value, bool | np.bool_):
@@ -126,25 +145,27 @@ class NotFiniteError(ValueError):
 
 def as_matrix(array, name, dtype):
     """Return an array of real numbers as finite, C-contiguous, aligned numbers of `dtype`."""
-    matrix = _as_contiguous(array, dtype)
+    with np.errstate(over="ignore"):
+        matrix = np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED"])
     if not kernels.all_finite(unlocked(matrix)):
         refuse_not_finite(matrix, name, array)
     return matrix
 
 
-def _as_contiguous(array, dtype):
-    with np.errstate(over="ignore"):
-        return np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED"])
+def refuse_not_finite(matrix, name, array, first=0, scaling=(1.0, 0.0)):
+    """Raise the error about the first number in `matrix` that is not finite.
 
-
-def refuse_not_finite(matrix, name, array):
-    """Raise the error about the first number in `matrix`, made of `array`, that is not finite."""
+    It was made of `array`, from row `first` on, times the first number of `scaling` plus the
+    second.
+    """
     at = np.argwhere(~np.isfinite(matrix))[0]
+    at[:1] += first
     place = f"{name}[{', '.join(map(str, at))}]"
     value = array[tuple(at)]
     if np.isfinite(value):
+        scaled = "" if scaling == (1.0, 0.0) else " with scale {} and offset {}".format(*scaling)
         raise NotFiniteError(
-            f"{place} is {value}, too large for {matrix.dtype}: expected smaller numbers"
+            f"{place} is {value}, too large for {matrix.dtype}{scaled}: expected smaller numbers"
         )
     raise NotFiniteError(f"{place} is {value}, expected finite numbers")
 
@@ -166,13 +187,20 @@ class _Unlocked:
         self.__array_interface__ = {**array.__array_interface__, "data": (address, False)}
 
 
-def as_rows(value, name, *, n_features=None, dtype=None, allow_empty=True, finite=True):
+def as_rows(value, name, *, n_features=None, dtype=None, allow_empty=True):
     """Return samples as rows: a C-contiguous (B, I) array of finite `dtype` numbers.
 
     Without `dtype`, float32 and float64 stay what they are, and other numbers become what NumPy
-    makes of them together with a float32. Without `finite`, a kernel that looks for NaN itself
-    is to be called.
+    makes of them together with a float32.
     """
+    array = as_table(value, name, n_features=n_features, allow_empty=allow_empty)
+    if dtype is None:
+        dtype = np.float32 if np.result_type(array, np.float32) == np.float32 else np.float64
+    return as_matrix(array, name, dtype)
+
+
+def as_table(value, name, *, n_features=None, allow_empty=True):
+    """Return samples as an array (B, I) of real numbers as they are, NaN included."""
     array = as_array(value, name)
     wanted = "B" if n_features is None else f"B, {n_features}"
     if array.ndim != 2:
@@ -183,9 +211,7 @@ def as_rows(value, name, *, n_features=None, dtype=None, allow_empty=True, finit
         raise ValueError(f"{name} has shape {array.shape}, expected ({wanted})")
     if array.shape[1] == 0 or (len(array) == 0 and not allow_empty):
         raise ValueError(f"{name} has shape {array.shape}, expected at least one row and column")
-    if dtype is None:
-        dtype = np.float32 if np.result_type(array, np.float32) == np.float32 else np.float64
-    return as_matrix(array, name, dtype) if finite else _as_contiguous(array, dtype)
+    return array
 
 
 def as_gradient(value, name, shape, dtype):

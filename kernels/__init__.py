@@ -13,6 +13,7 @@ if REFERENCE:
         activation_backward,
         activation_forward,
         all_finite,
+        convert_rows,
         cross_entropy_backward,
         cross_entropy_forward,
         dense_backward,
@@ -40,6 +41,7 @@ if REFERENCE:
 else:
     from .activations import activation_backward, activation_forward
     from .batches import all_finite, gather_rows
+    from .conversion import convert_rows
     from .cross_entropy import (
         cross_entropy_backward,
         cross_entropy_forward,
@@ -60,6 +62,7 @@ __all__ = [
     "activation_backward",
     "activation_forward",
     "all_finite",
+    "convert_rows",
     "cross_entropy_backward",
     "cross_entropy_forward",
     "dense_backward",

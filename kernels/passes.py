@@ -58,13 +58,13 @@ def forward_rows(
 
 
 @inner
-def train_forward(table, coefficients, parameters, workspace, key, number, first, rows):
+def train_forward(table, coefficients, parameters, workspace, keys, epoch, number, first, rows):
     """Run the rows [first, first + rows) of the batch `number` of an epoch through all layers."""
     for layer in range(len(table)):
         step = table[layer]
         input_row = step[INPUT_ROW]
         inputs = workspace + (step[INPUTS] + first * input_row)
-        if key is not None:
+        if keys is not None:
             if step[OPERATION] == DROPOUT:
                 rate, width, row = coefficients[layer, NUMBER], step[N_OUTPUTS], step[OUTPUT_ROW]
                 outputs, mask = workspace + step[OUTPUTS], workspace + step[KEPT]
@@ -72,7 +72,7 @@ def train_forward(table, coefficients, parameters, workspace, key, number, first
                     at = (first + i) * row
                     drop_row(
                         outputs + at, mask + at, inputs + i * input_row, width,
-                        rate, key, step[DRAW], number, first + i,
+                        rate, keys[epoch], step[DRAW], number, first + i,
                     )  # fmt: skip
                 continue
         forward_layer(
@@ -113,7 +113,7 @@ def forward_layer(
 
 @inner
 def loss_rows(
-    table, workspace, scores, labels, targets, sample_weights, order, start, batch, first, rows,
+    table, workspace, scores, labels, targets, sample_weights, indices, first, rows,
     loss, number, smoothing,
 ):  # fmt: skip
     """Turn the outputs of the rows [first, first + rows) into the gradient of the mean loss.
@@ -121,10 +121,10 @@ def loss_rows(
     Keep the scores. The mean is the weighted one: sum of weight * loss over sum of weight.
     """
     if sample_weights is None:
-        label_scores(table, workspace, scores, labels, order, start, batch, first, rows)
+        label_scores(table, workspace, scores, labels, indices, first, rows)
     else:
         output_scores(
-            table, workspace, scores, labels, targets, sample_weights, order, start, batch,
+            table, workspace, scores, labels, targets, sample_weights, indices,
             first, rows, loss, number, smoothing,
         )  # fmt: skip
     # All logarithms together: a vector of them takes the time of one.
@@ -139,14 +139,14 @@ def loss_rows(
 
 
 @inner
-def label_scores(table, workspace, scores, labels, order, start, batch, first, rows):
+def label_scores(table, workspace, scores, labels, indices, first, rows):
     """Turn logits into the gradient of the mean cross-entropy of labels; keep the scores."""
     tail = table[len(table) - 1]
-    scale = 1.0 / batch
+    scale = 1.0 / len(indices)
     for i in range(first, first + rows):
         logits = workspace + (tail[OUTPUTS] + i * tail[OUTPUT_ROW])
         dlogits = workspace + (tail[DOUTPUTS] + i * tail[OUTPUT_ROW])
-        label = labels[order[start + i]]
+        label = labels[indices[i]]
         gap, total, right = label_row(dlogits, logits, tail[N_OUTPUTS], label, scale)
         scores[LOSS, i], scores[RIGHT, i] = gap, right
         scores[TOTAL, i], scores[WEIGHT, i] = total, 1.0
@@ -154,15 +154,15 @@ def label_scores(table, workspace, scores, labels, order, start, batch, first, r
 
 @inner
 def output_scores(
-    table, workspace, scores, labels, targets, sample_weights, order, start, batch, first, rows,
+    table, workspace, scores, labels, targets, sample_weights, indices, first, rows,
     loss, number, smoothing,
 ):  # fmt: skip
     """Turn outputs into the gradient of the weighted mean of any loss; keep the scores."""
     tail = table[len(table) - 1]
     size = tail[N_OUTPUTS]
-    mass = batch_weight(sample_weights, order, start, batch)
+    mass = batch_weight(sample_weights, indices)
     for i in range(first, first + rows):
-        sample = order[start + i]
+        sample = indices[i]
         scale, sample_weight = 1.0 / mass if mass > 0.0 else 0.0, 1.0
         if len(sample_weights) > 0:
             sample_weight = sample_weights[sample]
@@ -190,18 +190,18 @@ def output_scores(
 
 
 @inner
-def batch_weight(sample_weights, order, start, batch):
+def batch_weight(sample_weights, indices):
     """Return the sum of the weights of a batch's samples, each of which is 1 by default."""
     if len(sample_weights) == 0:
-        return float(batch)
+        return float(len(indices))
     total = 0.0
-    for i in range(start, start + batch):
-        total += sample_weights[order[i]]
+    for i in indices:
+        total += sample_weights[i]
     return total
 
 
 @inner
-def backward_rows(table, coefficients, panels, workspace, key, first, rows):
+def backward_rows(table, coefficients, panels, workspace, keys, first, rows):
     """Take the gradient of the rows [first, first + rows) back to the first layer that trains."""
     for layer in range(len(table) - 1, -1, -1):
         step = table[layer]
@@ -213,7 +213,7 @@ def backward_rows(table, coefficients, panels, workspace, key, first, rows):
         dinputs = workspace + (step[DINPUTS] + first * input_row)
         outputs = workspace + (step[OUTPUTS] + first * output_row)
         doutputs = workspace + (step[DOUTPUTS] + first * output_row)
-        if key is not None:
+        if keys is not None:
             if step[OPERATION] == DROPOUT:
                 mask = workspace + (step[KEPT] + first * output_row)
                 for i in range(rows):

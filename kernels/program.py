@@ -16,6 +16,7 @@ import math
 import numpy as np
 
 from .batches import copy_row
+from .conversion import convert_row
 from .gemm import (
     column_sums,
     matmul_panel,
@@ -35,7 +36,7 @@ from .panels import (
     unpack_weights,
 )
 from .passes import backward_rows, batch_weight, loss_rows, train_forward
-from .simd import element, get, null, pointer, scratch, splat, store_part
+from .simd import element, get, null, pointer, retyped, scratch, splat, store_part
 from .table import (
     BIASES,
     BIASES_L1,
@@ -273,31 +274,48 @@ def clip_factor(sums, limit):
     return min(1.0, limit / (math.sqrt(total) + 1e-6))
 
 
+@inner
+def gather(samples, sample_row, inputs, layout, scaling, indices, first, end, n_inputs):
+    """samples [first, end) = the inputs at `indices`, of which the first is sample 0."""
+    source = pointer(inputs)
+    if layout is None:
+        rows = retyped(samples, source)  # they are of this type, which the compiler cannot see
+        for i in range(first, end):
+            copy_row(samples + i * sample_row, rows + indices[i] * n_inputs, n_inputs)
+    else:
+        for i in range(first, end):
+            result = samples + i * sample_row
+            convert_row(result, source, layout, scaling, indices[i], n_inputs)
+
+
 @kernel
 def train_steps(
     parameters, states, workspace, scores, sums, barrier, table, coefficients,
-    inputs, labels, targets, sample_weights, order,
-    first_step, last_step, batch_size, key,
+    inputs, layout, scaling, labels, targets, sample_weights, order,
+    first_step, last_step, batch_size, keys,
     loss, loss_number, smoothing, rule, numbers, totals, repack, thread, threads,
 ):  # fmt: skip
-    """Take the steps [first_step, last_step) of an epoch.
+    """Take the steps [first_step, last_step) of some epochs.
 
     parameters (P,) and the optimizer's states (S, P): updated in place. The weights' states stay
-    in the workspace until `unpack_states`. `states`, `coefficients` and `sample_weights` may be
-    None, all three, for FUSED_DESCENT on a network of dense layers, ReLU and softmax, and labels
-    that weigh the same and are not smoothed. Then nothing is compiled that only others need: 5.0
-    seconds instead of 8.6.
+    in the workspace until `unpack_states`. `states`, `coefficients`, `layout`, `scaling` and
+    `sample_weights` may be None, all five, for FUSED_DESCENT on a network of dense layers, ReLU
+    and softmax, labels that weigh the same and are not smoothed, and inputs (N, I) of the dtype
+    of the parameters. Then nothing is compiled that only others need: 5.0 seconds instead of 8.6.
     table (layers, N_COLUMNS) int64, coefficients (layers, N_COEFFICIENTS) float64: see `table.py`.
     workspace: as large as `table` says, zeros before the first call; weights stay packed in it
     from one call to the next, and `repack` packs them and the states anew.
-    inputs (N, I), labels (N,) int64, targets (N, O) or (0, O) where the labels say all,
-    sample_weights (N,) float64 or (0,) where all are 1.
-    order (M,) int64: step s takes the samples order[s * batch_size : (s + 1) * batch_size].
-    key: 63 bits, of the epoch's dropout; None where no layer drops, and nothing is compiled that
-    only those need.
+    inputs: the bytes (uint8) in which the samples lie as layout (N_LAYOUT,) int64 says; scaling
+    (N_SCALING,) float64 is applied to what they are in the dtype of the parameters.
+    labels (N,) int64, targets (N, O) or (0, O) where the labels say all, sample_weights (N,)
+    float64 or (0,) where all are 1.
+    order (epochs, M) int64: the steps of an epoch are ceil(M / batch_size), and its step s takes
+    the samples [s * batch_size, (s + 1) * batch_size) of its row.
+    keys (epochs,) int64: 63 bits, of each epoch's dropout; None where no layer drops, and nothing
+    is compiled that only those need.
     loss, loss_number, smoothing, rule: see `table.py`; numbers (last_step - first_step,
     N_NUMBERS) float64: what the optimizer needs to know for each step.
-    totals (N_TOTALS,) float64: what the steps add up.
+    totals (epochs, N_TOTALS) float64: what the steps of each epoch add up.
     scores (SCORES, batch_size) float64: contents unused. sums (N_SUMS, ...) float64: zeros.
     `threads` threads make the same call, with `thread` from 0 and one `barrier`
     (BARRIER_SIZE,) int64, zeros before the first call.
@@ -316,19 +334,22 @@ def train_steps(
             )
         if not wait(gate, threads):
             return first_step
+    n_samples = order.shape[1]
+    epoch_steps = (n_samples + batch_size - 1) // batch_size
     for step in range(first_step, last_step):
-        start = step * batch_size
-        batch = min(batch_size, len(order) - start)
+        epoch = step // epoch_steps
+        number = step - epoch * epoch_steps
+        start = number * batch_size
+        batch = min(batch_size, n_samples - start)
+        indices = order[epoch, start : start + batch]
         first, end = share(batch, tile_rows(w), thread, threads)
-        for i in range(first, end):
-            source = pointer(inputs) + order[start + i] * n_inputs
-            copy_row(samples + i * sample_row, source, n_inputs)
-        train_forward(table, coefficients, p, w, key, step, first, end - first)
+        gather(samples, sample_row, inputs, layout, scaling, indices, first, end, n_inputs)
+        train_forward(table, coefficients, p, w, keys, epoch, number, first, end - first)
         loss_rows(
-            table, w, scores, labels, targets, sample_weights, order, start, batch,
+            table, w, scores, labels, targets, sample_weights, indices,
             first, end - first, loss, loss_number, smoothing,
         )  # fmt: skip
-        backward_rows(table, coefficients, w, w, key, first, end - first)
+        backward_rows(table, coefficients, w, w, keys, first, end - first)
         if not wait(gate, threads):
             return step
         # Each thread adds up all scores, so that all see the same sum and stop at the same step.
@@ -340,12 +361,12 @@ def train_steps(
             unpack_weights(table, p, w, thread, threads)
             return step
         if thread == 0:
-            totals[TOTAL_LOSS] += total
-            totals[TOTAL_RIGHT] += right
+            totals[epoch, TOTAL_LOSS] += total
+            totals[epoch, TOTAL_RIGHT] += right
             if sample_weights is None:
-                totals[TOTAL_WEIGHT] += batch
+                totals[epoch, TOTAL_WEIGHT] += batch
             else:
-                totals[TOTAL_WEIGHT] += batch_weight(sample_weights, order, start, batch)
+                totals[epoch, TOTAL_WEIGHT] += batch_weight(sample_weights, indices)
         now = numbers[step - first_step]
         if rule == FUSED_DESCENT:
             descend_weights(table, p, w, batch, element(w, now[RATE]), thread, threads)
@@ -363,8 +384,8 @@ def train_steps(
         if not wait(gate, threads):
             return step
         if thread == 0:
-            totals[TOTAL_STEPS] += 1.0
-            totals[TOTAL_PENALTY] += batch * sums[PENALTY].sum()
+            totals[epoch, TOTAL_STEPS] += 1.0
+            totals[epoch, TOTAL_PENALTY] += batch * sums[PENALTY].sum()
     unpack_weights(table, p, w, thread, threads)
     return last_step
 

@@ -128,6 +128,27 @@ def gather_rows(rows, source, indices):
     rows[...] = source[indices]
 
 
+_KINDS = {
+    t.UINT8: np.uint8, t.INT8: np.int8, t.FLOAT16: np.float16, t.FLOAT32: np.float32,
+    t.FLOAT64: np.float64,
+}  # fmt: skip
+
+
+def convert_rows(rows, source, layout, scaling, indices):
+    """rows (B, I) = those at indices (B,) of `source` (bytes), converted and then scaled."""
+    shape, steps = (
+        (max(indices, default=-1) + 1, rows.shape[1]),
+        layout[[t.ROW_STEP, t.COLUMN_STEP]],
+    )
+    numbers = np.ndarray(shape, _KINDS[layout[t.KIND]], source, layout[t.START], tuple(steps))
+    with np.errstate(over="ignore"):
+        rows[...] = numbers[indices]
+        if scaling[t.SCALE] != 1 or scaling[t.OFFSET] != 0:
+            scale, offset = scaling.astype(rows.dtype)
+            rows *= scale
+            rows += offset
+
+
 def all_finite(values):
     """Return whether no element of `values`, of any shape, is NaN or infinite."""
     return bool(np.isfinite(values).all())
@@ -351,18 +372,26 @@ def _losses_and_gradient(outputs, labels, wanted, weights, loss, number, smoothi
 
 def train_steps(
     parameters, states, workspace, scores, sums, barrier, table, coefficients,
-    inputs, labels, targets, sample_weights, order,
-    first_step, last_step, batch_size, key,
+    inputs, layout, scaling, labels, targets, sample_weights, order,
+    first_step, last_step, batch_size, keys,
     loss, loss_number, smoothing, rule, numbers, totals, repack, thread, threads,
 ):  # fmt: skip
-    """Take the steps [first_step, last_step) of an epoch, in thread 0."""
+    """Take the steps [first_step, last_step) of some epochs, in thread 0."""
     if thread > 0:
         return last_step
     states = np.empty((0, len(parameters))) if states is None else states
     sample_weights = np.empty(0) if sample_weights is None else sample_weights
     for step in range(first_step, last_step):
-        indices = order[step * batch_size : (step + 1) * batch_size]
-        values, kept = _forward(table, coefficients, parameters, inputs[indices], key, step)
+        epoch, number = divmod(step, -(-order.shape[1] // batch_size))
+        indices = order[epoch, number * batch_size : (number + 1) * batch_size]
+        tally = totals[epoch]
+        if layout is None:
+            batch = inputs[indices]
+        else:
+            batch = np.empty((len(indices), table[0, t.N_INPUTS]), parameters.dtype)
+            convert_rows(batch, inputs, layout, scaling, indices)
+        key = None if keys is None else int(keys[epoch])
+        values, kept = _forward(table, coefficients, parameters, batch, key, number)
         wanted = targets[indices] if len(targets) else targets
         weights = sample_weights[indices] if len(sample_weights) else sample_weights
         losses, gradient, right = _losses_and_gradient(
@@ -372,16 +401,16 @@ def train_steps(
             losses = losses * weights
         if not np.isfinite(losses.sum()):
             return step
-        totals[t.TOTAL_LOSS] += losses.sum()
-        totals[t.TOTAL_RIGHT] += right
-        totals[t.TOTAL_WEIGHT] += weights.sum() if len(weights) else len(indices)
+        tally[t.TOTAL_LOSS] += losses.sum()
+        tally[t.TOTAL_RIGHT] += right
+        tally[t.TOTAL_WEIGHT] += weights.sum() if len(weights) else len(indices)
         gradients = _backward(table, coefficients, parameters, values, kept, gradient)
-        totals[t.TOTAL_STEPS] += 1
+        tally[t.TOTAL_STEPS] += 1
         pieces, now, scale = list(_pieces(table, coefficients)), numbers[step - first_step], 1.0
         squares = 0.0
         for place, l1, l2 in pieces:
             p, g = parameters[place], gradients[place]
-            totals[t.TOTAL_PENALTY] += len(indices) * (l1 * np.abs(p) + l2 * p * p).sum()
+            tally[t.TOTAL_PENALTY] += len(indices) * (l1 * np.abs(p) + l2 * p * p).sum()
             squares += np.square(g + l1 * np.sign(p) + 2 * l2 * p).sum()
         if now[t.CLIP_NORM] < np.inf:
             scale = min(1.0, now[t.CLIP_NORM] / (np.sqrt(squares) + 1e-6))

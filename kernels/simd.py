@@ -128,6 +128,16 @@ def pointer(typingctx, array):
 
 
 @intrinsic
+def retyped(typingctx, like, pointer):
+    """Return `pointer` as one of the type of `like`."""
+
+    def codegen(context, builder, sig, args):
+        return builder.bitcast(args[1], context.get_value_type(sig.return_type))
+
+    return like(like, pointer), codegen
+
+
+@intrinsic
 def null(typingctx, like):
     """Return a null pointer of the type of `like`."""
 

@@ -99,6 +99,26 @@ TOTAL_PENALTY = 3  # sum over the samples of the penalty that their step met
 TOTAL_STEPS = 4  # that were applied
 N_TOTALS = 5
 
+# How samples lie in memory (int64) that are no C-contiguous array of the network's dtype: what
+# they are, and in bytes where the first number is and how far apart two rows, and columns, are.
+KIND = 0
+START = 1
+ROW_STEP = 2
+COLUMN_STEP = 3
+N_LAYOUT = 4
+
+# Kinds of numbers.
+UINT8 = 0
+INT8 = 1
+FLOAT16 = 2
+FLOAT32 = 3
+FLOAT64 = 4
+
+# What follows the conversion (float64): number * SCALE + OFFSET, unless they are 1 and 0.
+SCALE = 0
+OFFSET = 1
+N_SCALING = 2
+
 # The barrier of `threads.py`, an int64 array: how many have arrived, and on cache lines of their
 # own the generation, and whether everybody is to leave.
 BARRIER_SIZE = 24

@@ -30,6 +30,7 @@ from fastnn.kernels.table import (
     SOFTMAX_CROSS_ENTROPY,
 )
 from fastnn.plan import make_plan
+from fastnn.samples import UNSCALED, Samples
 
 SHAPES = ((1, 1, 1), (5, 7, 9), (9, 17, 25), (3, 49, 33), (7, 257, 3))
 
@@ -122,10 +123,11 @@ def train_and_predict(do, rng, n_inputs, hidden, classes, dtype, soft, n=11, bat
         kernels.train_steps,
         parameters, states, np.empty(plan.workspace_size, dtype), np.empty((SCORES, batch)),
         np.zeros((N_SUMS, plan.n_sums)), np.zeros(BARRIER_SIZE, np.int64),
-        plan.table, plan.coefficients, X, labels, targets, rng.random(n), rng.permutation(n),
+        plan.table, plan.coefficients, *Samples(X, X.dtype).view(), np.array(UNSCALED),
+        labels, targets, rng.random(n), rng.permutation(n)[np.newaxis],
         0, steps, batch, None,
         SOFTMAX_CROSS_ENTROPY, 0.0, 0.1 if not soft else 0.0,
-        optimizer.rule, optimizer.numbers(0, steps, parameters.dtype), np.zeros(N_TOTALS),
+        optimizer.rule, optimizer.numbers(0, steps, parameters.dtype), np.zeros((1, N_TOTALS)),
         True, 0, 1,
     )  # fmt: skip
     plan = make_plan(model._steps, n_inputs, batch, dtype().itemsize, training=False)

@@ -3,6 +3,7 @@
 Dimensions: B batch rows, I inputs, O outputs (neurons), C classes.
 """
 
+import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -92,6 +93,54 @@ def _always(value):
     return lambda rng, size, dtype: value
 
 
+NUMBERS = {
+    t.UINT8: np.uint8, t.INT8: np.int8, t.FLOAT16: np.float16, t.FLOAT32: np.float32,
+    t.FLOAT64: np.float64,
+}  # fmt: skip
+
+
+def _layout(size, kind, strided):
+    """Rows that lie backwards and columns two apart, behind a byte that makes all unaligned."""
+    itemsize, columns = np.dtype(NUMBERS[kind]).itemsize, size["I"]
+    step = itemsize * (2 if strided else 1)
+    row = step * columns + strided
+    first = strided + row * (size["B"] + 2) * strided
+    return np.array([kind, first, row * (1 - 2 * strided), step], np.int64)
+
+
+def _bytes(rng, size, kind, strided):
+    """Samples in bytes; of floats none is far from 1, so that each is finite in every dtype."""
+    row = _layout(size, kind, strided)[t.ROW_STEP]
+    itemsize, width = np.dtype(NUMBERS[kind]).itemsize, abs(int(row))
+    size_in_bytes = strided + (size["B"] + 3) * width + itemsize
+    if kind in (t.UINT8, t.INT8):
+        return rng.integers(0, 256, size_in_bytes).astype(np.uint8)
+    layout, source = _layout(size, kind, strided), np.full(size_in_bytes, 255, np.uint8)
+    shape, steps = (size["B"] + 3, size["I"]), tuple(layout[t.ROW_STEP :])
+    numbers = np.ndarray(shape, NUMBERS[kind], source, layout[t.START], steps)
+    numbers[...] = rng.standard_normal(shape)
+    return source
+
+
+def _add_layouts():
+    for kind, dtype in NUMBERS.items():
+        for strided in (0, 1):
+            name = f"{dtype.__name__}{'-strided' * strided}"
+
+            def layout(rng, size, dtype, kind=kind, strided=strided):
+                return _layout(size, kind, strided)
+
+            def source(rng, size, dtype, kind=kind, strided=strided):
+                return _bytes(rng, size, kind, strided)
+
+            WORDS["layout-" + name], WORDS["bytes-" + name] = layout, source
+            yield name
+
+
+LAYOUTS = tuple(_add_layouts())
+WORDS["unscaled"] = lambda rng, size, dtype: np.array([1.0, 0.0])
+WORDS["scaled"] = lambda rng, size, dtype: np.array([1 / 255, -0.3])
+
 WORDS |= {name: _always(getattr(t, name)) for name in ACTIVATIONS + LOSSES + RULES}
 
 
@@ -121,6 +170,13 @@ def _exact(expected, *inputs):
 def _relative(expected, first, *inputs):
     # C terms, exp and log, and logits up to 25 apart, whose difference is rounded before exp.
     return [(first.shape[1] + 32) * np.abs(e) for e in expected]
+
+
+def _convert_rows(expected, source, layout, scaling, indices):
+    (rows,), offset = expected, scaling[t.OFFSET]
+    if scaling[t.SCALE] != 1:  # three roundings, of the scale too
+        return [3 * (np.abs(rows - offset) + abs(offset))]
+    return [np.abs(rows) if layout[t.KIND] == t.FLOAT64 else 0]
 
 
 def _dense_forward(expected, inputs, weights, biases):
@@ -222,6 +278,12 @@ KERNELS = {
         gradient_of="softmax_forward",
     ),
 }  # fmt: skip
+
+for _layout_name, _scaling in itertools.product(LAYOUTS, ("unscaled", "scaled")):
+    KERNELS[f"convert_rows-{_layout_name}-{_scaling}"] = _case(
+        "convert_rows", "BI", "BI",
+        f"bytes-{_layout_name} layout-{_layout_name} {_scaling} indices", _convert_rows,
+    )  # fmt: skip
 
 for _suffix, _outputs in {
     "": "BI IO 1O",

@@ -26,6 +26,7 @@ FLOORS = (
     """
     kernels.activations
     kernels.batches
+    kernels.conversion
     kernels.cross_entropy
     kernels.dense
     kernels.dropout
@@ -69,6 +70,7 @@ FLOORS = (
     parallel
     plan
     prediction
+    samples
     summary
     training
     warmup

@@ -22,6 +22,7 @@ from fastnn.kernels.table import (
 )
 from fastnn.plan import make_plan
 from fastnn.prediction import BLOCK_ROWS
+from fastnn.samples import UNSCALED, Samples
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs system calls of Linux")
 
@@ -90,14 +91,15 @@ def test_gather_rows_beyond_32_bits(samples):
 
 def train(inputs, labels, targets, order):
     """Return parameters and totals after an epoch in batches of 4."""
-    model, totals = make_model(FEATURES, CLASSES), np.zeros(N_TOTALS)
+    model, totals = make_model(FEATURES, CLASSES), np.zeros((1, N_TOTALS))
     plan = make_plan(model._steps, FEATURES, 4, 4, training=True)
     steps = -(-len(order) // 4)
     reached = kernels.train_steps(
         model.parameters, np.empty((0, model.parameters.size), np.float32),
         np.zeros(plan.workspace_size, np.float32), np.empty((SCORES, 4)), np.empty((N_SUMS, 0)),
         np.zeros(BARRIER_SIZE, np.int64), plan.table, plan.coefficients,
-        inputs, labels, targets, np.empty(0), order, 0, steps, 4, None,
+        *Samples(inputs, inputs.dtype).view(), np.array(UNSCALED),
+        labels, targets, np.empty(0), order[np.newaxis], 0, steps, 4, None,
         SOFTMAX_CROSS_ENTROPY, 0.0, 0.0,
         DESCENT, fastnn.SGD(0.5).numbers(0, steps, np.dtype("f4")), totals, True, 0, 1,
     )  # fmt: skip

@@ -22,6 +22,7 @@ from fastnn.kernels.table import (
     SOFTMAX_CROSS_ENTROPY,
 )
 from fastnn.plan import make_plan
+from fastnn.samples import UNSCALED, Samples
 
 N, FEATURES, CLASSES = 333, 50, 5
 
@@ -166,10 +167,11 @@ def test_barrier_lets_go_when_told_to():
     reached = kernels.train_steps(
         model.parameters, np.empty((0, model.parameters.size), np.float32), workspace, scores,
         np.empty((N_SUMS, 0)), barrier, plan.table, plan.coefficients,
-        X, y, np.empty((0, CLASSES), np.float32), np.empty(0), np.arange(N),
+        *Samples(X, X.dtype).view(), np.array(UNSCALED),
+        y, np.empty((0, CLASSES), np.float32), np.empty(0), np.arange(N)[np.newaxis],
         0, 5, 64, None,
         SOFTMAX_CROSS_ENTROPY, 0.0, 0.0, DESCENT, fastnn.SGD(0.1).numbers(0, 5, np.dtype("f4")),
-        np.full(N_TOTALS, 0.0), True, 1, 2,
+        np.full((1, N_TOTALS), 0.0), True, 1, 2,
     )  # fmt: skip
     assert reached == 0
 

@@ -1,0 +1,166 @@
+"""Rows of numbers of other dtypes, however they lie in memory, become rows of the network's dtype.
+
+The code for each kind is a loop of its own; the program that calls it is compiled once for all.
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from .jit import inner, kernel
+from .simd import (
+    Vector,
+    element,
+    ir_float,
+    lanes,
+    load,
+    load_part,
+    pointer,
+    put,
+    splat,
+    store,
+    store_part,
+)
+from .table import (
+    COLUMN_STEP,
+    FLOAT16,
+    FLOAT32,
+    INT8,
+    KIND,
+    OFFSET,
+    ROW_STEP,
+    SCALE,
+    START,
+    UINT8,
+)
+
+_BITS = {"uint8": 8, "int8": 8, "float16": 16, "float32": 32, "float64": 64}
+
+
+def _emit_half(builder, words, shape):
+    """Return float16 bits as float32, by integers: no CPU lacks them, some have no instruction.
+
+    Exponent and mantissa move to their places in a float32 whose exponent is then 112 too small;
+    the product brings it up and is exact, subnormal numbers included.
+    """
+    whole, real = shape(ir.IntType(32)), shape(ir.FloatType())
+
+    def constant(kind, value):
+        return ir.Constant(kind, [value] * kind.count if hasattr(kind, "count") else value)
+
+    words = builder.zext(words, whole)
+    size = builder.and_(words, constant(whole, 0x7FFF))
+    sign = builder.shl(builder.and_(words, constant(whole, 0x8000)), constant(whole, 16))
+    moved = builder.shl(size, constant(whole, 13))
+    number = builder.fmul(builder.bitcast(moved, real), constant(real, 2.0**112))
+    special = builder.icmp_unsigned(">=", size, constant(whole, 0x7C00))  # infinite, or NaN
+    number = builder.select(
+        special, builder.or_(moved, constant(whole, 0x7F800000)), builder.bitcast(number, whole)
+    )
+    return builder.bitcast(builder.or_(number, sign), real)
+
+
+def _emit_number(builder, words, kind, shape, result):
+    """Return the bits `words` of `kind` as `result`, a float type; `shape` makes vectors of it."""
+    if kind == "uint8":
+        return builder.uitofp(words, shape(result))
+    if kind == "int8":
+        return builder.sitofp(words, shape(result))
+    if kind == "float64":
+        number = builder.bitcast(words, shape(ir.DoubleType()))
+        single = isinstance(result, ir.FloatType)
+        return builder.fptrunc(number, shape(result)) if single else number
+    if kind == "float16":
+        number = _emit_half(builder, words, shape)
+    else:
+        number = builder.bitcast(words, shape(ir.FloatType()))
+    single = isinstance(result, ir.FloatType)
+    return number if single else builder.fpext(number, shape(result))
+
+
+def _reader(kind, in_vectors):
+    """Return a jittable function (like, source): the number, or the vector of them, at `source`.
+
+    `like` points to the dtype that they become, `source` to bytes of any alignment.
+    """
+
+    @intrinsic
+    def read(typingctx, like, source):
+        vector = Vector(like.dtype)
+
+        def shape(kind):
+            return ir.VectorType(kind, vector.lanes) if in_vectors else kind
+
+        def codegen(context, builder, sig, args):
+            raw = shape(ir.IntType(_BITS[kind]))
+            words = builder.load(builder.bitcast(args[1], raw.as_pointer()), align=1, typ=raw)
+            return _emit_number(builder, words, kind, shape, ir_float(like.dtype))
+
+        return (vector if in_vectors else like.dtype)(like, types.CPointer(types.uint8)), codegen
+
+    return read
+
+
+def _converter(kind):
+    """Return the loop for one kind."""
+    size = _BITS[kind] // 8
+    read_vector, read_number = _reader(kind, True), _reader(kind, False)
+
+    @inner
+    def convert(result, source, step, count):
+        whole = 0
+        if step == size:
+            whole = count - count % lanes(result)
+            for j in range(0, whole, lanes(result)):
+                store(result + j, read_vector(result, source + j * size))
+        for j in range(whole, count):
+            put(result + j, read_number(result, source + j * step))
+
+    return convert
+
+
+_from_uint8, _from_int8 = _converter("uint8"), _converter("int8")
+_from_float16 = _converter("float16")
+_from_float32, _from_float64 = _converter("float32"), _converter("float64")
+
+
+@inner
+def _scale_row(row, count, scaling):
+    """row = row * scale + offset: two roundings, as NumPy has it."""
+    scale, offset = element(row, scaling[SCALE]), element(row, scaling[OFFSET])
+    scales, offsets, step = splat(row, scale), splat(row, offset), lanes(row)
+    whole = count - count % step
+    for j in range(0, whole, step):
+        store(row + j, load(row + j) * scales + offsets)
+    if whole < count:
+        rest = count - whole
+        values = load_part(row + whole, rest, 0.0) * scales + offsets
+        store_part(row + whole, values, rest)
+
+
+@inner
+def convert_row(result, source, layout, scaling, index, count):
+    """result = the row `index` of `source` (bytes), converted and then scaled."""
+    kind, step = layout[KIND], layout[COLUMN_STEP]
+    start = source + (layout[START] + index * layout[ROW_STEP])
+    if kind == UINT8:
+        _from_uint8(result, start, step, count)
+    elif kind == INT8:
+        _from_int8(result, start, step, count)
+    elif kind == FLOAT16:
+        _from_float16(result, start, step, count)
+    elif kind == FLOAT32:
+        _from_float32(result, start, step, count)
+    else:
+        _from_float64(result, start, step, count)
+    if scaling[SCALE] != 1.0 or scaling[OFFSET] != 0.0:
+        _scale_row(result, count, scaling)
+
+
+@kernel
+def convert_rows(rows, source, layout, scaling, indices):
+    """rows (B, I) = those at indices (B,) of `source` (bytes), converted and then scaled."""
+    width = rows.shape[1]
+    for i in range(len(indices)):
+        result = pointer(rows) + i * width
+        convert_row(result, pointer(source), layout, scaling, indices[i], width)
