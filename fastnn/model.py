@@ -11,7 +11,7 @@ from . import kernels
 from .activations import Sigmoid
 from .callbacks import Run, as_callbacks
 from .compiled import CompiledModel
-from .dropout import Dropout, draw_key
+from .dropout import Dropout
 from .errors import SlowTrainingWarning
 from .evaluation import evaluate, finished, measure
 from .kernels import table as t
@@ -26,7 +26,7 @@ from .prediction import Predictor
 from .progress import as_progress
 from .samples import UNSCALED, as_samples
 from .summary import Summary
-from .training import CompiledTrainer, Data, Epoch, LayerTrainer, run_epochs
+from .training import CompiledTrainer, Data, Draws, LayerTrainer, run_epochs
 from .validation import (
     DTYPES,
     as_array,
@@ -319,10 +319,7 @@ class Sequential:
             n_used = min(n_used, steps_per_epoch * batch_size)
 
         drops = any(isinstance(layer, Dropout) for layer in self.layers)
-
-        def order():
-            order = (rng.permutation(n) if shuffle else np.arange(n))[:n_used]
-            return Epoch(order, draw_key(rng) if drops else 0)
+        order = Draws(n, n_used, rng, shuffle, drops)
 
         def observe():
             found = measure(self, data, metrics, threads) if metrics else {}
@@ -335,6 +332,7 @@ class Sequential:
         observed = [f"val_{name}" for name in self._scores if validation is not None]
         if metrics:  # one that raises does so here, before training
             observed = list(observe())
+        watched = observe if observed else None
         run = Run(self, epochs, initial_epoch, metrics, observed)
         if not isinstance(seed, np.random.Generator):  # else it is where the last run left it
             for _ in range(initial_epoch):
@@ -345,7 +343,7 @@ class Sequential:
         if self._steps is None or own_update:
             self._warn_of_slow_training([optimizer] if own_update else [])
             trainer = LayerTrainer(self, data, n_used, batch_size, optimizer)
-            return run_epochs(run, trainer, order, observe, callbacks)
+            return run_epochs(run, trainer, order, watched, callbacks)
         crew_size = resolve_threads(threads, 3 * batch_size * self.parameters.size)
         with Crew(crew_size) as crew:
             plan = make_plan(
@@ -355,7 +353,7 @@ class Sequential:
             trainer = CompiledTrainer(
                 plan, crew, self.parameters, data, n_used, batch_size, self.loss, optimizer
             )
-            return run_epochs(run, trainer, order, observe, callbacks)
+            return run_epochs(run, trainer, order, watched, callbacks)
 
     def _warn_of_slow_training(self, optimizers):
         own = [layer for layer in self._logit_layers() if operation_of(layer) is None]

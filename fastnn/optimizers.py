@@ -23,6 +23,14 @@ class State:
         self.iterations = 0
         self.arrays = np.full((n_states, parameters.size), 0, parameters.dtype)
 
+    def snapshot(self):
+        """Return what `restore` needs to come back to this moment."""
+        return self.iterations, self.arrays.copy()
+
+    def restore(self, snapshot):
+        """Come back to the moment of a snapshot."""
+        self.iterations, self.arrays[...] = snapshot
+
 
 class Optimizer:
     """What all share. `learning_rate` is a number, or a callable of the step, from 0."""

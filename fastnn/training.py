@@ -7,11 +7,12 @@ from typing import NamedTuple
 import numpy as np
 
 from . import kernels
-from .dropout import Dropout
+from .dropout import Dropout, draw_key
 from .errors import NonFiniteLossError
 from .kernels import table as t
 from .memory import aligned_empty
 from .samples import Samples
+from .schedules import Schedule
 from .validation import NotFiniteError, unlocked
 
 # A compiled call returns after about this many seconds, so that Ctrl-C is answered.
@@ -25,7 +26,7 @@ def run_epochs(run, trainer, order, observe, callbacks=()):
     """Train the epochs of `run` that are left and return its History.
 
     `order()` gives the next :class:`Epoch`; `observe()` the dict of the curves that are measured
-    after it. A diverging epoch is undone and raises NonFiniteLossError.
+    after it, unless it is None. A diverging epoch is undone and raises NonFiniteLossError.
     """
     model, history = run.model, run.history
     run.curve_names[:0] = trainer.curve_names
@@ -40,7 +41,10 @@ def run_epochs(run, trainer, order, observe, callbacks=()):
         for callback in callbacks:
             stack.callback(callback.close)
         call("on_fit_begin")
+        alone = observe is None and not callbacks
         while run.epoch < run.epochs and not run.stopped:
+            if alone and _run_ahead(run, trainer, order):
+                continue
             run.epoch, run.step = run.epoch + 1, 0
             call("on_epoch_begin")
             before = model._snapshot()
@@ -52,13 +56,37 @@ def run_epochs(run, trainer, order, observe, callbacks=()):
                 model._restore(before)
                 trainer.optimizer.forget(model.parameters)
                 raise NonFiniteLossError(run.epoch, batch, history)
-            history.append(run.epoch, {**curves, **observe()})
+            history.append(run.epoch, curves if observe is None else {**curves, **observe()})
             watch = getattr(trainer.optimizer.learning_rate, "observe", None)
             if watch is not None:
                 watch(history.latest())
             call("on_epoch_end")
         call("on_fit_end")
     return history
+
+
+def _run_ahead(run, trainer, order):
+    """Take several short epochs in one compiled call, if nothing is to happen between them.
+
+    Return whether that was done. Where one diverges all are undone, to be taken one by one.
+    """
+    model, count = run.model, min(trainer.epochs_ahead, run.epochs - run.epoch)
+    if count < 2:
+        return False
+    generator = order.rng.bit_generator
+    before = model._snapshot(), trainer.state.snapshot(), generator.state
+    with np.errstate(over="ignore", invalid="ignore"):
+        curves, failed = trainer.run_epochs([order() for _ in range(count)])
+    if failed is not None or not model._is_finite():
+        model._restore(before[0])
+        trainer.state.restore(before[1])
+        generator.state = before[2]
+        trainer.has_failed = True
+        return False
+    for row in curves:
+        run.epoch += 1
+        run.history.append(run.epoch, row)
+    return True
 
 
 def _chunk_hook(run, callbacks):
@@ -96,10 +124,27 @@ class Epoch(NamedTuple):
     key: int  # of dropout's masks
 
 
+class Draws:
+    """Draws one :class:`Epoch` after the other from a Generator, `n_used` of `n_samples` in each.
+
+    Without `shuffle` they are the first ones, as they come; `drops` where there is dropout.
+    """
+
+    def __init__(self, n_samples, n_used, rng, shuffle, drops):
+        self.n_samples, self.n_used, self.rng = n_samples, n_used, rng
+        self.shuffle, self.drops = shuffle, drops
+
+    def __call__(self):
+        n = self.n_samples
+        order = (self.rng.permutation(n) if self.shuffle else np.arange(n))[: self.n_used]
+        return Epoch(order, draw_key(self.rng) if self.drops else 0)
+
+
 class CompiledTrainer:
     """Runs whole epochs in the compiled program, in chunks of steps."""
 
     on_chunk = None
+    has_failed = False
 
     def __init__(self, plan, crew, parameters, data, n_used, batch_size, loss, optimizer):
         self.plan, self.crew, self.parameters = plan, crew, parameters
@@ -153,6 +198,16 @@ class CompiledTrainer:
         """The names of the curves of an epoch, in their order."""
         names = ["loss"] if self.loss.task == "numbers" else ["loss", "accuracy"]
         return [*names, "penalty"] if self.penalised else names
+
+    @property
+    def epochs_ahead(self):
+        """How many epochs fit into one compiled call, if the learning rates allow it."""
+        rate = self.optimizer.learning_rate
+        # One that observes needs each epoch's curves; a user's own function may do anything.
+        known = isinstance(rate, Schedule) and not hasattr(rate, "observe")
+        if self.has_failed or (callable(rate) and not known):
+            return 1
+        return max(1, self.steps // self.n_batches)
 
     def run_epoch(self, epoch):
         """Return (the dict of the epoch's curves, None or the batch that failed, from 1)."""
@@ -233,6 +288,7 @@ class LayerTrainer:
     """Runs epochs through the layers' own passes: for a network with a layer of a user's own."""
 
     on_chunk = None
+    epochs_ahead = 1
 
     def __init__(self, model, data, n_used, batch_size, optimizer):
         self.model, self.data, self.optimizer, self.loss = model, data, optimizer, model.loss
