@@ -241,8 +241,10 @@ class Sequential:
             the weights.
         class_weight : dict of int to float, optional
             A factor of the weight for each label; for classes only, and every one must be there.
-        shuffle : bool
-            A new random order each epoch, as `generate_batch_indices` gives it.
+        shuffle : bool or callable
+            True: a new random order each epoch, as `generate_batch_indices` gives it. A callable
+            of N returns the order of the next epoch, N indices of samples, of which some may be
+            there twice and others not at all.
         drop_last : bool
             Leave out what is left over behind the last whole batch of an epoch.
         steps_per_epoch : int, optional
@@ -290,8 +292,8 @@ class Sequential:
             raise TypeError(f"optimizer is {optimizer!r}, expected one such as fastnn.SGD(...)")
         if self._dense:
             optimizer.rates(0, 1, self.dtype)
-        if not isinstance(shuffle, bool | np.bool_):
-            raise TypeError(f"shuffle is {shuffle!r}, expected True or False")
+        if not isinstance(shuffle, bool | np.bool_) and not callable(shuffle):
+            raise TypeError(f"shuffle is {shuffle!r}, expected True, False or a callable of N")
         drop_last = as_flag(drop_last, "drop_last")
         if steps_per_epoch is not None:
             steps_per_epoch = as_count(steps_per_epoch, "steps_per_epoch")

@@ -13,7 +13,7 @@ from .kernels import table as t
 from .memory import aligned_empty
 from .samples import Samples
 from .schedules import Schedule
-from .validation import NotFiniteError, unlocked
+from .validation import NotFiniteError, as_order, unlocked
 
 # A compiled call returns after about this many seconds, so that Ctrl-C is answered.
 _CHUNK_SECONDS = 0.05
@@ -71,7 +71,7 @@ def _run_ahead(run, trainer, order):
     Return whether that was done. Where one diverges all are undone, to be taken one by one.
     """
     model, count = run.model, min(trainer.epochs_ahead, run.epochs - run.epoch)
-    if count < 2:
+    if count < 2 or order.is_own:
         return False
     generator = order.rng.bit_generator
     before = model._snapshot(), trainer.state.snapshot(), generator.state
@@ -127,7 +127,8 @@ class Epoch(NamedTuple):
 class Draws:
     """Draws one :class:`Epoch` after the other from a Generator, `n_used` of `n_samples` in each.
 
-    Without `shuffle` they are the first ones, as they come; `drops` where there is dropout.
+    Without `shuffle` they are the first ones, as they come; a function gives the order itself.
+    `drops` where there is dropout.
     """
 
     def __init__(self, n_samples, n_used, rng, shuffle, drops):
@@ -136,8 +137,16 @@ class Draws:
 
     def __call__(self):
         n = self.n_samples
-        order = (self.rng.permutation(n) if self.shuffle else np.arange(n))[: self.n_used]
-        return Epoch(order, draw_key(self.rng) if self.drops else 0)
+        if self.is_own:
+            order = as_order(self.shuffle(n), n)
+        else:
+            order = self.rng.permutation(n) if self.shuffle else np.arange(n)
+        return Epoch(order[: self.n_used], draw_key(self.rng) if self.drops else 0)
+
+    @property
+    def is_own(self):
+        """Whether a function of the user's own gives the orders, which cannot be drawn again."""
+        return callable(self.shuffle)
 
 
 class CompiledTrainer:

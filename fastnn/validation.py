@@ -256,6 +256,14 @@ def as_labels(array, name, n_classes):
     return array.astype(np.int64)
 
 
+def as_order(value, n_rows, name="what shuffle gave"):
+    """Return indices (n_rows,) of samples, each in [0, n_rows), as int64."""
+    array = as_array(value, name)
+    if array.shape != (n_rows,):
+        raise ValueError(f"{name} has shape {array.shape}, expected ({n_rows},)")
+    return np.ascontiguousarray(as_labels(array, name, n_rows))
+
+
 def _as_distributions(array, name, dtype):
     rows = as_matrix(array, name, dtype)
     wrong = (rows < 0).any(axis=1) | (np.abs(rows.sum(axis=1) - 1) > 1e-3)

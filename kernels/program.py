@@ -59,6 +59,7 @@ from .table import (
     OUTPUT_ROW,
     PANELS,
     PENALTY,
+    PER_SAMPLE,
     RATE,
     RIGHT,
     SQUARES,
@@ -139,7 +140,7 @@ def form_piece(step, workspace, piece, row, height, column, rows):
 @inner
 def update_weights(
     table, coefficients, parameters, states, n_parameters, workspace, sums, rows, rule, numbers,
-    scale, thread, threads,
+    scale, strength, thread, threads,
 ):  # fmt: skip
     """Form this thread's slices of every gradient over the whole batch, and step down them."""
     width, lanes = tile_columns(workspace), tile_lanes(workspace)
@@ -149,8 +150,10 @@ def update_weights(
         if step[OPERATION] != DENSE or step[TRAINS] == 0:
             continue
         n_inputs, n_outputs = step[N_INPUTS], step[N_OUTPUTS]
-        l1, l2 = coefficients[layer, WEIGHTS_L1], coefficients[layer, WEIGHTS_L2]
-        b1, b2 = coefficients[layer, BIASES_L1], coefficients[layer, BIASES_L2]
+        l1 = strength * coefficients[layer, WEIGHTS_L1]
+        l2 = strength * coefficients[layer, WEIGHTS_L2]
+        b1 = strength * coefficients[layer, BIASES_L1]
+        b2 = strength * coefficients[layer, BIASES_L2]
         formed = step[GRADIENTS] >= 0  # and with the slopes of the penalties
         penalised = l1 != 0.0 or l2 != 0.0 or b1 != 0.0 or b2 != 0.0
         distance = panels_size(workspace, n_outputs, n_inputs)
@@ -225,7 +228,9 @@ def weigh_rows(step, workspace, sums, begin, end, l1, l2):
 
 
 @inner
-def keep_gradients(table, coefficients, parameters, workspace, sums, rows, thread, threads):
+def keep_gradients(
+    table, coefficients, parameters, workspace, sums, rows, strength, thread, threads
+):
     """Form this thread's slices of every gradient, penalties included, and keep their squares."""
     width, lanes = tile_columns(workspace), tile_lanes(workspace)
     for layer in range(len(table)):
@@ -233,7 +238,8 @@ def keep_gradients(table, coefficients, parameters, workspace, sums, rows, threa
         if step[OPERATION] != DENSE or step[TRAINS] == 0:
             continue
         n_inputs, n_outputs = step[N_INPUTS], step[N_OUTPUTS]
-        l1, l2 = coefficients[layer, WEIGHTS_L1], coefficients[layer, WEIGHTS_L2]
+        l1 = strength * coefficients[layer, WEIGHTS_L1]
+        l2 = strength * coefficients[layer, WEIGHTS_L2]
         begin, end = share_weights(step, workspace, thread, threads)
         for row in range(begin, end, _STRIP):
             height = min(_STRIP, end - row)
@@ -254,7 +260,8 @@ def keep_gradients(table, coefficients, parameters, workspace, sums, rows, threa
         sum_biases(step, workspace, rows, begin, end)
         add_slopes(
             workspace + (step[DBIASES] + begin), parameters + (step[BIASES] + begin), end - begin,
-            coefficients[layer, BIASES_L1], coefficients[layer, BIASES_L2],
+            strength * coefficients[layer, BIASES_L1],
+            strength * coefficients[layer, BIASES_L2],
         )  # fmt: skip
         for j in range(begin, end):
             d = np.float64(get(workspace + (step[DBIASES] + j)))
@@ -371,15 +378,18 @@ def train_steps(
         if rule == FUSED_DESCENT:
             descend_weights(table, p, w, batch, element(w, now[RATE]), thread, threads)
         elif states is not None:
-            scale = 1.0
+            scale = strength = 1.0
+            if now[PER_SAMPLE] != 0.0:
+                mass = batch_weight(sample_weights, order, start, batch)
+                strength = 1.0 / mass if mass > 0.0 else 0.0
             if now[CLIP_NORM] != np.inf:
-                keep_gradients(table, coefficients, p, w, sums, batch, thread, threads)
+                keep_gradients(table, coefficients, p, w, sums, batch, strength, thread, threads)
                 if not wait(gate, threads):
                     return step
                 scale = clip_factor(sums, now[CLIP_NORM])
             update_weights(
                 table, coefficients, p, pointer(states), n_parameters, w, sums, batch,
-                rule, now, scale, thread, threads,
+                rule, now, scale, strength, thread, threads,
             )  # fmt: skip
         if not wait(gate, threads):
             return step

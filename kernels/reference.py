@@ -167,9 +167,9 @@ def optimizer_update(parameters, states, gradients, rule, numbers, scale, l1, l2
     rate, first, second = numbers[t.RATE], numbers[t.FIRST], numbers[t.SECOND]
     if rule in (t.DESCENT, t.FUSED_DESCENT):
         parameters -= rate * g
-    elif rule == t.VELOCITY:
+    elif rule in (t.VELOCITY, t.LOOKAHEAD):
         states[0] = first * states[0] - rate * g
-        parameters += states[0]
+        parameters += first * states[0] - rate * g if rule == t.LOOKAHEAD else states[0]
     elif rule in (t.MOMENTUM, t.NESTEROV):
         states[0] = first * states[0] + g
         parameters -= rate * (g + first * states[0] if rule == t.NESTEROV else states[0])
@@ -407,6 +407,10 @@ def train_steps(
         gradients = _backward(table, coefficients, parameters, values, kept, gradient)
         tally[t.TOTAL_STEPS] += 1
         pieces, now, scale = list(_pieces(table, coefficients)), numbers[step - first_step], 1.0
+        if now[t.PER_SAMPLE]:
+            mass = weights.sum() if len(weights) else len(indices)
+            share = 1 / mass if mass > 0 else 0.0
+            pieces = [(place, l1 * share, l2 * share) for place, l1, l2 in pieces]
         squares = 0.0
         for place, l1, l2 in pieces:
             p, g = parameters[place], gradients[place]

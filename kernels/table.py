@@ -54,7 +54,8 @@ ADAGRAD = 4
 RMSPROP = 5
 ADAM = 6
 AMSGRAD = 7
-N_STATES = (0, 1, 1, 1, 1, 1, 2, 3)
+LOOKAHEAD = 8  # VELOCITY in Nesterov's form
+N_STATES = (0, 1, 1, 1, 1, 1, 2, 3, 1)
 # DESCENT that neither clips nor decays, without penalties, where all layers train and have
 # biases: tiles of a gradient take the step by themselves.
 FUSED_DESCENT = -1
@@ -69,7 +70,8 @@ DECAY = 5  # weight decay as a part of the gradient
 SHRINK = 6  # factor of the parameters before the step: weight decay beside the gradient
 CLIP = 7  # limit of the gradient's elements, or inf
 CLIP_NORM = 8  # limit of its length over all parameters, or inf
-N_NUMBERS = 9
+PER_SAMPLE = 9  # not 0: penalties are divided by the weight of the batch
+N_NUMBERS = 10
 
 # The first columns of a row of coefficients (float64) that belongs to a row of the table.
 WEIGHTS_L1 = 0

@@ -30,6 +30,7 @@ from .table import (
     DESCENT,
     EPSILON,
     FIRST,
+    LOOKAHEAD,
     MOMENTUM,
     NESTEROV,
     RATE,
@@ -78,8 +79,10 @@ def follow_vector(rule, numbers, scale, p, g, a, b, c, l1, l2):
         if rule == NESTEROV:
             return fma(back, fma(first, a, g), p), a, b, c
         return fma(back, a, p), a, b, c
-    if rule == VELOCITY:
+    if rule == VELOCITY or rule == LOOKAHEAD:
         a = fma(first, a, back * g)
+        if rule == LOOKAHEAD:
+            return fma(first, a, fma(back, g, p)), a, b, c
         return p + a, a, b, c
     if rule == ADAGRAD:
         a = fma(g, g, a)

@@ -86,7 +86,17 @@ def _shape(size):
 ACTIVATIONS = ("IDENTITY", "SIGMOID", "TANH", "LEAKY_RELU", "ELU", "GELU", "GELU_TANH", "SILU")
 LOSSES = ("BINARY_FROM_LOGITS", "BINARY_FROM_PROBABILITIES", "SQUARED_ERROR", "ABSOLUTE_ERROR",
           "HUBER", "QUANTILE")  # fmt: skip
-RULES = ("DESCENT", "MOMENTUM", "NESTEROV", "VELOCITY", "ADAGRAD", "RMSPROP", "ADAM", "AMSGRAD")
+RULES = (
+    "DESCENT",
+    "MOMENTUM",
+    "NESTEROV",
+    "VELOCITY",
+    "ADAGRAD",
+    "RMSPROP",
+    "ADAM",
+    "AMSGRAD",
+    "LOOKAHEAD",
+)
 
 
 def _always(value):

@@ -681,3 +681,37 @@ def test_what_is_no_optimizer():
     X, y = make_data("labels")
     with pytest.raises(TypeError, match=r"expected one such as fastnn.SGD"):
         make_model().fit(X, y, optimizer="adam")
+
+
+# ------------------------------------------------------------------ an order of one's own
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_an_order_of_ones_own(own):
+    X, y = make_data("labels")
+    orders = [np.r_[np.arange(30), np.zeros(N - 30, int)], np.arange(N)[::-1]]
+    one, other = make_model(), make_model()
+    if own:
+        one._steps = other._steps = None
+    asked = iter(orders)
+    fit(one, X, y, shuffle=lambda n: next(asked), epochs=2)
+    optimizer = OPTIMIZERS["SGD"]()
+    for order in orders:
+        fit(other, X[order], y[order], optimizer, shuffle=False, epochs=1)
+    assert np.array_equal(one.parameters, other.parameters)
+
+
+@pytest.mark.parametrize(
+    ("order", "error", "words"),
+    [
+        (np.arange(N - 1), ValueError, r"what shuffle gave has shape \(36,\), expected \(37,\)"),
+        (np.arange(N) - 1, ValueError, r"what shuffle gave\[0\] is -1, expected .* 0 to 36"),
+        (np.arange(N) + 1, ValueError, r"what shuffle gave\[36\] is 37"),
+        (np.arange(N) + 0.5, ValueError, r"what shuffle gave\[0\] is 0.5"),
+        (["a"] * N, TypeError, "what shuffle gave has dtype <U1"),
+    ],
+)
+def test_a_bad_order(order, error, words):
+    X, y = make_data("labels")
+    with pytest.raises(error, match=words):
+        fit(make_model(), X, y, shuffle=lambda n: order)
