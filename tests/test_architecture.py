@@ -71,6 +71,7 @@ FLOORS = (
     plan
     prediction
     samples
+    solvers
     summary
     training
     warmup
@@ -79,6 +80,7 @@ FLOORS = (
     __main__
     cli
     columnwise
+    estimators
     fastnn
     nnfs
     """,

@@ -1,0 +1,802 @@
+"""scikit-learn's `MLPClassifier` and `MLPRegressor`, trained by the compiled epoch.
+
+The parameters, fitted attributes, first weights, order of samples and steps are scikit-learn's:
+a script changes its import, and gets the same curves to rounding.
+"""
+
+import contextlib
+import copy
+import itertools
+import math
+import warnings
+from numbers import Integral, Real
+
+import numpy as np
+
+try:
+    import sklearn  # noqa: F401
+except ImportError:
+    raise ImportError(
+        'MLPClassifier and MLPRegressor need scikit-learn: pip install "fastnn[sklearn]"'
+    ) from None
+from joblib.parallel import get_active_backend
+from scipy.sparse import issparse
+from scipy.special import log_expit, log_softmax
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    RegressorMixin,
+    TransformerMixin,
+    _fit_context,
+)
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import get_scorer, get_scorer_names
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import (
+    _check_partial_fit_first_call,
+    check_classification_targets,
+    type_of_target,
+    unique_labels,
+)
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from .activations import ELU, GELU, Activation, Identity, LeakyReLU, Sigmoid, SiLU, Tanh
+from .errors import NonFiniteLossError
+from .kernels import table as t
+from .layers import Dense, ReLU
+from .losses import (
+    BinaryCrossEntropy,
+    Huber,
+    Loss,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    Quantile,
+    SoftmaxCrossEntropy,
+)
+from .model import Sequential
+from .plan import program_layers
+from .prediction import Predictor
+from .solvers import AdamSteps, MomentumSteps, StoppingRule, run_lbfgs
+
+_ACTIVATIONS = {
+    "identity": Identity, "logistic": Sigmoid, "tanh": Tanh, "relu": ReLU,
+    "leaky_relu": LeakyReLU, "elu": ELU, "gelu": GELU, "silu": SiLU,
+}  # fmt: skip
+_LOSSES = {
+    "squared_error": MeanSquaredError, "absolute_error": MeanAbsoluteError, "huber": Huber,
+    "quantile": Quantile,
+}  # fmt: skip
+_NOT_FINITE = (
+    "Solver produced non-finite parameter weights. The input data may contain large values and "
+    "need to be preprocessed."
+)
+
+
+class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """What both estimators share."""
+
+    _parameter_constraints = {  # noqa: RUF012 (scikit-learn's name)
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "activation": [StrOptions(set(_ACTIVATIONS)), list, tuple, Activation, ReLU],
+        "solver": [StrOptions({"lbfgs", "sgd", "adam"})],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "power_t": [Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "shuffle": ["boolean"],
+        "random_state": ["random_state"],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "verbose": ["verbose"],
+        "warm_start": ["boolean"],
+        "momentum": [Interval(Real, 0, 1, closed="both")],
+        "nesterovs_momentum": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+        "beta_1": [Interval(Real, 0, 1, closed="left")],
+        "beta_2": [Interval(Real, 0, 1, closed="left")],
+        "epsilon": [Interval(Real, 0, None, closed="neither")],
+        "n_iter_no_change": [
+            Interval(Integral, 1, None, closed="left"),
+            Options(Real, {math.inf}),
+        ],
+        "max_fun": [Interval(Integral, 1, None, closed="left")],
+        "metric": [StrOptions({"loss", *get_scorer_names()}), callable, None],
+        "callbacks": [list, tuple, None],
+        "threads": [Interval(Integral, 1, None, closed="left"), None],
+        "dtype": [
+            StrOptions({"float32", "float64"}),
+            Options(type, {np.float32, np.float64}),
+            None,
+        ],
+    }
+
+    def _assign(self, given):
+        for name in self._get_param_names():
+            setattr(self, name, given[name])
+
+    def _has_steps(self):
+        if self.solver == "lbfgs":
+            raise AttributeError("partial_fit needs the solver adam or sgd, solver is lbfgs")
+        return True
+
+    # ------------------------------------------------------------------ what was learned
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "model_")
+
+    def _dense(self):
+        if not hasattr(self, "model_"):
+            raise AttributeError(f"this {type(self).__name__} is not fitted yet")
+        return [layer for layer in self.model_.layers if isinstance(layer, Dense)]
+
+    @property
+    def coefs_(self):
+        """The weights of each layer, as views: list of (I, O). Assigning copies values."""
+        return [layer.weights for layer in self._dense()]
+
+    @coefs_.setter
+    def coefs_(self, values):
+        for layer, value in zip(self._dense(), values, strict=True):
+            layer.weights = value
+
+    @property
+    def intercepts_(self):
+        """The biases of each layer, as views: list of (O,). Assigning copies values."""
+        return [layer.biases[0] for layer in self._dense()]
+
+    @intercepts_.setter
+    def intercepts_(self, values):
+        for layer, value in zip(self._dense(), values, strict=True):
+            layer.biases = np.reshape(value, (1, -1))
+
+    @property
+    def _n_features_out(self):
+        return self.model_.layers[-1].n_inputs
+
+    def transform(self, X):
+        """Return the values of the last hidden layer: (N, units), of samples `X` (N, I).
+
+        What the network made of the features before it decides.
+        """
+        check_is_fitted(self)
+        X = self._as_samples(X)
+        if len(self.model_.layers) == 1:
+            return X
+        steps = program_layers(self.model_.layers[:-1])
+        hidden = Predictor(steps, X.shape[1], self.model_.parameters)
+        return hidden.run(np.ascontiguousarray(X), t.IDENTITY, self._threads())
+
+    def _as_samples(self, X):
+        X = validate_data(
+            self, X, accept_sparse=["csr", "csc"], dtype=self.model_.dtype, reset=False
+        )
+        return X.toarray() if issparse(X) else X
+
+    def _outputs(self, X):
+        """Return the outputs (N, O) of the last layer: logits of a classifier."""
+        return self.model_._outputs(X, "X", t.IDENTITY, self._threads())
+
+    def _threads(self):
+        # Beside other jobs of joblib a fit takes one thread: the cores have work already.
+        if self.threads is None and getattr(get_active_backend()[0], "nesting_level", 0):
+            return 1
+        return self.threads
+
+    # ------------------------------------------------------------------ training
+
+    def _fit(self, X, y, sample_weight, validation_data=None, incremental=False):
+        if incremental and self.early_stopping:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        hidden, activations = self._hidden_layers()
+        first = not hasattr(self, "model_") or not (self.warm_start or incremental)
+        X, y = self._validate(X, y, first)
+        targets = self._encode(y, first, incremental, X.dtype)
+        weights = self._weigh(sample_weight, X, y)
+        random_state = check_random_state(self.random_state)
+        sizes = [X.shape[1], *hidden, self._count_outputs(targets)]
+        if first:
+            self._start(sizes, activations, X.dtype, random_state)
+        elif sizes != [self.model_.layers[0].n_inputs, *(d.n_neurons for d in self._dense())]:
+            raise ValueError(f"the layers have sizes {sizes}, expected those of the fit before")
+        if self.solver == "lbfgs":
+            self._fit_lbfgs(X, self._smooth(targets), weights)
+        else:
+            held_out = self._hold_out(X, y, targets, weights, validation_data, random_state)
+            self._fit_in_batches(*held_out, random_state, incremental)
+        return self
+
+    def _hidden_layers(self):
+        """Return the sizes of the hidden layers and the activation layer of each, checked."""
+        sizes = self.hidden_layer_sizes
+        sizes = list(sizes) if np.iterable(sizes) else [sizes]
+        if any(size <= 0 for size in sizes):
+            raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
+        given = self.activation
+        if isinstance(given, list | tuple):
+            if len(given) != len(sizes):
+                raise ValueError(
+                    f"activation has {len(given)} entries, expected {len(sizes)}, one a hidden "
+                    "layer"
+                )
+        else:
+            given = [given] * len(sizes)
+        for each in given:
+            if not isinstance(each, Activation | ReLU) and each not in _ACTIVATIONS:
+                raise ValueError(
+                    f"activation is {each!r}, expected one of {', '.join(_ACTIVATIONS)} or an "
+                    "activation of fastnn"
+                )
+        return sizes, list(given)
+
+    def _validate(self, X, y, first, **options):
+        """Return samples (N, I) and targets as scikit-learn checks them."""
+        wanted = (np.float64, np.float32) if self.dtype is None else np.dtype(self.dtype)
+        X, y = validate_data(
+            self, X, y, accept_sparse=["csr", "csc"], multi_output=True, reset=first,
+            dtype=wanted if first else self.model_.dtype, **options,
+        )  # fmt: skip
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        return X.toarray() if issparse(X) else X, y
+
+    def _weigh(self, sample_weight, X, y):
+        """Return the weights (N,) of the samples, or None where all are 1."""
+        if sample_weight is None:
+            return None
+        return _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+
+    def _start(self, sizes, activations, dtype, random_state):
+        """Make a network with scikit-learn's first weights, and empty curves.
+
+        Glorot, Bengio, "Understanding the difficulty of training deep feedforward neural
+        networks" (2010), equation 16; biases likewise.
+        """
+        layers = []
+        for i, (n_inputs, n_outputs) in enumerate(itertools.pairwise(sizes)):
+            bend = activations[min(i, len(activations) - 1)] if activations else None
+            factor = 2.0 if bend == "logistic" or isinstance(bend, Sigmoid) else 6.0
+            bound = math.sqrt(factor / (n_inputs + n_outputs))
+            dense = Dense(n_inputs, n_outputs, dtype=dtype, rng=0, init="zeros")
+            dense.weights = random_state.uniform(-bound, bound, (n_inputs, n_outputs))
+            dense.biases = random_state.uniform(-bound, bound, n_outputs).reshape(1, -1)
+            layers.append(dense)
+            if i < len(activations) and bend != "identity":
+                layers.append(
+                    _ACTIVATIONS[bend]() if isinstance(bend, str) else copy.deepcopy(bend)
+                )
+        self.model_ = Sequential(layers, loss=self._make_loss())
+        self.n_layers_, self.n_outputs_ = len(sizes), sizes[-1]
+        self.n_iter_ = self.t_ = 0
+        if self.solver != "lbfgs":
+            self.loss_curve_, self._no_improvement_count = [], 0
+            self.best_loss_ = None if self.early_stopping else math.inf
+            self.validation_scores_ = self.best_validation_score_ = None
+
+    def _fit_lbfgs(self, X, targets, weights):
+        as_loss, scale = self._scales()
+        model = self.model_
+        y = np.asarray(targets)
+        labels, rows = model._as_targets(y, "y", X)
+        data = np.ascontiguousarray(X), labels, rows, np.empty(0) if weights is None else weights
+        mass = len(X) if weights is None else weights.sum()
+        steps = itertools.count(1)
+
+        def tell(x):
+            print(f"Iteration {next(steps)}")
+
+        try:
+            with self._penalties(self.alpha / scale / mass):
+                result, loss, penalty = run_lbfgs(
+                    model, data, scale, self._threads(), callback=tell if self.verbose else None,
+                    options={"maxfun": self.max_fun, "maxiter": self.max_iter, "gtol": self.tol},
+                )  # fmt: skip
+        except FloatingPointError as error:
+            raise ValueError(_NOT_FINITE) from error
+        self.n_iter_, self.loss_ = min(result.nit, self.max_iter), as_loss(loss, penalty)
+        if not result.success:
+            warnings.warn(
+                f"lbfgs failed to converge after {self.n_iter_} iteration(s) "
+                f"(status={result.status}): {result.message}. You might want to increase the "
+                "number of iterations (max_iter) or scale the data.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+
+    def _fit_in_batches(self, train, held_out, random_state, incremental):
+        """Train on (X, targets, weights), and watch held-out samples where there are some."""
+        X, targets, weights = train
+        n = len(X)
+        as_loss, scale = self._scales()
+        if not incremental or not hasattr(self, "_optimizer"):
+            self._optimizer = self._make_optimizer(scale)
+        measure = held_out and self._make_measure(*held_out)
+        if measure and self.validation_scores_ is None:
+            self.validation_scores_ = []
+        if self.early_stopping and self.best_validation_score_ is None:
+            self.best_loss_, self.best_validation_score_ = None, -math.inf
+            self._best_parameters = self.model_.parameters.copy()
+        elif not self.early_stopping and self.best_loss_ is None:
+            self.best_loss_ = math.inf
+        rule = StoppingRule(self, self._optimizer, as_loss, n, measure)
+        self.n_iter_ = 0
+        try:
+            with self._penalties(self.alpha / scale):
+                self.history_ = self.model_.fit(
+                    X, targets, sample_weight=weights, optimizer=self._optimizer,
+                    epochs=1 if incremental else self.max_iter, batch_size=self._clip_batch(n),
+                    shuffle=_Order(random_state) if self.shuffle else False,
+                    callbacks=[rule, *(self.callbacks or ())],
+                    verbose=False, threads=self._threads(),
+                )  # fmt: skip
+        except NonFiniteLossError as error:
+            if not self.early_stopping:
+                raise ValueError(f"{_NOT_FINITE} ({error})") from error
+            self.history_ = error.history
+            self.validation_scores_.append(math.nan)
+            warnings.warn(f"Stochastic Optimizer: {error}", ConvergenceWarning, stacklevel=4)
+        except KeyboardInterrupt:
+            warnings.warn("Training interrupted by user.", stacklevel=4)
+        if self.early_stopping:
+            self.model_.parameters = self._best_parameters
+        if not incremental and self.n_iter_ == self.max_iter and not rule.converged:
+            warnings.warn(
+                f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the "
+                "optimization hasn't converged yet.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+
+    def _make_optimizer(self, scale):
+        if self.solver == "adam":
+            return AdamSteps(self.learning_rate_init, self.beta_1, self.beta_2, self.epsilon, scale)
+        return MomentumSteps(self.learning_rate_init, self.momentum, self.nesterovs_momentum, scale)
+
+    def _clip_batch(self, n):
+        if self.batch_size == "auto":
+            return min(200, n)
+        if self.batch_size > n:
+            warnings.warn(
+                "Got `batch_size` less than 1 or larger than sample size. It is going to be "
+                "clipped",
+                stacklevel=5,
+            )
+        return min(self.batch_size, n)
+
+    @contextlib.contextmanager
+    def _penalties(self, alpha):
+        """Give the weights the penalty alpha / 2 * sum of squares, while they are trained."""
+        try:
+            for layer in self._dense():
+                layer.weights_l2 = alpha / 2
+            yield
+        finally:
+            for layer in self._dense():
+                layer.weights_l2 = 0.0
+
+    # ------------------------------------------------------------------ held-out samples
+
+    def _hold_out(self, X, y, targets, weights, validation_data, random_state):
+        """Return (X, targets, weights) to train on, and (X, y, targets, weights) to watch."""
+        if validation_data is not None:
+            return (X, self._smooth(targets), weights), self._as_validation(validation_data)
+        if not self.early_stopping:
+            return (X, self._smooth(targets), weights), None
+        stratify = targets.astype(bool) if self._stratifies() else None
+        train, held_out = train_test_split(
+            np.arange(len(X)), random_state=random_state, test_size=self.validation_fraction,
+            stratify=stratify,
+        )  # fmt: skip
+        if len(held_out) < 2:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' or the size of "
+                "your dataset."
+            )
+        w_train, w_held_out = (
+            (None, None) if weights is None else (weights[train], weights[held_out])
+        )
+        return (
+            (X[train], self._smooth(targets[train]), w_train),
+            (X[held_out], y[held_out], targets[held_out], w_held_out),
+        )
+
+    def _as_validation(self, validation_data):
+        if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
+            raise TypeError("validation_data is not a tuple, expected (X, y) or (X, y, weights)")
+        X, y, *rest = validation_data
+        X, y = self._validate(X, y, False)
+        weights = self._weigh(rest[0] if rest else None, X, y)
+        return X, y, self._encode(y, False, True, self.model_.dtype), weights
+
+    def _make_measure(self, X, y, targets, weights):
+        """Return the function that gives (loss, score) of the model on held-out samples."""
+        model = self.model_
+        as_loss, _ = self._scales()
+        X, metric = np.ascontiguousarray(X), self._make_metric(X, y, targets, weights)
+        threads = self._threads()
+
+        def measure(model):
+            outputs = model._outputs(X, "validation_data[0]", t.IDENTITY, threads)
+            if not np.isfinite(outputs).all():
+                return math.inf, math.nan
+            losses, _ = model.loss.measure(outputs, targets, np.ones(1))
+            loss = as_loss(float(np.average(losses, weights=weights)), 0.0)
+            return loss, -loss if metric is None else float(metric(outputs))
+
+        measure(model)  # an error of a metric comes before training
+        return measure
+
+    def _make_metric(self, X, y, targets, weights):
+        """Return a function of outputs that gives their score; None where it is the loss."""
+        given = {} if weights is None else {"sample_weight": weights}
+        if self.metric is None:
+            return lambda outputs: self._score(outputs, targets, weights)
+        if self.metric == "loss":
+            return None
+        if callable(self.metric) and not hasattr(self.metric, "_score_func"):
+            return lambda outputs: self.metric(y, self._decide(outputs))
+        scorer = get_scorer(self.metric)
+        view = copy.copy(self)  # without names of features: these samples have none
+        view.__dict__.pop("feature_names_in_", None)
+        return lambda outputs: scorer(view, X, y, **given)
+
+    def __getstate__(self):
+        state = dict(super().__getstate__())
+        if "_optimizer" in state:  # a copy of an optimizer has no averages of its own
+            state["_averages"] = self._optimizer.state_of(self.model_.parameters)
+        return state
+
+    def __setstate__(self, state):
+        averages = state.pop("_averages", None)
+        super().__setstate__(state)
+        if averages is not None:
+            own = self._optimizer.state_of(self.model_.parameters)
+            own.iterations, own.arrays = averages.iterations, averages.arrays
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+class _Order:
+    """The orders of scikit-learn's epochs: each shuffles the one before."""
+
+    def __init__(self, random_state):
+        self.random_state, self.order = random_state, None
+
+    def __call__(self, n):
+        shuffled = np.arange(n)
+        self.random_state.shuffle(shuffled)
+        self.order = shuffled if self.order is None else self.order[shuffled]
+        return self.order
+
+
+class MLPClassifier(ClassifierMixin, _MLP):
+    """scikit-learn's `MLPClassifier`, trained by the compiled epoch.
+
+    Parameters
+    ----------
+    hidden_layer_sizes, solver, alpha, batch_size, learning_rate, learning_rate_init, power_t, \
+    max_iter, shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, \
+    early_stopping, validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, max_fun
+        As in scikit-learn, with its defaults. `alpha` is the factor of
+        sum(weights**2) / 2 / (weight of the batch), which is added to the loss.
+    activation : str or activation layer, or a list of them
+        Of all hidden layers, or one for each: "identity", "logistic", "tanh", "relu",
+        "leaky_relu", "elu", "gelu", "silu", or a layer such as `fastnn.LeakyReLU(0.2)`.
+    class_weight : "balanced" or dict, optional
+        Factors of the samples' weights, as in scikit-learn's linear models.
+    label_smoothing : float
+        At least 0 and below 1: this part of each target is spread over all classes.
+    metric : str or callable, optional
+        What `early_stopping` watches: "loss", a name of scikit-learn's scorers, or a function
+        (y_true, y_pred) -> float of which more is better. By default accuracy.
+    callbacks : list of fastnn.Callback, optional
+        Called around each epoch. The curves are loss, accuracy and, with held-out samples,
+        val_loss and val_score.
+    threads : int, optional
+        As in :meth:`Sequential.fit`; by default 1 inside a job of joblib.
+    dtype : float32 or float64, optional
+        Of the parameters; by default float32 where X is, else float64.
+
+    Attributes
+    ----------
+    model_ : Sequential
+        The network, to save, to export, or to call from jitted code.
+    history_ : History
+        All curves of the last call of `fit` or `partial_fit`.
+    classes_, coefs_, intercepts_, loss_, best_loss_, loss_curve_, validation_scores_, \
+    best_validation_score_, t_, n_iter_, n_layers_, n_outputs_, out_activation_, \
+    n_features_in_, feature_names_in_
+        As in scikit-learn.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For bad arguments, and where the parameters are no longer finite.
+    """
+
+    _parameter_constraints = {  # noqa: RUF012
+        **_MLP._parameter_constraints,
+        "class_weight": [StrOptions({"balanced"}), dict, None],
+        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
+    }
+
+    def __init__(
+        self, hidden_layer_sizes=(100,), activation="relu", *, solver="adam", alpha=0.0001,
+        batch_size="auto", learning_rate="constant", learning_rate_init=0.001, power_t=0.5,
+        max_iter=200, shuffle=True, random_state=None, tol=1e-4, verbose=False, warm_start=False,
+        momentum=0.9, nesterovs_momentum=True, early_stopping=False, validation_fraction=0.1,
+        beta_1=0.9, beta_2=0.999, epsilon=1e-8, n_iter_no_change=10, max_fun=15000,
+        class_weight=None, label_smoothing=0.0, metric=None, callbacks=None,
+        threads=None, dtype=None,
+    ):  # fmt: skip
+        self._assign(locals())
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None, validation_data=None):
+        """Train on samples `X` (N, I) and targets `y`.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (N, I)
+            A sparse one is made dense.
+        y : array-like of shape (N,) or (N, O)
+            Labels of any kind; or rows of 0 and 1, one for each of several labels.
+        sample_weight : array-like of shape (N,), optional
+            At least 0.
+        validation_data : (X, y) or (X, y, sample_weight), optional
+            What is watched, in place of a part of `X`. It stops the training only with
+            `early_stopping`.
+
+        Returns
+        -------
+        self
+        """
+        return self._fit(X, y, sample_weight, validation_data)
+
+    @available_if(lambda self: self._has_steps())
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y, sample_weight=None, classes=None):
+        """Train one epoch more on samples `X` (N, I) and targets `y`.
+
+        The first call needs `classes`, all labels that will ever come.
+        """
+        if self.class_weight == "balanced":
+            raise ValueError('class_weight is "balanced", expected a dict or None for partial_fit')
+        if _check_partial_fit_first_call(self, classes):
+            self._multilabel = type_of_target(y).startswith("multilabel")
+        return self._fit(X, y, sample_weight, incremental=True)
+
+    def predict(self, X):
+        """Return the labels (N,) of samples `X` (N, I), or rows (N, O) of 0 and 1."""
+        check_is_fitted(self)
+        return self._decide(self._outputs(self._as_samples(X)))
+
+    def predict_proba(self, X):
+        """Return the probabilities (N, C) of the classes, or (N, O) of several labels."""
+        check_is_fitted(self)
+        X = self._as_samples(X)
+        found = self.model_.predict_proba(X, threads=self._threads())
+        if self.out_activation_ == "softmax" or self._multilabel:
+            return found
+        if len(self.classes_) == 1:
+            return np.ones_like(found)
+        return np.hstack([1 - found, found])
+
+    def predict_log_proba(self, X):
+        """Return the logarithms of the probabilities, finite also where these are 0."""
+        check_is_fitted(self)
+        outputs = self._outputs(self._as_samples(X))
+        if self.out_activation_ == "softmax":
+            return log_softmax(outputs, axis=1)
+        if self._multilabel:
+            return log_expit(outputs)
+        if len(self.classes_) == 1:
+            return np.zeros_like(outputs)
+        return log_expit(np.hstack([-outputs, outputs]))
+
+    @property
+    def out_activation_(self):
+        """The activation behind the last layer: "softmax" or "logistic"."""
+        return "softmax" if len(self.classes_) > 2 and not self._multilabel else "logistic"
+
+    def _validate(self, X, y, first):
+        X, y = super()._validate(X, y, first)
+        return X, y.toarray() if issparse(y) else y
+
+    def _weigh(self, sample_weight, X, y):
+        weights = super()._weigh(sample_weight, X, y)
+        if self.class_weight is None:
+            return weights
+        factors = compute_sample_weight(self.class_weight, y)
+        return factors if weights is None else weights * factors
+
+    def _encode(self, y, first, incremental, dtype):
+        """Return labels (N,) of more than two classes, else answers (N, O)."""
+        check_classification_targets(y)
+        kind = type_of_target(y)
+        if kind == "multiclass-multioutput":
+            raise ValueError("Multioutput target data is not supported with label binarization")
+        multilabel = kind == "multilabel-indicator"
+        if not hasattr(self, "classes_") or (first and not incremental):
+            self._multilabel = multilabel
+            self.classes_ = unique_labels(y)
+        else:
+            self._check_classes(y, incremental)
+        if multilabel:
+            return (y != 0).astype(dtype)
+        labels = np.searchsorted(self.classes_, y)
+        if len(self.classes_) > 2:
+            return labels
+        return labels.reshape(-1, 1).astype(dtype)
+
+    def _check_classes(self, y, incremental):
+        classes = unique_labels(y)
+        if self.warm_start and set(classes) != set(self.classes_):
+            raise ValueError(
+                "warm_start can only be used where `y` has the same classes as in the previous "
+                f"call to fit. Previously got {self.classes_}, `y` has {classes}"
+            )
+        if len(np.setdiff1d(classes, self.classes_, assume_unique=True)):
+            raise ValueError(
+                f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. "
+                f"'y' has {classes}."
+            )
+
+    def _count_outputs(self, targets):
+        return len(self.classes_) if targets.ndim == 1 else targets.shape[1]
+
+    def _make_loss(self):
+        if self.out_activation_ == "softmax":
+            return SoftmaxCrossEntropy(self.label_smoothing)
+        return BinaryCrossEntropy()
+
+    def _smooth(self, targets):
+        """Return targets of answers as smoothing makes them; labels are smoothed by the loss."""
+        if targets.ndim == 1 or not self.label_smoothing:
+            return targets
+        return targets * (1 - self.label_smoothing) + self.label_smoothing / 2
+
+    def _scales(self):
+        """Return scikit-learn's loss as a function of ours, and the factor of its gradient."""
+        # The loss of several answers is their sum, not their mean.
+        n = self.n_outputs_ if self.out_activation_ == "logistic" else 1
+        return lambda loss, penalty: n * (loss + penalty), n
+
+    def _stratifies(self):
+        return self.n_outputs_ == 1
+
+    def _decide(self, outputs):
+        """Return the labels of outputs (N, O)."""
+        if self.out_activation_ == "softmax":
+            return self.classes_[outputs.argmax(axis=1)]
+        answers = (outputs > 0).astype(np.int64)
+        if self._multilabel:
+            return answers
+        return self.classes_[np.minimum(answers[:, 0], len(self.classes_) - 1)]
+
+    def _score(self, outputs, targets, weights):
+        """Return the accuracy; of several labels a row is right where all are."""
+        if targets.ndim == 1:
+            right = outputs.argmax(axis=1) == targets
+        else:
+            right = ((outputs > 0) == (targets > 0.5)).all(axis=1)
+        return np.average(right, weights=weights)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+
+class MLPRegressor(RegressorMixin, _MLP):
+    """scikit-learn's `MLPRegressor`, trained by the compiled epoch.
+
+    Parameters
+    ----------
+    loss : str or Loss
+        "squared_error", "absolute_error", "huber" (with a delta of 1), "quantile" (the median),
+        or a loss of numbers such as `fastnn.Quantile(0.9)`. Half the squared error is taken, as
+        in scikit-learn. The gradient is the one of the sum over the outputs.
+    hidden_layer_sizes, solver, alpha, batch_size, learning_rate, learning_rate_init, power_t, \
+    max_iter, shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, \
+    early_stopping, validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, max_fun
+        As in scikit-learn, with its defaults.
+    activation, callbacks, threads, dtype
+        As in :class:`MLPClassifier`.
+    metric : str or callable, optional
+        As there; by default R2.
+
+    Attributes
+    ----------
+    model_, history_, coefs_, intercepts_, loss_, best_loss_, loss_curve_, validation_scores_, \
+    best_validation_score_, t_, n_iter_, n_layers_, n_outputs_, out_activation_, \
+    n_features_in_, feature_names_in_
+        As in :class:`MLPClassifier`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :class:`MLPClassifier`.
+    """
+
+    out_activation_ = "identity"
+
+    _parameter_constraints = {  # noqa: RUF012
+        **_MLP._parameter_constraints,
+        "loss": [StrOptions(set(_LOSSES)), Loss],
+    }
+
+    def __init__(
+        self, loss="squared_error", hidden_layer_sizes=(100,), activation="relu", *,
+        solver="adam", alpha=0.0001, batch_size="auto", learning_rate="constant",
+        learning_rate_init=0.001, power_t=0.5, max_iter=200, shuffle=True, random_state=None,
+        tol=1e-4, verbose=False, warm_start=False, momentum=0.9, nesterovs_momentum=True,
+        early_stopping=False, validation_fraction=0.1, beta_1=0.9, beta_2=0.999, epsilon=1e-8,
+        n_iter_no_change=10, max_fun=15000, metric=None, callbacks=None, threads=None, dtype=None,
+    ):  # fmt: skip
+        self._assign(locals())
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None, validation_data=None):
+        """Train on samples `X` (N, I) and numbers `y` (N,) or (N, O).
+
+        The rest as in :meth:`MLPClassifier.fit`.
+        """
+        return self._fit(X, y, sample_weight, validation_data)
+
+    @available_if(lambda self: self._has_steps())
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y, sample_weight=None):
+        """Train one epoch more on samples `X` (N, I) and numbers `y` (N,) or (N, O)."""
+        return self._fit(X, y, sample_weight, incremental=True)
+
+    def predict(self, X):
+        """Return the predictions for samples `X` (N, I): (N, O), or (N,) of one output."""
+        check_is_fitted(self)
+        return self._decide(self._outputs(self._as_samples(X)))
+
+    def _validate(self, X, y, first):
+        return super()._validate(X, y, first, y_numeric=True)
+
+    def _encode(self, y, first, incremental, dtype):
+        return y.reshape(len(y), -1).astype(dtype, copy=False)
+
+    def _count_outputs(self, targets):
+        return targets.shape[1]
+
+    def _make_loss(self):
+        return _LOSSES[self.loss]() if isinstance(self.loss, str) else copy.deepcopy(self.loss)
+
+    def _smooth(self, targets):
+        return targets
+
+    def _scales(self):
+        """Return scikit-learn's loss as a function of ours, and the factor of its gradient."""
+        part = 0.5 if self.model_.loss.kind == t.SQUARED_ERROR else 1.0
+        scale = part * self.n_outputs_
+        return lambda loss, penalty: part * loss + scale * penalty, scale
+
+    def _stratifies(self):
+        return False
+
+    def _decide(self, outputs):
+        return outputs[:, 0] if outputs.shape[1] == 1 else outputs
+
+    def _score(self, outputs, targets, weights):
+        """Return the mean R2 of the outputs."""
+        mean = np.average(targets, axis=0, weights=weights)
+        error = np.average((targets - outputs) ** 2, axis=0, weights=weights)
+        spread = np.average((targets - mean) ** 2, axis=0, weights=weights)
+        known = np.where(spread > 0, spread, 1.0)
+        # As scikit-learn has it where all targets are the same: 1 for the right answer, else 0.
+        return np.where(spread > 0, 1 - error / known, np.where(error > 0, 0.0, 1.0)).mean()

@@ -1,0 +1,152 @@
+"""The steps of scikit-learn's estimators in the compiled epoch, against NumPy in float64."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from test_trainer import PENALTIES, compare, fit, make_data, make_model
+
+import fastnn
+from fastnn.parallel import Crew
+from fastnn.solvers import AdamSteps, FullBatch, MomentumSteps, run_lbfgs
+
+STEPS = {
+    "plain": lambda scale: MomentumSteps(0.05, 0, True, scale),
+    "momentum": lambda scale: MomentumSteps(0.05, 0.9, False, scale),
+    "Nesterov": lambda scale: MomentumSteps(0.05, 0.9, True, scale),
+    "Adam": lambda scale: AdamSteps(0.01, 0.9, 0.99, 1e-2, scale),
+}
+
+
+@pytest.mark.parametrize("steps", STEPS)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_steps_and_shares_of_penalties(steps, weighted, monkeypatch):
+    X, y = make_data("labels")
+    weights = np.random.default_rng(0).uniform(0, 2, len(X)) if weighted else None
+    weights_of = {"sample_weight": weights}
+    compare(
+        monkeypatch, lambda: make_model("Tanh", **PENALTIES), X, y, STEPS[steps](1.0), rtol=1e-7,
+        **weights_of,
+    )  # fmt: skip
+
+
+def test_a_batch_has_its_share_of_the_penalty():
+    X, y = make_data("labels")
+    model = make_model(weights_l2=0.5)
+    expected = 0.5 * sum(np.square(layer.weights).sum() for layer in model.layers[::2])
+    history = fit(model, X, y, MomentumSteps(1e-30, 0, False), epochs=1, batch_size=10)
+    # Batches of 10, 10, 10 and 7: each sample meets a share of 1 / 10 or 1 / 7.
+    assert history.penalty[0] == pytest.approx(expected * (30 / 10 + 7 / 7) / 37)
+
+
+def test_penalties_with_a_clipped_norm(monkeypatch):
+    X, y = make_data("labels")
+
+    def steps():
+        optimizer = MomentumSteps(0.05, 0.9, True)
+        optimizer.clip_norm = 0.05
+        return optimizer
+
+    compare(monkeypatch, lambda: make_model(**PENALTIES), X, y, steps(), rtol=1e-7)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_momentum_at_one_rate_is_that_of_sgd(nesterov):
+    X, y = make_data("labels")
+    one, other = make_model(), make_model()
+    fit(one, X, y, MomentumSteps(0.05, 0.9, nesterov))
+    fit(other, X, y, fastnn.SGD(0.05, momentum=0.9, nesterov=nesterov))
+    assert_allclose(one.parameters, other.parameters, rtol=1e-9, atol=1e-12)
+
+
+def test_velocity_keeps_the_rate_that_it_was_made_with():
+    parameters, gradient = np.ones(1), np.ones(1)
+    optimizer = MomentumSteps(0.1, 0.5, False)
+    optimizer.update(parameters, gradient)
+    optimizer.learning_rate = 0.01
+    optimizer.update(parameters, gradient)
+    assert parameters[0] == pytest.approx(1 - 0.1 - (0.5 * 0.1 + 0.01))
+
+
+@pytest.mark.parametrize("steps", STEPS)
+def test_a_scale_is_one_of_the_gradient(steps):
+    """A mean over two equal outputs is half of their sum."""
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((40, 5)), rng.standard_normal(40)
+    found = []
+    for width, scale in ((1, 0.5), (2, 1.0)):
+        layer = fastnn.Dense(5, width, dtype=np.float64, rng=0, init="zeros")
+        model = fastnn.Sequential([layer], loss=fastnn.MeanSquaredError())
+        targets = np.repeat(y[:, None], width, axis=1)
+        fit(model, X, targets, STEPS[steps](scale), epochs=5)
+        found.append(layer.weights[:, 0])
+    assert_allclose(found[0], found[1], rtol=1e-10)
+
+
+# ------------------------------------------------------------------ all samples at once
+
+
+def full_batch(model, X, y, weights=None, threads=1):
+    labels, targets = model._as_targets(y, "y", X)
+    weights = np.empty(0) if weights is None else weights
+    with Crew(threads) as crew:
+        return FullBatch(model, X, labels, targets, weights, crew).evaluate()
+
+
+@pytest.mark.parametrize("loss", ["labels", "answers", "squared", "Huber"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_gradient_is_central_differences(loss, weighted, monkeypatch):
+    monkeypatch.setattr("fastnn.solvers._ROWS", 16)  # 37 rows: two whole batches and 5
+    X, y = make_data(loss)
+    weights = np.random.default_rng(1).integers(0, 3, len(X)) * 1.0 if weighted else None
+    model = make_model("Tanh", loss, hidden=(4,), **PENALTIES)
+    total, penalty, gradient = full_batch(model, X, y, weights)
+    assert penalty == pytest.approx(model._penalty())
+    outputs = model.forward(X)
+    assert total == pytest.approx(model.loss.calculate(outputs, y, sample_weight=weights))
+    step = 1e-6
+    for i in range(len(model.parameters)):
+        found = []
+        for sign in (-1, 1):
+            model.parameters[i] += sign * step
+            found.append(sum(full_batch(model, X, y, weights)[:2]))
+            model.parameters[i] -= sign * step
+        assert gradient[i] == pytest.approx((found[1] - found[0]) / (2 * step), abs=1e-7)
+
+
+def test_threads_change_no_bit_and_nothing_moves():
+    X, y = make_data("labels", n=2500)
+    model = make_model()
+    before = model.parameters.copy()
+    one, two = full_batch(model, X, y), full_batch(model, X, y, threads=2)
+    assert one[:2] == two[:2]
+    assert np.array_equal(one[2], two[2])
+    assert np.array_equal(model.parameters, before)
+
+
+def test_lbfgs_finds_least_squares():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((60, 4))
+    y = X @ [1.0, -2.0, 3.0, 0.5] + 0.3 + rng.normal(0, 0.1, 60)
+    layer = fastnn.Dense(4, 1, dtype=np.float64, rng=0)
+    model = fastnn.Sequential([layer], loss=fastnn.MeanSquaredError())
+    labels, targets = model._as_targets(y, "y", X)
+    options = {"gtol": 1e-9, "ftol": 1e-15}
+    result, loss, penalty = run_lbfgs(
+        model, (X, labels, targets, np.empty(0)), 0.5, 1, options=options
+    )
+    expected, residual, *_ = np.linalg.lstsq(np.column_stack([X, np.ones(60)]), y)
+    assert_allclose(model.parameters, expected, rtol=1e-5)
+    assert loss == pytest.approx(residual[0] / 60)
+    assert result.fun == pytest.approx(loss / 2)
+    assert penalty == 0
+
+
+def test_lbfgs_that_leaves_the_numbers_leaves_the_model():
+    X, y = make_data("squared")
+    model = make_model(loss="squared")
+    model.parameters *= 1e200
+    before = model.parameters.copy()
+    labels, targets = model._as_targets(y, "y", X)
+    with pytest.raises(FloatingPointError, match="no longer finite"):
+        run_lbfgs(model, (X, labels, targets, np.empty(0)), 1.0, 1)
+    assert np.array_equal(model.parameters, before)
