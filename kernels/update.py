@@ -112,6 +112,11 @@ def follow(
     """
     step = lanes(parameters)
     count = 0 if rule == DESCENT else 3 if rule == AMSGRAD else 2 if rule == ADAM else 1
+    # As plain values: from the array they would be read again behind every store.
+    now = (
+        numbers[RATE], numbers[FIRST], numbers[SECOND], numbers[EPSILON], numbers[CORRECTION],
+        numbers[DECAY], numbers[SHRINK], numbers[CLIP],
+    )  # fmt: skip
     for i in range(0, size, step):
         rest = min(step, size - i)
         p, g = load_part(parameters + i, rest, 0.0), load_part(gradients + i, rest, 0.0)
@@ -123,7 +128,7 @@ def follow(
             b = load_part(place + distance, rest, 0.0)
         if count > 2:
             c = load_part(place + 2 * distance, rest, 0.0)
-        p, a, b, c = follow_vector(rule, numbers, scale, p, g, a, b, c, l1, l2)
+        p, a, b, c = follow_vector(rule, now, scale, p, g, a, b, c, l1, l2)
         store_part(parameters + i, p, rest)
         if count > 0:
             store_part(place, a, rest)
