@@ -380,7 +380,7 @@ def train_steps(
         elif states is not None:
             scale = strength = 1.0
             if now[PER_SAMPLE] != 0.0:
-                mass = batch_weight(sample_weights, order, start, batch)
+                mass = batch_weight(sample_weights, indices)
                 strength = 1.0 / mass if mass > 0.0 else 0.0
             if now[CLIP_NORM] != np.inf:
                 keep_gradients(table, coefficients, p, w, sums, batch, strength, thread, threads)
