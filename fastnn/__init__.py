@@ -22,6 +22,7 @@ from .losses import (
 )
 from .metrics import Metric, accuracy
 from .model import Sequential
+from .normalization import BatchNorm, LayerNorm
 from .optimizers import SGD, AdaGrad, Adam, AdamW, RMSprop
 from .parallel import num_threads, set_num_threads
 from .progress import ProgressBar, ProgressLines
@@ -49,6 +50,7 @@ __all__ = [
     "AdaGrad",
     "Adam",
     "AdamW",
+    "BatchNorm",
     "BinaryCrossEntropy",
     "CSVLogger",
     "Callback",
@@ -65,6 +67,7 @@ __all__ = [
     "Identity",
     "InverseTimeRate",
     "LambdaCallback",
+    "LayerNorm",
     "LeakyReLU",
     "MeanAbsoluteError",
     "MeanSquaredError",

@@ -29,6 +29,8 @@ class Layer:
     inputs = None
     output = None
     dinputs = None
+    stored = ()  # the names of the arrays that make up its trained state
+    n_parameters = 0
     _of_passes = "inputs", "output", "dinputs", "_dweights", "_dbiases"
 
     def _kept(self, name, **expected):
@@ -51,73 +53,16 @@ class Layer:
         return f"{type(self).__name__}()"
 
 
-class Dense(Layer):
-    """Fully connected layer: output = inputs @ weights + biases.
+class ParameterLayer(Layer):
+    """What layers with weights and biases share: their arrays, and those of the gradients.
 
-    Parameters
-    ----------
-    n_inputs, n_neurons : int
-        I and O, the number of input features and of outputs.
-    dtype : float32 or float64
-        Of the parameters and of all results.
-    rng : None, int or numpy.random.Generator
-        Where the first weights come from; an int gives the same weights every time.
-    init : str or callable
-        How the weights start; the biases start at 0. Normal with the variance 2 / I ("he"),
-        2 / (I + O) ("glorot") or 1 / I ("lecun"), uniform with these variances ("he_uniform",
-        ...), "zeros", or a callable of (rng, (I, O)) such as `scaled_normal(0.01)`.
-    weights_l1, weights_l2, biases_l1, biases_l2 : float
-        At least 0. `fit` adds l1 * sum(|p|) + l2 * sum(p**2) to the loss.
-    use_bias : bool
-        False: the biases are zeros and stay so.
-    trainable : bool
-        False: `fit` leaves the parameters as they are.
-
-    Attributes
-    ----------
-    weights : ndarray of shape (I, O)
-    biases : ndarray of shape (1, O)
-        The parameters. Assigning copies the values into the array that is there, which may be a
-        part of a model's flat buffer; so it does for the gradients.
-    inputs, output : ndarray of shape (B, I), (B, O)
-        Of the last `forward`.
-    dweights, dbiases, dinputs : ndarray of shape (I, O), (1, O), (B, I)
-        Gradients from the last `backward`; None before the first.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For sizes below 1, another dtype, an unknown `init`; in `forward` for inputs that are not
-        (B, I) finite numbers; in `backward` for `dvalues` unlike the output.
-    RuntimeError
-        In `backward` before `forward`.
+    The arrays may be parts of a model's flat buffers: assigning copies values into them.
     """
 
+    stored = "weights", "biases"
+    use_bias = True
     _dweights = None
     _dbiases = None
-
-    def __init__(
-        self, n_inputs, n_neurons, *, dtype=np.float32, rng=None, init="he",
-        weights_l1=0.0, weights_l2=0.0, biases_l1=0.0, biases_l2=0.0,
-        use_bias=True, trainable=True,
-    ):  # fmt: skip
-        shape = as_count(n_inputs, "n_inputs"), as_count(n_neurons, "n_neurons")
-        dtype = as_dtype(dtype)
-        self.weights_l1 = as_number(weights_l1, "weights_l1", 0)
-        self.weights_l2 = as_number(weights_l2, "weights_l2", 0)
-        self.biases_l1 = as_number(biases_l1, "biases_l1", 0)
-        self.biases_l2 = as_number(biases_l2, "biases_l2", 0)
-        self.use_bias, self.trainable = as_flag(use_bias, "use_bias"), trainable
-        self.init = init
-        self._weights = make_weights(init, as_generator(rng), shape, dtype)
-        self._biases = np.full((1, self.n_neurons), 0, dtype)
-
-    def reset_parameters(self, rng=None):
-        """Draw new weights as `init` says, and set the biases to 0."""
-        self._weights[...] = make_weights(
-            self.init, as_generator(rng), self._weights.shape, self.dtype
-        )
-        self._biases[...] = 0
 
     @property
     def trainable(self):
@@ -131,17 +76,17 @@ class Dense(Layer):
     @property
     def penalties(self):
         """The factors of the four penalties."""
-        return self.weights_l1, self.weights_l2, self.biases_l1, self.biases_l2
+        return 0.0, 0.0, 0.0, 0.0
 
     @property
-    def n_inputs(self):
-        """I, the number of input features."""
-        return self._weights.shape[0]
+    def widths(self):
+        """The number of input features, and of outputs."""
+        return self._weights.shape
 
     @property
-    def n_neurons(self):
-        """O, the number of outputs."""
-        return self._weights.shape[1]
+    def n_parameters(self):
+        """How many numbers training may change."""
+        return self._weights.size + self._biases.size
 
     @property
     def dtype(self):
@@ -197,6 +142,87 @@ class Dense(Layer):
         if array.shape != parameter.shape:
             raise ValueError(f"{name} has shape {array.shape}, expected {parameter.shape}")
         parameter[...] = as_matrix(array, name, parameter.dtype)
+
+
+class Dense(ParameterLayer):
+    """Fully connected layer: output = inputs @ weights + biases.
+
+    Parameters
+    ----------
+    n_inputs, n_neurons : int
+        I and O, the number of input features and of outputs.
+    dtype : float32 or float64
+        Of the parameters and of all results.
+    rng : None, int or numpy.random.Generator
+        Where the first weights come from; an int gives the same weights every time.
+    init : str or callable
+        How the weights start; the biases start at 0. Normal with the variance 2 / I ("he"),
+        2 / (I + O) ("glorot") or 1 / I ("lecun"), uniform with these variances ("he_uniform",
+        ...), "zeros", or a callable of (rng, (I, O)) such as `scaled_normal(0.01)`.
+    weights_l1, weights_l2, biases_l1, biases_l2 : float
+        At least 0. `fit` adds l1 * sum(|p|) + l2 * sum(p**2) to the loss.
+    use_bias : bool
+        False: the biases are zeros and stay so.
+    trainable : bool
+        False: `fit` leaves the parameters as they are.
+
+    Attributes
+    ----------
+    weights : ndarray of shape (I, O)
+    biases : ndarray of shape (1, O)
+        The parameters. Assigning copies the values into the array that is there, which may be a
+        part of a model's flat buffer; so it does for the gradients.
+    inputs, output : ndarray of shape (B, I), (B, O)
+        Of the last `forward`.
+    dweights, dbiases, dinputs : ndarray of shape (I, O), (1, O), (B, I)
+        Gradients from the last `backward`; None before the first.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For sizes below 1, another dtype, an unknown `init`; in `forward` for inputs that are not
+        (B, I) finite numbers; in `backward` for `dvalues` unlike the output.
+    RuntimeError
+        In `backward` before `forward`.
+    """
+
+    def __init__(
+        self, n_inputs, n_neurons, *, dtype=np.float32, rng=None, init="he",
+        weights_l1=0.0, weights_l2=0.0, biases_l1=0.0, biases_l2=0.0,
+        use_bias=True, trainable=True,
+    ):  # fmt: skip
+        shape = as_count(n_inputs, "n_inputs"), as_count(n_neurons, "n_neurons")
+        dtype = as_dtype(dtype)
+        self.weights_l1 = as_number(weights_l1, "weights_l1", 0)
+        self.weights_l2 = as_number(weights_l2, "weights_l2", 0)
+        self.biases_l1 = as_number(biases_l1, "biases_l1", 0)
+        self.biases_l2 = as_number(biases_l2, "biases_l2", 0)
+        self.use_bias, self.trainable = as_flag(use_bias, "use_bias"), trainable
+        self.init = init
+        self._weights = make_weights(init, as_generator(rng), shape, dtype)
+        self._biases = np.full((1, self.n_neurons), 0, dtype)
+
+    def reset_parameters(self, rng=None):
+        """Draw new weights as `init` says, and set the biases to 0."""
+        self._weights[...] = make_weights(
+            self.init, as_generator(rng), self._weights.shape, self.dtype
+        )
+        self._biases[...] = 0
+
+    @property
+    def penalties(self):
+        """The factors of the four penalties."""
+        return self.weights_l1, self.weights_l2, self.biases_l1, self.biases_l2
+
+    @property
+    def n_inputs(self):
+        """I, the number of input features."""
+        return self._weights.shape[0]
+
+    @property
+    def n_neurons(self):
+        """O, the number of outputs."""
+        return self._weights.shape[1]
 
     def forward(self, inputs, training=False):
         """Return inputs (B, I) @ weights + biases, of shape (B, O)."""

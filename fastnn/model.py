@@ -15,10 +15,11 @@ from .dropout import Dropout
 from .errors import SlowTrainingWarning
 from .evaluation import evaluate, finished, measure
 from .kernels import table as t
-from .layers import Dense, Layer, Softmax
+from .layers import Layer, ParameterLayer, Softmax
 from .losses import Loss, SoftmaxCrossEntropy
 from .memory import aligned_empty
 from .metrics import as_metrics
+from .normalization import BatchNorm
 from .optimizers import SGD, Optimizer
 from .parallel import Crew, resolve_threads
 from .plan import make_plan, operation_of, program_layers, runs_as
@@ -50,13 +51,13 @@ class Sequential:
     Parameters
     ----------
     layers : iterable
-        :class:`Dense`, :class:`ReLU`, :class:`Softmax`, or objects of a class of your own with
-        `forward(inputs)` and `backward(dvalues)`, as in a network from scratch: they may return
-        their result or keep it in `output` and `dinputs`; with `weights` and `biases` they keep
-        gradients in `dweights` and `dbiases`. A network with such a layer trains layer by layer,
-        with the same results, but slower. The last layer gives the outputs (B, O): logits for a
-        loss of logits, and then a :class:`Softmax` or :class:`Sigmoid` behind it is fused with
-        the loss.
+        :class:`Dense`, :class:`ReLU`, :class:`Dropout`, :class:`LayerNorm` and the like, or objects
+        of a class of your own with `forward(inputs)` and `backward(dvalues)`, as in a network from
+        scratch: they may return their result or keep it in `output` and `dinputs`; with `weights`
+        and `biases` they keep gradients in `dweights` and `dbiases`. A network with such a layer
+        trains layer by layer, with the same results, but slower. The last layer gives the outputs
+        (B, O): logits for a loss of logits, and then a :class:`Softmax` or :class:`Sigmoid` behind
+        it is fused with the loss.
     loss : Loss
         By default :class:`SoftmaxCrossEntropy`: the model is a classifier. Else
         :class:`BinaryCrossEntropy`, :class:`MeanSquaredError`, :class:`MeanAbsoluteError`,
@@ -66,7 +67,7 @@ class Sequential:
     ----------
     layers : tuple
     parameters : ndarray of shape (P,)
-        All weights and biases of the dense layers, in order; the layers hold views of it.
+        All weights and biases of the layers, in order; the layers hold views of it.
     gradients : ndarray of shape (P,)
         Likewise. Filled by the layers' `backward`; the compiled epoch forms no gradient array.
 
@@ -97,15 +98,16 @@ class Sequential:
                 raise TypeError(f"layers[{i}] is {layer!r}, expected forward and backward methods")
             if any(layer is other for other in self.layers[:i]):
                 raise ValueError(f"layers[{i}] is in the list twice, expected distinct layers")
-            if isinstance(layer, Dense):
-                if width is not None and layer.n_inputs != width:
+            if isinstance(layer, ParameterLayer):
+                n_inputs, n_outputs = layer.widths
+                if width is not None and n_inputs != width:
                     raise ValueError(
-                        f"layers[{i}] takes {layer.n_inputs} inputs, "
+                        f"layers[{i}] takes {n_inputs} inputs, "
                         f"expected {width}, the outputs of layers[{source}]"
                     )
                 if dtype is not None and layer.dtype != dtype:
                     raise ValueError(f"layers[{i}] has dtype {layer.dtype}, expected {dtype}")
-                width, source, dtype = layer.n_neurons, i, layer.dtype
+                width, source, dtype = n_outputs, i, layer.dtype
             elif not isinstance(layer, Layer):
                 width = None  # a layer of the user's own may change it
             owner = getattr(layer, "_model", None)
@@ -115,40 +117,41 @@ class Sequential:
     def _count_features(self):
         """Return I, or None where only a layer of the user's own knows it."""
         for layer in self.layers:
-            if isinstance(layer, Dense):
-                return layer.n_inputs
+            if isinstance(layer, ParameterLayer):
+                return layer.widths[0]
             if not isinstance(layer, Layer):
                 return None
         return None
 
     def _adopt(self):
-        """Move all parameters into one buffer, and let the layers hold views of it."""
-        self._dense = [layer for layer in self.layers if isinstance(layer, Dense)]
+        """Move all that is trained into one buffer, and let the layers hold views of it.
+
+        First come the parameters, and behind them what follows the data in another way.
+        """
+        self._parametric = [layer for layer in self.layers if isinstance(layer, ParameterLayer)]
         self._steps = program_layers(self._logit_layers())
         self._n_features = self._count_features()
         self._gradients = None
-        views = [view for layer in self._dense for view in (layer.weights, layer.biases)]
-        dtype = self._dense[0].dtype if self._dense else np.dtype(np.float32)
-        self._parameters = aligned_empty(sum(view.size for view in views), dtype)
-        for layer, (weights, biases) in self._views(self._parameters):
-            weights[...], biases[...] = layer.weights, layer.biases
-            layer._weights, layer._biases = weights, biases
+        arrays = [
+            (layer, name, getattr(layer, name))
+            for part in (slice(2), slice(2, None))
+            for layer in self._parametric
+            for name in layer.stored[part]
+        ]
+        dtype = self._parametric[0].dtype if self._parametric else np.dtype(np.float32)
+        self._buffer = aligned_empty(sum(array.size for *_, array in arrays), dtype)
+        n_parameters = sum(layer.n_parameters for layer in self._parametric)
+        self._parameters = self._buffer[:n_parameters]
+        for (layer, name, array), view in zip(arrays, _cut(self._buffer, arrays), strict=True):
+            view[...] = array
+            setattr(layer, f"_{name}", view)
         for layer in self.layers:
             if isinstance(layer, Layer):
                 layer._model = weakref.ref(self)
         self._warned = False
         self._predictor = None
         if self._steps is not None:
-            self._predictor = Predictor(self._steps, self._n_features, self._parameters)
-
-    def _views(self, buffer):
-        start = 0
-        for layer in self._dense:
-            middle = start + layer.weights.size
-            stop = middle + layer.biases.size
-            pieces = buffer[start:middle], buffer[middle:stop]
-            yield layer, [p.reshape(-1, layer.n_neurons) for p in pieces]
-            start = stop
+            self._predictor = Predictor(self._steps, self._n_features, self._buffer)
 
     @property
     def dtype(self):
@@ -175,10 +178,15 @@ class Sequential:
         if self._gradients is None:
             self._gradients = aligned_empty(self.parameters.size, self.dtype)
             self._gradients[...] = 0
-            for layer, (dweights, dbiases) in self._views(self._gradients):
-                if layer.dweights is not None:
-                    dweights[...], dbiases[...] = layer.dweights, layer.dbiases
-                layer._dweights, layer._dbiases = dweights, dbiases
+            arrays = [
+                (layer, name, getattr(layer, name))
+                for layer in self._parametric
+                for name in ("weights", "biases")
+            ]
+            for (layer, name, _), view in zip(arrays, _cut(self._gradients, arrays), strict=True):
+                if (gradient := getattr(layer, f"d{name}")) is not None:
+                    view[...] = gradient
+                setattr(layer, f"_d{name}", view)
         return self._gradients
 
     def _logit_layers(self):
@@ -290,7 +298,7 @@ class Sequential:
         optimizer = SGD() if optimizer is None else optimizer
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"optimizer is {optimizer!r}, expected one such as fastnn.SGD(...)")
-        if self._dense:
+        if self._parametric:
             optimizer.rates(0, 1, self.dtype)
         if not isinstance(shuffle, bool | np.bool_) and not callable(shuffle):
             raise TypeError(f"shuffle is {shuffle!r}, expected True, False or a callable of N")
@@ -306,7 +314,7 @@ class Sequential:
         rng = as_generator(seed, "seed")
         self._check_own_layers()
         threads = threads if threads is None else as_count(threads, "threads")
-        if not self._dense and not self._own_layers():
+        if not self._parametric and not self._own_layers():
             raise ValueError("the model has no layer with parameters, so fit has nothing to train")
         scaling = as_scaling(scale, offset, self.dtype)
         data = self._as_data(X, y, sample_weight, "X", "y", "sample_weight", scaling=scaling)
@@ -319,6 +327,7 @@ class Sequential:
         n_used = n - n % batch_size if drop_last else n
         if steps_per_epoch is not None:
             n_used = min(n_used, steps_per_epoch * batch_size)
+        self._check_batches(n_used, batch_size)
 
         drops = any(isinstance(layer, Dropout) for layer in self.layers)
         order = Draws(n, n_used, rng, shuffle, drops)
@@ -353,9 +362,29 @@ class Sequential:
                 n_states=optimizer.n_states, keep_gradients=optimizer.clip_norm is not None,
             )  # fmt: skip
             trainer = CompiledTrainer(
-                plan, crew, self.parameters, data, n_used, batch_size, self.loss, optimizer
+                plan,
+                crew,
+                self.parameters,
+                data,
+                n_used,
+                batch_size,
+                self.loss,
+                optimizer,
+                buffer=self._buffer,
             )
             return run_epochs(run, trainer, order, watched, callbacks)
+
+    def _check_batches(self, n_used, batch_size):
+        """Refuse batches of one sample where a layer needs more."""
+        if not any(isinstance(layer, BatchNorm) for layer in self.layers):
+            return
+        if batch_size == 1:
+            raise ValueError("batch_size is 1, expected at least 2 samples for BatchNorm")
+        if n_used % batch_size == 1:
+            raise ValueError(
+                f"batch_size is {batch_size}, which leaves one of {n_used} samples for the last "
+                "batch, expected at least 2 for BatchNorm: drop_last=True leaves it out"
+            )
 
     def _warn_of_slow_training(self, optimizers):
         own = [layer for layer in self._logit_layers() if operation_of(layer) is None]
@@ -375,13 +404,13 @@ class Sequential:
 
     def _as_inputs(self, X, name, **expected):
         # Without a dense layer there is no dtype to convert to.
-        dtype = self.dtype if self._dense else None
+        dtype = self.dtype if self._parametric else None
         return as_samples(X, name, n_features=self._n_features, dtype=dtype, **expected)
 
     def _as_targets(self, y, name, inputs):
         """Return labels (N,) and rows (N, O), the latter empty where the labels say all."""
         n_classes = self._n_classes(inputs)
-        dtype = self.dtype if self._dense else np.float64
+        dtype = self.dtype if self._parametric else np.float64
         if self.loss.task != "classes":
             targets = self.loss.as_targets(y, name, len(inputs), n_classes, dtype)
             return np.full(len(inputs), 0, np.int64), unlocked(targets)
@@ -403,8 +432,8 @@ class Sequential:
 
     def _n_classes(self, inputs):
         for layer in reversed(self._logit_layers()):
-            if isinstance(layer, Dense):
-                return layer.n_neurons
+            if isinstance(layer, ParameterLayer):
+                return layer.widths[1]
             if not isinstance(layer, Layer):
                 break
         # Only a layer of the user's own knows; it gets a copy, as it may work in place.
@@ -467,11 +496,11 @@ class Sequential:
 
     def _trained_arrays(self):
         """Yield (parameters, gradients): of the layers that train, then of a user's own ones."""
-        if all(layer.trainable and layer.use_bias for layer in self._dense):
-            if self._dense:
+        if all(layer.trainable and layer.use_bias for layer in self._parametric):
+            if self._parametric:
                 yield self.parameters, self.gradients
         else:
-            for layer in self._dense:
+            for layer in self._parametric:
                 if layer.trainable:
                     yield layer.weights, layer.dweights
                     if layer.use_bias:
@@ -488,7 +517,7 @@ class Sequential:
         return [
             layer
             for layer in self.layers
-            if not isinstance(layer, Dense) and hasattr(layer, "weights")
+            if not isinstance(layer, ParameterLayer) and hasattr(layer, "weights")
         ]
 
     def _check_own_layers(self):
@@ -505,16 +534,16 @@ class Sequential:
 
     def _snapshot(self):
         own = [(layer.weights.copy(), layer.biases.copy()) for layer in self._own_layers()]
-        return self.parameters.copy(), own
+        return self._buffer.copy(), own
 
     def _restore(self, snapshot):
-        self.parameters[...], own = snapshot
+        self._buffer[...], own = snapshot
         for layer, (weights, biases) in zip(self._own_layers(), own, strict=True):
             layer.weights[...], layer.biases[...] = weights, biases
 
     def _is_finite(self):
         own = (a for layer in self._own_layers() for a in (layer.weights, layer.biases))
-        return kernels.all_finite(self.parameters) and all(np.isfinite(a).all() for a in own)
+        return kernels.all_finite(self._buffer) and all(np.isfinite(a).all() for a in own)
 
     # ------------------------------------------------------------------ prediction
 
@@ -617,7 +646,7 @@ class Sequential:
         return float(
             sum(
                 l1 * np.abs(values).sum() + l2 * np.square(values).sum()
-                for layer in self._dense
+                for layer in self._parametric
                 if layer.trainable and any(layer.penalties)
                 for values, l1, l2 in (
                     (layer.weights, layer.weights_l1, layer.weights_l2),
@@ -628,7 +657,7 @@ class Sequential:
 
     def _add_penalties(self):
         """Add the slopes of the penalties to the gradients; return what they add to the loss."""
-        for layer in self._dense:
+        for layer in self._parametric:
             if layer.trainable and any(layer.penalties):
                 for values, slopes, l1, l2 in (
                     (layer.weights, layer.dweights, layer.weights_l1, layer.weights_l2),
@@ -666,7 +695,7 @@ class Sequential:
         """
         if self._steps is None:
             raise ValueError("the model has a layer of your own, so it cannot be compiled")
-        predictor = Predictor(self._steps, self._n_features, self.parameters.copy(), frozen=True)
+        predictor = Predictor(self._steps, self._n_features, self._buffer.copy(), frozen=True)
         return CompiledModel(predictor, self.loss)
 
     # ------------------------------------------------------------------ the object itself
@@ -685,7 +714,7 @@ class Sequential:
                 layer.forget_passes()
         if rng is not None:
             rng = as_generator(rng)
-            for layer in twin._dense:
+            for layer in twin._parametric:
                 layer.reset_parameters(rng)
         return twin
 
@@ -704,6 +733,14 @@ class Sequential:
         layers = "".join(f"    {layer!r},\n" for layer in self.layers)
         loss = "" if repr(self.loss) == "SoftmaxCrossEntropy()" else f", loss={self.loss!r}"
         return f"{type(self).__name__}([\n{layers}]{loss})"
+
+
+def _cut(buffer, arrays):
+    """Yield views of a buffer, one behind the other, of the shapes of (layer, name, array)."""
+    start = 0
+    for *_, array in arrays:
+        yield buffer[start : start + array.size].reshape(array.shape)
+        start += array.size
 
 
 def _split(data, part):

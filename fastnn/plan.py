@@ -12,6 +12,7 @@ from .activations import Activation
 from .dropout import Dropout
 from .kernels import table as t
 from .layers import Dense, ReLU, Softmax
+from .normalization import BatchNorm, LayerNorm
 
 _LINE = 64  # bytes of a cache line, and of a vector
 
@@ -20,6 +21,8 @@ _KINDS = (
     (t.RELU, ReLU),
     (t.SOFTMAX, Softmax),
     (t.DROPOUT, Dropout),
+    (t.LAYER_NORM, LayerNorm),
+    (t.BATCH_NORM, BatchNorm),
 )
 
 
@@ -79,6 +82,7 @@ def make_plan(steps, n_inputs, capacity, itemsize, *, training, n_states=0, keep
     workspace = _Workspace(capacity, itemsize)
     panels = workspace if training else _Workspace(capacity, itemsize)
     parameter, n_sums, n_draws, trains = 0, 0, 0, False
+    running = sum(layer.n_parameters for _, layer, _ in steps)
     inputs, input_row = workspace.rows(n_inputs) if training else (0, 0)
     dinputs, width, finish = -1, n_inputs, t.STORE
     # Without training only the values of two neighbouring layers are alive at a time.
@@ -93,24 +97,31 @@ def make_plan(steps, n_inputs, capacity, itemsize, *, training, n_states=0, keep
         row[t.BACKWARD_FINISH] = t.FINISH_MASK if finish == t.FINISH_RELU else t.STORE
         finish = activation
         row[t.FINISH] = activation
-        if operation == t.DENSE:
-            row[t.WEIGHTS], row[t.BIASES] = parameter, parameter + width * n_outputs
-            parameter += (width + 1) * n_outputs
-            row[t.PANELS] = panels.panels(width, n_outputs)
-            if row[t.DINPUTS] >= 0:
-                row[t.TRANSPOSED_PANELS] = panels.panels(n_outputs, width)
+        if layer.n_parameters:
+            row[t.WEIGHTS], row[t.BIASES] = parameter, parameter + layer.weights.size
+            parameter += layer.n_parameters
             row[t.TRAINS], row[t.HAS_BIASES] = layer.trainable, layer.use_bias
             row[t.FIRST_SUM] = n_sums
             n_sums += width + n_outputs
+            factors[: t.NUMBER] = layer.penalties
+            trains = trains or layer.trainable
+        if operation == t.DENSE:
+            row[t.PANELS] = panels.panels(width, n_outputs)
+            if row[t.DINPUTS] >= 0:
+                row[t.TRANSPOSED_PANELS] = panels.panels(n_outputs, width)
             if training:
                 row[t.STATES] = workspace.panels(n_states * width, n_outputs)
             if keep_gradients and layer.trainable:
                 row[t.GRADIENTS] = workspace.panels(width, n_outputs)
-            factors[: t.NUMBER] = layer.penalties
-            trains = trains or layer.trainable
         elif operation == t.DROPOUT:
             factors[t.NUMBER], row[t.DRAW] = layer.rate, n_draws
             n_draws += 1
+        elif operation in (t.LAYER_NORM, t.BATCH_NORM):
+            factors[t.NUMBER] = layer.epsilon
+            if operation == t.BATCH_NORM:
+                factors[t.MOMENTUM_NUMBER] = layer.momentum
+                row[t.RUNNING_MEAN], row[t.RUNNING_VARIANCE] = running, running + width
+                running += 2 * width
         elif isinstance(layer, Activation):
             factors[t.NUMBER] = layer.number
         inputs, input_row = workspace.rows(n_outputs) if training else pair[i % 2]
@@ -119,14 +130,29 @@ def make_plan(steps, n_inputs, capacity, itemsize, *, training, n_states=0, keep
             last = i == len(steps) - 1
             # The gradient of the outputs takes their place, unless the last step needs them to go
             # back.
-            in_place = last and operation in (t.DENSE, t.RELU, t.DROPOUT)
+            in_place = last and (operation in (t.DENSE, t.RELU) or operation >= t.DROPOUT)
             dinputs = inputs if in_place else workspace.rows(n_outputs)[0]
             row[t.DOUTPUTS] = dinputs
             row[t.DBIASES] = workspace.take(n_outputs)
-            if operation == t.DROPOUT:
-                row[t.KEPT] = workspace.rows(n_outputs)[0]
+            _make_room(row, workspace)
+        elif operation == t.BATCH_NORM:
+            row[t.SCALES] = workspace.take(2 * input_row)
         width = n_outputs
     return Plan(table, coefficients, workspace.size, 0 if training else panels.size, n_sums)
+
+
+def _make_room(row, workspace):
+    """Hand out what DROPOUT and normalisation keep for the way back."""
+    operation, width = row[t.OPERATION], row[t.N_OUTPUTS]
+    if operation >= t.DROPOUT:
+        row[t.KEPT] = workspace.rows(width)[0]
+    if operation in (t.LAYER_NORM, t.BATCH_NORM):
+        row[t.DWEIGHTS] = workspace.take(width)
+    if operation == t.LAYER_NORM:
+        row[t.SCALES] = workspace.take(workspace.capacity)
+    if operation == t.BATCH_NORM:
+        size = 2 * -(-workspace.capacity // t.BLOCK) * row[t.OUTPUT_ROW]
+        row[t.MOMENTS], row[t.SUMS] = workspace.take(size), workspace.take(size)
 
 
 def _fuse(steps):

@@ -155,8 +155,10 @@ class CompiledTrainer:
     on_chunk = None
     has_failed = False
 
-    def __init__(self, plan, crew, parameters, data, n_used, batch_size, loss, optimizer):
-        self.plan, self.crew, self.parameters = plan, crew, parameters
+    def __init__(
+        self, plan, crew, parameters, data, n_used, batch_size, loss, optimizer, *, buffer
+    ):
+        self.plan, self.crew, self.parameters, self.buffer = plan, crew, parameters, buffer
         self.loss, self.optimizer = loss, optimizer
         self.smoothing = float(getattr(loss, "label_smoothing", 0))
         self.state = optimizer.state_of(parameters)
@@ -186,9 +188,9 @@ class CompiledTrainer:
             self.given = self.state.arrays, self.plan.coefficients, *inputs, data.weights
 
     def _choose_rule(self):
-        dense = self.plan.table[self.plan.table[:, t.OPERATION] == t.DENSE]
+        owners = self.plan.table[self.plan.table[:, t.WEIGHTS] >= 0]
         plain = self.optimizer.is_plain and not self.penalised
-        plain = plain and dense[:, [t.TRAINS, t.HAS_BIASES]].all()
+        plain = plain and owners[:, [t.TRAINS, t.HAS_BIASES]].all()
         return t.FUSED_DESCENT if plain else self.optimizer.rule
 
     def _is_bare(self):
@@ -278,7 +280,7 @@ class CompiledTrainer:
 
         def run(thread):
             return kernels.train_steps(
-                self.parameters, states, self.workspace, self.scores, self.sums, barrier,
+                self.buffer, states, self.workspace, self.scores, self.sums, barrier,
                 self.plan.table, coefficients,
                 inputs, layout, scaling, data.labels, data.targets, weights, orders,
                 first, last, self.batch_size, keys,
@@ -301,7 +303,7 @@ class LayerTrainer:
 
     def __init__(self, model, data, n_used, batch_size, optimizer):
         self.model, self.data, self.optimizer, self.loss = model, data, optimizer, model.loss
-        self.penalised = any(any(layer.penalties) for layer in model._dense if layer.trainable)
+        self.penalised = any(any(layer.penalties) for layer in model._parametric if layer.trainable)
         self.wanted = data.wanted
         self.n_outputs = data.targets.shape[1]
         self.batch_size, self.last_chunk = batch_size, -np.inf

@@ -13,6 +13,9 @@ if REFERENCE:
         activation_backward,
         activation_forward,
         all_finite,
+        batch_norm_backward,
+        batch_norm_forward,
+        batch_norm_predict,
         convert_rows,
         cross_entropy_backward,
         cross_entropy_forward,
@@ -21,6 +24,8 @@ if REFERENCE:
         dropout_backward,
         dropout_forward,
         gather_rows,
+        layer_norm_backward,
+        layer_norm_forward,
         loss_backward,
         loss_forward,
         optimizer_update,
@@ -29,6 +34,7 @@ if REFERENCE:
         predict_rows,
         relu_backward,
         relu_forward,
+        running_update,
         sgd_update,
         softmax_backward,
         softmax_cross_entropy,
@@ -52,6 +58,14 @@ else:
     from .dense import dense_backward, dense_forward
     from .dropout import dropout_backward, dropout_forward
     from .losses import loss_backward, loss_forward
+    from .normalization import (
+        batch_norm_backward,
+        batch_norm_forward,
+        batch_norm_predict,
+        layer_norm_backward,
+        layer_norm_forward,
+        running_update,
+    )
     from .prediction import pack_network, predict_few, predict_rows
     from .program import train_steps, unpack_states
     from .relu import relu_backward, relu_forward
@@ -62,6 +76,9 @@ __all__ = [
     "activation_backward",
     "activation_forward",
     "all_finite",
+    "batch_norm_backward",
+    "batch_norm_forward",
+    "batch_norm_predict",
     "convert_rows",
     "cross_entropy_backward",
     "cross_entropy_forward",
@@ -70,6 +87,8 @@ __all__ = [
     "dropout_backward",
     "dropout_forward",
     "gather_rows",
+    "layer_norm_backward",
+    "layer_norm_forward",
     "loss_backward",
     "loss_forward",
     "optimizer_update",
@@ -78,6 +97,7 @@ __all__ = [
     "predict_rows",
     "relu_backward",
     "relu_forward",
+    "running_update",
     "sgd_update",
     "softmax_backward",
     "softmax_cross_entropy",

@@ -7,6 +7,13 @@ from .elementary import log
 from .gemm import matmul_packed
 from .jit import inner
 from .losses import count_right, loss_row
+from .norm_passes import (
+    batch_norm_rows,
+    batch_norm_rows_back,
+    layer_norm_rows,
+    layer_norm_rows_back,
+    predict_norm_rows,
+)
 from .relu import relu_gradients, relu_values
 from .simd import lanes, load_part, null, pointer, store_part
 from .softmax import softmax_gradient_row, softmax_row
@@ -23,6 +30,7 @@ from .table import (
     INPUT_ROW,
     INPUTS,
     KEPT,
+    LAYER_NORM,
     LOSS,
     N_INPUTS,
     N_OUTPUTS,
@@ -52,32 +60,59 @@ def forward_rows(
         if layer == 0:
             inputs, input_row = source, source_row
         inputs = inputs + first * input_row
+        if coefficients is not None:
+            if step[OPERATION] >= LAYER_NORM:
+                predict_norm_rows(
+                    step, coefficients[layer, NUMBER], parameters, workspace, inputs, input_row,
+                    first, rows,
+                )  # fmt: skip
+                continue
         forward_layer(
             step, layer, coefficients, parameters, panels, workspace, inputs, input_row, first, rows
         )
 
 
 @inner
-def train_forward(table, coefficients, parameters, workspace, keys, epoch, number, first, rows):
-    """Run the rows [first, first + rows) of the batch `number` of an epoch through all layers."""
+def train_forward(
+    table, coefficients, parameters, workspace, keys, epoch, number, first, rows,
+    batch, gate, threads,
+):  # fmt: skip
+    """Run the rows [first, first + rows) of the batch `number` of an epoch through all layers.
+
+    Return False where a barrier on the way lets everybody go.
+    """
     for layer in range(len(table)):
         step = table[layer]
         input_row = step[INPUT_ROW]
         inputs = workspace + (step[INPUTS] + first * input_row)
         if keys is not None:
-            if step[OPERATION] == DROPOUT:
-                rate, width, row = coefficients[layer, NUMBER], step[N_OUTPUTS], step[OUTPUT_ROW]
-                outputs, mask = workspace + step[OUTPUTS], workspace + step[KEPT]
-                for i in range(rows):
-                    at = (first + i) * row
-                    drop_row(
-                        outputs + at, mask + at, inputs + i * input_row, width,
-                        rate, keys[epoch], step[DRAW], number, first + i,
-                    )  # fmt: skip
+            if step[OPERATION] >= DROPOUT:
+                factor = coefficients[layer, NUMBER]
+                if step[OPERATION] == DROPOUT:
+                    drop_rows(step, factor, workspace, keys[epoch], number, inputs, first, rows)
+                elif step[OPERATION] == LAYER_NORM:
+                    layer_norm_rows(step, factor, parameters, workspace, inputs, first, rows)
+                elif not batch_norm_rows(
+                    step, factor, parameters, workspace, inputs, first, rows, batch, gate, threads
+                ):
+                    return False
                 continue
         forward_layer(
             step, layer, coefficients, parameters, workspace, workspace, inputs, input_row,
             first, rows,
+        )  # fmt: skip
+    return True
+
+
+@inner
+def drop_rows(step, rate, workspace, key, number, inputs, first, rows):
+    """Drop values of the rows [first, first + rows), `inputs` a pointer to their first."""
+    for i in range(rows):
+        at = (first + i) * step[OUTPUT_ROW]
+        drop_row(
+            workspace + (step[OUTPUTS] + at), workspace + (step[KEPT] + at),
+            inputs + i * step[INPUT_ROW], step[N_OUTPUTS],
+            rate, key, step[DRAW], number, first + i,
         )  # fmt: skip
 
 
@@ -201,8 +236,13 @@ def batch_weight(sample_weights, indices):
 
 
 @inner
-def backward_rows(table, coefficients, panels, workspace, keys, first, rows):
-    """Take the gradient of the rows [first, first + rows) back to the first layer that trains."""
+def backward_rows(
+    table, coefficients, parameters, workspace, keys, first, rows, batch, gate, threads
+):
+    """Take the gradient of the rows [first, first + rows) back to the first layer that trains.
+
+    Return False as `train_forward` does.
+    """
     for layer in range(len(table) - 1, -1, -1):
         step = table[layer]
         if step[DINPUTS] < 0:
@@ -214,17 +254,27 @@ def backward_rows(table, coefficients, panels, workspace, keys, first, rows):
         outputs = workspace + (step[OUTPUTS] + first * output_row)
         doutputs = workspace + (step[DOUTPUTS] + first * output_row)
         if keys is not None:
-            if step[OPERATION] == DROPOUT:
-                mask = workspace + (step[KEPT] + first * output_row)
-                for i in range(rows):
-                    a, b = i * input_row, i * output_row
-                    drop_back(dinputs + a, doutputs + b, mask + b, n_inputs)
+            if step[OPERATION] >= DROPOUT:
+                if step[OPERATION] == DROPOUT:
+                    mask = workspace + (step[KEPT] + first * output_row)
+                    for i in range(rows):
+                        a, b = i * input_row, i * output_row
+                        drop_back(dinputs + a, doutputs + b, mask + b, n_inputs)
+                elif step[OPERATION] == LAYER_NORM:
+                    layer_norm_rows_back(
+                        step, parameters, workspace, dinputs, doutputs, first, rows
+                    )
+                elif not batch_norm_rows_back(
+                    step, coefficients[layer, NUMBER], parameters, workspace, dinputs, doutputs,
+                    first, rows, batch, gate, threads,
+                ):  # fmt: skip
+                    return False
                 continue
         if step[OPERATION] == DENSE:
             matmul_packed(
                 dinputs, input_row,
                 doutputs, output_row,
-                panels + step[TRANSPOSED_PANELS],
+                workspace + step[TRANSPOSED_PANELS],
                 rows, n_inputs, n_outputs,
                 null(dinputs), 0,
                 step[BACKWARD_FINISH], inputs, input_row,
@@ -244,3 +294,4 @@ def backward_rows(table, coefficients, panels, workspace, keys, first, rows):
                     dinputs + a, doutputs + b, inputs + a, outputs + b, n_inputs,
                     step[OPERATION], coefficients[layer, NUMBER],
                 )  # fmt: skip
+    return True

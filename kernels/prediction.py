@@ -8,6 +8,7 @@ from .activations import activate
 from .batches import copy_row, is_finite
 from .gemm import row_product
 from .jit import inner, kernel
+from .norm_passes import fold_norms, predict_norm_row
 from .panels import pack_weights
 from .passes import forward_rows
 from .relu import relu_values
@@ -18,6 +19,7 @@ from .table import (
     DENSE,
     FINISH,
     FINISH_RELU,
+    LAYER_NORM,
     N_INPUTS,
     N_OUTPUTS,
     NUMBER,
@@ -61,6 +63,8 @@ def predict_rows(
     p, w = pointer(parameters), pointer(workspace)
     tail = table[len(table) - 1]
     n_inputs, n_outputs = table[0, N_INPUTS], tail[N_OUTPUTS]
+    if coefficients is not None:
+        fold_norms(table, coefficients, p, w)
     for start in range(0, len(inputs), block):
         rows = min(block, len(inputs) - start)
         source = pointer(inputs) + start * n_inputs
@@ -101,7 +105,11 @@ def predict_few(outputs, workspace, table, coefficients, parameters, inputs, fin
             elif step[OPERATION] == SOFTMAX:
                 softmax_row(result, values, size)
             elif coefficients is not None:
-                activate(result, values, size, step[OPERATION], coefficients[layer, NUMBER])
+                number = coefficients[layer, NUMBER]
+                if step[OPERATION] >= LAYER_NORM:
+                    predict_norm_row(result, values, step, number, p)
+                else:
+                    activate(result, values, size, step[OPERATION], number)
             values = result
         finish_row(pointer(outputs) + i * n_outputs, values, n_outputs, finish)
     return len(inputs)

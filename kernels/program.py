@@ -27,6 +27,7 @@ from .gemm import (
     tile_rows,
 )
 from .jit import inner, kernel
+from .norm_passes import follow_norms, form_norms, rows_unit
 from .panels import (
     exchange_states,
     pack_weights,
@@ -304,11 +305,12 @@ def train_steps(
 ):  # fmt: skip
     """Take the steps [first_step, last_step) of some epochs.
 
-    parameters (P,) and the optimizer's states (S, P): updated in place. The weights' states stay
-    in the workspace until `unpack_states`. `states`, `coefficients`, `layout`, `scaling` and
-    `sample_weights` may be None, all five, for FUSED_DESCENT on a network of dense layers, ReLU
-    and softmax, labels that weigh the same and are not smoothed, and inputs (N, I) of the dtype
-    of the parameters. Then nothing is compiled that only others need: 5.0 seconds instead of 8.6.
+    parameters (P + R,), of which R are running moments, and the optimizer's states (S, P): updated
+    in place. The weights' states stay in the workspace until `unpack_states`.
+    `states`, `coefficients`, `layout`, `scaling` and `sample_weights` may be None, all five, for
+    FUSED_DESCENT on a network of dense layers, ReLU and softmax, labels that weigh the same and
+    are not smoothed, and inputs (N, I) of the dtype of the parameters. Then nothing is compiled
+    that only others need: 5.0 seconds instead of 8.6.
     table (layers, N_COLUMNS) int64, coefficients (layers, N_COEFFICIENTS) float64: see `table.py`.
     workspace: as large as `table` says, zeros before the first call; weights stay packed in it
     from one call to the next, and `repack` packs them and the states anew.
@@ -318,8 +320,8 @@ def train_steps(
     float64 or (0,) where all are 1.
     order (epochs, M) int64: the steps of an epoch are ceil(M / batch_size), and its step s takes
     the samples [s * batch_size, (s + 1) * batch_size) of its row.
-    keys (epochs,) int64: 63 bits, of each epoch's dropout; None where no layer drops, and nothing
-    is compiled that only those need.
+    keys (epochs,) int64: 63 bits, of each epoch's dropout; None where no layer drops or
+    normalises, and nothing is compiled that only those need.
     loss, loss_number, smoothing, rule: see `table.py`; numbers (last_step - first_step,
     N_NUMBERS) float64: what the optimizer needs to know for each step.
     totals (epochs, N_TOTALS) float64: what the steps of each epoch add up.
@@ -331,13 +333,15 @@ def train_steps(
     """
     p, w, gate = pointer(parameters), pointer(workspace), pointer(barrier)
     head = table[0]
-    n_inputs, n_parameters = head[N_INPUTS], parameters.size
+    n_inputs, unit = head[N_INPUTS], tile_rows(w)
     samples, sample_row = w + head[INPUTS], head[INPUT_ROW]
+    if keys is not None:
+        unit = rows_unit(table, w)
     if repack:
         pack_weights(table, p, w, thread, threads)
         if states is not None:
             exchange_states(
-                table, pointer(states), w, len(states), n_parameters, True, thread, threads
+                table, pointer(states), w, len(states), states.shape[1], True, thread, threads
             )
         if not wait(gate, threads):
             return first_step
@@ -349,14 +353,20 @@ def train_steps(
         start = number * batch_size
         batch = min(batch_size, n_samples - start)
         indices = order[epoch, start : start + batch]
-        first, end = share(batch, tile_rows(w), thread, threads)
+        first, end = share(batch, unit, thread, threads)
         gather(samples, sample_row, inputs, layout, scaling, indices, first, end, n_inputs)
-        train_forward(table, coefficients, p, w, keys, epoch, number, first, end - first)
+        if not train_forward(
+            table, coefficients, p, w, keys, epoch, number, first, end - first, batch, gate, threads
+        ):
+            return step
         loss_rows(
             table, w, scores, labels, targets, sample_weights, indices,
             first, end - first, loss, loss_number, smoothing,
         )  # fmt: skip
-        backward_rows(table, coefficients, w, w, keys, first, end - first)
+        if not backward_rows(
+            table, coefficients, p, w, keys, first, end - first, batch, gate, threads
+        ):
+            return step
         if not wait(gate, threads):
             return step
         # Each thread adds up all scores, so that all see the same sum and stop at the same step.
@@ -374,11 +384,13 @@ def train_steps(
                 totals[epoch, TOTAL_WEIGHT] += batch
             else:
                 totals[epoch, TOTAL_WEIGHT] += batch_weight(sample_weights, indices)
-        now = numbers[step - first_step]
+        now, scale = numbers[step - first_step], 1.0
+        if keys is not None:
+            form_norms(table, w, sums, batch, thread, threads)
         if rule == FUSED_DESCENT:
             descend_weights(table, p, w, batch, element(w, now[RATE]), thread, threads)
         elif states is not None:
-            scale = strength = 1.0
+            strength = 1.0
             if now[PER_SAMPLE] != 0.0:
                 mass = batch_weight(sample_weights, indices)
                 strength = 1.0 / mass if mass > 0.0 else 0.0
@@ -388,8 +400,13 @@ def train_steps(
                     return step
                 scale = clip_factor(sums, now[CLIP_NORM])
             update_weights(
-                table, coefficients, p, pointer(states), n_parameters, w, sums, batch,
+                table, coefficients, p, pointer(states), states.shape[1], w, sums, batch,
                 rule, now, scale, strength, thread, threads,
+            )  # fmt: skip
+        if keys is not None:
+            follow_norms(
+                table, coefficients, p, pointer(states), states.shape[1], w, batch,
+                rule, now, scale, thread, threads,
             )  # fmt: skip
         if not wait(gate, threads):
             return step

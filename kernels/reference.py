@@ -123,6 +123,66 @@ def dropout_backward(dinputs, doutputs, mask):
     dinputs[...] = np.where(mask > 0, doutputs * mask, 0)
 
 
+def _scales(variances, epsilon):
+    return 1 / np.sqrt(variances + variances.dtype.type(epsilon))
+
+
+def _moments(values, axis):
+    """Return mean and variance, zeros of nothing, along an axis that is kept."""
+    count = max(values.shape[axis], 1)
+    mean = values.sum(axis=axis, keepdims=True) / count
+    return mean, np.square(values - mean).sum(axis=axis, keepdims=True) / count
+
+
+def layer_norm_forward(outputs, normalized, scales, inputs, weights, biases, epsilon):
+    """outputs (B, I) = normalized * weights (1, I) + biases (1, I), each row by itself."""
+    mean, variance = _moments(inputs, 1)
+    scales[...] = _scales(variance, epsilon)[:, 0]
+    normalized[...] = (inputs - mean) * scales[:, None]
+    outputs[...] = normalized * weights + biases
+
+
+def layer_norm_backward(dinputs, dweights, dbiases, doutputs, normalized, scales, weights):
+    """Gradients of `layer_norm_forward`, given doutputs (B, I)."""
+    g, count = doutputs * weights, max(doutputs.shape[1], 1)
+    dweights[...] = (doutputs * normalized).sum(axis=0)
+    dbiases[...] = doutputs.sum(axis=0)
+    mean = g.sum(axis=1, keepdims=True) / count
+    product = (g * normalized).sum(axis=1, keepdims=True) / count
+    dinputs[...] = (g - mean - normalized * product) * scales[:, None]
+
+
+def batch_norm_forward(
+    outputs, normalized, scales, means, variances, inputs, weights, biases, epsilon
+):
+    """outputs (B, I) = normalized * weights (1, I) + biases (1, I), each column by itself."""
+    means[...], variances[...] = _moments(inputs, 0)
+    scales[...] = _scales(variances, epsilon)
+    normalized[...] = (inputs - means) * scales
+    outputs[...] = normalized * weights + biases
+
+
+def batch_norm_backward(dinputs, dweights, dbiases, doutputs, normalized, scales, weights):
+    """Gradients of `batch_norm_forward`, given doutputs (B, I)."""
+    dweights[...] = (doutputs * normalized).sum(axis=0)
+    dbiases[...] = doutputs.sum(axis=0)
+    means = (dbiases + normalized * dweights) / max(len(doutputs), 1)
+    dinputs[...] = (doutputs - means) * (weights * scales)
+
+
+def batch_norm_predict(outputs, inputs, weights, biases, running_mean, running_variance, epsilon):
+    """outputs (B, I) = inputs * scale + shift, with the moments (1, I) that a run has seen."""
+    scale = weights * _scales(running_variance, epsilon)
+    outputs[...] = inputs * scale + (biases - running_mean * scale)
+
+
+def running_update(running_mean, running_variance, means, variances, rows, momentum):
+    """running = (1 - momentum) * running + momentum * new, in place, arrays (1, I)."""
+    running_mean[...] = (1 - momentum) * running_mean + momentum * means
+    unbiased = variances * (rows / max(rows - 1, 1))
+    running_variance[...] = (1 - momentum) * running_variance + momentum * unbiased
+
+
 def gather_rows(rows, source, indices):
     """rows (B, I) = source (N, I)[indices (B,)]."""
     rows[...] = source[indices]
@@ -277,6 +337,13 @@ def _dense_views(step, parameters):
     return weights, parameters[step[t.BIASES] :][:n_outputs].reshape(1, n_outputs)
 
 
+def _norm_views(step, parameters):
+    """Return weights, biases and running moments (1, O) of a row of the table, as views."""
+    names = t.WEIGHTS, t.BIASES, t.RUNNING_MEAN, t.RUNNING_VARIANCE
+    places = [step[name] for name in names if step[name] >= 0]
+    return [parameters[place:][: step[t.N_OUTPUTS]].reshape(1, -1) for place in places]
+
+
 def _factors(table, coefficients):
     """Return the coefficients, zeros where there are none."""
     return np.zeros((len(table), t.N_COEFFICIENTS)) if coefficients is None else coefficients
@@ -290,7 +357,7 @@ def _forward(table, coefficients, parameters, batch, key=None, number=0):
     values, kept = [batch], []
     for step, factors in zip(table, _factors(table, coefficients), strict=True):
         outputs = np.empty((len(batch), step[t.N_OUTPUTS]), batch.dtype)
-        kept.append(np.empty_like(outputs))
+        kept.append([np.empty_like(outputs)])
         if step[t.OPERATION] == t.DENSE:
             dense_forward(outputs, values[-1], *_dense_views(step, parameters))
             if step[t.FINISH] == t.FINISH_RELU:
@@ -301,7 +368,22 @@ def _forward(table, coefficients, parameters, batch, key=None, number=0):
             softmax_forward(outputs, values[-1])
         elif step[t.OPERATION] == t.DROPOUT:
             rate, draw = factors[t.NUMBER], step[t.DRAW]
-            dropout_forward(outputs, kept[-1], values[-1], rate, key, draw, number)
+            dropout_forward(outputs, kept[-1][0], values[-1], rate, key, draw, number)
+        elif step[t.OPERATION] == t.LAYER_NORM:
+            kept[-1] = [np.empty_like(outputs), np.empty(len(batch), batch.dtype)]
+            weights, biases = _norm_views(step, parameters)[:2]
+            layer_norm_forward(outputs, *kept[-1], values[-1], weights, biases, factors[t.NUMBER])
+        elif step[t.OPERATION] == t.BATCH_NORM:
+            weights, biases, *running = _norm_views(step, parameters)
+            if key is None:
+                batch_norm_predict(
+                    outputs, values[-1], weights, biases, *running, factors[t.NUMBER]
+                )
+            else:
+                kept[-1] = [np.empty_like(outputs), *(np.empty_like(weights) for _ in range(3))]
+                batch_norm_forward(
+                    outputs, *kept[-1], values[-1], weights, biases, factors[t.NUMBER]
+                )
         else:
             activation_forward(outputs, values[-1], step[t.OPERATION], factors[t.NUMBER])
         values.append(outputs)
@@ -330,7 +412,12 @@ def _backward(table, coefficients, parameters, values, kept, gradient):
         elif step[t.OPERATION] == t.SOFTMAX:
             softmax_backward(dinputs, gradient, outputs)
         elif step[t.OPERATION] == t.DROPOUT:
-            dropout_backward(dinputs, gradient, own)
+            dropout_backward(dinputs, gradient, *own)
+        elif step[t.OPERATION] >= t.LAYER_NORM:
+            by_row = step[t.OPERATION] == t.LAYER_NORM
+            backward = layer_norm_backward if by_row else batch_norm_backward
+            slopes, weights = _norm_views(step, found)[:2], _norm_views(step, parameters)[0]
+            backward(dinputs, *slopes, gradient, *own[:2], weights)
         else:
             kind, number = step[t.OPERATION], factors[t.NUMBER]
             activation_backward(dinputs, gradient, inputs, outputs, kind, number)
@@ -347,6 +434,8 @@ def _pieces(table, coefficients):
             if step[t.HAS_BIASES]:
                 place = slice(biases, biases + n_outputs)
                 yield place, factors[t.BIASES_L1], factors[t.BIASES_L2]
+        elif step[t.OPERATION] >= t.LAYER_NORM and step[t.TRAINS]:
+            yield slice(step[t.WEIGHTS], step[t.BIASES] + step[t.N_OUTPUTS]), 0.0, 0.0
 
 
 def _losses_and_gradient(outputs, labels, wanted, weights, loss, number, smoothing):
@@ -421,6 +510,10 @@ def train_steps(
         for place, l1, l2 in pieces:
             state = states[:, place]
             optimizer_update(parameters[place], state, gradients[place], rule, now, scale, l1, l2)
+        for row, factors, own in zip(table, _factors(table, coefficients), kept, strict=True):
+            if row[t.OPERATION] == t.BATCH_NORM:
+                running = _norm_views(row, parameters)[2:]
+                running_update(*running, *own[2:], len(indices), factors[t.MOMENTUM_NUMBER])
     return last_step
 
 

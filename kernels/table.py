@@ -18,6 +18,8 @@ GELU = 8
 GELU_TANH = 9
 SILU = 10
 DROPOUT = 11  # NUMBER: the rate; only while training
+LAYER_NORM = 12  # NUMBER: epsilon; WEIGHTS and BIASES are (1, N_OUTPUTS)
+BATCH_NORM = 13  # likewise, MOMENTUM_NUMBER too
 
 # Columns.
 OPERATION = 0
@@ -41,9 +43,19 @@ GRADIENTS = 17  # gradients of the weights, packed likewise, where their norm is
 TRAINS = 18  # 0 where the parameters stay as they are
 HAS_BIASES = 19  # 0 where there are zeros in their place, which stay
 FIRST_SUM = 20  # of the layer's N_INPUTS + N_OUTPUTS columns of the sums
-KEPT = 21  # (capacity, N_OUTPUTS), OUTPUT_ROW apart, for the way back: DROPOUT's mask
+KEPT = 21  # for the way back: DROPOUT's mask, or normalized values; as OUTPUTS
 DRAW = 22  # which DROPOUT of the network it is, from 0
-N_COLUMNS = 23
+SCALES = 23  # (capacity,) of LAYER_NORM's rows; scale and shift of BATCH_NORM in a prediction
+MOMENTS = 24  # (capacity / BLOCK, 2, OUTPUT_ROW) of BATCH_NORM's blocks of rows: of its inputs
+SUMS = 25  # likewise, of its gradients
+DWEIGHTS = 26  # (1, N_OUTPUTS)
+RUNNING_MEAN = 27  # (1, N_OUTPUTS), in the parameter buffer behind all parameters
+RUNNING_VARIANCE = 28  # likewise
+N_COLUMNS = 29
+
+# Rows over which sums of a batch are formed before they meet: 16 rows leave little to merge, and
+# few enough are in one thread's share.
+BLOCK = 16
 
 # How parameters follow their gradients (`update.py`), and how many states each has.
 DESCENT = 0
@@ -78,8 +90,9 @@ WEIGHTS_L1 = 0
 WEIGHTS_L2 = 1
 BIASES_L1 = 2
 BIASES_L2 = 3
-NUMBER = 4  # of an activation
-N_COEFFICIENTS = 5
+NUMBER = 4  # of an activation, or as the operation says
+MOMENTUM_NUMBER = 5
+N_COEFFICIENTS = 6
 
 # What a tile of a matrix product does with its sums. All but STORE are the last step of some
 # layer's formula, taken while the sums are in registers.

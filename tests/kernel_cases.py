@@ -73,6 +73,9 @@ WORDS = {
     "number": lambda rng, size, dtype: 0.3,
     "states": lambda rng, size, dtype: rng.uniform(0.1, 2, (3, size["I"])).astype(dtype),
     "numbers": lambda rng, size, dtype: Adam(weight_decay=0.1).numbers(3, 1, np.dtype(dtype))[0],
+    "small": lambda rng, size, dtype: 1e-3,
+    "variances": lambda rng, size, dtype: rng.uniform(0.1, 2, (1, size["I"])).astype(dtype),
+    "rows_seen": lambda rng, size, dtype: size["B"] + 1,
     "key": lambda rng, size, dtype: int(rng.integers(2**63)),
     "place": lambda rng, size, dtype: int(rng.integers(2**32)),
     "half": lambda rng, size, dtype: 0.5,
@@ -247,6 +250,55 @@ def _outputs_gradient(expected, outputs, targets, kind, number):
     return [64 * (1 + np.abs(outputs) + np.abs(targets)) * 25 / max(outputs.size, 1)]
 
 
+def _spread(inputs, scales, axis):
+    """Return how far rounding moves what is normalised, of inputs along an axis."""
+    largest = np.abs(inputs).max(axis=axis, keepdims=True, initial=0)
+    return (4 * inputs.shape[axis] + 64) * (1 + largest * scales)
+
+
+def _layer_norm_forward(expected, inputs, weights, biases, epsilon):
+    _, normalized, scales = expected
+    bound = _spread(inputs, scales[:, None], 1)
+    moved = bound * (1 + np.abs(normalized))
+    return [moved * np.abs(weights) + np.abs(biases), moved, bound[:, 0] * scales]
+
+
+def _batch_norm_forward(expected, inputs, weights, biases, epsilon):
+    _, normalized, scales, *_ = expected
+    bound = _spread(inputs, scales, 0)
+    moved = bound * (1 + np.abs(normalized))
+    size = (len(inputs) + 8) * np.abs(inputs).max(axis=0, keepdims=True, initial=0)
+    return [
+        moved * np.abs(weights) + np.abs(biases), moved, bound * scales, size, 4 * size * (1 + size)
+    ]  # fmt: skip
+
+
+def _norm_backward(axis):
+    def error(expected, doutputs, normalized, scales, weights):
+        slope, x = np.abs(doutputs * weights), np.abs(normalized)
+        scales = np.abs(scales).reshape((-1, 1) if axis else (1, -1))
+        size = slope + slope.mean(axis=axis, keepdims=True) if slope.size else slope
+        size = size + x * (slope * x).max(axis=axis, keepdims=True, initial=0)
+        rows, terms = doutputs.shape[0], doutputs.shape[axis]
+        return [
+            (4 * terms + 64) * size * scales,
+            (rows + 8) * np.abs(doutputs * normalized).sum(axis=0, keepdims=True),
+            (rows + 8) * np.abs(doutputs).sum(axis=0, keepdims=True),
+        ]
+
+    return error
+
+
+def _batch_norm_predict(expected, inputs, weights, biases, mean, variance, epsilon):
+    scale = np.abs(weights) / np.sqrt(variance)
+    return [16 * (np.abs(inputs) * scale + np.abs(mean) * scale + np.abs(biases))]
+
+
+def _running_update(expected, means, variances, rows, momentum):
+    new = means, variances
+    return [8 * (np.abs(e) + np.abs(n)) + 8 for e, n in zip(expected, new, strict=True)]
+
+
 def _relative_to_one(expected, *inputs):
     return [4 * np.abs(e) for e in expected]
 
@@ -275,6 +327,27 @@ KERNELS = {
     ),
     "dropout_backward": _case(
         "dropout_backward", "BI", "BI", "BI mask", _relative_to_one, gradient_of="dropout_forward"
+    ),
+    "layer_norm_forward": _case(
+        "layer_norm_forward", "BI", "BI BI B", "BI 1I 1I small", _layer_norm_forward
+    ),
+    "layer_norm_backward": _case(
+        "layer_norm_backward", "BI", "BI 1I 1I", "BI BI B 1I", _norm_backward(1),
+        gradient_of="layer_norm_forward",
+    ),
+    "batch_norm_forward": _case(
+        "batch_norm_forward", "BI", "BI BI 1I 1I 1I", "BI 1I 1I small", _batch_norm_forward
+    ),
+    "batch_norm_backward": _case(
+        "batch_norm_backward", "BI", "BI 1I 1I", "BI BI 1I 1I", _norm_backward(0),
+        gradient_of="batch_norm_forward",
+    ),
+    "batch_norm_predict": _case(
+        "batch_norm_predict", "BI", "BI", "BI 1I 1I 1I variances small", _batch_norm_predict
+    ),
+    "running_update": _case(
+        "running_update", "BI", "1I variances", "1I variances rows_seen number", _running_update,
+        in_place=True,
     ),
     "gather_rows": _case("gather_rows", "BI", "BI", "source indices", _exact),
     "relu_forward": _case("relu_forward", "BI", "BI", "BI", _exact),

@@ -31,6 +31,7 @@ FLOORS = (
     kernels.dense
     kernels.dropout
     kernels.losses
+    kernels.normalization
     kernels.panels
     kernels.relu
     kernels.softmax
@@ -38,6 +39,7 @@ FLOORS = (
     """,
     """
     kernels
+    kernels.norm_passes
     kernels.passes
     kernels.prediction
     kernels.program
@@ -55,6 +57,7 @@ FLOORS = (
     layers
     losses
     metrics
+    normalization
     optimizers
     plots
     progress

@@ -1,0 +1,247 @@
+"""Normalisation layers: mean 0 and variance 1 for every sample, or for every feature of a batch."""
+
+import numpy as np
+
+from . import kernels
+from .layers import ParameterLayer
+from .validation import (
+    as_array,
+    as_count,
+    as_dtype,
+    as_gradient,
+    as_number,
+    as_positive,
+    as_rows,
+    unlocked,
+)
+
+
+class _Norm(ParameterLayer):
+    """What both share: the weights start as 1, the biases as 0, both (1, D)."""
+
+    normalized = None
+    _scales = None
+    _of_passes = *ParameterLayer._of_passes, "normalized", "_scales"
+
+    def __init__(self, n_features, epsilon, dtype, trainable):
+        shape, dtype = (1, as_count(n_features, "n_features")), as_dtype(dtype)
+        self.epsilon, self.trainable = as_positive(epsilon, "epsilon"), trainable
+        self._weights, self._biases = np.full(shape, 1, dtype), np.full(shape, 0, dtype)
+
+    def reset_parameters(self, rng=None):
+        """Set the weights to 1 and the biases to 0."""
+        self._weights[...], self._biases[...] = 1, 0
+
+    @property
+    def n_features(self):
+        """D, the number of input features, and of outputs."""
+        return self._weights.shape[1]
+
+    @property
+    def widths(self):
+        """The number of input features, and of outputs."""
+        return self.n_features, self.n_features
+
+    def _as_inputs(self, inputs):
+        return as_rows(inputs, "inputs", n_features=self.n_features, dtype=self.dtype)
+
+    def _take_back(self, dvalues, backward):
+        """Return the gradient of the inputs by a kernel, and keep those of the parameters."""
+        normalized = self._kept("normalized", n_features=self.n_features, dtype=self.dtype)
+        dvalues = as_gradient(dvalues, "dvalues", normalized.shape, self.dtype)
+        self._prepare_gradients()
+        dinputs = np.empty_like(normalized)
+        backward(
+            dinputs, self._dweights, self._dbiases, unlocked(dvalues), unlocked(normalized),
+            self._scales, self._weights,
+        )  # fmt: skip
+        self.dinputs = dinputs
+        return dinputs
+
+    def _describe(self, usual):
+        special = "".join(
+            f", {name}={getattr(self, name)!r}"
+            for name, value in usual.items()
+            if getattr(self, name) != value
+        )
+        return f"{type(self).__name__}({self.n_features}, dtype={self.dtype}{special})"
+
+
+class LayerNorm(_Norm):
+    """Each sample by itself: (inputs - mean) / sqrt(variance + epsilon) * weights + biases.
+
+    Mean and variance, the one that divides by D, are over the features of a sample. Ba, Kiros,
+    Hinton, "Layer Normalization" (2016), equation 4; defaults as in PyTorch.
+
+    Parameters
+    ----------
+    n_features : int
+        D, of inputs and outputs.
+    epsilon : float
+        Above 0.
+    dtype : float32 or float64
+        Of the parameters and of all results.
+    trainable : bool
+        False: `fit` leaves the parameters as they are.
+
+    Attributes
+    ----------
+    weights, biases : ndarray of shape (1, D)
+        Start as 1 and 0. Assigning copies the values, as with :class:`Dense`.
+    normalized : ndarray of shape (B, D)
+        What the weights are multiplied by, of the last `forward`.
+    dweights, dbiases, inputs, output, dinputs
+        As in :class:`Dense`, and so are the errors.
+    """
+
+    def __init__(self, n_features, epsilon=1e-5, *, dtype=np.float32, trainable=True):
+        super().__init__(n_features, epsilon, dtype, trainable)
+
+    def forward(self, inputs, training=False):
+        """Return the normalised inputs (B, D) * weights + biases."""
+        inputs = self._as_inputs(inputs)
+        output, normalized = np.empty_like(inputs), np.empty_like(inputs)
+        scales = np.empty(len(inputs), self.dtype)
+        kernels.layer_norm_forward(
+            output, normalized, scales, unlocked(inputs), self._weights, self._biases, self.epsilon
+        )
+        self.inputs, self.output = inputs, output
+        self.normalized, self._scales = normalized, scales
+        return output
+
+    def backward(self, dvalues):
+        """Return the gradient with respect to the inputs, (B, D); keep those of the parameters."""
+        return self._take_back(dvalues, kernels.layer_norm_backward)
+
+    def __repr__(self):
+        return self._describe({"epsilon": 1e-5, "trainable": True})
+
+
+class BatchNorm(_Norm):
+    """Each feature over a batch: (inputs - mean) / sqrt(variance + epsilon) * weights + biases.
+
+    In training mean and variance, the one that divides by B, are those of the batch, and the
+    running ones follow: running = (1 - momentum) * running + momentum * new, the new variance the
+    one that divides by B - 1. Without `training` the running ones take their place. Ioffe, Szegedy,
+    "Batch Normalization: Accelerating Deep Network Training by Reducing Internal Covariate Shift"
+    (2015), algorithms 1 and 2; momentum and defaults as in PyTorch.
+
+    It has a price that no other layer has: samples depend on each other, so threads wait for each
+    other once more on the way forward and once on the way back, four barriers a step in place of
+    two for a network with one such layer. And a batch of one sample cannot be normalised: `fit`
+    refuses such a last batch, which `drop_last=True` leaves out.
+
+    Parameters
+    ----------
+    n_features : int
+        D, of inputs and outputs.
+    momentum : float
+        The part of a new batch in the running moments, from 0 up to 1.
+    epsilon : float
+        Above 0.
+    dtype : float32 or float64
+        Of the parameters and of all results.
+    trainable : bool
+        False: `fit` leaves weights and biases as they are. The running moments still follow.
+
+    Attributes
+    ----------
+    weights, biases : ndarray of shape (1, D)
+        Start as 1 and 0. Assigning copies the values, as with :class:`Dense`.
+    running_mean, running_variance : ndarray of shape (1, D)
+        Start as 0 and 1. No part of a model's `parameters`; likewise for assigning.
+    normalized : ndarray of shape (B, D)
+        What the weights are multiplied by, of the last `forward`.
+    dweights, dbiases, inputs, output, dinputs
+        As in :class:`Dense`, and so are the errors.
+    """
+
+    stored = "weights", "biases", "running_mean", "running_variance"
+
+    def __init__(self, n_features, momentum=0.1, epsilon=1e-5, *, dtype=np.float32, trainable=True):
+        super().__init__(n_features, epsilon, dtype, trainable)
+        self.momentum = as_number(momentum, "momentum", 0)
+        if momentum > 1:
+            raise ValueError(f"momentum is {momentum}, expected a number from 0 to 1")
+        self._running_mean = np.full_like(self._biases, 0)
+        self._running_variance = np.full_like(self._biases, 1)
+
+    def reset_parameters(self, rng=None):
+        """Set weights and running variance to 1, biases and running mean to 0."""
+        super().reset_parameters(rng)
+        self._running_mean[...], self._running_variance[...] = 0, 1
+
+    @property
+    def running_mean(self):
+        """The mean (1, D) that a prediction takes."""
+        return self._running_mean
+
+    @running_mean.setter
+    def running_mean(self, value):
+        self._assign("running_mean", value)
+
+    @property
+    def running_variance(self):
+        """The variance (1, D) that a prediction takes."""
+        return self._running_variance
+
+    @running_variance.setter
+    def running_variance(self, value):
+        array = as_array(value, "running_variance")
+        if (array < 0).any():
+            raise ValueError(
+                f"running_variance goes down to {array.min()}, expected numbers of at least 0"
+            )
+        self._assign("running_variance", array)
+
+    def forward(self, inputs, training=False):
+        """Return the normalised inputs (B, D) * weights + biases."""
+        inputs = self._as_inputs(inputs)
+        if not training:
+            return self._predict(inputs)
+        if len(inputs) == 1:
+            raise ValueError("inputs has one row, expected at least 2 to train BatchNorm with")
+        output, normalized = np.empty_like(inputs), np.empty_like(inputs)
+        scales, means, variances = (np.empty_like(self._weights) for _ in range(3))
+        kernels.batch_norm_forward(
+            output, normalized, scales, means, variances, unlocked(inputs),
+            self._weights, self._biases, self.epsilon,
+        )  # fmt: skip
+        if len(inputs):
+            kernels.running_update(
+                self._running_mean, self._running_variance, means, variances, len(inputs),
+                self.momentum,
+            )  # fmt: skip
+        self.inputs, self.output = inputs, output
+        self.normalized, self._scales = normalized, scales
+        return output
+
+    def _predict(self, inputs):
+        output = np.empty_like(inputs)
+        kernels.batch_norm_predict(
+            output, unlocked(inputs), self._weights, self._biases,
+            self._running_mean, self._running_variance, self.epsilon,
+        )  # fmt: skip
+        self.inputs, self.output = inputs, output
+        self.normalized = self._scales = None
+        return output
+
+    def backward(self, dvalues):
+        """Return the gradient with respect to the inputs, (B, D); keep those of the parameters.
+
+        Of the last `forward`: without `training` the running moments count as constants.
+        """
+        if self._scales is not None:
+            return self._take_back(dvalues, kernels.batch_norm_backward)
+        inputs = self._kept("inputs", n_features=self.n_features, dtype=self.dtype)
+        dvalues = as_gradient(dvalues, "dvalues", inputs.shape, self.dtype)
+        scales = 1 / np.sqrt(self._running_variance + self.dtype.type(self.epsilon))
+        normalized = (inputs - self._running_mean) * scales
+        self._prepare_gradients()
+        self._dweights[...] = (dvalues * normalized).sum(axis=0, keepdims=True)
+        self._dbiases[...] = dvalues.sum(axis=0, keepdims=True)
+        self.dinputs = dvalues * (self._weights * scales)
+        return self.dinputs
+
+    def __repr__(self):
+        return self._describe({"momentum": 0.1, "epsilon": 1e-5, "trainable": True})
