@@ -6,7 +6,7 @@ from .batches import generate_batch_indices
 from .callbacks import Callback, CSVLogger, EarlyStopping, LambdaCallback
 from .compiled import CompiledModel
 from .dropout import Dropout
-from .errors import NonFiniteLossError, SlowTrainingWarning
+from .errors import FileFormatError, NonFiniteLossError, SlowTrainingWarning
 from .history import History
 from .initialisers import scaled_normal
 from .labels import one_hot
@@ -21,7 +21,7 @@ from .losses import (
     SoftmaxCrossEntropy,
 )
 from .metrics import Metric, accuracy
-from .model import Sequential
+from .model import Sequential, load
 from .normalization import BatchNorm, LayerNorm
 from .optimizers import SGD, AdaGrad, Adam, AdamW, RMSprop
 from .parallel import num_threads, set_num_threads
@@ -62,6 +62,7 @@ __all__ = [
     "Dropout",
     "EarlyStopping",
     "ExponentialRate",
+    "FileFormatError",
     "History",
     "Huber",
     "Identity",
@@ -92,6 +93,7 @@ __all__ = [
     "accuracy",
     "generate_batch_indices",
     "kernels",
+    "load",
     "metrics",
     "num_threads",
     "one_hot",

@@ -28,3 +28,21 @@ class NonFiniteLossError(ArithmeticError):
 
     def __reduce__(self):
         return type(self), (self.epoch, self.batch, self.history)
+
+
+class FileFormatError(ValueError):
+    """A file is not what fastnn writes, or not whole.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+    problem : str
+        What is wrong with it.
+    """
+
+    def __init__(self, path, problem):
+        self.path, self.problem = path, problem
+        super().__init__(f"{path} {problem}")
+
+    def __reduce__(self):
+        return type(self), (self.path, self.problem)

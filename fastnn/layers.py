@@ -24,14 +24,22 @@ from .validation import (
 
 
 class Layer:
-    """What every layer has: the arrays of its last forward and backward pass, or None."""
+    """What every layer has: the arrays of its last forward and backward pass, or None.
+
+    `stored` names the arrays that make up what it has learned.
+    """
 
     inputs = None
     output = None
     dinputs = None
-    stored = ()  # the names of the arrays that make up its trained state
+    stored = ()
     n_parameters = 0
     _of_passes = "inputs", "output", "dinputs", "_dweights", "_dbiases"
+
+    @classmethod
+    def stored_shapes(cls, arguments):
+        """Return {name: shape} of these arrays for a dict of all arguments, unchecked ones."""
+        return {name: (1, as_count(arguments["n_features"], "n_features")) for name in cls.stored}
 
     def _kept(self, name, **expected):
         """Return what `forward` kept, or a script has put there, checked for a kernel."""
@@ -201,6 +209,12 @@ class Dense(ParameterLayer):
         self.init = init
         self._weights = make_weights(init, as_generator(rng), shape, dtype)
         self._biases = np.full((1, self.n_neurons), 0, dtype)
+
+    @classmethod
+    def stored_shapes(cls, arguments):
+        """Return {name: shape} of the parameters for a dict of all arguments."""
+        n_inputs, n_neurons = (as_count(arguments[n], n) for n in ("n_inputs", "n_neurons"))
+        return {"weights": (n_inputs, n_neurons), "biases": (1, n_neurons)}
 
     def reset_parameters(self, rng=None):
         """Draw new weights as `init` says, and set the biases to 0."""

@@ -2,17 +2,19 @@
 
 import copy
 import inspect
+import json
 import warnings
 import weakref
+from pathlib import Path
 
 import numpy as np
 
-from . import kernels
+from . import configs, files, kernels
 from .activations import Sigmoid
 from .callbacks import Run, as_callbacks
 from .compiled import CompiledModel
 from .dropout import Dropout
-from .errors import SlowTrainingWarning
+from .errors import FileFormatError, SlowTrainingWarning
 from .evaluation import evaluate, finished, measure
 from .kernels import table as t
 from .layers import Layer, ParameterLayer, Softmax
@@ -38,6 +40,7 @@ from .validation import (
     as_index,
     as_matrix,
     as_number,
+    as_path,
     as_sample_weights,
     as_scaling,
     as_targets,
@@ -70,6 +73,8 @@ class Sequential:
         All weights and biases of the layers, in order; the layers hold views of it.
     gradients : ndarray of shape (P,)
         Likewise. Filled by the layers' `backward`; the compiled epoch forms no gradient array.
+    notes : dict
+        Anything that JSON can hold: kept in the file by `save`, and brought back by `load`.
 
     Raises
     ------
@@ -85,19 +90,21 @@ class Sequential:
             self.layers = tuple(layers)
         except TypeError:
             raise TypeError(f"layers is {layers!r}, expected a list of layers") from None
+        self.notes = {}
         self._check_layers()
         self._adopt()
 
     def _check_layers(self):
         if not self.layers:
             raise ValueError("layers is empty, expected at least one layer")
-        width, source, dtype = None, None, None
+        width, source, dtype, seen = None, None, None, set()
         for i, layer in enumerate(self.layers):
             passes = (getattr(layer, name, None) for name in ("forward", "backward"))
             if isinstance(layer, type) or not all(map(callable, passes)):
                 raise TypeError(f"layers[{i}] is {layer!r}, expected forward and backward methods")
-            if any(layer is other for other in self.layers[:i]):
+            if id(layer) in seen:
                 raise ValueError(f"layers[{i}] is in the list twice, expected distinct layers")
+            seen.add(id(layer))
             if isinstance(layer, ParameterLayer):
                 n_inputs, n_outputs = layer.widths
                 if width is not None and n_inputs != width:
@@ -698,6 +705,73 @@ class Sequential:
         predictor = Predictor(self._steps, self._n_features, self._buffer.copy(), frozen=True)
         return CompiledModel(predictor, self.loss)
 
+    # ------------------------------------------------------------------ files
+
+    def to_config(self):
+        """Return the architecture as a dict that JSON can hold: no parameters are in it.
+
+        "layers" and "loss" have {"class": name, argument: value, ...} of each; "dtype" and
+        "n_features" follow from them. A callable `init` is kept where it is `scaled_normal`.
+
+        Raises
+        ------
+        TypeError
+            For a layer or loss of your own, which is named.
+        """
+        return configs.describe_network(self)
+
+    @classmethod
+    def from_config(cls, config):
+        """Return a new network, with new weights, of a dict such as `to_config` gives.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For unknown classes and arguments, missing ones, bad values, more parameters than
+            fit into memory: before any array is made.
+        """
+        layers, loss = configs.build_network(config)
+        model = cls(layers, loss)
+        configs.check_network(config, model)
+        return model
+
+    def save(self, path, notes=None):
+        """Write architecture and parameters to one safetensors file; `fastnn.load` reads it.
+
+        A file that is there is replaced when the new one is on the disk as a whole.
+        `fastnn/files.py` describes the format.
+
+        Parameters
+        ----------
+        path : path-like
+        notes : dict, optional
+            Becomes the model's `notes` first: anything that JSON can hold.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For a layer of your own, for parameters that are not finite, for other notes.
+        OSError
+            Where the file cannot be written; the one that was there stays.
+        """
+        path, config = as_path(path), self.to_config()
+        notes = _as_notes(self.notes if notes is None else notes)
+        arrays = self._stored_arrays()
+        for name, array in arrays.items():
+            if not np.isfinite(array).all():
+                raise ValueError(f"{name} is not finite, expected a model that can be loaded")
+        files.write(path, {"kind": "model", "model": config, "notes": notes}, arrays)
+        self.notes = notes
+
+    def _stored_arrays(self):
+        """Return {"0.weights": array, ...}: what all layers have learned, not copied."""
+        own = self._own_layers()
+        return {
+            f"{i}.{name}": getattr(layer, name)
+            for i, layer in enumerate(self.layers)
+            for name in getattr(layer, "stored", ("weights", "biases") if layer in own else ())
+        }
+
     # ------------------------------------------------------------------ the object itself
 
     def clone(self, rng=None):
@@ -775,3 +849,60 @@ def _call_forward(layer, inputs, training):
 def _call_backward(layer, dvalues):
     result = layer.backward(dvalues)
     return layer.dinputs if result is None else result
+
+
+def load(path):
+    """Return the model in a file that `Sequential.save` or :class:`Checkpoint` has written.
+
+    Its outputs have the bits that those of the model had.
+
+    Raises
+    ------
+    FileFormatError
+        A ValueError that says what is wrong: with any other file, and with one that is not whole.
+    OSError
+        Where the file cannot be read.
+    """
+    path = Path(as_path(path))
+    description, arrays = files.read(path)
+    try:
+        config, notes = description.get("model"), description.get("notes", {})
+        if not isinstance(notes, dict):
+            raise ValueError(f"notes is {notes!r:.80}, expected a dict")
+        # Arrays of a checkpoint's state have names that begin otherwise.
+        arrays = {name: each for name, each in arrays.items() if name[:1].isdigit()}
+        _check_arrays(arrays, configs.stored_shapes(config))
+        model = Sequential.from_config(config)
+    except (TypeError, ValueError) as error:
+        raise FileFormatError(path, f"has no model that can be built: {error}") from None
+    for name, array in model._stored_arrays().items():
+        array[...] = arrays[name]
+    model.notes = notes
+    return model
+
+
+def _check_arrays(arrays, expected):
+    """Check arrays of a file against {name: (shape, dtype)}."""
+    for name in [*expected, *arrays]:
+        if name not in arrays:
+            raise ValueError(f"the array {name} is missing")
+        if name not in expected:
+            raise ValueError(f"the array {name:.80} belongs to no layer")
+        shape, dtype = expected[name]
+        array = arrays[name]
+        if array.shape != shape or array.dtype != dtype:
+            raise ValueError(
+                f"{name} is {array.dtype} of shape {array.shape}, expected {dtype} of {shape}"
+            )
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} has numbers that are not finite")
+
+
+def _as_notes(notes):
+    """Return a copy of notes as JSON would give it back."""
+    if not isinstance(notes, dict):
+        raise TypeError(f"notes is {notes!r:.80}, expected a dict")
+    try:
+        return json.loads(json.dumps(notes, allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise type(error)(f"notes is {notes!r:.80}, expected what JSON can hold: {error}") from None

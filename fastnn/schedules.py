@@ -9,10 +9,22 @@ from .validation import as_count, as_number, as_positive
 
 
 class Schedule:
-    """What they share: a `repr` of the arguments."""
+    """What they share: a `repr` of the arguments, and what a checkpoint keeps of them."""
+
+    changing = ()  # the attributes that training changes
+
+    def state(self):
+        """Return a dict of what changes from epoch to epoch."""
+        return {name: getattr(self, name) for name in self.changing}
+
+    def restore(self, state):
+        """Take over what `state` returned."""
+        for name in self.changing:
+            setattr(self, name, state[name])
 
     def __repr__(self):
-        arguments = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
+        given = {name: value for name, value in vars(self).items() if name not in self.changing}
+        arguments = ", ".join(f"{name}={value!r}" for name, value in given.items())
         return f"{type(self).__name__}({arguments})"
 
 
@@ -146,16 +158,24 @@ class ReduceOnPlateau(Schedule):
         How much lower counts.
     last : float
         It never falls below this.
+
+    Attributes
+    ----------
+    current_rate : float
+    best, waited : float, int
+        The lowest value so far, and the epochs since.
     """
+
+    changing = ("current_rate", "best", "waited")
 
     def __init__(self, rate, factor=0.1, patience=10, monitor="loss", min_delta=1e-4, last=0.0):
         self.rate, self.factor = as_positive(rate, "rate"), as_number(factor, "factor", 0, 1)
         self.patience, self.monitor = as_number(patience, "patience", 0), monitor
         self.min_delta, self.last = as_number(min_delta, "min_delta", 0), as_number(last, "last", 0)
-        self.best, self.waited = math.inf, 0
+        self.current_rate, self.best, self.waited = self.rate, math.inf, 0
 
     def __call__(self, step):
-        return self.rate
+        return self.current_rate
 
     def observe(self, curves):
         """Take note of an epoch: a dict of the last values of all curves."""
@@ -167,7 +187,8 @@ class ReduceOnPlateau(Schedule):
             return
         self.waited += 1
         if self.waited > self.patience:
-            self.rate, self.waited = max(self.rate * self.factor, self.last), 0
+            self.current_rate = max(self.current_rate * self.factor, self.last)
+            self.waited = 0
 
 
 def _cosine(start, stop, part):

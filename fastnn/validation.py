@@ -7,6 +7,7 @@ name, the value and what was expected: TypeError for a wrong kind of value, Valu
 import math
 import numbers
 import operator
+import os
 
 import numpy as np
 
@@ -74,7 +75,11 @@ def as_number(value, name, lowest, below=math.inf):
     expected = f"expected a number of at least {lowest}{limit}"
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
         raise TypeError(f"{name} is {value!r}, {expected}")
-    if not (math.isfinite(value) and lowest <= value < below):
+    try:
+        finite = math.isfinite(value)
+    except OverflowError:
+        finite = False
+    if not (finite and lowest <= value < below):
         raise ValueError(f"{name} is {value}, {expected}")
     return value
 
@@ -103,6 +108,17 @@ def as_flag(value, name):
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} is {value!r}, expected True or False")
     return bool(value)
+
+
+def as_path(value, name="path"):
+    """Return `value`, the name of a file, as a str."""
+    try:
+        path = os.fspath(value)
+    except TypeError:
+        path = None
+    if not isinstance(path, str):
+        raise TypeError(f"{name} is {value!r}, expected the name of a file")
+    return path
 
 
 def as_generator(value, name="rng"):

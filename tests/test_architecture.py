@@ -66,7 +66,9 @@ FLOORS = (
     """,
     """
     compiled
+    configs
     evaluation
+    files
     jitted
     memory
     model

@@ -577,7 +577,7 @@ def test_fit_tells_a_schedule_of_its_epochs():
     X, y = make_data("labels")
     schedule = fastnn.ReduceOnPlateau(1e-6, factor=0.5, patience=0, min_delta=1.0)
     fit(make_model(), X, y, fastnn.SGD(schedule), epochs=5)
-    assert schedule.rate == pytest.approx(1e-6 * 0.5**4)
+    assert schedule.current_rate == pytest.approx(1e-6 * 0.5**4)
 
 
 def test_any_function_of_the_step_is_a_schedule():

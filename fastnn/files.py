@@ -1,0 +1,219 @@
+"""Files: one safetensors file for a model or a training run, whole or not there at all.
+
+The format, version 1. A safetensors file is the length of a header, the header in JSON, and the
+bytes of its arrays; see https://github.com/huggingface/safetensors. Its `__metadata__` has one
+entry, "fastnn", which is JSON too:
+
+- "format": 1. A reader refuses a larger number.
+- "kind": "model" or "checkpoint".
+- "model": the architecture, as `Sequential.to_config` gives it.
+- "notes": the dict that was given to `Sequential.save`.
+- "state": of a checkpoint, where its run stood: `Run.state` says what. Arrays in it are
+  {"$array": name}, and numbers that JSON does not have {"$float": "inf"}.
+- "checksum": the CRC-32 of this dict without it, as JSON with sorted keys, followed by the name,
+  dtype, shape and bytes of every array, sorted by name.
+
+The arrays of layer i are named "0.weights", "0.biases", ..., after `Layer.stored`, float32 or
+float64, in C-order.
+"""
+
+import contextlib
+import json
+import math
+import os
+import stat
+import threading
+import zlib
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from .errors import FileFormatError
+
+FORMAT = 1
+_DTYPES = {
+    "BOOL": "|b1", "U8": "|u1", "I8": "|i1", "U16": "<u2", "I16": "<i2", "U32": "<u4",
+    "I32": "<i4", "U64": "<u8", "I64": "<i8", "F32": "<f4", "F64": "<f8",
+}  # fmt: skip
+_NAMES = {np.dtype(code): name for name, code in _DTYPES.items()}
+
+
+def write(path, description, arrays):
+    """Write a file as a whole: until all of it is on the disk, the file that was there stays.
+
+    Parameters
+    ----------
+    path : path-like
+    description : dict
+        What JSON can hold: "kind", "model", ...
+    arrays : dict of str to ndarray
+
+    Raises
+    ------
+    OSError
+        Where it cannot be written; nothing of it is left then.
+    """
+    arrays = {name: np.require(array, requirements="C") for name, array in arrays.items()}
+    description = {"format": FORMAT, **description}
+    description["checksum"] = _checksum(description, arrays)
+    metadata = {"fastnn": json.dumps(description, allow_nan=False)}
+    replace(path, safetensors.numpy.save(arrays, metadata))
+
+
+def replace(path, data):
+    """Write bytes to a temporary file beside `path`, and give it that name when it is on disk."""
+    path = Path(os.path.realpath(path))
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    with contextlib.suppress(OSError):  # not every system opens folders
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def remove_leftovers(path):
+    """Remove what processes that were killed have left of writing `path`."""
+    path = Path(os.path.realpath(path))
+    if os.name != "posix":  # elsewhere nothing asks harmlessly whether a process lives
+        return
+    for temporary in path.parent.glob(f".{_escaped(path.name)}.*.tmp"):
+        with contextlib.suppress(OSError, ValueError):
+            process = int(temporary.name.split(".")[-3])
+            try:
+                os.kill(process, 0)
+            except ProcessLookupError:
+                temporary.unlink()
+
+
+def _escaped(name):
+    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
+
+
+def read(path):
+    """Return (description, arrays) of a file that `write` has written.
+
+    Raises
+    ------
+    FileFormatError
+        For any other file, and one that is not whole.
+    OSError
+        Where it cannot be read at all.
+    """
+    path = Path(path)
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise FileFormatError(path, "is not a regular file")
+    data = path.read_bytes()
+    try:
+        arrays = _read_arrays(data)
+        description = _read_description(data)
+        checksum = _checksum(description, arrays)
+    except (safetensors.SafetensorError, ValueError, OverflowError, RecursionError) as error:
+        raise FileFormatError(path, f"is not a file of fastnn: {error}") from None
+    if description.get("checksum") != checksum:
+        raise FileFormatError(path, "is damaged: its checksum is not that of its contents")
+    return description, arrays
+
+
+def _read_arrays(data):
+    arrays = {}
+    for name, found in safetensors.deserialize(data):
+        if found["dtype"] not in _DTYPES:
+            raise ValueError(f"{name:.80} has dtype {found['dtype']}")
+        array = np.frombuffer(found["data"], _DTYPES[found["dtype"]])
+        arrays[name] = array.reshape(found["shape"])
+    return arrays
+
+
+def _read_description(data):
+    """Return what the header says beside the arrays, which safetensors has checked."""
+    length = int.from_bytes(data[:8], "little")
+    header = _from_json(data[8 : 8 + length])
+    metadata = header.get("__metadata__") or {}
+    if "fastnn" not in metadata:
+        raise ValueError("it has no description of a model")
+    description = _from_json(metadata["fastnn"])
+    if not isinstance(description, dict):
+        raise ValueError("its description is not a dict")
+    version = description.get("format")
+    if type(version) is not int or version < 1:
+        raise ValueError(f"its format is {version!r:.80}, expected {FORMAT}")
+    if version > FORMAT:
+        raise ValueError(f"its format is {version}, newer than {FORMAT}: update fastnn")
+    return description
+
+
+def _from_json(text):
+    def pairs(found):
+        if len(dict(found)) != len(found):
+            raise ValueError("a name stands in it twice")
+        return dict(found)
+
+    def constant(name):
+        raise ValueError(f"{name} is not JSON")
+
+    return json.loads(text, object_pairs_hook=pairs, parse_constant=constant)
+
+
+def _checksum(description, arrays):
+    rest = {name: value for name, value in description.items() if name != "checksum"}
+    total = zlib.crc32(json.dumps(rest, sort_keys=True, allow_nan=False).encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        total = zlib.crc32(f"{name}{_NAMES[array.dtype]}{array.shape}".encode(), total)
+        total = zlib.crc32(array.reshape(-1).view(np.uint8), total)
+    return f"{total:08x}"
+
+
+# ------------------------------------------------------------------ trees with arrays in them
+
+
+def pack(tree, name, arrays):
+    """Return a tree of dicts, lists and numbers as JSON has it; its arrays go to `arrays`.
+
+    An array gets the name of its place, which begins with `name`.
+    """
+    if isinstance(tree, np.ndarray) and tree.dtype in _NAMES:
+        arrays[name] = tree.copy()
+        return {"$array": name}
+    if isinstance(tree, dict) and all(isinstance(key, str) for key in tree):
+        return {key: pack(value, f"{name}.{key}", arrays) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [pack(value, f"{name}.{i}", arrays) for i, value in enumerate(tree)]
+    if isinstance(tree, np.generic):
+        tree = tree.item()
+    if tree is None or isinstance(tree, bool | int | str):
+        return tree
+    if isinstance(tree, float):
+        return tree if math.isfinite(tree) else {"$float": repr(tree)}
+    raise TypeError(f"{name} is {tree!r:.80}, expected numbers, text, arrays, dicts and lists")
+
+
+def unpack(tree, arrays):
+    """Return what `pack` was given, with lists for tuples; taken arrays leave `arrays`."""
+    if isinstance(tree, dict):
+        if tree.keys() == {"$array"}:
+            name = tree["$array"]
+            if not isinstance(name, str) or name not in arrays:
+                raise ValueError(f"the array {name!r:.80} is missing")
+            return arrays.pop(name)
+        if tree.keys() == {"$float"}:
+            if tree["$float"] not in ("inf", "-inf", "nan"):
+                raise ValueError(f"{tree['$float']!r:.80} is not a number")
+            return float(tree["$float"])
+        return {key: unpack(value, arrays) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [unpack(value, arrays) for value in tree]
+    return tree
