@@ -4,6 +4,7 @@ from . import kernels, metrics
 from .activations import ELU, GELU, Identity, LeakyReLU, Sigmoid, SiLU, Tanh
 from .batches import generate_batch_indices
 from .callbacks import Callback, CSVLogger, EarlyStopping, LambdaCallback
+from .checkpoints import Checkpoint
 from .compiled import CompiledModel
 from .dropout import Dropout
 from .errors import FileFormatError, NonFiniteLossError, SlowTrainingWarning
@@ -55,6 +56,7 @@ __all__ = [
     "CSVLogger",
     "Callback",
     "CategoricalCrossEntropy",
+    "Checkpoint",
     "CompiledModel",
     "ConstantRate",
     "CosineRate",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .history import History
 from .metrics import higher_is_better
-from .validation import as_flag, as_number
+from .validation import as_flag, as_number, check_tree
 
 
 class Run:
@@ -65,6 +65,24 @@ class Callback:
 
     def close(self):
         """Last of all, also where an error ended the run."""
+
+    def state(self, run):
+        """Return what a checkpoint is to keep: None, or a dict of numbers, text and arrays.
+
+        Dicts and lists may be in it. A class that overrides it overrides `restore` too.
+        """
+
+    def restore(self, run, state):
+        """Take over what `state` returned, with lists for tuples: after `on_fit_begin`.
+
+        The file may hold anything: ValueError for what makes no sense.
+        """
+
+    # Whether it is called after all others, such as one that writes what they have done.
+    comes_last = False
+
+    # A chunk also ends after so many steps of an epoch, and so many more; None: when time is up.
+    chunk_steps = None
 
     @property
     def watches_chunks(self):
@@ -142,6 +160,19 @@ class EarlyStopping(Callback):
         elif run.epoch - self.best_epoch > self.patience:
             run.stopped = True
 
+    def state(self, run):
+        """Return the best value, its epoch and its parameters."""
+        return {"best": self.best, "best_epoch": self.best_epoch, "parameters": self._parameters}
+
+    def restore(self, run, state):
+        """Take over what `state` returned."""
+        form = {"best": 0.0, "best_epoch": 0, "parameters": any}
+        check_tree(state, form, "EarlyStopping")
+        if state["parameters"] is not None:
+            check_tree(state["parameters"], run.model._snapshot(), "EarlyStopping.parameters")
+        self.best, self.best_epoch = float(state["best"]), state["best_epoch"]
+        self._cost, self._parameters = self._sign * self.best, state["parameters"]
+
     def on_fit_end(self, run):
         """Bring the best parameters back."""
         if self._parameters is not None:
@@ -155,24 +186,27 @@ class CSVLogger(Callback):
     Parameters
     ----------
     path : path-like
-        A file that exists is replaced when the run begins.
+        A file that exists is replaced when the run begins. One that resumes begins with the
+        epochs behind it.
     """
 
     def __init__(self, path):
         self.path = Path(path)
 
     def on_fit_begin(self, run):
-        """Write the names of the curves."""
-        self._write("w", ["epoch", *run.curve_names])
+        """Write the names of the curves, and the epochs that a resumed run has behind it."""
+        curves = [run.history.curves.get(name, []) for name in run.curve_names]
+        done = zip(run.history.epochs, *curves, strict=True)
+        self._write("w", [["epoch", *run.curve_names], *done])
 
     def on_epoch_end(self, run):
         """Add the values of the epoch."""
         curves = run.history.latest()
-        self._write("a", [run.epoch, *(curves[name] for name in run.curve_names)])
+        self._write("a", [[run.epoch, *(curves[name] for name in run.curve_names)]])
 
-    def _write(self, mode, row):
+    def _write(self, mode, rows):
         with self.path.open(mode, newline="", encoding="utf-8") as file:
-            csv.writer(file).writerow(row)
+            csv.writer(file).writerows(rows)
 
 
 def as_mode(mode):

@@ -12,7 +12,7 @@ import numbers
 
 import numpy as np
 
-from . import activations, initialisers, layers, losses, optimizers, schedules
+from . import activations, dropout, initialisers, layers, losses, optimizers, schedules
 from .initialisers import scaled_normal
 from .layers import Layer
 from .losses import Loss
@@ -21,7 +21,7 @@ from .optimizers import Optimizer
 from .schedules import Schedule
 from .validation import as_dtype
 
-_MODULES = activations, initialisers, layers, losses, optimizers, schedules
+_MODULES = activations, dropout, initialisers, layers, losses, optimizers, schedules
 _BASES = Layer, activations.Activation, Loss, Optimizer, Schedule
 _NOT_KEPT = ("rng",)  # where the first weights came from
 
@@ -154,6 +154,8 @@ def find_difference(found, expected, name):
     elif isinstance(found, list) and isinstance(expected, list) and len(found) == len(expected):
         both = enumerate(zip(found, expected, strict=True))
         pairs = [(one, other, f"{name}[{i}]") for i, (one, other) in both]
+    elif isinstance(found, list) and isinstance(expected, list) and isinstance(found[0], dict):
+        pairs = [(len(found), len(expected), f"the number of {name}")]
     else:
         same = type(found) is type(expected) and found == expected
         return None if same else (name, found, expected)

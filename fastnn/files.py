@@ -8,8 +8,13 @@ entry, "fastnn", which is JSON too:
 - "kind": "model" or "checkpoint".
 - "model": the architecture, as `Sequential.to_config` gives it.
 - "notes": the dict that was given to `Sequential.save`.
-- "state": of a checkpoint, where its run stood: `Run.state` says what. Arrays in it are
-  {"$array": name}, and numbers that JSON does not have {"$float": "inf"}.
+- "optimizer", "data", "curves": of a checkpoint, what has to be the same where its run goes on.
+- "state": of a checkpoint, where its run stood. Arrays in it are {"$array": name}, and numbers that
+  JSON does not have {"$float": "inf"}. "epoch" counts whole epochs, "step" the batches of the next
+  one, "totals" has their sums (see `kernels/table.py`), "start" the parameters before them,
+  "random" the state of the NumPy bit generator there. Then "history", "optimizer" (steps and
+  averages for each array of parameters), "learning_rate" (a number, or the state of a schedule),
+  "callbacks" (class and state of each that has one), "stopped".
 - "checksum": the CRC-32 of this dict without it, as JSON with sorted keys, followed by the name,
   dtype, shape and bytes of every array, sorted by name.
 
@@ -84,22 +89,17 @@ def replace(path, data):
             os.close(folder)
 
 
-def remove_leftovers(path):
-    """Remove what processes that were killed have left of writing `path`."""
-    path = Path(os.path.realpath(path))
+def remove_leftovers(folder, pattern):
+    """Remove what killed processes have left of writing files whose names fit a glob pattern."""
     if os.name != "posix":  # elsewhere nothing asks harmlessly whether a process lives
         return
-    for temporary in path.parent.glob(f".{_escaped(path.name)}.*.tmp"):
+    for temporary in Path(folder).glob(f".{pattern}.*.tmp"):
         with contextlib.suppress(OSError, ValueError):
             process = int(temporary.name.split(".")[-3])
             try:
                 os.kill(process, 0)
             except ProcessLookupError:
                 temporary.unlink()
-
-
-def _escaped(name):
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
 
 
 def read(path):

@@ -12,6 +12,7 @@ import numpy as np
 from . import configs, files, kernels
 from .activations import Sigmoid
 from .callbacks import Run, as_callbacks
+from .checkpoints import find_checkpoint
 from .compiled import CompiledModel
 from .dropout import Dropout
 from .errors import FileFormatError, SlowTrainingWarning
@@ -44,6 +45,7 @@ from .validation import (
     as_sample_weights,
     as_scaling,
     as_targets,
+    check_arrays,
     unlocked,
 )
 
@@ -224,6 +226,7 @@ class Sequential:
         callbacks=(),
         scale=1.0,
         offset=0.0,
+        resume=None,
         verbose="auto",
         threads=None,
     ):
@@ -279,6 +282,12 @@ class Sequential:
             The network takes `X.astype(model.dtype) * scale + offset`, calculated in that dtype,
             such as `scale=1 / 255` for images in bytes; of `validation_data` too. The predictions
             have the same two arguments.
+        resume : path-like, optional
+            Go on from this file of a :class:`Checkpoint`, with everything else as it was in the
+            run that wrote it, and end with the bits that it would have ended with; `epochs` counts
+            from its beginning. Where there is no file yet the run starts. Of a name with {epoch}
+            in it, the last file. The random state of the file takes the place of `seed`; functions
+            of your own, as a learning rate or a metric, are those that are given here.
         verbose : "auto", 0, 1 or 2
             1: a progress bar on standard error; 2: a line an epoch on standard output; 0: nothing.
             "auto" is 1 on a terminal, else 0.
@@ -292,7 +301,10 @@ class Sequential:
         Raises
         ------
         TypeError, ValueError
-            For bad arguments, before training starts.
+            For bad arguments, before training starts. So for a `resume` of another network,
+            optimizer, data set or batch size; nothing has changed then.
+        FileFormatError
+            A ValueError: `resume` is no whole checkpoint.
         NonFiniteLossError
             When training diverges; the parameters are those of the last good epoch.
 
@@ -318,6 +330,7 @@ class Sequential:
         initial_epoch = as_index(initial_epoch, "initial_epoch", epochs)
         callbacks = as_callbacks(callbacks)
         callbacks += as_progress(verbose, callbacks)
+        resume = None if resume is None else find_checkpoint(as_path(resume, "resume"))
         rng = as_generator(seed, "seed")
         self._check_own_layers()
         threads = threads if threads is None else as_count(threads, "threads")
@@ -356,12 +369,19 @@ class Sequential:
             for _ in range(initial_epoch):
                 order()
 
+        settings = {
+            "n_samples": n, "samples_per_epoch": n_used, "batch_size": batch_size,
+            "shuffle": "a function" if callable(shuffle) else bool(shuffle),
+            "scale": float(scale), "offset": float(offset), "weighted": len(data.weights) > 0,
+        }  # fmt: skip
+        rest = settings, callbacks, resume
+
         # An optimizer of the user's own is called, layer by layer; the program has its own steps.
         own_update = type(optimizer).update is not Optimizer.update
         if self._steps is None or own_update:
             self._warn_of_slow_training([optimizer] if own_update else [])
             trainer = LayerTrainer(self, data, n_used, batch_size, optimizer)
-            return run_epochs(run, trainer, order, watched, callbacks)
+            return run_epochs(run, trainer, order, watched, *rest)
         crew_size = resolve_threads(threads, 3 * batch_size * self.parameters.size)
         with Crew(crew_size) as crew:
             plan = make_plan(
@@ -379,7 +399,7 @@ class Sequential:
                 optimizer,
                 buffer=self._buffer,
             )
-            return run_epochs(run, trainer, order, watched, callbacks)
+            return run_epochs(run, trainer, order, watched, *rest)
 
     def _check_batches(self, n_used, batch_size):
         """Refuse batches of one sample where a layer needs more."""
@@ -503,22 +523,28 @@ class Sequential:
 
     def _trained_arrays(self):
         """Yield (parameters, gradients): of the layers that train, then of a user's own ones."""
-        if all(layer.trainable and layer.use_bias for layer in self._parametric):
-            if self._parametric:
-                yield self.parameters, self.gradients
+        for owner, name, slopes in self._trained_places():
+            parameters, gradients = getattr(owner, name), np.asarray(getattr(owner, slopes))
+            # As NumPy takes `parameters -= learning_rate * gradients`.
+            gradients = np.broadcast_to(gradients, parameters.shape)
+            yield parameters, gradients.astype(parameters.dtype, copy=False)
+
+    def _trained_places(self):
+        """Yield (object, attribute of the parameters, attribute of the gradients)."""
+        weights, biases = ("weights", "dweights"), ("biases", "dbiases")
+        if self._parametric and all(
+            layer.trainable and layer.use_bias for layer in self._parametric
+        ):
+            yield self, "parameters", "gradients"
         else:
             for layer in self._parametric:
                 if layer.trainable:
-                    yield layer.weights, layer.dweights
+                    yield layer, *weights
                     if layer.use_bias:
-                        yield layer.biases, layer.dbiases
+                        yield layer, *biases
         for layer in self._own_layers():
-            for name in ("weights", "biases"):
-                parameters = getattr(layer, name)
-                gradients = np.asarray(getattr(layer, "d" + name))
-                # As NumPy takes `parameters -= learning_rate * gradients`.
-                gradients = np.broadcast_to(gradients, parameters.shape)
-                yield parameters, gradients.astype(parameters.dtype, copy=False)
+            yield layer, *weights
+            yield layer, *biases
 
     def _own_layers(self):
         return [
@@ -871,7 +897,7 @@ def load(path):
             raise ValueError(f"notes is {notes!r:.80}, expected a dict")
         # Arrays of a checkpoint's state have names that begin otherwise.
         arrays = {name: each for name, each in arrays.items() if name[:1].isdigit()}
-        _check_arrays(arrays, configs.stored_shapes(config))
+        check_arrays(arrays, configs.stored_shapes(config))
         model = Sequential.from_config(config)
     except (TypeError, ValueError) as error:
         raise FileFormatError(path, f"has no model that can be built: {error}") from None
@@ -879,23 +905,6 @@ def load(path):
         array[...] = arrays[name]
     model.notes = notes
     return model
-
-
-def _check_arrays(arrays, expected):
-    """Check arrays of a file against {name: (shape, dtype)}."""
-    for name in [*expected, *arrays]:
-        if name not in arrays:
-            raise ValueError(f"the array {name} is missing")
-        if name not in expected:
-            raise ValueError(f"the array {name:.80} belongs to no layer")
-        shape, dtype = expected[name]
-        array = arrays[name]
-        if array.shape != shape or array.dtype != dtype:
-            raise ValueError(
-                f"{name} is {array.dtype} of shape {array.shape}, expected {dtype} of {shape}"
-            )
-        if not np.isfinite(array).all():
-            raise ValueError(f"{name} has numbers that are not finite")
 
 
 def _as_notes(notes):

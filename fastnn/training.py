@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import kernels
+from .checkpoints import Session
 from .dropout import Dropout, draw_key
 from .errors import NonFiniteLossError
 from .kernels import table as t
@@ -22,16 +23,20 @@ _CHUNK_SECONDS = 0.05
 _FIRST_CHUNK = 10_000_000
 
 
-def run_epochs(run, trainer, order, observe, callbacks=()):
+def run_epochs(run, trainer, order, observe, settings, callbacks=(), resume=None):
     """Train the epochs of `run` that are left and return its History.
 
     `order()` gives the next :class:`Epoch`; `observe()` the dict of the curves that are measured
-    after it, unless it is None. A diverging epoch is undone and raises NonFiniteLossError.
+    after it, unless it is None. A diverging epoch is undone and raises NonFiniteLossError. `resume`
+    is the checkpoint to go on from, or None; `settings` has what is to be as it was there.
     """
     model, history = run.model, run.history
     run.curve_names[:0] = trainer.curve_names
     run.n_steps, run.n_samples = trainer.n_batches, trainer.n_used
+    callbacks = sorted(callbacks, key=lambda each: each.comes_last)
     trainer.on_chunk = _chunk_hook(run, callbacks)
+    trainer.strides = [each.chunk_steps for each in callbacks if each.chunk_steps]
+    session = run._session = Session(run, trainer, order.rng, callbacks, settings)
 
     def call(hook):
         for callback in callbacks:
@@ -40,20 +45,24 @@ def run_epochs(run, trainer, order, observe, callbacks=()):
     with contextlib.ExitStack() as stack:
         for callback in callbacks:
             stack.callback(callback.close)
+        stack.callback(delattr, run, "_session")  # who keeps the run does not keep all its buffers
+        restore = None if resume is None else session.read(resume)
         call("on_fit_begin")
+        if restore is not None:
+            restore()
         alone = observe is None and not callbacks
         while run.epoch < run.epochs and not run.stopped:
             if alone and _run_ahead(run, trainer, order):
                 continue
-            run.epoch, run.step = run.epoch + 1, 0
+            session.begin_epoch()
+            run.epoch, run.step = run.epoch + 1, trainer.step
             call("on_epoch_begin")
-            before = model._snapshot()
             # A weight that overflows shows in the loss of the next batch, or here at the end.
             with np.errstate(over="ignore", invalid="ignore"):
                 curves, failed = trainer.run_epoch(order())
             if failed is not None or not model._is_finite():
                 batch = trainer.n_batches if failed is None else failed
-                model._restore(before)
+                model._restore(session.start)
                 trainer.optimizer.forget(model.parameters)
                 raise NonFiniteLossError(run.epoch, batch, history)
             history.append(run.epoch, curves if observe is None else {**curves, **observe()})
@@ -71,7 +80,7 @@ def _run_ahead(run, trainer, order):
     Return whether that was done. Where one diverges all are undone, to be taken one by one.
     """
     model, count = run.model, min(trainer.epochs_ahead, run.epochs - run.epoch)
-    if count < 2 or order.is_own:
+    if count < 2 or order.is_own or trainer.step:
         return False
     generator = order.rng.bit_generator
     before = model._snapshot(), trainer.state.snapshot(), generator.state
@@ -101,6 +110,11 @@ def _chunk_hook(run, callbacks):
             callback.on_chunk_end(run)
 
     return on_chunk
+
+
+def _next_stops(strides, step):
+    """Return the next multiple behind `step` of each stride: where a chunk has to end."""
+    return [(step // stride + 1) * stride for stride in strides]
 
 
 class Data(NamedTuple):
@@ -152,7 +166,7 @@ class Draws:
 class CompiledTrainer:
     """Runs whole epochs in the compiled program, in chunks of steps."""
 
-    on_chunk = None
+    on_chunk, strides = None, ()
     has_failed = False
 
     def __init__(
@@ -173,6 +187,7 @@ class CompiledTrainer:
         self.sums = np.full((t.N_SUMS, plan.n_sums if summed else 0), 0.0)
         self.steps = max(1, _FIRST_CHUNK // (batch_size * parameters.size))
         self.draws = bool((plan.table[:, t.OPERATION] >= t.DROPOUT).any())
+        self.totals = np.full(t.N_TOTALS, 0.0)  # of the epoch that runs
 
     def load(self, data, n_used, batch_size):
         """Take the steps to come from `data`: at most `batch_size` of `n_used` samples a step."""
@@ -220,25 +235,40 @@ class CompiledTrainer:
             return 1
         return max(1, self.steps // self.n_batches)
 
+    @property
+    def step(self):
+        """The steps that the epoch has taken, 0 between epochs."""
+        return int(self.totals[t.TOTAL_STEPS])
+
+    def trained_arrays(self):
+        """Return the arrays for which the optimizer keeps a state each."""
+        return [self.parameters]
+
     def run_epoch(self, epoch):
-        """Return (the dict of the epoch's curves, None or the batch that failed, from 1)."""
+        """Take the steps of an epoch from `self.step` on.
+
+        Return (the dict of the epoch's curves, None or the batch that failed, from 1).
+        """
         curves, failed = self.run_epochs([epoch])
         return (None, failed) if failed else (curves[0], None)
 
     def run_epochs(self, epochs):
         """As `run_epoch`, for a list of epochs; return a list of dicts."""
         totals = np.full((len(epochs), t.N_TOTALS), 0.0)
-        taken = self.state.iterations
+        self.first, self.taken = self.step, self.state.iterations - self.step
+        totals[0], self.totals = self.totals, totals[0]
         try:
             failed = self._run_chunks(epochs, totals)
         finally:  # also where Ctrl-C breaks it off
-            self.state.iterations = taken + int(totals[:, t.TOTAL_STEPS].sum())
-            self._unpack()
+            self.settle(int(totals[:, t.TOTAL_STEPS].sum()))
+        self.totals = np.full(t.N_TOTALS, 0.0)
         return [self._curves(row) for row in totals], failed
 
-    def _unpack(self):
-        """Bring the optimizer's states home from the workspace."""
-        if len(self.state.arrays):
+    def settle(self, steps=None):
+        """Bring the optimizer's states home from the workspace, after `steps` of the epoch."""
+        steps = self.step if steps is None else steps
+        self.state.iterations = self.taken + steps
+        if len(self.state.arrays) and steps > self.first:  # else they never were in there
             kernels.unpack_states(self.state.arrays, self.workspace, self.plan.table)
 
     def _run_chunks(self, epochs, totals):
@@ -247,10 +277,10 @@ class CompiledTrainer:
         if len(epochs) > 1:
             orders = np.stack([epoch.order for epoch in epochs])
         keys = np.array([epoch.key for epoch in epochs]) if self.draws else None
-        step, taken, n_steps = 0, self.state.iterations, len(epochs) * self.n_batches
+        step, n_steps = self.first, len(epochs) * self.n_batches
         while step < n_steps:
-            last = min(step + self.steps, n_steps)
-            numbers = self.optimizer.numbers(taken + step, last - step, self.parameters.dtype)
+            last = min(step + self.steps, n_steps, *_next_stops(self.strides, step))
+            numbers = self.optimizer.numbers(self.taken + step, last - step, self.parameters.dtype)
             begin = time.perf_counter()
             reached = self._run(step, last, orders, keys, numbers, totals)
             if reached < last:
@@ -285,7 +315,7 @@ class CompiledTrainer:
                 inputs, layout, scaling, data.labels, data.targets, weights, orders,
                 first, last, self.batch_size, keys,
                 self.loss.kind, self.loss.number, self.smoothing,
-                self.rule, numbers, totals, first == 0, thread, self.crew.size,
+                self.rule, numbers, totals, first == self.first, thread, self.crew.size,
             )  # fmt: skip
 
         try:
@@ -298,7 +328,7 @@ class CompiledTrainer:
 class LayerTrainer:
     """Runs epochs through the layers' own passes: for a network with a layer of a user's own."""
 
-    on_chunk = None
+    on_chunk, strides = None, ()
     epochs_ahead = 1
 
     def __init__(self, model, data, n_used, batch_size, optimizer):
@@ -308,22 +338,38 @@ class LayerTrainer:
         self.n_outputs = data.targets.shape[1]
         self.batch_size, self.last_chunk = batch_size, -np.inf
         self.n_used, self.n_batches = n_used, -(-n_used // batch_size)
+        self.totals = np.full(t.N_TOTALS, 0.0)
         self.drops = [layer for layer in model._logit_layers() if isinstance(layer, Dropout)]
 
     curve_names = CompiledTrainer.curve_names
 
+    step = CompiledTrainer.step
+    _curves = CompiledTrainer._curves
+
+    def trained_arrays(self):
+        """Return the arrays for which the optimizer keeps a state each."""
+        return [getattr(owner, name) for owner, name, _ in self.model._trained_places()]
+
+    def settle(self):
+        """Nothing has to be brought home."""
+
     def run_epoch(self, epoch):
-        """Return (the dict of the epoch's curves, None or the batch that failed, from 1)."""
+        """Take the steps of an epoch from `self.step` on.
+
+        Return (the dict of the epoch's curves, None or the batch that failed, from 1).
+        """
         try:
-            return self._run_batches(*epoch)
+            failed = self._run_batches(*epoch)
         finally:
             for layer in self.drops:
                 layer._place = None
+        totals, self.totals = self.totals, np.full(t.N_TOTALS, 0.0)
+        return (None, failed) if failed else (self._curves(totals), None)
 
     def _run_batches(self, order, key):
-        data, loss = self.data, self.loss
-        total, right, mass, penalty = 0.0, 0.0, 0.0, 0.0
-        for batch in range(self.n_batches):
+        """Take the steps of an epoch; return None or the batch that failed, from 1."""
+        data, loss, totals = self.data, self.loss, self.totals
+        for batch in range(self.step, self.n_batches):
             indices = order[batch * self.batch_size : (batch + 1) * self.batch_size]
             for i, layer in enumerate(self.drops):
                 layer._place = key, i, batch
@@ -335,14 +381,11 @@ class LayerTrainer:
                 )
                 losses, gradient = loss.measure(outputs, wanted, weights)
                 if not np.isfinite(losses).all():
-                    return None, batch + 1
+                    return batch + 1
                 self.model._backward_logits(gradient)
             except NotFiniteError:  # a layer met what an earlier one made of finite samples
-                return None, batch + 1
-            total += float(losses @ weights)
-            mass += float(weights.sum())
-            right += loss.hits(outputs, wanted, data.labels[indices]).sum()
-            penalty += self.model._add_penalties() * len(indices)
+                return batch + 1
+            penalty = self.model._add_penalties()
             arrays = list(self.model._trained_arrays())
             options = {}
             if self.optimizer.clip_norm is not None:
@@ -350,20 +393,20 @@ class LayerTrainer:
                 options["length"] = float(np.sqrt(sum(squares)))
             for parameters, gradients in arrays:
                 self.optimizer.update(parameters, gradients, **options)
+            totals[t.TOTAL_LOSS] += losses @ weights
+            totals[t.TOTAL_WEIGHT] += weights.sum()
+            totals[t.TOTAL_RIGHT] += loss.hits(outputs, wanted, data.labels[indices]).sum()
+            totals[t.TOTAL_PENALTY] += penalty * len(indices)
+            totals[t.TOTAL_STEPS] += 1
             if self.on_chunk is not None and self._is_time(batch + 1):
                 self.on_chunk(batch + 1)
-        curves = {"loss": total / mass}
-        if self.penalised:
-            curves["penalty"] = float(penalty / self.n_used)
-            curves["loss"] += curves["penalty"]
-        if loss.task != "numbers":
-            curves = {"loss": curves["loss"], "accuracy": float(right / self.n_used), **curves}
-        return curves, None
+        return None
 
     def _is_time(self, batch):
         """Return whether a chunk is to end here: with the epoch, and now and then before."""
         now = time.perf_counter()
-        if batch < self.n_batches and now - self.last_chunk < _CHUNK_SECONDS:
+        stops = [self.n_batches, *_next_stops(self.strides, batch - 1)]
+        if batch not in stops and now - self.last_chunk < _CHUNK_SECONDS:
             return False
         self.last_chunk = now
         return True

@@ -4,6 +4,7 @@ Every function takes the name of the argument that it checks and raises an error
 name, the value and what was expected: TypeError for a wrong kind of value, ValueError else.
 """
 
+import difflib
 import math
 import numbers
 import operator
@@ -108,6 +109,15 @@ def as_flag(value, name):
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} is {value!r}, expected True or False")
     return bool(value)
+
+
+def as_choice(value, name, choices):
+    """Return `value`, one of some words."""
+    if not isinstance(value, str) or value not in choices:
+        words = ", ".join(f'"{choice}"' for choice in choices)
+        near = difflib.get_close_matches(str(value)[:80], choices, 1)
+        raise ValueError(f"{name} is {value!r}, expected " + (f'"{near[0]}"' if near else words))
+    return value
 
 
 def as_path(value, name="path"):
@@ -324,3 +334,46 @@ def as_class_weights(value, n_classes, name="class_weight"):
     if missing or len(value) != n_classes:
         raise ValueError(f"{name} has {list(value)}, expected all of 0 to {n_classes - 1}")
     return as_sample_weights([value[label] for label in range(n_classes)], n_classes, name)
+
+
+def check_arrays(arrays, expected):
+    """Check arrays of a file, {name: array}, against {name: (shape, dtype)}; all are finite."""
+    for name in [*expected, *arrays]:
+        if name not in arrays:
+            raise ValueError(f"the array {name} is missing")
+        if name not in expected:
+            raise ValueError(f"the array {name:.80} belongs to no layer")
+        shape, dtype = expected[name]
+        check_tree(arrays[name], np.empty(0, dtype), name, shape)
+        if not np.isfinite(arrays[name]).all():
+            raise ValueError(f"{name} has numbers that are not finite")
+
+
+def check_tree(tree, form, name, shape=None):
+    """Check a tree of dicts, lists, arrays and numbers of a file against one of the same form.
+
+    A list may stand for a tuple, and an int for a float; `any` stands for anything.
+    """
+    if form is any:
+        return
+    if isinstance(form, np.ndarray):
+        shape = form.shape if shape is None else shape
+        if not isinstance(tree, np.ndarray) or tree.shape != shape or tree.dtype != form.dtype:
+            found = f"{tree!r:.80}"
+            if isinstance(tree, np.ndarray):
+                found = f"{tree.dtype} of shape {tree.shape}"
+            raise ValueError(f"{name} is {found}, expected {form.dtype} of {shape}")
+    elif isinstance(form, dict):
+        if not isinstance(tree, dict) or tree.keys() != form.keys():
+            raise ValueError(f"{name} is {tree!r:.80}, expected {', '.join(form)}")
+        for key, value in form.items():
+            check_tree(tree[key], value, f"{name}.{key}")
+    elif isinstance(form, list | tuple):
+        if not isinstance(tree, list | tuple) or len(tree) != len(form):
+            raise ValueError(f"{name} is {tree!r:.80}, expected a list of {len(form)}")
+        for i, (child, value) in enumerate(zip(tree, form, strict=True)):
+            check_tree(child, value, f"{name}[{i}]")
+    else:
+        kinds = (int, float) if type(form) is float else type(form)
+        if not isinstance(tree, kinds) or isinstance(tree, bool) is not isinstance(form, bool):
+            raise ValueError(f"{name} is {tree!r:.80}, expected a {type(form).__name__}")

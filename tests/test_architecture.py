@@ -65,6 +65,7 @@ FLOORS = (
     validation
     """,
     """
+    checkpoints
     compiled
     configs
     evaluation

@@ -623,5 +623,5 @@ def test_leftovers_of_dead_processes_are_removed(path):
     ]
     for name in names:
         (path.parent / name).touch()
-    files.remove_leftovers(path)
+    files.remove_leftovers(path.parent, path.name)
     assert sorted(os.listdir(path.parent)) == sorted(names[1:])

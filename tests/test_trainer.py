@@ -580,6 +580,18 @@ def test_fit_tells_a_schedule_of_its_epochs():
     assert schedule.current_rate == pytest.approx(1e-6 * 0.5**4)
 
 
+def test_a_schedule_that_fails_at_once_leaves_the_averages():
+    X, y = make_data("labels")
+    model, optimizer = make_model(), fastnn.Adam(0.1)
+    fit(model, X, y, optimizer)
+    before = optimizer.state_of(model.parameters).arrays.copy()
+    optimizer.learning_rate = lambda step: 0.1 if step == 0 else math.nan
+    with pytest.raises(ValueError, match=r"learning_rate\(15\) is nan"):
+        fit(model, X, y, optimizer)
+    assert optimizer.state_of(model.parameters).iterations == 15
+    assert np.array_equal(optimizer.state_of(model.parameters).arrays, before)
+
+
 def test_any_function_of_the_step_is_a_schedule():
     X, y = make_data("labels")
     model, other, seen = make_model(), make_model(), []
