@@ -7,6 +7,7 @@ import os
 
 import numpy as np
 import pytest
+from child import run_python
 from test_files import fill_disk, make_file, rewrite, set_item
 from test_trainer import OPTIMIZERS, fit, make_data, make_model
 
@@ -789,3 +790,101 @@ def test_a_callback_of_ones_own_with_a_state(path):
     assert two.kept["sum"] == three.kept["sum"] == sum(result.history.loss)
     assert [list(each) for each in three.kept["seen"]] == [list(each) for each in two.kept["seen"]]
     assert two.kept["array"].tolist() == [0, 4]
+
+
+# ------------------------------------------------------------------ sudden death
+
+# Children are forked from a process that has compiled everything, so that one costs milliseconds.
+_KILL = """
+import json, os, random, signal, sys, tempfile, time
+from pathlib import Path
+import numpy as np
+import fastnn
+
+X = np.random.default_rng(0).standard_normal((60, 6))
+y = X[:, :3].argmax(axis=1)
+
+
+def train(path=None):
+    first, last = fastnn.Dense(6, 9, rng=0), fastnn.Dense(9, 3, rng=1)
+    model = fastnn.Sequential([first, fastnn.Tanh(), fastnn.Dropout(0.2), last])
+    stopping = fastnn.EarlyStopping(patience=99)
+    optimizer = fastnn.Adam(fastnn.ReduceOnPlateau(0.05, patience=1, min_delta=0.05, factor=0.5))
+    callbacks = [stopping]
+    if path is not None:
+        callbacks.append(fastnn.Checkpoint(path, 1, unit="batches"))
+    history = model.fit(
+        X, y, epochs=5, batch_size=8, seed=3, optimizer=optimizer, validation_split=0.2,
+        callbacks=callbacks, resume=path, threads=1, verbose=0,
+    )
+    state = optimizer.state_of(model.parameters)
+    rate = optimizer.learning_rate
+    return (
+        model.parameters.tobytes(), state.arrays.tobytes(), state.iterations,
+        history.curves, stopping.best, rate.current_rate, rate.best,
+    )
+
+
+expected = train()
+rng = random.Random(0)
+report = {"killed": 0, "places": [], "leftovers": 0, "wrong": []}
+with tempfile.TemporaryDirectory() as folder:
+    first = Path(folder, "first")
+    begin = time.perf_counter()
+    assert train(first) == expected
+    duration = time.perf_counter() - begin
+    for number in range(50):
+        path = Path(folder, f"run-{number}")
+        child = os.fork()
+        if child == 0:
+            train(path)
+            signal.pause()
+        time.sleep(rng.uniform(0, duration))
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        report["killed"] += status == signal.SIGKILL
+        report["leftovers"] += len(list(Path(folder).glob(f".{path.name}.*.tmp")))
+        if path.exists():
+            fastnn.load(path)
+            state = fastnn.files.read(path)[0]["state"]
+            report["places"].append([state["epoch"], state["step"]])
+        if train(path) != expected:
+            report["wrong"].append(number)
+        report["kept"] = len(list(Path(folder).glob(".*.tmp")))
+print(json.dumps(report))
+"""
+
+
+def test_fifty_sudden_deaths():
+    report = json.loads(run_python(_KILL))
+    assert report["wrong"] == []
+    assert report["killed"] == 50
+    assert len({tuple(place) for place in report["places"]}) >= 10
+    assert report["kept"] == 0  # a resumed run removes what a killed one has left
+
+
+_LIMIT = """
+import errno, os, resource, tempfile
+from pathlib import Path
+import numpy as np
+import fastnn
+
+X, y = np.ones((8, 40)), np.zeros(8, int)
+with tempfile.TemporaryDirectory() as folder:
+    path = Path(folder, "run")
+    model = fastnn.Sequential([fastnn.Dense(40, 30, rng=0), fastnn.Dense(30, 3, rng=0)])
+    checkpoint = fastnn.Checkpoint(path)
+    model.fit(X, y, callbacks=[checkpoint], verbose=0)
+    before = path.read_bytes()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) - 100, resource.RLIM_INFINITY))
+    try:
+        model.fit(X, y, callbacks=[checkpoint], verbose=0)
+    except OSError as error:
+        print(errno.errorcode[error.errno], os.listdir(folder), path.read_bytes() == before)
+    fastnn.load(path)
+"""
+
+
+def test_a_file_that_may_not_grow():
+    """The system itself refuses the last bytes."""
+    assert run_python(_LIMIT) == "EFBIG ['run'] True"
