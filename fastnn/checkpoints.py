@@ -346,7 +346,7 @@ class Session:
 
     def _check(self, state):
         """Check what a file says beyond its form; return a bit generator in its state."""
-        n_steps = self.trainer.n_batches
+        n_steps, dtype = self.trainer.n_batches, self.run.model.dtype
         if not (0 <= state["epoch"] < 2**31 and 0 <= state["step"] < n_steps):
             raise ValueError(f"it stands at epoch {state['epoch']}, step {state['step']}")
         totals = state["totals"]
@@ -357,10 +357,11 @@ class Session:
         for each in state["optimizer"]:
             if not 0 <= each["iterations"] < 2**53:
                 raise ValueError(f"the optimizer's iterations are {each['iterations']}")
-        rate = state["learning_rate"]
-        numbers = rate.values() if isinstance(rate, dict) else [rate]
-        if any(number is not None and not number >= 0 for number in numbers):
-            raise ValueError(f"the learning rate is {rate}")
+        if state["learning_rate"] is not None:
+            trial = copy.copy(self.optimizer)
+            trial.learning_rate = copy.copy(trial.learning_rate)
+            _restore_rate(trial, state["learning_rate"])
+            trial.rates(max([0, *(each["iterations"] for each in state["optimizer"])]), 1, dtype)
         self._check_history(state["history"])
         return self._as_bit_generator(state["random"])
 
@@ -416,11 +417,7 @@ class Session:
         for trained, kept in zip(self.trainer.trained_arrays(), state["optimizer"], strict=True):
             own = optimizer.state_of(trained)
             own.iterations, own.arrays[...] = kept["iterations"], kept["arrays"]
-        rate = state["learning_rate"]
-        if isinstance(rate, dict):
-            optimizer.learning_rate.restore(rate)
-        elif rate is not None:
-            optimizer.learning_rate = rate
+        _restore_rate(optimizer, state["learning_rate"])
         self.rng.bit_generator.state = random.state
         self.random, self.start = random.state, state["start"]
         self.trainer.totals[...] = state["totals"]
@@ -428,6 +425,14 @@ class Session:
 
 # The names under which a user knows what is described.
 _TITLES = {"model": "", "optimizer": "optimizer", "data": "", "curves": "curves"}
+
+
+def _restore_rate(optimizer, kept):
+    """Give an optimizer the learning rate, or its schedule the state, of a file."""
+    if isinstance(kept, dict):
+        optimizer.learning_rate.restore(kept)
+    elif kept is not None:
+        optimizer.learning_rate = kept
 
 
 def _number(rate):
