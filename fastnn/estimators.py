@@ -21,7 +21,7 @@ except ImportError:
     ) from None
 from joblib.parallel import get_active_backend
 from scipy.sparse import issparse
-from scipy.special import log_expit, log_softmax
+from scipy.special import expit, log_expit, log_softmax
 from sklearn.base import (
     BaseEstimator,
     ClassifierMixin,
@@ -46,6 +46,7 @@ from sklearn.utils.multiclass import (
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from .activations import ELU, GELU, Activation, Identity, LeakyReLU, Sigmoid, SiLU, Tanh
+from .dropout import Dropout
 from .errors import NonFiniteLossError
 from .kernels import table as t
 from .layers import Dense, ReLU
@@ -59,8 +60,6 @@ from .losses import (
     SoftmaxCrossEntropy,
 )
 from .model import Sequential
-from .plan import program_layers
-from .prediction import Predictor
 from .solvers import AdamSteps, MomentumSteps, StoppingRule, run_lbfgs
 
 _ACTIVATIONS = {
@@ -107,6 +106,7 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             Options(Real, {math.inf}),
         ],
         "max_fun": [Interval(Integral, 1, None, closed="left")],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
         "metric": [StrOptions({"loss", *get_scorer_names()}), callable, None],
         "callbacks": [list, tuple, None],
         "threads": [Interval(Integral, 1, None, closed="left"), None],
@@ -167,11 +167,7 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X = self._as_samples(X)
-        if len(self.model_.layers) == 1:
-            return X
-        steps = program_layers(self.model_.layers[:-1])
-        hidden = Predictor(steps, X.shape[1], self.model_.parameters)
-        return hidden.run(np.ascontiguousarray(X), t.IDENTITY, self._threads())
+        return self.model_.activations(X, -2) if len(self.model_.layers) > 1 else X
 
     def _as_samples(self, X):
         X = validate_data(
@@ -194,6 +190,8 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def _fit(self, X, y, sample_weight, validation_data=None, incremental=False):
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
+        if self.dropout and self.solver == "lbfgs":
+            raise ValueError(f"dropout is {self.dropout}, expected 0 for the solver lbfgs")
         hidden, activations = self._hidden_layers()
         first = not hasattr(self, "model_") or not (self.warm_start or incremental)
         X, y = self._validate(X, y, first)
@@ -203,8 +201,12 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         sizes = [X.shape[1], *hidden, self._count_outputs(targets)]
         if first:
             self._start(sizes, activations, X.dtype, random_state)
-        elif sizes != [self.model_.layers[0].n_inputs, *(d.n_neurons for d in self._dense())]:
-            raise ValueError(f"the layers have sizes {sizes}, expected those of the fit before")
+        else:
+            known = [self.n_features_in_, *(layer.n_neurons for layer in self._dense())]
+            if sizes != known:
+                raise ValueError(
+                    f"the layers have sizes {sizes}, expected {known}, those of the fit before"
+                )
         if self.solver == "lbfgs":
             self._fit_lbfgs(X, self._smooth(targets), weights)
         else:
@@ -271,6 +273,8 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 layers.append(
                     _ACTIVATIONS[bend]() if isinstance(bend, str) else copy.deepcopy(bend)
                 )
+            if i < len(activations) and self.dropout:
+                layers.append(Dropout(self.dropout, rng=0))
         self.model_ = Sequential(layers, loss=self._make_loss())
         self.n_layers_, self.n_outputs_ = len(sizes), sizes[-1]
         self.n_iter_ = self.t_ = 0
@@ -281,10 +285,7 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def _fit_lbfgs(self, X, targets, weights):
         as_loss, scale = self._scales()
-        model = self.model_
-        y = np.asarray(targets)
-        labels, rows = model._as_targets(y, "y", X)
-        data = np.ascontiguousarray(X), labels, rows, np.empty(0) if weights is None else weights
+        data = self.model_._as_data(X, targets, weights, "X", "y", "sample_weight")
         mass = len(X) if weights is None else weights.sum()
         steps = itertools.count(1)
 
@@ -294,7 +295,8 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         try:
             with self._penalties(self.alpha / scale / mass):
                 result, loss, penalty = run_lbfgs(
-                    model, data, scale, self._threads(), callback=tell if self.verbose else None,
+                    self.model_, data, scale, self._threads(),
+                    callback=tell if self.verbose else None,
                     options={"maxfun": self.max_fun, "maxiter": self.max_iter, "gtol": self.tol},
                 )  # fmt: skip
         except FloatingPointError as error:
@@ -332,6 +334,7 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                     X, targets, sample_weight=weights, optimizer=self._optimizer,
                     epochs=1 if incremental else self.max_iter, batch_size=self._clip_batch(n),
                     shuffle=_Order(random_state) if self.shuffle else False,
+                    seed=random_state.randint(2**31) if self.dropout else 0,
                     callbacks=[rule, *(self.callbacks or ())],
                     verbose=False, threads=self._threads(),
                 )  # fmt: skip
@@ -416,7 +419,6 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def _make_measure(self, X, y, targets, weights):
         """Return the function that gives (loss, score) of the model on held-out samples."""
-        model = self.model_
         as_loss, _ = self._scales()
         X, metric = np.ascontiguousarray(X), self._make_metric(X, y, targets, weights)
         threads = self._threads()
@@ -429,7 +431,7 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             loss = as_loss(float(np.average(losses, weights=weights)), 0.0)
             return loss, -loss if metric is None else float(metric(outputs))
 
-        measure(model)  # an error of a metric comes before training
+        measure(self.model_)  # an error of a metric comes before training
         return measure
 
     def _make_metric(self, X, y, targets, weights):
@@ -492,6 +494,8 @@ class MLPClassifier(ClassifierMixin, _MLP):
     activation : str or activation layer, or a list of them
         Of all hidden layers, or one for each: "identity", "logistic", "tanh", "relu",
         "leaky_relu", "elu", "gelu", "silu", or a layer such as `fastnn.LeakyReLU(0.2)`.
+    dropout : float
+        The fraction of the values of each hidden layer that is left out in training.
     class_weight : "balanced" or dict, optional
         Factors of the samples' weights, as in scikit-learn's linear models.
     label_smoothing : float
@@ -536,7 +540,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
         max_iter=200, shuffle=True, random_state=None, tol=1e-4, verbose=False, warm_start=False,
         momentum=0.9, nesterovs_momentum=True, early_stopping=False, validation_fraction=0.1,
         beta_1=0.9, beta_2=0.999, epsilon=1e-8, n_iter_no_change=10, max_fun=15000,
-        class_weight=None, label_smoothing=0.0, metric=None, callbacks=None,
+        dropout=0.0, class_weight=None, label_smoothing=0.0, metric=None, callbacks=None,
         threads=None, dtype=None,
     ):  # fmt: skip
         self._assign(locals())
@@ -585,12 +589,12 @@ class MLPClassifier(ClassifierMixin, _MLP):
         """Return the probabilities (N, C) of the classes, or (N, O) of several labels."""
         check_is_fitted(self)
         X = self._as_samples(X)
-        found = self.model_.predict_proba(X, threads=self._threads())
         if self.out_activation_ == "softmax" or self._multilabel:
-            return found
+            return self.model_.predict_proba(X, threads=self._threads())
+        outputs = self._outputs(X)
         if len(self.classes_) == 1:
-            return np.ones_like(found)
-        return np.hstack([1 - found, found])
+            return np.ones_like(outputs)
+        return expit(np.hstack([-outputs, outputs]))  # 1 - p would lose digits of small ones
 
     def predict_log_proba(self, X):
         """Return the logarithms of the probabilities, finite also where these are 0."""
@@ -711,7 +715,7 @@ class MLPRegressor(RegressorMixin, _MLP):
     max_iter, shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, \
     early_stopping, validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, max_fun
         As in scikit-learn, with its defaults.
-    activation, callbacks, threads, dtype
+    activation, dropout, callbacks, threads, dtype
         As in :class:`MLPClassifier`.
     metric : str or callable, optional
         As there; by default R2.
@@ -742,7 +746,8 @@ class MLPRegressor(RegressorMixin, _MLP):
         learning_rate_init=0.001, power_t=0.5, max_iter=200, shuffle=True, random_state=None,
         tol=1e-4, verbose=False, warm_start=False, momentum=0.9, nesterovs_momentum=True,
         early_stopping=False, validation_fraction=0.1, beta_1=0.9, beta_2=0.999, epsilon=1e-8,
-        n_iter_no_change=10, max_fun=15000, metric=None, callbacks=None, threads=None, dtype=None,
+        n_iter_no_change=10, max_fun=15000, dropout=0.0, metric=None, callbacks=None,
+        threads=None, dtype=None,
     ):  # fmt: skip
         self._assign(locals())
 
@@ -775,7 +780,11 @@ class MLPRegressor(RegressorMixin, _MLP):
         return targets.shape[1]
 
     def _make_loss(self):
-        return _LOSSES[self.loss]() if isinstance(self.loss, str) else copy.deepcopy(self.loss)
+        if isinstance(self.loss, str):
+            return _LOSSES[self.loss]()
+        if getattr(self.loss, "task", None) != "numbers":
+            raise ValueError(f"loss is {self.loss!r}, expected a loss of numbers, such as Huber()")
+        return copy.deepcopy(self.loss)
 
     def _smooth(self, targets):
         return targets

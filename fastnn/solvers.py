@@ -13,7 +13,7 @@ from .kernels import table as t
 from .optimizers import Optimizer
 from .parallel import Crew, resolve_threads
 from .plan import make_plan
-from .training import CompiledTrainer, Data
+from .training import CompiledTrainer, Data, Epoch
 
 # Rows of a step of a full gradient: enough that the weights are read rarely, few enough that the
 # values of wide layers stay in the cache.
@@ -184,28 +184,32 @@ class FullBatch:
     ----------
     model : Sequential
         Of built-in layers. Its penalties are a part of the loss.
-    inputs, labels, targets, weights
-        Checked samples, as in `training.Data`.
+    data : training.Data
     crew : Crew
     """
 
-    def __init__(self, model, inputs, labels, targets, weights, crew):
+    def __init__(self, model, data, crew):
+        weights = data.weights
         if len(weights):  # a batch that weighs nothing could not be scaled
             some = weights > 0
-            inputs, labels, weights = inputs[some], labels[some], weights[some]
-            targets = targets[some] if len(targets) else targets
-        self.model, n = model, len(inputs)
+            data = Data(*(array[some] if len(array) else array for array in data))
+            weights = data.weights
+        n = len(data.inputs)
         rows = min(n, _ROWS)
         starts = np.arange(0, n, rows)
         masses = np.add.reduceat(weights if len(weights) else np.full(n, 1.0), starts)
-        self._order, self._part = np.arange(n), masses[-1] / masses.sum()
+        self._epoch, self._part = Epoch(np.arange(n), 0), masses[-1] / masses.sum()
         plan = make_plan(
-            model._steps, inputs.shape[1], rows, model.dtype.itemsize, training=True, n_states=1
+            model._steps,
+            data.inputs.shape[1],
+            rows,
+            model.dtype.itemsize,
+            training=True,
+            n_states=1,
         )
         self._trainer = CompiledTrainer(
-            plan, crew, model.parameters, Data(inputs, labels, targets, weights), n, rows,
-            model.loss, _Sum(masses),
-        )  # fmt: skip
+            plan, crew, model.parameters, data, n, rows, model.loss, _Sum(masses)
+        )
 
     def evaluate(self):
         """Return (mean loss of the data, penalty, gradient of their sum (P,) float64).
@@ -215,7 +219,7 @@ class FullBatch:
         state = self._trainer.state
         state.iterations = 0
         with np.errstate(over="ignore", invalid="ignore"):
-            curves, failed = self._trainer.run_epoch(self._order)
+            curves, failed = self._trainer.run_epoch(self._epoch)
         if failed is not None:
             return math.inf, 0.0, None
         penalty = curves.get("penalty", 0.0)
@@ -242,10 +246,10 @@ def run_lbfgs(model, data, scale, threads, **options):
     """
     from scipy.optimize import minimize
 
-    rows = min(len(data[0]), _ROWS)
+    rows = min(len(data.inputs), _ROWS)
     start = model.parameters.copy()
     with Crew(resolve_threads(threads, 3 * rows * start.size)) as crew:
-        objective = FullBatch(model, *data, crew)
+        objective = FullBatch(model, data, crew)
 
         def evaluate(x):
             model.parameters[...] = x

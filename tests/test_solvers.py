@@ -86,10 +86,9 @@ def test_a_scale_is_one_of_the_gradient(steps):
 
 
 def full_batch(model, X, y, weights=None, threads=1):
-    labels, targets = model._as_targets(y, "y", X)
-    weights = np.empty(0) if weights is None else weights
+    data = model._as_data(X, y, weights, "X", "y", "sample_weight")
     with Crew(threads) as crew:
-        return FullBatch(model, X, labels, targets, weights, crew).evaluate()
+        return FullBatch(model, data, crew).evaluate()
 
 
 @pytest.mark.parametrize("loss", ["labels", "answers", "squared", "Huber"])
@@ -129,11 +128,9 @@ def test_lbfgs_finds_least_squares():
     y = X @ [1.0, -2.0, 3.0, 0.5] + 0.3 + rng.normal(0, 0.1, 60)
     layer = fastnn.Dense(4, 1, dtype=np.float64, rng=0)
     model = fastnn.Sequential([layer], loss=fastnn.MeanSquaredError())
-    labels, targets = model._as_targets(y, "y", X)
+    data = model._as_data(X, y, None, "X", "y", "sample_weight")
     options = {"gtol": 1e-9, "ftol": 1e-15}
-    result, loss, penalty = run_lbfgs(
-        model, (X, labels, targets, np.empty(0)), 0.5, 1, options=options
-    )
+    result, loss, penalty = run_lbfgs(model, data, 0.5, 1, options=options)
     expected, residual, *_ = np.linalg.lstsq(np.column_stack([X, np.ones(60)]), y)
     assert_allclose(model.parameters, expected, rtol=1e-5)
     assert loss == pytest.approx(residual[0] / 60)
@@ -146,7 +143,7 @@ def test_lbfgs_that_leaves_the_numbers_leaves_the_model():
     model = make_model(loss="squared")
     model.parameters *= 1e200
     before = model.parameters.copy()
-    labels, targets = model._as_targets(y, "y", X)
+    data = model._as_data(X, y, None, "X", "y", "sample_weight")
     with pytest.raises(FloatingPointError, match="no longer finite"):
-        run_lbfgs(model, (X, labels, targets, np.empty(0)), 1.0, 1)
+        run_lbfgs(model, data, 1.0, 1)
     assert np.array_equal(model.parameters, before)
