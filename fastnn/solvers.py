@@ -13,7 +13,7 @@ from .kernels import table as t
 from .optimizers import Optimizer
 from .parallel import Crew, resolve_threads
 from .plan import make_plan
-from .training import CompiledTrainer, Data, Epoch
+from .training import CompiledTrainer, Epoch
 
 # Rows of a step of a full gradient: enough that the weights are read rarely, few enough that the
 # values of wide layers stay in the cache.
@@ -189,24 +189,17 @@ class FullBatch:
     """
 
     def __init__(self, model, data, crew):
-        weights = data.weights
+        order, weights = np.arange(len(data.inputs)), data.weights
         if len(weights):  # a batch that weighs nothing could not be scaled
-            some = weights > 0
-            data = Data(*(array[some] if len(array) else array for array in data))
-            weights = data.weights
-        n = len(data.inputs)
-        rows = min(n, _ROWS)
+            order = np.flatnonzero(weights)
+        n, rows = len(order), min(len(order), _ROWS)
         starts = np.arange(0, n, rows)
-        masses = np.add.reduceat(weights if len(weights) else np.full(n, 1.0), starts)
-        self._epoch, self._part = Epoch(np.arange(n), 0), masses[-1] / masses.sum()
+        masses = np.add.reduceat(weights[order] if len(weights) else np.full(n, 1.0), starts)
+        self._epoch, self._part = Epoch(order, 0), masses[-1] / masses.sum()
         plan = make_plan(
-            model._steps,
-            data.inputs.shape[1],
-            rows,
-            model.dtype.itemsize,
-            training=True,
+            model._steps, data.inputs.shape[1], rows, model.dtype.itemsize, training=True,
             n_states=1,
-        )
+        )  # fmt: skip
         self._trainer = CompiledTrainer(
             plan, crew, model.parameters, data, n, rows, model.loss, _Sum(masses)
         )
