@@ -1,12 +1,11 @@
 """Data to train on: two that come with fastnn, CSV files, and how to split and scale them."""
 
-import difflib
-from collections import Counter
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 
+from . import tables
 from .validation import as_count, as_dtype, as_generator, as_positive, as_rows
 
 
@@ -99,10 +98,13 @@ def read_csv(path, target, *, dtype=np.float32):
         Where polars is not installed.
     """
     dtype = as_dtype(dtype)
-    table, rows = _read_table(Path(path))
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"path is {str(path)!r}, expected a file, and there is none")
+    table, rows = tables.read_text(path, path)
     names = table.columns
     if target not in names:
-        raise ValueError(f"target is {target!r}, expected {_choice(target, names)}")
+        raise ValueError(f"target is {target!r}, expected {tables.one_of(target, names)}")
     if len(names) == 1:
         raise ValueError(f"path: {path} has no column besides {target!r}, expected features")
     if len(table) == 0:
@@ -209,48 +211,6 @@ def standardise(train, *others):
         (((part - low) / spread - mean) / deviation).astype(train.dtype)
         for part in (train, *others)
     )
-
-
-def _read_table(path):
-    """Return the cells of a CSV file as text, null where empty, and the numbers of the rows."""
-    try:
-        import polars as pl
-    except ImportError:
-        raise ImportError('reading CSV files needs polars: install "fastnn[cli]"') from None
-    if not path.is_file():
-        raise FileNotFoundError(f"path is {str(path)!r}, expected a file, and there is none")
-    try:
-        # The names are read as a row, as polars renames repeated ones; numbers as text, as it
-        # does not tell which value of a column is none.
-        table = pl.read_csv(path, has_header=False, infer_schema_length=0, glob=False)
-    except pl.exceptions.NoDataError:
-        raise ValueError(f"path: {path} is empty, expected column names and rows") from None
-    except pl.exceptions.PolarsError as error:
-        reason = str(error).partition("\n")[0]
-        raise ValueError(
-            f"path: {path} is no table of comma-separated values in UTF-8, each row as long as "
-            f"the line of names ({reason})"
-        ) from None
-    cells = pl.all().str.strip_chars()
-    table = table.select(pl.when(cells != "").then(cells))
-
-    names = table.row(0)
-    if None in names:
-        raise ValueError(f"path: {path} has no name for column {names.index(None) + 1}")
-    (name, count), *_ = Counter(names).most_common(1)
-    if count > 1:
-        raise ValueError(f"path: {path} has {count} columns named {name!r}, expected one")
-    table = table[1:]
-    table.columns = list(names)
-    filled = table.select(~pl.all_horizontal(pl.all().is_null())).to_series()
-    return table.filter(filled), np.flatnonzero(filled) + 1
-
-
-def _choice(target, names):
-    """Return what to say to someone who asked for `target`, which is not one of `names`."""
-    near = difflib.get_close_matches(str(target), names, n=1)
-    shown = ", ".join(map(repr, names[:20])) + (", ..." if len(names) > 20 else "")
-    return f"one of the columns {shown}" + (f"; did you mean {near[0]!r}?" if near else "")
 
 
 def _as_feature(texts, rows, dtype):

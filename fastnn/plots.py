@@ -370,6 +370,11 @@ def _cut(name):
 # ---------------------------------------------------------------------- matplotlib
 
 
+def require_libraries():
+    """Raise ImportError where matplotlib or scikit-learn is not installed."""
+    _sklearn("metrics")
+
+
 def _pyplot():
     try:
         import matplotlib.pyplot as plt

@@ -8,7 +8,7 @@ import pytest
 import fastnn
 
 FOLDER = Path(fastnn.__file__).parent
-KERNELS = Path(fastnn.kernels.__file__).parent
+PACKAGES = {"kernels": Path(fastnn.kernels.__file__).parent, "cli": FOLDER / "cli"}
 
 # A module a line, so that two changes seldom meet.
 FLOORS = (
@@ -60,8 +60,10 @@ FLOORS = (
     normalization
     optimizers
     plots
+    preprocessing
     progress
     schedules
+    tables
     validation
     """,
     """
@@ -83,22 +85,40 @@ FLOORS = (
     warmup
     """,
     """
-    __main__
-    cli
     columnwise
     estimators
     fastnn
     nnfs
+    """,
+    """
+    cli.arguments
+    cli.bench
+    cli.bench_peers
+    cli.data
+    cli.evaluating
+    cli.exporting
+    cli.machine
+    cli.outputs
+    cli.predicting
+    cli.printing
+    cli.report
+    cli.training
+    """,
+    """
+    __main__
+    cli
     """,
 )
 FLOOR_OF = {module: i for i, floor in enumerate(FLOORS) for module in floor.split()}
 
 
 def find_modules():
-    """Return {name: path}; the two `__init__.py` are "fastnn" and "kernels"."""
+    """Return {name: path}; the `__init__.py` of packages are "fastnn", "kernels" and "cli"."""
     modules = {path.stem: path for path in FOLDER.glob("*.py")}
-    modules |= {f"kernels.{path.stem}": path for path in KERNELS.glob("*.py")}
-    modules["fastnn"], modules["kernels"] = modules.pop("__init__"), modules.pop("kernels.__init__")
+    modules["fastnn"] = modules.pop("__init__")
+    for package, folder in PACKAGES.items():
+        modules |= {f"{package}.{path.stem}": path for path in folder.glob("*.py")}
+        modules[package] = modules.pop(f"{package}.__init__")
     return modules
 
 
@@ -107,8 +127,8 @@ MODULES = find_modules()
 
 def imported_modules(name, source):
     """Return the modules of this package that `source`, the text of module `name`, imports."""
-    in_kernels = name.split(".")[0] == "kernels"
-    package = ["fastnn", "kernels"] if in_kernels else ["fastnn"]
+    inside = name.split(".")[0]
+    package = ["fastnn", inside] if inside in PACKAGES else ["fastnn"]
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -139,6 +159,8 @@ def imported_modules(name, source):
         ("kernels.dense", "import numpy as np", set()),
         ("kernels.dense", "import kernels.gemm", {"the top-level package kernels"}),
         ("kernels", "def f():\n    import fastnn.model", {"model"}),
+        ("cli.report", "from .. import plots", {"plots"}),
+        ("cli", "from .arguments import parse", {"cli.arguments"}),
         ("layers", "from . import kernels", {"kernels"}),
         ("layers", "from .kernels import dense_forward", {"kernels"}),
         ("layers", "from fastnn import Sequential", {"fastnn"}),

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from importlib.metadata import entry_points
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from csv_cases import BAD_TABLES
 import fastnn
 from fastnn import cli, datasets
 
+CASES = Path(__file__).parent / "csv_cases.py"  # a file that is no table
 COMMAND = [sys.executable, "-m", "fastnn"]
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX terminals and signals")
 
@@ -242,13 +244,23 @@ def assert_refused(done, error, code=2):
         ("train", "the following arguments are required: DATA"),
         ("train digits more", "unrecognized arguments: more"),
         ("train digits --layers 3", "unrecognized arguments: --layers 3"),
-        ("train digits --epoch 3", "unrecognized arguments: --epoch 3"),
+        (
+            "train digits --epoch 3",
+            "unrecognized arguments: --epoch 3; did you mean --epochs?",
+        ),
         ("train digits --epochs", "argument --epochs: expected one argument"),
-        ("train digits --target y", "argument --target: 'y' is for CSV files; digits has labels"),
-        ("train spiral --target y", "argument --target: 'y' is for CSV files; spiral has labels"),
-        ("train none.csv", "no file 'none.csv'; expected digits, spiral, or a CSV file"),
-        ("train none.csv --target y", "no file 'none.csv'; expected digits, spiral, or a CSV file"),
-        (f"train {__file__}", "a CSV file needs --target COLUMN, the column of the labels"),
+        ("train digits --target y", "argument --target: 'y' is for data files; digits has labels"),
+        ("train spiral --target y", "argument --target: 'y' is for data files; spiral has labels"),
+        ("train none.csv", "no file 'none.csv'; expected digits, spiral, or the path of a table"),
+        (
+            "train none.csv --target y",
+            "no file 'none.csv'; expected digits, spiral, or the path of a table",
+        ),
+        (
+            f"train {CASES}",
+            f"path: {CASES} is no table of comma-separated values in UTF-8, each row as long as "
+            "the line of names (found more fields than defined in 'Schema')",
+        ),
         (
             "train digits --validation-fraction 0.0001",
             "fraction is 0.0001, which holds out 0 of 1797 samples: expected at least one on "
@@ -332,7 +344,10 @@ def test_bad_input_to_the_real_program(tmp_path):
     path.write_text("x,y\n1,0\nred,1\n")
     for arguments, error in (
         (["train", "digits", "--epochs", "0"], "argument --epochs: '0' is not a whole number of"),
-        (["train", "none.csv"], "no file 'none.csv'; expected digits, spiral, or a CSV file"),
+        (
+            ["train", "none.csv"],
+            "no file 'none.csv'; expected digits, spiral, or the path of a table",
+        ),
         (["train", str(path), "--target", "y"], "column 'x', row 2 is 'red', expected a number"),
     ):
         done = run(*arguments)

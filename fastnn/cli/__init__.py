@@ -1,0 +1,63 @@
+"""The command `fastnn`: train a network on a table, and use it."""
+
+import contextlib
+import importlib
+import os
+import sys
+import traceback
+
+from ..errors import NonFiniteLossError
+from .arguments import parse
+
+_MODULES = {
+    "train": "training",
+    "predict": "predicting",
+    "evaluate": "evaluating",
+    "export": "exporting",
+    "info": "machine",
+    "warmup": "machine",
+    "bench": "bench",
+}
+_BAD_INPUT = ValueError, OSError, ImportError, MemoryError
+
+
+def main(argv=None):
+    """Run the command with the arguments `argv`, by default those of the process.
+
+    Returns
+    -------
+    int
+        The exit code: 0, 1 where training diverges or nobody reads the output, 2 for bad input,
+        3 for a mistake in fastnn, 130 for Ctrl-C.
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    # A class name that the terminal cannot show is no reason to stop.
+    with contextlib.suppress(AttributeError):
+        sys.stdout.reconfigure(errors="replace")
+    debug = "--debug" in argv  # also where the arguments are what is wrong
+    try:
+        options = parse(argv)
+        debug = options.debug
+        module = importlib.import_module(f".{_MODULES[options.command]}", __name__)
+        module.run(options)
+        sys.stdout.flush()
+        return 0
+    except NonFiniteLossError as error:
+        return _fail(1, f"error: {error}", debug)
+    except BrokenPipeError:  # `fastnn train digits | head -1`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except _BAD_INPUT as error:
+        return _fail(2, f"error: {str(error) or type(error).__name__}", debug)
+    except KeyboardInterrupt:
+        return _fail(130, "interrupted", debug)
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}"
+        return _fail(3, f"error: {text} (a mistake in fastnn; --debug shows where)", debug)
+
+
+def _fail(code, message, debug):
+    if debug:
+        traceback.print_exc()
+    print("fastnn:", " ".join(message.split()), file=sys.stderr)
+    return code

@@ -1,0 +1,145 @@
+"""`fastnn bench`: a training step against the libraries that are installed here.
+
+Each library trains the same network on the same samples in the same order, in a process of its
+own, and takes turns with the others: idle threads of one would slow the next one down. Those
+whose loss differs from fastnn's have done other work, and are left out.
+"""
+
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+
+from .. import parallel
+from . import machine, printing
+from .bench_peers import NETWORKS, PEERS
+
+_ROUNDS = 5
+_SECONDS = 0.2  # of one measurement
+_TOLERANCE = 1e-3  # of the loss, relative
+
+
+def run(options):
+    """Measure all libraries, and show how many times as fast fastnn is."""
+    threads = options.threads or parallel.usable_cpus()
+    left_out, table = [], {}
+    with contextlib.ExitStack() as stack:
+        workers = {}
+        for library in PEERS:
+            worker = stack.enter_context(_Worker(library, threads))
+            if "version" in worker.hello:
+                workers[library] = worker
+            else:
+                left_out.append(f"{library}: {worker.hello.get('missing', 'does not start')}")
+        if "fastnn" not in workers:
+            raise RuntimeError(f"fastnn does not run in a process of its own: {left_out}")
+        for index, network in enumerate(NETWORKS):
+            _show_progress(f"measuring {network.name}: {', '.join(workers)} ...")
+            table[network.name] = _measure(workers, index, left_out)
+        _show_progress("")
+    versions = {library: worker.hello["version"] for library, worker in workers.items()}
+    if options.json:
+        printing.print_json(
+            {
+                "microseconds": table,
+                "threads": threads,
+                "versions": versions,
+                "left_out": left_out,
+                "machine": machine.cpu_name(),
+            }
+        )
+        return
+    printing.say(
+        "step",
+        *_lines(table, versions),
+        "microseconds of a training step: float32, plain gradient descent, shuffled",
+        f"medians of {_ROUNDS} rounds in turn, {printing.some(threads, 'thread')} for each; in "
+        "parentheses: times",
+        "as long as fastnn takes, so fastnn is slower where it is below 1",
+    )
+    printing.say("versions", *(f"{name:<14}{version}" for name, version in versions.items()))
+    if left_out:
+        printing.say("left out", *printing.wrapped(left_out))
+    printing.say("machine", machine.cpu_name())
+
+
+def _lines(table, versions):
+    yield f"{'network, batch':<16}" + "".join(f"{name:>20}" for name in table)
+    for library in versions:
+        base = "fastnn" if library != "fastnn" else None
+        cells = (_cell(row.get(library), row.get(base)) for row in table.values())
+        yield f"{library:<16}" + "".join(f"{cell:>20}" for cell in cells)
+
+
+def _cell(value, base):
+    if value is None:
+        return "-"
+    figure = f"{value:.3g}" if value < 1000 else printing.rounded(value)
+    return figure if base is None else f"{figure} ({value / base:.2f}x)"
+
+
+def _measure(workers, index, left_out):
+    """Return {library: microseconds of a step}, the median over rounds in which all take a turn."""
+    losses, seconds = {}, {}
+    for library, worker in workers.items():
+        answer = worker.ask(prepare=index)
+        if "loss" not in answer:
+            left_out.append(f"{library}, {NETWORKS[index].name}: {answer['error']}")
+            continue
+        losses[library] = answer["loss"]
+        if abs(answer["loss"] - losses["fastnn"]) <= _TOLERANCE * losses["fastnn"]:
+            seconds[library] = []
+        else:
+            left_out.append(f"{library}, {NETWORKS[index].name}: its loss is {answer['loss']:.4f}")
+    order = list(seconds)
+    for turn in range(_ROUNDS):
+        # Every round starts with another library, so none always follows the same one.
+        shift = turn % len(order)
+        for library in order[shift:] + order[:shift]:
+            answer = workers[library].ask(seconds=_SECONDS)
+            if "step" in answer:
+                seconds[library].append(1e6 * answer["step"])
+    return {library: statistics.median(each) for library, each in seconds.items() if each}
+
+
+def _show_progress(text):
+    if sys.stderr is not None and sys.stderr.isatty():
+        print(f"\r{text:<{printing.WIDTH}.{printing.WIDTH}}", end="\r", file=sys.stderr, flush=True)
+
+
+class _Worker:
+    """The parent's end of a process that runs one library."""
+
+    def __init__(self, library, threads):
+        environment = dict(os.environ, JAX_PLATFORMS="cpu")
+        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC"):
+            environment[name] = str(threads)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "fastnn.cli.bench_peers", library, str(threads)],
+            env=environment, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        self.hello = self._read()
+
+    def _read(self):
+        line = self._process.stdout.readline()
+        return json.loads(line) if line else {"error": "its process has ended"}
+
+    def ask(self, **command):
+        """Return the answer to one command; {"error": why} where there is none."""
+        with contextlib.suppress(BrokenPipeError):
+            print(json.dumps(command), file=self._process.stdin, flush=True)
+        return self._read()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._process.stdout.close()
+        if error[0] is not None:  # Ctrl-C in the middle of a measurement
+            self._process.kill()
+        self._process.wait()

@@ -1,0 +1,273 @@
+"""The libraries that `fastnn bench` compares, each in the form that its users would call fast.
+
+A peer is imported in a process of its own. `make(network, X, y, parameters, threads)` gives a
+function `train(epochs, rng)` that draws one `rng.permutation` an epoch, trains with plain gradient
+descent in that order, goes on from where it was, and returns the mean loss of the last epoch.
+"""
+
+import json
+import os
+import sys
+import time
+import warnings
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+LEARNING_RATE = 0.05
+
+
+class Network(NamedTuple):
+    """Dense layers with ReLU between them, trained on softmax cross-entropy."""
+
+    sizes: tuple
+    batch: int
+    steps: int  # of an epoch
+
+    @property
+    def name(self):
+        """As the table shows it."""
+        return f"{'-'.join(map(str, self.sizes))}, {self.batch}"
+
+
+NETWORKS = (Network((64, 64, 10), 32, 200), Network((784, 128, 10), 128, 50))
+
+
+def _fastnn():
+    import fastnn
+
+    def make(network, X, y, parameters, threads):
+        layers = []
+        for weights, biases in parameters:
+            layer = fastnn.Dense(*weights.shape, rng=0)
+            layer.weights[...], layer.biases[...] = weights, biases
+            layers += [layer, fastnn.ReLU()]
+        model = fastnn.Sequential(layers[:-1])
+
+        def train(epochs, rng):
+            history = model.fit(
+                X, y, epochs=epochs, batch_size=network.batch, seed=rng, verbose=False,
+                optimizer=fastnn.SGD(LEARNING_RATE), threads=None if threads > 1 else 1,
+            )  # fmt: skip
+            return history.loss[-1]
+
+        return train
+
+    return make, fastnn.__version__
+
+
+def _numpy():
+    def step(parameters, X, y):
+        values = [X]
+        for i, (weights, biases) in enumerate(parameters):
+            outputs = values[-1] @ weights
+            outputs += biases
+            if i + 1 < len(parameters):
+                np.maximum(outputs, 0, out=outputs)
+            values.append(outputs)
+        logits = values.pop()
+        rows = np.arange(len(y))
+        logits -= logits.max(axis=1, keepdims=True)
+        wanted = logits[rows, y]
+        np.exp(logits, out=logits)
+        sums = logits.sum(axis=1, keepdims=True)
+        loss = float(np.log(sums).sum() - wanted.sum())
+        gradient = logits
+        gradient /= sums
+        gradient[rows, y] -= 1
+        gradient *= np.float32(1 / len(y))
+        for (weights, biases), inputs in zip(reversed(parameters), reversed(values), strict=True):
+            below = gradient @ weights.T if inputs is not X else None
+            weights -= np.float32(LEARNING_RATE) * (inputs.T @ gradient)
+            biases -= np.float32(LEARNING_RATE) * gradient.sum(axis=0)
+            if below is not None:
+                below *= inputs > 0
+            gradient = below
+        return loss
+
+    def make(network, X, y, parameters, threads):
+        def train(epochs, rng):
+            for _ in range(epochs):
+                batches = rng.permutation(len(X)).reshape(-1, network.batch)
+                loss = sum(step(parameters, X[batch], y[batch]) for batch in batches) / len(X)
+            return loss
+
+        return train
+
+    return make, np.__version__
+
+
+def _sklearn():
+    import sklearn
+    from sklearn.neural_network import MLPClassifier
+
+    def make(network, X, y, parameters, threads):
+        classifier = MLPClassifier(
+            network.sizes[1:-1], solver="sgd", alpha=0, batch_size=network.batch,
+            learning_rate_init=LEARNING_RATE, momentum=0, nesterovs_momentum=False, shuffle=False,
+        )  # fmt: skip
+        # The first call makes the arrays that the weights go into.
+        classifier.partial_fit(X, y, classes=np.arange(network.sizes[-1]))
+        pairs = zip(classifier.coefs_, classifier.intercepts_, parameters, strict=True)
+        for weights, biases, (w, b) in pairs:
+            weights[...], biases[...] = w, b
+
+        def train(epochs, rng):
+            for _ in range(epochs):
+                order = rng.permutation(len(X))
+                classifier.partial_fit(X[order], y[order])
+            return classifier.loss_
+
+        return train
+
+    return make, sklearn.__version__
+
+
+def _torch():
+    import torch
+    from torch.nn import functional
+
+    def make(network, X, y, parameters, threads):
+        torch.set_num_threads(threads)
+        layers = []
+        for weights, biases in parameters:
+            layer = torch.nn.Linear(*weights.shape)
+            with torch.no_grad():
+                layer.weight.copy_(torch.from_numpy(weights.T))
+                layer.bias.copy_(torch.from_numpy(biases))
+            layers += [layer, torch.nn.ReLU()]
+        module = torch.nn.Sequential(*layers[:-1])
+        optimizer = torch.optim.SGD(module.parameters(), LEARNING_RATE, fused=True)
+        X, y = torch.from_numpy(X), torch.from_numpy(y)
+
+        def train(epochs, rng):
+            for _ in range(epochs):
+                total = torch.zeros(())
+                for batch in torch.from_numpy(rng.permutation(len(X))).split(network.batch):
+                    loss = functional.cross_entropy(
+                        module(X.index_select(0, batch)), y.index_select(0, batch)
+                    )
+                    optimizer.zero_grad()
+                    loss.backward()
+                    optimizer.step()
+                    total += loss.detach()
+            return total.item() / network.steps
+
+        return train
+
+    return make, torch.__version__
+
+
+def _jax():
+    import jax
+    import jax.numpy as jnp
+
+    def loss_of(parameters, X, y):
+        *hidden, (weights, biases) = parameters
+        for w, b in hidden:
+            X = jax.nn.relu(X @ w + b)
+        scores = jax.nn.log_softmax(X @ weights + biases)
+        return -jnp.take_along_axis(scores, y[:, None], axis=1).mean()
+
+    @jax.jit
+    def run_epoch(parameters, X, y, batches):
+        def step(parameters, batch):
+            loss, gradients = jax.value_and_grad(loss_of)(parameters, X[batch], y[batch])
+            updated = jax.tree.map(lambda p, g: p - LEARNING_RATE * g, parameters, gradients)
+            return updated, loss
+
+        parameters, losses = jax.lax.scan(step, parameters, batches)
+        return parameters, losses.mean()
+
+    def make(network, X, y, parameters, threads):
+        state = [jax.tree.map(jnp.array, parameters)]
+        X, y = jnp.asarray(X), jnp.asarray(y.astype(np.int32))
+
+        def train(epochs, rng):
+            for _ in range(epochs):
+                batches = rng.permutation(len(X)).astype(np.int32).reshape(-1, network.batch)
+                state[0], loss = run_epoch(state[0], X, y, batches)
+            return float(loss)
+
+        return train
+
+    return make, jax.__version__
+
+
+PEERS = {
+    "fastnn": _fastnn,
+    "NumPy": _numpy,
+    "JAX": _jax,
+    "PyTorch": _torch,
+    "scikit-learn": _sklearn,
+}
+
+
+# ---------------------------------------------------------------------- inside of a worker
+
+
+def _make_problem(network):
+    """Return (X, y, parameters): a linear map decides the labels, but for a tenth at random."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((network.batch * network.steps, network.sizes[0]), np.float32)
+    y = (X @ rng.standard_normal((network.sizes[0], network.sizes[-1]))).argmax(axis=1)
+    noisy = rng.random(len(y)) < 0.1
+    y[noisy] = rng.integers(0, network.sizes[-1], noisy.sum())
+    parameters = [
+        (
+            rng.standard_normal((n_in, n_out), np.float32) * np.float32((2 / n_in) ** 0.5),
+            np.full(n_out, 0, np.float32),
+        )
+        for n_in, n_out in pairwise(network.sizes)
+    ]
+    return X, y, parameters
+
+
+class _Job:
+    """A network that one library trains."""
+
+    def __init__(self, make, network, threads):
+        self.steps, self.rng = network.steps, np.random.default_rng(7)
+        self._train = make(network, *_make_problem(network), threads)
+        self.loss = float(self._train(2, self.rng))
+
+    def seconds_a_step(self, seconds):
+        """Return the time of a step: the mean over about so many seconds."""
+        begin = time.perf_counter()
+        self._train(1, self.rng)
+        epochs = max(1, round(seconds / (time.perf_counter() - begin)))
+        begin = time.perf_counter()
+        self._train(epochs, self.rng)
+        return (time.perf_counter() - begin) / (epochs * self.steps)
+
+
+def serve(library, threads):
+    """Answer the parent process: a JSON object for each of its lines, and one to begin with."""
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
+    warnings.simplefilter("ignore")
+
+    def answer(**values):
+        print(json.dumps(values), file=answers)
+
+    try:
+        make, version = PEERS[library]()
+    except ImportError:
+        answer(missing="not installed")
+        return
+    answer(version=str(version))
+    for line in sys.stdin:
+        command = json.loads(line)
+        try:
+            if "prepare" in command:
+                job = _Job(make, NETWORKS[command["prepare"]], threads)
+                answer(loss=job.loss)
+            else:
+                answer(step=job.seconds_a_step(command["seconds"]))
+        except Exception as error:  # one library's failure is a line in the table
+            answer(error=f"{type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1], int(sys.argv[2]))

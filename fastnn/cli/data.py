@@ -1,0 +1,98 @@
+"""Which table the command line means, and what a model file knows of its columns."""
+
+import difflib
+from pathlib import Path
+
+import numpy as np
+
+import fastnn
+
+from .. import datasets, tables
+from . import printing
+
+BUILT_IN = {"digits": "digit", "spiral": "arm"}  # and the column of their labels
+
+
+def load(options, rng=None):
+    """Return the Table that `options.data` names."""
+    if options.data == "digits":
+        X, y = datasets.load_digits()
+        pixels = {f"pixel {i // 8},{i % 8}": column for i, column in enumerate(X.T)}
+        return tables.table_of({**pixels, BUILT_IN["digits"]: y}, "digits")
+    if options.data == "spiral":
+        X, y = datasets.make_spiral(rng=0 if rng is None else rng)
+        return tables.table_of({"x": X[:, 0], "y": X[:, 1], BUILT_IN["spiral"]: y}, "spiral")
+    if options.data != "-" and not Path(options.data).is_file():
+        near = difflib.get_close_matches(options.data, [*BUILT_IN, *_beside(options.data)], n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(
+            f"no file {options.data!r}; expected digits, spiral, or the path of a table{hint}"
+        )
+    if options.separator and options.format not in (None, "csv"):
+        raise ValueError(f"argument --separator: is for CSV, not for {options.format}")
+    kind = "csv" if options.separator else options.format
+    return tables.read_table(options.data, kind, options.separator)
+
+
+def _beside(path):
+    """Return the paths of the files in the same folder."""
+    try:
+        return [str(each) for each in Path(path).parent.iterdir() if each.is_file()]
+    except OSError:
+        return []
+
+
+class Saved:
+    """A model file of the command line: the network, and how rows become its inputs."""
+
+    def __init__(self, path):
+        if not Path(path).is_file():
+            near = difflib.get_close_matches(str(path), _beside(path), n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ValueError(f"MODEL is {path!r}, expected a file, and there is none{hint}")
+        from .. import preprocessing
+
+        self.model = fastnn.load(path)
+        notes = self.model.notes or {}
+        if not {"preprocessing", "target"} <= notes.keys():
+            raise ValueError(
+                f"MODEL {path} has no preprocessing in it, expected one that `fastnn train --save` "
+                "has written"
+            )
+        try:
+            self.preprocessor = preprocessing.Preprocessor.from_list(notes["preprocessing"])
+            self.target = preprocessing.target_from_dict(notes["target"])
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"MODEL {path} has broken notes: {error}") from None
+        expected = len(self.preprocessor.feature_names)
+        if self.model._n_features != expected:
+            raise ValueError(
+                f"MODEL {path} takes {self.model._n_features} inputs, and its preprocessing makes "
+                f"{expected}: expected as many"
+            )
+
+    def features(self, table):
+        """Return the inputs (N, I) of a table, and what is to be said of it."""
+        frame = self.preprocessor.read(table)
+        return self.preprocessor.transform(frame), unknown_lines(self.preprocessor, frame)
+
+
+def unknown_lines(preprocessor, frame):
+    """Return a line for each column with categories that training has not seen."""
+    lines = []
+    for name, (categories, rows) in preprocessor.unknown(frame).items():
+        shown = ", ".join(map(repr, categories[:3])) + (", ..." if len(categories) > 3 else "")
+        lines.append(
+            f"column {name!r} has {printing.some(len(categories), 'category')[:-1]}ies unknown "
+            f"to the model ({shown}), in {printing.some(rows, 'row')}: all its features are 0"
+            if len(categories) > 1
+            else f"column {name!r} has a category unknown to the model ({shown}), in "
+            f"{printing.some(rows, 'row')}: all its features are 0"
+        )
+    return lines
+
+
+def as_inputs(features, dtype):
+    """Return features as the network takes them."""
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(features, dtype)

@@ -1,0 +1,117 @@
+"""`fastnn evaluate`: how good a model is on a table, in figures and a confusion matrix."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from .. import metrics
+from . import data, outputs, printing, report
+
+
+class Assessment(NamedTuple):
+    """A model on a part of the data."""
+
+    scores: dict
+    """{"loss", "accuracy"} of classes, {"r2", "rmse", "mae"} of numbers."""
+
+    true: np.ndarray
+    predicted: np.ndarray
+
+
+TITLES = {"loss": "loss", "accuracy": "accuracy", "r2": "R2", "rmse": "RMSE", "mae": "MAE"}
+
+
+def assess(model, target, X, wanted, threads=None):
+    """Return the Assessment of a model; `wanted` are labels, or numbers in the target's units."""
+    if target.task == "classification":
+        scores = model.evaluate(X, wanted, threads=threads)
+        return Assessment(scores, wanted, model.predict(X, threads=threads))
+    predicted = target.decode(model.predict(X, threads=threads))
+    scores = {
+        "r2": metrics.r2(wanted, predicted),
+        "rmse": metrics.mean_squared_error(wanted, predicted) ** 0.5,
+        "mae": metrics.mean_absolute_error(wanted, predicted),
+    }
+    return Assessment(scores, wanted, predicted)
+
+
+def class_figures(assessment, labels):
+    """Return a dict of figures for each class."""
+    true, predicted = assessment.true, assessment.predicted
+    occurring = np.union1d(true, predicted)
+    figures = np.full((3, len(labels)), 0.0)
+    for row, score in zip(figures, (metrics.precision, metrics.recall, metrics.f1), strict=True):
+        row[occurring] = score(true, predicted, average=None)
+    samples = np.bincount(true, minlength=len(labels))
+    return [
+        {"class": label, "precision": p, "recall": r, "f1": f, "samples": int(n)}
+        for label, p, r, f, n in zip(labels, *figures.tolist(), samples, strict=True)
+    ]
+
+
+def confusion_matrix(assessment, n_classes):
+    """Return counts (C, C): the true class in the row, the predicted one in the column."""
+    both = assessment.true * n_classes + assessment.predicted
+    return np.bincount(both, minlength=n_classes**2).reshape(n_classes, n_classes)
+
+
+def say_result(parts, target, last):
+    """Print the scores of all parts, and what became of the classes in the one named `last`."""
+    first = next(iter(parts.values()))
+    scores = {
+        part: {TITLES[name]: value for name, value in each.scores.items() if name in TITLES}
+        for part, each in parts.items()
+    }
+    names = [TITLES[name] for name in first.scores if name in TITLES]
+    printing.say("result", *printing.score_lines(scores, names))
+    if target.task == "classification":
+        labels = target.labels
+        printing.say("classes", *printing.class_lines(class_figures(parts[last], labels), last))
+        matrix = confusion_matrix(parts[last], len(labels))
+        printing.say("confusion", *printing.confusion_lines(matrix, labels))
+
+
+def as_json(assessment, target):
+    """Return an Assessment for `--json`."""
+    found = dict(assessment.scores)
+    if target.task == "classification":
+        found["classes"] = class_figures(assessment, target.labels)
+        found["confusion_matrix"] = confusion_matrix(assessment, len(target.labels)).tolist()
+    return found
+
+
+def run(options):
+    """Measure a model file on a table."""
+    if options.plot:
+        outputs.check(options.plot, "--plot", report.SUFFIXES)
+    saved = data.Saved(options.model)
+    table = data.load(options)
+    table.require(saved.target.name, "the target of the model")
+    features, notes = saved.features(table)
+    X = data.as_inputs(features, saved.model.dtype)
+    found = assess(saved.model, saved.target, X, saved.target.encode(table))
+    if options.plot:
+        report.write(options.plot, None, found, saved.target, str(options.model), table.source)
+    if options.json:
+        printing.print_json(
+            {
+                "model": str(options.model),
+                "data": table.source,
+                "samples": len(X),
+                "task": saved.target.task,
+                "target": saved.target.name,
+                **as_json(found, saved.target),
+                "notes": notes,
+            }
+        )
+        return
+    printing.say(
+        "data",
+        f"{table.source}: {printing.some(len(X), 'sample')}, "
+        f"{printing.some(X.shape[1], 'feature')}",
+        *printing.wrapped(notes),
+    )
+    say_result({"": found}, saved.target, "")
+    if options.plot:
+        printing.say("files", f"{Path(options.plot)}: picture")

@@ -1,0 +1,149 @@
+"""`fastnn info` and `fastnn warmup`: the machine, and the machine code for it."""
+
+import contextlib
+import os
+import platform
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+
+import fastnn
+
+from .. import kernels, parallel
+from . import printing
+
+
+def run(options):
+    """Show what fastnn runs on, or compile for it."""
+    if options.command == "warmup":
+        _warm_up(options)
+    else:
+        _show(options)
+
+
+def _warm_up(options):
+    begin = time.perf_counter()
+    fastnn.warmup(options.dtype)
+    seconds = time.perf_counter() - begin
+    if options.json:
+        printing.print_json({"dtype": options.dtype, "seconds": seconds, "cache": _cache()})
+    else:
+        printing.say(
+            "warmup", f"{seconds:.3f} s to compile or load the machine code for {options.dtype}"
+        )
+        printing.say("cache", *_cache_lines(_cache()))
+
+
+def _show(options):
+    facts = {
+        "processor": cpu_name(),
+        "threads": {"usable": parallel.usable_cpus(), "cpus": os.cpu_count()},
+        "kernels": _kernels(),
+        "cache": _cache(),
+        "versions": _versions(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+    }
+    if options.json:
+        printing.print_json(facts)
+        return
+    unit = facts["kernels"]
+    printing.say("processor", facts["processor"], facts["system"])
+    printing.say(
+        "threads",
+        f"{facts['threads']['usable']} may be used, of {printing.some(os.cpu_count() or 1, 'CPU')}",
+    )
+    if unit["reference"]:
+        printing.say("kernels", "NumPy in place of compiled kernels (FASTNN_REFERENCE)")
+    else:
+        wide = unit["vector_bytes"]
+        printing.say(
+            "kernels",
+            f"{unit['name']}: vectors of {8 * wide} bits, {wide // 4} float32 or {wide // 8} "
+            "float64",
+            f"tiles of {unit['tile_rows']} rows x {unit['tile_vectors']} vectors, "
+            f"{'with' if unit['fma'] else 'without'} fused multiply-add",
+        )
+    printing.say("cache", *_cache_lines(facts["cache"]))
+    installed = {name: version for name, version in facts["versions"].items() if version}
+    missing = [name for name, version in facts["versions"].items() if not version]
+    printing.say(
+        "versions",
+        *(f"{name:<14}{version}" for name, version in installed.items()),
+        *([f"not installed: {', '.join(missing)}"] if missing else []),
+    )
+
+
+def _kernels():
+    if kernels.REFERENCE:
+        return {"reference": True}
+    from ..kernels import target  # needs the compiler, which the reference kernels do without
+
+    return {"reference": False, **target.current()._asdict()}
+
+
+def _cache():
+    """Return where machine code is kept, how many files it has, and how large they are."""
+    if kernels.REFERENCE:
+        return None
+    from ..kernels import jit
+
+    folder = jit.cache_folder()
+    if folder is None:
+        return None
+    files = [file.stat().st_size for file in Path(folder).rglob("*") if file.is_file()]
+    return {"folder": str(folder), "files": len(files), "bytes": sum(files)}
+
+
+def _cache_lines(cache):
+    if cache is None:
+        return ["none: machine code is compiled in every process"]
+    size = f"{cache['bytes'] / 1e6:,.1f} MB in {printing.some(cache['files'], 'file')}"
+    return [cache["folder"], size if cache["files"] else "empty; fastnn warmup fills it"]
+
+
+def _versions():
+    names = (
+        "numpy", "numba", "llvmlite", "tqdm", "safetensors", "polars", "matplotlib", "scikit-learn",
+        "onnx",
+    )  # fmt: skip
+    found = {"fastnn": fastnn.__version__, "Python": platform.python_version()}
+    for name in names:
+        found[name] = None
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def units(dtype):
+    """Return what the kernels compute with."""
+    if kernels.REFERENCE:
+        return "NumPy in place of compiled kernels (FASTNN_REFERENCE)"
+    from ..kernels import target
+
+    unit = target.current()
+    return f"{unit.name}: vectors of {unit.vector_bytes // dtype.itemsize} {dtype}"
+
+
+def cpu_name():
+    """Return the name of the processor."""
+    with contextlib.suppress(OSError):  # Linux, on most processors
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    if sys.platform == "darwin":
+        return _brand()
+    with contextlib.suppress(ImportError):
+        from llvmlite.binding import get_host_cpu_name
+
+        return get_host_cpu_name()
+    return platform.processor() or platform.machine()
+
+
+def _brand():
+    import subprocess
+
+    command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    return platform.processor() or platform.machine()

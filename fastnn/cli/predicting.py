@@ -1,0 +1,61 @@
+"""`fastnn predict`: a saved model on raw rows."""
+
+import io
+import sys
+from pathlib import Path
+
+from . import data, outputs, printing
+
+_WRITERS = {
+    ".csv": lambda frame, file: frame.write_csv(file),
+    ".tsv": lambda frame, file: frame.write_csv(file, separator="\t"),
+    ".jsonl": lambda frame, file: frame.write_ndjson(file),
+    ".parquet": lambda frame, file: frame.write_parquet(file),
+}
+
+
+def run(options):
+    """Predict all rows of a table."""
+    if options.output:
+        outputs.check(options.output, "--output", tuple(_WRITERS))
+    saved = data.Saved(options.model)
+    if options.probabilities and saved.target.task != "classification":
+        raise ValueError(
+            "argument --probabilities: the model predicts numbers, expected one of classes"
+        )
+    table = data.load(options)
+    for name in options.keep:
+        table.require(name, "--keep")
+    features, notes = saved.features(table)
+    for line in notes:
+        printing.note(line)
+    frame = _predict(saved, features, table, options)
+    if options.output:
+        path = Path(options.output)
+        with outputs.replacing(path) as unfinished:
+            _WRITERS[path.suffix.lower()](frame, unfinished)
+        return
+    written = io.BytesIO()
+    _WRITERS[".jsonl" if options.json else ".csv"](frame, written)
+    sys.stdout.write(written.getvalue().decode())
+
+
+def _predict(saved, features, table, options):
+    """Return the frame of columns to keep, predictions and probabilities."""
+    import polars as pl
+
+    model, target = saved.model, saved.target
+    X = data.as_inputs(features, model.dtype)
+    columns = {name: table.frame[name] for name in options.keep}
+    predicted = target.decode(model.predict(X))
+    columns[_free("prediction", columns)] = pl.Series(predicted)
+    if options.probabilities:
+        for label, probabilities in zip(target.labels, model.predict_proba(X).T, strict=True):
+            columns[_free(f"probability {label}", columns)] = probabilities
+    return pl.DataFrame(columns)
+
+
+def _free(name, taken):
+    while name in taken:
+        name = f"{name} of the model"
+    return name

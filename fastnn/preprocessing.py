@@ -1,0 +1,489 @@
+"""Columns of a table as numbers that a network takes, and its answers as labels or numbers again.
+
+What is fitted on the training part is kept as plain JSON, so that a model file can hold it.
+Needs polars.
+"""
+
+import difflib
+import math
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+MISSING = ("refuse", "median", "mean")
+MOST_CATEGORIES = 100
+MOST_CLASSES = 20
+"""Whole numbers with more distinct values are taken for numbers, not for classes."""
+
+_DATE = r"^\d{4}-\d{1,2}-\d{1,2}([T ].*)?$|^\d{1,2}[./-]\d{1,2}[./-]\d{2,4}( .*)?$|^\d{1,2}:\d{2}"
+_DROP = "leave it out with --drop"
+
+
+class Number(NamedTuple):
+    """A numeric column: (value - shift) / scale, with `fill` for a missing value."""
+
+    name: str
+    shift: float
+    scale: float
+    fill: float | None
+    kind = "number"
+
+    @property
+    def feature_names(self):
+        """One feature."""
+        return [self.name]
+
+    def expressions(self):
+        """Return the feature as a polars expression."""
+        column = pl.col(self.name)
+        column = column if self.fill is None else column.fill_null(self.fill)
+        return [(column - self.shift) / self.scale]
+
+
+class Category(NamedTuple):
+    """A column of text: one feature a category, 1 where it is that one. Others have zeros."""
+
+    name: str
+    categories: list
+    fill: str | None
+    kind = "category"
+
+    @property
+    def feature_names(self):
+        """One feature a category."""
+        return [f"{self.name}={category}" for category in self.categories]
+
+    def expressions(self):
+        """Return the features as polars expressions."""
+        column = pl.col(self.name)
+        column = column if self.fill is None else column.fill_null(self.fill)
+        return [(column == category).cast(pl.Float64) for category in self.categories]
+
+
+class Preprocessor:
+    """Features of a table: numbers standardised, categories one-hot, missing values imputed.
+
+    Attributes
+    ----------
+    columns : list of Number and Category
+    feature_names : list of str, of length I
+    """
+
+    def __init__(self, columns):
+        self.columns = columns
+        self.feature_names = [name for column in columns for name in column.feature_names]
+
+    @classmethod
+    def fit(cls, frame, missing="refuse"):
+        """Learn from the columns of a frame that `read_features` has returned.
+
+        A number is shifted by its mean and scaled by its standard deviation; a constant is
+        shifted only. With `missing` "median" or "mean", missing numbers become that one, and
+        missing categories the most frequent one.
+        """
+        fit = {pl.Float64: _fit_number, pl.String: _fit_category}
+        return cls([fit[type(series.dtype)](series, missing) for series in frame])
+
+    def read(self, table):
+        """Return the typed frame of a table that is to be predicted, after all checks.
+
+        Other columns are ignored. Raises ValueError for a column that is missing, a value that
+        cannot be taken, and a missing one where training had none.
+        """
+        for column in self.columns:
+            table.require(column.name, "a column that the model needs")
+        kinds = {column.name: column.kind for column in self.columns}
+        optional = {column.name for column in self.columns if column.fill is not None}
+        return read_features(table, kinds, optional)
+
+    def transform(self, frame):
+        """Return the features (N, I) of a typed frame, float64."""
+        features = np.empty((len(frame), len(self.feature_names)))
+        start = 0
+        for column in self.columns:
+            values = frame.select(each.alias(str(i)) for i, each in enumerate(column.expressions()))
+            stop = start + values.width
+            features[:, start:stop] = values.to_numpy()
+            start = stop
+        return features
+
+    def unknown(self, frame):
+        """Return {column: (unknown categories, rows)}: what `transform` has only zeros for."""
+        found = {}
+        for column in self.columns:
+            if isinstance(column, Category):
+                texts = frame[column.name].drop_nulls()
+                texts = texts.filter(~texts.is_in(column.categories))
+                if len(texts):
+                    found[column.name] = texts.unique().sort().to_list(), len(texts)
+        return found
+
+    def to_list(self):
+        """Return what `from_list` takes: plain JSON."""
+        return [{"kind": column.kind, **column._asdict()} for column in self.columns]
+
+    @classmethod
+    def from_list(cls, columns):
+        """Return the Preprocessor of what `to_list` has returned; ValueError for anything else."""
+        kinds = {"number": Number, "category": Category}
+        made = []
+        for column in _checked(columns, list, "a list of columns"):
+            given = dict(_checked(column, dict, "a column"))
+            kind = kinds.get(_checked(given.pop("kind", None), str, "a kind of column"))
+            if kind is None or given.keys() != set(kind._fields):
+                raise ValueError(f"expected a column, found {column!r:.80}")
+            made.append(_check_column(kind(**given)))
+        return cls(made)
+
+
+def _fit_number(series, missing):
+    if series.null_count() == len(series):
+        raise ValueError(f"column {series.name!r} has no values to train on; {_DROP} {series.name}")
+    fill = None
+    if missing != "refuse":
+        fill = float(getattr(series, missing)())
+        series = series.fill_null(fill)
+    shift, scale = _moments(series.to_numpy())
+    return Number(series.name, shift, scale, fill)
+
+
+def _fit_category(series, missing):
+    if series.null_count() == len(series):
+        raise ValueError(f"column {series.name!r} has no values to train on; {_DROP} {series.name}")
+    texts = series.drop_nulls()
+    fill = texts.mode().sort()[0] if missing != "refuse" else None
+    return Category(series.name, texts.unique().sort().to_list(), fill)
+
+
+def _moments(values):
+    """Return the mean and the standard deviation, 1 for a constant, without overflow."""
+    low, high = float(values.min()), float(values.max())
+    # In units of the spread, squares never overflow, and those of a constant are exactly 0.
+    spread = high / 2 - low / 2
+    if spread == 0:
+        return low, 1.0
+    units = (values / 2 - low / 2) / spread
+    return low + 2 * float(units.mean()) * spread, 2 * float(units.std()) * spread or 1.0
+
+
+# ---------------------------------------------------------------------- from text to types
+
+
+def infer_kinds(table, *, target=None, drop=(), categorical=()):
+    """Return {column: "number" or "category"} for all columns but `target` and `drop`.
+
+    Text is a category where no value of the column is a number, and where `categorical` says so.
+
+    Raises
+    ------
+    ValueError
+        For names that are no columns, columns that are neither, and where none is left.
+    """
+    for names, argument in ((drop, "--drop"), (categorical, "--categorical")):
+        for name in names:
+            table.require(name, argument)
+    kinds = {}
+    for series in table.frame:
+        if series.name == target or series.name in drop:
+            continue
+        kinds[series.name] = (
+            "category" if series.name in categorical else _infer_kind(series, table)
+        )
+    if not kinds:
+        besides = "" if target is None else f" besides {target!r}"
+        raise ValueError(f"path: {table.source} has no column{besides}, expected features")
+    return kinds
+
+
+def _infer_kind(series, table):
+    if series.dtype.is_numeric():
+        return "number"
+    if series.dtype in (pl.Categorical, pl.Enum):
+        return _as_few(series)
+    if series.dtype == pl.Boolean:
+        return "category"
+    if series.dtype == pl.Null or series.null_count() == len(series):
+        raise ValueError(f"column {series.name!r} has no values; {_DROP} {series.name}")
+    if series.dtype.is_temporal():
+        _refuse_date(series, table)
+    if series.dtype != pl.String:
+        raise ValueError(
+            f"column {series.name!r} has values of type {series.dtype}, expected numbers or text; "
+            f"{_DROP} {series.name}"
+        )
+    texts = series.drop_nulls()
+    if texts.cast(pl.Float64, strict=False).null_count() < len(texts):
+        return "number"
+    if texts.str.contains(_DATE).all():
+        _refuse_date(series, table)
+    return _as_few(texts)
+
+
+def _as_few(series):
+    """Return "category", unless there would be too many."""
+    distinct = series.n_unique()
+    if distinct > MOST_CATEGORIES:
+        raise ValueError(
+            f"column {series.name!r} has {distinct:,} different texts, expected at most "
+            f"{MOST_CATEGORIES} categories; {_DROP} {series.name}"
+        )
+    return "category"
+
+
+def _refuse_date(series, table):
+    at = series.is_not_null().arg_max()
+    raise ValueError(
+        f"{table.place(series.name, at)} is {str(series[at])!r}, a date or time, expected a number "
+        f"or a category; make numbers of it, such as days since a day, or {_DROP} {series.name}"
+    )
+
+
+def read_features(table, kinds, optional=()):
+    """Return the columns of `kinds` as a frame of Float64 and String, nulls where missing.
+
+    Raises
+    ------
+    ValueError
+        For text in place of a number, numbers that are not finite, and missing values, unless the
+        column is one of `optional`. The row is named.
+    """
+    return pl.DataFrame(
+        [_read_feature(table, name, kind, name in optional) for name, kind in kinds.items()]
+    )
+
+
+def _read_feature(table, name, kind, optional):
+    series = table.frame[name]
+    if kind == "category":
+        typed = series.cast(pl.String)
+    else:
+        typed = _read_numbers(table, series, optional)
+    if not optional:
+        _refuse_missing(table, typed)
+    return typed
+
+
+def _refuse_missing(table, series, hint="; --missing median fills it"):
+    if series.null_count():
+        at = series.is_null().arg_max()
+        place = table.place(series.name, at)
+        raise ValueError(f"{place} is empty, expected a value{hint}")
+
+
+def _read_numbers(table, series, optional=False):
+    """Return a column as finite Float64; NaN counts as missing where that may be."""
+    if not (series.dtype.is_numeric() or series.dtype in (pl.String, pl.Boolean, pl.Null)):
+        raise ValueError(
+            f"column {series.name!r} has values of type {series.dtype}, expected numbers"
+        )
+    numbers = series.cast(pl.Float64, strict=False)
+    wrong = numbers.is_null() & series.is_not_null()
+    if wrong.any():
+        at = wrong.arg_max()
+        raise ValueError(
+            f"{table.place(series.name, at)} is {series[at]!r}, expected a number; "
+            f"--categorical {series.name} takes texts for categories"
+        )
+    if optional:
+        numbers = numbers.fill_nan(None)
+    wrong = ~numbers.is_finite()
+    if wrong.any():
+        at = wrong.arg_max()
+        shown = repr(series[at]) if series.dtype == pl.String else series[at]
+        raise ValueError(f"{table.place(series.name, at)} is {shown}, expected a finite number")
+    return numbers
+
+
+# ---------------------------------------------------------------------- the target
+
+
+class Classes(NamedTuple):
+    """A target of classes: labels that are whole numbers, truth values or text, sorted."""
+
+    name: str
+    labels: list
+    task = "classification"
+
+    @classmethod
+    def fit(cls, table, name):
+        """Return the classes of column `name`; ValueError where there are less than two."""
+        series = _read_labels(table, name)
+        labels = series.unique().sort().to_list()
+        if len(labels) == 1:
+            raise ValueError(f"target {name!r} is {labels[0]!r} in every row, expected two classes")
+        return cls(name, labels)
+
+    def encode(self, table):
+        """Return the labels of a table as int64 (N,); ValueError for one that is no class."""
+        series = _read_labels(table, self.name)
+        if isinstance(self.labels[0], bool):
+            series = _as_truth(series.cast(pl.String))
+        elif isinstance(self.labels[0], int):
+            series = series.cast(pl.Int64, strict=False)
+        else:
+            series = series.cast(pl.String)
+        numbers = series.replace_strict(
+            self.labels, list(range(len(self.labels))), default=None, return_dtype=pl.Int64
+        )
+        if numbers.null_count():
+            at = numbers.is_null().arg_max()
+            value = str(table.frame[self.name][at])
+            known = [str(label) for label in self.labels]
+            near = difflib.get_close_matches(value, known, n=1)
+            raise ValueError(
+                f"{table.place(self.name, at)} is {value!r}, expected one of the "
+                f"{len(known)} classes {', '.join(known[:20])}"
+                + (f"; did you mean {near[0]!r}?" if near else "")
+            )
+        return numbers.to_numpy()
+
+    def decode(self, predictions):
+        """Return predicted classes (N,) as a polars column of labels."""
+        return pl.Series(self.labels).gather(predictions)
+
+
+class Quantity(NamedTuple):
+    """A numeric target, standardised for training: (value - shift) / scale."""
+
+    name: str
+    shift: float
+    scale: float
+    task = "regression"
+
+    @classmethod
+    def fit(cls, values, name):
+        """Return the shift and the scale of the numbers of the training part."""
+        shift, scale = _moments(values)
+        return cls(name, shift, scale)
+
+    def encode(self, table):
+        """Return the numbers of a table (N,), as they are."""
+        return read_quantity(table, self.name)
+
+    def scaled(self, values):
+        """Return values as the network is trained on them."""
+        return (values - self.shift) / self.scale
+
+    def decode(self, predictions):
+        """Return a network's predictions (N,) in the units of the target."""
+        return np.asarray(predictions, np.float64) * self.scale + self.shift
+
+
+def infer_task(table, name):
+    """Return ("classification" or "regression", why) for the target in column `name`."""
+    series = table.frame[name].drop_nulls()
+    if series.dtype == pl.String:
+        numbers = series.cast(pl.Float64, strict=False)
+        if numbers.null_count() == 0 and len(numbers):
+            series = numbers
+    if not series.dtype.is_numeric():
+        return "classification", f"{name!r} is not numeric"
+    distinct = series.n_unique()
+    if (series != series.floor()).any():
+        return "regression", f"{name!r} has {distinct:,} different numbers"
+    few = distinct <= MOST_CLASSES
+    task = "classification" if few else "regression"
+    return task, f"{name!r} has {distinct:,} different whole numbers"
+
+
+def read_quantity(table, name):
+    """Return a numeric target (N,) as float64; ValueError for what is none or missing."""
+    series = table.frame[name]
+    if series.dtype.is_temporal():
+        _refuse_date(series, table)
+    numbers = series.cast(pl.Float64, strict=False) if series.dtype == pl.String else series
+    wrong = numbers.is_null() & series.is_not_null()
+    if wrong.any():
+        at = wrong.arg_max()
+        place = table.place(name, at)
+        raise ValueError(
+            f"{place} is {series[at]!r}, expected a number, the target of a regression"
+        )
+    _refuse_missing(table, series, "")
+    return _read_numbers(table, numbers).to_numpy()
+
+
+def _read_labels(table, name):
+    """Return labels as Int64 or Boolean where that loses nothing, else as String."""
+    series = table.frame[name]
+    if series.dtype.is_temporal():
+        _refuse_date(series, table)
+    if series.dtype.is_float():
+        _read_numbers(table, series, optional=True)  # for what is infinite
+        series = series.fill_nan(None)
+    _refuse_missing(table, series, "")
+    if series.dtype.is_integer() or series.dtype == pl.Boolean:
+        return series if series.dtype == pl.Boolean else series.cast(pl.Int64)
+    if series.dtype.is_float() and (series == series.floor()).all():
+        return series.cast(pl.Int64)
+    texts = series.cast(pl.String)
+    whole = texts.cast(pl.Int64, strict=False)
+    if whole.cast(pl.String).eq_missing(texts).all():  # "007" is text
+        return whole
+    truth = _as_truth(texts)
+    return texts if truth.null_count() else truth
+
+
+def _as_truth(texts):
+    return texts.str.to_lowercase().replace_strict(
+        ["true", "false"], [True, False], default=None, return_dtype=pl.Boolean
+    )
+
+
+def target_to_dict(target):
+    """Return a target as plain JSON."""
+    return {"task": target.task, **target._asdict()}
+
+
+def target_from_dict(values):
+    """Return the target of what `target_to_dict` has returned; ValueError for anything else."""
+    given = dict(_checked(values, dict, "a target"))
+    kind = {"classification": Classes, "regression": Quantity}.get(given.pop("task", None))
+    if kind is None or given.keys() != set(kind._fields):
+        raise ValueError(f"expected a target, found {values!r:.80}")
+    target = kind(**given)
+    _checked(target.name, str, "a name")
+    if kind is Quantity:
+        _check_scale(target)
+    else:
+        labels = _checked(target.labels, list, "a list of labels")
+        kinds = {type(label) for label in labels}
+        if len(kinds) != 1 or not kinds <= {int, bool, str} or len(set(labels)) != len(labels):
+            raise ValueError(f"expected distinct labels of one kind, found {labels!r:.80}")
+    return target
+
+
+# ---------------------------------------------------------------------- foreign JSON
+
+
+def _checked(value, kind, what):
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise ValueError(f"expected {what}, found {value!r:.80}")
+    return value
+
+
+def _check_column(column):
+    _checked(column.name, str, "a name")
+    if isinstance(column, Number):
+        _check_scale(column)
+        if column.fill is not None:
+            _check_number(column.fill)
+    else:
+        for category in _checked(column.categories, list, "a list of categories"):
+            _checked(category, str, "a category")
+        if column.fill is not None:
+            _checked(column.fill, str, "a category")
+    return column
+
+
+def _check_scale(values):
+    _check_number(values.shift)
+    if not _check_number(values.scale) > 0:
+        raise ValueError(f"expected a scale above 0, found {values.scale}")
+
+
+def _check_number(value):
+    if not math.isfinite(_checked(value, int | float, "a number")):
+        raise ValueError(f"expected a finite number, found {value}")
+    return value

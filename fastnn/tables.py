@@ -1,0 +1,234 @@
+"""Data files of any usual kind as tables: polars frames that know the rows of their file."""
+
+import difflib
+import io
+import sys
+import zipfile
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+KINDS = {
+    "csv": (".csv", ".txt"),
+    "tsv": (".tsv", ".tab"),
+    "parquet": (".parquet", ".pq"),
+    "jsonl": (".jsonl", ".ndjson"),
+    "json": (".json",),
+    "npy": (".npy",),
+    "npz": (".npz",),
+}
+_PACKED = (".gz", ".zst")  # CSV and JSON lines, which polars unpacks
+_MOST_SHOWN = 20  # columns that a message lists
+
+
+class Table(NamedTuple):
+    """Samples in rows.
+
+    `frame` is a polars DataFrame; the columns of CSV and TSV files are text as it stands there,
+    without blanks around it, null where there is none.
+    """
+
+    frame: Any
+    rows: np.ndarray
+    """The number of each row in its file, from 1: empty lines of CSV files are counted."""
+
+    source: str
+    """What messages call it."""
+
+    def take(self, indices):
+        """Return the table of some rows."""
+        return self._replace(frame=self.frame[indices], rows=self.rows[indices])
+
+    def place(self, column, index):
+        """Return how a message names a cell."""
+        return f"column {column!r}, row {self.rows[index]}"
+
+    def require(self, name, argument):
+        """Raise ValueError where there is no column `name`, for which `argument` has asked."""
+        if name not in self.frame.columns:
+            raise ValueError(f"{argument} is {name!r}, expected {one_of(name, self.frame.columns)}")
+
+
+def read_table(source, kind=None, separator=None):
+    """Read a file, or standard input, as a table.
+
+    Parameters
+    ----------
+    source : str or path-like
+        A path, or "-" for standard input.
+    kind : str, optional
+        One of `KINDS`; by default as the name ends, else as the first bytes say.
+    separator : str, optional
+        A single character between the values of a CSV file.
+
+    Returns
+    -------
+    Table
+        `.npy`: columns "0", "1", ... or the fields of a structured array. `.npz`: its arrays by
+        their names, those with more than one dimension as "name[0]", "name[1]", ...
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there is no such file.
+    ValueError
+        For a file that is not what its kind says, a column without a name or with the name of
+        another, arrays of different lengths, no rows.
+    ImportError
+        Where polars is not installed.
+    """
+    if str(source) == "-":
+        source, name = io.BytesIO(sys.stdin.buffer.read()), "standard input"
+    else:
+        source = Path(source)
+        name = str(source)
+        if not source.is_file():
+            raise FileNotFoundError(f"path is {name!r}, expected a file, and there is none")
+    kind = kind or _kind_of(source)
+    if kind in ("csv", "tsv"):
+        frame, rows = read_text(source, name, separator or {"csv": ",", "tsv": "\t"}[kind])
+    else:
+        frame = _read_arrays(source, name) if kind[:2] == "np" else _read_typed(source, kind, name)
+        rows = np.arange(len(frame)) + 1
+    if len(frame) == 0:
+        raise ValueError(f"path: {name} has no rows below the column names, expected samples")
+    return Table(frame, rows, name)
+
+
+def table_of(columns, source):
+    """Return a Table of a dict of arrays (N,)."""
+    pl = _polars("tables")
+    frame = pl.DataFrame(columns)
+    return Table(frame, np.arange(len(frame)) + 1, source)
+
+
+def one_of(name, names):
+    """Return what to say to someone who asked for `name`, which is not one of the columns."""
+    names = list(names)
+    shown = ", ".join(map(repr, names[:_MOST_SHOWN])) + (", ..." * (len(names) > _MOST_SHOWN))
+    near = difflib.get_close_matches(str(name), names, n=1)
+    return f"one of the columns {shown}" + (f"; did you mean {near[0]!r}?" if near else "")
+
+
+def read_text(source, name, separator=","):
+    """Return the cells of a CSV file as a frame of text, null where empty, and the rows' numbers.
+
+    Blanks around names and values are dropped, as are empty lines.
+    """
+    pl = _polars("CSV files")
+    try:
+        # The names are read as a row, as polars renames repeated ones; numbers as text, as it
+        # does not tell which value of a column is none.
+        frame = pl.read_csv(
+            source, has_header=False, infer_schema_length=0, glob=False, separator=separator
+        )
+    except pl.exceptions.NoDataError:
+        raise ValueError(f"path: {name} is empty, expected column names and rows") from None
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).partition("\n")[0]
+        values = {",": "comma-separated", "\t": "tab-separated"}.get(separator, "separated")
+        raise ValueError(
+            f"path: {name} is no table of {values} values in UTF-8, each row as long as "
+            f"the line of names ({reason})"
+        ) from None
+    cells = pl.all().str.strip_chars()
+    frame = frame.select(pl.when(cells != "").then(cells))
+
+    names = frame.row(0)
+    if None in names:
+        raise ValueError(f"path: {name} has no name for column {names.index(None) + 1}")
+    (most, count), *_ = Counter(names).most_common(1)
+    if count > 1:
+        raise ValueError(f"path: {name} has {count} columns named {most!r}, expected one")
+    frame = frame[1:]
+    frame.columns = list(names)
+    filled = frame.select(~pl.all_horizontal(pl.all().is_null())).to_series()
+    return frame.filter(filled), np.flatnonzero(filled) + 1
+
+
+def _kind_of(source):
+    """Return the kind of a file from its name, or from how it begins."""
+    if isinstance(source, Path):
+        suffixes = [suffix.lower() for suffix in source.suffixes if suffix.lower() not in _PACKED]
+        for kind, known in KINDS.items():
+            if suffixes and suffixes[-1] in known:
+                return kind
+        with source.open("rb") as file:
+            start = file.read(4096)
+    else:
+        start = source.getvalue()[:4096]
+    magic = {b"PAR1": "parquet", b"\x93NUM": "npy", b"PK\x03\x04": "npz"}
+    if start[:4] in magic:
+        return magic[start[:4]]
+    first = start.lstrip()[:1]
+    if first in (b"{", b"["):
+        return "jsonl" if first == b"{" else "json"
+    line = start.partition(b"\n")[0]
+    return "tsv" if line.count(b"\t") > line.count(b",") else "csv"
+
+
+def _read_typed(source, kind, name):
+    pl = _polars("tables")
+    try:
+        if kind == "parquet":
+            return pl.read_parquet(source, **({} if isinstance(source, io.BytesIO) else _NO_GLOB))
+        if kind == "json":
+            return pl.read_json(source, infer_schema_length=None)
+        return pl.read_ndjson(source, infer_schema_length=None)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        what = {"parquet": "Parquet", "json": "JSON", "jsonl": "JSON lines"}[kind]
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"path: {name} is no table of {what} ({reason})") from None
+
+
+_NO_GLOB = {"glob": False, "hive_partitioning": False}
+
+
+def _read_arrays(source, name):
+    pl = _polars("tables")
+    try:
+        loaded = np.load(source, allow_pickle=False)
+        arrays = dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else {"": loaded}
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"path: {name} is no file of NumPy arrays ({reason})") from None
+    columns = {}
+    for key, array in arrays.items():
+        columns |= _as_columns(key, array, name)
+    lengths = {len(column) for column in columns.values()}
+    if len(lengths) != 1:
+        shapes = ", ".join(f"{key} {array.shape}" for key, array in arrays.items())
+        raise ValueError(f"path: {name} has arrays {shapes}, expected one length for all")
+    return pl.DataFrame(columns)
+
+
+def _as_columns(key, array, name):
+    if array.dtype.names:
+        return {field: np.ascontiguousarray(array[field]) for field in array.dtype.names}
+    if array.dtype.kind not in "biufUM" or array.ndim == 0:
+        raise ValueError(
+            f"path: {name} has {key or 'an array'} of {array.dtype}, shape {array.shape}; "
+            "expected numbers or text, a row a sample"
+        )
+    if array.dtype == np.float16:
+        array = array.astype(np.float32)
+    if array.ndim == 1 or array[0:1].size == 1:
+        return {key or "0": _native(array.reshape(len(array)))}
+    matrix = _native(array.reshape(len(array), -1).T)
+    return {f"{key}[{j}]" if key else str(j): column for j, column in enumerate(matrix)}
+
+
+def _native(array):
+    if array.dtype.kind == "U":
+        return array.tolist() if array.ndim == 1 else list(map(np.ndarray.tolist, array))
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+
+
+def _polars(what):
+    try:
+        import polars
+    except ImportError:
+        raise ImportError(f'reading {what} needs polars: install "fastnn[cli]"') from None
+    return polars
