@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
+from . import tables
+
 MISSING = ("refuse", "median", "mean")
 MOST_CATEGORIES = 100
 MOST_CLASSES = 20
@@ -92,10 +94,16 @@ class Preprocessor:
         cannot be taken, and a missing one where training had none.
         """
         for column in self.columns:
-            table.require(column.name, "a column that the model needs")
+            if column.name not in table.frame.columns:
+                known = tables.among(column.name, table.frame.columns)
+                raise ValueError(
+                    f"column {column.name!r} is missing, which the model needs: expected it among "
+                    f"the columns {known}"
+                )
         kinds = {column.name: column.kind for column in self.columns}
         optional = {column.name for column in self.columns if column.fill is not None}
-        return read_features(table, kinds, optional)
+        hint = "; the model was trained without --missing, so it has nothing to fill in"
+        return read_features(table, kinds, optional, hint)
 
     def transform(self, frame):
         """Return the features (N, I) of a typed frame, float64."""
@@ -203,21 +211,27 @@ def _infer_kind(series, table):
         return _as_few(series)
     if series.dtype == pl.Boolean:
         return "category"
-    if series.dtype == pl.Null or series.null_count() == len(series):
+    if series.null_count() == len(series):
         raise ValueError(f"column {series.name!r} has no values; {_DROP} {series.name}")
-    if series.dtype.is_temporal():
-        _refuse_date(series, table)
-    if series.dtype != pl.String:
-        raise ValueError(
-            f"column {series.name!r} has values of type {series.dtype}, expected numbers or text; "
-            f"{_DROP} {series.name}"
-        )
+    _check_type(series, table)
     texts = series.drop_nulls()
     if texts.cast(pl.Float64, strict=False).null_count() < len(texts):
         return "number"
     if texts.str.contains(_DATE).all():
         _refuse_date(series, table)
     return _as_few(texts)
+
+
+def _check_type(series, table):
+    """Raise ValueError for a column that can be neither numbers nor categories."""
+    if series.dtype.is_temporal():
+        _refuse_date(series, table)
+    simple = (pl.String, pl.Boolean, pl.Categorical, pl.Enum, pl.Null)
+    if not (series.dtype.is_numeric() or series.dtype in simple):
+        raise ValueError(
+            f"column {series.name!r} has values of type {series.dtype}, expected numbers or text; "
+            f"{_DROP} {series.name}"
+        )
 
 
 def _as_few(series):
@@ -239,32 +253,30 @@ def _refuse_date(series, table):
     )
 
 
-def read_features(table, kinds, optional=()):
+def read_features(table, kinds, optional=(), hint="; --missing median fills it"):
     """Return the columns of `kinds` as a frame of Float64 and String, nulls where missing.
 
     Raises
     ------
     ValueError
         For text in place of a number, numbers that are not finite, and missing values, unless the
-        column is one of `optional`. The row is named.
+        column is one of `optional`. The row is named, and `hint` says what helps.
     """
-    return pl.DataFrame(
-        [_read_feature(table, name, kind, name in optional) for name, kind in kinds.items()]
-    )
+    columns = []
+    for name, kind in kinds.items():
+        series = table.frame[name]
+        _check_type(series, table)
+        if kind == "category":
+            typed = series.cast(pl.String)
+        else:
+            typed = _read_numbers(table, series, name in optional)
+        if name not in optional:
+            _refuse_missing(table, typed, hint)
+        columns.append(typed)
+    return pl.DataFrame(columns)
 
 
-def _read_feature(table, name, kind, optional):
-    series = table.frame[name]
-    if kind == "category":
-        typed = series.cast(pl.String)
-    else:
-        typed = _read_numbers(table, series, optional)
-    if not optional:
-        _refuse_missing(table, typed)
-    return typed
-
-
-def _refuse_missing(table, series, hint="; --missing median fills it"):
+def _refuse_missing(table, series, hint=""):
     if series.null_count():
         at = series.is_null().arg_max()
         place = table.place(series.name, at)
@@ -272,11 +284,9 @@ def _refuse_missing(table, series, hint="; --missing median fills it"):
 
 
 def _read_numbers(table, series, optional=False):
-    """Return a column as finite Float64; NaN counts as missing where that may be."""
-    if not (series.dtype.is_numeric() or series.dtype in (pl.String, pl.Boolean, pl.Null)):
-        raise ValueError(
-            f"column {series.name!r} has values of type {series.dtype}, expected numbers"
-        )
+    """Return a column as finite Float64; NaN counts as missing if `optional`."""
+    if series.dtype in (pl.Categorical, pl.Enum):
+        series = series.cast(pl.String)
     numbers = series.cast(pl.Float64, strict=False)
     wrong = numbers.is_null() & series.is_not_null()
     if wrong.any():
@@ -287,7 +297,7 @@ def _read_numbers(table, series, optional=False):
         )
     if optional:
         numbers = numbers.fill_nan(None)
-    wrong = ~numbers.is_finite()
+    wrong = ~numbers.is_finite().fill_null(True)
     if wrong.any():
         at = wrong.arg_max()
         shown = repr(series[at]) if series.dtype == pl.String else series[at]
@@ -390,8 +400,7 @@ def infer_task(table, name):
 def read_quantity(table, name):
     """Return a numeric target (N,) as float64; ValueError for what is none or missing."""
     series = table.frame[name]
-    if series.dtype.is_temporal():
-        _refuse_date(series, table)
+    _check_type(series, table)
     numbers = series.cast(pl.Float64, strict=False) if series.dtype == pl.String else series
     wrong = numbers.is_null() & series.is_not_null()
     if wrong.any():
@@ -400,19 +409,18 @@ def read_quantity(table, name):
         raise ValueError(
             f"{place} is {series[at]!r}, expected a number, the target of a regression"
         )
-    _refuse_missing(table, series, "")
+    _refuse_missing(table, series)
     return _read_numbers(table, numbers).to_numpy()
 
 
 def _read_labels(table, name):
     """Return labels as Int64 or Boolean where that loses nothing, else as String."""
     series = table.frame[name]
-    if series.dtype.is_temporal():
-        _refuse_date(series, table)
+    _check_type(series, table)
     if series.dtype.is_float():
         _read_numbers(table, series, optional=True)  # for what is infinite
         series = series.fill_nan(None)
-    _refuse_missing(table, series, "")
+    _refuse_missing(table, series)
     if series.dtype.is_integer() or series.dtype == pl.Boolean:
         return series if series.dtype == pl.Boolean else series.cast(pl.Int64)
     if series.dtype.is_float() and (series == series.floor()).all():

@@ -1,7 +1,9 @@
 """Data files of any usual kind as tables: polars frames that know the rows of their file."""
 
+import contextlib
 import difflib
 import io
+import math
 import sys
 import zipfile
 from collections import Counter
@@ -106,10 +108,15 @@ def table_of(columns, source):
 
 def one_of(name, names):
     """Return what to say to someone who asked for `name`, which is not one of the columns."""
+    return f"one of the columns {among(name, names)}"
+
+
+def among(name, names):
+    """Return a list of the columns, and the one that is most like `name`."""
     names = list(names)
     shown = ", ".join(map(repr, names[:_MOST_SHOWN])) + (", ..." * (len(names) > _MOST_SHOWN))
     near = difflib.get_close_matches(str(name), names, n=1)
-    return f"one of the columns {shown}" + (f"; did you mean {near[0]!r}?" if near else "")
+    return shown + (f"; did you mean {near[0]!r}?" if near else "")
 
 
 def read_text(source, name, separator=","):
@@ -188,9 +195,11 @@ _NO_GLOB = {"glob": False, "hive_partitioning": False}
 
 def _read_arrays(source, name):
     pl = _polars("tables")
+    opened = contextlib.nullcontext(source) if isinstance(source, io.BytesIO) else source.open("rb")
     try:
-        loaded = np.load(source, allow_pickle=False)
-        arrays = dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else {"": loaded}
+        with opened as file:
+            loaded = np.load(file, allow_pickle=False)
+            arrays = dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else {"": loaded}
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
         reason = str(error).partition("\n")[0]
         raise ValueError(f"path: {name} is no file of NumPy arrays ({reason})") from None
@@ -216,7 +225,7 @@ def _as_columns(key, array, name):
         array = array.astype(np.float32)
     if array.ndim == 1 or array[0:1].size == 1:
         return {key or "0": _native(array.reshape(len(array)))}
-    matrix = _native(array.reshape(len(array), -1).T)
+    matrix = _native(array.reshape(len(array), math.prod(array.shape[1:])).T)
     return {f"{key}[{j}]" if key else str(j): column for j, column in enumerate(matrix)}
 
 

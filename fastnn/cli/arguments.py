@@ -182,6 +182,8 @@ def _add_train(command):
     add("--hidden", metavar="N,N", type=_widths, help="neurons of the hidden layers")
     activation = f"{_listed(ACTIVATIONS)} (default: relu)"
     add("--activation", metavar="A", type=_choice(*ACTIVATIONS), default="relu", help=activation)
+    dropout = "part of the hidden values that a step leaves out (default: 0)"
+    add("--dropout", metavar="X", type=_rate_of_dropout, default=0.0, help=dropout)
     _add_dtype(add)
 
     add = command.add_argument_group("training").add_argument
@@ -305,6 +307,7 @@ _count = _argument(int, lambda n: n >= 1, "a whole number of at least 1")
 _seed = _argument(int, lambda n: n >= 0, "a whole number of at least 0")
 _rate = _argument(float, lambda x: 0 < x < math.inf, "a finite number above 0")
 _fraction = _argument(float, lambda x: 0 < x < 1, "a number between 0 and 1")
+_rate_of_dropout = _argument(float, lambda x: 0 <= x < 1, "a number of at least 0 and below 1")
 _character = _argument(
     lambda text: {r"\t": "\t", "tab": "\t"}.get(text, text),
     lambda text: len(text.encode()) == 1,

@@ -67,7 +67,8 @@ def run(options):
         printing.say("network", *_network_lines(model, target))
         printing.say("training", *_training_lines(options, settings, optimizer))
     plain = settings.optimizer == "sgd" and options.activation == "relu"
-    plain = plain and target.task == "classification" and not options.balanced
+    plain = plain and target.task == "classification"
+    plain = plain and not (options.balanced or options.dropout)
     ready, _ = _timed(fastnn.warmup, model.dtype, plain=plain)
     taken, history = _timed(_fit, model, prepared, optimizer, settings, options)
     parts = {
@@ -209,9 +210,13 @@ def _network(widths, options, target, rng):
     activation = _ACTIVATIONS[options.activation]
     layers = []
     for n_inputs, n_neurons in itertools.pairwise(widths):
-        layers += [fastnn.Dense(n_inputs, n_neurons, dtype=options.dtype, rng=rng), activation()]
+        if layers:
+            layers.append(activation())
+            if options.dropout:
+                layers.append(fastnn.Dropout(options.dropout))
+        layers.append(fastnn.Dense(n_inputs, n_neurons, dtype=options.dtype, rng=rng))
     loss = None if target.task == "classification" else fastnn.MeanSquaredError()
-    return fastnn.Sequential(layers[:-1], loss=loss)
+    return fastnn.Sequential(layers, loss=loss)
 
 
 def _fit(model, prepared, optimizer, settings, options):
@@ -276,7 +281,7 @@ def _network_lines(model, target):
             shapes = f"weights {layer.weights.shape}, biases {layer.biases.shape}"
             yield f"{'Dense':<8}{shapes:<36}{layer.weights.size + layer.biases.size:>12,}"
         else:
-            yield type(layer).__name__
+            yield repr(layer).removesuffix("()")
     if target.task == "classification":
         yield "Softmax, trained on cross-entropy"
     else:
@@ -315,6 +320,7 @@ def _as_json(options, settings, prepared, model, history, parts, ready, taken):
         "network": {
             "hidden": settings.hidden,
             "activation": options.activation,
+            "dropout": options.dropout,
             "parameters": model.parameters.size,
             "dtype": str(model.dtype),
         },
