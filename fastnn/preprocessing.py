@@ -142,6 +142,9 @@ class Preprocessor:
             if kind is None or given.keys() != set(kind._fields):
                 raise ValueError(f"expected a column, found {column!r:.80}")
             made.append(_check_column(kind(**given)))
+        names = [column.name for column in made]
+        if len(set(names)) < len(names):
+            raise ValueError(f"expected each column once, found {names!r:.80}")
         return cls(made)
 
 
@@ -447,7 +450,8 @@ def target_to_dict(target):
 def target_from_dict(values):
     """Return the target of what `target_to_dict` has returned; ValueError for anything else."""
     given = dict(_checked(values, dict, "a target"))
-    kind = {"classification": Classes, "regression": Quantity}.get(given.pop("task", None))
+    task = _checked(given.pop("task", None), str, "a task")
+    kind = {"classification": Classes, "regression": Quantity}.get(task)
     if kind is None or given.keys() != set(kind._fields):
         raise ValueError(f"expected a target, found {values!r:.80}")
     target = kind(**given)
@@ -457,7 +461,9 @@ def target_from_dict(values):
     else:
         labels = _checked(target.labels, list, "a list of labels")
         kinds = {type(label) for label in labels}
-        if len(kinds) != 1 or not kinds <= {int, bool, str} or len(set(labels)) != len(labels):
+        if not (
+            len(kinds) == 1 and kinds <= {int, bool, str} and 1 < len(labels) == len({*labels})
+        ):
             raise ValueError(f"expected distinct labels of one kind, found {labels!r:.80}")
     return target
 

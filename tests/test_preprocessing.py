@@ -1,0 +1,348 @@
+"""Columns as inputs of a network: what is fitted, what is refused, and what a file keeps of it."""
+
+import contextlib
+import json
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastnn import datasets, preprocessing, tables
+from fastnn.preprocessing import Category, Classes, Number, Preprocessor, Quantity
+
+
+def table_of(**columns):
+    """Return a table; text stands for itself."""
+    return tables.table_of(columns, "t")
+
+
+def fit(table, missing="refuse", **options):
+    """Return (Preprocessor, typed frame) of a table."""
+    kinds = preprocessing.infer_kinds(table, **options)
+    frame = preprocessing.read_features(table, kinds, kinds if missing != "refuse" else ())
+    return Preprocessor.fit(frame, missing), frame
+
+
+# ---------------------------------------------------------------------- features
+
+
+def test_numbers_are_standardised_and_categories_one_hot():
+    table = table_of(a=[1, 2, 3, 6], town=["Rome", "Oslo", "Rome", "Bern"], b=[5.0, 5.0, 5.0, 5.0])
+    preprocessor, frame = fit(table)
+    assert preprocessor.feature_names == ["a", "town=Bern", "town=Oslo", "town=Rome", "b"]
+    a = (np.array([1, 2, 3, 6]) - 3) / 3.5**0.5
+    expected = np.array([a, [0, 0, 0, 1], [0, 1, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0]]).T
+    np.testing.assert_allclose(preprocessor.transform(frame), expected, atol=1e-12)
+
+
+def test_another_table_is_transformed_as_the_training_part():
+    preprocessor, _ = fit(table_of(a=[0.0, 2.0], town=["x", "y"]))
+    table = table_of(town=["y", "z", "x"], extra=[1, 2, 3], a=["1", "3", "-1"])
+    frame = preprocessor.read(table)
+    np.testing.assert_array_equal(preprocessor.transform(frame), [[0, 0, 1], [2, 0, 0], [-2, 1, 0]])
+    assert preprocessor.unknown(frame) == {"town": (["z"], 1)}
+
+
+def test_same_numbers_as_standardise():
+    X, _ = datasets.load_digits()
+    table = table_of(**{f"p{j}": column for j, column in enumerate(X.T)})
+    preprocessor, frame = fit(table.take(np.arange(1000)))
+    rest = preprocessor.read(table.take(np.arange(1000, 1797)))
+    train, held_out = datasets.standardise(X[:1000].astype(float), X[1000:].astype(float))
+    np.testing.assert_allclose(preprocessor.transform(frame), train, atol=1e-12)
+    np.testing.assert_allclose(preprocessor.transform(rest), held_out, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [1e-300, 3e-300], [1e300, -1e300], [1.7e9, 1.7e9 + 1], [0.1, 0.1, 0.1],
+        [-1e308, 1e308, 0], [1e15, 1e15 + 2],
+    ],
+)  # fmt: skip
+def test_numbers_of_any_size(values):
+    preprocessor, frame = fit(table_of(a=values))
+    features = preprocessor.transform(frame)[:, 0]
+    assert np.isfinite(features).all()
+    assert features.mean() == pytest.approx(0, abs=1e-6)
+    assert features.std() == pytest.approx(1 if len(set(values)) > 1 else 0, abs=1e-6)
+
+
+@pytest.mark.parametrize(("missing", "number"), [("median", 3.0), ("mean", 4.0)])
+def test_missing_values(missing, number):
+    table = table_of(a=["1", None, "3", "8", "NaN"], town=["x", "y", None, "y", "x"])
+    preprocessor, frame = fit(table, missing)
+    a, town = preprocessor.columns
+    assert a.fill == number
+    assert town.fill == "x"  # of equally frequent ones the first
+    filled = np.array([1, number, 3, 8, number])
+    features = preprocessor.transform(frame)
+    np.testing.assert_allclose(features[:, 0], (filled - filled.mean()) / filled.std())
+    np.testing.assert_array_equal(features[:, 1], [1, 0, 1, 0, 1])
+    # A column without holes in training may have them later.
+    full, _ = fit(table_of(a=[1, 2, 9]), missing)
+    later = full.read(table_of(a=["", None, "5"]).take([1, 2]))
+    assert full.transform(later)[0, 0] == (full.columns[0].fill - 4) / full.columns[0].scale
+
+
+def test_kinds_of_columns():
+    table = table_of(
+        whole=[1, 2], decimal=[1.5, 2.5], text=["a", "b"], digits=["1", "2"], truth=[True, False],
+        enum=pl.Series(["a", "b"], dtype=pl.Enum(["a", "b"])), code=[7, 8],
+    )  # fmt: skip
+    assert preprocessing.infer_kinds(table, target="whole", drop=["decimal"], categorical=["code"])\
+        == {
+            "text": "category", "digits": "number", "truth": "category", "enum": "category",
+            "code": "category",
+        }  # fmt: skip
+    preprocessor, frame = fit(table, drop=["whole", "decimal", "text", "digits"])
+    assert preprocessor.feature_names == [
+        "truth=false", "truth=true", "enum=a", "enum=b", "code",
+    ]  # fmt: skip
+    assert preprocessor.transform(frame)[:, :4].tolist() == [[0, 1, 1, 0], [1, 0, 0, 1]]
+
+
+DATES = ["2024-01-31", "2024-01-31 12:00", "2024-01-31T12:00:00Z", "31.1.2024", "1/31/24", "12:30"]
+
+
+@pytest.mark.parametrize("date", DATES)
+def test_dates_are_refused_with_a_hint(date):
+    with pytest.raises(ValueError, match="a date or time, expected a number or a category; make n"):
+        fit(table_of(when=[date, date]))
+
+
+@pytest.mark.parametrize(
+    ("columns", "options", "error"),
+    [
+        ({"a": [1, None]}, {}, "column 'a', row 2 is empty, expected a value; --missing median"),
+        ({"a": ["x", None]}, {}, "column 'a', row 2 is empty, expected a value; --missing"),
+        ({"a": ["1", "x"]}, {}, "column 'a', row 2 is 'x', expected a number; --categorical a"),
+        ({"a": ["1", "inf"]}, {}, "column 'a', row 2 is 'inf', expected a finite number"),
+        ({"a": [1.0, math.nan]}, {}, "column 'a', row 2 is nan, expected a finite number"),
+        (
+            {"a": [1.0, math.inf]},
+            {"missing": "mean"},
+            "column 'a', row 2 is inf, expected a finite number",
+        ),
+        ({"a": [None, None]}, {}, "column 'a' has no values; leave it out with --drop a"),
+        ({"a": [None, None]}, {"missing": "mean"}, "column 'a' has no values; leave it out"),
+        ({"a": [[1], [2]]}, {}, "column 'a' has values of type List"),
+        ({"a": [b"x", b"y"]}, {}, "column 'a' has values of type Binary"),
+        ({"a": pl.Series([1, 2]).cast(pl.Date)}, {}, "column 'a', row 1 is '1970-01-02', a date"),
+        (
+            {"a": [f"n{i}" for i in range(101)]},
+            {},
+            "column 'a' has 101 different texts, expected at most 100 categories; leave it out",
+        ),
+        ({"a": [1]}, {"target": "a"}, "path: t has no column besides 'a', expected features"),
+        ({"a": [1]}, {"drop": ["a"]}, "path: t has no column, expected features"),
+        ({"abc": [1]}, {"drop": ["abd"]}, "--drop is 'abd', expected one of the columns 'abc'; d"),
+        ({"a": [1]}, {"categorical": ["b"]}, "--categorical is 'b', expected one of the columns"),
+    ],
+)
+def test_bad_columns(columns, options, error):
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 (compared below)
+        fit(table_of(**columns), **options)
+    assert str(caught.value).startswith(error)
+
+
+def test_bad_rows_for_a_fitted_preprocessor():
+    preprocessor, _ = fit(table_of(age=[1, 2], town=["x", "y"]))
+    for columns, error in (
+        ({"ages": [1], "town": ["x"]}, "column 'age' is missing, which the model needs: "
+         "expected it among the columns 'ages', 'town'; did you mean 'ages'?"),
+        ({"age": ["old"], "town": ["x"]}, "column 'age', row 1 is 'old', expected a number; "),
+        ({"age": [None], "town": ["x"]}, "column 'age', row 1 is empty, expected a value; "
+         "the model was trained without --missing"),
+        ({"age": [1], "town": [None]}, "column 'town', row 1 is empty, expected a value; the mo"),
+        ({"age": [1], "town": [[1]]}, "column 'town' has values of type List"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError) as caught:  # noqa: PT011 (compared below)
+            preprocessor.read(table_of(**columns))
+        assert str(caught.value).startswith(error)
+
+
+# ---------------------------------------------------------------------- targets
+
+
+@pytest.mark.parametrize(
+    ("values", "task"),
+    [
+        (["a", "b"], "classification"),
+        (["1", "b"], "classification"),
+        ([True, False], "classification"),
+        ([0, 1, 1], "classification"),
+        (["0", "1"], "classification"),
+        ([1.0, 2.0], "classification"),
+        (list(range(20)), "classification"),
+        (list(range(21)), "regression"),
+        ([0.5, 1.0], "regression"),
+        (["0.5", "1"], "regression"),
+        ([1e30, 2.5], "regression"),
+    ],
+)
+def test_task_is_inferred(values, task):
+    assert preprocessing.infer_task(table_of(y=values), "y")[0] == task
+
+
+@pytest.mark.parametrize(
+    ("values", "labels", "numbers"),
+    [
+        (["b", "a", "b"], ["a", "b"], [1, 0, 1]),
+        (["7", "-1", "7"], [-1, 7], [1, 0, 1]),
+        (["007", "7"], ["007", "7"], [0, 1]),
+        (["true", "FALSE"], [False, True], [1, 0]),
+        ([True, False], [False, True], [1, 0]),
+        ([2.0, 1.0], [1, 2], [1, 0]),
+        ([2.5, 1.0], ["1.0", "2.5"], [1, 0]),
+        (np.array([3, 2], np.uint8), [2, 3], [1, 0]),
+    ],
+)
+def test_classes(values, labels, numbers):
+    table = table_of(y=values)
+    target = Classes.fit(table, "y")
+    assert target.labels == labels
+    assert list(map(type, target.labels)) == list(map(type, labels))
+    assert target.encode(table).tolist() == numbers
+    assert target.decode(np.array([1, 0, 1])).to_list() == [labels[1], labels[0], labels[1]]
+
+
+def test_classes_of_another_kind_of_file():
+    """Labels that were text in a CSV file are numbers in a Parquet file."""
+    target = Classes.fit(table_of(y=["1", "2"]), "y")
+    assert target.encode(table_of(y=[2, 1])).tolist() == [1, 0]
+    truth = Classes.fit(table_of(y=[True, False]), "y")
+    assert truth.encode(table_of(y=["False", "true"])).tolist() == [0, 1]
+    text = Classes.fit(table_of(y=["1.5", "x"]), "y")
+    assert text.encode(table_of(y=[1.5])).tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("trained", "given", "error"),
+    [
+        (["cat", "dog"], ["dog", "dig"], "column 'y', row 2 is 'dig', expected one of the 2 "
+         "classes cat, dog; did you mean 'dog'?"),
+        ([1, 2], ["1", "x"], "column 'y', row 2 is 'x', expected one of the 2 classes 1, 2"),
+        ([1, 2], [1, 3], "column 'y', row 2 is '3', expected one of the 2 classes 1, 2"),
+        ([True, False], [1, 0], "column 'y', row 1 is '1', expected one of the 2 classes False, T"),
+        (["a", "b"], ["a", None], "column 'y', row 2 is empty, expected a value"),
+        ([1.0, 2.0], [1.0, math.nan], "column 'y', row 2 is empty, expected a value"),
+        ([1.0, 2.0], [1.0, math.inf], "column 'y', row 2 is inf, expected a finite number"),
+    ],
+)  # fmt: skip
+def test_bad_labels(trained, given, error):
+    target = Classes.fit(table_of(y=trained), "y")
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 (compared below)
+        target.encode(table_of(y=given))
+    assert str(caught.value).startswith(error)
+
+
+def test_one_class_is_refused():
+    with pytest.raises(ValueError, match=r"^target 'y' is 'a' in every row, expected two classes$"):
+        Classes.fit(table_of(y=["a", "a"]), "y")
+
+
+def test_quantities_come_back_in_their_units():
+    values = np.array([1e6, 3e6, 8e6])
+    target = Quantity.fit(values, "y")
+    scaled = target.scaled(values)
+    assert scaled.mean() == pytest.approx(0, abs=1e-12)
+    assert scaled.std() == pytest.approx(1)
+    np.testing.assert_allclose(target.decode(scaled.astype(np.float32)), values, rtol=1e-6)
+    np.testing.assert_array_equal(target.encode(table_of(y=["1e6", "2"])), [1e6, 2])
+
+
+@pytest.mark.parametrize(
+    ("values", "error"),
+    [
+        (["1", "x"], "column 'y', row 2 is 'x', expected a number, the target of a regression"),
+        ([1.5, None], "column 'y', row 2 is empty, expected a value"),
+        ([1.5, math.nan], "column 'y', row 2 is nan, expected a finite number"),
+        (["2024-01-01", "2024-01-02"], "column 'y', row 1 is '2024-01-01', expected a number"),
+    ],
+)
+def test_bad_quantities(values, error):
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 (compared below)
+        preprocessing.read_quantity(table_of(y=values), "y")
+    assert str(caught.value).startswith(error)
+
+
+# ---------------------------------------------------------------------- as JSON
+
+
+def test_json_gives_the_same_back():
+    table = table_of(a=["1", None, "3"], town=["x", "y", None], b=[0.1, 0.2, 0.7])
+    preprocessor, frame = fit(table, "median")
+    text = json.dumps(preprocessor.to_list(), allow_nan=False)
+    again = Preprocessor.from_list(json.loads(text))
+    assert again.columns == preprocessor.columns
+    np.testing.assert_array_equal(again.transform(frame), preprocessor.transform(frame))
+    for target in (Classes("y", ["a", "b"]), Classes("y", [False, True]), Quantity("y", 1.5, 2.0)):
+        text = json.dumps(preprocessing.target_to_dict(target))
+        assert preprocessing.target_from_dict(json.loads(text)) == target
+
+
+GOOD_COLUMN = {"kind": "number", "name": "a", "shift": 0.0, "scale": 1.0, "fill": None}
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        None, {}, [None], [{}], [{"kind": "number"}], [{**GOOD_COLUMN, "kind": "other"}],
+        [{**GOOD_COLUMN, "kind": ["number"]}], [{**GOOD_COLUMN, "more": 1}],
+        [{**GOOD_COLUMN, "name": 3}], [{**GOOD_COLUMN, "scale": 0}], [{**GOOD_COLUMN, "scale": -1}],
+        [{**GOOD_COLUMN, "scale": True}], [{**GOOD_COLUMN, "shift": "0"}],
+        [{**GOOD_COLUMN, "shift": math.inf}], [{**GOOD_COLUMN, "fill": "x"}],
+        [{"kind": "category", "name": "a", "categories": "xy", "fill": None}],
+        [{"kind": "category", "name": "a", "categories": [1], "fill": None}],
+        [{"kind": "category", "name": "a", "categories": ["x"], "fill": 1}],
+        [GOOD_COLUMN, GOOD_COLUMN],
+    ],
+)  # fmt: skip
+def test_foreign_json_is_refused(columns):
+    with pytest.raises(ValueError, match=r"^expected .*, found"):
+        Preprocessor.from_list(columns)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        None, [], {}, {"task": "other"}, {"task": "regression", "name": "y"},
+        {"task": "regression", "name": "y", "shift": 0, "scale": 0},
+        {"task": "classification", "name": "y", "labels": []},
+        {"task": "classification", "name": "y", "labels": [1, "a"]},
+        {"task": "classification", "name": "y", "labels": ["a", "a"]},
+        {"task": "classification", "name": "y", "labels": [[1], [2]]},
+        {"task": "classification", "name": 1, "labels": ["a", "b"]},
+        {"task": ["classification"], "name": "y", "labels": ["a", "b"]},
+    ],
+)  # fmt: skip
+def test_foreign_targets_are_refused(target):
+    with pytest.raises(ValueError, match=r"^expected .*, found"):
+        preprocessing.target_from_dict(target)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda each: (
+        st.lists(each, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["kind", "name", "shift", "scale", "fill", "categories", "task", "labels"]
+            ),
+            each | st.sampled_from(["number", "category", "classification", "regression"]),
+        )
+    ),
+)
+
+
+@given(JSON)
+def test_any_json_gives_columns_or_a_clear_error(value):
+    for read in (Preprocessor.from_list, preprocessing.target_from_dict):
+        with contextlib.suppress(ValueError):  # any other error fails
+            made = read(value)
+            assert isinstance(made, Preprocessor | Classes | Quantity)
+            assert all(isinstance(c, Number | Category) for c in getattr(made, "columns", ()))
