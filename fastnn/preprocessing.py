@@ -4,6 +4,7 @@ What is fitted on the training part is kept as plain JSON, so that a model file 
 Needs polars.
 """
 
+import contextlib
 import difflib
 import math
 from typing import NamedTuple
@@ -498,6 +499,7 @@ def _check_scale(values):
 
 
 def _check_number(value):
-    if not math.isfinite(_checked(value, int | float, "a number")):
-        raise ValueError(f"expected a finite number, found {value}")
-    return value
+    with contextlib.suppress(OverflowError):  # of a whole number that is no float
+        if math.isfinite(_checked(value, int | float, "a number")):
+            return value
+    raise ValueError(f"expected a finite number, found {value!r:.80}")

@@ -295,7 +295,7 @@ GOOD_COLUMN = {"kind": "number", "name": "a", "shift": 0.0, "scale": 1.0, "fill"
         [{**GOOD_COLUMN, "kind": ["number"]}], [{**GOOD_COLUMN, "more": 1}],
         [{**GOOD_COLUMN, "name": 3}], [{**GOOD_COLUMN, "scale": 0}], [{**GOOD_COLUMN, "scale": -1}],
         [{**GOOD_COLUMN, "scale": True}], [{**GOOD_COLUMN, "shift": "0"}],
-        [{**GOOD_COLUMN, "shift": math.inf}], [{**GOOD_COLUMN, "fill": "x"}],
+        [{**GOOD_COLUMN, "shift": math.inf}], [{**GOOD_COLUMN, "shift": 10**400}], [{**GOOD_COLUMN, "fill": "x"}],
         [{"kind": "category", "name": "a", "categories": "xy", "fill": None}],
         [{"kind": "category", "name": "a", "categories": [1], "fill": None}],
         [{"kind": "category", "name": "a", "categories": ["x"], "fill": 1}],
