@@ -12,8 +12,15 @@ from .. import __version__, tables
 from . import exporting
 
 EXIT_CODES = """\
-exit codes: 0 done; 1 training diverged, or nobody reads the output; 2 bad input;
-            3 a mistake in fastnn; 130 interrupted"""
+exit codes: 0 done; 1 training diverged, or nobody reads the output;
+            2 bad input; 3 a mistake in fastnn; 130 interrupted"""
+
+
+_RAW_ROWS = """\
+The table has the columns that the model was trained on, as they were; others
+are ignored. Missing values are filled where train --missing was given, and
+refused elsewhere. A category that training has not seen counts as none of the
+known ones, and is said on standard error."""
 
 
 class Settings(NamedTuple):
@@ -33,7 +40,8 @@ DEFAULTS = {
     "classes": Settings((64, 64), 50, 32, 0.05, "sgd"),
     "numbers": Settings((64, 64), 50, 32, 0.003, "adam"),
 }
-OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop", "adagrad")
+RATES = {"sgd": 0.05, "adam": 0.003, "adamw": 0.003, "rmsprop": 0.001, "adagrad": 0.03}
+OPTIMIZERS = tuple(RATES)
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "leaky_relu", "elu", "gelu", "silu")
 MISSING = ("refuse", "median", "mean")
 
@@ -137,9 +145,10 @@ def _make_parser():
     group = parser.add_subparsers(metavar="COMMAND", required=True, dest="command")
     commands = {}
 
-    def add(name, text, epilog=None):
+    def add(name, text, epilog=None, takes=""):
         commands[name] = group.add_parser(
             name,
+            usage=f"fastnn {name} {takes}[options]",
             help=text,
             description=text[0].upper() + text[1:] + ".",
             epilog=epilog,
@@ -148,11 +157,15 @@ def _make_parser():
         )
         return commands[name]
 
-    _add_train(add("train", "train a network, and measure it on samples held out", _defaults()))
-    _add_predict(add("predict", "predict the rows of a table with a saved model"))
-    _add_evaluate(add("evaluate", "measure a saved model on a table with the right answers"))
+    train = "train a network, and measure it on samples held out"
+    _add_train(add("train", train, _defaults(), "DATA "))
+    predict = "predict the rows of a table with a saved model"
+    _add_predict(add("predict", predict, _RAW_ROWS, "MODEL DATA "))
+    evaluate = "measure a saved model on a table with the right answers"
+    _add_evaluate(add("evaluate", evaluate, None, "MODEL DATA "))
     if exporting.formats():
-        _add_export(add("export", "write a saved model for another program"))
+        export = "write a saved model for another program"
+        _add_export(add("export", export, None, "MODEL OUTPUT "))
     _add_common(add("info", "show the machine, the machine code for it, and versions"))
     warmup = add("warmup", "compile all kernels now, so that the first training does not have to")
     _add_dtype(warmup.add_argument)
@@ -191,7 +204,12 @@ def _add_train(command):
     add("--batch-size", metavar="N", type=_count, help="samples of a gradient step")
     optimizer = f"{_listed(OPTIMIZERS)} (default: sgd for classes, adam for numbers)"
     add("--optimizer", metavar="O", type=_choice(*OPTIMIZERS), help=optimizer)
-    add("--learning-rate", metavar="X", type=_rate, help="factor of a gradient step")
+    add(
+        "--learning-rate",
+        metavar="X",
+        type=_rate,
+        help="factor of a gradient step (default: below)",
+    )
     patience = "stop after so many epochs without a better held-out loss, and keep the best"
     add("--patience", metavar="N", type=_count, help=patience)
     balanced = "weigh samples so that every class counts the same"
@@ -269,7 +287,13 @@ def _defaults():
     for name, (hidden, epochs, batch_size, rate, _) in DEFAULTS.items():
         widths = ",".join(map(str, hidden))
         lines.append(f"  {name:<8}{widths:>10}{epochs:>8}{batch_size:>12}{rate:>15}")
-    return "\n".join([*lines, "  (classes, numbers: of other data)", "", EXIT_CODES])
+    others = ", ".join(f"{name} {rate:g}" for name, rate in RATES.items())
+    lines += [
+        "  (classes, numbers: of other data; numbers with adam, the others with sgd)",
+        "",
+        "learning rate of another optimizer than that:",
+    ]
+    return "\n".join([*lines, f"  {others}", "", EXIT_CODES])
 
 
 # ---------------------------------------------------------------------- kinds of values

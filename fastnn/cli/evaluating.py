@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import metrics
-from . import data, outputs, printing, report
+from . import data, printing, report
 
 
 class Assessment(NamedTuple):
@@ -84,7 +84,7 @@ def as_json(assessment, target):
 def run(options):
     """Measure a model file on a table."""
     if options.plot:
-        outputs.check(options.plot, "--plot", report.SUFFIXES)
+        report.check(options.plot)
     saved = data.Saved(options.model)
     table = data.load(options)
     table.require(saved.target.name, "the target of the model")

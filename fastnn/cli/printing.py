@@ -76,7 +76,7 @@ def score_lines(scores, names, digits=4):
 
 def _number(value, width, digits):
     text = f"{value:.{digits}f}"
-    return f"{text if len(text) < width else f'{value:.5g}':>{width}}"
+    return f"{text if len(text) < width else f'{value:.4g}':>{width}}"
 
 
 def class_lines(figures, part):

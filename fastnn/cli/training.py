@@ -11,7 +11,7 @@ import fastnn
 
 from .. import datasets
 from . import data, evaluating, machine, outputs, printing, report
-from .arguments import DEFAULTS, Settings
+from .arguments import DEFAULTS, RATES, Settings
 
 _ACTIVATIONS = {
     "relu": fastnn.ReLU,
@@ -51,8 +51,7 @@ def run(options):
     if options.save:
         outputs.check(options.save, "--save", (".safetensors",))
     if options.plot:
-        outputs.check(options.plot, "--plot", report.SUFFIXES)
-        report.require()
+        report.check(options.plot)
     split_rng, weights_rng, data_rng = np.random.default_rng(options.seed).spawn(3)
     prepared = _prepare(options, split_rng, data_rng)
     target = prepared.target
@@ -162,14 +161,13 @@ def _prepare(options, split_rng, data_rng):
 def _target_lines(target, wanted, why):
     if target.task == "classification":
         shown = ", ".join(map(str, target.labels))
-        yield printing.shortened(f"{len(target.labels):,} classes: {shown}", 68)
-        other = "" if isinstance(target.labels[0], str | bool) else " (or --task regression)"
+        yield printing.shortened(f"{len(target.labels):,} classes: {shown}")
     else:
         low, high = min(map(np.min, wanted)), max(map(np.max, wanted))
         yield f"target {target.name!r} from {low:,.6g} to {high:,.6g}"
-        other = " (or --task classification)"
     if why is not None:
-        yield f"{target.task}: {why}{other}"
+        doubtful = target.task == "regression" or type(target.labels[0]) is int
+        yield f"{target.task}: {why}{' (see --task)' if doubtful else ''}"
 
 
 def _feature_lines(preprocessor, frame, missing):
@@ -199,6 +197,8 @@ def _settings(options, target):
     by_task = {"classification": "classes", "regression": "numbers"}[target.task]
     settings = DEFAULTS.get(options.data, DEFAULTS[by_task])
     given = {name: getattr(options, name) for name in Settings._fields}
+    if given["optimizer"] not in (None, settings.optimizer):
+        settings = settings._replace(learning_rate=RATES[given["optimizer"]])
     return settings._replace(**{k: v for k, v in given.items() if v is not None})
 
 

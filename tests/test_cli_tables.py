@@ -1,0 +1,849 @@
+"""The commands of `fastnn` on tables: train, predict, evaluate, export, info, warmup, bench."""
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import polars as pl
+import pytest
+
+import fastnn
+from fastnn import cli, preprocessing
+from fastnn.cli import arguments, bench, bench_peers, evaluating, outputs, printing, report
+from fastnn.history import History
+
+COMMAND = [sys.executable, "-m", "fastnn"]
+posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX terminals")
+
+
+@pytest.fixture
+def call(capsys):
+    """Return a function that runs the command in this process: (exit code, stdout, stderr)."""
+
+    def call(*arguments):
+        code = cli.main([str(argument) for argument in arguments])
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def make_houses(n_rows=600):
+    rng = np.random.default_rng(0)
+    age, rooms = rng.uniform(18, 80, n_rows), rng.integers(1, 7, n_rows)
+    town = rng.choice(["Bern", "New York City", "Oslo"], n_rows)
+    price = 2e3 * rooms + 30 * age + 5e3 * (town == "Oslo") + rng.normal(0, 300, n_rows)
+    dear = np.where(price > np.median(price), "yes", "no")
+    return pl.DataFrame({"age": age, "town": town, "rooms": rooms, "price": price, "dear": dear})
+
+
+HOUSES = make_houses()
+
+
+@pytest.fixture
+def houses(tmp_path):
+    """A CSV file with a numeric target, "price", and one of classes, "dear"."""
+    path = tmp_path / "houses.csv"
+    HOUSES.write_csv(path)
+    return path
+
+
+@pytest.fixture
+def classifier(call, houses, tmp_path):
+    """The path of a saved model that predicts "dear"."""
+    path = tmp_path / "dear.safetensors"
+    code, _, errors = call("train", houses, "--target", "dear", "--drop", "price", "--save", path)
+    assert (code, errors) == (0, "")
+    return path
+
+
+@pytest.fixture
+def regressor(call, houses, tmp_path):
+    """The path of a saved model that predicts "price"."""
+    path = tmp_path / "price.safetensors"
+    code, _, errors = call("train", houses, "--target", "price", "--drop", "dear", "--save", path)
+    assert (code, errors) == (0, "")
+    return path
+
+
+# ---------------------------------------------------------------------- train
+
+
+def test_classification_of_columns_of_all_kinds(call, houses):
+    code, output, errors = call("train", houses, "--target", "dear", "--drop", "price")
+    assert (code, errors) == (0, "")
+    for line in (
+        "houses.csv: 600 samples, 5 features",
+        "          2 classes: no, yes",
+        "          classification: 'dear' is not numeric",
+        "          2 numeric columns, standardised on the training part",
+        "          1 column of categories, one-hot, 3 features: town (3)",
+    ):
+        assert f"{line}\n" in output
+    accuracy = float(re.search(r"held out +\S+ +(\S+)\n", output)[1])
+    assert accuracy >= 0.95
+    figures = re.findall(r"(no|yes) +(0\.\d+|1\.0000) +\S+ +\S+ +(\d+)\n", output)
+    assert [name for name, *_ in figures] == ["no", "yes"]
+    assert sum(int(samples) for *_, samples in figures) == 120
+    counts = re.search(
+        r"predicted\n +true +no +yes\n +no +(\S+) +(\S+)\n +yes +(\S+) +(\S+)\n", output
+    )
+    (a, _), (c, d) = np.array([0 if x == "." else int(x) for x in counts.groups()]).reshape(2, 2)
+    assert (a + d) / 120 == pytest.approx(accuracy, abs=1e-4)
+    assert float(figures[0][1]) == pytest.approx(a / (a + c), abs=1e-4)
+
+
+def test_regression_is_inferred_and_said(call, houses):
+    code, output, errors = call("train", houses, "--target", "price", "--drop", "dear")
+    assert (code, errors) == (0, "")
+    assert "regression: 'price' has 600 different numbers (see --task)\n" in output
+    assert re.search(r"target 'price' from \S+ to \S+\n", output)
+    assert "Adam with learning rate" in output
+    r2, rmse, mae = map(float, re.search(r"held out +(\S+) +(\S+) +(\S+)\n", output).groups())
+    assert r2 >= 0.97
+    assert 250 < mae < rmse < 600  # the noise is 300, in the units of the target
+    assert "confusion" not in output
+
+
+def test_task_can_be_forced(call, tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("x,y\n" + "".join(f"{i},{i % 3}\n" for i in range(60)))
+    _, inferred, _ = call("train", path, "--target", "y", "--epochs", 1)
+    assert "classification: 'y' has 3 different whole numbers (see --task)\n" in inferred
+    _, forced, _ = call("train", path, "--target", "y", "--epochs", 1, "--task", "regression")
+    assert "regression: 'y'" not in forced
+    assert "target 'y' from 0 to 2\n" in forced
+    assert re.search(r"\nresult +R2 +RMSE +MAE\n", forced)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl", "npz", "tsv"])
+def test_kinds_of_files_give_the_same_numbers(call, houses, tmp_path, kind):
+    path = tmp_path / f"houses.{kind}"
+    if kind == "npz":
+        np.savez(path, **{c.name: c.to_numpy().astype(c.to_numpy().dtype if c.dtype != pl.String
+                          else str) for c in HOUSES})  # fmt: skip
+    else:
+        {"parquet": HOUSES.write_parquet, "jsonl": HOUSES.write_ndjson,
+         "tsv": lambda path: HOUSES.write_csv(path, separator="\t")}[kind](path)  # fmt: skip
+    options = "--target", "dear", "--drop", "price", "--epochs", 3, "--json"
+    results = [json.loads(call("train", each, *options)[1])["result"] for each in (houses, path)]
+    assert results[0] == results[1]
+
+
+def test_missing_values_as_asked(call, tmp_path):
+    path = tmp_path / "holes.csv"
+    frame = HOUSES.with_row_index().with_columns(
+        pl.when(pl.col("index") % 9 > 0).then("age"), pl.when(pl.col("index") % 7 > 0).then("town")
+    )
+    frame.drop("index", "price").write_csv(path)
+    train = "train", path, "--target", "dear"
+    code, output, errors = call(*train)
+    assert (code, output) == (2, "")
+    assert errors == (
+        "fastnn: error: column 'age', row 1 is empty, expected a value; --missing median fills it\n"
+    )
+    code, output, _ = call(*train, "--missing", "median")
+    assert code == 0
+    text = "missing values, filled with the median or most frequent: age (67), town (86)"
+    assert text in " ".join(output.split())
+
+
+def test_dates_are_refused(call, tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("when,y\n2024-01-01,a\n2024-01-02,b\n")
+    code, output, errors = call("train", path, "--target", "y")
+    assert (code, output) == (2, "")
+    assert "column 'when', row 1 is '2024-01-01', a date or time" in errors
+    assert errors.endswith("or leave it out with --drop when\n")
+
+
+def test_json_has_everything(call, houses):
+    options = "train", houses, "--target", "dear", "--drop", "price", "--epochs", 4
+    code, output, errors = call(*options, "--json")
+    assert (code, errors, output.count("\n")) == (0, "", 1)
+    found = json.loads(output)
+    assert (found["task"], found["target"], found["labels"]) == (
+        "classification", "dear", ["no", "yes"],
+    )  # fmt: skip
+    assert found["data"]["features"] == [
+        "age", "town=Bern", "town=New York City", "town=Oslo", "rooms",
+    ]  # fmt: skip
+    assert found["data"]["samples"] == [480, 120]
+    assert found["history"]["epoch"] == [1, 2, 3, 4]
+    assert len(found["history"]["val_loss"]) == 4
+    held_out = found["result"]["held_out"]
+    matrix = np.array(held_out["confusion_matrix"])
+    assert matrix.sum() == 120
+    assert np.trace(matrix) / 120 == pytest.approx(held_out["accuracy"])
+    assert [row["samples"] for row in held_out["classes"]] == matrix.sum(axis=1).tolist()
+    text = call(*options)[1]
+    assert f"{held_out['loss']:.4f}    {held_out['accuracy']:.4f}\n" in text
+    assert f"{held_out['classes'][1]['f1']:.4f}" in text
+
+
+def test_settings_reach_the_network(call, monkeypatch, houses):
+    seen = []
+
+    def fit(model, X, y, **options):
+        seen.append((model, y, options))
+        return History()
+
+    monkeypatch.setattr(fastnn.Sequential, "fit", fit)
+    monkeypatch.setattr(fastnn, "warmup", lambda *_, **__: None)
+    call(
+        "train", houses, "--target", "dear", "--drop", "price", "--activation", "gelu",
+        "--dropout", "0.25", "--hidden", "8,4", "--optimizer", "adamw", "--patience", 7,
+        "--balanced", "--threads", 1,
+    )  # fmt: skip
+    ((model, y, options),) = seen
+    assert [type(layer).__name__ for layer in model.layers] == [
+        "Dense", "GELU", "Dropout", "Dense", "GELU", "Dropout", "Dense",
+    ]  # fmt: skip
+    assert model.layers[2].rate == 0.25
+    assert type(options["optimizer"]) is fastnn.AdamW
+    assert options["optimizer"].learning_rate == arguments.RATES["adamw"]
+    (stopping,) = options["callbacks"]
+    assert (stopping.monitor, stopping.patience) == ("val_loss", 7)
+    assert options["threads"] == 1
+    weights = options["class_weight"]
+    counts = np.bincount(y)
+    assert weights[0] * counts[0] == pytest.approx(weights[1] * counts[1]) == pytest.approx(240)
+
+
+def test_target_of_a_regression_is_standardised_on_the_training_part(call, monkeypatch, houses):
+    seen = []
+    monkeypatch.setattr(fastnn, "warmup", lambda *_, **__: None)
+    monkeypatch.setattr(
+        fastnn.Sequential,
+        "fit",
+        lambda model, X, y, validation_data, **_: seen.append((y, validation_data[1])),
+    )
+    call("train", houses, "--target", "price", "--drop", "dear")
+    ((y, held_out),) = seen
+    assert y.mean() == pytest.approx(0, abs=1e-9)
+    assert y.std() == pytest.approx(1)
+    assert abs(held_out.mean()) > 1e-4
+
+
+def test_patience(call, houses):
+    _, output, _ = call(
+        "train", houses, "--target", "dear", "--drop", "price", "--optimizer", "adam",
+        "--learning-rate", 0.03, "--epochs", 500, "--patience", 3,
+    )  # fmt: skip
+    stopped, best = re.search(
+        r"stopped after (\d+) of 500 epochs; epoch (\d+) is kept", output
+    ).groups()
+    assert int(stopped) > int(best) + 3
+    assert int(stopped) < 500
+
+
+def test_table_on_standard_input_of_the_real_program(houses):
+    done = subprocess.run(
+        [*COMMAND, "train", "-", "--target", "dear", "--drop", "price", "--epochs", "2"],
+        input=houses.read_bytes(), capture_output=True, timeout=300,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.startswith(b"data      standard input: 600 samples, 5 features\n")
+    assert max(map(len, done.stdout.splitlines())) < 80
+
+
+@posix
+@pytest.mark.parametrize("environment", [{}, {"TERM": "dumb"}], ids=["terminal", "dumb terminal"])
+def test_table_on_a_terminal(houses, environment):
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    program = subprocess.Popen(
+        [*COMMAND, "train", "houses.csv", "--target", "price", "--drop", "dear"],
+        stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, **environment},
+        cwd=houses.parent,
+    )  # fmt: skip
+    os.close(theirs)
+    output = b""
+    try:
+        while block := os.read(ours, 65536):
+            output += block
+    except OSError:  # how Linux reports that the other side is closed
+        pass
+    os.close(ours)
+    assert program.wait(timeout=300) == 0
+    text = output.decode()
+    assert "100%" in text
+    assert "\x1b" not in text.replace("\x1b[A", "")
+    assert max(len(line) for line in re.split("[\r\n]+", text)) <= 80
+    assert re.search(r"\nresult +R2 +RMSE +MAE\r\n +training +0\.9", text)
+
+
+# ---------------------------------------------------------------------- save, predict, evaluate
+
+
+def test_saved_model_predicts_raw_rows(call, classifier, houses):
+    code, output, errors = call("predict", classifier, houses)
+    assert (code, errors) == (0, "")
+    predicted = pl.read_csv(io.StringIO(output))
+    assert predicted.columns == ["prediction"]
+    accuracy = (predicted["prediction"] == HOUSES["dear"]).mean()
+    assert accuracy >= 0.95
+    code, output, _ = call("evaluate", classifier, houses, "--json")
+    assert json.loads(output)["accuracy"] == pytest.approx(accuracy)
+    # As the same steps by hand.
+    model = fastnn.load(classifier)
+    preprocessor = preprocessing.Preprocessor.from_list(model.notes["preprocessing"])
+    X = preprocessor.transform(HOUSES)
+    labels = np.array(["no", "yes"])[model.predict(X)]
+    assert labels.tolist() == predicted["prediction"].to_list()
+
+
+def test_probabilities_and_kept_columns(call, classifier, houses, tmp_path):
+    path = tmp_path / "out.parquet"
+    code, output, errors = call(
+        "predict", classifier, houses, "--probabilities", "--keep", "town,rooms", "--output", path
+    )
+    assert (code, output, errors) == (0, "", "")
+    frame = pl.read_parquet(path)
+    assert frame.columns == ["town", "rooms", "prediction", "probability no", "probability yes"]
+    assert frame["town"].to_list() == HOUSES["town"].to_list()
+    yes = frame["probability yes"].to_numpy()
+    assert ((yes > 0.5) == (frame["prediction"] == "yes").to_numpy()).all()
+    np.testing.assert_allclose(yes + frame["probability no"].to_numpy(), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet"])
+def test_kinds_of_output(call, regressor, houses, tmp_path, suffix):
+    path = tmp_path / f"out{suffix}"
+    assert call("predict", regressor, houses, "--output", path) == (0, "", "")
+    read = {
+        ".csv": pl.read_csv, ".tsv": lambda p: pl.read_csv(p, separator="\t"),
+        ".jsonl": pl.read_ndjson, ".parquet": pl.read_parquet,
+    }[suffix]  # fmt: skip
+    predicted = read(path)["prediction"].to_numpy()
+    assert np.corrcoef(predicted, HOUSES["price"].to_numpy())[0, 1] > 0.98
+    assert abs(predicted - HOUSES["price"].to_numpy()).mean() < 500  # in units of the target
+
+
+def test_json_lines_of_predictions(call, classifier, houses):
+    _, output, _ = call("predict", classifier, houses, "--json")
+    rows = [json.loads(line) for line in output.splitlines()]
+    assert len(rows) == 600
+    assert set(row["prediction"] for row in rows) == {"no", "yes"}
+
+
+def test_unknown_categories_are_said_once_and_have_no_features(call, classifier, tmp_path):
+    path = tmp_path / "new.csv"
+    HOUSES.with_columns(town=pl.col("town").str.replace("Oslo", "Paris")).write_csv(path)
+    code, output, errors = call("predict", classifier, path)
+    assert code == 0
+    assert output.count("\n") == 601
+    rows = (HOUSES["town"] == "Oslo").sum()
+    assert errors == (
+        "fastnn: note: column 'town' has a category unknown to the model ('Paris'), in "
+        f"{rows} rows: all its features are 0\n"
+    )
+
+
+def test_evaluate_shows_the_figures(call, classifier, houses, tmp_path):
+    path = tmp_path / "page.png"
+    code, output, errors = call("evaluate", classifier, houses, "--plot", path)
+    assert (code, errors) == (0, "")
+    assert "houses.csv: 600 samples, 5 features\n" in output
+    assert re.search(r"\nconfusion +predicted\n +true +no +yes\n", output)
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_digits_come_back_from_a_file(call, tmp_path):
+    path = tmp_path / "digits.safetensors"
+    _, output, _ = call("train", "digits", "--epochs", 5, "--save", path)
+    assert f"files     {path}: " in output
+    _, output, _ = call("evaluate", path, "digits", "--json")
+    assert json.loads(output)["accuracy"] >= 0.95
+
+
+def test_predictions_of_the_real_program_in_a_pipe(classifier, houses):
+    train = subprocess.Popen(
+        [*COMMAND, "predict", str(classifier), "-"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    output, errors = train.communicate(houses.read_bytes(), timeout=300)
+    assert (train.returncode, errors) == (0, b"")
+    lines = output.decode().splitlines()
+    assert lines[0] == "prediction"
+    assert len(lines) == 601
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (
+            ["predict", "{model}s", "{data}"],
+            "MODEL is '{model}s', expected a file, and there is no",
+        ),
+        (["predict", "{model}", "{data}x"], "no file '{data}x'; expected digits, spiral, or the p"),
+        (["predict", "{data}", "{data}"], "{data} is not a file of fastnn"),
+        (["predict", "{model}", "digits"], "column 'age' is missing, which the model needs: "),
+        (["predict", "{model}", "{data}", "--keep", "ag"], "--keep is 'ag', expected one of the "),
+        (
+            ["predict", "{model}", "{data}", "--output", "x.txt"],
+            "argument --output: 'x.txt', expected a path that ends in .csv, .tsv, .jsonl, .parquet",
+        ),
+        (["predict", "{model}"], "the following arguments are required: DATA"),
+        (["evaluate"], "the following arguments are required: MODEL"),
+        (["evaluate", "{model}", "digits"], "the target of the model is 'dear', expected one of "),
+    ],
+)
+def test_bad_arguments_beside_a_model(call, classifier, houses, arguments, error):
+    names = {"model": classifier, "data": houses}
+    code, output, errors = call(*(each.format(**names) for each in arguments))
+    assert (code, output) == (2, "")
+    assert errors.startswith(f"fastnn: error: {error.format(**names)}")
+    assert errors.count("\n") == 1
+
+
+def test_probabilities_of_numbers_are_refused(call, regressor, houses):
+    code, _, errors = call("predict", regressor, houses, "--probabilities")
+    assert code == 2
+    assert "--probabilities: the model predicts numbers, expected one of classes" in errors
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        (
+            lambda notes: {},
+            "has no preprocessing in it, expected one that `fastnn train --save` has",
+        ),
+        (lambda notes: {**notes, "target": 3}, "has broken notes: expected a target, found 3"),
+        (
+            lambda notes: {**notes, "preprocessing": notes["preprocessing"][:1]},
+            "takes 5 inputs, and its preprocessing makes 1: expected as many",
+        ),
+    ],
+)
+def test_model_files_of_others(call, classifier, houses, change, error):
+    model = fastnn.load(classifier)
+    model.save(classifier, notes=change(model.notes))
+    code, output, errors = call("predict", classifier, houses)
+    assert (code, output) == (2, "")
+    assert errors.startswith(f"fastnn: error: MODEL {classifier} {error}")
+
+
+# ---------------------------------------------------------------------- outputs
+
+
+@pytest.mark.parametrize(
+    ("option", "path", "error"),
+    [
+        ("--save", "m.txt", "expected a path that ends in .safetensors"),
+        ("--save", "none/m.safetensors", "expected a folder that exists: there is no 'none'"),
+        ("--plot", "page.jpg", "expected a path that ends in .png, .pdf, .svg"),
+        ("--plot", "folder.png", "is a folder, expected a file"),
+    ],
+)
+def test_outputs_are_checked_before_training(call, monkeypatch, tmp_path, option, path, error):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.png").mkdir()
+    code, output, errors = call("train", "digits", option, path)
+    assert (code, output) == (2, "")
+    assert errors.startswith(f"fastnn: error: argument {option}: {path!r}")
+    assert errors.endswith(f"{error}\n")
+
+
+@pytest.mark.parametrize("before", [None, b"as it was"])
+def test_a_file_is_written_as_a_whole_or_not_at_all(tmp_path, before):
+    path = tmp_path / "page.png"
+    if before is not None:
+        path.write_bytes(before)
+
+    def interrupted():
+        with outputs.replacing(path) as unfinished:
+            unfinished.write_bytes(b"half of")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert [each.name for each in tmp_path.iterdir()] == ([] if before is None else ["page.png"])
+    assert before is None or path.read_bytes() == before
+    with outputs.replacing(path) as unfinished:
+        unfinished.write_bytes(b"all of it")
+    assert path.read_bytes() == b"all of it"
+    assert [each.name for each in tmp_path.iterdir()] == ["page.png"]
+
+
+def test_diverging_training_leaves_no_files(call, tmp_path):
+    files = "--save", tmp_path / "m.safetensors", "--plot", tmp_path / "page.png"
+    code, _, _ = call("train", "digits", "--learning-rate", 10000, *files)
+    assert code == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_picture_of_classes():
+    history = History()
+    for epoch in (1, 2, 3):
+        history.append(epoch, {"loss": 1 / epoch, "accuracy": 0.5, "val_loss": 2 / epoch})
+    target = preprocessing.Classes("y", ["cat", "dog"])
+    found = evaluating.Assessment(
+        {"accuracy": 0.75}, np.array([0, 0, 1, 1]), np.array([0, 0, 1, 0])
+    )
+    figure = report.draw(history, found, target, "the title", "held out")
+    loss, _, matrix = figure.axes
+    assert [ax.get_ylabel() for ax in figure.axes] == ["loss", "accuracy", "true class"]
+    assert loss.get_lines()[0].get_ydata().tolist() == [1, 0.5, 1 / 3]
+    assert [text.get_text() for text in matrix.texts] == ["2", "0", "1", "1"]
+    assert matrix.get_title() == "held out: accuracy 0.7500"
+    assert figure.get_suptitle() == "the title"
+    assert_fits(figure)
+
+
+def test_picture_of_numbers():
+    history = History()
+    history.append(1, {"loss": 1.0, "val_loss": 2.0})
+    history.append(2, {"loss": 0.5, "val_loss": 1.5})
+    found = evaluating.Assessment({"r2": 0.5}, np.array([1.0, 2.0]), np.array([1.5, 2.5]))
+    target = preprocessing.Quantity("price", 0.0, 1.0)
+    figure = report.draw(history, found, target, "title", "held out")
+    loss, points = figure.axes
+    assert loss.get_xlabel() == "epoch"
+    assert (points.get_xlabel(), points.get_ylabel()) == ("price, predicted", "price, true")
+    assert_fits(figure)
+
+
+def assert_fits(figure):
+    figure.canvas.draw()
+    width, height = figure.canvas.get_width_height()
+    boxes = [ax.get_tightbbox() for ax in figure.axes]
+    for i, box in enumerate(boxes):
+        assert 0 <= box.x0 < box.x1 <= width
+        assert 0 <= box.y0 < box.y1 <= height
+        assert not any(box.overlaps(other) for other in boxes[i + 1 :])
+
+
+def test_picture_without_matplotlib(call, monkeypatch, tmp_path):
+    for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    code, output, errors = call("train", "digits", "--plot", tmp_path / "page.png")
+    assert (code, output) == (2, "")
+    assert errors == 'fastnn: error: pictures need matplotlib: install "fastnn[plot]"\n'
+
+
+# ---------------------------------------------------------------------- configuration, mistakes
+
+
+def test_configuration_file(call, houses, tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text(
+        f'data = "{houses.as_posix()}"\ntarget = "dear"\ndrop = ["price"]\nhidden = [8, 4]\n'
+        "epochs = 2\nlearning_rate = 0.5\nbatch-size = 50\nbalanced = true\njson = true\n"
+    )
+    code, output, errors = call("train", "--config", path)
+    assert (code, errors) == (0, "")
+    found = json.loads(output)
+    assert found["network"]["hidden"] == [8, 4]
+    assert (found["training"]["epochs"], found["training"]["batch_size"]) == (2, 50)
+    assert found["training"]["learning_rate"] == 0.5
+    # What stands on the command line wins.
+    found = json.loads(call("train", "--epochs", 3, "--config", path, "--hidden", "5")[1])
+    assert (found["training"]["epochs"], found["network"]["hidden"]) == (3, [5])
+    found = json.loads(call("train", "spiral", "--config", write(tmp_path, "json = true"))[1])
+    assert found["data"]["source"] == "spiral"
+
+
+def write(folder, text):
+    path = folder / "some.toml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("epoch = 3", "has an unknown name 'epoch'; did you mean epochs?"),
+        ("xyzzy = 3", "has an unknown name 'xyzzy'; expected some of data, format, "),
+        ("json = 3", "has json = 3, expected true or false"),
+        ("epochs = ", "is not TOML (Invalid value"),
+    ],
+)
+def test_bad_configuration_files(call, tmp_path, text, error):
+    path = write(tmp_path, text)
+    code, output, errors = call("train", "digits", "--config", path)
+    assert (code, output) == (2, "")
+    assert errors.startswith(f"fastnn: error: argument --config: {path} {error}")
+
+
+def test_values_of_configuration_files_are_checked(call, tmp_path):
+    code, _, errors = call("train", "digits", "--config", write(tmp_path, "epochs = 0"))
+    assert code == 2
+    assert "argument --epochs: '0' is not a whole number of at least 1" in errors
+    code, _, errors = call("train", "digits", "--config", tmp_path)
+    assert code == 2
+    assert f"argument --config: '{tmp_path}' cannot be read" in errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ("trian digits", "argument COMMAND: invalid choice: 'trian', expected train, predict"),
+        ("trian digits", "did you mean train?"),
+        ("train digts", "no file 'digts'; expected digits, spiral, or the path of a table; did you "
+         "mean digits?"),
+        ("train digits --learningrate 3", "unrecognized arguments: --learningrate 3; did you mean "
+         "--learning-rate?"),
+        ("train digits --learningrate=3", "did you mean --learning-rate?"),
+        ("train digits --optimizer adm", "argument --optimizer: invalid choice: 'adm', expected "
+         "sgd, adam, adamw, rmsprop or adagrad; did you mean adam?"),
+        ("train digits --dropout 1", "argument --dropout: '1' is not a number of at least 0"),
+        ("train digits --drop x", "argument --drop: 'x' is for data files; digits has labels"),
+        ("train {data} --target pric", "did you mean 'price'?"),
+        ("train {data}", "houses.csv needs --target COLUMN, the column to predict: one of 'age'"),
+        ("train {data} --target dear --drop dear", "target is 'dear', expected a column that no"),
+        ("train {data} --target dear --drop pric", "--drop is 'pric', expected one of the columns"),
+        ("train {data} --target town --task regression", "column 'town', row 1 is "),
+        ("train {data} --target dear --separator ;;", "argument --separator: ';;' is not a single"),
+        ("train {data} --target dear --separator ; --format npy", "is for CSV, not for npy"),
+        ("train {data} --target dear --format npy", "is no file of NumPy arrays"),
+    ],
+)  # fmt: skip
+def test_bad_arguments(call, houses, arguments, error):
+    code, output, errors = call(*arguments.format(data=houses).split())
+    assert (code, output) == (2, "")
+    assert errors.startswith("fastnn: error: ")
+    assert error in errors
+    assert errors.count("\n") == 1
+
+
+def test_a_mistake_in_fastnn_has_a_code_of_its_own(call, monkeypatch):
+    def fail(*_, **__):
+        raise AttributeError("no such thing")
+
+    monkeypatch.setattr(fastnn.Sequential, "fit", fail)
+    code, _, errors = call("train", "digits")
+    assert code == 3
+    assert errors == (
+        "fastnn: error: AttributeError: no such thing (a mistake in fastnn; --debug shows where)\n"
+    )
+    code, _, errors = call("train", "digits", "--debug")
+    assert code == 3
+    assert errors.startswith("Traceback (most recent call last):\n")
+    assert "AttributeError: no such thing" in errors
+
+
+def test_debug_shows_where_bad_input_was_found(call):
+    code, _, errors = call("train", "none.csv", "--debug")
+    assert code == 2
+    assert errors.startswith("Traceback (most recent call last):\n")
+    assert errors.splitlines()[-1].startswith("fastnn: error: no file 'none.csv'; expected digits")
+
+
+def test_every_command_has_help(capsys):
+    _, commands = arguments._make_parser()
+    assert {"train", "predict", "evaluate", "info", "warmup", "bench"} <= set(commands)
+    for name in commands:
+        with pytest.raises(SystemExit, match=r"^0$"):
+            cli.main([name, "--help"])
+        output, _ = capsys.readouterr()
+        assert f"usage: fastnn {name}" in output
+        assert max(map(len, output.splitlines())) <= 80
+
+
+# ---------------------------------------------------------------------- text
+
+
+def test_confusion_matrix_in_text():
+    matrix = np.array([[5, 0], [1, 1234]])
+    assert list(printing.confusion_lines(matrix, ["cat", "dog"])) == [
+        "     predicted",
+        "true   cat   dog",
+        "cat      5     .",
+        "dog      1 1,234",
+    ]
+
+
+def test_confusion_matrix_with_names_that_look_alike_has_numbers():
+    names = [f"a long name, number {k}" for k in range(8)]
+    lines = list(printing.confusion_lines(np.eye(8, dtype=int), names))
+    assert lines[1].split() == ["true", *map(str, range(1, 9))]
+    assert lines[2].startswith("1 a long name, … ")
+    assert max(map(len, lines)) <= 69
+
+
+def test_confusion_of_many_classes_is_a_list_of_errors():
+    matrix = np.diag(np.full(100, 9))
+    matrix[3, 7], matrix[50, 2] = 4, 11
+    lines = list(printing.confusion_lines(matrix, [f"class {k}" for k in range(100)]))
+    assert lines == [
+        "true                predicted            samples  the largest of 15 errors",
+        "class 50            class 2                   11",
+        "class 3             class 7                    4",
+    ]
+    assert list(printing.confusion_lines(np.eye(100, dtype=int), range(100))) == ["no errors"]
+
+
+def test_many_classes_show_the_worst():
+    figures = [
+        {"class": f"c{k}", "precision": 0.5, "recall": 0.5, "f1": k / 30, "samples": 3}
+        for k in range(30)
+    ]
+    *rows, last = list(printing.class_lines(figures, "held out"))[1:]
+    assert [row.split()[0] for row in rows] == [f"c{k}" for k in range(10)]
+    assert last == "the 10 with the lowest F1, of 30 classes"
+
+
+def test_numbers_of_any_size_stay_in_their_column():
+    scores = {"training": {"R2": -1.5, "RMSE": 123456789.123, "MAE": 1e-9}}
+    head, row = printing.score_lines(scores, ["R2", "RMSE", "MAE"])
+    assert head == "                R2      RMSE       MAE"
+    assert row == "training   -1.5000 1.235e+08    0.0000"
+
+
+def test_per_class_figures_of_classes_that_do_not_occur():
+    found = evaluating.Assessment({}, np.array([0, 0, 2]), np.array([0, 2, 2]))
+    figures = evaluating.class_figures(found, ["a", "b", "c"])
+    assert figures[0] == {
+        "class": "a", "precision": 1, "recall": 0.5, "f1": pytest.approx(2 / 3), "samples": 2,
+    }  # fmt: skip
+    assert figures[1] == {"class": "b", "precision": 0, "recall": 0, "f1": 0, "samples": 0}
+    assert evaluating.confusion_matrix(found, 3).tolist() == [[1, 0, 1], [0, 0, 0], [0, 0, 1]]
+
+
+# ---------------------------------------------------------------------- the machine
+
+
+def test_info(call):
+    code, output, errors = call("info", "--json")
+    assert (code, errors) == (0, "")
+    found = json.loads(output)
+    assert found["versions"]["fastnn"] == fastnn.__version__
+    assert found["versions"]["numpy"] == np.__version__
+    assert 1 <= found["threads"]["usable"] <= found["threads"]["cpus"]
+    code, output, _ = call("info")
+    assert code == 0
+    kernels = found["kernels"]
+    assert f"{kernels['name']}: vectors of {8 * kernels['vector_bytes']} bits" in output
+    assert f"tiles of {kernels['tile_rows']} rows x {kernels['tile_vectors']} vectors" in output
+    assert re.search(rf"numpy +{re.escape(np.__version__)}\n", output)
+
+
+def test_info_knows_the_cache(tmp_path):
+    (tmp_path / "one.bin").write_bytes(b"x" * 1000)
+    for folder, expected in (
+        (tmp_path, {"files": 1, "bytes": 1000}),
+        (tmp_path / "no", {"files": 0}),
+    ):
+        done = subprocess.run(
+            [*COMMAND, "info", "--json"], capture_output=True, text=True, check=True,
+            env={**os.environ, "FASTNN_CACHE_DIR": str(folder)},
+        )  # fmt: skip
+        cache = json.loads(done.stdout)["cache"]
+        assert cache == {"folder": str(folder), "bytes": 0, **expected}
+
+
+def test_info_without_compiled_kernels():
+    done = subprocess.run(
+        [*COMMAND, "info"], capture_output=True, text=True,
+        env={**os.environ, "FASTNN_REFERENCE": "1"},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "kernels   NumPy in place of compiled kernels (FASTNN_REFERENCE)\n" in done.stdout
+
+
+def test_warmup(call, monkeypatch):
+    seen = []
+    monkeypatch.setattr(fastnn, "warmup", seen.append)
+    assert call("warmup", "--dtype", "float64")[0] == 0
+    _, output, _ = call("warmup", "--json")
+    assert seen == ["float64", "float32"]
+    assert json.loads(output)["seconds"] >= 0
+
+
+def test_bench_measures_what_is_installed(call, monkeypatch):
+    monkeypatch.setattr(bench, "_ROUNDS", 2)
+    monkeypatch.setattr(bench, "_SECONDS", 0.02)
+    monkeypatch.setattr(bench, "NETWORKS", bench_peers.NETWORKS[:1])
+    monkeypatch.setattr(bench, "PEERS", ["fastnn", "NumPy", "no such library"])
+    code, output, errors = call("bench", "--json", "--threads", 1)
+    assert (code, errors) == (0, "")
+    found = json.loads(output)
+    times = found["microseconds"]["64-64-10, 32"]
+    assert set(times) == {"fastnn", "NumPy"}
+    assert all(0 < time < 1e5 for time in times.values())
+    assert found["left_out"] == ["no such library: does not start"]
+    assert found["versions"]["NumPy"] == np.__version__
+
+
+@pytest.mark.parametrize("library", ["NumPy", "scikit-learn"])
+def test_bench_compares_equal_work(library):
+    network = bench_peers.Network((20, 16, 4), 8, 25)
+    losses = []
+    for name in ("fastnn", library):
+        make, _ = bench_peers.PEERS[name]()
+        losses.append(bench_peers._Job(make, network, 1).loss)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_bench_leaves_out_other_work(monkeypatch):
+    class Worker:
+        def __init__(self, loss, step):
+            self.answers = {"prepare": {"loss": loss}, "seconds": {"step": step}}
+
+        def ask(self, **command):
+            return self.answers[next(iter(command))]
+
+    left_out = []
+    workers = {
+        "fastnn": Worker(1.0, 2e-6),
+        "same": Worker(1.0001, 6e-6),
+        "other": Worker(1.1, 1e-6),
+    }
+    times = bench._measure(workers, 0, left_out)
+    assert times == pytest.approx({"fastnn": 2, "same": 6})
+    assert left_out == ["other, 64-64-10, 32: its loss is 1.1000"]
+    _, *rows = bench._lines({"a": times}, {"fastnn": "1", "same": "1", "other": "1"})
+    assert [row.split()[-2:] for row in rows] == [
+        ["fastnn", "2"], ["6", "(3.00x)"], ["other", "-"],
+    ]  # fmt: skip
+
+
+# ---------------------------------------------------------------------- export
+
+
+def test_export_offers_the_formats_that_there_are(call, classifier, monkeypatch, tmp_path):
+    def to_c(model, path):
+        path.write_text(f"/* {model.parameters.size} */")
+
+    monkeypatch.setitem(sys.modules, "fastnn.export", SimpleNamespace(to_c=to_c))
+    path = tmp_path / "model.c"
+    code, output, errors = call("export", classifier, path)
+    assert (code, errors) == (0, "")
+    assert f"{path}: C99 source, " in output
+    assert path.read_text() == f"/* {fastnn.load(classifier).parameters.size} */"
+    code, _, errors = call("export", classifier, tmp_path / "model.onnx")
+    assert code == 2
+    assert errors.endswith("expected a path that ends in .c\n")
+    code, _, errors = call("export", classifier, path, "--to", "onnx")
+    assert code == 2
+    assert "argument --to: invalid choice: 'onnx', expected c" in errors
+
+
+def test_failing_export_leaves_nothing(call, classifier, monkeypatch, tmp_path):
+    def to_c(model, path):
+        path.write_text("half")
+        raise ValueError("layers[1] is Mine(), expected a layer of fastnn's")
+
+    monkeypatch.setitem(sys.modules, "fastnn.export", SimpleNamespace(to_c=to_c))
+    code, _, errors = call("export", classifier, tmp_path / "model.c")
+    assert code == 2
+    assert errors == "fastnn: error: layers[1] is Mine(), expected a layer of fastnn's\n"
+    assert not list(tmp_path.glob("*model*"))
+
+
+def test_without_formats_there_is_no_export(call, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fastnn.export", SimpleNamespace())
+    code, _, errors = call("export", "a", "b")
+    assert code == 2
+    assert "argument COMMAND: invalid choice: 'export'" in errors
