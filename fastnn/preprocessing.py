@@ -427,7 +427,7 @@ def _read_labels(table, name):
     _refuse_missing(table, series)
     if series.dtype.is_integer() or series.dtype == pl.Boolean:
         return series if series.dtype == pl.Boolean else series.cast(pl.Int64)
-    if series.dtype.is_float() and (series == series.floor()).all():
+    if series.dtype.is_float() and ((series == series.floor()) & (series.abs() < 2**53)).all():
         return series.cast(pl.Int64)
     texts = series.cast(pl.String)
     whole = texts.cast(pl.Int64, strict=False)

@@ -198,6 +198,7 @@ def test_task_is_inferred(values, task):
         ([True, False], [False, True], [1, 0]),
         ([2.0, 1.0], [1, 2], [1, 0]),
         ([2.5, 1.0], ["1.0", "2.5"], [1, 0]),
+        (["99999999999999999999", "1"], ["1", "99999999999999999999"], [1, 0]),
         (np.array([3, 2], np.uint8), [2, 3], [1, 0]),
     ],
 )
@@ -208,6 +209,14 @@ def test_classes(values, labels, numbers):
     assert list(map(type, target.labels)) == list(map(type, labels))
     assert target.encode(table).tolist() == numbers
     assert target.decode(np.array([1, 0, 1])).to_list() == [labels[1], labels[0], labels[1]]
+
+
+def test_labels_beyond_the_integers_are_text():
+    table = table_of(y=[1e300, 1.0])
+    target = Classes.fit(table, "y")
+    assert target.labels[0] == "1.0"
+    assert float(target.labels[1]) == 1e300
+    assert target.encode(table).tolist() == [1, 0]
 
 
 def test_classes_of_another_kind_of_file():

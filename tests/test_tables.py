@@ -1,6 +1,7 @@
 """Data files of any kind become the same table; what is no table is refused in one sentence."""
 
 import io
+import os
 import sys
 from types import SimpleNamespace
 
@@ -143,6 +144,18 @@ def test_files_that_are_no_tables(tmp_path, name, content, error):
         tables.read_table(path)
     assert str(caught.value).startswith(f"path: {path} {error}")
     assert "\n" not in str(caught.value)
+
+
+def test_parquet_file_with_a_hole_in_it(tmp_path, capfd):
+    """Its end is whole and speaks of bytes that are not there; nothing but the error is said."""
+    path = tmp_path / "table.parquet"
+    pl.DataFrame({"x": np.random.default_rng(0).random(1000)}).write_parquet(path)
+    content = path.read_bytes()
+    path.write_bytes(content[:100] + content[5000:])
+    with pytest.raises(ValueError, match="is no table of Parquet"):
+        tables.read_table(path)
+    os.write(2, b"heard again")
+    assert capfd.readouterr() == ("", "heard again")
 
 
 def test_file_that_is_not_there(tmp_path):

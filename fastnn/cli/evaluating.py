@@ -27,13 +27,15 @@ def assess(model, target, X, wanted, threads=None):
     if target.task == "classification":
         scores = model.evaluate(X, wanted, threads=threads)
         return Assessment(scores, wanted, model.predict(X, threads=threads))
-    predicted = target.decode(model.predict(X, threads=threads))
+    predicted = model.predict(X, threads=threads)
+    # Measured as it was trained, since squares of the target's own units may overflow.
+    scaled = target.scaled(wanted)
     scores = {
-        "r2": metrics.r2(wanted, predicted),
-        "rmse": metrics.mean_squared_error(wanted, predicted) ** 0.5,
-        "mae": metrics.mean_absolute_error(wanted, predicted),
+        "r2": metrics.r2(scaled, predicted),
+        "rmse": target.scale * metrics.mean_squared_error(scaled, predicted) ** 0.5,
+        "mae": target.scale * metrics.mean_absolute_error(scaled, predicted),
     }
-    return Assessment(scores, wanted, predicted)
+    return Assessment(scores, wanted, target.decode(predicted))
 
 
 def class_figures(assessment, labels):
