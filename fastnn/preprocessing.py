@@ -106,16 +106,12 @@ class Preprocessor:
         hint = "; the model was trained without --missing, so it has nothing to fill in"
         return read_features(table, kinds, optional, hint)
 
-    def transform(self, frame):
-        """Return the features (N, I) of a typed frame, float64."""
-        features = np.empty((len(frame), len(self.feature_names)))
-        start = 0
-        for column in self.columns:
-            values = frame.select(each.alias(str(i)) for i, each in enumerate(column.expressions()))
-            stop = start + values.width
-            features[:, start:stop] = values.to_numpy()
-            start = stop
-        return features
+    def transform(self, frame, dtype=np.float64):
+        """Return the features (N, I) of a typed frame; the arithmetic is float64."""
+        kind = pl.Float32 if np.dtype(dtype) == np.float32 else pl.Float64
+        each = [e.cast(kind) for column in self.columns for e in column.expressions()]
+        named = (e.alias(str(i)) for i, e in enumerate(each))
+        return frame.select(named).to_numpy(order="c")
 
     def unknown(self, frame):
         """Return {column: (unknown categories, rows)}: what `transform` has only zeros for."""

@@ -38,6 +38,17 @@ def test_numbers_are_standardised_and_categories_one_hot():
     np.testing.assert_allclose(preprocessor.transform(frame), expected, atol=1e-12)
 
 
+def test_features_are_rows_of_the_dtype_that_is_asked_for():
+    preprocessor, frame = fit(table_of(a=[0.0, 0.1, 1e300], town=["x", "y", "x"]).take([0, 1]))
+    for dtype in (np.float32, "float64"):
+        features = preprocessor.transform(frame, dtype)
+        assert features.dtype == dtype
+        assert features.flags.c_contiguous
+        np.testing.assert_array_equal(features, [[-1, 1, 0], [1, 0, 1]])
+    far = preprocessor.transform(preprocessor.read(table_of(a=[1e300], town=["x"])), np.float32)
+    assert far[0, 0] == np.inf  # which the model refuses
+
+
 def test_another_table_is_transformed_as_the_training_part():
     preprocessor, _ = fit(table_of(a=[0.0, 2.0], town=["x", "y"]))
     table = table_of(town=["y", "z", "x"], extra=[1, 2, 3], a=["1", "3", "-1"])

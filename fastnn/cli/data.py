@@ -3,8 +3,6 @@
 import difflib
 from pathlib import Path
 
-import numpy as np
-
 import fastnn
 
 from .. import datasets, tables
@@ -74,25 +72,16 @@ class Saved:
     def features(self, table):
         """Return the inputs (N, I) of a table, and what is to be said of it."""
         frame = self.preprocessor.read(table)
-        return self.preprocessor.transform(frame), unknown_lines(self.preprocessor, frame)
+        inputs = self.preprocessor.transform(frame, self.model.dtype)
+        return inputs, list(unknown_lines(self.preprocessor, frame))
 
 
 def unknown_lines(preprocessor, frame):
     """Return a line for each column with categories that training has not seen."""
-    lines = []
     for name, (categories, rows) in preprocessor.unknown(frame).items():
+        count = "a category" if len(categories) == 1 else f"{len(categories):,} categories"
         shown = ", ".join(map(repr, categories[:3])) + (", ..." if len(categories) > 3 else "")
-        lines.append(
-            f"column {name!r} has {printing.some(len(categories), 'category')[:-1]}ies unknown "
-            f"to the model ({shown}), in {printing.some(rows, 'row')}: all its features are 0"
-            if len(categories) > 1
-            else f"column {name!r} has a category unknown to the model ({shown}), in "
+        yield (
+            f"column {name!r} has {count} unknown to the model ({shown}), in "
             f"{printing.some(rows, 'row')}: all its features are 0"
         )
-    return lines
-
-
-def as_inputs(features, dtype):
-    """Return features as the network takes them."""
-    with np.errstate(over="ignore"):
-        return np.ascontiguousarray(features, dtype)

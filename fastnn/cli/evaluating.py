@@ -90,8 +90,7 @@ def run(options):
     saved = data.Saved(options.model)
     table = data.load(options)
     table.require(saved.target.name, "the target of the model")
-    features, notes = saved.features(table)
-    X = data.as_inputs(features, saved.model.dtype)
+    X, notes = saved.features(table)
     found = assess(saved.model, saved.target, X, saved.target.encode(table))
     if options.plot:
         report.write(options.plot, None, found, saved.target, str(options.model), table.source)

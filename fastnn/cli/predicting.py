@@ -26,10 +26,10 @@ def run(options):
     table = data.load(options)
     for name in options.keep:
         table.require(name, "--keep")
-    features, notes = saved.features(table)
+    X, notes = saved.features(table)
     for line in notes:
         printing.note(line)
-    frame = _predict(saved, features, table, options)
+    frame = _predict(saved, X, table, options)
     if options.output:
         path = Path(options.output)
         with outputs.replacing(path) as unfinished:
@@ -40,12 +40,11 @@ def run(options):
     sys.stdout.write(written.getvalue().decode())
 
 
-def _predict(saved, features, table, options):
+def _predict(saved, X, table, options):
     """Return the frame of columns to keep, predictions and probabilities."""
     import polars as pl
 
     model, target = saved.model, saved.target
-    X = data.as_inputs(features, model.dtype)
     columns = {name: table.frame[name] for name in options.keep}
     predicted = target.decode(model.predict(X))
     columns[_free("prediction", columns)] = pl.Series(predicted)

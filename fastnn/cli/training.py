@@ -144,9 +144,7 @@ def _prepare(options, split_rng, data_rng):
     if task == "regression":
         target = preprocessing.Quantity.fit(wanted[0], name)
     preprocessor = preprocessing.Preprocessor.fit(frames[0], options.missing)
-    inputs = [
-        data.as_inputs(preprocessor.transform(part), np.dtype(options.dtype)) for part in frames
-    ]
+    inputs = [preprocessor.transform(part, options.dtype) for part in frames]
     lines = [
         f"{table.source}: {printing.some(len(table.frame), 'sample')}, "
         f"{printing.some(inputs[0].shape[1], 'feature')}",
