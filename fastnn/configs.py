@@ -12,17 +12,28 @@ import numbers
 
 import numpy as np
 
-from . import activations, dropout, initialisers, layers, losses, optimizers, schedules
+from . import (
+    activations,
+    dropout,
+    initialisers,
+    layers,
+    losses,
+    normalization,
+    optimizers,
+    schedules,
+)
 from .initialisers import scaled_normal
-from .layers import Layer
+from .layers import Layer, ParameterLayer
 from .losses import Loss
 from .memory import physical_memory
 from .optimizers import Optimizer
 from .schedules import Schedule
 from .validation import as_dtype
 
-_MODULES = activations, dropout, initialisers, layers, losses, optimizers, schedules
-_BASES = Layer, activations.Activation, Loss, Optimizer, Schedule
+_MODULES = (
+    activations, dropout, initialisers, layers, losses, normalization, optimizers, schedules,
+)  # fmt: skip
+_BASES = Layer, ParameterLayer, activations.Activation, Loss, Optimizer, Schedule
 _NOT_KEPT = ("rng",)  # where the first weights came from
 
 

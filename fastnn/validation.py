@@ -347,6 +347,8 @@ def check_arrays(arrays, expected):
         check_tree(arrays[name], np.empty(0, dtype), name, shape)
         if not np.isfinite(arrays[name]).all():
             raise ValueError(f"{name} has numbers that are not finite")
+        if name.endswith("running_variance") and (arrays[name] < 0).any():
+            raise ValueError(f"{name} has negative numbers")
 
 
 def check_tree(tree, form, name, shape=None):

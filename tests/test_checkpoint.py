@@ -1,6 +1,7 @@
 """Runs that are broken off and go on from a file: to the bit as if nothing had happened."""
 
 import contextlib
+import copy
 import csv
 import errno
 import json
@@ -68,8 +69,17 @@ def short_chunks(monkeypatch):
     monkeypatch.setattr("fastnn.training._FIRST_CHUNK", 1)
 
 
-def make(own=False, *arguments, **options):
+def make(own=False, *arguments, normalised=False, **options):
     model = make_model(*arguments, **options)
+    if normalised:
+        layers = copy.deepcopy(model).layers
+        width, dtype = layers[0].n_neurons, model.dtype
+        between = fastnn.BatchNorm(width, dtype=dtype), fastnn.LayerNorm(width, dtype=dtype)
+        layers = [*copy.deepcopy(layers)]
+        for layer in layers:
+            vars(layer).pop("_model", None)
+        layers[1:1] = [*between, fastnn.Dropout(0.3)]
+        model = fastnn.Sequential(layers, loss=model.loss)
     if own:
         model._steps = None
     return model
@@ -167,6 +177,7 @@ def test_wherever_it_is_broken_off(epoch, step, path, short_chunks):
         ("smoothed labels", {"model": {"weights_l1": 0.01, "biases_l2": 0.1}}),
         ("distributions", {"sample_weight": np.arange(37.0), "kind": "clipped norm"}),
         ("answers", {"model": {"use_bias": False}}),
+        ("labels", {"model": {"normalised": True}}),
         ("squared", {"threads": 2, "model": {"dtype": np.float32}, "metrics": ["r2"]}),
     ],
 )

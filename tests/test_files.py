@@ -26,10 +26,15 @@ def make_model(dtype=np.float32, seed=0):
         fastnn.GELU(approximate="tanh"),
         fastnn.Dense(7, 5, dtype=dtype, rng=seed + 1, trainable=False),
         fastnn.LeakyReLU(0.2),
+        fastnn.BatchNorm(5, momentum=0.2, dtype=dtype),
+        fastnn.LayerNorm(5, epsilon=1e-4, dtype=dtype),
+        fastnn.Dropout(0.1),
         fastnn.Dense(5, 3, dtype=dtype, rng=seed + 2, init="lecun", use_bias=False),
         fastnn.Softmax(),
     ]
     layers[0].biases = np.linspace(-1, 1, 7)[np.newaxis]
+    layers[4].running_mean = np.linspace(-0.1, 0.2, 5)[np.newaxis]
+    layers[4].running_variance = np.linspace(0.5, 2, 5)[np.newaxis]
     return fastnn.Sequential(layers, fastnn.SoftmaxCrossEntropy(label_smoothing=0.1))
 
 
@@ -56,6 +61,14 @@ def test_a_model_comes_back_with_the_same_bits(path, dtype):
     loaded.fit(X, [0, 1, 2, 0, 1, 2], seed=0)
     model.fit(X, [0, 1, 2, 0, 1, 2], seed=0)
     assert np.array_equal(loaded.parameters, model.parameters)
+
+
+def test_a_negative_variance_is_refused(path):
+    model = make_model()
+    model.layers[4]._running_variance[0, 1] = -1
+    model.save(path)
+    with pytest.raises(fastnn.FileFormatError, match=r"4\.running_variance has negative numbers"):
+        fastnn.load(path)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +119,9 @@ def test_the_file_is_what_the_documentation_says(path):
     model.save(path)
     arrays = safetensors.numpy.load_file(path)
     assert sorted(arrays) == [
-        "0.biases", "0.weights", "2.biases", "2.weights", "4.biases", "4.weights",
+        "0.biases", "0.weights", "2.biases", "2.weights",
+        "4.biases", "4.running_mean", "4.running_variance", "4.weights",
+        "5.biases", "5.weights", "7.biases", "7.weights",
     ]  # fmt: skip
     assert np.array_equal(arrays["2.weights"], model.layers[2].weights)
     with safetensors.safe_open(path, framework="numpy") as file:
