@@ -16,6 +16,7 @@ for wanted in (
     "fastnn/data/DIGITS.md",
     "fastnn/kernels/gemm.py",
     "fastnn/kernels/README.md",
+    "fastnn/nnfs/model.py",
 ):
     assert wanted in names, f"{wanted} is missing from {wheel.name}"
 assert any(name.endswith("licenses/LICENSE") for name in names), "the licence is missing"

@@ -168,7 +168,8 @@ class Dense(ParameterLayer):
         2 / (I + O) ("glorot") or 1 / I ("lecun"), uniform with these variances ("he_uniform",
         ...), "zeros", or a callable of (rng, (I, O)) such as `scaled_normal(0.01)`.
     weights_l1, weights_l2, biases_l1, biases_l2 : float
-        At least 0. `fit` adds l1 * sum(|p|) + l2 * sum(p**2) to the loss.
+        At least 0. `fit` adds l1 * sum(|p|) + l2 * sum(p**2) to the loss, and `backward` its
+        slope to the gradients while the layer is trainable.
     use_bias : bool
         False: the biases are zeros and stay so.
     trainable : bool
@@ -261,8 +262,22 @@ class Dense(ParameterLayer):
             unlocked(inputs),
             self._weights,
         )
+        if self.trainable and any(self.penalties):
+            self._add_slopes()
         self.dinputs = dinputs
         return dinputs
+
+    def _add_slopes(self):
+        """Add the slopes of the penalties to the gradients."""
+        for values, slopes, l1, l2 in (
+            (self._weights, self._dweights, self.weights_l1, self.weights_l2),
+            (self._biases, self._dbiases, self.biases_l1, self.biases_l2),
+        ):
+            slopes += l1 * self._sign(values) + 2 * l2 * values
+
+    @staticmethod
+    def _sign(values):
+        return np.sign(values)
 
     def __repr__(self):
         usual = {"use_bias": True, "trainable": True, "init": "he"}

@@ -384,21 +384,7 @@ class Sequential:
             return run_epochs(run, trainer, order, watched, *rest)
         crew_size = resolve_threads(threads, 3 * batch_size * self.parameters.size)
         with Crew(crew_size) as crew:
-            plan = make_plan(
-                self._steps, data.inputs.shape[1], batch_size, self.dtype.itemsize, training=True,
-                n_states=optimizer.n_states, keep_gradients=optimizer.clip_norm is not None,
-            )  # fmt: skip
-            trainer = CompiledTrainer(
-                plan,
-                crew,
-                self.parameters,
-                data,
-                n_used,
-                batch_size,
-                self.loss,
-                optimizer,
-                buffer=self._buffer,
-            )
+            trainer = self._compiled_trainer(crew, data, n_used, batch_size, optimizer)
             return run_epochs(run, trainer, order, watched, *rest)
 
     def _check_batches(self, n_used, batch_size):
@@ -428,6 +414,16 @@ class Sequential:
                 SlowTrainingWarning,
                 stacklevel=3,
             )
+
+    def _compiled_trainer(self, crew, data, n_used, batch_size, optimizer):
+        plan = make_plan(
+            self._steps, data.inputs.shape[1], batch_size, self.dtype.itemsize, training=True,
+            n_states=optimizer.n_states, keep_gradients=optimizer.clip_norm is not None,
+        )  # fmt: skip
+        return CompiledTrainer(
+            plan, crew, self.parameters, data, n_used, batch_size, self.loss, optimizer,
+            buffer=self._buffer,
+        )  # fmt: skip
 
     def _as_inputs(self, X, name, **expected):
         # Without a dense layer there is no dtype to convert to.
@@ -687,17 +683,6 @@ class Sequential:
                 )
             )
         )
-
-    def _add_penalties(self):
-        """Add the slopes of the penalties to the gradients; return what they add to the loss."""
-        for layer in self._parametric:
-            if layer.trainable and any(layer.penalties):
-                for values, slopes, l1, l2 in (
-                    (layer.weights, layer.dweights, layer.weights_l1, layer.weights_l2),
-                    (layer.biases, layer.dbiases, layer.biases_l1, layer.biases_l2),
-                ):
-                    slopes += l1 * np.sign(values) + 2 * l2 * values
-        return self._penalty()
 
     def _outputs(self, X, name, finish, threads=None, n_outputs=None, scaling=UNSCALED):
         """Return `finish` of the outputs for all samples."""

@@ -216,7 +216,7 @@ class CompiledTrainer:
             self.rule == t.FUSED_DESCENT
             and by_label
             and self.data.inputs.is_ready
-            and not (alone or self.smoothing or len(self.data.weights))
+            and not (alone or self.smoothing or self.loss.number or len(self.data.weights))
         )
 
     @property
@@ -258,7 +258,7 @@ class CompiledTrainer:
         self.first, self.taken = self.step, self.state.iterations - self.step
         totals[0], self.totals = self.totals, totals[0]
         try:
-            failed = self._run_chunks(epochs, totals)
+            failed = self.run_steps(epochs, totals)
         finally:  # also where Ctrl-C breaks it off
             self.settle(int(totals[:, t.TOTAL_STEPS].sum()))
         self.totals = np.full(t.N_TOTALS, 0.0)
@@ -268,11 +268,21 @@ class CompiledTrainer:
         """Bring the optimizer's states home from the workspace, after `steps` of the epoch."""
         steps = self.step if steps is None else steps
         self.state.iterations = self.taken + steps
-        if len(self.state.arrays) and steps > self.first:  # else they never were in there
+        if steps > self.first:  # else they never were in there
+            self.unpack()
+
+    def unpack(self):
+        """Copy the optimizer's states from the workspace to their arrays."""
+        if len(self.state.arrays):
             kernels.unpack_states(self.state.arrays, self.workspace, self.plan.table)
 
-    def _run_chunks(self, epochs, totals):
-        """Take all steps of all epochs; return None or the batch that failed, from 1."""
+    def run_steps(self, epochs, totals, repack=True):
+        """Take the steps of all epochs from `self.first` on, which is step `self.taken` of all.
+
+        Return None or the batch that failed, from 1. `totals` (epochs, N_TOTALS) adds up what they
+        find. Without `repack` the weights and states go on from the workspace, where the last call
+        has left them; `unpack` fetches the states.
+        """
         orders = epochs[0].order[np.newaxis]
         if len(epochs) > 1:
             orders = np.stack([epoch.order for epoch in epochs])
@@ -282,7 +292,7 @@ class CompiledTrainer:
             last = min(step + self.steps, n_steps, *_next_stops(self.strides, step))
             numbers = self.optimizer.numbers(self.taken + step, last - step, self.parameters.dtype)
             begin = time.perf_counter()
-            reached = self._run(step, last, orders, keys, numbers, totals)
+            reached = self._run(step, last, orders, keys, numbers, totals, repack)
             if reached < last:
                 return reached % self.n_batches + 1
             # Some clocks stand still for 16 ms.
@@ -303,9 +313,10 @@ class CompiledTrainer:
             curves = {"accuracy": float(totals[t.TOTAL_RIGHT] / n), **curves}
         return {"loss": float(loss), **curves}
 
-    def _run(self, first, last, orders, keys, numbers, totals):
+    def _run(self, first, last, orders, keys, numbers, totals, repack):
         """Take some steps, with all threads of the crew; return the step that was reached."""
         barrier, data = np.full(t.BARRIER_SIZE, 0, np.int64), self.data
+        repack = repack and first == self.first
         states, coefficients, inputs, layout, scaling, weights = self.given
 
         def run(thread):
@@ -315,7 +326,7 @@ class CompiledTrainer:
                 inputs, layout, scaling, data.labels, data.targets, weights, orders,
                 first, last, self.batch_size, keys,
                 self.loss.kind, self.loss.number, self.smoothing,
-                self.rule, numbers, totals, first == self.first, thread, self.crew.size,
+                self.rule, numbers, totals, repack, thread, self.crew.size,
             )  # fmt: skip
 
         try:
@@ -385,7 +396,7 @@ class LayerTrainer:
                 self.model._backward_logits(gradient)
             except NotFiniteError:  # a layer met what an earlier one made of finite samples
                 return batch + 1
-            penalty = self.model._add_penalties()
+            penalty = self.model._penalty()
             arrays = list(self.model._trained_arrays())
             options = {}
             if self.optimizer.clip_norm is not None:

@@ -90,11 +90,19 @@ def loss_row(gradient, outputs, targets, size, kind, number, scale):
 
 
 @inner
-def count_right(outputs, targets, size, threshold):
-    """Return the fraction of yes-or-no answers that are right."""
+def count_answers(outputs, targets, size, kind, number):
+    """Return the fraction of one sample's answers that are right.
+
+    Of numbers, with a squared or absolute error, those that are less than `number` away.
+    """
     right = 0
-    for j in range(size):
-        right += (get(outputs + j) > threshold) == (get(targets + j) > 0.5)
+    if kind == SQUARED_ERROR or kind == ABSOLUTE_ERROR:
+        for j in range(size):
+            right += abs(np.float64(get(outputs + j)) - np.float64(get(targets + j))) < number
+    else:
+        threshold = 0.0 if kind == BINARY_FROM_LOGITS else 0.5
+        for j in range(size):
+            right += (get(outputs + j) > threshold) == (get(targets + j) > 0.5)
     return right / size
 
 

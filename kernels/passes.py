@@ -1,12 +1,14 @@
 """The passes of some rows through a whole network: forward, loss, backward."""
 
+import math
+
 from .activations import activate, activate_back
 from .cross_entropy import label_row, smooth_row, target_row
 from .dropout import drop_back, drop_row
 from .elementary import log
 from .gemm import matmul_packed
 from .jit import inner
-from .losses import count_right, loss_row
+from .losses import count_answers, loss_row
 from .norm_passes import (
     batch_norm_rows,
     batch_norm_rows_back,
@@ -15,12 +17,11 @@ from .norm_passes import (
     predict_norm_rows,
 )
 from .relu import relu_gradients, relu_values
-from .simd import lanes, load_part, null, pointer, store_part
+from .simd import lanes, load_part, null, pointer, select, splat, store_part
 from .softmax import softmax_gradient_row, softmax_row
 from .table import (
     BACKWARD_FINISH,
     BIASES,
-    BINARY_FROM_LOGITS,
     DENSE,
     DINPUTS,
     DOUTPUTS,
@@ -170,7 +171,20 @@ def loss_rows(
         total = load_part(sheet + (TOTAL * width + i), count, 1.0)
         weight = load_part(sheet + (WEIGHT * width + i), count, 0.0)
         value = weight * log(total) + load_part(sheet + (LOSS * width + i), count, 0.0)
+        if sample_weights is not None and loss == SOFTMAX_CROSS_ENTROPY and number > 0.0:
+            value = clip_losses(value, number)
         store_part(sheet + (LOSS * width + i), value, count)
+
+
+@inner
+def clip_losses(losses, epsilon):
+    """Return the cross-entropies of probabilities moved into [epsilon, 1 - epsilon].
+
+    What is not finite stays, so that it is seen.
+    """
+    least, most = splat(losses, -math.log1p(-epsilon)), splat(losses, -math.log(epsilon))
+    highest = select(losses < math.inf, most, losses)
+    return select(losses < least, least, select(losses > most, highest, losses))
 
 
 @inner
@@ -207,8 +221,7 @@ def output_scores(
         wanted = pointer(targets) + sample * size
         total, weight = 1.0, 1.0
         if loss != SOFTMAX_CROSS_ENTROPY:
-            threshold = 0.0 if loss == BINARY_FROM_LOGITS else 0.5
-            right = count_right(outputs, wanted, size, threshold)
+            right = count_answers(outputs, wanted, size, loss, number)
             gap = loss_row(doutputs, outputs, wanted, size, loss, number, scale)
         elif len(targets) > 0:
             label = labels[sample]

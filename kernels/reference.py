@@ -438,6 +438,11 @@ def _pieces(table, coefficients):
             yield slice(step[t.WEIGHTS], step[t.BIASES] + step[t.N_OUTPUTS]), 0.0, 0.0
 
 
+def _clipped(epsilon):
+    """Return the least and largest cross-entropy of probabilities in [epsilon, 1 - epsilon]."""
+    return -math.log1p(-epsilon), -math.log(epsilon)
+
+
 def _losses_and_gradient(outputs, labels, wanted, weights, loss, number, smoothing):
     """Return losses (B,), the gradient of their weighted mean, and the count of right answers."""
     losses, gradient = np.empty(len(outputs)), np.empty_like(outputs)
@@ -448,12 +453,17 @@ def _losses_and_gradient(outputs, labels, wanted, weights, loss, number, smoothi
             if smoothing:
                 wanted = (1 - smoothing) * np.eye(n_classes)[labels] + smoothing / n_classes
         softmax_cross_entropy(losses, gradient, outputs, wanted)
+        if number:
+            losses = np.where(np.isfinite(losses), np.clip(losses, *_clipped(number)), losses)
         right = (outputs.argmax(axis=1) == labels).sum()
     else:
         loss_forward(losses, outputs, wanted, loss, number)
         loss_backward(gradient, outputs, wanted, loss, number)
-        threshold = 0 if loss == t.BINARY_FROM_LOGITS else 0.5
-        right = ((outputs > threshold) == (wanted > 0.5)).mean(axis=1).sum()
+        if loss in (t.SQUARED_ERROR, t.ABSOLUTE_ERROR):
+            answers = np.abs(outputs.astype(np.float64) - wanted) < number
+        else:
+            answers = (outputs > (0 if loss == t.BINARY_FROM_LOGITS else 0.5)) == (wanted > 0.5)
+        right = answers.mean(axis=1).sum()
     if len(weights):
         gradient *= (weights * (len(weights) / max(weights.sum(), 1e-300)))[:, None]
     return losses, gradient, right

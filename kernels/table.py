@@ -149,10 +149,10 @@ TOTAL = 2
 WEIGHT = 3
 
 # Losses (`cross_entropy.py`, `losses.py`).
-SOFTMAX_CROSS_ENTROPY = 0
+SOFTMAX_CROSS_ENTROPY = 0  # number: how far the probabilities stay from 0 and 1, in what it adds up
 BINARY_FROM_LOGITS = 1
 BINARY_FROM_PROBABILITIES = 2
-SQUARED_ERROR = 3
-ABSOLUTE_ERROR = 4
+SQUARED_ERROR = 3  # number: answers less than this away count as right
+ABSOLUTE_ERROR = 4  # likewise
 HUBER = 5
 QUANTILE = 6

@@ -8,7 +8,11 @@ import pytest
 import fastnn
 
 FOLDER = Path(fastnn.__file__).parent
-PACKAGES = {"kernels": Path(fastnn.kernels.__file__).parent, "cli": FOLDER / "cli"}
+PACKAGES = {
+    "kernels": Path(fastnn.kernels.__file__).parent,
+    "cli": FOLDER / "cli",
+    "nnfs": FOLDER / "nnfs",
+}
 
 # A module a line, so that two changes seldom meet.
 FLOORS = (
@@ -88,7 +92,10 @@ FLOORS = (
     columnwise
     estimators
     fastnn
-    nnfs
+    nnfs.accuracy
+    nnfs.layers
+    nnfs.losses
+    nnfs.optimizers
     """,
     """
     cli.arguments
@@ -103,17 +110,21 @@ FLOORS = (
     cli.printing
     cli.report
     cli.training
+    nnfs.files
+    nnfs.loops
     """,
     """
     __main__
     cli
+    nnfs
+    nnfs.model
     """,
 )
 FLOOR_OF = {module: i for i, floor in enumerate(FLOORS) for module in floor.split()}
 
 
 def find_modules():
-    """Return {name: path}; the `__init__.py` of packages are "fastnn", "kernels" and "cli"."""
+    """Return {name: path}; the `__init__.py` of packages are "fastnn", "kernels" and so on."""
     modules = {path.stem: path for path in FOLDER.glob("*.py")}
     modules["fastnn"] = modules.pop("__init__")
     for package, folder in PACKAGES.items():
@@ -165,6 +176,9 @@ def imported_modules(name, source):
         ("layers", "from .kernels import dense_forward", {"kernels"}),
         ("layers", "from fastnn import Sequential", {"fastnn"}),
         ("layers", "from fastnn.kernels.table import DENSE", {"kernels.table"}),
+        ("nnfs.layers", "from ..layers import Dense", {"layers"}),
+        ("nnfs.model", "from .layers import Layer_Dense", {"nnfs.layers"}),
+        ("nnfs", "from .model import Model", {"nnfs.model"}),
     ],
 )
 def test_imports_are_found(name, source, expected):

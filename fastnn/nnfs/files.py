@@ -1,0 +1,204 @@
+"""Models and parameters in safetensors files: arrays, and a description as JSON. No pickle."""
+
+import inspect
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from . import accuracy, layers, losses, optimizers
+
+_FORMAT = "fastnn.nnfs"
+
+# What may stand in a file, by name.
+_LAYERS = (
+    layers.Layer_Dense, layers.Layer_Dropout, layers.Activation_ReLU, layers.Activation_Softmax,
+    layers.Activation_Sigmoid, layers.Activation_Linear,
+)  # fmt: skip
+_LOSSES = (
+    losses.Loss_CategoricalCrossentropy, losses.Loss_BinaryCrossentropy,
+    losses.Loss_MeanSquaredError, losses.Loss_MeanAbsoluteError,
+)  # fmt: skip
+_OPTIMIZERS = (
+    optimizers.Optimizer_SGD, optimizers.Optimizer_Adagrad, optimizers.Optimizer_RMSprop,
+    optimizers.Optimizer_Adam,
+)  # fmt: skip
+_ACCURACIES = accuracy.Accuracy_Categorical, accuracy.Accuracy_Regression
+_PARTS = {"loss": _LOSSES, "optimizer": _OPTIMIZERS, "accuracy": _ACCURACIES}
+
+# Attributes that are no arguments, or not with the same value.
+_ATTRIBUTES = ("rate", "current_learning_rate", "iterations", "precision")
+_SIZES = ("n_inputs", "n_neurons")  # the arrays say them
+_AVERAGES = tuple(
+    beginning + end for _, beginning in optimizers.KINDS for end in ("momentums", "cache")
+)
+
+
+def save_parameters(parameters, path):
+    """Write [(weights, biases), ...]."""
+    tensors = {}
+    for i, (weights, biases) in enumerate(parameters):
+        tensors[f"{i}.weights"], tensors[f"{i}.biases"] = weights, biases
+    _write(path, tensors, {"kind": "parameters", "count": len(parameters)})
+
+
+def load_parameters(path):
+    """Return [(weights, biases), ...]."""
+    description, tensors = _read(path, "parameters")
+    with _Explained(path):
+        count = range(int(description["count"]))
+        return [(tensors[f"{i}.weights"], tensors[f"{i}.biases"]) for i in count]
+
+
+def save_model(model, path):
+    """Write a model."""
+    tensors, described = {}, []
+    for i, layer in enumerate(model.layers):
+        described.append(_describe(layer, f"layers[{i}]", _LAYERS))
+        for name in ("weights", "biases", *_AVERAGES):
+            if getattr(layer, name, None) is not None:
+                tensors[f"{i}.{name}"] = getattr(layer, name)
+    parts = {
+        name: _describe(getattr(model, name), name, kinds)
+        for name, kinds in _PARTS.items()
+        if getattr(model, name) is not None
+    }
+    _write(path, tensors, {"kind": "model", "layers": described, **parts})
+
+
+def load_model(model, path):
+    """Fill an empty model and finalize it."""
+    description, tensors = _read(path, "model")
+    with _Explained(path):
+        for i, described in enumerate(description["layers"]):
+            layer = _build(described, _LAYERS)
+            if isinstance(layer, layers.Layer_Dense):
+                _fill(layer, {k.partition(".")[2]: a for k, a in tensors.items() if _in(k, i)})
+            model.add(layer)
+        parts = {
+            name: _build(description[name], kinds)
+            for name, kinds in _PARTS.items()
+            if name in description
+        }
+        model.set(**parts)
+        model.finalize()
+    return model
+
+
+def _in(key, i):
+    return key.partition(".")[0] == str(i)
+
+
+def _fill(layer, arrays):
+    weights, biases = arrays["weights"], arrays["biases"]
+    if weights.ndim != 2 or biases.shape != (1, weights.shape[1]) or not weights.size:
+        raise ValueError(f"weights {weights.shape} and biases {biases.shape}")
+    if weights.dtype not in (np.float32, np.float64) or biases.dtype != weights.dtype:
+        raise ValueError(f"weights of {weights.dtype} and biases of {biases.dtype}")
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} that are not finite")
+    layer._weights, layer._biases = weights, biases
+    for name in _AVERAGES:
+        if name in arrays:
+            parameters = weights if name.startswith("weight") else biases
+            if arrays[name].shape != parameters.shape:
+                raise ValueError(f"{name} of shape {arrays[name].shape}")
+            setattr(layer, name, arrays[name].astype(parameters.dtype))
+
+
+def _describe(value, name, kinds):
+    """Return {"class": ..., "arguments": ..., "attributes": ...} of an object of known class."""
+    if type(value) not in kinds:
+        known = ", ".join(kind.__name__ for kind in kinds)
+        raise TypeError(f"{name} is {value!r}, expected one of {known}: no file holds a class")
+    arguments = inspect.signature(type(value)).parameters
+    attributes = {key: _plain(getattr(value, key)) for key in _ATTRIBUTES if hasattr(value, key)}
+    return {
+        "class": type(value).__name__,
+        "arguments": {
+            key: _plain(getattr(value, key))
+            for key in arguments
+            if key not in attributes and key not in _SIZES
+        },
+        "attributes": attributes,
+    }
+
+
+def _plain(value):
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _build(described, kinds):
+    kind = {kind.__name__: kind for kind in kinds}[described["class"]]
+    arguments, attributes = dict(described["arguments"]), dict(described["attributes"])
+    if kind is layers.Layer_Dense:
+        arguments |= dict.fromkeys(_SIZES, 1)
+    if kind is layers.Layer_Dropout:
+        arguments["rate"] = 1 - attributes["rate"]
+    state = np.random.get_state()  # noqa: NPY002
+    try:  # a script draws the same numbers after a load as without
+        value = kind(**arguments)
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
+    for name, number in attributes.items():
+        if name not in _ATTRIBUTES or not hasattr(value, name):
+            raise ValueError(f"an attribute {name!r}")
+        if number is not None and not isinstance(number, int | float):
+            raise ValueError(f"{name} {number!r}")
+        setattr(value, name, number)
+    return value
+
+
+def _write(path, tensors, description):
+    """Write a file beside `path` and move it there, so that a failure leaves what was there."""
+    path = Path(path)
+    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    metadata = {"format": _FORMAT, "description": json.dumps(description, allow_nan=False)}
+    data = safetensors.numpy.save(arrays, metadata)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _read(path, kind):
+    """Return the description and the arrays of a file of this kind."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"path is {str(path)!r}, expected a file")
+    with _Explained(path), safetensors.safe_open(path, framework="np") as file:
+        metadata = file.metadata() or {}
+        if metadata.get("format") != _FORMAT:
+            raise ValueError("no format of fastnn.nnfs")
+        description = json.loads(metadata["description"])
+        if description["kind"] != kind:
+            raise ValueError(description["kind"])
+        return description, {name: np.array(file.get_tensor(name)) for name in file.keys()}
+
+
+class _Explained:
+    """Turns what goes wrong with the contents of a file into one kind of error."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, _):
+        wrong = KeyError, TypeError, ValueError, AttributeError, safetensors.SafetensorError
+        if isinstance(error, wrong):
+            raise ValueError(
+                f"path is {str(self.path)!r}, expected a file of fastnn.nnfs; "
+                f"it is damaged or another one: {error}"
+            ) from error

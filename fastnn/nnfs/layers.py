@@ -1,0 +1,179 @@
+"""Layers and activations under the names of networks from scratch."""
+
+import numpy as np
+
+from ..activations import Identity, Sigmoid
+from ..initialisers import scaled_normal
+from ..layers import Dense, Layer, ReLU, Softmax
+from ..validation import as_gradient, as_number, as_rows
+
+REGULARIZERS = (
+    "weight_regularizer_l1", "weight_regularizer_l2", "bias_regularizer_l1", "bias_regularizer_l2",
+)  # fmt: skip
+
+
+def _penalty(name, other):
+    """Return a property `name` that is the attribute `other` of :class:`Dense`."""
+
+    def get(layer):
+        return getattr(layer, other)
+
+    def put(layer, value):
+        setattr(layer, other, as_number(value, name, 0))
+
+    return property(get, put, doc=f"At least 0; `{other}` of :class:`Dense`.")
+
+
+class Neighbour:
+    """A layer of a :class:`Model`, which tells it what stands before and behind it."""
+
+    prev = None
+    next = None
+
+    def __getstate__(self):
+        # Neighbours are no part of a copy; the copied model introduces them again.
+        state = super().__getstate__()
+        return {name: value for name, value in state.items() if name not in ("prev", "next")}
+
+
+class Layer_Dense(Neighbour, Dense):
+    """Dense layer whose weights start as 0.01 * `np.random.randn`, its biases as 0.
+
+    The dtype is that of `np.random.randn`: float64, or float32 after `nnfs.init()`. `backward`
+    adds the slopes of the penalties to `dweights` and `dbiases`; that of |p| at 0 is 1.
+
+    Parameters
+    ----------
+    n_inputs, n_neurons : int
+    weight_regularizer_l1, weight_regularizer_l2, bias_regularizer_l1, bias_regularizer_l2 : float
+        At least 0. Factors of sum(|p|) and of sum(p**2) in the loss.
+    """
+
+    weight_regularizer_l1 = _penalty("weight_regularizer_l1", "weights_l1")
+    weight_regularizer_l2 = _penalty("weight_regularizer_l2", "weights_l2")
+    bias_regularizer_l1 = _penalty("bias_regularizer_l1", "biases_l1")
+    bias_regularizer_l2 = _penalty("bias_regularizer_l2", "biases_l2")
+
+    def __init__(
+        self, n_inputs, n_neurons, weight_regularizer_l1=0, weight_regularizer_l2=0,
+        bias_regularizer_l1=0, bias_regularizer_l2=0,
+    ):  # fmt: skip
+        # These zeros are replaced: only the global generator gives a script its numbers.
+        super().__init__(n_inputs, n_neurons, init="zeros", rng=0)
+        self.weight_regularizer_l1 = weight_regularizer_l1
+        self.weight_regularizer_l2 = weight_regularizer_l2
+        self.bias_regularizer_l1 = bias_regularizer_l1
+        self.bias_regularizer_l2 = bias_regularizer_l2
+        self._weights = 0.01 * np.random.randn(self.n_inputs, self.n_neurons)  # noqa: NPY002
+        self._biases = self._biases.astype(self._weights.dtype)
+        self.init = scaled_normal(0.01)  # for `reset_parameters`, with a generator of its own
+
+    def get_parameters(self):
+        """Return (weights, biases)."""
+        return self.weights, self.biases
+
+    def set_parameters(self, weights, biases):
+        """Copy the values of two arrays into the parameters, or of none where one does not fit."""
+        before = self.weights.copy()
+        self.weights = weights
+        try:
+            self.biases = biases
+        except (TypeError, ValueError):
+            self.weights = before
+            raise
+
+    @staticmethod
+    def _sign(values):
+        return np.where(values < 0, -1, 1).astype(values.dtype)
+
+    def __repr__(self):
+        given = "".join(
+            f", {name}={getattr(self, name)}" for name in REGULARIZERS if getattr(self, name)
+        )
+        return f"Layer_Dense({self.n_inputs}, {self.n_neurons}{given})"
+
+
+class Layer_Dropout(Neighbour, Layer):
+    """Zeros at random places while training, and what is left scaled up to the same mean.
+
+    Srivastava and others, "Dropout" (2014), section 10, scaled while training.
+
+    Parameters
+    ----------
+    rate : float
+        At least 0 and below 1: the fraction dropped.
+
+    Attributes
+    ----------
+    rate : float
+        The fraction kept, 1 - rate.
+    binary_mask : ndarray of shape (B, I)
+        Of the last `forward`: `np.random.binomial(1, rate, (B, I)) / rate`.
+    """
+
+    binary_mask = None
+
+    def __init__(self, rate):
+        self.rate = 1 - as_number(rate, "rate", 0, 1)
+
+    def forward(self, inputs, training=True):
+        """Return `inputs` (B, I) times the mask, or as they are where `training` is False."""
+        self.inputs = as_rows(inputs, "inputs")
+        if training:
+            drawn = np.random.binomial(1, self.rate, size=self.inputs.shape)  # noqa: NPY002
+            self.binary_mask = drawn / self.rate
+            self.output = (self.inputs * self.binary_mask).astype(self.inputs.dtype)
+        else:
+            self.output = self.inputs.copy()
+        return self.output
+
+    def backward(self, dvalues):
+        """Return `dvalues` (B, I) times the mask of the last `forward` in training."""
+        mask = self._kept("binary_mask")
+        dvalues = as_gradient(dvalues, "dvalues", mask.shape, self.inputs.dtype)
+        self.dinputs = (dvalues * mask).astype(dvalues.dtype)
+        return self.dinputs
+
+    def __repr__(self):
+        return f"Layer_Dropout({1 - self.rate:.12g})"
+
+
+class Layer_Input(Neighbour, Layer):
+    """What stands before the first layer of a :class:`Model`: its output is its input."""
+
+    def forward(self, inputs, training=False):
+        """Return `inputs`."""
+        self.output = inputs
+        return inputs
+
+
+class Activation_ReLU(Neighbour, ReLU):
+    """Rectified linear unit."""
+
+    def predictions(self, outputs):
+        """Return `outputs`."""
+        return outputs
+
+
+class Activation_Softmax(Neighbour, Softmax):
+    """Softmax over each row."""
+
+    def predictions(self, outputs):
+        """Return the classes (B,) of probabilities (B, C)."""
+        return np.argmax(outputs, axis=1)
+
+
+class Activation_Sigmoid(Neighbour, Sigmoid):
+    """Logistic function."""
+
+    def predictions(self, outputs):
+        """Return the answers (B, O), 0 or 1, of probabilities (B, O)."""
+        return (outputs > 0.5) * 1
+
+
+class Activation_Linear(Neighbour, Identity):
+    """output = inputs."""
+
+    def predictions(self, outputs):
+        """Return `outputs`."""
+        return outputs

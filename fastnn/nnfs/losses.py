@@ -1,0 +1,141 @@
+"""Losses under the names of networks from scratch."""
+
+import numpy as np
+
+from .. import losses
+from ..kernels import table as t
+from ..validation import as_flag
+from .layers import REGULARIZERS, Activation_Softmax
+
+EPSILON = 1e-7  # how far probabilities stay from 0 and 1
+
+
+class Accumulated:
+    """Adds up the values of the samples of many batches, and gives their mean.
+
+    Attributes
+    ----------
+    accumulated_sum, accumulated_count : float, int
+        Since the last `new_pass`.
+    """
+
+    accumulated_sum = 0
+    accumulated_count = 0
+
+    def new_pass(self):
+        """Begin a new sum."""
+        self.accumulated_sum = 0
+        self.accumulated_count = 0
+
+    def accumulate(self, total, count):
+        """Add the sum `total` of `count` values."""
+        self.accumulated_sum += total
+        self.accumulated_count += count
+
+    def _mean(self):
+        if not self.accumulated_count:
+            raise ValueError("accumulated_count is 0, expected a calculate after new_pass")
+        return self.accumulated_sum / self.accumulated_count
+
+
+class Loss(Accumulated, losses.Loss):
+    """A loss with one value a sample: a subclass gives `forward(y_pred, y_true)`.
+
+    Attributes
+    ----------
+    trainable_layers : list of layers
+        Those whose penalties `regularization_loss` adds up.
+    """
+
+    trainable_layers = ()
+
+    def remember_trainable_layers(self, trainable_layers):
+        """Keep the layers whose penalties are a part of the loss."""
+        self.trainable_layers = trainable_layers
+
+    def regularization_loss(self, layer=None):
+        """Return what the penalties of all remembered layers, or of `layer`, add to the loss."""
+        total = 0.0
+        for each in self.trainable_layers if layer is None else [layer]:
+            # Of a layer of fastnn's, then of one from scratch.
+            factors = getattr(each, "penalties", None)
+            if factors is None:
+                factors = [getattr(each, name, 0) for name in REGULARIZERS]
+            if any(factors):
+                for values, l1, l2 in ((each.weights, *factors[:2]), (each.biases, *factors[2:])):
+                    total += l1 * np.abs(values).sum() + l2 * np.square(values).sum()
+        return total
+
+    def calculate(self, output, y, *, include_regularization=False):
+        """Return the mean loss of a batch; with `include_regularization` also the penalties."""
+        values = self.forward(output, y)
+        self.accumulate(np.sum(values), len(values))
+        return self._with_penalties(np.mean(values), include_regularization)
+
+    def calculate_accumulated(self, *, include_regularization=False):
+        """Return the mean loss of all samples since `new_pass`; else as `calculate`."""
+        return self._with_penalties(self._mean(), include_regularization)
+
+    def _with_penalties(self, mean, include_regularization):
+        if as_flag(include_regularization, "include_regularization"):
+            return mean, self.regularization_loss()
+        return mean
+
+    def __getstate__(self):
+        state = dict(vars(self))  # a copied model remembers its own layers
+        state.pop("trainable_layers", None)
+        return state
+
+    def __repr__(self):
+        return f"{type(self).__name__}()"
+
+
+class Loss_CategoricalCrossentropy(Loss, losses.CategoricalCrossEntropy):
+    """Cross-entropy of probabilities, clipped at 1e-7."""
+
+    def __init__(self):
+        super().__init__(epsilon=EPSILON)
+
+
+class Loss_BinaryCrossentropy(Loss, losses.BinaryCrossEntropy):
+    """Cross-entropy of yes-or-no questions, of probabilities clipped at 1e-7."""
+
+    def __init__(self):
+        super().__init__(from_logits=False, epsilon=EPSILON)
+
+
+class Loss_MeanSquaredError(Loss, losses.MeanSquaredError):
+    """(y_true - y_pred)**2, the mean over the outputs."""
+
+
+class Loss_MeanAbsoluteError(Loss, losses.MeanAbsoluteError):
+    """|y_true - y_pred|, the mean over the outputs."""
+
+
+class Activation_Softmax_Loss_CategoricalCrossentropy(losses.SoftmaxCrossEntropy):
+    """Softmax and cross-entropy with the gradient of both in one.
+
+    Attributes
+    ----------
+    output : ndarray of shape (B, C)
+        The probabilities of the last `forward`.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.activation = Activation_Softmax()
+        self.loss = Loss_CategoricalCrossentropy()
+
+    def forward(self, inputs, y_true):
+        """Return the mean loss of logits (B, C)."""
+        self.output = self.activation.forward(inputs)
+        return self.loss.calculate(self.output, y_true)
+
+    calculate = forward
+
+
+class ProgramCrossEntropy(losses.SoftmaxCrossEntropy):
+    """What the compiled program takes for softmax and cross-entropy clipped at 1e-7."""
+
+    kind = t.SOFTMAX_CROSS_ENTROPY
+    number = EPSILON

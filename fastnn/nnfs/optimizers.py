@@ -1,0 +1,179 @@
+"""Optimizers under the names of networks from scratch, with the formulas of the book.
+
+They keep their averages on the layers, as `weight_momentums`, `bias_momentums`, `weight_cache`
+and `bias_cache`, and count the steps themselves.
+"""
+
+import numpy as np
+
+from .. import optimizers
+from ..kernels import table as t
+from ..validation import as_array, as_number, as_positive
+
+# The parameters of a layer, and how the names of their averages begin.
+KINDS = (("weights", "weight_"), ("biases", "bias_"))
+
+
+class Optimizer(optimizers.Optimizer):
+    """What they share.
+
+    Attributes
+    ----------
+    learning_rate, current_learning_rate : float
+        At the start, and now.
+    decay : float
+        At least 0. `pre_update_params` makes the rate learning_rate / (1 + decay * iterations).
+    iterations : int
+        Steps taken.
+    """
+
+    averages = ()
+
+    def _start(self, decay):
+        self.decay = as_number(decay, "decay", 0)
+        self.current_learning_rate, self.iterations = self.learning_rate, 0
+
+    def rate_at(self, step):
+        """Return the rate that `pre_update_params` chooses before the step."""
+        if not self.decay:
+            return self.current_learning_rate
+        return self.learning_rate * (1.0 / (1.0 + self.decay * step))
+
+    def rates(self, first, count, dtype):
+        """Return the learning rates of some steps; the next one takes the rate as it is now."""
+        self.rate_for(dtype)
+        as_positive(self.current_learning_rate, "current_learning_rate")
+        rates = np.array([self.rate_at(first + i) for i in range(count)], np.float64)
+        if first == self.iterations:
+            rates[0] = self.current_learning_rate
+        return rates
+
+    def pre_update_params(self):
+        """Before a step: choose the rate."""
+        self.current_learning_rate = self.rate_at(self.iterations)
+
+    def update_params(self, layer):
+        """Take the step of one layer: `weights` and `biases` follow `dweights` and `dbiases`."""
+        found = [(getattr(layer, name), _gradients_of(layer, name)) for name, _ in KINDS]
+        for (_, beginning), (parameters, gradients) in zip(KINDS, found, strict=True):
+            self.adopt(self.state_of(parameters), [(layer, beginning, parameters)])
+            self.update(parameters, gradients)
+
+    def post_update_params(self):
+        """After a step: count it."""
+        self.iterations += 1
+
+    def adopt(self, state, pieces):
+        """Let layers keep their averages in `state`, whose arrays hold those of all `pieces`.
+
+        (layer, beginning of the names, parameters) are the pieces, in order. Averages that a
+        layer has already are copied; the others start as zeros.
+        """
+        state.iterations, start = self.iterations, 0
+        for layer, beginning, parameters in pieces:
+            end = start + parameters.size
+            kept = [getattr(layer, beginning + name, None) for name in self.averages]
+            fit = all(np.shape(array) == parameters.shape for array in kept)
+            for name, array, row in zip(self.averages, kept, state.arrays, strict=True):
+                view = row[start:end].reshape(parameters.shape)
+                if not (fit and np.may_share_memory(array, view)):
+                    view[...] = array if fit else 0
+                setattr(layer, beginning + name, view)
+            start = end
+
+
+def _gradients_of(layer, name):
+    """Return the gradients of `weights` or `biases`, as `p -= rate * gradients` would take them."""
+    parameters, gradients = getattr(layer, name), getattr(layer, "d" + name)
+    if gradients is None:
+        raise RuntimeError(f"d{name} is None, expected backward() before update_params()")
+    array = as_array(gradients, "d" + name).astype(parameters.dtype, copy=False)
+    return np.broadcast_to(array, parameters.shape)
+
+
+class Optimizer_SGD(Optimizer, optimizers.SGD):
+    """Stochastic gradient descent; momentum changes a velocity v, which changes the parameters.
+
+    v = momentum * v - rate * gradients, parameters += v.
+
+    Parameters
+    ----------
+    learning_rate : float
+        Above 0.
+    decay : float
+        At least 0.
+    momentum : float
+        At least 0 and below 1. Velocities are `weight_momentums` and `bias_momentums`.
+    """
+
+    def __init__(self, learning_rate=1.0, decay=0.0, momentum=0.0):
+        super().__init__(learning_rate, momentum)
+        self._start(decay)
+
+    @property
+    def rule(self):
+        """The rule of the kernels."""
+        return t.VELOCITY if self.momentum else t.DESCENT
+
+    @property
+    def averages(self):
+        """How the names of the averages end."""
+        return ("momentums",) if self.momentum else ()
+
+
+class Optimizer_Adagrad(Optimizer, optimizers.AdaGrad):
+    """c += gradients**2, parameters -= rate * gradients / (sqrt(c) + epsilon).
+
+    Parameters
+    ----------
+    learning_rate, decay
+        As in :class:`Optimizer_SGD`.
+    epsilon : float
+        At least 0. Sums c are `weight_cache` and `bias_cache`.
+    """
+
+    averages = ("cache",)
+
+    def __init__(self, learning_rate=1.0, decay=0.0, epsilon=1e-7):
+        super().__init__(learning_rate, epsilon)
+        self._start(decay)
+
+
+class Optimizer_RMSprop(Optimizer, optimizers.RMSprop):
+    """As :class:`Optimizer_Adagrad` with c = rho * c + (1 - rho) * gradients**2.
+
+    Parameters
+    ----------
+    learning_rate, decay, epsilon
+        As in :class:`Optimizer_Adagrad`.
+    rho : float
+        At least 0 and below 1.
+    """
+
+    averages = ("cache",)
+
+    def __init__(self, learning_rate=0.001, decay=0.0, epsilon=1e-7, rho=0.9):
+        super().__init__(learning_rate, rho, epsilon)
+        self._start(decay)
+
+
+class Optimizer_Adam(Optimizer, optimizers.Adam):
+    """parameters -= rate * m / (sqrt(c) + epsilon), with the means corrected for their start.
+
+    m = beta_1 * m + (1 - beta_1) * gradients and c = beta_2 * c + (1 - beta_2) * gradients**2,
+    divided by 1 - beta**(iterations + 1).
+
+    Parameters
+    ----------
+    learning_rate, decay, epsilon
+        As in :class:`Optimizer_Adagrad`.
+    beta_1, beta_2 : float
+        At least 0 and below 1. Means are `weight_momentums`, `bias_momentums`, `weight_cache`
+        and `bias_cache`.
+    """
+
+    averages = ("momentums", "cache")
+
+    def __init__(self, learning_rate=0.001, decay=0.0, epsilon=1e-7, beta_1=0.9, beta_2=0.999):
+        super().__init__(learning_rate, beta_1, beta_2, epsilon)
+        self._start(decay)
