@@ -37,6 +37,7 @@ from .schedules import (
     StepRate,
 )
 from .summary import Summary
+from .torch_files import export_torch, load_torch
 from .warmup import warmup
 
 if not kernels.REFERENCE:
@@ -93,9 +94,11 @@ __all__ = [
     "Summary",
     "Tanh",
     "accuracy",
+    "export_torch",
     "generate_batch_indices",
     "kernels",
     "load",
+    "load_torch",
     "metrics",
     "num_threads",
     "one_hot",

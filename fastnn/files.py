@@ -40,7 +40,7 @@ from .errors import FileFormatError
 FORMAT = 1
 _DTYPES = {
     "BOOL": "|b1", "U8": "|u1", "I8": "|i1", "U16": "<u2", "I16": "<i2", "U32": "<u4",
-    "I32": "<i4", "U64": "<u8", "I64": "<i8", "F32": "<f4", "F64": "<f8",
+    "I32": "<i4", "U64": "<u8", "I64": "<i8", "F16": "<f2", "F32": "<f4", "F64": "<f8",
 }  # fmt: skip
 _NAMES = {np.dtype(code): name for name, code in _DTYPES.items()}
 
@@ -112,36 +112,56 @@ def read(path):
     OSError
         Where it cannot be read at all.
     """
-    path = Path(path)
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise FileFormatError(path, "is not a regular file")
-    data = path.read_bytes()
+    data = _read_bytes(path)
     try:
         arrays = _read_arrays(data)
         description = _read_description(data)
         checksum = _checksum(description, arrays)
-    except (safetensors.SafetensorError, ValueError, OverflowError, RecursionError) as error:
+    except _UNREADABLE as error:
         raise FileFormatError(path, f"is not a file of fastnn: {error}") from None
     if description.get("checksum") != checksum:
         raise FileFormatError(path, "is damaged: its checksum is not that of its contents")
     return description, arrays
 
 
+def read_arrays(path):
+    """Return {name: array} of any safetensors file; errors as in `read`."""
+    try:
+        return _read_arrays(_read_bytes(path))
+    except _UNREADABLE as error:
+        raise FileFormatError(path, f"is not a file of arrays: {error}") from None
+
+
+_UNREADABLE = safetensors.SafetensorError, ValueError, OverflowError, RecursionError
+
+
+def _read_bytes(path):
+    path = Path(path)
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise FileFormatError(path, "is not a regular file")
+    return path.read_bytes()
+
+
 def _read_arrays(data):
+    """Return {name: array}; safetensors checks all but names that stand there twice."""
+    found = safetensors.deserialize(data)
+    _read_header(data)
     arrays = {}
-    for name, found in safetensors.deserialize(data):
-        if found["dtype"] not in _DTYPES:
-            raise ValueError(f"{name:.80} has dtype {found['dtype']}")
-        array = np.frombuffer(found["data"], _DTYPES[found["dtype"]])
-        arrays[name] = array.reshape(found["shape"])
+    for name, each in found:
+        if each["dtype"] not in _DTYPES:
+            raise ValueError(f"{name:.80} has dtype {each['dtype']}")
+        array = np.frombuffer(each["data"], _DTYPES[each["dtype"]])
+        arrays[name] = array.reshape(each["shape"])
     return arrays
 
 
+def _read_header(data):
+    return _from_json(data[8 : 8 + int.from_bytes(data[:8], "little")])
+
+
 def _read_description(data):
-    """Return what the header says beside the arrays, which safetensors has checked."""
-    length = int.from_bytes(data[:8], "little")
-    header = _from_json(data[8 : 8 + length])
-    metadata = header.get("__metadata__") or {}
+    """Return what the header says beside the arrays."""
+    metadata = _read_header(data).get("__metadata__") or {}
     if "fastnn" not in metadata:
         raise ValueError("it has no description of a model")
     description = _from_json(metadata["fastnn"])

@@ -85,6 +85,7 @@ FLOORS = (
     samples
     solvers
     summary
+    torch_files
     training
     warmup
     """,
