@@ -219,13 +219,13 @@ def weigh_rows(step, workspace, sums, begin, end, l1, l2):
     """Keep the penalty of each row [begin, end) of the weights."""
     n_inputs, n_outputs = step[N_INPUTS], step[N_OUTPUTS]
     width = tile_columns(workspace)
-    for row in range(begin, end):
-        total = 0.0
-        for column in range(0, n_outputs, width):
-            padded = panel_width(workspace, n_outputs - column)
-            panel = workspace + (step[PANELS] + column * n_inputs + row * padded)
-            total += penalty_of(panel, min(width, n_outputs - column), l1, l2)
-        sums[PENALTY, step[FIRST_SUM] + row] = total
+    at = step[FIRST_SUM]
+    for column in range(0, n_outputs, width):
+        padded = panel_width(workspace, n_outputs - column)
+        panel = workspace + (step[PANELS] + column * n_inputs)
+        for row in range(begin, end):
+            found = penalty_of(panel + row * padded, padded, l1, l2)  # the padding holds zeros
+            sums[PENALTY, at + row] = found + (sums[PENALTY, at + row] if column > 0 else 0.0)
 
 
 @inner

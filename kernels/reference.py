@@ -249,6 +249,9 @@ def optimizer_update(parameters, states, gradients, rule, numbers, scale, l1, l2
         scale = np.sqrt(size) * numbers[t.CORRECTION] + numbers[t.EPSILON]
         with np.errstate(invalid="ignore"):  # 0 / 0 without an epsilon is NaN, as in the kernel
             parameters -= rate * (direction / scale)
+    if rule not in (t.DESCENT, t.FUSED_DESCENT):
+        for values in (parameters, *states[: t.N_STATES[rule]]):
+            values[np.abs(values) < np.finfo(values.dtype).tiny] = 0
 
 
 _erfc = np.vectorize(math.erfc, otypes=[float])

@@ -6,6 +6,9 @@ from numpy.testing import assert_allclose
 from test_trainer import PENALTIES, compare, fit, make_data, make_model
 
 import fastnn
+from fastnn import kernels
+from fastnn.kernels import reference
+from fastnn.kernels import table as t
 from fastnn.parallel import Crew
 from fastnn.solvers import AdamSteps, FullBatch, MomentumSteps, run_lbfgs
 
@@ -147,3 +150,49 @@ def test_lbfgs_that_leaves_the_numbers_leaves_the_model():
     with pytest.raises(FloatingPointError, match="no longer finite"):
         run_lbfgs(model, data, 1.0, 1)
     assert np.array_equal(model.parameters, before)
+
+
+# ------------------------------------------------------------------ numbers that fade away
+
+RULES = ("MOMENTUM", "NESTEROV", "VELOCITY", "LOOKAHEAD", "RMSPROP", "ADAM", "AMSGRAD")
+
+
+@pytest.mark.parametrize("module", [kernels, reference])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rule", RULES)
+def test_what_falls_below_the_normal_numbers_is_zero(module, dtype, rule):
+    numbers = np.zeros(t.N_NUMBERS)
+    numbers[[t.FIRST, t.SECOND, t.SHRINK]] = 0.5
+    numbers[[t.EPSILON, t.CORRECTION]] = 1
+    numbers[[t.CLIP, t.CLIP_NORM]] = np.inf
+    code, smallest = getattr(t, rule), np.finfo(dtype).tiny
+
+    def step(parameters, states):
+        arrays = parameters.copy(), np.array([states] * 3)
+        module.optimizer_update(*arrays, np.zeros_like(states), code, numbers, 1.0, 0.0, 0.0)
+        return arrays
+
+    for size in (3, 40):
+        place = np.arange(size) % 3
+        start = np.array([1.9, -1.9, 2.0], dtype)[place] * smallest
+        expected = np.array([0, 0, 1], dtype)[place] * smallest
+        zeros = np.zeros(size, dtype)
+        assert np.array_equal(step(start, zeros)[0], expected)
+        _, states = step(zeros, abs(start))
+        # The largest v of AMSGrad does not fall, and those of no use to a rule stay.
+        count = 2 if rule == "AMSGRAD" else t.N_STATES[code]
+        assert np.array_equal(states[:count], [expected] * count)
+        assert np.array_equal(states[count:], [abs(start)] * (3 - count))
+
+
+def test_weights_that_no_sample_moves_end_at_zero():
+    """Where they stop at subnormal numbers, an epoch takes ten times as long."""
+    X, y = make_data("labels", np.float32)
+    X[:, :2] = 0
+    model = make_model(dtype=np.float32, hidden=(8,), weights_l2=0.05)
+    optimizer = AdamSteps(0.01, 0.9, 0.999, 1e-8)
+    fit(model, X, y, optimizer, epochs=1500)
+    states = optimizer.state_of(model.parameters).arrays
+    assert not model.layers[0].weights[:2].any()
+    for values in (model.parameters, states):
+        assert not ((values != 0) & (np.abs(values) < np.finfo(np.float32).tiny)).any()
