@@ -11,6 +11,8 @@ tops = {name.split("/")[0] for name in names}
 assert tops == {"fastnn", next(top for top in tops if top.endswith(".dist-info"))}, tops
 for wanted in (
     "fastnn/__init__.py",
+    "fastnn/cli/__init__.py",
+    "fastnn/cli/training.py",
     "fastnn/py.typed",
     "fastnn/data/digits.npz",
     "fastnn/data/DIGITS.md",

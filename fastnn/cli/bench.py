@@ -55,9 +55,8 @@ def run(options):
         "step",
         *_lines(table, versions),
         "microseconds of a training step: float32, plain gradient descent, shuffled",
-        f"medians of {_ROUNDS} rounds in turn, {printing.some(threads, 'thread')} for each; in "
-        "parentheses: times",
-        "as long as fastnn takes, so fastnn is slower where it is below 1",
+        f"medians of {_ROUNDS} rounds in turn, {printing.some(threads, 'thread')} for each library",
+        "in parentheses: how many times as long as fastnn; below 1 fastnn is slower",
     )
     printing.say("versions", *(f"{name:<14}{version}" for name, version in versions.items()))
     if left_out:
