@@ -461,19 +461,27 @@ def test_a_file_is_written_as_a_whole_or_not_at_all(tmp_path, before):
     if before is not None:
         path.write_bytes(before)
 
-    def interrupted():
-        with outputs.replacing(path) as unfinished:
-            unfinished.write_bytes(b"half of")
-            raise KeyboardInterrupt
+    def stop(file):
+        file.write(b"half of")
+        raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        interrupted()
+        outputs.write(path, stop)
     assert [each.name for each in tmp_path.iterdir()] == ([] if before is None else ["page.png"])
     assert before is None or path.read_bytes() == before
-    with outputs.replacing(path) as unfinished:
-        unfinished.write_bytes(b"all of it")
+    outputs.write(path, lambda file: file.write(b"all of it"))
     assert path.read_bytes() == b"all of it"
     assert [each.name for each in tmp_path.iterdir()] == ["page.png"]
+
+
+def test_a_picture_that_cannot_be_drawn_leaves_no_file(call, monkeypatch, tmp_path):
+    def fail(*_, **__):
+        raise ValueError("no such font")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", fail)
+    code, _, errors = call("train", "spiral", "--epochs", 1, "--plot", tmp_path / "page.svg")
+    assert (code, errors) == (2, "fastnn: error: no such font\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_diverging_training_leaves_no_files(call, tmp_path):

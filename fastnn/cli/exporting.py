@@ -1,11 +1,13 @@
 """`fastnn export`: a saved model for another program."""
 
 import importlib
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
 import fastnn
 
+from .. import files
 from . import outputs, printing
 
 
@@ -51,8 +53,10 @@ def run(options):
         raise ValueError(f"OUTPUT is {options.output!r}, expected a path that ends in {endings}")
     outputs.check(path, "OUTPUT")
     model = fastnn.load(options.model)
-    with outputs.replacing(path) as unfinished:
+    with tempfile.TemporaryDirectory() as folder:
+        unfinished = Path(folder, path.name)
         getattr(_module(), known[name].function)(model, unfinished)
+        files.replace(path, unfinished.read_bytes())
     lines = [f"{path}: {known[name].title}, {path.stat().st_size:,} bytes"]
     if "preprocessing" in (model.notes or {}):
         lines.append("the network only: its inputs are columns that are preprocessed already")

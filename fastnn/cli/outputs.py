@@ -1,9 +1,10 @@
 """Files that are there as a whole or not at all."""
 
-import contextlib
+import io
 import os
-import tempfile
 from pathlib import Path
+
+from .. import files
 
 
 def check(path, argument, suffixes=()):
@@ -25,21 +26,8 @@ def check(path, argument, suffixes=()):
         raise ValueError(f"argument {argument}: the folder of {str(path)!r} cannot be written")
 
 
-@contextlib.contextmanager
-def replacing(path):
-    """Give a path beside `path` to write to; in the end the file moves there, if all went well."""
-    path = Path(path)
-    handle, name = tempfile.mkstemp(path.suffix, f".{path.stem}-", path.parent)
-    os.close(handle)
-    unfinished = Path(name)
-    try:
-        yield unfinished
-        with unfinished.open("rb+") as file:
-            os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        unfinished.chmod(0o666 & ~mask)  # mkstemp makes files that only their owner reads
-        unfinished.replace(path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
+def write(path, fill):
+    """Let `fill(file)` write to memory, and put that into a file: all of it or nothing."""
+    written = io.BytesIO()
+    fill(written)
+    files.replace(path, written.getvalue())

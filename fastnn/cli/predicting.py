@@ -31,9 +31,8 @@ def run(options):
         printing.note(line)
     frame = _predict(saved, X, table, options)
     if options.output:
-        path = Path(options.output)
-        with outputs.replacing(path) as unfinished:
-            _WRITERS[path.suffix.lower()](frame, unfinished)
+        write = _WRITERS[Path(options.output).suffix.lower()]
+        outputs.write(options.output, lambda file: write(frame, file))
         return
     written = io.BytesIO()
     _WRITERS[".jsonl" if options.json else ".csv"](frame, written)

@@ -1,5 +1,7 @@
 """The page of pictures that `--plot` writes."""
 
+from pathlib import Path
+
 from .. import plots
 from . import outputs
 
@@ -16,8 +18,8 @@ def check(path):
 def write(path, *page):
     """Write the page of `draw` as a whole."""
     figure = draw(*page)
-    with outputs.replacing(path) as unfinished:
-        figure.savefig(unfinished)
+    kind = Path(path).suffix[1:].lower()
+    outputs.write(path, lambda file: figure.savefig(file, format=kind))
 
 
 def draw(history, assessment, target, title, part):
