@@ -170,9 +170,11 @@ class CompiledTrainer:
     has_failed = False
 
     def __init__(
-        self, plan, crew, parameters, data, n_used, batch_size, loss, optimizer, *, buffer
+        self, plan, crew, parameters, data, n_used, batch_size, loss, optimizer, *, buffer=None
     ):
-        self.plan, self.crew, self.parameters, self.buffer = plan, crew, parameters, buffer
+        self.plan, self.crew, self.parameters = plan, crew, parameters
+        # The parameters, and behind them running moments where there are any.
+        self.buffer = parameters if buffer is None else buffer
         self.loss, self.optimizer = loss, optimizer
         self.smoothing = float(getattr(loss, "label_smoothing", 0))
         self.state = optimizer.state_of(parameters)

@@ -101,16 +101,21 @@ def each_call(do):
             do(case.kernel, *outputs, *inputs)
         for soft in (False, True):
             train_and_predict(do, rng, *shape, dtype, soft)
+        train_and_predict(do, rng, *shape, dtype, True, norm=True, n=39, batch=18)
 
 
-def train_and_predict(do, rng, n_inputs, hidden, classes, dtype, soft, n=11, batch=4):
+def train_and_predict(do, rng, n_inputs, hidden, classes, dtype, soft, norm=False, n=11, batch=4):
     layers = [
         fastnn.Dense(n_inputs, hidden, dtype=dtype, rng=rng),
         fastnn.ReLU(),
         fastnn.Dense(hidden, classes, dtype=dtype, rng=rng),
     ]
+    if norm:
+        kinds = fastnn.BatchNorm(hidden, dtype=dtype), fastnn.LayerNorm(hidden, dtype=dtype)
+        layers[1:1] = [kinds[0], fastnn.Dropout(0.5), kinds[1]]
     model = fastnn.Sequential(layers)
-    parameters = model.parameters.copy()  # in a block of its own size
+    buffer = model._buffer.copy()  # in a block of its own size
+    parameters = buffer[: model.parameters.size]
     X, labels = rng.standard_normal((n, n_inputs), dtype), rng.integers(0, classes, n)
     targets = np.eye(classes, dtype=dtype)[labels] if soft else np.empty((0, classes), dtype)
     optimizer, steps = fastnn.Adam(clip_norm=1.0), -(-n // batch)
@@ -121,11 +126,11 @@ def train_and_predict(do, rng, n_inputs, hidden, classes, dtype, soft, n=11, bat
     )  # fmt: skip
     do(
         kernels.train_steps,
-        parameters, states, np.empty(plan.workspace_size, dtype), np.empty((SCORES, batch)),
+        buffer, states, np.empty(plan.workspace_size, dtype), np.empty((SCORES, batch)),
         np.zeros((N_SUMS, plan.n_sums)), np.zeros(BARRIER_SIZE, np.int64),
         plan.table, plan.coefficients, *Samples(X, X.dtype).view(), np.array(UNSCALED),
         labels, targets, rng.random(n), rng.permutation(n)[np.newaxis],
-        0, steps, batch, None,
+        0, steps, batch, np.zeros(1, np.int64) if norm else None,
         SOFTMAX_CROSS_ENTROPY, 0.0, 0.1 if not soft else 0.0,
         optimizer.rule, optimizer.numbers(0, steps, parameters.dtype), np.zeros((1, N_TOTALS)),
         True, 0, 1,
@@ -133,8 +138,8 @@ def train_and_predict(do, rng, n_inputs, hidden, classes, dtype, soft, n=11, bat
     plan = make_plan(model._steps, n_inputs, batch, dtype().itemsize, training=False)
     workspace, panels = np.empty(plan.workspace_size, dtype), np.empty(plan.panels_size, dtype)
     outputs = np.empty((n, classes), dtype)
-    do(kernels.pack_network, panels, plan.table, parameters)
-    given = plan.table, plan.coefficients, parameters, X
+    do(kernels.pack_network, panels, plan.table, buffer)
+    given = plan.table, plan.coefficients, buffer, X
     do(kernels.predict_rows, outputs, workspace, panels, *given, batch, SOFTMAX)
     workspace = np.empty(2 * plan.widest, dtype)
     do(kernels.predict_few, outputs, workspace, *given, SOFTMAX)

@@ -14,7 +14,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = [
     f"tests/test_{name}.py"
-    for name in ("kernels", "elementary", "training", "trainer", "prediction", "dropout")
+    for name in (
+        "kernels",
+        "elementary",
+        "training",
+        "trainer",
+        "prediction",
+        "dropout",
+        "normalization",
+    )
 ]
 
 # (file, a piece of it that stands there once, what to put in its place)
@@ -69,6 +77,19 @@ MUTANTS = [
     ("dropout.py", "int(min(rate *", "int(min((1.0 - rate) *"),
     ("dropout.py", "select(factor > 0.0, values, zero)", "select(factor > 0.0, factor, zero)"),
     ("dropout.py", "philox(key, group // 4,", "philox(key, group,"),
+    ("normalization.py", "splat(gap, before * share)", "splat(gap, share)"),
+    ("normalization.py", "unbiased = variance * (rows / max(rows - 1, 1))", "unbiased = variance"),
+    ("normalization.py", "min(step, size - j), first_lane(mean)) - mean",
+     "min(step, size - j), 0.0) - mean"),
+    ("normalization.py", "g = fma(load_part(normalized + j, rest, 0.0), back, g - mean)",
+     "g = fma(load_part(normalized + j, rest, 0.0), back, g)"),
+    ("norm_passes.py", "return max(BLOCK, tile_rows(like))", "return tile_rows(like)"),
+    ("norm_passes.py", "return False\n    for j in range(0, size, lanes(inputs))",
+     "return True\n    for j in range(0, size, lanes(inputs))"),
+    ("norm_passes.py", "sums[SQUARES, step[FIRST_SUM] + j] = w * w",
+     "sums[SQUARES, step[FIRST_SUM] + j] = 0.0"),
+    ("norm_passes.py", "store_part(scales + (step[OUTPUT_ROW] + j), shift, count)",
+     "store_part(scales + (step[OUTPUT_ROW] + j), scale, count)"),
     ("philox.py", "ROUNDS = 10", "ROUNDS = 9"),
     ("philox.py", "icmp_unsigned(\">=\"", "icmp_signed(\">=\""),
     ("passes.py", "rate, key, step[DRAW], number, first + i,", "rate, key, step[DRAW], number, i,"),

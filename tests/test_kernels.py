@@ -256,6 +256,8 @@ def test_other_shapes_and_views_compile_nothing(name, dtype):
         ("dropout_forward", 0, 0),
         ("dropout_backward", 0, 0),
         ("dropout_backward", 0, 1),
+        ("layer_norm_forward", 0, 0),
+        ("batch_norm_predict", 0, 0),
         ("softmax_cross_entropy_forward-labels", 1, 0),
         ("softmax_cross_entropy_forward-rows", 1, 0),
         ("softmax_cross_entropy_backward-labels", 0, 0),
