@@ -43,7 +43,7 @@ class Dropout(Layer):
     _of_passes = *Layer._of_passes, "mask"
 
     def __init__(self, rate, rng=None):
-        self.rate = as_number(rate, "rate", 0, 1)
+        self.rate = float(as_number(rate, "rate", 0, 1))
         self._key, self._step = draw_key(as_generator(rng)), 0
         self._place = None
 

@@ -160,7 +160,7 @@ class BatchNorm(_Norm):
 
     def __init__(self, n_features, momentum=0.1, epsilon=1e-5, *, dtype=np.float32, trainable=True):
         super().__init__(n_features, epsilon, dtype, trainable)
-        self.momentum = as_number(momentum, "momentum", 0)
+        self.momentum = float(as_number(momentum, "momentum", 0))
         if momentum > 1:
             raise ValueError(f"momentum is {momentum}, expected a number from 0 to 1")
         self._running_mean = np.full_like(self._biases, 0)

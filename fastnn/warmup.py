@@ -1,11 +1,15 @@
 """Compile on request, so that the first real call does not have to."""
 
+import copy
+
 import numpy as np
 
 from .activations import Tanh
+from .dropout import Dropout
 from .layers import Dense, ReLU, Softmax
 from .losses import CategoricalCrossEntropy, MeanSquaredError, SoftmaxCrossEntropy
 from .model import Sequential
+from .normalization import BatchNorm, LayerNorm
 from .optimizers import Adam
 from .prediction import FEW_ROWS
 
@@ -52,3 +56,9 @@ def warmup(dtype=np.float32, *, plain=False):
     other.backward(other.loss.backward(other.forward(X), rows))
     other.loss.forward(X, rows)
     Adam().update(other.parameters, other.gradients)
+    # And so does what dropout and normalisation need.
+    layers[1:1] = [BatchNorm(2, dtype=dtype), Dropout(0.5, rng=0), LayerNorm(2, dtype=dtype)]
+    normal = Sequential(copy.deepcopy(layers))
+    normal.fit(X, labels, verbose=False)
+    normal.forward(X)
+    normal.backward(normal.forward(X, training=True))

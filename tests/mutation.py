@@ -59,7 +59,7 @@ MUTANTS = [
     ("conversion.py", "2.0**112", "2.0**111"),
     ("conversion.py", "source + j * step))", "source + j * size))"),
     ("conversion.py", "rest = count - whole", "rest = count"),
-    ("program.py", "start = (step - epoch * epoch_steps) * batch_size", "start = 0"),
+    ("program.py", "start = number * batch_size", "start = 0"),
     ("update.py", "factor = splat(parameters, -rate)", "factor = splat(parameters, rate)"),
     ("program.py", "batch = min(batch_size, n_samples - start)", "batch = batch_size"),
     ("passes.py", "scale = 1.0 / len(indices)\n", "scale = 1.0 / (len(indices) + 1)\n"),

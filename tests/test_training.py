@@ -1127,8 +1127,12 @@ def test_nothing_is_left_to_compile_after_warmup(dtype):
             fastnn.GELU(),
             fastnn.Dense(4, 3, dtype=dtype),
         ]
+        if loss.task == "numbers":
+            norms = fastnn.LayerNorm(4, dtype=dtype), fastnn.BatchNorm(4, 1, dtype=dtype)
+            layers[1:1] = [norms[0], fastnn.Dropout(0), norms[1]]
         model = fastnn.Sequential(layers, loss=loss)
         model.fit(X, targets["one-hot"], optimizer=fastnn.RMSprop(), validation_split=0.5)
+        model.backward(model.forward(X, training=True))
         model.predict(X[:1])
         model.evaluate(X, targets["one-hot"])
         model.backward(model.forward(X))
