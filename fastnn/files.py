@@ -5,7 +5,7 @@ bytes of its arrays; see https://github.com/huggingface/safetensors. Its `__meta
 entry, "fastnn", which is JSON too:
 
 - "format": 1. A reader refuses a larger number.
-- "kind": "model" or "checkpoint".
+- "kind": "model" or "checkpoint"; `fastnn/nnfs/files.py` has kinds of its own.
 - "model": the architecture, as `Sequential.to_config` gives it.
 - "notes": the dict that was given to `Sequential.save`.
 - "optimizer", "data", "curves": of a checkpoint, what has to be the same where its run goes on.

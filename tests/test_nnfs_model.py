@@ -11,7 +11,7 @@ from book_network import BookNetwork
 from numpy.testing import assert_allclose
 
 import fastnn
-from fastnn import NonFiniteLossError, SlowTrainingWarning, kernels
+from fastnn import NonFiniteLossError, SlowTrainingWarning, files, kernels
 from fastnn.kernels import reference
 from fastnn.nnfs import (
     Accuracy,
@@ -556,7 +556,7 @@ def test_damaged_and_foreign_files(tmp_path):
     model.save(path)
     whole = path.read_bytes()
     model.save_parameters(tmp_path / "p")
-    fastnn_error = pytest.raises(ValueError, match="expected a file")
+    fastnn_error = pytest.raises(fastnn.FileFormatError)
     for data in (
         b"", b"x", whole[:20], whole[:-1], whole[:300], b"\xff" * 8 + whole[8:], b"\x80\x04K.",
         whole.replace(b"Layer_Dense", b"Layer_Dunce"), (tmp_path / "p").read_bytes(),
@@ -570,6 +570,45 @@ def test_damaged_and_foreign_files(tmp_path):
     path.write_bytes(whole)
     with fastnn_error:
         model.load_parameters(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"layers": 3},
+        {"layers": []},
+        {"layers": [{"class": "Layer_Dunce", "arguments": {}, "attributes": {}}]},
+        {"layers": [{"class": "Layer_Dropout", "arguments": {}, "attributes": {"rate": "x"}}]},
+        {"loss": {"class": "Optimizer_SGD", "arguments": {}, "attributes": {}}},
+        {"loss": {"class": "Loss_MeanSquaredError", "arguments": {"a": 1}, "attributes": {}}},
+        {"accuracy": {"class": "Accuracy_Regression", "arguments": {}, "attributes": {"x": 1}}},
+        {"optimizer": {"class": "Optimizer_SGD", "arguments": {"decay": -1}, "attributes": {}}},
+    ],
+)
+def test_whole_files_with_another_description(change, tmp_path):
+    make_model().save(tmp_path / "m")
+    description, arrays = files.read(tmp_path / "m")
+    files.write(tmp_path / "m", description | change, arrays)
+    with pytest.raises(fastnn.FileFormatError, match=r"is no file of fastnn\.nnfs"):
+        Model.load(tmp_path / "m")
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("0.weights", np.ones((4, 15))), ("0.weights", np.full((4, 16), np.nan)),
+        ("0.biases", np.ones(16)), ("0.biases", np.ones((1, 16), np.float32)),
+        ("0.weight_cache", np.ones((2, 2))), ("2.weights", np.ones((15, 3))),
+        ("2.weights", np.ones((16, 3), np.int64)), ("2.biases", None),
+    ],
+)  # fmt: skip
+def test_whole_files_with_other_arrays(name, array, tmp_path):
+    make_model().save(tmp_path / "m")
+    description, arrays = files.read(tmp_path / "m")
+    arrays = {k: a for k, a in {**arrays, name: array}.items() if a is not None}
+    files.write(tmp_path / "m", description, arrays)
+    with pytest.raises(fastnn.FileFormatError, match=r"is no file of fastnn\.nnfs"):
+        Model.load(tmp_path / "m")
 
 
 def test_what_no_file_holds(tmp_path):

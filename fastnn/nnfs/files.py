@@ -1,18 +1,14 @@
 """Models and parameters in safetensors files: arrays, and a description as JSON. No pickle."""
 
 import inspect
-import json
-import os
-import tempfile
-from pathlib import Path
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 
+from ..errors import FileFormatError
+from ..files import read, write
 from . import accuracy, layers, losses, optimizers
 
-_FORMAT = "fastnn.nnfs"
+_MODEL, _PARAMETERS = "model of fastnn.nnfs", "parameters of fastnn.nnfs"
 
 # What may stand in a file, by name.
 _LAYERS = (
@@ -43,12 +39,12 @@ def save_parameters(parameters, path):
     tensors = {}
     for i, (weights, biases) in enumerate(parameters):
         tensors[f"{i}.weights"], tensors[f"{i}.biases"] = weights, biases
-    _write(path, tensors, {"kind": "parameters", "count": len(parameters)})
+    write(path, {"kind": _PARAMETERS, "count": len(parameters)}, tensors)
 
 
 def load_parameters(path):
     """Return [(weights, biases), ...]."""
-    description, tensors = _read(path, "parameters")
+    description, tensors = _read(path, _PARAMETERS)
     with _Explained(path):
         count = range(int(description["count"]))
         return [(tensors[f"{i}.weights"], tensors[f"{i}.biases"]) for i in count]
@@ -67,12 +63,12 @@ def save_model(model, path):
         for name, kinds in _PARTS.items()
         if getattr(model, name) is not None
     }
-    _write(path, tensors, {"kind": "model", "layers": described, **parts})
+    write(path, {"kind": _MODEL, "layers": described, **parts}, tensors)
 
 
 def load_model(model, path):
     """Fill an empty model and finalize it."""
-    description, tensors = _read(path, "model")
+    description, tensors = _read(path, _MODEL)
     with _Explained(path):
         for i, described in enumerate(description["layers"]):
             layer = _build(described, _LAYERS)
@@ -154,40 +150,8 @@ def _build(described, kinds):
     return value
 
 
-def _write(path, tensors, description):
-    """Write a file beside `path` and move it there, so that a failure leaves what was there."""
-    path = Path(path)
-    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-    metadata = {"format": _FORMAT, "description": json.dumps(description, allow_nan=False)}
-    data = safetensors.numpy.save(arrays, metadata)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _read(path, kind):
-    """Return the description and the arrays of a file of this kind."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"path is {str(path)!r}, expected a file")
-    with _Explained(path), safetensors.safe_open(path, framework="np") as file:
-        metadata = file.metadata() or {}
-        if metadata.get("format") != _FORMAT:
-            raise ValueError("no format of fastnn.nnfs")
-        description = json.loads(metadata["description"])
-        if description["kind"] != kind:
-            raise ValueError(description["kind"])
-        return description, {name: np.array(file.get_tensor(name)) for name in file.keys()}
-
-
 class _Explained:
-    """Turns what goes wrong with the contents of a file into one kind of error."""
+    """Turns what is wrong with the description in a file into one kind of error."""
 
     def __init__(self, path):
         self.path = path
@@ -196,9 +160,14 @@ class _Explained:
         return self
 
     def __exit__(self, kind, error, _):
-        wrong = KeyError, TypeError, ValueError, AttributeError, safetensors.SafetensorError
-        if isinstance(error, wrong):
-            raise ValueError(
-                f"path is {str(self.path)!r}, expected a file of fastnn.nnfs; "
-                f"it is damaged or another one: {error}"
-            ) from error
+        if isinstance(error, KeyError | TypeError | ValueError | AttributeError):
+            problem = f"is no file of fastnn.nnfs: {type(error).__name__}, {error}"
+            raise FileFormatError(self.path, problem) from error
+
+
+def _read(path, kind):
+    """Return the description and the arrays of a file of this kind."""
+    description, arrays = read(path)
+    if description.get("kind") != kind:
+        raise FileFormatError(path, f"holds {description.get('kind')!r:.80}, expected {kind!r}")
+    return description, {name: array.copy() for name, array in arrays.items()}

@@ -391,7 +391,7 @@ class Model:
 
         Raises
         ------
-        FileNotFoundError, ValueError
+        FileNotFoundError, FileFormatError
             Where there is no such file, or something else in it.
         """
         return files.load_model(Model(), path)
