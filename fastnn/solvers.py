@@ -201,8 +201,9 @@ class FullBatch:
             n_states=1,
         )  # fmt: skip
         self._trainer = CompiledTrainer(
-            plan, crew, model.parameters, data, n, rows, model.loss, _Sum(masses)
-        )
+            plan, crew, model.parameters, data, n, rows, model.loss, _Sum(masses),
+            buffer=model._buffer,
+        )  # fmt: skip
 
     def evaluate(self):
         """Return (mean loss of the data, penalty, gradient of their sum (P,) float64).
