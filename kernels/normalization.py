@@ -26,6 +26,7 @@ from .simd import (
     sum_lanes,
 )
 from .table import BLOCK
+from .update import flushed
 
 # ------------------------------------------------------------------------------ rows
 
@@ -245,8 +246,9 @@ def follow_moments(running_mean, running_variance, mean, variance, count, rows, 
     m, v = load_part(running_mean, count, 0.0), load_part(running_variance, count, 0.0)
     unbiased = variance * (rows / max(rows - 1, 1))
     left, factor = 1.0 - momentum, splat(mean, momentum)
-    store_part(running_mean, fma(mean, factor, m * left), count)
-    store_part(running_variance, fma(unbiased, factor, v * left), count)
+    # Those of a feature that stays at 0 fade away.
+    store_part(running_mean, flushed(fma(mean, factor, m * left)), count)
+    store_part(running_variance, flushed(fma(unbiased, factor, v * left)), count)
 
 
 # ------------------------------------------------------------------------ kernels on arrays

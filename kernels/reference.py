@@ -181,6 +181,7 @@ def running_update(running_mean, running_variance, means, variances, rows, momen
     running_mean[...] = (1 - momentum) * running_mean + momentum * means
     unbiased = variances * (rows / max(rows - 1, 1))
     running_variance[...] = (1 - momentum) * running_variance + momentum * unbiased
+    _flush(running_mean, running_variance)
 
 
 def gather_rows(rows, source, indices):
@@ -250,8 +251,12 @@ def optimizer_update(parameters, states, gradients, rule, numbers, scale, l1, l2
         with np.errstate(invalid="ignore"):  # 0 / 0 without an epsilon is NaN, as in the kernel
             parameters -= rate * (direction / scale)
     if rule not in (t.DESCENT, t.FUSED_DESCENT):
-        for values in (parameters, *states[: t.N_STATES[rule]]):
-            values[np.abs(values) < np.finfo(values.dtype).tiny] = 0
+        _flush(parameters, *states[: t.N_STATES[rule]])
+
+
+def _flush(*arrays):
+    for values in arrays:
+        values[np.abs(values) < np.finfo(values.dtype).tiny] = 0
 
 
 _erfc = np.vectorize(math.erfc, otypes=[float])

@@ -475,6 +475,18 @@ def test_repr():
     assert repr(layer) == "BatchNorm(4, dtype=float64, momentum=0.5, trainable=False)"
 
 
+@every_dtype
+def test_moments_of_a_feature_that_is_gone_end_at_zero(dtype):
+    """And not in subnormal numbers, which would make every step with them slow."""
+    layer = fastnn.BatchNorm(3, 0.9, dtype=dtype)
+    layer.forward(np.array([[1, 2, 3], [4, 5, 7]]), training=True)
+    for _ in range(400):
+        layer.forward(np.zeros((2, 3)), training=True)
+        for values in (layer.running_mean, layer.running_variance):
+            assert ((values == 0) | (np.abs(values) >= np.finfo(dtype).tiny)).all()
+    assert not layer.running_mean.any()
+
+
 @pytest.mark.parametrize("momentum", [0, 1, 0.25])
 def test_momentum(momentum):
     layer, x = fastnn.BatchNorm(2, momentum, dtype=np.float64), np.array([[1.0, 5], [3, -1]])
