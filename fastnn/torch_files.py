@@ -1,7 +1,8 @@
 """PyTorch's `state_dict` of an `nn.Sequential` in a safetensors file, in and out.
 
 Neither way needs PyTorch. Layer i of a model is module i there: `Dense` is `nn.Linear`, with its
-weights transposed, and activations and `Dropout` have the modules of the same names.
+weights transposed, `BatchNorm` is `nn.BatchNorm1d`, and `LayerNorm`, activations and `Dropout` have
+the modules of the same names.
 """
 
 import re
@@ -15,15 +16,21 @@ from .dropout import Dropout
 from .errors import FileFormatError
 from .layers import Dense, Layer
 from .model import Sequential
+from .normalization import BatchNorm, LayerNorm
 from .validation import as_path
+
+_NAMES = {
+    "weights": "weight", "biases": "bias", "running_mean": "running_mean",
+    "running_variance": "running_var",
+}  # fmt: skip
 
 
 def export_torch(model, path):
     """Write the parameters of a model as `nn.Sequential` of the same layers takes them.
 
     In PyTorch `net.load_state_dict(safetensors.torch.load_file(path))`, where `net` has a module
-    for each layer, `nn.Linear(..., bias=False)` for a `Dense` with `use_bias=False`, and the dtype
-    of the model. The outputs agree to rounding.
+    for each layer, with the same arguments (`nn.Linear(..., bias=False)` for a `Dense` with
+    `use_bias=False`), and the dtype of the model. The outputs agree to rounding.
 
     Parameters
     ----------
@@ -50,23 +57,26 @@ def export_torch(model, path):
             arrays[f"{i}.weight"] = np.ascontiguousarray(layer.weights.T)
             if layer.use_bias:
                 arrays[f"{i}.bias"] = layer.biases[0].copy()
-        elif layer.stored:
-            raise TypeError(f"layers[{i}] is {layer!r:.80}, which export_torch does not know")
+        for name in layer.stored if isinstance(layer, BatchNorm | LayerNorm) else ():
+            arrays[f"{i}.{_NAMES[name]}"] = getattr(layer, name)[0].copy()
+        if isinstance(layer, BatchNorm):
+            arrays[f"{i}.num_batches_tracked"] = np.array(0, np.int64)
     files.replace(path, safetensors.numpy.save(arrays, {"format": "pt"}))
 
 
 def load_torch(path, layers=None, loss=None):
-    """Return the model in a `state_dict` of an `nn.Sequential` of linear layers and activations.
+    """Return the model in a `state_dict` of an `nn.Sequential` of modules that fastnn knows.
 
     In PyTorch `safetensors.torch.save_file(net.state_dict(), path)`. The names are "0.weight",
-    "0.bias", ..., with the same words before each number or none.
+    "0.bias", ..., with the same words before each number or none. What a file does not tell is
+    taken to be as PyTorch has it by default: the epsilon of `nn.LayerNorm` and `nn.BatchNorm1d`.
 
     Parameters
     ----------
     path : path-like
     layers : list of layers, optional
-        What stands between and behind the linear layers, in order: the file does not know, so
-        there has to be one for each number that has no parameters. None where all have.
+        What has no parameters, in order: the file does not know, so there has to be one for each
+        number that is not in it, and any more stand behind the last. None where all are in it.
     loss : Loss, optional
         As :class:`Sequential` takes it.
 
@@ -87,26 +97,49 @@ def load_torch(path, layers=None, loss=None):
 
 
 def _find_modules(arrays):
-    """Return {number: (weight, bias or None)} of the linear modules."""
+    """Return {number: layer} of the modules with parameters."""
     found, prefixes = {}, set()
     for name, array in arrays.items():
-        match = re.fullmatch(r"(.*\.)?(\d{1,6})\.(weight|bias)", name)
+        match = re.fullmatch(rf"(.*\.)?(\d{{1,6}})\.({'|'.join(_NAMES.values())}|{_COUNT})", name)
         if match is None:
-            raise ValueError(f"{name:.80} is neither a weight nor a bias")
+            raise ValueError(f"{name:.80} is no array of a module that fastnn has")
         prefixes.add(match[1])
-        found.setdefault(int(match[2]), {})[match[3]] = _as_numbers(array, name)
+        own = found.setdefault(int(match[2]), {})
+        if match[3] != _COUNT:
+            own[match[3]] = _as_numbers(array, name)
     if len(prefixes) != 1:
         raise ValueError("its names do not begin alike" if prefixes else "it has no arrays")
-    modules = {}
-    for number in sorted(found):
-        weight, bias = found[number].get("weight"), found[number].get("bias")
-        if weight is None or weight.ndim != 2 or 0 in weight.shape:
-            shape = None if weight is None else weight.shape
-            raise ValueError(f"{number}.weight has shape {shape}, expected (outputs, inputs)")
-        if bias is not None and bias.shape != weight.shape[:1]:
-            raise ValueError(f"{number}.bias has shape {bias.shape}, expected {weight.shape[:1]}")
-        modules[number] = weight, bias
-    return modules
+    return {number: _as_layer(number, found[number]) for number in sorted(found)}
+
+
+_COUNT = "num_batches_tracked"
+
+
+def _as_layer(number, arrays):
+    """Return the layer that has the arrays of a module."""
+    weight = arrays.get("weight")
+    kinds = {
+        ("weight",): Dense,
+        ("bias", "weight"): Dense,
+        tuple(sorted(_NAMES.values())): BatchNorm,
+    }
+    kind = kinds.get(tuple(sorted(arrays)))
+    if kind is Dense and weight.ndim == 1 and "bias" in arrays:
+        kind = LayerNorm
+    if kind is None or weight.ndim != 1 + (kind is Dense) or 0 in weight.shape:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+        raise ValueError(f"module {number} has {shapes}: no layer of fastnn is like this")
+    for name, array in arrays.items():
+        if name != "weight" and array.shape != weight.shape[:1]:
+            raise ValueError(
+                f"{number}.{name} has shape {array.shape}, expected {weight.shape[:1]}"
+            )
+    if kind is Dense:
+        return _as_dense(weight, arrays.get("bias"))
+    layer = kind(len(weight), dtype=weight.dtype)
+    for name in layer.stored:
+        setattr(layer, name, arrays[_NAMES[name]][np.newaxis])
+    return layer
 
 
 def _as_numbers(array, name):
@@ -134,7 +167,7 @@ def _as_layers(layers):
 
 
 def _fill(modules, layers):
-    """Return all layers in order: dense ones at their numbers, the others where these are free."""
+    """Return all layers in order: those of the file at their numbers, the others in the gaps."""
     last = max(modules)
     gaps = [i for i in range(last) if i not in modules]
     if len(layers) < len(gaps):
@@ -143,7 +176,7 @@ def _fill(modules, layers):
             f"modules {', '.join(map(str, gaps[:9]))} have no parameters"
         )
     others = iter(layers)
-    made = [_as_dense(*modules[i]) if i in modules else next(others) for i in range(last + 1)]
+    made = [modules[i] if i in modules else next(others) for i in range(last + 1)]
     return [*made, *others]
 
 

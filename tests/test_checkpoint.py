@@ -248,13 +248,13 @@ def test_a_layer_of_ones_own_and_a_frozen_one(frozen, path, short_chunks):
 
 
 @every_path
-def test_dropout_draws_the_same_masks(own, path, short_chunks):
+def test_dropout_and_normalisation(own, path, short_chunks):
     X, y = make_data("labels")
 
     def train(broken=None, seed=7, **options):
         layers = [
             fastnn.Dropout(0.2), fastnn.Dense(5, 20, rng=0), fastnn.ReLU(), fastnn.Dropout(0.5),
-            fastnn.Dense(20, 3, rng=0),
+            fastnn.BatchNorm(20), fastnn.LayerNorm(20), fastnn.Dense(20, 3, rng=0),
         ]  # fmt: skip
         model = fastnn.Sequential(layers)
         if own:
@@ -265,7 +265,8 @@ def test_dropout_draws_the_same_masks(own, path, short_chunks):
             history = fit(model, X, y, seed=seed, **{"callbacks": callbacks} | options)
         except Broken:
             return None
-        return model.parameters.tolist(), history.curves
+        moments = layers[4].running_mean.tolist(), layers[4].running_variance.tolist()
+        return model.parameters.tolist(), history.curves, moments
 
     expected = train(callbacks=[])
     for broken in ((1, 2), (2, 0), (3, 3)):

@@ -29,7 +29,7 @@ def test_a_network_of_pytorch_gives_its_outputs():
     assert [type(layer).__name__ for layer in model.layers] == [
         "Dense", "GELU", "Dropout", "Dense", "LeakyReLU", "Dense",
     ]  # fmt: skip
-    assert [layer.use_bias for layer in model._dense] == [True, False, True]
+    assert [layer.use_bias for layer in model.layers[::3] + model.layers[5:]] == [True, False, True]
     model.fit(X, np.zeros((3, 3)), seed=0)
 
 
@@ -40,22 +40,48 @@ def run_as_pytorch(path, names):
         import torch
 
         def make(i, name):
-            if name != "Linear":
-                return getattr(torch.nn, name)()
-            weight = arrays[f"{i}.weight"]
-            return torch.nn.Linear(*weight.shape[::-1], bias=f"{i}.bias" in arrays)
+            weight = arrays.get(f"{i}.weight")
+            if name == "Linear":
+                return torch.nn.Linear(*weight.shape[::-1], bias=f"{i}.bias" in arrays)
+            return getattr(torch.nn, name)(*([] if weight is None else weight.shape))
 
         net = torch.nn.Sequential(*(make(i, name) for i, name in enumerate(names)))
         net.load_state_dict({name: torch.tensor(array) for name, array in arrays.items()})
         return net.eval()(torch.tensor(X)).detach().numpy()
     outputs = X
     for i, name in enumerate(names):
+        own = {key.split(".")[1]: array for key, array in arrays.items() if key[0] == str(i)}
         if name == "Linear":
-            bias = arrays.get(f"{i}.bias", 0)
-            outputs = outputs @ arrays[f"{i}.weight"].T + bias
+            outputs = outputs @ own["weight"].T + own.get("bias", 0)
         elif name == "Tanh":
             outputs = np.tanh(outputs)
+        elif name == "LayerNorm":
+            means, variances = (f(outputs, axis=1, keepdims=True) for f in (np.mean, np.var))
+            outputs = (outputs - means) / np.sqrt(variances + 1e-5) * own["weight"] + own["bias"]
+        elif name == "BatchNorm1d":
+            scaled = (outputs - own["running_mean"]) / np.sqrt(own["running_var"] + 1e-5)
+            outputs = scaled * own["weight"] + own["bias"]
     return outputs
+
+
+def make_normalised():
+    layers = [
+        fastnn.Dense(4, 6, rng=0), fastnn.BatchNorm(6), fastnn.Tanh(), fastnn.LayerNorm(6),
+        fastnn.Dense(6, 3, rng=1),
+    ]  # fmt: skip
+    model = fastnn.Sequential(layers, fastnn.MeanSquaredError())
+    model.fit(X, np.ones((3, 3)), epochs=20, seed=0, optimizer=fastnn.Adam(0.1))
+    return model
+
+
+def test_normalisation_goes_there_and_back(tmp_path):
+    model, path = make_normalised(), tmp_path / "net"
+    fastnn.export_torch(model, path)
+    names = ["Linear", "BatchNorm1d", "Tanh", "LayerNorm", "Linear"]
+    assert_allclose(run_as_pytorch(path, names), model.predict(X), rtol=1e-5, atol=1e-6)
+    again = fastnn.load_torch(path, [fastnn.Tanh()], loss=fastnn.MeanSquaredError())
+    assert np.array_equal(again.predict(X), model.predict(X))
+    assert again.to_config() == model.to_config()
 
 
 def make_model(use_bias=False):
@@ -112,12 +138,12 @@ def test_halves_become_single_precision(tmp_path):
     ("arrays", "words"),
     [
         ({}, "it has no arrays"),
-        ({"0.weights": (2, 3)}, "0.weights is neither a weight nor a bias"),
-        ({"weight": (2, 3)}, "weight is neither a weight nor a bias"),
+        ({"0.weights": (2, 3)}, "0.weights is no array of a module that fastnn has"),
+        ({"weight": (2, 3)}, "weight is no array of a module"),
         ({"a.0.weight": (2, 3), "b.0.weight": (2, 3)}, "its names do not begin alike"),
-        ({"0.bias": (2,)}, r"0.weight has shape None, expected \(outputs, inputs\)"),
-        ({"0.weight": (2,)}, r"0.weight has shape \(2,\), expected \(outputs, inputs\)"),
-        ({"0.weight": (0, 2)}, r"0.weight has shape \(0, 2\), expected \(outputs, inputs\)"),
+        ({"0.bias": (2,)}, r"module 0 has bias \(2,\): no layer of fastnn is like this"),
+        ({"0.weight": (2,)}, r"module 0 has weight \(2,\): no layer of fastnn is like this"),
+        ({"0.weight": (0, 2)}, r"module 0 has weight \(0, 2\): no layer of fastnn is like this"),
         ({"0.weight": (2, 3), "0.bias": (3,)}, r"0.bias has shape \(3,\), expected \(2,\)"),
     ],
 )
