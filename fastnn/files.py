@@ -23,6 +23,7 @@ float64, in C-order.
 """
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -70,6 +71,8 @@ def write(path, description, arrays):
 def replace(path, data):
     """Write bytes to a temporary file beside `path`, and give it that name when it is on disk."""
     path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():  # root could put a file in the place of /dev/null
+        raise OSError(errno.EINVAL, "expected a regular file, or none", str(path))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
         with temporary.open("wb") as file:

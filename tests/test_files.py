@@ -597,6 +597,15 @@ def test_a_link_keeps_pointing_at_the_file(path):
     assert np.array_equal(fastnn.load(real).parameters, make_model(seed=9).parameters)
 
 
+def test_what_is_no_regular_file_is_not_replaced(path):
+    os.mkfifo(path)
+    for place in (path, path.parent):
+        with pytest.raises(OSError, match="expected a regular file, or none"):
+            make_model().save(place)
+    assert not path.is_file()
+    assert os.listdir(path.parent) == [path.name]
+
+
 def test_a_folder_that_is_not_there(path):
     with pytest.raises(FileNotFoundError):
         make_model().save(path.parent / "none" / "model")
