@@ -17,6 +17,7 @@ from test_trainer import OPTIMIZERS, fit, make_data, make_model
 
 import fastnn
 from fastnn import files
+from fastnn.checkpoints import find_checkpoint
 
 N_STEPS = 5
 EPOCHS = 4
@@ -317,6 +318,24 @@ def test_a_diverging_run_keeps_the_last_good_epoch(own, path, short_chunks):
     assert np.isfinite(fastnn.load(path).parameters).all()
 
 
+def test_a_diverging_run_of_many_short_epochs(path, monkeypatch):
+    """Nobody looks between the epochs, so that a call takes several; not so the broken one."""
+    X, y = make_data("squared")
+
+    def train(**options):
+        model = make_model("ReLU", "squared")
+        rate = fastnn.SGD(fastnn.StepRate(0.01, every=18, factor=1e200))
+        with contextlib.suppress(Broken), pytest.raises(fastnn.NonFiniteLossError):
+            fit(model, X, y, rate, epochs=7, **options)
+        return model.parameters.tolist()
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fastnn.training._CHUNK_SECONDS", 0.0)
+        patch.setattr("fastnn.training._FIRST_CHUNK", 1)
+        train(callbacks=[fastnn.Checkpoint(path, 1, unit="batches"), Break(2, 3)])
+    assert train(resume=path) == train()
+
+
 def test_early_stopping_goes_on(path):
     """It stops at the same epoch with the same best parameters, wherever the break was."""
     X, _ = make_data("labels")
@@ -541,8 +560,20 @@ def test_resume_takes_the_last_of_several_files(tmp_path, short_chunks):
     case.run(pattern, (3, 3))
     (tmp_path / "[run] 4-x").touch()
     (tmp_path / "r 9-9").touch()
-    assert "[run] 3-2" in names(tmp_path)
+    assert find_checkpoint(str(pattern)).name == "[run] 3-2"
     compare(case.run(seed=99, resume=pattern), expected)
+
+
+def test_which_file_is_the_last(tmp_path):
+    pattern = str(tmp_path / "run-{epoch}-{step}")
+    assert find_checkpoint(pattern) is None
+    for name in ("run-1-0", "run-2-0", "run-2-12", "run-10-4", "run-10-31"):
+        (tmp_path / name).touch()
+        assert find_checkpoint(pattern).name == name.replace("2-12", "2-0")
+    (tmp_path / "run-10-0").touch()  # the end of the epoch
+    assert find_checkpoint(pattern).name == "run-10-0"
+    assert find_checkpoint(str(tmp_path / "run-2-12")) == str(tmp_path / "run-2-12")
+    assert find_checkpoint(str(tmp_path / "run")) is None
 
 
 def test_it_comes_after_the_others(path):
