@@ -311,6 +311,9 @@ def test_a_diverging_run_keeps_the_last_good_epoch(own, path, short_chunks):
     checkpoint = fastnn.Checkpoint(path, 1, unit="batches")
     train(callbacks=[checkpoint, Break(2, 3)])
     expected, *wanted = train()
+    good = make(own, "ReLU", "squared")
+    fit(good, X, y, fastnn.SGD(0.01), epochs=1)
+    assert np.array_equal(expected.parameters, good.parameters)
     for callbacks in ([], [checkpoint]):
         model, *found = train(resume=path, callbacks=callbacks)
         assert np.array_equal(model.parameters, expected.parameters)
