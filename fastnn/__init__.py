@@ -7,7 +7,12 @@ from .callbacks import Callback, CSVLogger, EarlyStopping, LambdaCallback
 from .checkpoints import Checkpoint
 from .compiled import CompiledModel
 from .dropout import Dropout
-from .errors import FileFormatError, NonFiniteLossError, SlowTrainingWarning
+from .errors import (
+    DivergedModelsError,
+    FileFormatError,
+    NonFiniteLossError,
+    SlowTrainingWarning,
+)
 from .history import History
 from .initialisers import scaled_normal
 from .labels import one_hot
@@ -21,6 +26,7 @@ from .losses import (
     Quantile,
     SoftmaxCrossEntropy,
 )
+from .many import fit_many
 from .metrics import Metric, accuracy
 from .model import Sequential, load
 from .normalization import BatchNorm, LayerNorm
@@ -62,6 +68,7 @@ __all__ = [
     "ConstantRate",
     "CosineRate",
     "Dense",
+    "DivergedModelsError",
     "Dropout",
     "EarlyStopping",
     "ExponentialRate",
@@ -95,6 +102,7 @@ __all__ = [
     "Tanh",
     "accuracy",
     "export_torch",
+    "fit_many",
     "generate_batch_indices",
     "kernels",
     "load",

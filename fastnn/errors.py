@@ -46,3 +46,31 @@ class FileFormatError(ValueError):
 
     def __reduce__(self):
         return type(self), (self.path, self.problem)
+
+
+class DivergedModelsError(ArithmeticError):
+    """Some of the models of `fit_many` diverged; the others are trained to the end.
+
+    Attributes
+    ----------
+    errors : dict of int to NonFiniteLossError
+        By the number of the model, from 0. Its parameters are those of its last good epoch.
+    histories : list of History
+        What `fit_many` would have returned; of those that diverged, the epochs before.
+    """
+
+    def __init__(self, errors, histories):
+        self.errors, self.histories = errors, histories
+        shown = [
+            f"models[{number}] in epoch {error.epoch}, batch {error.batch}"
+            for number, error in sorted(errors.items())
+        ]
+        more = "" if len(shown) <= 5 else f" and {len(shown) - 5} more"
+        super().__init__(
+            f"{len(errors)} of {len(histories)} models diverged: {'; '.join(shown[:5])}{more}. The "
+            "others are trained, and `histories` of this error has all curves. A smaller "
+            "learning_rate or standardised features usually help"
+        )
+
+    def __reduce__(self):
+        return type(self), (self.errors, self.histories)

@@ -1,6 +1,7 @@
 """A network: layers in a row, their parameters in one flat buffer."""
 
 import copy
+import functools
 import inspect
 import json
 import warnings
@@ -14,7 +15,7 @@ from .activations import Sigmoid
 from .callbacks import Run, as_callbacks
 from .checkpoints import find_checkpoint
 from .compiled import CompiledModel
-from .dropout import Dropout
+from .dropout import Dropout, draw_key
 from .errors import FileFormatError, SlowTrainingWarning
 from .evaluation import evaluate, finished, measure
 from .kernels import table as t
@@ -29,8 +30,9 @@ from .plan import make_plan, operation_of, program_layers, runs_as
 from .prediction import Predictor
 from .progress import as_progress
 from .samples import UNSCALED, as_samples
+from .streams import Batches, BatchTrainer, Stream, pass_over
 from .summary import Summary
-from .training import CompiledTrainer, Data, Draws, LayerTrainer, run_epochs
+from .training import CompiledTrainer, Data, Draws, Targets, compiles, make_trainer, run_epochs
 from .validation import (
     DTYPES,
     as_array,
@@ -77,6 +79,8 @@ class Sequential:
         Likewise. Filled by the layers' `backward`; the compiled epoch forms no gradient array.
     notes : dict
         Anything that JSON can hold: kept in the file by `save`, and brought back by `load`.
+    optimizer : Optimizer or None
+        The one that `partial_fit` goes on with.
 
     Raises
     ------
@@ -86,6 +90,7 @@ class Sequential:
 
     def __init__(self, layers, loss=None):
         self.loss = SoftmaxCrossEntropy() if loss is None else loss
+        self.optimizer, self._rng = None, None
         if not isinstance(self.loss, Loss) or not hasattr(self.loss, "kind"):
             raise TypeError(f"loss is {loss!r}, expected a loss such as MeanSquaredError()")
         try:
@@ -157,7 +162,7 @@ class Sequential:
         for layer in self.layers:
             if isinstance(layer, Layer):
                 layer._model = weakref.ref(self)
-        self._warned = False
+        self._warned, self._stream = False, None
         self._predictor = None
         if self._steps is not None:
             self._predictor = Predictor(self._steps, self._n_features, self._buffer)
@@ -207,9 +212,10 @@ class Sequential:
 
     def fit(
         self,
-        X,
-        y,
+        X=None,
+        y=None,
         *,
+        batches=None,
         epochs=1,
         batch_size=32,
         optimizer=None,
@@ -242,6 +248,12 @@ class Sequential:
         y : array-like of shape (N,) or (N, C)
             For classes labels from 0 to C - 1 of any integer dtype or bool, or rows (N, C) that
             are distributions. For other losses numbers (N, O), or (N,) for one output.
+        batches : iterable, or callable that returns one
+            In place of `X` and `y`, for data that is made on the way: (X, y) or (X, y,
+            sample_weight) of one batch after the other, of any sizes, in the order given. Each is
+            checked before it trains, and iterated or called anew for each epoch; an iterator
+            that cannot start anew goes on, which needs `steps_per_epoch` to end an epoch. An
+            error that it raises ends the training, with the model as the last batch left it.
         epochs, batch_size : int
             The last batch of an epoch may be short; it is kept.
         optimizer : Optimizer
@@ -313,12 +325,18 @@ class Sequential:
         SlowTrainingWarning
             Once, where a layer or an optimizer of your own has to be called from Python.
         """
+        arguments = {name: value for name, value in locals().items() if name != "self"}
+        return self._prepare_fit(**arguments)()
+
+    def _prepare_fit(
+        self, *, X, y, batches, epochs, batch_size, optimizer, seed, validation_data,
+        validation_split, sample_weight, class_weight, shuffle, drop_last, steps_per_epoch,
+        initial_epoch, resume, metrics, callbacks, scale, offset, verbose, threads,
+    ):  # fmt: skip
+        """Check all arguments of `fit`; return the function that trains."""
         epochs, batch_size = as_count(epochs, "epochs"), as_count(batch_size, "batch_size")
         optimizer = SGD() if optimizer is None else optimizer
-        if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"optimizer is {optimizer!r}, expected one such as fastnn.SGD(...)")
-        if self._parametric:
-            optimizer.rates(0, 1, self.dtype)
+        self._check_fit(optimizer, threads)
         if not isinstance(shuffle, bool | np.bool_) and not callable(shuffle):
             raise TypeError(f"shuffle is {shuffle!r}, expected True, False or a callable of N")
         drop_last = as_flag(drop_last, "drop_last")
@@ -332,34 +350,45 @@ class Sequential:
         callbacks += as_progress(verbose, callbacks)
         resume = None if resume is None else find_checkpoint(as_path(resume, "resume"))
         rng = as_generator(seed, "seed")
-        self._check_own_layers()
-        threads = threads if threads is None else as_count(threads, "threads")
-        if not self._parametric and not self._own_layers():
-            raise ValueError("the model has no layer with parameters, so fit has nothing to train")
         scaling = as_scaling(scale, offset, self.dtype)
-        data = self._as_data(X, y, sample_weight, "X", "y", "sample_weight", scaling=scaling)
         validation = self._as_validation(validation_data, scaling)
-        if validation_split:
-            data, validation = _split(data, validation_split)
-        if class_weight is not None:
-            data = data._replace(weights=self._with_class_weights(data, class_weight))
-        n, batch_size = len(data.inputs), min(batch_size, len(data.inputs))
-        n_used = n - n % batch_size if drop_last else n
-        if steps_per_epoch is not None:
-            n_used = min(n_used, steps_per_epoch * batch_size)
-        self._check_batches(n_used, batch_size)
+        if batches is None:
+            if X is None or y is None:
+                raise TypeError("X or y is missing, expected both, or batches")
+            data = self._as_data(X, y, sample_weight, "X", "y", "sample_weight", scaling=scaling)
+            if validation_split:
+                data, validation = _split(data, validation_split)
+            if class_weight is not None:
+                data = data._replace(weights=self._with_class_weights(data, class_weight))
+            n, batch_size = len(data.inputs), min(batch_size, len(data.inputs))
+            n_used = n - n % batch_size if drop_last else n
+            if steps_per_epoch is not None:
+                n_used = min(n_used, steps_per_epoch * batch_size)
+            self._check_batches(n_used, batch_size)
+        else:
+            _refuse_beside_batches(
+                X=X, y=y, sample_weight=sample_weight, validation_split=validation_split or None,
+                drop_last=drop_last or None, resume=resume,
+                metrics=None if validation else metrics or None,
+            )  # fmt: skip
+            batches, data, n, n_used = Batches(batches, steps_per_epoch), None, 0, 0
+            shuffle = False
+            if any(each.chunk_steps for each in callbacks):
+                raise ValueError(
+                    "callbacks has a Checkpoint within epochs, which batches cannot go on from"
+                )
 
         drops = any(isinstance(layer, Dropout) for layer in self.layers)
         order = Draws(n, n_used, rng, shuffle, drops)
 
         def observe():
-            found = measure(self, data, metrics, threads) if metrics else {}
+            found = measure(self, data, metrics, threads) if metrics and data else {}
             if validation is None:
                 return found
             held_out = evaluate(self, validation, metrics, threads)
             return found | {f"val_{name}": value for name, value in held_out.items()}
 
-        metrics = self._as_metrics(metrics, data)
+        metrics = self._as_metrics(metrics, data or validation) if data or validation else ()
         observed = [f"val_{name}" for name in self._scores if validation is not None]
         if metrics:  # one that raises does so here, before training
             observed = list(observe())
@@ -368,24 +397,85 @@ class Sequential:
         if not isinstance(seed, np.random.Generator):  # else it is where the last run left it
             for _ in range(initial_epoch):
                 order()
+        compiled = compiles(self, optimizer)
+        self._warn_of_slow_training(optimizer)
 
         settings = {
             "n_samples": n, "samples_per_epoch": n_used, "batch_size": batch_size,
             "shuffle": "a function" if callable(shuffle) else bool(shuffle),
-            "scale": float(scale), "offset": float(offset), "weighted": len(data.weights) > 0,
+            "scale": float(scale), "offset": float(offset),
+            "weighted": data is not None and len(data.weights) > 0,
         }  # fmt: skip
         rest = settings, callbacks, resume
 
-        # An optimizer of the user's own is called, layer by layer; the program has its own steps.
-        own_update = type(optimizer).update is not Optimizer.update
-        if self._steps is None or own_update:
-            self._warn_of_slow_training([optimizer] if own_update else [])
-            trainer = LayerTrainer(self, data, n_used, batch_size, optimizer)
-            return run_epochs(run, trainer, order, watched, *rest)
-        crew_size = resolve_threads(threads, 3 * batch_size * self.parameters.size)
-        with Crew(crew_size) as crew:
-            trainer = self._compiled_trainer(crew, data, n_used, batch_size, optimizer)
-            return run_epochs(run, trainer, order, watched, *rest)
+        def train():
+            if data is None:
+                stream = Stream(self, optimizer, threads)
+                trainer = BatchTrainer(
+                    stream, batches, functools.partial(self._as_batch, class_weight, scaling)
+                )
+                return run_epochs(run, trainer, order, watched, *rest)
+            work = 3 * batch_size * self.parameters.size
+            with Crew(resolve_threads(threads, work) if compiled else 1) as crew:
+                trainer = make_trainer(self, data, n_used, batch_size, optimizer, crew)
+                return run_epochs(run, trainer, order, watched, *rest)
+
+        return train
+
+    def partial_fit(
+        self, X, y, sample_weight=None, *, batch_size=None, optimizer=None, seed=None,
+        class_weight=None, scale=1.0, offset=0.0, threads=None,
+    ):  # fmt: skip
+        """Train once on samples `X` and targets `y`, in the order given: for streams of data.
+
+        A call costs little beside its steps: what they need is kept for the next one, as much
+        memory as a `fit` with the largest batch so far.
+
+        Parameters
+        ----------
+        X, y, sample_weight, class_weight, scale, offset, threads
+            As in `fit`.
+        batch_size : int, optional
+            By default all samples are one batch.
+        optimizer : Optimizer, optional
+            Kept as `model.optimizer`, which the calls after it go on with. By default the one of
+            the call before, and at first `SGD(learning_rate=0.01)`.
+        seed : None, int or numpy.random.Generator
+            Of dropout; kept likewise.
+
+        Returns
+        -------
+        History
+            Of one epoch: each curve has one value, of these samples.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For bad arguments, before training starts.
+        NonFiniteLossError
+            When training diverges; the parameters are those before the call.
+        """
+        if optimizer is None:
+            optimizer = self.optimizer or SGD()
+        self._check_fit(optimizer, threads)
+        scaling = as_scaling(scale, offset, self.dtype)
+        data = self._as_data(X, y, sample_weight, "X", "y", "sample_weight", scaling=scaling)
+        if class_weight is not None:
+            data = data._replace(weights=self._with_class_weights(data, class_weight))
+        n = len(data.inputs)
+        batch_size = n if batch_size is None else min(as_count(batch_size, "batch_size"), n)
+        self._check_batches(n, batch_size)
+        if seed is not None or self._rng is None:
+            self._rng = as_generator(seed, "seed")
+        stream, self._stream = self._stream, None  # not kept where an error ends the call
+        if stream is None or stream.optimizer is not optimizer or not stream.is_current():
+            self._warn_of_slow_training(optimizer)
+            stream = Stream(self, optimizer)
+        stream.threads, self.optimizer = threads, optimizer
+        drops = any(isinstance(layer, Dropout) for layer in self.layers)
+        history = pass_over(stream, data, batch_size, draw_key(self._rng) if drops else 0)
+        self._stream = stream
+        return history
 
     def _check_batches(self, n_used, batch_size):
         """Refuse batches of one sample where a layer needs more."""
@@ -399,7 +489,20 @@ class Sequential:
                 "batch, expected at least 2 for BatchNorm: drop_last=True leaves it out"
             )
 
-    def _warn_of_slow_training(self, optimizers):
+    def _check_fit(self, optimizer, threads):
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"optimizer is {optimizer!r}, expected one such as fastnn.SGD(...)")
+        if self._parametric:
+            optimizer.rates(0, 1, self.dtype)
+        if threads is not None:
+            as_count(threads, "threads")
+        self._check_own_layers()
+        if not self._parametric and not self._own_layers():
+            raise ValueError("the model has no layer with parameters, so fit has nothing to train")
+
+    def _warn_of_slow_training(self, optimizer):
+        """Warn the caller of the public method that calls this, or one that it calls."""
+        optimizers = [optimizer] if type(optimizer).update is not Optimizer.update else []
         own = [layer for layer in self._logit_layers() if operation_of(layer) is None]
         kinds = [
             f"{type(each).__name__}, {kind} of your own"
@@ -432,6 +535,8 @@ class Sequential:
 
     def _as_targets(self, y, name, inputs):
         """Return labels (N,) and rows (N, O), the latter empty where the labels say all."""
+        if isinstance(y, Targets):
+            return y
         n_classes = self._n_classes(inputs)
         dtype = self.dtype if self._parametric else np.float64
         if self.loss.task != "classes":
@@ -468,8 +573,26 @@ class Sequential:
         labels, targets = self._as_targets(y, names[1], inputs)
         weights = np.empty(0)
         if sample_weight is not None:
-            weights = as_sample_weights(sample_weight, len(inputs), names[2])
+            weights = unlocked(as_sample_weights(sample_weight, len(inputs), names[2]))
         return Data(inputs, labels, targets, weights)
+
+    def _as_batch(self, class_weight, scaling, number, batch):
+        """Return the Data of one batch of `batches`; errors say which it is."""
+        expected = "expected (X, y) or (X, y, sample_weight)"
+        if not isinstance(batch, tuple | list):
+            raise TypeError(f"batch {number} is of type {type(batch).__name__}, {expected}")
+        if len(batch) not in (2, 3):
+            raise TypeError(f"batch {number} has {len(batch)} items, {expected}")
+        X, y, sample_weight = (*batch, None)[:3]
+        try:
+            names = "X", "y", "sample_weight"
+            data = self._as_data(X, y, sample_weight, *names, scaling=scaling)
+            if class_weight is not None:
+                data = data._replace(weights=self._with_class_weights(data, class_weight))
+            self._check_batches(len(data.inputs), len(data.inputs))
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"batch {number}: {error}") from error
+        return data
 
     def _as_validation(self, validation_data, scaling):
         if validation_data is None:
@@ -810,6 +933,9 @@ class Sequential:
     def __copy__(self):
         return copy.deepcopy(self)  # two models on one buffer would train each other
 
+    def __getstate__(self):
+        return {**vars(self), "_stream": None}  # which works on the parameters of this model
+
     def __setstate__(self, state):
         self.__dict__.update(state)
         self._adopt()
@@ -826,6 +952,12 @@ def _cut(buffer, arrays):
     for *_, array in arrays:
         yield buffer[start : start + array.size].reshape(array.shape)
         start += array.size
+
+
+def _refuse_beside_batches(**given):
+    for name, value in given.items():
+        if value is not None:
+            raise ValueError(f"{name} is given, expected batches without it")
 
 
 def _split(data, part):

@@ -17,6 +17,8 @@ from .validation import as_count
 _chosen = contextvars.ContextVar("fastnn_num_threads", default=None)
 _default = None
 
+_interruption = contextvars.ContextVar("fastnn_interruption", default=None)
+
 # Multiply-adds of a step (or of a prediction) that make another thread worth its two barriers and
 # the lines that cores fetch from each other: two threads won from about 7 million on
 # (`benchmarks/compare.py --write` draws the default against one thread).
@@ -95,6 +97,23 @@ def _cgroup_cpus():
         if quota > 0:
             return quota / int((folder / "cpu.cfs_period_us").read_text())
     return math.inf
+
+
+@contextlib.contextmanager
+def interruptible(event):
+    """Let training in this thread, inside a `with` block, end where somebody sets the Event."""
+    token = _interruption.set(event)
+    try:
+        yield
+    finally:
+        _interruption.reset(token)
+
+
+def check_interruption():
+    """Raise KeyboardInterrupt where this thread is to end its training."""
+    event = _interruption.get()
+    if event is not None and event.is_set():
+        raise KeyboardInterrupt
 
 
 class Crew:

@@ -36,7 +36,7 @@ class ProgressBar(Callback):
 
     def on_chunk_end(self, run):
         """Fill the bar."""
-        within = run.n_samples * run.step // run.n_steps
+        within = run.n_samples * run.step // max(run.n_steps, 1)  # unknown of the first batches
         self._bar.update(self._epochs_shown * run.n_samples + within - self._bar.n)
 
     def on_epoch_end(self, run):

@@ -12,6 +12,8 @@ from .dropout import Dropout, draw_key
 from .errors import NonFiniteLossError
 from .kernels import table as t
 from .memory import aligned_empty
+from .optimizers import Optimizer
+from .parallel import check_interruption
 from .samples import Samples
 from .schedules import Schedule
 from .validation import NotFiniteError, as_order, unlocked
@@ -60,6 +62,7 @@ def run_epochs(run, trainer, order, observe, settings, callbacks=(), resume=None
             # A weight that overflows shows in the loss of the next batch, or here at the end.
             with np.errstate(over="ignore", invalid="ignore"):
                 curves, failed = trainer.run_epoch(order())
+            run.n_steps, run.n_samples = trainer.n_batches, trainer.n_used
             if failed is not None or not model._is_finite():
                 batch = trainer.n_batches if failed is None else failed
                 model._restore(session.start)
@@ -131,11 +134,19 @@ class Data(NamedTuple):
         return self.targets if len(self.targets) else self.labels
 
 
+class Targets(NamedTuple):
+    """Targets that have been checked, for several models."""
+
+    labels: np.ndarray  # (N,) int64
+    targets: np.ndarray  # (N, O), or (0, O) where the labels say all
+
+
 class Epoch(NamedTuple):
     """What the random generator gives for an epoch."""
 
     order: np.ndarray  # (M,) int64, of the samples
-    key: int  # of dropout's masks
+    key: int = 0  # of dropout's masks
+    first: int = 0  # the number of its first batch, for dropout
 
 
 class Draws:
@@ -163,11 +174,46 @@ class Draws:
         return callable(self.shuffle)
 
 
-class CompiledTrainer:
-    """Runs whole epochs in the compiled program, in chunks of steps."""
+class Trainer:
+    """What all share. They have a `loss`, an `optimizer`, and may be `penalised`."""
 
     on_chunk, strides = None, ()
+    epochs_ahead = 1
+    _last_chunk = -np.inf
+
+    @property
+    def curve_names(self):
+        """The names of the curves of an epoch, in their order."""
+        names = ["loss"] if self.loss.task == "numbers" else ["loss", "accuracy"]
+        return [*names, "penalty"] if self.penalised else names
+
+    def curves(self, totals, n):
+        """Return the dict of the curves that belong to the totals of an epoch of `n` samples."""
+        loss, curves = totals[t.TOTAL_LOSS] / totals[t.TOTAL_WEIGHT], {}
+        if self.penalised:
+            curves["penalty"] = float(totals[t.TOTAL_PENALTY] / n)
+            loss += curves["penalty"]
+        if self.loss.task != "numbers":
+            curves = {"accuracy": float(totals[t.TOTAL_RIGHT] / n), **curves}
+        return {"loss": float(loss), **curves}
+
+    def _end_batch(self, batch, n_batches=None):
+        """End a chunk if it is time: with the epoch, and now and then before."""
+        if self.on_chunk is None:
+            return
+        now = time.perf_counter()
+        stops = [n_batches, *_next_stops(self.strides, batch - 1)]
+        if batch in stops or now - self._last_chunk >= _CHUNK_SECONDS:
+            self._last_chunk = now
+            self.on_chunk(batch)
+
+
+class CompiledTrainer(Trainer):
+    """Runs whole epochs in the compiled program, in chunks of steps."""
+
     has_failed = False
+    is_packed = False
+    """Whether the workspace holds the parameters and states as they are now."""
 
     def __init__(
         self, plan, crew, parameters, data, n_used, batch_size, loss, optimizer, *, buffer=None
@@ -222,12 +268,6 @@ class CompiledTrainer:
         )
 
     @property
-    def curve_names(self):
-        """The names of the curves of an epoch, in their order."""
-        names = ["loss"] if self.loss.task == "numbers" else ["loss", "accuracy"]
-        return [*names, "penalty"] if self.penalised else names
-
-    @property
     def epochs_ahead(self):
         """How many epochs fit into one compiled call, if the learning rates allow it."""
         rate = self.optimizer.learning_rate
@@ -264,7 +304,7 @@ class CompiledTrainer:
         finally:  # also where Ctrl-C breaks it off
             self.settle(int(totals[:, t.TOTAL_STEPS].sum()))
         self.totals = np.full(t.N_TOTALS, 0.0)
-        return [self._curves(row) for row in totals], failed
+        return [self.curves(row, self.n_used) for row in totals], failed
 
     def settle(self, steps=None):
         """Bring the optimizer's states home from the workspace, after `steps` of the epoch."""
@@ -278,6 +318,20 @@ class CompiledTrainer:
         if len(self.state.arrays):
             kernels.unpack_states(self.state.arrays, self.workspace, self.plan.table)
 
+    def take(self, epoch, totals):
+        """Take the steps of a part of an epoch; return None or the batch that failed, from 1.
+
+        `load` has brought its samples. They add to `totals` (1, N_TOTALS); the states stay in the
+        workspace until `unpack`.
+        """
+        before, self.first, self.taken = totals[0, t.TOTAL_STEPS], 0, self.state.iterations
+        try:
+            return self.run_steps([epoch], totals, repack=not self.is_packed)
+        finally:
+            steps = int(totals[0, t.TOTAL_STEPS] - before)
+            self.state.iterations += steps
+            self.is_packed = self.is_packed or steps > 0
+
     def run_steps(self, epochs, totals, repack=True):
         """Take the steps of all epochs from `self.first` on, which is step `self.taken` of all.
 
@@ -288,9 +342,10 @@ class CompiledTrainer:
         orders = epochs[0].order[np.newaxis]
         if len(epochs) > 1:
             orders = np.stack([epoch.order for epoch in epochs])
-        keys = np.array([epoch.key for epoch in epochs]) if self.draws else None
+        keys = np.array([[epoch.key, epoch.first] for epoch in epochs]) if self.draws else None
         step, n_steps = self.first, len(epochs) * self.n_batches
         while step < n_steps:
+            check_interruption()
             last = min(step + self.steps, n_steps, *_next_stops(self.strides, step))
             numbers = self.optimizer.numbers(self.taken + step, last - step, self.parameters.dtype)
             begin = time.perf_counter()
@@ -304,16 +359,6 @@ class CompiledTrainer:
             if self.on_chunk is not None:
                 self.on_chunk(step)
         return None
-
-    def _curves(self, totals):
-        n = self.n_used
-        loss, curves = totals[t.TOTAL_LOSS] / totals[t.TOTAL_WEIGHT], {}
-        if self.penalised:
-            curves["penalty"] = float(totals[t.TOTAL_PENALTY] / n)
-            loss += curves["penalty"]
-        if self.loss.task != "numbers":
-            curves = {"accuracy": float(totals[t.TOTAL_RIGHT] / n), **curves}
-        return {"loss": float(loss), **curves}
 
     def _run(self, first, last, orders, keys, numbers, totals, repack):
         """Take some steps, with all threads of the crew; return the step that was reached."""
@@ -338,26 +383,22 @@ class CompiledTrainer:
             raise
 
 
-class LayerTrainer:
+class LayerTrainer(Trainer):
     """Runs epochs through the layers' own passes: for a network with a layer of a user's own."""
 
-    on_chunk, strides = None, ()
-    epochs_ahead = 1
-
     def __init__(self, model, data, n_used, batch_size, optimizer):
-        self.model, self.data, self.optimizer, self.loss = model, data, optimizer, model.loss
+        self.model, self.optimizer, self.loss = model, optimizer, model.loss
         self.penalised = any(any(layer.penalties) for layer in model._parametric if layer.trainable)
-        self.wanted = data.wanted
-        self.n_outputs = data.targets.shape[1]
-        self.batch_size, self.last_chunk = batch_size, -np.inf
-        self.n_used, self.n_batches = n_used, -(-n_used // batch_size)
+        self.load(data, n_used, batch_size)
         self.totals = np.full(t.N_TOTALS, 0.0)
         self.drops = [layer for layer in model._logit_layers() if isinstance(layer, Dropout)]
 
-    curve_names = CompiledTrainer.curve_names
-
     step = CompiledTrainer.step
-    _curves = CompiledTrainer._curves
+
+    def load(self, data, n_used, batch_size):
+        """Take the steps to come from `data`: at most `batch_size` of `n_used` samples a step."""
+        self.data, self.batch_size = data, batch_size
+        self.n_used, self.n_batches = n_used, -(-n_used // batch_size)
 
     def trained_arrays(self):
         """Return the arrays for which the optimizer keeps a state each."""
@@ -366,32 +407,41 @@ class LayerTrainer:
     def settle(self):
         """Nothing has to be brought home."""
 
+    unpack = settle
+
     def run_epoch(self, epoch):
         """Take the steps of an epoch from `self.step` on.
 
         Return (the dict of the epoch's curves, None or the batch that failed, from 1).
         """
+        failed = self._run_batches(epoch, self.totals, self.step)
+        totals, self.totals = self.totals, np.full(t.N_TOTALS, 0.0)
+        return (None, failed) if failed else (self.curves(totals, self.n_used), None)
+
+    def take(self, epoch, totals):
+        """As the one of the compiled trainer."""
+        return self._run_batches(epoch, totals[0], 0)
+
+    def _run_batches(self, epoch, totals, begin):
         try:
-            failed = self._run_batches(*epoch)
+            return self._take_batches(epoch, totals, begin)
         finally:
             for layer in self.drops:
                 layer._place = None
-        totals, self.totals = self.totals, np.full(t.N_TOTALS, 0.0)
-        return (None, failed) if failed else (self._curves(totals), None)
 
-    def _run_batches(self, order, key):
+    def _take_batches(self, epoch, totals, begin):
         """Take the steps of an epoch; return None or the batch that failed, from 1."""
-        data, loss, totals = self.data, self.loss, self.totals
-        for batch in range(self.step, self.n_batches):
-            indices = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+        data, loss = self.data, self.loss
+        for batch in range(begin, self.n_batches):
+            check_interruption()
+            indices = epoch.order[batch * self.batch_size : (batch + 1) * self.batch_size]
             for i, layer in enumerate(self.drops):
-                layer._place = key, i, batch
-            wanted = self.wanted[indices]
+                layer._place = epoch.key, i, epoch.first + batch
+            wanted = data.wanted[indices]
             weights = data.weights[indices] if len(data.weights) else np.ones(len(indices))
             try:
-                outputs = self.model._forward_logits(
-                    data.inputs.take(indices), True, self.n_outputs
-                )
+                rows = data.inputs.take(indices)
+                outputs = self.model._forward_logits(rows, True, data.targets.shape[1])
                 losses, gradient = loss.measure(outputs, wanted, weights)
                 if not np.isfinite(losses).all():
                     return batch + 1
@@ -411,15 +461,17 @@ class LayerTrainer:
             totals[t.TOTAL_RIGHT] += loss.hits(outputs, wanted, data.labels[indices]).sum()
             totals[t.TOTAL_PENALTY] += penalty * len(indices)
             totals[t.TOTAL_STEPS] += 1
-            if self.on_chunk is not None and self._is_time(batch + 1):
-                self.on_chunk(batch + 1)
+            self._end_batch(batch + 1, self.n_batches)
         return None
 
-    def _is_time(self, batch):
-        """Return whether a chunk is to end here: with the epoch, and now and then before."""
-        now = time.perf_counter()
-        stops = [self.n_batches, *_next_stops(self.strides, batch - 1)]
-        if batch not in stops and now - self.last_chunk < _CHUNK_SECONDS:
-            return False
-        self.last_chunk = now
-        return True
+
+def make_trainer(model, data, n_used, batch_size, optimizer, crew):
+    """Return the trainer of a model: compiled where all layers, and the optimizer, are known."""
+    if not compiles(model, optimizer):
+        return LayerTrainer(model, data, n_used, batch_size, optimizer)
+    return model._compiled_trainer(crew, data, n_used, batch_size, optimizer)
+
+
+def compiles(model, optimizer):
+    """Return whether the program has all layers, and the optimizer's own steps."""
+    return model._steps is not None and type(optimizer).update is Optimizer.update

@@ -90,7 +90,10 @@ def train_forward(
             if step[OPERATION] >= DROPOUT:
                 factor = coefficients[layer, NUMBER]
                 if step[OPERATION] == DROPOUT:
-                    drop_rows(step, factor, workspace, keys[epoch], number, inputs, first, rows)
+                    batch_number = keys[epoch, 1] + number
+                    drop_rows(
+                        step, factor, workspace, keys[epoch, 0], batch_number, inputs, first, rows
+                    )
                 elif step[OPERATION] == LAYER_NORM:
                     layer_norm_rows(step, factor, parameters, workspace, inputs, first, rows)
                 elif not batch_norm_rows(

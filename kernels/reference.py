@@ -497,8 +497,8 @@ def train_steps(
         else:
             batch = np.empty((len(indices), table[0, t.N_INPUTS]), parameters.dtype)
             convert_rows(batch, inputs, layout, scaling, indices)
-        key = None if keys is None else int(keys[epoch])
-        values, kept = _forward(table, coefficients, parameters, batch, key, number)
+        key, first = (None, 0) if keys is None else keys[epoch].tolist()
+        values, kept = _forward(table, coefficients, parameters, batch, key, first + number)
         wanted = targets[indices] if len(targets) else targets
         weights = sample_weights[indices] if len(sample_weights) else sample_weights
         losses, gradient, right = _losses_and_gradient(

@@ -77,6 +77,7 @@ FLOORS = (
     evaluation
     files
     jitted
+    many
     memory
     model
     parallel
@@ -84,6 +85,7 @@ FLOORS = (
     prediction
     samples
     solvers
+    streams
     summary
     torch_files
     training

@@ -1,0 +1,253 @@
+"""Many independent networks trained at once, one thread each, over the same data in memory."""
+
+import copy
+import inspect
+import operator
+import threading
+
+import numpy as np
+from tqdm import tqdm
+
+from .errors import DivergedModelsError, NonFiniteLossError
+from .model import Sequential
+from .parallel import WORK_PER_THREAD, interruptible, resolve_threads
+from .progress import as_progress
+from .samples import as_samples
+from .training import Targets
+from .validation import as_scaling
+
+# What a model of its own has to be given, or is of no use to several.
+_OWN = ("batches", "threads", "verbose", "optimizer", "seed", "callbacks", "X", "y")
+
+
+def fit_many(
+    models,
+    X,
+    y,
+    *,
+    optimizer=None,
+    seed=None,
+    callbacks=(),
+    verbose="auto",
+    threads=None,
+    **options,
+):
+    """Train many independent models on the same samples, each in one thread.
+
+    Every model ends with the same bits as after `model.fit(X, y, ..., threads=1)` alone. The
+    samples are checked once, and shared.
+
+    Parameters
+    ----------
+    models : list of Sequential
+        Distinct ones; they may differ in layers, loss and dtype.
+    X, y
+        As in `fit`; `batches` can only train one model.
+    optimizer : Optimizer, or list of them
+        One is a pattern, of which each model gets a copy that has met no parameters yet. To go on
+        where a call ended, give a list with one for each model.
+    seed : None, int, or list of None, int or numpy.random.Generator
+        An int is the seed of the first model, and those behind it have the numbers behind it.
+    callbacks : list of Callback, or list of such lists
+        One list is a pattern, of which each model gets a copy. To look at callbacks afterwards,
+        or to write to a file for each model, give a list with a list for each.
+    verbose : "auto", 0, 1 or 2
+        Show a bar that counts models; "auto" does on a terminal.
+    threads : int, optional
+        Models that train at the same time: by default as `set_num_threads` says, else as many as
+        the process may use CPUs.
+    **options
+        All others of `fit`, for every model: `epochs`, `batch_size`, `validation_data`, ...
+
+    Returns
+    -------
+    list of History
+
+    Raises
+    ------
+    TypeError, ValueError
+        For bad arguments, before any training starts.
+    DivergedModelsError
+        When all is done, where some of the models diverged.
+
+    Notes
+    -----
+    An error of a callback, and Ctrl-C, end all training within some hundredths of a second, and
+    leave all models in one piece.
+    """
+    models = _as_models(models)
+    n = len(models)
+    given = {
+        "optimizer": _for_each(optimizer, "optimizer", n, copy.deepcopy),
+        "seed": _as_seeds(seed, n),
+        "callbacks": _as_callback_lists(callbacks, n),
+    }
+    shown = bool(as_progress(verbose, ()))
+    n_threads = min(n, resolve_threads(threads, n * WORK_PER_THREAD))
+    for name in options:
+        if name in _OWN or name not in inspect.signature(Sequential.fit).parameters:
+            raise TypeError(f"{name} is given, expected arguments of fit_many or of fit")
+    shared, runs = _Shared(options), []
+    for i, model in enumerate(models):
+        own = {name: values[i] for name, values in given.items()}
+        try:
+            arguments = shared.arguments_for(model, X, y)
+            runs.append(model._prepare_fit(**arguments | own))
+        except (TypeError, ValueError) as error:
+            error.add_note(f"of models[{i}]")
+            raise
+    return _Race(runs, shown).run(n_threads)
+
+
+def _as_models(value):
+    models = list(value) if isinstance(value, list | tuple) else []
+    if not models or not all(isinstance(model, Sequential) for model in models):
+        raise TypeError(f"models is {value!r:.80}, expected a list of fastnn.Sequential")
+    _check_distinct(models, "models")
+    return models
+
+
+def _check_distinct(values, name):
+    seen = {}
+    for i, value in enumerate(values):
+        if seen.setdefault(id(value), i) != i:
+            raise ValueError(f"{name}[{i}] is {name}[{seen[id(value)]}], expected distinct ones")
+
+
+def _for_each(value, name, n, copied):
+    """Return a list of one for each model: given as such, or copies."""
+    if not isinstance(value, list | tuple):
+        return [copied(value) for _ in range(n)]
+    _check_length(value, name, n)
+    _check_distinct([each for each in value if each is not None], name)
+    return list(value)
+
+
+def _check_length(value, name, n):
+    if len(value) != n:
+        raise ValueError(f"{name} has {len(value)} items, expected {n}, one for each model")
+
+
+def _as_seeds(value, n):
+    if isinstance(value, list | tuple):
+        _check_length(value, "seed", n)
+        generators = [each for each in value if isinstance(each, np.random.Generator)]
+        _check_distinct(generators, "seed")
+        return list(value)
+    if value is None:
+        return [None] * n
+    try:
+        first = operator.index(value)
+    except TypeError:
+        raise TypeError(
+            f"seed is {value!r}, expected None, a whole number, or a list of one for each model"
+        ) from None
+    return [first + i for i in range(n)]
+
+
+def _as_callback_lists(value, n):
+    if isinstance(value, list | tuple) and value and all(type(v) in (list, tuple) for v in value):
+        _check_length(value, "callbacks", n)
+        _check_distinct([each for callbacks in value for each in callbacks], "callbacks")
+        return list(value)
+    return [copy.deepcopy(value) for _ in range(n)]
+
+
+class _Shared:
+    """The arguments of `fit` that all models have, with the samples checked once for each kind."""
+
+    def __init__(self, options):
+        signature = inspect.signature(Sequential.fit).parameters
+        defaults = {name: each.default for name, each in signature.items() if name != "self"}
+        self.options = defaults | options | {"verbose": 0, "threads": 1}
+        self.found = {}
+
+    def arguments_for(self, model, X, y):
+        """Return the keyword arguments for one model."""
+        given = {"X": X, "y": y}
+        given["X"], given["y"] = self._checked(model, X, y, "X", "y")
+        held_out = self.options["validation_data"]
+        if isinstance(held_out, list | tuple) and len(held_out) in (2, 3):
+            names = "validation_data[0]", "validation_data[1]"
+            pair = self._checked(model, *held_out[:2], *names)
+            given["validation_data"] = (*pair, *held_out[2:])
+        return self.options | given
+
+    def _checked(self, model, X, y, *names):
+        scaling = as_scaling(self.options["scale"], self.options["offset"], model.dtype)
+        dtype = model.dtype if model._parametric else None
+        key = names[0], dtype, model._n_features
+        if key not in self.found:
+            self.found[key] = as_samples(
+                X, names[0], n_features=model._n_features, dtype=dtype, scaling=scaling,
+                allow_empty=False,
+            )  # fmt: skip
+        samples = self.found[key]
+        key = names[1], type(model.loss), model._n_classes(samples), dtype
+        if key not in self.found:
+            self.found[key] = Targets(*model._as_targets(y, names[1], samples))
+        return samples, self.found[key]
+
+
+class _Race:
+    """Threads that take one run after the other until none is left."""
+
+    def __init__(self, runs, shown):
+        self.runs, self.shown = runs, shown
+        self.histories, self.diverged = [None] * len(runs), {}
+        self.left, self.lock = iter(range(len(runs))), threading.Lock()
+        self.stop, self.error = threading.Event(), None
+
+    def run(self, n_threads):
+        """Run all with so many threads, this one included; return the histories."""
+        others = []
+        with tqdm(total=len(self.runs), disable=not self.shown, unit=" models") as self.bar:
+            try:
+                for _ in range(n_threads - 1):
+                    others.append(threading.Thread(target=self._work, daemon=True))
+                    others[-1].start()
+            except RuntimeError:  # the system has no more
+                others.pop()
+            self._work()
+            self._wait_for(others)
+        if self.error is not None:
+            raise self.error
+        if self.diverged:
+            raise DivergedModelsError(self.diverged, self.histories)
+        return self.histories
+
+    def _wait_for(self, others):
+        while any(thread.is_alive() for thread in others):
+            try:
+                for thread in others:
+                    thread.join(0.1)
+            except KeyboardInterrupt as error:
+                self.error = error
+                self.stop.set()
+
+    def _work(self):
+        number = None
+        try:
+            with interruptible(self.stop):
+                while not self.stop.is_set():
+                    with self.lock:
+                        number = next(self.left, None)
+                    if number is None:
+                        break
+                    self._take(number)
+        except BaseException as error:
+            with self.lock:
+                if not self.stop.is_set():
+                    if number is not None and isinstance(error, Exception):
+                        error.add_note(f"of models[{number}]")
+                    self.error = error
+                self.stop.set()
+
+    def _take(self, number):
+        try:
+            self.histories[number] = self.runs[number]()
+        except NonFiniteLossError as error:
+            self.diverged[number], self.histories[number] = error, error.history
+        self.runs[number] = None  # what it holds can go
+        with self.lock:
+            self.bar.update()

@@ -1,0 +1,149 @@
+"""Training on batches that come one by one: `fit(batches=...)` and `partial_fit`."""
+
+import itertools
+
+import numpy as np
+
+from .errors import NonFiniteLossError
+from .history import History
+from .kernels import table as t
+from .parallel import Crew, resolve_threads
+from .training import Epoch, Trainer, compiles, make_trainer
+
+
+class Stream:
+    """Takes steps on batches of any size, in a workspace that grows to the largest.
+
+    The steps are taken inside a `with` block. Nothing else may change the parameters there.
+    """
+
+    def __init__(self, model, optimizer, threads=None):
+        self.model, self.optimizer, self.threads = model, optimizer, threads
+        self.trainer, self.crew, self.capacity = None, None, 0
+        self.traits = _traits_of(model, optimizer)
+
+    def is_current(self):
+        """Return whether what the workspace was laid out for is still so."""
+        state = getattr(self.trainer, "state", None)
+        kept = state is None or self.optimizer.state_of(self.model.parameters) is state
+        return kept and self.traits == _traits_of(self.model, self.optimizer)
+
+    def take(self, data, epoch, batch_size, totals):
+        """Take the steps of an :class:`Epoch` on `data`; return None or the batch that failed."""
+        n = len(data.inputs)
+        batch_size = min(batch_size, n)
+        if batch_size > self.capacity or self.crew is None:
+            self._make_room(data, n, batch_size)
+        self.trainer.load(data, n, batch_size)
+        return self.trainer.take(epoch, totals)
+
+    def _make_room(self, data, n, batch_size):
+        self._close()
+        self.crew = Crew(resolve_threads(self.threads, 3 * batch_size * self.model.parameters.size))
+        if batch_size > self.capacity:
+            self.trainer = make_trainer(self.model, data, n, batch_size, self.optimizer, self.crew)
+            self.capacity = batch_size
+        self.trainer.crew, self.trainer.is_packed = self.crew, False
+
+    def _close(self):
+        if self.crew is not None:
+            self.crew.__exit__()
+            self.crew = None
+            if self.trainer.is_packed:
+                self.trainer.unpack()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self._close()
+
+
+def _traits_of(model, optimizer):
+    """Return all that a plan depends on and a script may change."""
+    plain = bool, int, float, str, type(None)
+    layers = [
+        value for layer in model.layers for value in vars(layer).values() if type(value) in plain
+    ]
+    return layers, optimizer.rule, optimizer.is_plain, optimizer.clip_norm is None, model.loss
+
+
+class Batches:
+    """The batches of one epoch after the other, as a user gives them."""
+
+    def __init__(self, source, steps_per_epoch=None):
+        if not hasattr(source, "__iter__") and not callable(source):
+            raise TypeError(
+                f"batches is {source!r}, expected an iterable of (X, y) or (X, y, sample_weight), "
+                "or a function that returns one"
+            )
+        self.source, self.steps_per_epoch, self.epoch = source, steps_per_epoch, 0
+
+    def __iter__(self):
+        """Yield (number, batch) of the next epoch, from 1."""
+        source, self.epoch = self.source, self.epoch + 1
+        if not hasattr(source, "__iter__"):
+            source = source()
+            if not hasattr(source, "__iter__"):
+                raise TypeError(f"batches() is {source!r}, expected an iterable of batches")
+        number = 0
+        for number, batch in enumerate(itertools.islice(source, self.steps_per_epoch), start=1):
+            yield number, batch
+        if number == 0:
+            raise ValueError(
+                f"batches has nothing in epoch {self.epoch}, expected at least one batch; for "
+                "several epochs give a list, or a function that returns an iterator"
+            )
+
+
+class BatchTrainer(Trainer):
+    """Runs epochs of batches that come one by one; `as_data` checks one."""
+
+    n_batches = n_used = step = 0
+
+    def __init__(self, stream, batches, as_data):
+        self.stream, self.batches, self.as_data = stream, batches, as_data
+        self.optimizer, self.loss = stream.optimizer, stream.model.loss
+        layers = (layer for layer in stream.model._parametric if layer.trainable)
+        self.penalised = any(any(layer.penalties) for layer in layers)
+        self.totals = np.full(t.N_TOTALS, 0.0)
+
+    def trained_arrays(self):
+        """Return the arrays for which the optimizer keeps a state each."""
+        model = self.stream.model
+        if compiles(model, self.optimizer):
+            return [model.parameters]
+        return [getattr(owner, name) for owner, name, _ in model._trained_places()]
+
+    def settle(self):
+        """Nothing has to be brought home between epochs."""
+
+    def run_epoch(self, epoch):
+        """Return (the dict of the epoch's curves, None or the batch that failed, from 1)."""
+        totals, n = np.full((1, t.N_TOTALS), 0.0), 0
+        with self.stream:
+            for number, batch in self.batches:
+                data = self.as_data(number, batch)
+                order = np.arange(len(data.inputs))
+                part = Epoch(order, epoch.key, number - 1)
+                if self.stream.take(data, part, len(order), totals):
+                    return None, number
+                n, self.n_batches = n + len(order), number
+                self._end_batch(number)
+        self.n_used = n
+        return self.curves(totals[0], n), None
+
+
+def pass_over(stream, data, batch_size, key):
+    """Train once on `data`, in the order given; return the History of that."""
+    model, totals, n = stream.model, np.full((1, t.N_TOTALS), 0.0), len(data.inputs)
+    before = model._snapshot()
+    with stream, np.errstate(over="ignore", invalid="ignore"):
+        failed = stream.take(data, Epoch(np.arange(n), key), batch_size, totals)
+    if failed or not model._is_finite():
+        model._restore(before)
+        stream.optimizer.forget(model.parameters)
+        raise NonFiniteLossError(1, failed or stream.trainer.n_batches, History())
+    history = History()
+    history.append(1, stream.trainer.curves(totals[0], n))
+    return history
