@@ -80,6 +80,45 @@ assert beside <= 8 * MB, beside
     )
 
 
+def test_bytes_and_strides_take_8_mb_more(run):
+    run(
+        """
+def fit(X):
+    make_model().fit(X, np.arange(len(X)) % 10, batch_size=128, seed=0, scale=1 / 255)
+
+def everything(X):
+    fit(X)
+    return make_model().predict_proba(X, scale=1 / 255).nbytes
+
+X = np.full((60_000, 784), 7, np.uint8)
+wide = np.full((60_000, 2 * 784), 0.5, np.float64)
+for part in (X, wide[:, ::2]):
+    everything(part[:6000])
+    before = status("VmHWM")
+    outputs = everything(part)
+    beside = status("VmHWM") - before - outputs
+    assert beside <= 8 * MB, (beside, part.dtype)
+"""
+    )
+
+
+def test_batches_take_the_largest_one_and_8_mb(run):
+    run(
+        """
+X = np.full((256, 784), 0.5, np.float32)
+y = np.arange(256) % 10
+def generate():
+    for _ in range(200):
+        yield X.copy(), y
+make_model().fit(batches=[(X, y)])
+before = status("VmHWM")
+make_model().fit(batches=generate)
+beside = status("VmHWM") - before
+assert beside <= 8 * MB, beside
+"""
+    )
+
+
 def test_memory_map_is_not_copied(run, tmp_path):
     path = tmp_path / "X.npy"
     np.lib.format.open_memmap(path, "w+", np.float32, (60_000, 784))  # zeros, none on the disk

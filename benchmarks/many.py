@@ -1,0 +1,72 @@
+"""Many small networks: `fit_many` on all CPUs against one network after the other.
+
+    python benchmarks/many.py [--rounds 9] [--quick]
+
+64 networks 64-64-10, batch 32, on 1,500 digits. Both ways end with the same bits, which is checked.
+CPU time shows what threads cost: where they got in each other's way, or did work twice, it grows.
+"""
+
+import argparse
+import statistics
+import time
+
+import numpy as np
+
+import fastnn
+from fastnn.datasets import load_digits
+from fastnn.parallel import usable_cpus
+
+_MODELS, _SAMPLES = 64, 1500
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--threads", type=int, default=usable_cpus())
+    parser.add_argument("--quick", action="store_true", help="one short round, a smoke test")
+    options = parser.parse_args()
+    if options.quick:
+        options.rounds, options.epochs = 1, 2
+    print(
+        f"{_MODELS} networks 64-64-10, batch 32, {options.epochs} epochs, {options.threads} threads"
+    )
+    print(f"{'one by one':>22}{'at once':>22}   ratio   CPU ratio")
+    ratios = []
+    measure(options.epochs, None)
+    for _ in range(options.rounds):
+        alone, together = measure(options.epochs, None), measure(options.epochs, options.threads)
+        if not all(map(np.array_equal, alone.pop(), together.pop())):
+            raise SystemExit("the parameters differ")
+        shown = "".join(f"{s:10.3f} s ({c:5.3f} s)" for s, c in (alone, together))
+        ratios.append(alone[0] / together[0])
+        print(f"{shown}{ratios[-1]:8.2f}{together[1] / alone[1]:12.3f}", flush=True)
+    print(f"median ratio {statistics.median(ratios):.2f}")
+
+
+def measure(epochs, threads):
+    """Return [seconds, seconds of CPU time, parameters of all models]."""
+    X, y = load_digits()
+    X, y = X[:_SAMPLES] / np.float32(16), y[:_SAMPLES]
+    models = [make_model(seed) for seed in range(_MODELS)]
+    given = {"epochs": epochs, "batch_size": 32, "verbose": 0}
+    begin, cpu_begin = time.perf_counter(), time.process_time()
+    if threads is None:
+        for seed, model in enumerate(models):
+            model.fit(X, y, seed=seed, optimizer=fastnn.SGD(0.1), threads=1, **given)
+    else:
+        fastnn.fit_many(models, X, y, seed=0, optimizer=fastnn.SGD(0.1), threads=threads, **given)
+    seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu_begin
+    return [seconds, cpu, [model.parameters for model in models]]
+
+
+def make_model(seed):
+    """Return a network of the benchmark."""
+    layers = [fastnn.Dense(64, 64, rng=seed), fastnn.ReLU(), fastnn.Dense(64, 10, rng=seed + 1)]
+    return fastnn.Sequential(layers)
+
+
+if __name__ == "__main__":
+    main()
