@@ -12,8 +12,7 @@ from .callbacks import Callback
 from .kernels import table as t
 from .optimizers import Optimizer
 from .parallel import Crew, resolve_threads
-from .plan import make_plan
-from .training import CompiledTrainer, Epoch
+from .training import Epoch
 
 # Rows of a step of a full gradient: enough that the weights are read rarely, few enough that the
 # values of wide layers stay in the cache.
@@ -196,14 +195,7 @@ class FullBatch:
         starts = np.arange(0, n, rows)
         masses = np.add.reduceat(weights[order] if len(weights) else np.full(n, 1.0), starts)
         self._epoch, self._part = Epoch(order, 0), masses[-1] / masses.sum()
-        plan = make_plan(
-            model._steps, data.inputs.shape[1], rows, model.dtype.itemsize, training=True,
-            n_states=1,
-        )  # fmt: skip
-        self._trainer = CompiledTrainer(
-            plan, crew, model.parameters, data, n, rows, model.loss, _Sum(masses),
-            buffer=model._buffer,
-        )  # fmt: skip
+        self._trainer = model._compiled_trainer(crew, data, n, rows, _Sum(masses))
 
     def evaluate(self):
         """Return (mean loss of the data, penalty, gradient of their sum (P,) float64).
