@@ -504,8 +504,8 @@ class MLPClassifier(ClassifierMixin, _MLP):
         What `early_stopping` watches: "loss", a name of scikit-learn's scorers, or a function
         (y_true, y_pred) -> float of which more is better. By default accuracy.
     callbacks : list of fastnn.Callback, optional
-        Called around each epoch. The curves are loss, accuracy and, with held-out samples,
-        val_loss and val_score.
+        Called around each epoch. The curves are loss, accuracy, penalty and, with held-out
+        samples, val_loss and val_score (of which more is better: `mode="max"`).
     threads : int, optional
         As in :meth:`Sequential.fit`; by default 1 inside a job of joblib.
     dtype : float32 or float64, optional
@@ -520,7 +520,8 @@ class MLPClassifier(ClassifierMixin, _MLP):
     classes_, coefs_, intercepts_, loss_, best_loss_, loss_curve_, validation_scores_, \
     best_validation_score_, t_, n_iter_, n_layers_, n_outputs_, out_activation_, \
     n_features_in_, feature_names_in_
-        As in scikit-learn.
+        As in scikit-learn. With sample weights the loss of an epoch is the weighted mean over
+        its samples, also where batches weigh differently.
 
     Raises
     ------

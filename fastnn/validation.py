@@ -287,6 +287,8 @@ def as_order(value, n_rows, name="what shuffle gave"):
     array = as_array(value, name)
     if array.shape != (n_rows,):
         raise ValueError(f"{name} has shape {array.shape}, expected ({n_rows},)")
+    if array.dtype == np.int64 and 0 <= array.min() and array.max() < n_rows:
+        return np.ascontiguousarray(array)
     return np.ascontiguousarray(as_labels(array, name, n_rows))
 
 

@@ -67,7 +67,8 @@ def test_class_weights_are_sample_weights():
     counts = {label: (y == label).sum() for label in weights}
     balanced = {label: len(y) / 2 / count for label, count in counts.items()}
     one = small(class_weight="balanced").fit(DIGITS, y, sample_weight=given)
-    other = small(class_weight=balanced).fit(DIGITS, y, sample_weight=given)
+    both = given * np.where(y == "many", balanced["many"], balanced["few"])
+    other = small().fit(DIGITS, y, sample_weight=both)
     assert_allclose(one.coefs_[0], other.coefs_[0], rtol=1e-12)
 
 
@@ -82,6 +83,14 @@ def test_sample_weights_are_repetitions(Estimator):
         options["batch_size"] = counts.sum()
         other = small(Estimator, **options).fit(np.repeat(X, counts, 0), np.repeat(y, counts))
         assert_allclose(one.coefs_[0], other.coefs_[0], rtol=1e-6, atol=1e-9)
+
+
+def test_one_class_is_always_right():
+    model = small(max_iter=1).fit(DIGITS, np.full(300, "yes"))
+    model.intercepts_ = [np.zeros(16), [5.0]]  # as if it thought of another class
+    assert_array_equal(model.predict(DIGITS), np.full(300, "yes"))
+    assert_array_equal(model.predict_proba(DIGITS), np.ones((300, 1)))
+    assert_array_equal(model.predict_log_proba(DIGITS), np.zeros((300, 1)))
 
 
 def test_an_activation_for_each_layer():
