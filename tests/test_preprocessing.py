@@ -93,6 +93,8 @@ def test_missing_values(missing, number):
     features = preprocessor.transform(frame)
     np.testing.assert_allclose(features[:, 0], (filled - filled.mean()) / filled.std())
     np.testing.assert_array_equal(features[:, 1], [1, 0, 1, 0, 1])
+    frequent, _ = fit(table_of(town=["x", "y", None, "y", "a"]), missing)
+    assert frequent.columns[0].fill == "y"
     # A column without holes in training may have them later.
     full, _ = fit(table_of(a=[1, 2, 9]), missing)
     later = full.read(table_of(a=["", None, "5"]).take([1, 2]))

@@ -5,10 +5,15 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 import fastnn
 
 from .. import files
-from . import outputs, printing
+from . import data, outputs, printing
+
+# Means so many deviations from 0 cost float32 three of its seven digits.
+_FAR = 1000
 
 
 class Format(NamedTuple):
@@ -52,15 +57,65 @@ def run(options):
         endings = " or ".join(each.suffix for each in known.values())
         raise ValueError(f"OUTPUT is {options.output!r}, expected a path that ends in {endings}")
     outputs.check(path, "OUTPUT")
-    model = fastnn.load(options.model)
+    saved = data.Saved(options.model)
+    model, notes = with_raw_inputs(saved)
     with tempfile.TemporaryDirectory() as folder:
         unfinished = Path(folder, path.name)
         getattr(_module(), known[name].function)(model, unfinished)
         files.replace(path, unfinished.read_bytes())
-    lines = [f"{path}: {known[name].title}, {path.stat().st_size:,} bytes"]
-    if "preprocessing" in (model.notes or {}):
-        lines.append("the network only: its inputs are columns that are preprocessed already")
+    names = saved.preprocessor.feature_names
     if options.json:
-        printing.print_json({"path": str(path), "format": name, "bytes": path.stat().st_size})
-    else:
-        printing.say("export", *lines)
+        printing.print_json(
+            {
+                "path": str(path),
+                "format": name,
+                "bytes": path.stat().st_size,
+                "inputs": names,
+                "outputs": _outputs(saved.target),
+                "notes": notes,
+            }
+        )
+        return
+    printing.say("export", f"{path}: {known[name].title}, {path.stat().st_size:,} bytes")
+    inputs = f"{printing.some(len(names), 'number')}, as they are in a table, a category as 1 and 0"
+    printing.say("inputs", *printing.wrapped([f"{inputs}: {', '.join(names)}", *notes]))
+    printing.say("outputs", *printing.wrapped([", ".join(_outputs(saved.target))]))
+
+
+def _outputs(target):
+    if target.task == "regression":
+        return [target.name]
+    return [str(label) for label in target.labels]
+
+
+def with_raw_inputs(saved):
+    """Return (model, notes): a copy of a saved model that takes numbers as they are in a table.
+
+    The first layer takes over how they are standardised, and the last one, of a regression, the
+    units of the target. Categories stay 0 or 1, and nothing fills what is missing.
+    """
+    model = saved.model.clone()
+    dense = [layer for layer in model.layers if isinstance(layer, fastnn.Dense)]
+    if model.layers[0] is not dense[0]:
+        raise ValueError(f"layers[0] is {model.layers[0]!r}, expected a Dense layer")
+    numbers = [each for each in saved.preprocessor.columns if each.kind == "number"]
+    of_column = {each.name: (each.shift, each.scale) for each in numbers}
+    pairs = [
+        of_column.get(column.name, (0.0, 1.0))
+        for column in saved.preprocessor.columns
+        for _ in column.feature_names
+    ]
+    shifts, scales = np.array(pairs).T
+    weights = dense[0].weights.astype(np.float64) / scales[:, np.newaxis]
+    dense[0].biases[...] = dense[0].biases - shifts @ weights
+    dense[0].weights[...] = weights
+    if saved.target.task == "regression":
+        dense[-1].weights[...] = dense[-1].weights * saved.target.scale
+        dense[-1].biases[...] = dense[-1].biases * saved.target.scale + saved.target.shift
+    few = [each.name for each in numbers if abs(each.shift) > _FAR * each.scale]
+    notes = [
+        f"column {name!r} varies little beside its size: {model.dtype} inputs are not exact enough"
+        for name in few
+        if model.dtype == np.float32
+    ]
+    return model, notes
