@@ -13,8 +13,18 @@ import polars as pl
 import pytest
 
 import fastnn
-from fastnn import cli, preprocessing
-from fastnn.cli import arguments, bench, bench_peers, evaluating, outputs, printing, report
+from fastnn import cli, preprocessing, tables
+from fastnn.cli import (
+    arguments,
+    bench,
+    bench_peers,
+    data,
+    evaluating,
+    exporting,
+    outputs,
+    printing,
+    report,
+)
 from fastnn.history import History
 
 COMMAND = [sys.executable, "-m", "fastnn"]
@@ -832,10 +842,10 @@ def test_export_offers_the_formats_that_there_are(call, classifier, monkeypatch,
     assert path.read_text() == f"/* {fastnn.load(classifier).parameters.size} */"
     code, _, errors = call("export", classifier, tmp_path / "model.onnx")
     assert code == 2
-    assert errors.endswith("expected a path that ends in .c\n")
+    assert errors.endswith("expected a path that ends in .c or .safetensors\n")
     code, _, errors = call("export", classifier, path, "--to", "onnx")
     assert code == 2
-    assert "argument --to: invalid choice: 'onnx', expected c" in errors
+    assert "argument --to: invalid choice: 'onnx', expected c or torch" in errors
 
 
 @pytest.mark.parametrize("target", ["dear", "price"])
@@ -871,9 +881,9 @@ def test_exported_models_take_numbers_as_they_are(
 
 
 def test_export_says_where_float32_does_not_do(call, monkeypatch, tmp_path):
-    data, model = tmp_path / "t.csv", tmp_path / "m.safetensors"
-    data.write_text("time,y\n" + "".join(f"{1_700_000_000 + i},{i % 2}\n" for i in range(50)))
-    call("train", data, "--target", "y", "--epochs", 1, "--save", model)
+    table, model = tmp_path / "t.csv", tmp_path / "m.safetensors"
+    table.write_text("time,y\n" + "".join(f"{1_700_000_000 + i},{i % 2}\n" for i in range(50)))
+    call("train", table, "--target", "y", "--epochs", 1, "--save", model)
     fake = SimpleNamespace(to_c=lambda model, path: path.write_text("..."))
     monkeypatch.setitem(sys.modules, "fastnn.export", fake)
     _, output, _ = call("export", model, tmp_path / "m.c")
@@ -893,7 +903,22 @@ def test_failing_export_leaves_nothing(call, classifier, monkeypatch, tmp_path):
 
 
 def test_without_formats_there_is_no_export(call, monkeypatch):
-    monkeypatch.setitem(sys.modules, "fastnn.export", SimpleNamespace())
+    monkeypatch.setattr(exporting, "_FORMATS", {})
     code, _, errors = call("export", "a", "b")
     assert code == 2
     assert "argument COMMAND: invalid choice: 'export'" in errors
+
+
+def test_export_for_pytorch(call, regressor, tmp_path):
+    path = tmp_path / "torch.safetensors"
+    code, output, errors = call("export", regressor, path)
+    assert (code, errors) == (0, "")
+    assert f"{path}: PyTorch state_dict, " in output
+    saved = data.Saved(regressor)
+    model = fastnn.load_torch(path, [fastnn.ReLU(), fastnn.ReLU()], fastnn.MeanSquaredError())
+    X = np.array([[30, 0, 1, 0, 4], [60, 0, 0, 1, 2]], np.float32)
+    by_hand = saved.preprocessor.read(
+        tables.table_of({"age": [30, 60], "town": ["New York City", "Oslo"], "rooms": [4, 2]}, "t")
+    )
+    expected = saved.target.decode(saved.model.predict(saved.preprocessor.transform(by_hand)))
+    np.testing.assert_allclose(model.predict(X), expected, rtol=1e-4)

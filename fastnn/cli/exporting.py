@@ -17,33 +17,35 @@ _FAR = 1000
 
 
 class Format(NamedTuple):
-    """A format that `fastnn.export` may know."""
+    """A format, and who writes it: a function of (model, path)."""
 
-    function: str  # (model, path)
+    module: str
+    function: str
     suffix: str
     title: str
 
 
 _FORMATS = {
-    "onnx": Format("to_onnx", ".onnx", "ONNX"),
-    "c": Format("to_c", ".c", "C99 source"),
-    "torch": Format("to_torch", ".safetensors", "PyTorch state_dict"),
+    "onnx": Format("fastnn.export", "to_onnx", ".onnx", "ONNX"),
+    "c": Format("fastnn.export", "to_c", ".c", "C99 source"),
+    "torch": Format("fastnn.torch_files", "export_torch", ".safetensors", "PyTorch state_dict"),
 }
 
 
 def formats():
     """Return the formats that can be written: {name: Format}."""
-    module = _module()
-    return {name: each for name, each in _FORMATS.items() if hasattr(module, each.function)}
+    return {name: each for name, each in _FORMATS.items() if _writer(each) is not None}
 
 
-def _module():
+def _writer(form):
+    """Return the function of a format, or None where fastnn has none."""
     try:
-        return importlib.import_module("fastnn.export")
+        module = importlib.import_module(form.module)
     except ModuleNotFoundError as error:
-        if error.name != "fastnn.export":
+        if error.name != form.module:
             raise
         return None
+    return getattr(module, form.function, None)
 
 
 def run(options):
@@ -61,7 +63,7 @@ def run(options):
     model, notes = with_raw_inputs(saved)
     with tempfile.TemporaryDirectory() as folder:
         unfinished = Path(folder, path.name)
-        getattr(_module(), known[name].function)(model, unfinished)
+        _writer(known[name])(model, unfinished)
         files.replace(path, unfinished.read_bytes())
     names = saved.preprocessor.feature_names
     if options.json:
