@@ -1,58 +1,35 @@
-"""A network: layers in a row, their parameters in one flat buffer."""
+"""A model: what a user trains, asks, and saves."""
 
 import copy
-import functools
-import inspect
 import json
-import warnings
-import weakref
 from pathlib import Path
 
 import numpy as np
 
-from . import configs, files, kernels
-from .activations import Sigmoid
-from .callbacks import Run, as_callbacks
-from .checkpoints import find_checkpoint
+from . import configs, files
 from .compiled import CompiledModel
 from .dropout import Dropout, draw_key
-from .errors import FileFormatError, SlowTrainingWarning
-from .evaluation import evaluate, finished, measure
+from .errors import FileFormatError
+from .evaluation import evaluate, finished
+from .fitting import Trainable
 from .kernels import table as t
-from .layers import Layer, ParameterLayer, Softmax
-from .losses import Loss, SoftmaxCrossEntropy
-from .memory import aligned_empty
-from .metrics import as_metrics
-from .normalization import BatchNorm
-from .optimizers import SGD, Optimizer
-from .parallel import Crew, resolve_threads
-from .plan import make_plan, operation_of, program_layers, runs_as
+from .network import call_forward
+from .optimizers import SGD
+from .parallel import resolve_threads
 from .prediction import Predictor
-from .progress import as_progress
-from .samples import UNSCALED, as_samples
-from .streams import Batches, BatchTrainer, Stream, pass_over
-from .summary import Summary
-from .training import CompiledTrainer, Data, Draws, Targets, compiles, make_trainer, run_epochs
+from .samples import UNSCALED
+from .streams import Stream, pass_over
 from .validation import (
-    DTYPES,
     as_array,
-    as_class_weights,
     as_count,
-    as_flag,
     as_generator,
-    as_index,
-    as_matrix,
-    as_number,
     as_path,
-    as_sample_weights,
     as_scaling,
-    as_targets,
     check_arrays,
-    unlocked,
 )
 
 
-class Sequential:
+class Sequential(Trainable):
     """A network: layers that feed each other, and the loss that they are trained on.
 
     Parameters
@@ -87,126 +64,6 @@ class Sequential:
     TypeError, ValueError
         For no layers, sizes that do not meet, two dtypes, a layer used twice.
     """
-
-    def __init__(self, layers, loss=None):
-        self.loss = SoftmaxCrossEntropy() if loss is None else loss
-        self.optimizer, self._rng = None, None
-        if not isinstance(self.loss, Loss) or not hasattr(self.loss, "kind"):
-            raise TypeError(f"loss is {loss!r}, expected a loss such as MeanSquaredError()")
-        try:
-            self.layers = tuple(layers)
-        except TypeError:
-            raise TypeError(f"layers is {layers!r}, expected a list of layers") from None
-        self.notes = {}
-        self._check_layers()
-        self._adopt()
-
-    def _check_layers(self):
-        if not self.layers:
-            raise ValueError("layers is empty, expected at least one layer")
-        width, source, dtype, seen = None, None, None, set()
-        for i, layer in enumerate(self.layers):
-            passes = (getattr(layer, name, None) for name in ("forward", "backward"))
-            if isinstance(layer, type) or not all(map(callable, passes)):
-                raise TypeError(f"layers[{i}] is {layer!r}, expected forward and backward methods")
-            if id(layer) in seen:
-                raise ValueError(f"layers[{i}] is in the list twice, expected distinct layers")
-            seen.add(id(layer))
-            if isinstance(layer, ParameterLayer):
-                n_inputs, n_outputs = layer.widths
-                if width is not None and n_inputs != width:
-                    raise ValueError(
-                        f"layers[{i}] takes {n_inputs} inputs, "
-                        f"expected {width}, the outputs of layers[{source}]"
-                    )
-                if dtype is not None and layer.dtype != dtype:
-                    raise ValueError(f"layers[{i}] has dtype {layer.dtype}, expected {dtype}")
-                width, source, dtype = n_outputs, i, layer.dtype
-            elif not isinstance(layer, Layer):
-                width = None  # a layer of the user's own may change it
-            owner = getattr(layer, "_model", None)
-            if owner is not None and owner() is not None:
-                raise ValueError(f"layers[{i}] belongs to another model, expected a copy of it")
-
-    def _count_features(self):
-        """Return I, or None where only a layer of the user's own knows it."""
-        for layer in self.layers:
-            if isinstance(layer, ParameterLayer):
-                return layer.widths[0]
-            if not isinstance(layer, Layer):
-                return None
-        return None
-
-    def _adopt(self):
-        """Move all that is trained into one buffer, and let the layers hold views of it.
-
-        First come the parameters, and behind them what follows the data in another way.
-        """
-        self._parametric = [layer for layer in self.layers if isinstance(layer, ParameterLayer)]
-        self._steps = program_layers(self._logit_layers())
-        self._n_features = self._count_features()
-        self._gradients = None
-        arrays = [
-            (layer, name, getattr(layer, name))
-            for part in (slice(2), slice(2, None))
-            for layer in self._parametric
-            for name in layer.stored[part]
-        ]
-        dtype = self._parametric[0].dtype if self._parametric else np.dtype(np.float32)
-        self._buffer = aligned_empty(sum(array.size for *_, array in arrays), dtype)
-        n_parameters = sum(layer.n_parameters for layer in self._parametric)
-        self._parameters = self._buffer[:n_parameters]
-        for (layer, name, array), view in zip(arrays, _cut(self._buffer, arrays), strict=True):
-            view[...] = array
-            setattr(layer, f"_{name}", view)
-        for layer in self.layers:
-            if isinstance(layer, Layer):
-                layer._model = weakref.ref(self)
-        self._warned, self._stream = False, None
-        self._predictor = None
-        if self._steps is not None:
-            self._predictor = Predictor(self._steps, self._n_features, self._buffer)
-
-    @property
-    def dtype(self):
-        """The dtype of the parameters and of all results."""
-        return self._parameters.dtype
-
-    @property
-    def parameters(self):
-        """The flat parameter buffer."""
-        return self._parameters
-
-    @parameters.setter
-    def parameters(self, value):
-        array = as_array(value, "parameters")
-        if array.shape != self._parameters.shape:
-            raise ValueError(
-                f"parameters has shape {array.shape}, expected {self._parameters.shape}"
-            )
-        self._parameters[...] = as_matrix(array, "parameters", self.dtype)
-
-    @property
-    def gradients(self):
-        """The flat gradient buffer."""
-        if self._gradients is None:
-            self._gradients = aligned_empty(self.parameters.size, self.dtype)
-            self._gradients[...] = 0
-            arrays = [
-                (layer, name, getattr(layer, name))
-                for layer in self._parametric
-                for name in ("weights", "biases")
-            ]
-            for (layer, name, _), view in zip(arrays, _cut(self._gradients, arrays), strict=True):
-                if (gradient := getattr(layer, f"d{name}")) is not None:
-                    view[...] = gradient
-                setattr(layer, f"_d{name}", view)
-        return self._gradients
-
-    def _logit_layers(self):
-        """Return the layers up to the outputs that the loss takes."""
-        head = {t.SOFTMAX_CROSS_ENTROPY: Softmax, t.BINARY_FROM_LOGITS: Sigmoid}.get(self.loss.kind)
-        return self.layers[:-1] if head and runs_as(self.layers[-1], head) else self.layers
 
     # ------------------------------------------------------------------ training
 
@@ -328,100 +185,6 @@ class Sequential:
         arguments = {name: value for name, value in locals().items() if name != "self"}
         return self._prepare_fit(**arguments)()
 
-    def _prepare_fit(
-        self, *, X, y, batches, epochs, batch_size, optimizer, seed, validation_data,
-        validation_split, sample_weight, class_weight, shuffle, drop_last, steps_per_epoch,
-        initial_epoch, resume, metrics, callbacks, scale, offset, verbose, threads,
-    ):  # fmt: skip
-        """Check all arguments of `fit`; return the function that trains."""
-        epochs, batch_size = as_count(epochs, "epochs"), as_count(batch_size, "batch_size")
-        optimizer = SGD() if optimizer is None else optimizer
-        self._check_fit(optimizer, threads)
-        if not isinstance(shuffle, bool | np.bool_) and not callable(shuffle):
-            raise TypeError(f"shuffle is {shuffle!r}, expected True, False or a callable of N")
-        drop_last = as_flag(drop_last, "drop_last")
-        if steps_per_epoch is not None:
-            steps_per_epoch = as_count(steps_per_epoch, "steps_per_epoch")
-        as_number(validation_split, "validation_split", 0, 1)
-        if validation_split and validation_data is not None:
-            raise ValueError("validation_split is given, expected no validation_data beside it")
-        initial_epoch = as_index(initial_epoch, "initial_epoch", epochs)
-        callbacks = as_callbacks(callbacks)
-        callbacks += as_progress(verbose, callbacks)
-        resume = None if resume is None else find_checkpoint(as_path(resume, "resume"))
-        rng = as_generator(seed, "seed")
-        scaling = as_scaling(scale, offset, self.dtype)
-        validation = self._as_validation(validation_data, scaling)
-        if batches is None:
-            if X is None or y is None:
-                raise TypeError("X or y is missing, expected both, or batches")
-            data = self._as_data(X, y, sample_weight, "X", "y", "sample_weight", scaling=scaling)
-            if validation_split:
-                data, validation = _split(data, validation_split)
-            if class_weight is not None:
-                data = data._replace(weights=self._with_class_weights(data, class_weight))
-            n, batch_size = len(data.inputs), min(batch_size, len(data.inputs))
-            n_used = n - n % batch_size if drop_last else n
-            if steps_per_epoch is not None:
-                n_used = min(n_used, steps_per_epoch * batch_size)
-            self._check_batches(n_used, batch_size)
-        else:
-            _refuse_beside_batches(
-                X=X, y=y, sample_weight=sample_weight, validation_split=validation_split or None,
-                drop_last=drop_last or None, resume=resume,
-                metrics=None if validation else metrics or None,
-            )  # fmt: skip
-            batches, data, n, n_used = Batches(batches, steps_per_epoch), None, 0, 0
-            shuffle = False
-            if any(each.chunk_steps for each in callbacks):
-                raise ValueError(
-                    "callbacks has a Checkpoint within epochs, which batches cannot go on from"
-                )
-
-        drops = any(isinstance(layer, Dropout) for layer in self.layers)
-        order = Draws(n, n_used, rng, shuffle, drops)
-
-        def observe():
-            found = measure(self, data, metrics, threads) if metrics and data else {}
-            if validation is None:
-                return found
-            held_out = evaluate(self, validation, metrics, threads)
-            return found | {f"val_{name}": value for name, value in held_out.items()}
-
-        metrics = self._as_metrics(metrics, data or validation) if data or validation else ()
-        observed = [f"val_{name}" for name in self._scores if validation is not None]
-        if metrics:  # one that raises does so here, before training
-            observed = list(observe())
-        watched = observe if observed else None
-        run = Run(self, epochs, initial_epoch, metrics, observed)
-        if not isinstance(seed, np.random.Generator):  # else it is where the last run left it
-            for _ in range(initial_epoch):
-                order()
-        compiled = compiles(self, optimizer)
-        self._warn_of_slow_training(optimizer)
-
-        settings = {
-            "n_samples": n, "samples_per_epoch": n_used, "batch_size": batch_size,
-            "shuffle": "a function" if callable(shuffle) else bool(shuffle),
-            "scale": float(scale), "offset": float(offset),
-            "weighted": data is not None and len(data.weights) > 0,
-        }  # fmt: skip
-        rest = settings, callbacks, resume
-
-        def train():
-            if data is None:
-                stream = Stream(self, optimizer, threads)
-                trainer = BatchTrainer(
-                    stream, batches, functools.partial(self._as_batch, class_weight, scaling)
-                )
-                return run_epochs(run, trainer, order, watched, *rest)
-            work = 3 * batch_size * self.parameters.size
-            with Crew(resolve_threads(threads, work) if compiled else 1) as crew:
-                trainer = make_trainer(self, data, n_used, batch_size, optimizer, crew)
-                return run_epochs(run, trainer, order, watched, *rest)
-
-        return train
-
     def partial_fit(
         self, X, y, sample_weight=None, *, batch_size=None, optimizer=None, seed=None,
         class_weight=None, scale=1.0, offset=0.0, threads=None,
@@ -469,233 +232,13 @@ class Sequential:
             self._rng = as_generator(seed, "seed")
         stream, self._stream = self._stream, None  # not kept where an error ends the call
         if stream is None or stream.optimizer is not optimizer or not stream.is_current():
-            self._warn_of_slow_training(optimizer)
+            self._warn_of_slow_training(optimizer, 3)
             stream = Stream(self, optimizer)
         stream.threads, self.optimizer = threads, optimizer
         drops = any(isinstance(layer, Dropout) for layer in self.layers)
         history = pass_over(stream, data, batch_size, draw_key(self._rng) if drops else 0)
         self._stream = stream
         return history
-
-    def _check_batches(self, n_used, batch_size):
-        """Refuse batches of one sample where a layer needs more."""
-        if not any(isinstance(layer, BatchNorm) for layer in self.layers):
-            return
-        if batch_size == 1:
-            raise ValueError("batch_size is 1, expected at least 2 samples for BatchNorm")
-        if n_used % batch_size == 1:
-            raise ValueError(
-                f"batch_size is {batch_size}, which leaves one of {n_used} samples for the last "
-                "batch, expected at least 2 for BatchNorm: drop_last=True leaves it out"
-            )
-
-    def _check_fit(self, optimizer, threads):
-        if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"optimizer is {optimizer!r}, expected one such as fastnn.SGD(...)")
-        if self._parametric:
-            optimizer.rates(0, 1, self.dtype)
-        if threads is not None:
-            as_count(threads, "threads")
-        self._check_own_layers()
-        if not self._parametric and not self._own_layers():
-            raise ValueError("the model has no layer with parameters, so fit has nothing to train")
-
-    def _warn_of_slow_training(self, optimizer):
-        """Warn the caller of the public method that calls this, or one that it calls."""
-        optimizers = [optimizer] if type(optimizer).update is not Optimizer.update else []
-        own = [layer for layer in self._logit_layers() if operation_of(layer) is None]
-        kinds = [
-            f"{type(each).__name__}, {kind} of your own"
-            for kind, found in (("a layer", own), ("an optimizer", optimizers))
-            for each in found
-        ]
-        if kinds and not self._warned:
-            self._warned = True
-            warnings.warn(
-                f"{kinds[0]}, cannot be compiled: the network trains layer by layer, "
-                "several times as slowly where it is small",
-                SlowTrainingWarning,
-                stacklevel=3,
-            )
-
-    def _compiled_trainer(self, crew, data, n_used, batch_size, optimizer):
-        plan = make_plan(
-            self._steps, data.inputs.shape[1], batch_size, self.dtype.itemsize, training=True,
-            n_states=optimizer.n_states, keep_gradients=optimizer.clip_norm is not None,
-        )  # fmt: skip
-        return CompiledTrainer(
-            plan, crew, self.parameters, data, n_used, batch_size, self.loss, optimizer,
-            buffer=self._buffer,
-        )  # fmt: skip
-
-    def _as_inputs(self, X, name, **expected):
-        # Without a dense layer there is no dtype to convert to.
-        dtype = self.dtype if self._parametric else None
-        return as_samples(X, name, n_features=self._n_features, dtype=dtype, **expected)
-
-    def _as_targets(self, y, name, inputs):
-        """Return labels (N,) and rows (N, O), the latter empty where the labels say all."""
-        if isinstance(y, Targets):
-            return y
-        n_classes = self._n_classes(inputs)
-        dtype = self.dtype if self._parametric else np.float64
-        if self.loss.task != "classes":
-            targets = self.loss.as_targets(y, name, len(inputs), n_classes, dtype)
-            return np.full(len(inputs), 0, np.int64), unlocked(targets)
-        targets = as_targets(y, name, len(inputs), n_classes, dtype)
-        if targets.ndim == 1:
-            return targets, np.empty((0, n_classes), self.dtype)
-        return targets.argmax(axis=1), unlocked(targets)
-
-    def _with_class_weights(self, data, class_weight):
-        if self.loss.task != "classes":
-            raise ValueError("class_weight is given, expected a loss of classes with it")
-        weights = data.weights if len(data.weights) else 1.0
-        weights = weights * as_class_weights(class_weight, data.targets.shape[1])[data.labels]
-        if not weights.sum() > 0:
-            raise ValueError(
-                "sample_weight times class_weight sums to 0, expected some weight above 0"
-            )
-        return weights
-
-    def _n_classes(self, inputs):
-        for layer in reversed(self._logit_layers()):
-            if isinstance(layer, ParameterLayer):
-                return layer.widths[1]
-            if not isinstance(layer, Layer):
-                break
-        # Only a layer of the user's own knows; it gets a copy, as it may work in place.
-        return self._forward_logits(inputs.take([0]), training=False).shape[1]
-
-    def _as_data(self, X, y, sample_weight, *names, scaling=UNSCALED):
-        """Return checked samples; `names` are those of the three arguments."""
-        inputs = self._as_inputs(X, names[0], scaling=scaling, allow_empty=False)
-        labels, targets = self._as_targets(y, names[1], inputs)
-        weights = np.empty(0)
-        if sample_weight is not None:
-            weights = unlocked(as_sample_weights(sample_weight, len(inputs), names[2]))
-        return Data(inputs, labels, targets, weights)
-
-    def _as_batch(self, class_weight, scaling, number, batch):
-        """Return the Data of one batch of `batches`; errors say which it is."""
-        expected = "expected (X, y) or (X, y, sample_weight)"
-        if not isinstance(batch, tuple | list):
-            raise TypeError(f"batch {number} is of type {type(batch).__name__}, {expected}")
-        if len(batch) not in (2, 3):
-            raise TypeError(f"batch {number} has {len(batch)} items, {expected}")
-        X, y, sample_weight = (*batch, None)[:3]
-        try:
-            names = "X", "y", "sample_weight"
-            data = self._as_data(X, y, sample_weight, *names, scaling=scaling)
-            if class_weight is not None:
-                data = data._replace(weights=self._with_class_weights(data, class_weight))
-            self._check_batches(len(data.inputs), len(data.inputs))
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"batch {number}: {error}") from error
-        return data
-
-    def _as_validation(self, validation_data, scaling):
-        if validation_data is None:
-            return None
-        try:
-            X, y, *weights = validation_data
-            (sample_weight,) = weights or [None]
-        except (TypeError, ValueError):
-            raise TypeError(
-                "validation_data is not a pair, expected (X, y) or (X, y, sample_weight)"
-            ) from None
-        names = (f"validation_data[{i}]" for i in range(3))
-        return self._as_data(X, y, sample_weight, *names, scaling=scaling)
-
-    # ------------------------------------------------------------------ layer by layer
-
-    def forward(self, inputs, training=False):
-        """Run `inputs` (B, I) through all layers, one by one, and return the last output."""
-        for layer in self.layers:
-            inputs = _call_forward(layer, inputs, training)
-        return inputs
-
-    def backward(self, dvalues):
-        """Take the gradient `dvalues` of the last output back through all layers."""
-        for layer in reversed(self.layers):
-            dvalues = _call_backward(layer, dvalues)
-        return dvalues
-
-    def _forward_logits(self, inputs, training, n_classes=None):
-        n_rows = len(inputs)
-        for layer in self._logit_layers():
-            inputs = _call_forward(layer, inputs, training)
-        logits = as_array(inputs, "the output of the last layer")
-        width = logits.shape[1] if logits.ndim == 2 else 0
-        if width == 0 or len(logits) != n_rows or width != (n_classes or width):
-            raise ValueError(
-                f"the output of the last layer has shape {logits.shape}, "
-                f"expected logits of shape ({n_rows}, {n_classes or 'C'})"
-            )
-        dtype = np.float32 if logits.dtype == np.float32 else np.float64
-        # A copy where it is no plain array: a kernel takes the gradient in its place.
-        return np.require(logits, dtype, ["C", "A", "W"])
-
-    def _backward_logits(self, dvalues):
-        for layer in reversed(self._logit_layers()):
-            dvalues = _call_backward(layer, dvalues)
-
-    def _trained_arrays(self):
-        """Yield (parameters, gradients): of the layers that train, then of a user's own ones."""
-        for owner, name, slopes in self._trained_places():
-            parameters, gradients = getattr(owner, name), np.asarray(getattr(owner, slopes))
-            # As NumPy takes `parameters -= learning_rate * gradients`.
-            gradients = np.broadcast_to(gradients, parameters.shape)
-            yield parameters, gradients.astype(parameters.dtype, copy=False)
-
-    def _trained_places(self):
-        """Yield (object, attribute of the parameters, attribute of the gradients)."""
-        weights, biases = ("weights", "dweights"), ("biases", "dbiases")
-        if self._parametric and all(
-            layer.trainable and layer.use_bias for layer in self._parametric
-        ):
-            yield self, "parameters", "gradients"
-        else:
-            for layer in self._parametric:
-                if layer.trainable:
-                    yield layer, *weights
-                    if layer.use_bias:
-                        yield layer, *biases
-        for layer in self._own_layers():
-            yield layer, *weights
-            yield layer, *biases
-
-    def _own_layers(self):
-        return [
-            layer
-            for layer in self.layers
-            if not isinstance(layer, ParameterLayer) and hasattr(layer, "weights")
-        ]
-
-    def _check_own_layers(self):
-        for i, layer in enumerate(self.layers):
-            if layer not in self._own_layers():
-                continue
-            for name in ("weights", "biases"):
-                array = getattr(layer, name, None)
-                if not isinstance(array, np.ndarray) or array.dtype not in DTYPES:
-                    raise TypeError(
-                        f"layers[{i}] has {name} {array!r:.60}, "
-                        "expected an array of float32 or float64"
-                    )
-
-    def _snapshot(self):
-        own = [(layer.weights.copy(), layer.biases.copy()) for layer in self._own_layers()]
-        return self._buffer.copy(), own
-
-    def _restore(self, snapshot):
-        self._buffer[...], own = snapshot
-        for layer, (weights, biases) in zip(self._own_layers(), own, strict=True):
-            layer.weights[...], layer.biases[...] = weights, biases
-
-    def _is_finite(self):
-        own = (a for layer in self._own_layers() for a in (layer.weights, layer.biases))
-        return kernels.all_finite(self._buffer) and all(np.isfinite(a).all() for a in own)
 
     # ------------------------------------------------------------------ prediction
 
@@ -768,7 +311,7 @@ class Sequential:
         # A copy, as a layer of the user's own may work in place.
         values = inputs.take(np.arange(len(inputs)))
         for each in self.layers[: last + 1]:
-            values = _call_forward(copy.copy(each), values, False)  # leaves `output` as it is
+            values = call_forward(copy.copy(each), values, False)  # leaves `output` as it is
         return values
 
     def evaluate(
@@ -783,29 +326,6 @@ class Sequential:
         scaling = as_scaling(scale, offset, self.dtype)
         data = self._as_data(X, y, sample_weight, "X", "y", "sample_weight", scaling=scaling)
         return evaluate(self, data, self._as_metrics(metrics, data), threads)
-
-    @property
-    def _scores(self):
-        """The names of what every evaluation gives."""
-        return ["loss"] if self.loss.task == "numbers" else ["loss", "accuracy"]
-
-    def _as_metrics(self, metrics, data):
-        found = as_metrics(metrics, self.loss.task, data.targets.shape[1])
-        return [metric for metric in found if metric.name not in self._scores]
-
-    def _penalty(self):
-        """Return what the penalties of all layers add to the loss."""
-        return float(
-            sum(
-                l1 * np.abs(values).sum() + l2 * np.square(values).sum()
-                for layer in self._parametric
-                if layer.trainable and any(layer.penalties)
-                for values, l1, l2 in (
-                    (layer.weights, layer.weights_l1, layer.weights_l2),
-                    (layer.biases, layer.biases_l1, layer.biases_l2),
-                )
-            )
-        )
 
     def _outputs(self, X, name, finish, threads=None, n_outputs=None, scaling=UNSCALED):
         """Return `finish` of the outputs for all samples."""
@@ -896,102 +416,6 @@ class Sequential:
                 raise ValueError(f"{name} is not finite, expected a model that can be loaded")
         files.write(path, {"kind": "model", "model": config, "notes": notes}, arrays)
         self.notes = notes
-
-    def _stored_arrays(self):
-        """Return {"0.weights": array, ...}: what all layers have learned, not copied."""
-        own = self._own_layers()
-        return {
-            f"{i}.{name}": getattr(layer, name)
-            for i, layer in enumerate(self.layers)
-            for name in getattr(layer, "stored", ("weights", "biases") if layer in own else ())
-        }
-
-    # ------------------------------------------------------------------ the object itself
-
-    def clone(self, rng=None):
-        """Return a model of the same layers, with the same parameters, that shares nothing.
-
-        Parameters
-        ----------
-        rng : None, int or numpy.random.Generator
-            Where given, layers draw new parameters from it, as their `init` says.
-        """
-        twin = copy.deepcopy(self)
-        for layer in twin.layers:
-            if isinstance(layer, Layer):
-                layer.forget_passes()
-        if rng is not None:
-            rng = as_generator(rng)
-            for layer in twin._parametric:
-                layer.reset_parameters(rng)
-        return twin
-
-    def summary(self):
-        """Return a :class:`Summary`: layers, outputs, parameters, bytes, operations a sample."""
-        return Summary(self)
-
-    def __copy__(self):
-        return copy.deepcopy(self)  # two models on one buffer would train each other
-
-    def __getstate__(self):
-        return {**vars(self), "_stream": None}  # which works on the parameters of this model
-
-    def __setstate__(self, state):
-        self.__dict__.update(state)
-        self._adopt()
-
-    def __repr__(self):
-        layers = "".join(f"    {layer!r},\n" for layer in self.layers)
-        loss = "" if repr(self.loss) == "SoftmaxCrossEntropy()" else f", loss={self.loss!r}"
-        return f"{type(self).__name__}([\n{layers}]{loss})"
-
-
-def _cut(buffer, arrays):
-    """Yield views of a buffer, one behind the other, of the shapes of (layer, name, array)."""
-    start = 0
-    for *_, array in arrays:
-        yield buffer[start : start + array.size].reshape(array.shape)
-        start += array.size
-
-
-def _refuse_beside_batches(**given):
-    for name, value in given.items():
-        if value is not None:
-            raise ValueError(f"{name} is given, expected batches without it")
-
-
-def _split(data, part):
-    """Return the Data to train on, and (inputs, labels, targets) of the last `part` of it."""
-    n_held_out = round(len(data.inputs) * part)
-    n = len(data.inputs) - n_held_out
-    if n == 0 or n_held_out == 0:
-        raise ValueError(
-            f"validation_split is {part}, expected one that leaves some of {n + n_held_out} "
-            "samples on both sides"
-        )
-    parts = (
-        Data(*(array[:n] for array in data)),
-        Data(*(array[n:] if len(array) else array for array in data)),
-    )
-    if len(data.weights) and not all(each.weights.sum() > 0 for each in parts):
-        raise ValueError(
-            f"sample_weight is 0 on one side of validation_split {part}, expected some on both"
-        )
-    return parts
-
-
-def _call_forward(layer, inputs, training):
-    """Call `forward` of a layer that may not know `training`, and may not return its output."""
-    if "training" in inspect.signature(layer.forward).parameters:
-        result = layer.forward(inputs, training=training)
-    else:
-        result = layer.forward(inputs)
-    return layer.output if result is None else result
-
-
-def _call_backward(layer, dvalues):
-    result = layer.backward(dvalues)
-    return layer.dinputs if result is None else result
 
 
 def load(path):

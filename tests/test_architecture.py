@@ -76,10 +76,12 @@ FLOORS = (
     configs
     evaluation
     files
+    fitting
     jitted
     many
     memory
     model
+    network
     parallel
     plan
     prediction

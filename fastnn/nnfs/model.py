@@ -6,7 +6,7 @@ import numpy as np
 
 from ..errors import NonFiniteLossError, SlowTrainingWarning
 from ..history import History
-from ..model import _call_backward, _call_forward
+from ..network import call_backward, call_forward
 from ..samples import UNSCALED
 from ..validation import as_anything, as_array, as_count, as_rows
 from . import files
@@ -314,7 +314,7 @@ class Model:
         """Return the output of the last layer, after the passes of all layers, one by one."""
         values = self.input_layer.forward(X, training)
         for layer in self.layers:
-            values = _call_forward(layer, values, training)
+            values = call_forward(layer, values, training)
         return values
 
     def backward(self, output, y):
@@ -327,7 +327,7 @@ class Model:
             dvalues = self.softmax_classifier_output.backward(output, y)
             layers, layers[-1].dinputs = layers[:-1], dvalues
         for layer in reversed(layers):
-            dvalues = _call_backward(layer, dvalues)
+            dvalues = call_backward(layer, dvalues)
 
     def _check_set(self, method, *names):
         if not self._final:

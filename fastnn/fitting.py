@@ -1,0 +1,301 @@
+"""What `fit` is given: checked, and made into a run."""
+
+import functools
+import warnings
+
+import numpy as np
+
+from .callbacks import Run, as_callbacks
+from .checkpoints import find_checkpoint
+from .dropout import Dropout
+from .errors import SlowTrainingWarning
+from .evaluation import evaluate, measure
+from .layers import Layer, ParameterLayer
+from .metrics import as_metrics
+from .network import Network
+from .normalization import BatchNorm
+from .optimizers import SGD, Optimizer
+from .parallel import Crew, resolve_threads
+from .plan import make_plan, operation_of
+from .progress import as_progress
+from .samples import UNSCALED, as_samples
+from .streams import Batches, BatchTrainer, Stream
+from .training import CompiledTrainer, Data, Draws, Targets, compiles, make_trainer, run_epochs
+from .validation import (
+    as_class_weights,
+    as_count,
+    as_flag,
+    as_generator,
+    as_index,
+    as_number,
+    as_path,
+    as_sample_weights,
+    as_scaling,
+    as_targets,
+    unlocked,
+)
+
+
+class Trainable(Network):
+    """A network that checks what it is to be trained and evaluated on."""
+
+    def _prepare_fit(
+        self, *, X, y, batches, epochs, batch_size, optimizer, seed, validation_data,
+        validation_split, sample_weight, class_weight, shuffle, drop_last, steps_per_epoch,
+        initial_epoch, resume, metrics, callbacks, scale, offset, verbose, threads,
+    ):  # fmt: skip
+        """Check all arguments of `fit`; return the function that trains."""
+        epochs, batch_size = as_count(epochs, "epochs"), as_count(batch_size, "batch_size")
+        optimizer = SGD() if optimizer is None else optimizer
+        self._check_fit(optimizer, threads)
+        if not isinstance(shuffle, bool | np.bool_) and not callable(shuffle):
+            raise TypeError(f"shuffle is {shuffle!r}, expected True, False or a callable of N")
+        drop_last = as_flag(drop_last, "drop_last")
+        if steps_per_epoch is not None:
+            steps_per_epoch = as_count(steps_per_epoch, "steps_per_epoch")
+        as_number(validation_split, "validation_split", 0, 1)
+        if validation_split and validation_data is not None:
+            raise ValueError("validation_split is given, expected no validation_data beside it")
+        initial_epoch = as_index(initial_epoch, "initial_epoch", epochs)
+        callbacks = as_callbacks(callbacks)
+        callbacks += as_progress(verbose, callbacks)
+        resume = None if resume is None else find_checkpoint(as_path(resume, "resume"))
+        rng = as_generator(seed, "seed")
+        scaling = as_scaling(scale, offset, self.dtype)
+        validation = self._as_validation(validation_data, scaling)
+        if batches is None:
+            if X is None or y is None:
+                raise TypeError("X or y is missing, expected both, or batches")
+            data = self._as_data(X, y, sample_weight, "X", "y", "sample_weight", scaling=scaling)
+            if validation_split:
+                data, validation = _split(data, validation_split)
+            if class_weight is not None:
+                data = data._replace(weights=self._with_class_weights(data, class_weight))
+            n, batch_size = len(data.inputs), min(batch_size, len(data.inputs))
+            n_used = n - n % batch_size if drop_last else n
+            if steps_per_epoch is not None:
+                n_used = min(n_used, steps_per_epoch * batch_size)
+            self._check_batches(n_used, batch_size)
+        else:
+            _refuse_beside_batches(
+                X=X, y=y, sample_weight=sample_weight, validation_split=validation_split or None,
+                drop_last=drop_last or None, resume=resume,
+                metrics=None if validation else metrics or None,
+            )  # fmt: skip
+            batches, data, n, n_used = Batches(batches, steps_per_epoch), None, 0, 0
+            shuffle = False
+            if any(each.chunk_steps for each in callbacks):
+                raise ValueError(
+                    "callbacks has a Checkpoint within epochs, which batches cannot go on from"
+                )
+
+        drops = any(isinstance(layer, Dropout) for layer in self.layers)
+        order = Draws(n, n_used, rng, shuffle, drops)
+
+        def observe():
+            found = measure(self, data, metrics, threads) if metrics and data else {}
+            if validation is None:
+                return found
+            held_out = evaluate(self, validation, metrics, threads)
+            return found | {f"val_{name}": value for name, value in held_out.items()}
+
+        metrics = self._as_metrics(metrics, data or validation) if data or validation else ()
+        observed = [f"val_{name}" for name in self._scores if validation is not None]
+        if metrics:  # one that raises does so here, before training
+            observed = list(observe())
+        watched = observe if observed else None
+        run = Run(self, epochs, initial_epoch, metrics, observed)
+        if not isinstance(seed, np.random.Generator):  # else it is where the last run left it
+            for _ in range(initial_epoch):
+                order()
+        compiled = compiles(self, optimizer)
+        self._warn_of_slow_training(optimizer, 4)
+
+        settings = {
+            "n_samples": n, "samples_per_epoch": n_used, "batch_size": batch_size,
+            "shuffle": "a function" if callable(shuffle) else bool(shuffle),
+            "scale": float(scale), "offset": float(offset),
+            "weighted": data is not None and len(data.weights) > 0,
+        }  # fmt: skip
+        rest = settings, callbacks, resume
+
+        def train():
+            if data is None:
+                stream = Stream(self, optimizer, threads)
+                trainer = BatchTrainer(
+                    stream, batches, functools.partial(self._as_batch, class_weight, scaling)
+                )
+                return run_epochs(run, trainer, order, watched, *rest)
+            work = 3 * batch_size * self.parameters.size
+            with Crew(resolve_threads(threads, work) if compiled else 1) as crew:
+                trainer = make_trainer(self, data, n_used, batch_size, optimizer, crew)
+                return run_epochs(run, trainer, order, watched, *rest)
+
+        return train
+
+    def _check_fit(self, optimizer, threads):
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"optimizer is {optimizer!r}, expected one such as fastnn.SGD(...)")
+        if self._parametric:
+            optimizer.rates(0, 1, self.dtype)
+        if threads is not None:
+            as_count(threads, "threads")
+        self._check_own_layers()
+        if not self._parametric and not self._own_layers():
+            raise ValueError("the model has no layer with parameters, so fit has nothing to train")
+
+    def _check_batches(self, n_used, batch_size):
+        """Refuse batches of one sample where a layer needs more."""
+        if not any(isinstance(layer, BatchNorm) for layer in self.layers):
+            return
+        if batch_size == 1:
+            raise ValueError("batch_size is 1, expected at least 2 samples for BatchNorm")
+        if n_used % batch_size == 1:
+            raise ValueError(
+                f"batch_size is {batch_size}, which leaves one of {n_used} samples for the last "
+                "batch, expected at least 2 for BatchNorm: drop_last=True leaves it out"
+            )
+
+    def _warn_of_slow_training(self, optimizer, level):
+        """Warn the user, who is so many calls away, of what cannot be compiled."""
+        optimizers = [optimizer] if type(optimizer).update is not Optimizer.update else []
+        own = [layer for layer in self._logit_layers() if operation_of(layer) is None]
+        kinds = [
+            f"{type(each).__name__}, {kind} of your own"
+            for kind, found in (("a layer", own), ("an optimizer", optimizers))
+            for each in found
+        ]
+        if kinds and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"{kinds[0]}, cannot be compiled: the network trains layer by layer, "
+                "several times as slowly where it is small",
+                SlowTrainingWarning,
+                stacklevel=level,
+            )
+
+    def _compiled_trainer(self, crew, data, n_used, batch_size, optimizer):
+        plan = make_plan(
+            self._steps, data.inputs.shape[1], batch_size, self.dtype.itemsize, training=True,
+            n_states=optimizer.n_states, keep_gradients=optimizer.clip_norm is not None,
+        )  # fmt: skip
+        return CompiledTrainer(
+            plan, crew, self.parameters, data, n_used, batch_size, self.loss, optimizer,
+            buffer=self._buffer,
+        )  # fmt: skip
+
+    # ------------------------------------------------------------------ data
+
+    def _as_data(self, X, y, sample_weight, *names, scaling=UNSCALED):
+        """Return checked samples; `names` are those of the three arguments."""
+        inputs = self._as_inputs(X, names[0], scaling=scaling, allow_empty=False)
+        labels, targets = self._as_targets(y, names[1], inputs)
+        weights = np.empty(0)
+        if sample_weight is not None:
+            weights = unlocked(as_sample_weights(sample_weight, len(inputs), names[2]))
+        return Data(inputs, labels, targets, weights)
+
+    def _as_inputs(self, X, name, **expected):
+        # Without a dense layer there is no dtype to convert to.
+        dtype = self.dtype if self._parametric else None
+        return as_samples(X, name, n_features=self._n_features, dtype=dtype, **expected)
+
+    def _as_targets(self, y, name, inputs):
+        """Return labels (N,) and rows (N, O), the latter empty where the labels say all."""
+        if isinstance(y, Targets):
+            return y
+        n_classes = self._n_classes(inputs)
+        dtype = self.dtype if self._parametric else np.float64
+        if self.loss.task != "classes":
+            targets = self.loss.as_targets(y, name, len(inputs), n_classes, dtype)
+            return np.full(len(inputs), 0, np.int64), unlocked(targets)
+        targets = as_targets(y, name, len(inputs), n_classes, dtype)
+        if targets.ndim == 1:
+            return targets, np.empty((0, n_classes), self.dtype)
+        return targets.argmax(axis=1), unlocked(targets)
+
+    def _n_classes(self, inputs):
+        for layer in reversed(self._logit_layers()):
+            if isinstance(layer, ParameterLayer):
+                return layer.widths[1]
+            if not isinstance(layer, Layer):
+                break
+        # Only a layer of the user's own knows; it gets a copy, as it may work in place.
+        return self._forward_logits(inputs.take([0]), training=False).shape[1]
+
+    def _with_class_weights(self, data, class_weight):
+        if self.loss.task != "classes":
+            raise ValueError("class_weight is given, expected a loss of classes with it")
+        weights = data.weights if len(data.weights) else 1.0
+        weights = weights * as_class_weights(class_weight, data.targets.shape[1])[data.labels]
+        if not weights.sum() > 0:
+            raise ValueError(
+                "sample_weight times class_weight sums to 0, expected some weight above 0"
+            )
+        return weights
+
+    def _as_batch(self, class_weight, scaling, number, batch):
+        """Return the Data of one batch of `batches`; errors say which it is."""
+        expected = "expected (X, y) or (X, y, sample_weight)"
+        if not isinstance(batch, tuple | list):
+            raise TypeError(f"batch {number} is of type {type(batch).__name__}, {expected}")
+        if len(batch) not in (2, 3):
+            raise TypeError(f"batch {number} has {len(batch)} items, {expected}")
+        X, y, sample_weight = (*batch, None)[:3]
+        try:
+            names = "X", "y", "sample_weight"
+            data = self._as_data(X, y, sample_weight, *names, scaling=scaling)
+            if class_weight is not None:
+                data = data._replace(weights=self._with_class_weights(data, class_weight))
+            self._check_batches(len(data.inputs), len(data.inputs))
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"batch {number}: {error}") from error
+        return data
+
+    def _as_validation(self, validation_data, scaling):
+        if validation_data is None:
+            return None
+        try:
+            X, y, *weights = validation_data
+            (sample_weight,) = weights or [None]
+        except (TypeError, ValueError):
+            raise TypeError(
+                "validation_data is not a pair, expected (X, y) or (X, y, sample_weight)"
+            ) from None
+        names = (f"validation_data[{i}]" for i in range(3))
+        return self._as_data(X, y, sample_weight, *names, scaling=scaling)
+
+    @property
+    def _scores(self):
+        """The names of what every evaluation gives."""
+        return ["loss"] if self.loss.task == "numbers" else ["loss", "accuracy"]
+
+    def _as_metrics(self, metrics, data):
+        found = as_metrics(metrics, self.loss.task, data.targets.shape[1])
+        return [metric for metric in found if metric.name not in self._scores]
+
+
+def _refuse_beside_batches(**given):
+    for name, value in given.items():
+        if value is not None:
+            raise ValueError(f"{name} is given, expected batches without it")
+
+
+def _split(data, part):
+    """Return the Data to train on, and (inputs, labels, targets) of the last `part` of it."""
+    n_held_out = round(len(data.inputs) * part)
+    n = len(data.inputs) - n_held_out
+    if n == 0 or n_held_out == 0:
+        raise ValueError(
+            f"validation_split is {part}, expected one that leaves some of {n + n_held_out} "
+            "samples on both sides"
+        )
+    parts = (
+        Data(*(array[:n] for array in data)),
+        Data(*(array[n:] if len(array) else array for array in data)),
+    )
+    if len(data.weights) and not all(each.weights.sum() > 0 for each in parts):
+        raise ValueError(
+            f"sample_weight is 0 on one side of validation_split {part}, expected some on both"
+        )
+    return parts

@@ -1,0 +1,323 @@
+"""A network: layers in a row, their parameters in one flat buffer, passes layer by layer."""
+
+import copy
+import inspect
+import weakref
+
+import numpy as np
+
+from . import kernels
+from .activations import Sigmoid
+from .kernels import table as t
+from .layers import Layer, ParameterLayer, Softmax
+from .losses import Loss, SoftmaxCrossEntropy
+from .memory import aligned_empty
+from .plan import program_layers, runs_as
+from .prediction import Predictor
+from .summary import Summary
+from .validation import (
+    DTYPES,
+    as_array,
+    as_generator,
+    as_matrix,
+)
+
+
+class Network:
+    """Layers that feed each other and a loss: what :class:`Sequential` is made of."""
+
+    def __init__(self, layers, loss=None):
+        self.loss = SoftmaxCrossEntropy() if loss is None else loss
+        self.optimizer, self._rng = None, None
+        if not isinstance(self.loss, Loss) or not hasattr(self.loss, "kind"):
+            raise TypeError(f"loss is {loss!r}, expected a loss such as MeanSquaredError()")
+        try:
+            self.layers = tuple(layers)
+        except TypeError:
+            raise TypeError(f"layers is {layers!r}, expected a list of layers") from None
+        self.notes = {}
+        self._check_layers()
+        self._adopt()
+
+    def _check_layers(self):
+        if not self.layers:
+            raise ValueError("layers is empty, expected at least one layer")
+        width, source, dtype, seen = None, None, None, set()
+        for i, layer in enumerate(self.layers):
+            passes = (getattr(layer, name, None) for name in ("forward", "backward"))
+            if isinstance(layer, type) or not all(map(callable, passes)):
+                raise TypeError(f"layers[{i}] is {layer!r}, expected forward and backward methods")
+            if id(layer) in seen:
+                raise ValueError(f"layers[{i}] is in the list twice, expected distinct layers")
+            seen.add(id(layer))
+            if isinstance(layer, ParameterLayer):
+                n_inputs, n_outputs = layer.widths
+                if width is not None and n_inputs != width:
+                    raise ValueError(
+                        f"layers[{i}] takes {n_inputs} inputs, "
+                        f"expected {width}, the outputs of layers[{source}]"
+                    )
+                if dtype is not None and layer.dtype != dtype:
+                    raise ValueError(f"layers[{i}] has dtype {layer.dtype}, expected {dtype}")
+                width, source, dtype = n_outputs, i, layer.dtype
+            elif not isinstance(layer, Layer):
+                width = None  # a layer of the user's own may change it
+            owner = getattr(layer, "_model", None)
+            if owner is not None and owner() is not None:
+                raise ValueError(f"layers[{i}] belongs to another model, expected a copy of it")
+
+    def _count_features(self):
+        """Return I, or None where only a layer of the user's own knows it."""
+        for layer in self.layers:
+            if isinstance(layer, ParameterLayer):
+                return layer.widths[0]
+            if not isinstance(layer, Layer):
+                return None
+        return None
+
+    def _adopt(self):
+        """Move all that is trained into one buffer, and let the layers hold views of it.
+
+        First come the parameters, and behind them what follows the data in another way.
+        """
+        self._parametric = [layer for layer in self.layers if isinstance(layer, ParameterLayer)]
+        self._steps = program_layers(self._logit_layers())
+        self._n_features = self._count_features()
+        self._gradients = None
+        arrays = [
+            (layer, name, getattr(layer, name))
+            for part in (slice(2), slice(2, None))
+            for layer in self._parametric
+            for name in layer.stored[part]
+        ]
+        dtype = self._parametric[0].dtype if self._parametric else np.dtype(np.float32)
+        self._buffer = aligned_empty(sum(array.size for *_, array in arrays), dtype)
+        n_parameters = sum(layer.n_parameters for layer in self._parametric)
+        self._parameters = self._buffer[:n_parameters]
+        for (layer, name, array), view in zip(arrays, _cut(self._buffer, arrays), strict=True):
+            view[...] = array
+            setattr(layer, f"_{name}", view)
+        for layer in self.layers:
+            if isinstance(layer, Layer):
+                layer._model = weakref.ref(self)
+        self._warned, self._stream = False, None
+        self._predictor = None
+        if self._steps is not None:
+            self._predictor = Predictor(self._steps, self._n_features, self._buffer)
+
+    @property
+    def dtype(self):
+        """The dtype of the parameters and of all results."""
+        return self._parameters.dtype
+
+    @property
+    def parameters(self):
+        """The flat parameter buffer."""
+        return self._parameters
+
+    @parameters.setter
+    def parameters(self, value):
+        array = as_array(value, "parameters")
+        if array.shape != self._parameters.shape:
+            raise ValueError(
+                f"parameters has shape {array.shape}, expected {self._parameters.shape}"
+            )
+        self._parameters[...] = as_matrix(array, "parameters", self.dtype)
+
+    @property
+    def gradients(self):
+        """The flat gradient buffer."""
+        if self._gradients is None:
+            self._gradients = aligned_empty(self.parameters.size, self.dtype)
+            self._gradients[...] = 0
+            arrays = [
+                (layer, name, getattr(layer, name))
+                for layer in self._parametric
+                for name in ("weights", "biases")
+            ]
+            for (layer, name, _), view in zip(arrays, _cut(self._gradients, arrays), strict=True):
+                if (gradient := getattr(layer, f"d{name}")) is not None:
+                    view[...] = gradient
+                setattr(layer, f"_d{name}", view)
+        return self._gradients
+
+    def _logit_layers(self):
+        """Return the layers up to the outputs that the loss takes."""
+        head = {t.SOFTMAX_CROSS_ENTROPY: Softmax, t.BINARY_FROM_LOGITS: Sigmoid}.get(self.loss.kind)
+        return self.layers[:-1] if head and runs_as(self.layers[-1], head) else self.layers
+
+    # ------------------------------------------------------------------ layer by layer
+
+    def forward(self, inputs, training=False):
+        """Run `inputs` (B, I) through all layers, one by one, and return the last output."""
+        for layer in self.layers:
+            inputs = call_forward(layer, inputs, training)
+        return inputs
+
+    def backward(self, dvalues):
+        """Take the gradient `dvalues` of the last output back through all layers."""
+        for layer in reversed(self.layers):
+            dvalues = call_backward(layer, dvalues)
+        return dvalues
+
+    def _forward_logits(self, inputs, training, n_classes=None):
+        n_rows = len(inputs)
+        for layer in self._logit_layers():
+            inputs = call_forward(layer, inputs, training)
+        logits = as_array(inputs, "the output of the last layer")
+        width = logits.shape[1] if logits.ndim == 2 else 0
+        if width == 0 or len(logits) != n_rows or width != (n_classes or width):
+            raise ValueError(
+                f"the output of the last layer has shape {logits.shape}, "
+                f"expected logits of shape ({n_rows}, {n_classes or 'C'})"
+            )
+        dtype = np.float32 if logits.dtype == np.float32 else np.float64
+        # A copy where it is no plain array: a kernel takes the gradient in its place.
+        return np.require(logits, dtype, ["C", "A", "W"])
+
+    def _backward_logits(self, dvalues):
+        for layer in reversed(self._logit_layers()):
+            dvalues = call_backward(layer, dvalues)
+
+    def _trained_arrays(self):
+        """Yield (parameters, gradients): of the layers that train, then of a user's own ones."""
+        for owner, name, slopes in self._trained_places():
+            parameters, gradients = getattr(owner, name), np.asarray(getattr(owner, slopes))
+            # As NumPy takes `parameters -= learning_rate * gradients`.
+            gradients = np.broadcast_to(gradients, parameters.shape)
+            yield parameters, gradients.astype(parameters.dtype, copy=False)
+
+    def _trained_places(self):
+        """Yield (object, attribute of the parameters, attribute of the gradients)."""
+        weights, biases = ("weights", "dweights"), ("biases", "dbiases")
+        if self._parametric and all(
+            layer.trainable and layer.use_bias for layer in self._parametric
+        ):
+            yield self, "parameters", "gradients"
+        else:
+            for layer in self._parametric:
+                if layer.trainable:
+                    yield layer, *weights
+                    if layer.use_bias:
+                        yield layer, *biases
+        for layer in self._own_layers():
+            yield layer, *weights
+            yield layer, *biases
+
+    def _own_layers(self):
+        return [
+            layer
+            for layer in self.layers
+            if not isinstance(layer, ParameterLayer) and hasattr(layer, "weights")
+        ]
+
+    def _check_own_layers(self):
+        for i, layer in enumerate(self.layers):
+            if layer not in self._own_layers():
+                continue
+            for name in ("weights", "biases"):
+                array = getattr(layer, name, None)
+                if not isinstance(array, np.ndarray) or array.dtype not in DTYPES:
+                    raise TypeError(
+                        f"layers[{i}] has {name} {array!r:.60}, "
+                        "expected an array of float32 or float64"
+                    )
+
+    def _penalty(self):
+        """Return what the penalties of all layers add to the loss."""
+        return float(
+            sum(
+                l1 * np.abs(values).sum() + l2 * np.square(values).sum()
+                for layer in self._parametric
+                if layer.trainable and any(layer.penalties)
+                for values, l1, l2 in (
+                    (layer.weights, layer.weights_l1, layer.weights_l2),
+                    (layer.biases, layer.biases_l1, layer.biases_l2),
+                )
+            )
+        )
+
+    # ------------------------------------------------------------------ the state
+
+    def _snapshot(self):
+        own = [(layer.weights.copy(), layer.biases.copy()) for layer in self._own_layers()]
+        return self._buffer.copy(), own
+
+    def _restore(self, snapshot):
+        self._buffer[...], own = snapshot
+        for layer, (weights, biases) in zip(self._own_layers(), own, strict=True):
+            layer.weights[...], layer.biases[...] = weights, biases
+
+    def _is_finite(self):
+        own = (a for layer in self._own_layers() for a in (layer.weights, layer.biases))
+        return kernels.all_finite(self._buffer) and all(np.isfinite(a).all() for a in own)
+
+    def _stored_arrays(self):
+        """Return {"0.weights": array, ...}: what all layers have learned, not copied."""
+        own = self._own_layers()
+        return {
+            f"{i}.{name}": getattr(layer, name)
+            for i, layer in enumerate(self.layers)
+            for name in getattr(layer, "stored", ("weights", "biases") if layer in own else ())
+        }
+
+    # ------------------------------------------------------------------ the object itself
+
+    def clone(self, rng=None):
+        """Return a model of the same layers, with the same parameters, that shares nothing.
+
+        Parameters
+        ----------
+        rng : None, int or numpy.random.Generator
+            Where given, layers draw new parameters from it, as their `init` says.
+        """
+        twin = copy.deepcopy(self)
+        for layer in twin.layers:
+            if isinstance(layer, Layer):
+                layer.forget_passes()
+        if rng is not None:
+            rng = as_generator(rng)
+            for layer in twin._parametric:
+                layer.reset_parameters(rng)
+        return twin
+
+    def summary(self):
+        """Return a :class:`Summary`: layers, outputs, parameters, bytes, operations a sample."""
+        return Summary(self)
+
+    def __copy__(self):
+        return copy.deepcopy(self)  # two models on one buffer would train each other
+
+    def __getstate__(self):
+        return {**vars(self), "_stream": None}  # which works on the parameters of this model
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        self._adopt()
+
+    def __repr__(self):
+        layers = "".join(f"    {layer!r},\n" for layer in self.layers)
+        loss = "" if repr(self.loss) == "SoftmaxCrossEntropy()" else f", loss={self.loss!r}"
+        return f"{type(self).__name__}([\n{layers}]{loss})"
+
+
+def _cut(buffer, arrays):
+    """Yield views of a buffer, one behind the other, of the shapes of (layer, name, array)."""
+    start = 0
+    for *_, array in arrays:
+        yield buffer[start : start + array.size].reshape(array.shape)
+        start += array.size
+
+
+def call_forward(layer, inputs, training):
+    """Call `forward` of a layer that may not know `training`, and may not return its output."""
+    if "training" in inspect.signature(layer.forward).parameters:
+        result = layer.forward(inputs, training=training)
+    else:
+        result = layer.forward(inputs)
+    return layer.output if result is None else result
+
+
+def call_backward(layer, dvalues):
+    result = layer.backward(dvalues)
+    return layer.dinputs if result is None else result
