@@ -468,6 +468,14 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return tags
 
 
+def _distinct(y, multilabel):
+    """Return the labels of `y`, sorted."""
+    if multilabel:
+        return np.arange(y.shape[1])
+    # scikit-learn's function takes many times as long, but has the error for mixed kinds.
+    return unique_labels(y) if y.dtype == object else np.unique(y)
+
+
 class _Order:
     """The orders of scikit-learn's epochs: each shuffles the one before."""
 
@@ -627,16 +635,17 @@ class MLPClassifier(ClassifierMixin, _MLP):
 
     def _encode(self, y, first, incremental, dtype):
         """Return labels (N,) of more than two classes, else answers (N, O)."""
-        check_classification_targets(y)
         kind = type_of_target(y)
         if kind == "multiclass-multioutput":
             raise ValueError("Multioutput target data is not supported with label binarization")
         multilabel = kind == "multilabel-indicator"
+        if not multilabel and kind not in ("binary", "multiclass"):
+            check_classification_targets(y)  # raises
         if not hasattr(self, "classes_") or (first and not incremental):
             self._multilabel = multilabel
-            self.classes_ = unique_labels(y)
+            self.classes_ = _distinct(y, multilabel)
         else:
-            self._check_classes(y, incremental)
+            self._check_classes(_distinct(y, multilabel))
         if multilabel:
             return (y != 0).astype(dtype)
         labels = np.searchsorted(self.classes_, y)
@@ -644,8 +653,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
             return labels
         return labels.reshape(-1, 1).astype(dtype)
 
-    def _check_classes(self, y, incremental):
-        classes = unique_labels(y)
+    def _check_classes(self, classes):
         if self.warm_start and set(classes) != set(self.classes_):
             raise ValueError(
                 "warm_start can only be used where `y` has the same classes as in the previous "
