@@ -235,6 +235,7 @@ def optimizer_update(parameters, states, gradients, rule, numbers, scale, l1, l2
         states[0] = first * states[0] + g
         parameters -= rate * (g + first * states[0] if rule == t.NESTEROV else states[0])
     else:
+        g = np.where(g * g < np.finfo(parameters.dtype).tiny, 0, g)
         if rule == t.ADAGRAD:
             states[0] += g * g
             size, direction = states[0], g
