@@ -112,6 +112,7 @@ FLOORS = (
     cli.machine
     cli.outputs
     cli.predicting
+    cli.preparing
     cli.printing
     cli.report
     cli.training

@@ -380,7 +380,10 @@ def test_ctrl_c(interrupts):
     begin = time.monotonic()
     program.send_signal(signal.SIGINT)
     _, errors = program.communicate(timeout=300)
-    assert (program.returncode, errors) == (130, "fastnn: interrupted\n")
+    assert errors == "fastnn: interrupted\n"
+    # Python ends itself by the signal, which a shell shows as 130 too, where it came while code
+    # ran that was compiled from text: numba and named tuples do that.
+    assert program.returncode in (130, -signal.SIGINT)
     assert time.monotonic() - begin < 5
 
 

@@ -1,0 +1,122 @@
+"""A table as the inputs and targets of a network: split, then fitted on the training part alone."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import datasets
+from . import data, printing
+
+
+class Prepared(NamedTuple):
+    """A table, split, with everything that was fitted on its training part."""
+
+    preprocessor: Any
+    target: Any
+    inputs: list
+    """Features (N, I) of the two parts: training, held out."""
+
+    wanted: list
+    """Labels (N,), or numbers in the units of the target, of both."""
+
+    lines: list
+    """What there is to say."""
+
+
+def prepare(options, split_rng, data_rng):
+    """Read the table that the options name, split it, and return the Prepared."""
+    built_in = options.data in data.BUILT_IN
+    if built_in:
+        _refuse_options_of_files(options)
+    table = data.load(options, data_rng)
+    from .. import preprocessing  # polars is there, as the table has been read
+
+    name = data.BUILT_IN[options.data] if built_in else _find_target(options, table)
+    kinds = preprocessing.infer_kinds(
+        table, target=name, drop=options.drop, categorical=options.categorical
+    )
+    optional = kinds if options.missing != "refuse" else ()
+    frame = preprocessing.read_features(table, kinds, optional)
+    task, why = preprocessing.infer_task(table, name)
+    if options.task or built_in:
+        task, why = options.task or task, None
+    if task == "classification":
+        target = preprocessing.Classes.fit(table, name)
+        wanted = target.encode(table)
+    else:
+        wanted = preprocessing.read_quantity(table, name)
+    parts = datasets.split(
+        len(wanted), options.validation_fraction, split_rng,
+        labels=wanted if task == "classification" else None,
+    )  # fmt: skip
+    frames, wanted = [frame[part] for part in parts], [wanted[part] for part in parts]
+    if task == "regression":
+        target = preprocessing.Quantity.fit(wanted[0], name)
+    preprocessor = preprocessing.Preprocessor.fit(frames[0], options.missing)
+    inputs = [preprocessor.transform(part, options.dtype) for part in frames]
+    lines = [
+        f"{table.source}: {printing.some(len(table.frame), 'sample')}, "
+        f"{printing.some(inputs[0].shape[1], 'feature')}",
+        *_target_lines(target, wanted, why),
+        f"{len(wanted[0]):,} to train on, {len(wanted[1]):,} held out",
+        *_feature_lines(preprocessor, frame, options.missing),
+        *data.unknown_lines(preprocessor, frames[1]),
+    ]
+    return Prepared(preprocessor, target, inputs, wanted, lines)
+
+
+def _refuse_options_of_files(options):
+    for name in ("target", "task", "drop", "categorical", "separator", "format"):
+        given = getattr(options, name)
+        if given:
+            given = ",".join(given) if isinstance(given, list) else given
+            raise ValueError(
+                f"argument --{name}: {given!r} is for data files; {options.data} has labels"
+            )
+
+
+def _find_target(options, table):
+    """Return the column that the options name as the target."""
+    name = options.target
+    if name is None:
+        shown = ", ".join(map(repr, table.frame.columns[:20]))
+        more = ", ..." if table.frame.width > 20 else ""
+        raise ValueError(
+            f"{table.source} needs --target COLUMN, the column to predict: one of {shown}{more}"
+        )
+    table.require(name, "target")
+    if name in (*options.drop, *options.categorical):
+        raise ValueError(f"target is {name!r}, expected a column that no other option names")
+    return name
+
+
+def _target_lines(target, wanted, why):
+    if target.task == "classification":
+        shown = ", ".join(map(str, target.labels))
+        yield printing.shortened(f"{len(target.labels):,} classes: {shown}")
+    else:
+        low, high = min(map(np.min, wanted)), max(map(np.max, wanted))
+        yield f"target {target.name!r} from {low:,.6g} to {high:,.6g}"
+    if why is not None:
+        doubtful = target.task == "regression" or type(target.labels[0]) is int
+        yield f"{target.task}: {why}{' (see --task)' if doubtful else ''}"
+
+
+def _feature_lines(preprocessor, frame, missing):
+    numeric = [column.name for column in preprocessor.columns if column.kind == "number"]
+    categories = [column for column in preprocessor.columns if column.kind == "category"]
+    if numeric and not categories:
+        yield "features standardised by mean and deviation of the training part only"
+    elif numeric:
+        yield f"{printing.some(len(numeric), 'numeric column')}, standardised on the training part"
+    if categories:
+        count = sum(len(column.categories) for column in categories)
+        columns = printing.some(len(categories), "column")
+        yield (
+            f"{columns} of categories, one-hot, {printing.some(count, 'feature')}: "
+            + ", ".join(f"{column.name} ({len(column.categories)})" for column in categories)
+        )
+    if missing != "refuse":
+        counts = {series.name: series.null_count() for series in frame if series.null_count()}
+        shown = ", ".join(f"{name} ({count:,})" for name, count in counts.items())
+        yield f"missing values, filled with the {missing} or most frequent: {shown or 'none'}"
