@@ -64,8 +64,8 @@ class Trainable(Network):
         scaling = as_scaling(scale, offset, self.dtype)
         validation = self._as_validation(validation_data, scaling)
         if batches is None:
-            if X is None or y is None:
-                raise TypeError("X or y is missing, expected both, or batches")
+            if X is None and y is None:
+                raise TypeError("X and y are missing, expected both, or batches")
             data = self._as_data(X, y, sample_weight, "X", "y", "sample_weight", scaling=scaling)
             if validation_split:
                 data, validation = _split(data, validation_split)

@@ -248,7 +248,7 @@ def test_a_bad_batch_is_named_and_does_not_train(name):
         ({"batches": [], "validation_split": 0.5}, ValueError, "validation_split is given"),
         ({"batches": [], "drop_last": True}, ValueError, "drop_last is given, expected batches"),
         ({"batches": [], "metrics": ["f1"]}, ValueError, "metrics is given, expected batches"),
-        ({}, TypeError, "X or y is missing, expected both, or batches"),
+        ({}, TypeError, "X and y are missing, expected both, or batches"),
     ],
 )
 def test_bad_arguments(given, error, words):
