@@ -1,6 +1,6 @@
 """fastnn: dense neural networks for NumPy users, at the speed limit of the CPU."""
 
-from . import kernels, metrics
+from . import export, kernels, metrics
 from .activations import ELU, GELU, Identity, LeakyReLU, Sigmoid, SiLU, Tanh
 from .batches import generate_batch_indices
 from .callbacks import Callback, CSVLogger, EarlyStopping, LambdaCallback
@@ -13,6 +13,8 @@ from .errors import (
     NonFiniteLossError,
     SlowTrainingWarning,
 )
+from .export import from_torch as load_torch
+from .export import to_torch as export_torch
 from .history import History
 from .initialisers import scaled_normal
 from .labels import one_hot
@@ -43,7 +45,6 @@ from .schedules import (
     StepRate,
 )
 from .summary import Summary
-from .torch_files import export_torch, load_torch
 from .warmup import warmup
 
 if not kernels.REFERENCE:
@@ -101,6 +102,7 @@ __all__ = [
     "Summary",
     "Tanh",
     "accuracy",
+    "export",
     "export_torch",
     "fit_many",
     "generate_batch_indices",

@@ -128,9 +128,13 @@ def read(path):
 
 
 def read_arrays(path):
-    """Return {name: array} of any safetensors file; errors as in `read`."""
+    """Return ({name: array}, metadata) of any safetensors file; errors as in `read`.
+
+    bfloat16 becomes float32.
+    """
+    data = _read_bytes(path)
     try:
-        return _read_arrays(_read_bytes(path))
+        return _read_arrays(data), _read_header(data).get("__metadata__") or {}
     except _UNREADABLE as error:
         raise FileFormatError(path, f"is not a file of arrays: {error}") from None
 
@@ -151,6 +155,9 @@ def _read_arrays(data):
     _read_header(data)
     arrays = {}
     for name, each in found:
+        if each["dtype"] == "BF16":  # the upper halves of float32
+            each["data"] = np.frombuffer(each["data"], "<u2").astype("<u4") << 16
+            each["dtype"] = "F32"
         if each["dtype"] not in _DTYPES:
             raise ValueError(f"{name:.80} has dtype {each['dtype']}")
         array = np.frombuffer(each["data"], _DTYPES[each["dtype"]])

@@ -155,7 +155,7 @@ _ERFC_FLOAT32 = polynomial(
     0.3435803125493544,
     0.5107913526210115,
 )
-_ERFC_FLOAT64 = polynomial(
+ERFC_FLOAT64 = (
     -3.98636294277478e-10,
     1.2098746244203231e-09,
     1.6323398807169344e-09,
@@ -199,7 +199,7 @@ def _erfc(x):
     if x.dtype == types.float32:
         largest, magic, series = 11.0, 1.5 * 2.0**19, _ERFC_FLOAT32
     else:
-        largest, magic, series = 28.0, 1.5 * 2.0**48, _ERFC_FLOAT64
+        largest, magic, series = 28.0, 1.5 * 2.0**48, polynomial(*ERFC_FLOAT64)
 
     def erfc_vector(x):
         z = select(x < 0.0, splat(x, 0.0) - x, x)

@@ -11,6 +11,7 @@ FOLDER = Path(fastnn.__file__).parent
 PACKAGES = {
     "kernels": Path(fastnn.kernels.__file__).parent,
     "cli": FOLDER / "cli",
+    "export": FOLDER / "export",
     "nnfs": FOLDER / "nnfs",
 }
 
@@ -89,13 +90,17 @@ FLOORS = (
     solvers
     streams
     summary
-    torch_files
     training
     warmup
     """,
     """
     columnwise
     estimators
+    export
+    export.c
+    export.network
+    export.onnx
+    export.torch
     fastnn
     nnfs.accuracy
     nnfs.layers
@@ -178,6 +183,10 @@ def imported_modules(name, source):
         ("kernels", "def f():\n    import fastnn.model", {"model"}),
         ("cli.report", "from .. import plots", {"plots"}),
         ("cli", "from .arguments import parse", {"cli.arguments"}),
+        ("export", "from .c import to_c", {"export.c"}),
+        ("export.c", "from ..files import replace", {"files"}),
+        ("export.c", "from .network import read_network", {"export.network"}),
+        ("export.c", "import onnx", set()),
         ("layers", "from . import kernels", {"kernels"}),
         ("layers", "from .kernels import dense_forward", {"kernels"}),
         ("layers", "from fastnn import Sequential", {"fastnn"}),

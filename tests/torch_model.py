@@ -2,7 +2,7 @@
 
     python tests/torch_model.py
 
-writes `torch_model.safetensors` and prints the outputs that `test_torch_files.py` has (PyTorch
+writes `torch_model.safetensors` and prints the outputs that `test_export_torch.py` has (PyTorch
 2.13.0, safetensors 0.8.0).
 """
 

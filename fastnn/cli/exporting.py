@@ -28,7 +28,7 @@ class Format(NamedTuple):
 _FORMATS = {
     "onnx": Format("fastnn.export", "to_onnx", ".onnx", "ONNX"),
     "c": Format("fastnn.export", "to_c", ".c", "C99 source"),
-    "torch": Format("fastnn.torch_files", "export_torch", ".safetensors", "PyTorch state_dict"),
+    "torch": Format("fastnn.export.torch", "to_torch", ".safetensors", "PyTorch state_dict"),
 }
 
 

@@ -1,0 +1,453 @@
+"""C99: a network as one file with its weights and a `predict` function."""
+
+import math
+import re
+import textwrap
+from pathlib import Path
+
+import numpy as np
+
+from ..files import replace
+from ..kernels import table as t
+from ..validation import as_path
+from .network import read_network, scale_of
+
+
+def to_c(model, path, *, prefix="model"):
+    """Write a model as one file of C99 that needs nothing but the standard library.
+
+    The file has the weights, exact to the last bit, the macros MODEL_N_INPUTS and
+    MODEL_N_OUTPUTS, and one function of the model's dtype, float or double::
+
+        int model_predict(const float *x, float *probabilities);
+
+    A classifier writes the probabilities of its classes and returns the label. A yes-or-no model
+    with one output writes its probability and returns the answer, 0 or 1; with several it returns
+    nothing. A model of numbers writes `outputs` and returns nothing. The comment at the top says
+    which, what it takes of memory, and gives an example. Nothing is allocated, and there is no
+    state: threads may call it side by side. Numbers that are not finite are not refused: they
+    come out as NaN.
+
+    Compilers order the additions of a sum as they stand, so values differ from those of fastnn by
+    the rounding of products, which are fused with additions here.
+
+    Parameters
+    ----------
+    model : Sequential
+    path : path-like
+        The file to write; one that is there is replaced.
+    prefix : str
+        What all names begin with, in capitals those of macros: letters, digits and underscores.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a layer of your own, no dense layer, parameters that are not finite, another prefix.
+    OSError
+        Where the file cannot be written; the one that was there stays.
+    """
+    network, path = read_network(model), as_path(path)
+    if not isinstance(prefix, str) or not re.fullmatch("[A-Za-z][A-Za-z0-9_]*", prefix):
+        raise ValueError(
+            f"prefix is {prefix!r:.80}, expected letters, digits and underscores, a letter first"
+        )
+    replace(path, _Source(network, prefix, Path(path).name).text().encode("ascii"))
+
+
+class _Source:
+    """The text of a file: helper functions that are needed, constants, and `predict`."""
+
+    def __init__(self, network, prefix, file_name):
+        self.network, self.prefix = network, prefix
+        self.is_float = network.dtype == np.float32
+        self.real = "float" if self.is_float else "double"
+        self.file_name = file_name if re.fullmatch(r"[\w.-]+", file_name, re.ASCII) else "model.c"
+        self.helpers, self.constants, self.body = [], [], []
+        self.n_constants = 0
+        self.output = "outputs" if network.loss.task == "numbers" else "probabilities"
+        if network.loss.task == "answers" and network.n_outputs == 1:
+            self.output = "probability"
+
+    # -------------------------------------------------------------- pieces
+
+    def number(self, value):
+        """A number as C has it, exact, in as few digits as that takes."""
+        value = np.float32(value) if self.is_float else np.float64(value)
+        return f"{value!s}f" if self.is_float else str(value)
+
+    def constant(self, name, values, comment):
+        """Declare an array; return its name."""
+        suffix = "f" if self.is_float else ""
+        words = [_hex(value) + suffix for value in values.ravel().tolist()]
+        per_line = 5 if self.is_float else 3
+        lines = [", ".join(words[i : i + per_line]) for i in range(0, len(words), per_line)]
+        name = f"{self.prefix}_{name}"
+        self.constants.append(
+            f"/* {comment} */\nstatic const {self.real} {name}[{len(words)}] = {{\n    "
+            + ",\n    ".join(lines)
+            + "\n};\n"
+        )
+        self.n_constants += len(words)
+        return name
+
+    def helper(self, name):
+        """Take a helper function into the file, once, behind those that it needs; its name."""
+        if name not in self.helpers:
+            for other in _NEEDS.get(name, ()):
+                self.helper(other)
+            self.helpers.append(name)
+        return f"{self.prefix}_{name}"
+
+    def call(self, name, *arguments):
+        return f"{self.helper(name)}({', '.join(map(str, arguments))})"
+
+    def _in_c(self, template):
+        """Fill in a helper's text: names, and the functions and numbers of the dtype."""
+        text = template.replace("REAL", self.real)
+        text = _FUNCTIONS.sub(rf"\1{'f' * self.is_float}(", text)
+        text = re.sub(r"(?<![\w.])\d+\.\d+", lambda found: self.number(float(found[0])), text)
+        return text.replace("@", f"{self.prefix}_")
+
+    # -------------------------------------------------------------- the file
+
+    def text(self):
+        self._write_body()
+        helpers = [_HELPERS[name] for name in self.helpers]
+        needs_math = bool(_FUNCTIONS.search("".join(helpers)))
+        macro, network = self.prefix.upper(), self.network
+        parts = [
+            self._comment(needs_math),
+            "#include <math.h>\n" if needs_math else "",
+            f"#define {macro}_N_INPUTS {network.n_inputs}\n"
+            f"#define {macro}_N_OUTPUTS {network.n_outputs}\n",
+            f"{self._signature()};\n",
+            *self.constants,
+            *map(self._in_c, helpers),
+            f"{self._signature()}\n{{\n{textwrap.indent(_lines(self.body), '    ')}}}\n",
+        ]
+        return "\n".join(filter(None, parts))
+
+    def _signature(self):
+        returned = "void" if self._returns() is None else "int"
+        name = f"{self.prefix}_predict"
+        return f"{returned} {name}(const {self.real} *x, {self.real} *{self.output})"
+
+    def _returns(self):
+        if self.network.loss.task == "classes":
+            return "the label: the number of the most probable class, from 0"
+        if self.output == "probability":
+            return "the answer: 1 for yes, 0 for no"
+        return None
+
+    def _comment(self, needs_math):
+        from .. import __version__
+
+        macro, network = self.prefix.upper(), self.network
+        n_bytes = self.n_constants * network.dtype.itemsize
+        n_stack = self.n_buffers * self.widest * network.dtype.itemsize
+        library = "<math.h>, so link with -lm" if needs_math else "no library at all"
+        about = {
+            "x": f"{macro}_N_INPUTS finite numbers",
+            self.output: f"{macro}_N_OUTPUTS numbers that are written, apart from x",
+            "returns": self._returns(),
+        }
+        width = max(map(len, about)) + 2
+        layers = ", ".join(type(layer).__name__ for *_, layer in network.steps)
+        lines = [
+            *textwrap.wrap(f"A {network}: {layers}.", 92),
+            f"Written by fastnn {__version__}.",
+            "",
+            f"{self._signature()};",
+            "",
+            *(f"    {name.ljust(width)}{says}" for name, says in about.items() if says),
+            "",
+            f"C99 and {library}. Nothing is allocated or kept, so threads may call it side by",
+            f"side. It takes {n_bytes:,} bytes of constants and {n_stack:,} of the stack.",
+            "",
+            f"An example: cc -O2 example.c{' -lm' * needs_math}",
+            "",
+            *(f"    {line}" for line in self._example()),
+        ]
+        return f"/* {textwrap.indent(_lines(lines), '   ').lstrip()}*/\n"
+
+    def _example(self):
+        macro, real, output = self.prefix.upper(), self.real, self.output
+        call = f"{self.prefix}_predict(x, {output})"
+        says = f'printf("%d\\n", {call})' if self._returns() else call
+        return [
+            "#include <stdio.h>",
+            f'#include "{self.file_name}"',
+            "",
+            "int main(void)",
+            "{",
+            f"    const {real} x[{macro}_N_INPUTS] = {{0}};",
+            f"    {real} {output}[{macro}_N_OUTPUTS];",
+            "",
+            f"    {says};",
+            f"    for (int i = 0; i < {macro}_N_OUTPUTS; i++)",
+            f'        printf("%g\\n", (double){output}[i]);',
+            "    return 0;",
+            "}",
+        ]
+
+    # -------------------------------------------------------------- the function
+
+    def _write_body(self):
+        """Write the statements of `predict`: values go from x through buffers to the output."""
+        network = self.network
+        dense = [i for i, (_, operation, _) in enumerate(network.steps) if operation == t.DENSE]
+        self.values, self.width = "x", network.n_inputs
+        self.n_buffers, self.widest = 0, 0
+        for i, (place, operation, layer) in enumerate(network.steps):
+            if operation == t.DENSE:
+                self._write_dense(place, layer, is_last=i == dense[-1])
+            elif operation != t.IDENTITY:
+                if self.values == "x":
+                    self._copy_inputs()
+                _OPERATIONS[operation](self, layer, place)
+        self._write_answer()
+        if self.n_buffers:
+            names = ", ".join(f"{name}[{self.widest}]" for name in "ab"[: self.n_buffers])
+            self.body[:0] = [f"{self.real} {names};", ""]
+
+    def _take_buffer(self, width):
+        """Return the buffer that the values at hand are not in."""
+        name = "b" if self.values == "a" else "a"
+        self.n_buffers = max(self.n_buffers, "ab".index(name) + 1)
+        self.widest = max(self.widest, width)
+        return name
+
+    def _copy_inputs(self):
+        target = self._take_buffer(self.width)
+        self.body += [f"for (int i = 0; i < {self.width}; i++)", f"    {target}[i] = x[i];"]
+        self.values = target
+
+    def _write_dense(self, place, layer, *, is_last):
+        n_inputs, n_outputs = layer.weights.shape
+        weights = self.constant(
+            f"weights_{place}", layer.weights, f"({n_inputs}, {n_outputs}), a row for each input"
+        )
+        biases = self.constant(f"biases_{place}", layer.biases, f"({n_outputs})")
+        target = self.output if is_last else self._take_buffer(n_outputs)
+        call = self.call("dense", target, self.values, weights, biases, n_inputs, n_outputs)
+        self.body.append(f"{call};")
+        self.values, self.width = target, n_outputs
+
+    def each(self, name, *numbers):
+        """Let a helper of one number change each value."""
+        call = self.call(name, f"{self.values}[i]", *map(self.number, numbers))
+        loop = f"for (int i = 0; i < {self.width}; i++)"
+        self.body += [loop, f"    {self.values}[i] = {call};"]
+
+    def rows(self, name, layer, place, arrays, *rest):
+        """Let a helper change all values, with arrays of constants."""
+        names = [self.constant(f"{key}_{place}", array, key) for key, array in arrays.items()]
+        self.body.append(f"{self.call(name, self.values, *names, self.width, *rest)};")
+
+    def _write_answer(self):
+        loss, n = self.network.loss, self.network.n_outputs
+        if loss.task == "classes":
+            self.body.append(f"const int label = {self.call('largest', self.output, n)};")
+        elif self._returns():
+            limit = self.number(loss.threshold)
+            self.body.append(f"const int answer = {self.output}[0] > {limit};")
+        if loss.finish == t.SOFTMAX:
+            self.body.append(f"{self.call('softmax', self.output, n)};")
+        elif loss.finish == t.SIGMOID:
+            self.each("sigmoid")
+        if self._returns():
+            self.body.append(f"return {'label' if loss.task == 'classes' else 'answer'};")
+
+
+def _lines(lines):
+    return "".join(f"{line.rstrip()}\n" for line in lines)
+
+
+def _hex(value):
+    """Return a number in hexadecimal, exact, without zeros at the end."""
+    mantissa, _, exponent = value.hex().partition("p")
+    return f"{mantissa.rstrip('0').rstrip('.')}p{exponent}"
+
+
+def _layer_norm(source, layer, place):
+    arrays = {"weights": layer.weights, "biases": layer.biases}
+    source.rows("layer_norm", layer, place, arrays, source.number(layer.epsilon))
+
+
+def _batch_norm(source, layer, place):
+    arrays = {"mean": layer.running_mean, "scale": scale_of(layer), "biases": layer.biases}
+    source.rows("batch_norm", layer, place, arrays)
+
+
+_OPERATIONS = {
+    t.RELU: lambda source, layer, place: source.each("relu"),
+    t.SOFTMAX: lambda source, layer, place: source.rows("softmax", layer, place, {}),
+    t.SIGMOID: lambda source, layer, place: source.each("sigmoid"),
+    t.TANH: lambda source, layer, place: source.each("tanh"),
+    t.LEAKY_RELU: lambda source, layer, place: source.each("leaky_relu", layer.negative_slope),
+    t.ELU: lambda source, layer, place: source.each("elu", layer.alpha),
+    t.GELU: lambda source, layer, place: source.each("gelu"),
+    t.GELU_TANH: lambda source, layer, place: source.each("gelu_tanh"),
+    t.SILU: lambda source, layer, place: source.each("silu"),
+    t.LAYER_NORM: _layer_norm,
+    t.BATCH_NORM: _batch_norm,
+}
+
+_NEEDS = {"silu": ["sigmoid"], "gelu_tanh": ["sigmoid"]}
+
+_FUNCTIONS = re.compile(r"(?<![\w@])(exp|expm1|tanh|erfc|fabs|sqrt)\(")
+
+# "@" stands for the prefix, REAL for the type; numbers with a point get its suffix, and functions
+# of <math.h> too. `dense` forms eight sums at a time, which compilers keep in registers.
+_HELPERS = {
+    "dense": """\
+/* out = in * weights + biases, each sum in the order of the inputs. */
+static void @dense(
+    REAL *restrict out, const REAL *restrict in, const REAL *weights, const REAL *biases,
+    int n_in, int n_out)
+{
+    int o = 0;
+
+    for (; o + 8 <= n_out; o += 8) {
+        const REAL *w = weights + o;
+        REAL s0 = biases[o], s1 = biases[o + 1], s2 = biases[o + 2], s3 = biases[o + 3];
+        REAL s4 = biases[o + 4], s5 = biases[o + 5], s6 = biases[o + 6], s7 = biases[o + 7];
+
+        for (int i = 0; i < n_in; i++, w += n_out) {
+            const REAL x = in[i];
+
+            s0 += x * w[0];
+            s1 += x * w[1];
+            s2 += x * w[2];
+            s3 += x * w[3];
+            s4 += x * w[4];
+            s5 += x * w[5];
+            s6 += x * w[6];
+            s7 += x * w[7];
+        }
+        out[o] = s0;
+        out[o + 1] = s1;
+        out[o + 2] = s2;
+        out[o + 3] = s3;
+        out[o + 4] = s4;
+        out[o + 5] = s5;
+        out[o + 6] = s6;
+        out[o + 7] = s7;
+    }
+    for (; o < n_out; o++) {
+        const REAL *w = weights + o;
+        REAL s = biases[o];
+
+        for (int i = 0; i < n_in; i++, w += n_out)
+            s += in[i] * w[0];
+        out[o] = s;
+    }
+}
+""",
+    "relu": """\
+static REAL @relu(REAL x)
+{
+    return x <= 0.0 ? 0.0 : x;
+}
+""",
+    "leaky_relu": """\
+static REAL @leaky_relu(REAL x, REAL slope)
+{
+    return x > 0.0 ? x : slope * x;
+}
+""",
+    "elu": """\
+static REAL @elu(REAL x, REAL alpha)
+{
+    return x > 0.0 ? x : alpha * expm1(x);
+}
+""",
+    "tanh": """\
+static REAL @tanh(REAL x)
+{
+    return tanh(x);
+}
+""",
+    "sigmoid": """\
+/* The logistic function: nothing overflows. */
+static REAL @sigmoid(REAL x)
+{
+    const REAL e = exp(-fabs(x));
+
+    return (x < 0.0 ? e : 1.0) / (1.0 + e);
+}
+""",
+    "silu": """\
+static REAL @silu(REAL x)
+{
+    return x * @sigmoid(x);
+}
+""",
+    "gelu": f"""\
+/* x times the probability that a standard normal number is at most x. */
+static REAL @gelu(REAL x)
+{{
+    return 0.5 * x * erfc(-{math.sqrt(0.5)!r} * x);
+}}
+""",
+    "gelu_tanh": f"""\
+/* GELU with tanh, which is a sigmoid of twice the number. */
+static REAL @gelu_tanh(REAL x)
+{{
+    return x * @sigmoid(x * ({2 * math.sqrt(2 / math.pi) * 0.044715!r} * x * x
+                             + {2 * math.sqrt(2 / math.pi)!r}));
+}}
+""",
+    "softmax": """\
+/* Exponentials of the distances to the largest value: none overflows. */
+static void @softmax(REAL *values, int n)
+{
+    REAL most = values[0], sum = 0.0;
+
+    for (int i = 1; i < n; i++)
+        most = values[i] > most ? values[i] : most;
+    for (int i = 0; i < n; i++) {
+        values[i] = exp(values[i] - most);
+        sum += values[i];
+    }
+    for (int i = 0; i < n; i++)
+        values[i] /= sum;
+}
+""",
+    "largest": """\
+/* The place of the largest value, the first of several. */
+static int @largest(const REAL *values, int n)
+{
+    int best = 0;
+
+    for (int i = 1; i < n; i++)
+        if (values[i] > values[best])
+            best = i;
+    return best;
+}
+""",
+    "layer_norm": """\
+static void @layer_norm(
+    REAL *values, const REAL *weights, const REAL *biases, int n, REAL epsilon)
+{
+    REAL mean = 0.0, variance = 0.0, scale;
+
+    for (int i = 0; i < n; i++)
+        mean += values[i];
+    mean /= (REAL)n;
+    for (int i = 0; i < n; i++)
+        variance += (values[i] - mean) * (values[i] - mean);
+    scale = 1.0 / sqrt(variance / (REAL)n + epsilon);
+    for (int i = 0; i < n; i++)
+        values[i] = (values[i] - mean) * scale * weights[i] + biases[i];
+}
+""",
+    "batch_norm": """\
+static void @batch_norm(
+    REAL *values, const REAL *mean, const REAL *scale, const REAL *biases, int n)
+{
+    for (int i = 0; i < n; i++)
+        values[i] = (values[i] - mean[i]) * scale[i] + biases[i];
+}
+""",
+}

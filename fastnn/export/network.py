@@ -1,0 +1,78 @@
+"""What every export takes of a model, checked: its layers, and what makes answers of outputs."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..kernels import table as t
+from ..losses import Loss
+from ..model import Sequential
+from ..plan import operation_of
+
+
+class Network(NamedTuple):
+    """A network as it predicts: layers up to the outputs that the loss takes."""
+
+    steps: list  # of (number in the model, operation of `kernels/table.py`, layer)
+    n_inputs: int
+    n_outputs: int
+    dtype: np.dtype
+    loss: Loss
+
+    @property
+    def kind(self):
+        """What the model is, in a word."""
+        kinds = {"classes": "classifier", "answers": "yes-or-no model", "numbers": "regressor"}
+        return kinds[self.loss.task]
+
+    def __str__(self):
+        sizes = [self.n_inputs]
+        sizes += [layer.n_neurons for _, operation, layer in self.steps if operation == t.DENSE]
+        return f"{'-'.join(map(str, sizes))} {self.kind}, {self.dtype}"
+
+
+def read_network(model):
+    """Return the :class:`Network` of a model, without what has no part in a prediction.
+
+    Raises
+    ------
+    TypeError
+        For what is no :class:`Sequential`, or has a layer of the user's own.
+    ValueError
+        For a network without a dense layer, for parameters that are not finite.
+    """
+    steps = read_layers(model)
+    if model._n_features is None:
+        raise ValueError("model has no Dense layer, expected one: the number of inputs is unknown")
+    steps = [step for step in steps[: len(model._logit_layers())] if step[1] != t.DROPOUT]
+    n_outputs = [layer.n_neurons for _, operation, layer in steps if operation == t.DENSE][-1]
+    return Network(steps, model._n_features, n_outputs, model.dtype, model.loss)
+
+
+def read_layers(model):
+    """Return [(number, operation, layer), ...] of all layers of a model; errors as above."""
+    if not isinstance(model, Sequential):
+        hint = "its model_, a" if isinstance(getattr(model, "model_", None), Sequential) else "a"
+        raise TypeError(f"model is {model!r:.80}, expected {hint} fastnn.Sequential")
+    steps = [(i, operation_of(layer), layer) for i, layer in enumerate(model.layers)]
+    for i, operation, layer in steps:
+        if operation is None:
+            raise TypeError(
+                f"layers[{i}] is {layer!r:.80}, expected one of fastnn's own layers: "
+                "nothing but these can be exported"
+            )
+        for name in layer.stored:
+            if not np.isfinite(getattr(layer, name)).all():
+                raise ValueError(f"layers[{i}].{name} is not finite, expected finite numbers")
+    return steps
+
+
+def has_biases(layer):
+    """Return whether a Dense adds biases: without use_bias they may be assigned all the same."""
+    return layer.use_bias or bool(layer.biases.any())
+
+
+def scale_of(layer):
+    """Return weights / sqrt(running_variance + epsilon) of a BatchNorm, (D,)."""
+    variance = layer.running_variance[0].astype(np.float64)
+    return (layer.weights[0] / np.sqrt(variance + layer.epsilon)).astype(layer.dtype)

@@ -1,0 +1,268 @@
+"""ONNX: a network as a graph of standard operators.
+
+Opset 17 (2022), in IR version 8: ONNX Runtime from 1.12, and whatever reads the models that
+PyTorch exports. Later opsets add nothing that is needed here.
+
+Float64 is written in simpler operators where ONNX Runtime has an operator for float32 only.
+"""
+
+import math
+
+import numpy as np
+
+from ..files import replace
+from ..kernels import table as t
+from ..validation import as_path
+from .network import has_biases, read_network, scale_of
+
+OPSET, IR_VERSION = 17, 8
+_MOST_BYTES = 2**31 - 2**20  # of parameters: a protobuf message has less than 2 GiB
+
+
+def to_onnx(model, path):
+    """Write a model as an ONNX file, which ONNX Runtime and others run.
+
+    Its input is `X` (N, I) of the model's dtype, where N is free. Its outputs have the values,
+    shapes and dtypes of the model's methods: `label`, what `predict` gives, and `probabilities`,
+    of `predict_proba`, as scikit-learn's converter names them; for a model of numbers
+    `prediction`, what `predict` gives. Sums are formed in another order than here, so values
+    differ by rounding. Numbers that are not finite are not refused: they come out as NaN.
+
+    Needs onnx: `pip install "fastnn[onnx]"`. The file has opset 17.
+
+    Parameters
+    ----------
+    model : Sequential
+    path : path-like
+        The file to write; one that is there is replaced.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a layer of your own, no dense layer, parameters that are not finite, 2 GiB of them.
+    ImportError
+        Where onnx is not installed.
+    OSError
+        Where the file cannot be written; the one that was there stays.
+    """
+    network, path = read_network(model), as_path(path)
+    if model.parameters.nbytes > _MOST_BYTES:
+        raise ValueError(
+            f"model has {model.parameters.nbytes:,} bytes of parameters, "
+            f"expected at most {_MOST_BYTES:,}: an ONNX file has less than 2 GiB"
+        )
+    try:
+        import onnx
+    except ImportError:
+        raise ImportError('to_onnx needs onnx: pip install "fastnn[onnx]"') from None
+    made = _Graph(onnx, network).finish()
+    onnx.checker.check_model(made, full_check=True)
+    replace(path, made.SerializeToString())
+
+
+class _Graph:
+    """Nodes and constants as they come; `add` returns the name of the result."""
+
+    def __init__(self, onnx, network):
+        self.onnx, self.network = onnx, network
+        self.real = onnx.helper.np_dtype_to_tensor_dtype(network.dtype)
+        self.nodes, self.constants, self.outputs = [], {}, []
+        self.place = "input"  # the layer at hand, which begins the names of its nodes
+
+    @property
+    def is_double(self):
+        return self.network.dtype == np.float64
+
+    def add(self, operator, *inputs, output=None, **attributes):
+        """Append a node; numbers among its inputs become constants of the network's dtype."""
+        inputs = [name if isinstance(name, str) else self.number(name) for name in inputs]
+        name = f"{self.place}.{operator}.{len(self.nodes)}"
+        output = output or name
+        self.nodes.append(
+            self.onnx.helper.make_node(operator, inputs, [output], name, **attributes)
+        )
+        return output
+
+    def number(self, value):
+        return self.array(f"constant.{float(value)!r}", np.array(value, self.network.dtype))
+
+    def array(self, name, value):
+        if name not in self.constants:
+            value = np.ascontiguousarray(value).reshape(np.shape(value))
+            self.constants[name] = self.onnx.numpy_helper.from_array(value, name)
+        return name
+
+    def stored(self, layer, name):
+        """The constant of a layer's array (1, D), as (D,), or (I, O)."""
+        value = getattr(layer, name)
+        return self.array(f"{self.place}.{name}", value if len(value) > 1 else value[0])
+
+    def finish(self):
+        """Return the model."""
+        outputs = "X"
+        for i, operation, layer in self.network.steps:
+            self.place = f"{i}"
+            outputs = _OPERATIONS[operation](self, outputs, layer)
+        self.place = "output"
+        _ANSWERS[self.network.loss.task](self, outputs)
+        return self._make_model()
+
+    def answer(self, name, operator, result, *, label=False, squeezed=False, **attributes):
+        """Add the node whose result is known outside as `name`: (N, O), or (N,) if squeezed."""
+        self.add(operator, *result, output=name, **attributes)
+        kind = self.onnx.TensorProto.INT64 if label else self.real
+        self.outputs.append((name, kind, ["N"] if squeezed else ["N", self.network.n_outputs]))
+
+    def _make_model(self):
+        from .. import __version__
+
+        make_value = self.onnx.helper.make_tensor_value_info
+        graph = self.onnx.helper.make_graph(
+            self.nodes,
+            "fastnn",
+            [make_value("X", self.real, ["N", self.network.n_inputs])],
+            [make_value(*output) for output in self.outputs],
+            list(self.constants.values()),
+            doc_string=str(self.network),
+        )
+        return self.onnx.helper.make_model(
+            graph,
+            opset_imports=[self.onnx.helper.make_opsetid("", OPSET)],
+            ir_version=IR_VERSION,
+            producer_name="fastnn",
+            producer_version=__version__,
+        )
+
+
+# ------------------------------------------------------------------ layers
+
+
+def _dense(graph, x, layer):
+    biases = [graph.stored(layer, "biases")] if has_biases(layer) else []
+    weights = graph.array(f"{graph.place}.weights", layer.weights)
+    return graph.add("Gemm", x, weights, *biases)
+
+
+def _leaky_relu(graph, x, layer):
+    if not graph.is_double:
+        return graph.add("LeakyRelu", x, alpha=layer.negative_slope)
+    below = graph.add("Mul", graph.add("Min", x, 0), layer.negative_slope)
+    return graph.add("Add", graph.add("Relu", x), below)
+
+
+def _elu(graph, x, layer):
+    if not graph.is_double:
+        return graph.add("Elu", x, alpha=layer.alpha)
+    below = graph.add("Sub", graph.add("Exp", graph.add("Min", x, 0)), 1)
+    return graph.add("Add", graph.add("Relu", x), graph.add("Mul", below, layer.alpha))
+
+
+def _gelu(graph, x, layer):
+    if graph.is_double:
+        return _gelu_of_erfc(graph, x)
+    bent = graph.add("Add", graph.add("Erf", graph.add("Mul", x, math.sqrt(0.5))), 1)
+    return graph.add("Mul", graph.add("Mul", x, bent), 0.5)
+
+
+def _gelu_of_erfc(graph, x):
+    """Relu(x) - |x| erfc(|x| / sqrt(2)) / 2, with the polynomial of `kernels/elementary.py`."""
+    from ..kernels.elementary import ERFC_FLOAT64  # in here: a reference run has no use for numba
+
+    factors = np.array(ERFC_FLOAT64[::-1])
+    size = graph.add("Abs", x)
+    z = graph.add("Mul", size, math.sqrt(0.5))
+    t = graph.add("Div", 2, graph.add("Add", z, 2))
+    place = graph.add("Sub", graph.add("Add", t, t), 1)
+    last = graph.array("constant.axis", np.array([-1]))
+    exponents = graph.array("erfc.exponents", np.arange(len(factors), dtype=np.float64))
+    powers = graph.add("Pow", graph.add("Unsqueeze", place, last), exponents)
+    series = graph.add("MatMul", powers, graph.array("erfc.factors", factors))
+    decay = graph.add("Exp", graph.add("Neg", graph.add("Mul", z, z)))
+    erfc = graph.add("Mul", graph.add("Mul", t, series), decay)
+    half = graph.add("Mul", graph.add("Mul", size, erfc), 0.5)
+    return graph.add("Sub", graph.add("Relu", x), half)
+
+
+def _gelu_tanh(graph, x, layer):
+    """x * sigmoid(2 sqrt(2 / pi) (x + 0.044715 x**3)), the same as with tanh."""
+    slope = 2 * math.sqrt(2 / math.pi)
+    square = graph.add("Mul", graph.add("Mul", x, x), slope * 0.044715)
+    bent = graph.add("Mul", x, graph.add("Add", square, slope))
+    return _times_sigmoid(graph, x, bent)
+
+
+def _silu(graph, x, layer):
+    return _times_sigmoid(graph, x, x)
+
+
+def _times_sigmoid(graph, x, bent):
+    """x / (1 + exp(-bent)): ONNX Runtime's Sigmoid is never below 1e-8, which a large x shows."""
+    return graph.add("Div", x, graph.add("Add", graph.add("Exp", graph.add("Neg", bent)), 1))
+
+
+def _layer_norm(graph, x, layer):
+    weights, biases = (graph.stored(layer, name) for name in ("weights", "biases"))
+    if not graph.is_double:
+        return graph.add("LayerNormalization", x, weights, biases, axis=-1, epsilon=layer.epsilon)
+    # In simple operators: the epsilon of LayerNormalization is a float32.
+    centred = graph.add("Sub", x, graph.add("ReduceMean", x, axes=[1]))
+    variance = graph.add("ReduceMean", graph.add("Mul", centred, centred), axes=[1])
+    deviation = graph.add("Sqrt", graph.add("Add", variance, layer.epsilon))
+    scaled = graph.add("Mul", graph.add("Div", centred, deviation), weights)
+    return graph.add("Add", scaled, biases)
+
+
+def _batch_norm(graph, x, layer):
+    """In simple operators: BatchNormalization may merge mean and biases, and loses digits then."""
+    scale = graph.array(f"{graph.place}.scale", scale_of(layer))
+    centred = graph.add("Sub", x, graph.stored(layer, "running_mean"))
+    return graph.add("Add", graph.add("Mul", centred, scale), graph.stored(layer, "biases"))
+
+
+_OPERATIONS = {
+    t.DENSE: _dense,
+    t.RELU: lambda graph, x, layer: graph.add("Relu", x),
+    t.SOFTMAX: lambda graph, x, layer: graph.add("Softmax", x, axis=1),
+    t.IDENTITY: lambda graph, x, layer: x,
+    t.SIGMOID: lambda graph, x, layer: graph.add("Sigmoid", x),
+    t.TANH: lambda graph, x, layer: graph.add("Tanh", x),
+    t.LEAKY_RELU: _leaky_relu,
+    t.ELU: _elu,
+    t.GELU: _gelu,
+    t.GELU_TANH: _gelu_tanh,
+    t.SILU: _silu,
+    t.LAYER_NORM: _layer_norm,
+    t.BATCH_NORM: _batch_norm,
+}
+
+
+# ------------------------------------------------------------------ answers
+
+
+def _answer_each(graph, name, values, **kind):
+    """Values (N, O) as an answer: (N,) where O is 1."""
+    if graph.network.n_outputs > 1:
+        return graph.answer(name, "Identity", [values], **kind)
+    columns = graph.array("constant.columns", np.array([1]))
+    return graph.answer(name, "Squeeze", [values, columns], squeezed=True, **kind)
+
+
+def _classes(graph, logits):
+    graph.answer("label", "ArgMax", [logits], label=True, squeezed=True, axis=1, keepdims=0)
+    graph.answer("probabilities", "Softmax", [logits], axis=1)
+
+
+def _yes_or_no(graph, outputs):
+    loss = graph.network.loss
+    yes = graph.add("Greater", outputs, loss.threshold)
+    label = graph.add("Cast", yes, to=graph.onnx.TensorProto.INT64)
+    _answer_each(graph, "label", label, label=True)
+    finish = "Sigmoid" if loss.finish == t.SIGMOID else "Identity"
+    graph.answer("probabilities", finish, [outputs])
+
+
+def _numbers(graph, outputs):
+    _answer_each(graph, "prediction", outputs)
+
+
+_ANSWERS = {"classes": _classes, "answers": _yes_or_no, "numbers": _numbers}

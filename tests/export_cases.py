@@ -1,0 +1,75 @@
+"""Networks with every layer and every kind of answer, for the tests of exports."""
+
+import numpy as np
+
+import fastnn
+
+LAYERS = {
+    "ReLU": fastnn.ReLU,
+    "Softmax": fastnn.Softmax,
+    "Identity": fastnn.Identity,
+    "Sigmoid": fastnn.Sigmoid,
+    "Tanh": fastnn.Tanh,
+    "LeakyReLU": lambda: fastnn.LeakyReLU(0.2),
+    "ELU": lambda: fastnn.ELU(0.7),
+    "GELU": fastnn.GELU,
+    "GELU tanh": lambda: fastnn.GELU("tanh"),
+    "SiLU": fastnn.SiLU,
+    "Dropout": lambda: fastnn.Dropout(0.5),
+    "LayerNorm": None,
+    "BatchNorm": None,
+}
+ANSWERS = {
+    "classes": (5, fastnn.SoftmaxCrossEntropy, ()),
+    "classes, Softmax": (5, fastnn.SoftmaxCrossEntropy, (fastnn.Softmax,)),
+    "one answer": (1, fastnn.BinaryCrossEntropy, ()),
+    "one answer, Sigmoid": (1, fastnn.BinaryCrossEntropy, (fastnn.Sigmoid,)),
+    "answers": (3, fastnn.BinaryCrossEntropy, ()),
+    "answers from probabilities": (
+        3, lambda: fastnn.BinaryCrossEntropy(from_logits=False), (fastnn.Sigmoid,),
+    ),
+    "a number": (1, fastnn.MeanSquaredError, ()),
+    "numbers": (4, fastnn.Huber, ()),
+    "positive numbers": (4, fastnn.MeanAbsoluteError, (fastnn.ReLU,)),
+}  # fmt: skip
+
+
+def make_norm(name, width, dtype):
+    """Return a normalisation that has learned something."""
+    rng = np.random.default_rng(width)
+    layer = getattr(fastnn, name)(width, 1e-3, dtype=dtype)
+    if name == "BatchNorm":
+        layer = fastnn.BatchNorm(width, epsilon=1e-3, dtype=dtype)
+        layer.running_mean = rng.normal(0, 1, (1, width))
+        layer.running_variance = rng.uniform(0.2, 2, (1, width))
+    layer.weights = rng.uniform(0.5, 1.5, (1, width))
+    layer.biases = rng.normal(0, 1, (1, width))
+    return layer
+
+
+def make_model(answer, layers=("ReLU",), dtype=np.float32, *, first=()):
+    """Return a network with these hidden layers, `first` ones of them before all dense layers."""
+    n_outputs, loss, last = ANSWERS[answer]
+    n_inputs, width = 7, 19
+
+    def make(name, width):
+        return LAYERS[name]() if LAYERS[name] else make_norm(name, width, dtype)
+
+    dense = [
+        fastnn.Dense(*sizes, dtype=dtype, rng=seed, init="lecun")
+        for seed, sizes in enumerate([(n_inputs, width), (width, n_outputs)])
+    ]
+    for seed, layer in enumerate(dense):
+        layer.biases = np.random.default_rng(seed).normal(0, 0.3, layer.biases.shape)
+    layers = [
+        *(make(name, n_inputs) for name in first),
+        dense[0],
+        *(make(name, width) for name in layers),
+        dense[1],
+        *(make() for make in last),
+    ]
+    return fastnn.Sequential(layers, loss=loss())
+
+
+def make_rows(n, dtype=np.float32):
+    return np.random.default_rng(n).normal(0, 1, (n, 7)).astype(dtype)
