@@ -58,3 +58,9 @@ def test_the_spiral_is_learnt_and_drawn(run):
 def test_digits_are_read(run):
     printed, _ = run("digits.py")
     assert numbers(printed[0])[0] >= 0.975
+
+
+def test_the_network_in_c_is_written(run):
+    printed, folder = run("export_to_c.py")
+    assert numbers(printed[0])[0] >= 0.95
+    assert printed[-1] in (folder / "movement.c").read_text()

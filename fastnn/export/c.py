@@ -293,55 +293,56 @@ _OPERATIONS = {
     t.BATCH_NORM: _batch_norm,
 }
 
-_NEEDS = {"silu": ["sigmoid"], "gelu_tanh": ["sigmoid"]}
+_NEEDS = {
+    "dense": ["columns_16", "columns_4", "columns_1"],
+    "silu": ["sigmoid"],
+    "gelu_tanh": ["sigmoid"],
+}
 
 _FUNCTIONS = re.compile(r"(?<![\w@])(exp|expm1|tanh|erfc|fabs|sqrt)\(")
 
 # "@" stands for the prefix, REAL for the type; numbers with a point get its suffix, and functions
-# of <math.h> too. `dense` forms eight sums at a time, which compilers keep in registers.
+# of <math.h> too.
+
+
+def _columns(width):
+    """Return the helper that forms `width` sums side by side, which stay in registers."""
+    fours = [range(i, min(i + 4, width)) for i in range(0, width, 4)]
+
+    def lines(indent, text):
+        rows = (" ".join(text.format(k) for k in four) for four in fours)
+        return "".join(f"{' ' * indent}{row}\n" for row in rows)
+
+    return f"""\
+static void @columns_{width}(
+    REAL *out, const REAL *in, const REAL *w, const REAL *biases, int n_in, int n_out)
+{{
+{lines(4, "REAL s{0} = biases[{0}];")}
+    for (int i = 0; i < n_in; i++, w += n_out) {{
+        const REAL x = in[i];
+
+{lines(8, "s{0} += x * w[{0}];")}    }}
+{lines(4, "out[{0}] = s{0};")}}}
+"""
+
+
 _HELPERS = {
+    "columns_16": _columns(16),
+    "columns_4": _columns(4),
+    "columns_1": _columns(1),
     "dense": """\
 /* out = in * weights + biases, each sum in the order of the inputs. */
 static void @dense(
-    REAL *restrict out, const REAL *restrict in, const REAL *weights, const REAL *biases,
-    int n_in, int n_out)
+    REAL *out, const REAL *in, const REAL *weights, const REAL *biases, int n_in, int n_out)
 {
     int o = 0;
 
-    for (; o + 8 <= n_out; o += 8) {
-        const REAL *w = weights + o;
-        REAL s0 = biases[o], s1 = biases[o + 1], s2 = biases[o + 2], s3 = biases[o + 3];
-        REAL s4 = biases[o + 4], s5 = biases[o + 5], s6 = biases[o + 6], s7 = biases[o + 7];
-
-        for (int i = 0; i < n_in; i++, w += n_out) {
-            const REAL x = in[i];
-
-            s0 += x * w[0];
-            s1 += x * w[1];
-            s2 += x * w[2];
-            s3 += x * w[3];
-            s4 += x * w[4];
-            s5 += x * w[5];
-            s6 += x * w[6];
-            s7 += x * w[7];
-        }
-        out[o] = s0;
-        out[o + 1] = s1;
-        out[o + 2] = s2;
-        out[o + 3] = s3;
-        out[o + 4] = s4;
-        out[o + 5] = s5;
-        out[o + 6] = s6;
-        out[o + 7] = s7;
-    }
-    for (; o < n_out; o++) {
-        const REAL *w = weights + o;
-        REAL s = biases[o];
-
-        for (int i = 0; i < n_in; i++, w += n_out)
-            s += in[i] * w[0];
-        out[o] = s;
-    }
+    for (; o + 16 <= n_out; o += 16)
+        @columns_16(out + o, in, weights + o, biases + o, n_in, n_out);
+    for (; o + 4 <= n_out; o += 4)
+        @columns_4(out + o, in, weights + o, biases + o, n_in, n_out);
+    for (; o < n_out; o++)
+        @columns_1(out + o, in, weights + o, biases + o, n_in, n_out);
 }
 """,
     "relu": """\

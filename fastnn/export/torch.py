@@ -179,7 +179,7 @@ def _in_python(module):
 # ------------------------------------------------------------------ in
 
 
-def from_torch(path, *, activation=None, layers=None, loss=None):
+def from_torch(path, layers=None, loss=None, *, activation=None):
     """Return a :class:`Sequential` with the parameters in the `state_dict` of an `nn.Sequential`.
 
     The file is one of safetensors: `safetensors.torch.save_file(net.state_dict(), path)`. It has
@@ -191,16 +191,16 @@ def from_torch(path, *, activation=None, layers=None, loss=None):
     Parameters
     ----------
     path : path-like
-    activation : str or layer, optional
-        What is between two Linear modules: "relu", "tanh", "sigmoid", "leaky_relu", "elu", "gelu",
-        "silu", "identity", or such as `fastnn.GELU("tanh")`. It takes the one place that is free
-        between the numbers of two modules, or stands between them where none is.
     layers : list of layers, optional
-        In place of `activation`: what has no parameters, in order, one for each number that is
-        not in the file; any more stand behind the last. Or all layers of the network: then those
-        with parameters, of the file's sizes and dtype, get them in order, whatever the numbers.
+        What has no parameters, in order: one for each number that is not in the file; any more
+        stand behind the last. Or all layers of the network: then those with parameters, of the
+        file's sizes and dtype, get them in order, whatever the numbers.
     loss : Loss, optional
         Of the model. By default the one that the file names, else :class:`SoftmaxCrossEntropy`.
+    activation : str or layer, optional
+        In place of `layers`, what is between two Linear modules: "relu", "tanh", "sigmoid",
+        "leaky_relu", "elu", "gelu", "silu", "identity", or such as `fastnn.GELU("tanh")`. It takes
+        the one place that is free between two numbers, or stands between them where none is.
 
     Returns
     -------
