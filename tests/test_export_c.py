@@ -130,6 +130,26 @@ def test_large_values(name, load):
     np.testing.assert_allclose(found[:, 0], model.predict(X), rtol=4e-7, atol=1e-7)
 
 
+@pytest.mark.parametrize("name", ["SiLU", "GELU", "GELU tanh", "ELU", "Tanh"])
+def test_small_values_keep_their_digits(name, load):
+    dense = fastnn.Dense(1, 1)
+    dense.weights = [[1.0]]
+    layers = [dense, export_cases.LAYERS[name]()]
+    model = fastnn.Sequential(layers, loss=fastnn.MeanSquaredError())
+    X = np.geomspace(1e-12, 1, 500, dtype=np.float32)
+    X = np.concatenate([-X, X]).reshape(-1, 1)
+    found, _ = load(model)(X, 1)
+    np.testing.assert_allclose(found[:, 0], model.predict(X), rtol=1e-6)
+
+
+def test_the_first_of_several_largest_is_the_label(load):
+    model = fastnn.Sequential([fastnn.Dense(7, 5)])
+    model.parameters = np.zeros(40)
+    model.layers[0].biases = [[0, 1, 0, 1, 1]]
+    _, labels = load(model)(export_cases.make_rows(3), 5)
+    assert labels.tolist() == [1, 1, 1] == model.predict(export_cases.make_rows(3)).tolist()
+
+
 @pytest.mark.parametrize("name", export_cases.LAYERS)
 def test_nan_stays_nan(name, load):
     model = export_cases.make_model("numbers", [name])

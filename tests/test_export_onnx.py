@@ -73,6 +73,15 @@ def test_large_values(name, dtype, tmp_path):
     np.testing.assert_allclose(found, model.predict(X), rtol=3e-7, atol=TOLERANCE[dtype])
 
 
+def test_the_tail_of_silu_keeps_its_digits(tmp_path):
+    dense = fastnn.Dense(1, 1)
+    dense.weights = [[1.0]]
+    model = fastnn.Sequential([dense, fastnn.SiLU()], loss=fastnn.MeanSquaredError())
+    X = np.linspace(-30, -5, 999, dtype=np.float32).reshape(-1, 1)
+    found = run(model, tmp_path / "model.onnx", X)["prediction"]
+    np.testing.assert_allclose(found, model.predict(X), rtol=1e-6)
+
+
 def test_batch_norm_of_features_far_from_zero_keeps_all_digits(tmp_path):
     X = np.random.default_rng(0).normal([1000, -2000, 5], 1, (200, 3)).astype(np.float32)
     exact, model = (

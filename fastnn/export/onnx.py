@@ -196,7 +196,7 @@ def _silu(graph, x, layer):
 
 
 def _times_sigmoid(graph, x, bent):
-    """x / (1 + exp(-bent)): ONNX Runtime's Sigmoid is never below 1e-8, which a large x shows."""
+    """x / (1 + exp(-bent)): the tail of ONNX Runtime's Sigmoid has errors, which x multiplies."""
     return graph.add("Div", x, graph.add("Add", graph.add("Exp", graph.add("Neg", bent)), 1))
 
 
