@@ -216,15 +216,19 @@ def fill_padding(piece, size, columns, padded):
 
 @inner
 def weigh_rows(step, workspace, sums, begin, end, l1, l2):
-    """Keep the penalty of each row [begin, end) of the weights."""
+    """Keep the penalty of the rows [begin, end) of the weights: of each block of rows one sum.
+
+    The blocks are those of `share_weights`, so the sums are the same for any number of threads.
+    """
     n_inputs, n_outputs = step[N_INPUTS], step[N_OUTPUTS]
-    width = tile_columns(workspace)
+    width, block = tile_columns(workspace), max(tile_rows(workspace), tile_lanes(workspace))
     at = step[FIRST_SUM]
     for column in range(0, n_outputs, width):
         padded = panel_width(workspace, n_outputs - column)
         panel = workspace + (step[PANELS] + column * n_inputs)
-        for row in range(begin, end):
-            found = penalty_of(panel + row * padded, padded, l1, l2)  # the padding holds zeros
+        for row in range(begin, end, block):
+            size = min(block, end - row) * padded  # the padding holds zeros
+            found = penalty_of(panel + row * padded, size, l1, l2)
             sums[PENALTY, at + row] = found + (sums[PENALTY, at + row] if column > 0 else 0.0)
 
 

@@ -213,12 +213,12 @@ def add_slopes(gradients, parameters, size, l1, l2):
 
 @inner
 def penalty_of(parameters, size, l1, l2):
-    """Return the sum of l1 |p| + l2 p**2."""
+    """Return the sum of l1 |p| + l2 p**2 over `size` elements, which are whole vectors."""
     step = lanes(parameters)
     zero = splat(parameters, 0.0)
     total = zero
     for i in range(0, size, step):
-        p = load_part(parameters + i, min(step, size - i), 0.0)
+        p = load(parameters + i)
         p = select(p < 0.0, zero - p, p)
         total = fma(fma(splat(p, l2), p, splat(p, l1)), p, total)
     return np.float64(sum_lanes(total))
