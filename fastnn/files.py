@@ -134,7 +134,7 @@ def read_arrays(path):
     """
     data = _read_bytes(path)
     try:
-        return _read_arrays(data), _read_header(data).get("__metadata__") or {}
+        return _read_arrays(data, widen=True), _read_header(data).get("__metadata__") or {}
     except _UNREADABLE as error:
         raise FileFormatError(path, f"is not a file of arrays: {error}") from None
 
@@ -149,13 +149,13 @@ def _read_bytes(path):
     return path.read_bytes()
 
 
-def _read_arrays(data):
+def _read_arrays(data, *, widen=False):
     """Return {name: array}; safetensors checks all but names that stand there twice."""
     found = safetensors.deserialize(data)
     _read_header(data)
     arrays = {}
     for name, each in found:
-        if each["dtype"] == "BF16":  # the upper halves of float32
+        if widen and each["dtype"] == "BF16":  # the upper halves of float32
             each["data"] = np.frombuffer(each["data"], "<u2").astype("<u4") << 16
             each["dtype"] = "F32"
         if each["dtype"] not in _DTYPES:

@@ -922,3 +922,24 @@ def test_export_for_pytorch(call, regressor, tmp_path):
     )
     expected = saved.target.decode(saved.model.predict(saved.preprocessor.transform(by_hand)))
     np.testing.assert_allclose(model.predict(X), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("ending", ["onnx", "c", "safetensors"])
+def test_every_format_is_written(call, classifier, ending, tmp_path):
+    path = tmp_path / f"model.{ending}"
+    code, _, errors = call("export", classifier, path)
+    assert (code, errors) == (0, "")
+    model, _ = exporting.with_raw_inputs(data.Saved(classifier))
+    twin = tmp_path / "folder" / path.name
+    twin.parent.mkdir()
+    writer = {"onnx": "to_onnx", "c": "to_c", "safetensors": "to_torch"}[ending]
+    getattr(fastnn.export, writer)(model, twin)
+    assert path.read_bytes() == twin.read_bytes()
+
+
+def test_export_says_what_to_install(call, classifier, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    code, _, errors = call("export", classifier, tmp_path / "model.onnx")
+    assert code == 2
+    assert errors == 'fastnn: error: to_onnx needs onnx: pip install "fastnn[onnx]"\n'
+    assert not (tmp_path / "model.onnx").exists()
