@@ -51,7 +51,8 @@ def to_c(model, path, *, prefix="model"):
         raise ValueError(
             f"prefix is {prefix!r:.80}, expected letters, digits and underscores, a letter first"
         )
-    replace(path, _Source(network, prefix, Path(path).name).text().encode("ascii"))
+    text = _Source(network, prefix, Path(path).name).text()
+    replace(path, text.encode("ascii", "replace"))  # a class may have any name
 
 
 class _Source:
