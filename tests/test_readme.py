@@ -1,9 +1,9 @@
 """The front door: every block of Python in README.md runs and prints what stands below it."""
 
-import contextlib
-import io
 import re
 from pathlib import Path
+
+from pages import find_blocks, run_blocks
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -11,14 +11,10 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def test_code_blocks_print_what_they_say(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # some write files
-    blocks = re.findall(r"```python\n(.*?)```\n+```text\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == README.count("```python") >= 3
-    namespace = {}
-    for code, expected in blocks:
-        printed = io.StringIO()
-        with contextlib.redirect_stdout(printed):
-            exec(compile(code, "README.md", "exec"), namespace)
-        assert printed.getvalue() == expected
+    blocks = find_blocks(README)
+    assert len(blocks) >= 3
+    assert all(printed for _, printed in blocks)
+    run_blocks(README, "README.md")
 
 
 def test_two_commands_of_one_line_make_their_own_environment():

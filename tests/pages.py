@@ -1,0 +1,26 @@
+"""Pages of text with code: what is in them, and that it runs and prints what stands below it."""
+
+import contextlib
+import io
+import re
+
+_BLOCK = re.compile(
+    r"^```python\n(.*?)^```\n(?:\n*```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE
+)
+
+
+def find_blocks(text):
+    """Return [(code, what it prints), ...]: the latter "" where no ```text follows."""
+    blocks = _BLOCK.findall(text)
+    assert len(blocks) == text.count("```python")
+    return blocks
+
+
+def run_blocks(text, name):
+    """Run all blocks of a page in order, as one program; each prints what stands below it."""
+    namespace = {"__name__": "__main__"}
+    for code, expected in find_blocks(text):
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(compile(code, name, "exec"), namespace)
+        assert printed.getvalue() == expected, f"{name}:\n{code}"
