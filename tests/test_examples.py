@@ -64,3 +64,8 @@ def test_the_network_in_c_is_written(run):
     printed, folder = run("export_to_c.py")
     assert numbers(printed[0])[0] >= 0.95
     assert printed[-1] in (folder / "movement.c").read_text()
+
+
+def test_the_policy_balances_the_pole(run):
+    printed, _ = run("policy.py")
+    assert printed[-1].startswith("of 200 new episodes without chance 200 last")
