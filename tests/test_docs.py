@@ -16,12 +16,12 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
 MODULES = (
-    "fastnn", "fastnn.columnwise", "fastnn.datasets", "fastnn.metrics", "fastnn.nnfs",
-    "fastnn.plots",
+    "fastnn", "fastnn.columnwise", "fastnn.datasets", "fastnn.export", "fastnn.metrics",
+    "fastnn.nnfs", "fastnn.plots",
 )  # fmt: skip
 # Modules with a page of their own, and functions between the modules of the package.
 ELSEWHERE = (
-    "fastnn.kernels", "fastnn.metrics", "fastnn.metrics.as_metrics",
+    "fastnn.export", "fastnn.kernels", "fastnn.metrics", "fastnn.metrics.as_metrics",
     "fastnn.metrics.higher_is_better", "fastnn.plots.require_libraries",
 )  # fmt: skip
 CHECKER = doctest.OutputChecker()
