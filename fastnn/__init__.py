@@ -1,5 +1,7 @@
 """fastnn: dense neural networks for NumPy users, at the speed limit of the CPU."""
 
+from typing import Any
+
 from . import export, kernels, metrics
 from .activations import ELU, GELU, Identity, LeakyReLU, Sigmoid, SiLU, Tanh
 from .batches import generate_batch_indices
@@ -120,7 +122,7 @@ __all__ = [
 _ESTIMATORS = ("MLPClassifier", "MLPRegressor")
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name in _ESTIMATORS:  # scikit-learn takes longer to import than the rest
         from . import estimators
 
@@ -128,5 +130,5 @@ def __getattr__(name):
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted([*globals(), *_ESTIMATORS])

@@ -4,11 +4,15 @@ All take (B, I) of float32 or float64; other numbers become one of the two. Erro
 :class:`Dense`.
 """
 
+from typing import Literal
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from . import kernels
 from .kernels import table as t
 from .layers import Layer
+from .types import Floats
 from .validation import as_gradient, as_positive, as_rows, unlocked
 
 
@@ -18,7 +22,7 @@ class Activation(Layer):
     operation = t.IDENTITY
     number = 0.0
 
-    def forward(self, inputs, training=False):
+    def forward(self, inputs: ArrayLike, training: bool = False) -> Floats:
         """Return the activation of `inputs` (B, I)."""
         inputs = as_rows(inputs, "inputs")
         output = np.empty_like(inputs)
@@ -26,7 +30,7 @@ class Activation(Layer):
         self.inputs, self.output = inputs, output
         return output
 
-    def backward(self, dvalues):
+    def backward(self, dvalues: ArrayLike) -> Floats:
         """Return `dvalues` (B, I) times the derivative at the inputs."""
         inputs = self._kept("inputs")
         output = as_gradient(self.output, "output", inputs.shape, inputs.dtype)
@@ -69,15 +73,15 @@ class LeakyReLU(Activation):
 
     operation = t.LEAKY_RELU
 
-    def __init__(self, negative_slope=0.01):
+    def __init__(self, negative_slope: float = 0.01) -> None:
         self.negative_slope = as_positive(negative_slope, "negative_slope")
 
     @property
-    def number(self):
+    def number(self) -> float:  # type: ignore[override]  # read-only here
         """The negative slope."""
         return self.negative_slope
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"LeakyReLU(negative_slope={self.negative_slope})"
 
 
@@ -95,15 +99,15 @@ class ELU(Activation):
 
     operation = t.ELU
 
-    def __init__(self, alpha=1.0):
+    def __init__(self, alpha: float = 1.0) -> None:
         self.alpha = as_positive(alpha, "alpha")
 
     @property
-    def number(self):
+    def number(self) -> float:  # type: ignore[override]  # read-only here
         """Alpha."""
         return self.alpha
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"ELU(alpha={self.alpha})"
 
 
@@ -118,17 +122,17 @@ class GELU(Activation):
         "tanh": 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x**3))), from the same section.
     """
 
-    def __init__(self, approximate="none"):
+    def __init__(self, approximate: Literal["none", "tanh"] = "none") -> None:
         if approximate not in ("none", "tanh"):
             raise ValueError(f'approximate is {approximate!r}, expected "none" or "tanh"')
         self.approximate = approximate
 
     @property
-    def operation(self):
+    def operation(self) -> int:  # type: ignore[override]  # read-only here
         """The operation of the compiled program."""
         return t.GELU_TANH if self.approximate == "tanh" else t.GELU
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"GELU(approximate={self.approximate!r})"
 
 

@@ -1,9 +1,10 @@
 """Mini-batches of shuffled sample indices."""
 
+from .types import Integers, Seed
 from .validation import as_count, as_generator
 
 
-def generate_batch_indices(n_samples, batch_size, rng=None):
+def generate_batch_indices(n_samples: int, batch_size: int, rng: Seed = None) -> list[Integers]:
     """Return the indices of the samples of each batch of one epoch.
 
     Parameters

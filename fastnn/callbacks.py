@@ -1,12 +1,23 @@
 """What happens between the epochs of `fit`: stopping early, logging, anything of your own."""
 
+from __future__ import annotations
+
 import csv
 import math
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from .history import History
-from .metrics import higher_is_better
+from .metrics import Metric, higher_is_better
+from .types import PathLike, Snapshot
 from .validation import as_flag, as_number, check_tree
+
+if TYPE_CHECKING:
+    from .model import Sequential
+
+Mode: TypeAlias = Literal["auto", "min", "max"]
+"""Whether lower or higher values of a curve are better; "auto" knows it of fastnn's own."""
 
 
 class Run:
@@ -31,12 +42,20 @@ class Run:
         Set it to True, and no further epoch begins.
     """
 
-    def __init__(self, model, epochs, initial_epoch=0, metrics=(), curve_names=()):
+    def __init__(
+        self,
+        model: Sequential,
+        epochs: int,
+        initial_epoch: int = 0,
+        metrics: Iterable[Metric] = (),
+        curve_names: Iterable[str] = (),
+    ) -> None:
         self.model, self.history = model, History()
         self.epoch, self.epochs = initial_epoch, epochs
         self.step, self.n_steps, self.n_samples = 0, 0, 0
         self.curve_names, self.metrics = list(curve_names), list(metrics)
         self.stopped = False
+        self._session: Any
 
 
 class Callback:
@@ -45,34 +64,34 @@ class Callback:
     An error that one raises ends the training; the model is as the last whole epoch left it.
     """
 
-    def on_fit_begin(self, run):
+    def on_fit_begin(self, run: Run) -> None:
         """Before the first epoch."""
 
-    def on_epoch_begin(self, run):
+    def on_epoch_begin(self, run: Run) -> None:
         """Before each epoch."""
 
-    def on_epoch_end(self, run):
+    def on_epoch_end(self, run: Run) -> None:
         """After each epoch and its validation."""
 
-    def on_chunk_end(self, run):
+    def on_chunk_end(self, run: Run) -> None:
         """After each part of an epoch that one compiled call has taken, about 0.05 seconds.
 
         Called only where a class overrides it: else no chunk waits for Python.
         """
 
-    def on_fit_end(self, run):
+    def on_fit_end(self, run: Run) -> None:
         """After the last epoch, unless an error ended the run."""
 
-    def close(self):
+    def close(self) -> None:
         """Last of all, also where an error ended the run."""
 
-    def state(self, run):
+    def state(self, run: Run) -> dict[str, Any] | None:
         """Return what a checkpoint is to keep: None, or a dict of numbers, text and arrays.
 
         Dicts and lists may be in it. A class that overrides it overrides `restore` too.
         """
 
-    def restore(self, run, state):
+    def restore(self, run: Run, state: Any) -> None:
         """Take over what `state` returned, with lists for tuples: after `on_fit_begin`.
 
         The file may hold anything: ValueError for what makes no sense.
@@ -82,25 +101,32 @@ class Callback:
     comes_last = False
 
     # A chunk also ends after so many steps of an epoch, and so many more; None: when time is up.
-    chunk_steps = None
+    chunk_steps: int | None = None
 
     @property
-    def watches_chunks(self):
+    def watches_chunks(self) -> bool:
         """Whether there is an `on_chunk_end` to call."""
         return getattr(self.on_chunk_end, "__func__", None) is not Callback.on_chunk_end
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         given = ", ".join(f"{k}={v!r}" for k, v in vars(self).items() if k[0] != "_")
         return f"{type(self).__name__}({given})"
+
+
+Hook: TypeAlias = Callable[[Run], Any]
 
 
 class LambdaCallback(Callback):
     """Calls functions of the run: `LambdaCallback(on_epoch_end=lambda run: ...)`."""
 
     def __init__(
-        self, on_fit_begin=None, on_epoch_begin=None, on_chunk_end=None, on_epoch_end=None,
-        on_fit_end=None,
-    ):  # fmt: skip
+        self,
+        on_fit_begin: Hook | None = None,
+        on_epoch_begin: Hook | None = None,
+        on_chunk_end: Hook | None = None,
+        on_epoch_end: Hook | None = None,
+        on_fit_end: Hook | None = None,
+    ) -> None:
         given = {
             "on_fit_begin": on_fit_begin, "on_epoch_begin": on_epoch_begin,
             "on_chunk_end": on_chunk_end, "on_epoch_end": on_epoch_end, "on_fit_end": on_fit_end,
@@ -136,20 +162,26 @@ class EarlyStopping(Callback):
     """
 
     def __init__(
-        self, monitor="val_loss", patience=10, min_delta=0.0, restore_best=True, mode="auto"
-    ):
+        self,
+        monitor: str = "val_loss",
+        patience: int = 10,
+        min_delta: float = 0.0,
+        restore_best: bool = True,
+        mode: Mode = "auto",
+    ) -> None:
         self.monitor = monitor
         self.patience = as_number(patience, "patience", 0)
         self.min_delta = as_number(min_delta, "min_delta", 0)
         self.restore_best = as_flag(restore_best, "restore_best")
         self.mode = as_mode(mode)
 
-    def on_fit_begin(self, run):
+    def on_fit_begin(self, run: Run) -> None:
         """Check that there will be such a curve."""
         self._sign = sign_of(self.monitor, self.mode, run)
-        self.best, self.best_epoch, self._parameters = math.inf, 0, None
+        self.best, self.best_epoch, self._cost = math.inf, 0, math.inf
+        self._parameters: Snapshot | None = None
 
-    def on_epoch_end(self, run):
+    def on_epoch_end(self, run: Run) -> None:
         """Compare, and stop the run if it is time."""
         value = run.history.latest()[self.monitor]
         cost = self._sign * value
@@ -160,11 +192,11 @@ class EarlyStopping(Callback):
         elif run.epoch - self.best_epoch > self.patience:
             run.stopped = True
 
-    def state(self, run):
+    def state(self, run: Run) -> dict[str, Any]:
         """Return the best value, its epoch and its parameters."""
         return {"best": self.best, "best_epoch": self.best_epoch, "parameters": self._parameters}
 
-    def restore(self, run, state):
+    def restore(self, run: Run, state: Any) -> None:
         """Take over what `state` returned."""
         form = {"best": 0.0, "best_epoch": 0, "parameters": any}
         check_tree(state, form, "EarlyStopping")
@@ -173,7 +205,7 @@ class EarlyStopping(Callback):
         self.best, self.best_epoch = float(state["best"]), state["best_epoch"]
         self._cost, self._parameters = self._sign * self.best, state["parameters"]
 
-    def on_fit_end(self, run):
+    def on_fit_end(self, run: Run) -> None:
         """Bring the best parameters back."""
         if self._parameters is not None:
             run.model._restore(self._parameters)
@@ -190,33 +222,33 @@ class CSVLogger(Callback):
         epochs behind it.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: PathLike) -> None:
         self.path = Path(path)
 
-    def on_fit_begin(self, run):
+    def on_fit_begin(self, run: Run) -> None:
         """Write the names of the curves, and the epochs that a resumed run has behind it."""
         curves = [run.history.curves.get(name, []) for name in run.curve_names]
         done = zip(run.history.epochs, *curves, strict=True)
         self._write("w", [["epoch", *run.curve_names], *done])
 
-    def on_epoch_end(self, run):
+    def on_epoch_end(self, run: Run) -> None:
         """Add the values of the epoch."""
         curves = run.history.latest()
         self._write("a", [[run.epoch, *(curves[name] for name in run.curve_names)]])
 
-    def _write(self, mode, rows):
+    def _write(self, mode: str, rows: Iterable[Iterable[Any]]) -> None:
         with self.path.open(mode, newline="", encoding="utf-8") as file:
             csv.writer(file).writerows(rows)
 
 
-def as_mode(mode):
+def as_mode(mode: Mode) -> Mode:
     """Return `mode`, one of "auto", "min" and "max"."""
     if mode not in ("auto", "min", "max"):
         raise ValueError(f'mode is {mode!r}, expected "auto", "min" or "max"')
     return mode
 
 
-def sign_of(monitor, mode, run):
+def sign_of(monitor: str, mode: Mode, run: Run) -> int:
     """Return what makes a cost of the curve `monitor`: 1 where lower is better, else -1.
 
     Raises
@@ -232,7 +264,7 @@ def sign_of(monitor, mode, run):
     return -1 if high else 1
 
 
-def as_callbacks(value):
+def as_callbacks(value: Sequence[Callback]) -> list[Callback]:
     """Return a list of callbacks."""
     callbacks = list(value) if isinstance(value, list | tuple) else None
     if callbacks is None or not all(isinstance(each, Callback) for each in callbacks):

@@ -1,5 +1,7 @@
 """Checkpoints: a training run in a file, from which it goes on with the same bits."""
 
+from __future__ import annotations
+
 import copy
 import glob
 import math
@@ -7,16 +9,22 @@ import os
 import re
 import string
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from . import configs, files
-from .callbacks import Callback, as_mode, sign_of
+from .callbacks import Callback, Mode, Run, as_mode, sign_of
 from .errors import FileFormatError
 from .kernels import table as t
 from .schedules import Schedule
+from .types import Array, MaybeNone, PathLike, Rate, Snapshot
 from .validation import as_choice, as_count, as_flag, as_path, as_positive, check_arrays, check_tree
+
+if TYPE_CHECKING:
+    from .training import Trainer
 
 _UNITS = ("epochs", "batches", "seconds")
 
@@ -65,11 +73,19 @@ class Checkpoint(Callback):
     comes_last = True
 
     def __init__(
-        self, path, every=1, *, unit="epochs", keep=None, save_best_only=False,
-        monitor="val_loss", mode="auto",
-    ):  # fmt: skip
+        self,
+        path: PathLike,
+        every: float = 1,
+        *,
+        unit: Literal["epochs", "batches", "seconds"] = "epochs",
+        keep: int | None = None,
+        save_best_only: bool = False,
+        monitor: str = "val_loss",
+        mode: Mode = "auto",
+    ) -> None:
         self.path, self.unit = as_path(path), as_choice(unit, "unit", _UNITS)
-        self.every = (as_positive if unit == "seconds" else as_count)(every, "every")
+        check: Callable[[Any, str], Any] = as_positive if unit == "seconds" else as_count
+        self.every = check(every, "every")
         self.keep = None if keep is None else as_count(keep, "keep")
         self.save_best_only = as_flag(save_best_only, "save_best_only")
         self.monitor, self.mode = monitor, as_mode(mode)
@@ -82,18 +98,19 @@ class Checkpoint(Callback):
             raise ValueError(f'unit is {unit!r}, expected "epochs" with save_best_only')
 
     @property
-    def watches_chunks(self):
+    def watches_chunks(self) -> bool:
         """Whether files are written within epochs."""
         return self.unit != "epochs"
 
     @property
-    def chunk_steps(self):
+    def chunk_steps(self) -> int | None:  # type: ignore[override]  # read-only here
         """After how many batches of an epoch a chunk has to end."""
         return self.every if self.unit == "batches" else None
 
-    def on_fit_begin(self, run):
+    def on_fit_begin(self, run: Run) -> None:
         """Check that there is such a curve and a folder for the files."""
-        self.best, self._written, self._time = math.inf, [], time.monotonic()
+        self.best, self._time = math.inf, time.monotonic()
+        self._written: list[tuple[int, int]] = []
         if self.save_best_only:
             self._sign = sign_of(self.monitor, self.mode, run)
         path = Path(os.path.realpath(self._path_at(1, 0)))
@@ -101,14 +118,14 @@ class Checkpoint(Callback):
             raise ValueError(f"path is {self.path!r}, expected a file in a folder that exists")
         files.remove_leftovers(path.parent, _pattern(Path(self.path).name))
 
-    def on_chunk_end(self, run):
+    def on_chunk_end(self, run: Run) -> None:
         """Write within an epoch, where it is time."""
         if run.step == run.n_steps:  # `on_epoch_end` is next
             return
         if (self.unit == "batches" and run.step % self.every == 0) or self._is_late():
             self._write(run, run.step)
 
-    def on_epoch_end(self, run):
+    def on_epoch_end(self, run: Run) -> None:
         """Write after an epoch, where it is time."""
         if self.unit == "seconds":
             due = self._is_late()
@@ -125,22 +142,22 @@ class Checkpoint(Callback):
         if due:
             self._write(run, 0)
 
-    def state(self, run):
+    def state(self, run: Run) -> dict[str, Any]:
         """Return what a resumed run has to know: the best value, and which files there are."""
         return {"best": self.best, "written": self._written}
 
-    def restore(self, run, state):
+    def restore(self, run: Run, state: Any) -> None:
         """Take over what `state` returned."""
         self.best = float(state["best"])
         self._written = [(int(epoch), int(step)) for epoch, step in state["written"]]
 
-    def _is_late(self):
+    def _is_late(self) -> bool:
         return self.unit == "seconds" and time.monotonic() - self._time >= self.every
 
-    def _path_at(self, epoch, step):
+    def _path_at(self, epoch: int, step: int) -> Path:
         return Path(self.path.format(epoch=epoch, step=step))
 
-    def _write(self, run, step):
+    def _write(self, run: Run, step: int) -> None:
         if not run.model._is_finite():  # the run is about to end with an error
             return
         before, self._written = self._written, [*self._written, (run.epoch, step)]
@@ -159,7 +176,7 @@ class Checkpoint(Callback):
         self._time = time.monotonic()
 
 
-def _fields(path):
+def _fields(path: str) -> set[str]:
     """Return the names of the fields in a path that is a pattern.
 
     Raises
@@ -171,13 +188,13 @@ def _fields(path):
         names = {name for _, name, _, _ in string.Formatter().parse(path) if name is not None}
         path.format(epoch=1, step=0)
     except (ValueError, KeyError, IndexError, AttributeError):
-        names = {None}
+        names = {"?"}
     if not names <= {"epoch", "step"}:
         raise ValueError(f"path is {path!r}, expected no other fields than {{epoch}} and {{step}}")
     return names
 
 
-def _pattern(name):
+def _pattern(name: str) -> str:
     """Return a file name as a glob pattern: an asterisk for each field."""
     parts = string.Formatter().parse(name)
     return "".join(
@@ -185,7 +202,7 @@ def _pattern(name):
     )
 
 
-def find_checkpoint(path):
+def find_checkpoint(path: str) -> PathLike | None:
     """Return the file to resume from, or None where there is none yet.
 
     Of a `path` with {epoch} in it the last file.
@@ -222,14 +239,22 @@ class Session:
         What else has to be the same when the run goes on: the data's sizes.
     """
 
-    def __init__(self, run, trainer, rng, callbacks, settings):
+    def __init__(
+        self,
+        run: Run,
+        trainer: Trainer,
+        rng: np.random.Generator,
+        callbacks: Sequence[Callback],
+        settings: dict[str, Any],
+    ) -> None:
         self.run, self.trainer, self.rng, self.settings = run, trainer, rng, settings
         self.callbacks, self.optimizer = callbacks, trainer.optimizer
         # As it is before training: a callback may change it on the way.
         self.optimizer_config = configs.describe(self.optimizer, "optimizer", own=True)
-        self.start, self.random = None, None
+        self.start: Snapshot | MaybeNone = None
+        self.random: Mapping[str, Any] | None = None
 
-    def begin_epoch(self):
+    def begin_epoch(self) -> None:
         """Take note of where an epoch begins: no file in the middle of it can do without."""
         if not self.trainer.step:
             self.start = self.run.model._snapshot()
@@ -237,9 +262,10 @@ class Session:
 
     # ------------------------------------------------------------------ to a file
 
-    def write(self, path):
+    def write(self, path: PathLike) -> None:
         """Write the run as it stands, between two steps of an epoch or after one."""
-        run, arrays = self.run, {}
+        run = self.run
+        arrays: dict[str, Array] = {}
         state = self._state()
         state["callbacks"] = [
             {"class": type(each).__name__, "state": each.state(run)}
@@ -251,7 +277,7 @@ class Session:
         description = {"kind": "checkpoint", **self._describe(), "notes": run.model.notes}
         files.write(path, {**description, "state": tree}, arrays)
 
-    def _describe(self):
+    def _describe(self) -> dict[str, Any]:
         """Return what has to be the same when the run goes on."""
         return {
             "model": configs.describe_network(self.run.model, own=True),
@@ -260,7 +286,7 @@ class Session:
             "curves": self.run.curve_names,
         }
 
-    def _state(self):
+    def _state(self) -> dict[str, Any]:
         run, trainer = self.run, self.trainer
         within = trainer.step > 0
         if within:
@@ -286,7 +312,7 @@ class Session:
 
     # ------------------------------------------------------------------ from a file
 
-    def read(self, path):
+    def read(self, path: PathLike) -> Callable[[], None]:
         """Let the run stand where a file left it; return a function that does the rest.
 
         The history and the epoch are there when callbacks begin; that function then restores the
@@ -328,7 +354,7 @@ class Session:
         pairs = self._pair_callbacks(state["callbacks"], path)
         self._restore_run(state)
 
-        def restore():
+        def restore() -> None:
             for callback, kept in pairs:
                 try:
                     callback.restore(self.run, kept)
@@ -339,12 +365,12 @@ class Session:
 
         return restore
 
-    def _form(self):
+    def _form(self) -> dict[str, Any]:
         """Return a tree like the one of a file; what is `any` is looked at later."""
         rest = dict.fromkeys(("start", "random", "callbacks"), any)
         return {**self._state(), **rest, "history": {"epochs": any, "curves": any}}
 
-    def _check(self, state):
+    def _check(self, state: Any) -> Any:
         """Check what a file says beyond its form; return a bit generator in its state."""
         n_steps, dtype = self.trainer.n_batches, self.run.model.dtype
         if not (0 <= state["epoch"] < 2**31 and 0 <= state["step"] < n_steps):
@@ -365,7 +391,7 @@ class Session:
         self._check_history(state["history"])
         return self._as_bit_generator(state["random"])
 
-    def _check_history(self, history):
+    def _check_history(self, history: Any) -> None:
         curves = history["curves"]
         if not isinstance(curves, dict) or (curves and list(curves) != self.run.curve_names):
             raise ValueError("its history has other curves")
@@ -373,7 +399,7 @@ class Session:
         for name, curve in curves.items():
             check_tree(curve, np.empty(len(history["epochs"])), name)
 
-    def _as_bit_generator(self, random):
+    def _as_bit_generator(self, random: Any) -> Any:
         """Return a new bit generator of the kind in use, in a state of a file."""
         made = copy.deepcopy(self.rng.bit_generator)
         form, kept = made.state, random.get("bit_generator") if isinstance(random, dict) else None
@@ -389,7 +415,7 @@ class Session:
         made.state = random
         return made
 
-    def _pair_callbacks(self, kept, path):
+    def _pair_callbacks(self, kept: Any, path: PathLike) -> list[tuple[Callback, Any]]:
         """Return [(callback, its state), ...]; callbacks that the file does not know begin anew."""
         pairs, free = [], [each for each in self.callbacks if _has_state(each)]
         if not isinstance(kept, list):
@@ -404,13 +430,13 @@ class Session:
                 raise ValueError(f"callbacks has no {name!s:.80}, expected one, as in {path}")
         return pairs
 
-    def _restore_run(self, state):
+    def _restore_run(self, state: Any) -> None:
         run, history = self.run, state["history"]
         run.epoch, run.step, run.stopped = state["epoch"], state["step"], state["stopped"]
         run.history.epochs = history["epochs"].tolist()
         run.history.curves = {name: each.tolist() for name, each in history["curves"].items()}
 
-    def _restore_rest(self, state, stored, random):
+    def _restore_rest(self, state: Any, stored: dict[str, Array], random: Any) -> None:
         model, optimizer = self.run.model, self.optimizer
         for name, array in model._stored_arrays().items():
             array[...] = stored[name]
@@ -427,7 +453,7 @@ class Session:
 _TITLES = {"model": "", "optimizer": "optimizer", "data": "", "curves": "curves"}
 
 
-def _restore_rate(optimizer, kept):
+def _restore_rate(optimizer: Any, kept: Any) -> None:
     """Give an optimizer the learning rate, or its schedule the state, of a file."""
     if isinstance(kept, dict):
         optimizer.learning_rate.restore(kept)
@@ -435,10 +461,10 @@ def _restore_rate(optimizer, kept):
         optimizer.learning_rate = kept
 
 
-def _number(rate):
+def _number(rate: Rate) -> float | None:
     """Return a learning rate that is a number; None for a function."""
     return None if callable(rate) else float(rate)
 
 
-def _has_state(callback):
+def _has_state(callback: Callback) -> bool:
     return type(callback).state is not Callback.state

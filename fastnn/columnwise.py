@@ -5,11 +5,15 @@ bias. The kernels are those of samples as rows: with weights and samples changin
 product of a forward pass and both products of a backward pass are the same ones.
 """
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from . import kernels
 from .batches import generate_batch_indices
 from .optimizers import SGD
+from .types import Array, Floats, MaybeNone, Seed
 from .validation import (
     as_array,
     as_count,
@@ -27,19 +31,19 @@ __all__ = ["Dense", "Layer", "Softmax", "cce", "cce_gradient", "generate_batch_i
 class Layer:
     """Base of the layers here: `input` and `output` are those of the last `forward`."""
 
-    def __init__(self):
-        self.input = None
-        self.output = None
+    def __init__(self) -> None:
+        self.input: Any = None
+        self.output: Floats | MaybeNone = None
 
-    def forward(self, input):
+    def forward(self, input: ArrayLike) -> Floats:
         """Return the output (O, B) for an input (I, B)."""
         raise NotImplementedError(f"{type(self).__name__}.forward")
 
-    def backward(self, output_gradient, learning_rate=None):
+    def backward(self, output_gradient: ArrayLike, learning_rate: float | None = None) -> Floats:
         """Return the input gradient (I, B) for an output gradient (O, B)."""
         raise NotImplementedError(f"{type(self).__name__}.backward")
 
-    def _kept(self, name):
+    def _kept(self, name: str) -> Floats:
         value = getattr(self, name)
         if value is None:
             raise RuntimeError(f"{type(self).__name__}.backward was called before forward")
@@ -71,7 +75,9 @@ class Dense(Layer):
         In `backward` before `forward`.
     """
 
-    def __init__(self, input_size, output_size, *, dtype=np.float64, rng=None):
+    def __init__(
+        self, input_size: int, output_size: int, *, dtype: DTypeLike = np.float64, rng: Seed = None
+    ) -> None:
         super().__init__()
         shape = as_count(output_size, "output_size"), as_count(input_size, "input_size") + 1
         weights = as_generator(rng).standard_normal(shape).astype(as_dtype(dtype))
@@ -79,18 +85,18 @@ class Dense(Layer):
         self._weights = weights
 
     @property
-    def weights(self):
+    def weights(self) -> Floats:
         """The weights (O, I + 1), biases in the last column."""
         return self._weights
 
     @weights.setter
-    def weights(self, value):
+    def weights(self, value: ArrayLike) -> None:
         weights = as_rows(value, "weights", dtype=self._weights.dtype)
         if weights.shape != self._weights.shape:
             raise ValueError(f"weights has shape {weights.shape}, expected {self._weights.shape}")
         self._weights[...] = weights
 
-    def forward(self, input):
+    def forward(self, input: ArrayLike) -> Floats:
         """Return the scores (O, B) of an input (I, B)."""
         dtype = self._weights.dtype
         columns = as_rows(input, "input", dtype=dtype)
@@ -105,7 +111,9 @@ class Dense(Layer):
         self.input, self.output = stacked, output
         return output
 
-    def backward(self, output_gradient, learning_rate):
+    def backward(  # type: ignore[override]  # a layer with weights needs the rate
+        self, output_gradient: ArrayLike, learning_rate: float
+    ) -> Floats:
         """Update the weights in place; return the input gradient (I, B), without the bias row."""
         dtype, (n_outputs, n_stacked) = self._weights.dtype, self._weights.shape
         stacked = as_rows(self._kept("input"), "input", dtype=dtype)
@@ -131,7 +139,7 @@ class Dense(Layer):
 class Softmax(Layer):
     """Softmax over each column."""
 
-    def forward(self, input):
+    def forward(self, input: ArrayLike) -> Floats:
         """Return the probabilities (C, B) of scores (C, B)."""
         rows = _transposed(as_rows(input, "input", allow_empty=False))
         output = np.empty_like(rows)
@@ -139,7 +147,7 @@ class Softmax(Layer):
         self.input, self.output = input, output.T
         return self.output
 
-    def backward(self, output_gradient, learning_rate=None):
+    def backward(self, output_gradient: ArrayLike, learning_rate: float | None = None) -> Floats:
         """Return the gradient (C, B) with respect to the scores; there is nothing to update."""
         output = self._kept("output")
         gradient = as_gradient(output_gradient, "output_gradient", output.shape, output.dtype)
@@ -148,7 +156,7 @@ class Softmax(Layer):
         return dinputs.T
 
 
-def cce(y, yhat):
+def cce(y: ArrayLike, yhat: ArrayLike) -> float:
     """Return the categorical cross-entropy -sum(y * log(yhat)), summed over the samples.
 
     Parameters
@@ -175,7 +183,7 @@ def cce(y, yhat):
     return float(losses.sum())
 
 
-def cce_gradient(y, yhat):
+def cce_gradient(y: ArrayLike, yhat: ArrayLike) -> Floats:
     """Return -y / yhat, of shape (C, B): the gradient of `cce` with respect to `yhat`.
 
     Parameters and errors are those of `cce`.
@@ -188,16 +196,17 @@ def cce_gradient(y, yhat):
     return gradient.T * len(probabilities)
 
 
-def _transposed(columns):
+def _transposed(columns: Floats) -> Floats:
     """Return a copy (B, C) of columns (C, B)."""
     return np.array(columns.T, order="C")
 
 
-def _check_columns(y, yhat):
+def _check_columns(y: ArrayLike, yhat: ArrayLike) -> tuple[Array, Floats]:
     """Return targets and probabilities as rows (B, C)."""
     probabilities = _transposed(as_rows(yhat, "yhat"))
     columns = as_array(y, "y")
     if columns.shape != probabilities.T.shape:
         raise ValueError(f"y has shape {columns.shape}, expected {probabilities.T.shape}, as yhat")
-    targets = as_targets(columns.T, "y.T", *probabilities.shape, probabilities.dtype)
+    n_rows, n_classes = probabilities.shape
+    targets = as_targets(columns.T, "y.T", n_rows, n_classes, probabilities.dtype)
     return unlocked(targets), probabilities

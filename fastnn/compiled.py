@@ -1,8 +1,13 @@
 """A network as it is at one moment, for short calls from Python and from jitted code."""
 
+from typing import Any
+
 import numpy as np
 
 from .kernels.table import IDENTITY
+from .losses import Loss
+from .prediction import Predictor
+from .types import Array, Floats
 from .validation import refuse_not_finite, unlocked
 
 
@@ -22,12 +27,12 @@ class CompiledModel:
         The model's, which says what a prediction is.
     """
 
-    def __init__(self, predictor, loss):
+    def __init__(self, predictor: Predictor, loss: Loss) -> None:
         self._predictor, self.loss = predictor, loss
         self.n_inputs, self.n_outputs = predictor.n_inputs, predictor.n_outputs
         self.dtype = predictor.dtype
         # For jitted code (`jitted.py`): where the arrays are, and sizes.
-        arrays = (
+        arrays: tuple[Any, ...] = (
             predictor.parameters, predictor.panels, predictor.table, predictor.plan_coefficients
         )  # fmt: skip
         sizes = self.n_inputs, self.n_outputs, predictor.few_size, predictor.many_size
@@ -36,7 +41,7 @@ class CompiledModel:
         )
         self._address = _address(self._header)
 
-    def predict_proba(self, x):
+    def predict_proba(self, x: Floats) -> Floats:
         """Return the probabilities (C,) of one sample `x` (I,), or (N, C) of samples (N, I).
 
         Raises
@@ -51,14 +56,14 @@ class CompiledModel:
             )
         return self._outputs(x, self.loss.finish)
 
-    def predict(self, x):
+    def predict(self, x: Floats) -> Array:
         """Return what the model's `predict` does, for one sample `x` (I,) or samples (N, I).
 
         Errors as in `predict_proba`.
         """
         return self.loss.decide(self._outputs(x, IDENTITY))
 
-    def _outputs(self, x, finish):
+    def _outputs(self, x: Floats, finish: int) -> Floats:
         rows = x[np.newaxis] if isinstance(x, np.ndarray) and x.ndim == 1 else x
         outputs = self._predictor.run_few(rows, finish)
         if outputs is None:
@@ -68,7 +73,7 @@ class CompiledModel:
                 refuse_not_finite(x, "x", x)
         return outputs if rows is x else outputs[0]
 
-    def _check(self, x):
+    def _check(self, x: Floats) -> None:
         if not isinstance(x, np.ndarray) or x.dtype != self.dtype:
             kind = getattr(x, "dtype", type(x).__name__)
             raise TypeError(f"x is {kind}, expected an array of {self.dtype}")
@@ -79,15 +84,15 @@ class CompiledModel:
         if not (x.flags.c_contiguous and x.flags.aligned):
             raise ValueError(f"x has strides {x.strides}, expected a C-contiguous array")
 
-    def __reduce__(self):
+    def __reduce__(self) -> "tuple[type[CompiledModel], tuple[Predictor, Loss]]":
         return CompiledModel, (
             self._predictor,
             self.loss,
         )  # the header holds addresses of this process
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<CompiledModel of {self.n_inputs} inputs, {self.n_outputs} outputs, {self.dtype}>"
 
 
-def _address(array):
-    return array.__array_interface__["data"][0]
+def _address(array: Array) -> int:
+    return int(array.__array_interface__["data"][0])

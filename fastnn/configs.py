@@ -4,11 +4,15 @@ A part is {"class": its name, argument: value, ...}, by the signature of its con
 class keeps every argument in an attribute of the same name.
 """
 
+from __future__ import annotations
+
 import difflib
 import functools
 import inspect
 import math
 import numbers
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -28,7 +32,11 @@ from .losses import Loss
 from .memory import physical_memory
 from .optimizers import Optimizer
 from .schedules import Schedule
+from .types import DType, Shape
 from .validation import as_dtype
+
+if TYPE_CHECKING:
+    from .network import Network
 
 _MODULES = (
     activations, dropout, initialisers, layers, losses, normalization, optimizers, schedules,
@@ -37,7 +45,11 @@ _BASES = Layer, ParameterLayer, activations.Activation, Loss, Optimizer, Schedul
 _NOT_KEPT = ("rng",)  # where the first weights came from
 
 
-def _find_classes():
+Part: TypeAlias = tuple[Any, dict[str, Any]]
+"""A class and the arguments of its constructor."""
+
+
+def _find_classes() -> dict[str, type[Any]]:
     kinds = (*_BASES, scaled_normal)
     return {
         name: value
@@ -51,7 +63,7 @@ def _find_classes():
 CLASSES = _find_classes()
 
 
-def describe(part, name, *, own=False):
+def describe(part: Any, name: str, *, own: bool = False) -> dict[str, Any]:
     """Return the dict of a layer, loss, optimizer, schedule or initialiser.
 
     A function of the user's own becomes {"function": its name}, as a learning rate, or is left
@@ -65,8 +77,9 @@ def describe(part, name, *, own=False):
             f"{name} is {part!r:.80}, expected one of fastnn's own classes: "
             "nothing but these can be described"
         )
-    config = {"class": type(part).__name__}
-    for argument in _parameters(type(part)):
+    config: dict[str, Any] = {"class": type(part).__name__}
+    kind: Any = type(part)
+    for argument in _parameters(kind):
         value = getattr(part, argument)
         if argument == "init" and callable(value) and not isinstance(value, scaled_normal):
             continue
@@ -74,7 +87,7 @@ def describe(part, name, *, own=False):
     return config
 
 
-def _plain(value, name):
+def _plain(value: Any, name: str) -> Any:
     """Return an argument as JSON has it."""
     if value is None or isinstance(value, bool | str):
         return value
@@ -89,7 +102,7 @@ def _plain(value, name):
     return {"function": getattr(value, "__qualname__", type(value).__qualname__)}
 
 
-def describe_network(model, *, own=False):
+def describe_network(model: Network, *, own: bool = False) -> dict[str, Any]:
     """Return the dict of a :class:`Sequential`; `own` as for `describe`."""
     return {
         "class": "Sequential",
@@ -100,7 +113,7 @@ def describe_network(model, *, own=False):
     }
 
 
-def build(config, name, kind):
+def build(config: Mapping[str, Any], name: str, kind: type[Any] | tuple[type[Any], ...]) -> Any:
     """Return the object that `config` describes, an instance of `kind`.
 
     Raises
@@ -112,7 +125,7 @@ def build(config, name, kind):
     return _make(made, arguments, name)
 
 
-def build_network(config):
+def build_network(config: Mapping[str, Any]) -> tuple[list[Any], Loss | None]:
     """Return the (layers, loss) of a dict as `describe_network` gives it, with new weights.
 
     Nothing is allocated before all names are checked and all sizes added up.
@@ -133,7 +146,7 @@ def build_network(config):
     return made, None if loss is None else build(loss, "loss", Loss)
 
 
-def stored_shapes(config):
+def stored_shapes(config: Mapping[str, Any]) -> dict[str, tuple[Shape, DType]]:
     """Return {"0.weights": (shape, dtype), ...} of the network that a dict describes."""
     return {
         f"{i}.{name}": expected
@@ -142,14 +155,14 @@ def stored_shapes(config):
     }
 
 
-def check_network(config, model):
+def check_network(config: Mapping[str, Any], model: Network) -> None:
     """Raise ValueError where a built network has another input width or dtype than its dict."""
     for name, value in (("n_features", model._n_features), ("dtype", model.dtype.name)):
         if config.get(name, value) != value:
             raise ValueError(f"{name} is {config[name]!r:.80}, expected {value!r}, as in layers")
 
 
-def find_difference(found, expected, name):
+def find_difference(found: Any, expected: Any, name: str) -> tuple[str, Any, Any] | None:
     """Return (name, found, expected) of the first place where two dicts differ, or None.
 
     How weights start makes no difference.
@@ -173,7 +186,7 @@ def find_difference(found, expected, name):
     return next(filter(None, (find_difference(*pair) for pair in pairs)), None)
 
 
-def _read_layers(config):
+def _read_layers(config: Mapping[str, Any]) -> list[Part]:
     """Return [(class, arguments), ...] of the layers, checked as far as names go."""
     names = "class", "n_features", "dtype", "layers", "loss"
     _check_keys(config, "config", names)
@@ -185,27 +198,27 @@ def _read_layers(config):
     return [_read(part, f"layers[{i}]", Layer) for i, part in enumerate(parts)]
 
 
-def _shapes(parts):
+def _shapes(parts: Iterable[Part]) -> Iterator[dict[str, tuple[Shape, DType]]]:
     """Yield {name: (shape, dtype)} of what each layer stores."""
     for i, (made, arguments) in enumerate(parts):
         defaults = {key: each.default for key, each in _parameters(made).items()}
         given = {**defaults, **arguments}
         try:
             shapes = made.stored_shapes(given)
-            dtype = as_dtype(given.get("dtype", np.float32)) if shapes else None
+            dtype = as_dtype(given.get("dtype", np.float32) if shapes else np.float32)
         except (TypeError, ValueError) as error:
             raise type(error)(f"layers[{i}].{error}") from None
         yield {name: (shape, dtype) for name, shape in shapes.items()}
 
 
-def _read(config, name, kind):
+def _read(config: Mapping[str, Any], name: str, kind: type[Any] | tuple[type[Any], ...]) -> Part:
     """Return (class, arguments) of a dict, whose names are checked."""
     if not isinstance(config, dict) or not isinstance(config.get("class"), str):
         raise TypeError(f'{name} is {config!r:.80}, expected a dict with "class"')
     known = {key: each for key, each in CLASSES.items() if issubclass(each, kind)}
     if config["class"] not in known:
         raise ValueError(f"{name}.class is {config['class']!r:.80}, {_expected(config, known)}")
-    made = known[config["class"]]
+    made: Any = known[config["class"]]
     parameters = _parameters(made)
     _check_keys(config, name, ("class", *parameters, *_NOT_KEPT))
     for key, parameter in parameters.items():
@@ -222,7 +235,7 @@ def _read(config, name, kind):
     return made, arguments
 
 
-def _make(made, arguments, name):
+def _make(made: type[Any], arguments: dict[str, Any], name: str) -> Any:
     try:
         return made(**arguments)
     except (TypeError, ValueError) as error:
@@ -230,7 +243,7 @@ def _make(made, arguments, name):
 
 
 @functools.cache
-def _parameters(made):
+def _parameters(made: Any) -> dict[str, inspect.Parameter]:
     """Return {name: Parameter} of the arguments of a class that are described."""
     if made.__init__ is object.__init__:
         return {}
@@ -238,7 +251,7 @@ def _parameters(made):
     return {name: each for name, each in found.items() if name not in _NOT_KEPT}
 
 
-def _check_keys(config, name, known):
+def _check_keys(config: Mapping[str, Any], name: str, known: Collection[str]) -> None:
     if not isinstance(config, dict):
         raise TypeError(f"{name} is {config!r:.80}, expected a dict")
     for key in config:
@@ -246,6 +259,6 @@ def _check_keys(config, name, known):
             raise ValueError(f"{name} has {key!r:.80}, {_expected({'class': key}, known)}")
 
 
-def _expected(config, known):
+def _expected(config: Mapping[str, Any], known: Collection[str]) -> str:
     near = difflib.get_close_matches(str(config["class"])[:80], known, 1)
     return f"expected {near[0]!r}" if near else f"expected one of {', '.join(known)}"

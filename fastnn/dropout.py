@@ -1,9 +1,11 @@
 """Dropout: values that are left out at random while training."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from . import kernels
 from .layers import Layer
+from .types import Floats, Seed
 from .validation import as_generator, as_gradient, as_number, as_rows, unlocked
 
 
@@ -39,15 +41,15 @@ class Dropout(Layer):
         In `backward` before `forward`.
     """
 
-    mask = None
+    mask: Floats | None = None
     _of_passes = *Layer._of_passes, "mask"
 
-    def __init__(self, rate, rng=None):
+    def __init__(self, rate: float, rng: Seed = None) -> None:
         self.rate = float(as_number(rate, "rate", 0, 1))
         self._key, self._step = draw_key(as_generator(rng)), 0
-        self._place = None
+        self._place: tuple[int, int, int] | None = None
 
-    def forward(self, inputs, training=False):
+    def forward(self, inputs: ArrayLike, training: bool = False) -> Floats:
         """Return the inputs (B, I) times the mask."""
         inputs = as_rows(inputs, "inputs")
         if not training:
@@ -58,14 +60,14 @@ class Dropout(Layer):
         self.inputs, self.mask, self.output = inputs, mask, output
         return output
 
-    def _take_place(self):
+    def _take_place(self) -> tuple[int, int, int]:
         """Return (key, layer, step) of the next mask."""
         if self._place is not None:  # in an epoch of `fit`
             return self._place
         self._step += 1
         return self._key, 0, self._step - 1
 
-    def backward(self, dvalues):
+    def backward(self, dvalues: ArrayLike) -> Floats:
         """Return `dvalues` (B, I) times the mask."""
         inputs = self._kept("inputs")
         dvalues = as_gradient(dvalues, "dvalues", inputs.shape, inputs.dtype)
@@ -78,10 +80,10 @@ class Dropout(Layer):
         self.dinputs = dinputs
         return dinputs
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Dropout({self.rate})"
 
 
-def draw_key(rng):
+def draw_key(rng: np.random.Generator) -> int:
     """Return a key of 63 random bits."""
     return int(rng.integers(2**63))

@@ -1,5 +1,10 @@
 """Errors and warnings of fastnn's own."""
 
+from typing import Self
+
+from .history import History
+from .types import PathLike
+
 
 class SlowTrainingWarning(UserWarning):
     """A network trains layer by layer, because something in it cannot be compiled."""
@@ -18,7 +23,7 @@ class NonFiniteLossError(ArithmeticError):
         The curves of the epochs before.
     """
 
-    def __init__(self, epoch, batch, history=None):
+    def __init__(self, epoch: int, batch: int, history: History | None = None) -> None:
         self.epoch, self.batch, self.history = epoch, batch, history
         super().__init__(
             f"the loss is no longer finite in epoch {epoch}, batch {batch}; the parameters are "
@@ -26,7 +31,7 @@ class NonFiniteLossError(ArithmeticError):
             "A smaller learning_rate or standardised features usually help"
         )
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type[Self], tuple[int, int, History | None]]:
         return type(self), (self.epoch, self.batch, self.history)
 
 
@@ -40,11 +45,11 @@ class FileFormatError(ValueError):
         What is wrong with it.
     """
 
-    def __init__(self, path, problem):
+    def __init__(self, path: PathLike, problem: str) -> None:
         self.path, self.problem = path, problem
         super().__init__(f"{path} {problem}")
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type[Self], tuple[PathLike, str]]:
         return type(self), (self.path, self.problem)
 
 
@@ -59,7 +64,7 @@ class DivergedModelsError(ArithmeticError):
         What `fit_many` would have returned; of those that diverged, the epochs before.
     """
 
-    def __init__(self, errors, histories):
+    def __init__(self, errors: dict[int, NonFiniteLossError], histories: list[History]) -> None:
         self.errors, self.histories = errors, histories
         shown = [
             f"models[{number}] in epoch {error.epoch}, batch {error.batch}"
@@ -72,5 +77,5 @@ class DivergedModelsError(ArithmeticError):
             "learning_rate or standardised features usually help"
         )
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type[Self], tuple[dict[int, NonFiniteLossError], list[History]]]:
         return type(self), (self.errors, self.histories)

@@ -1,13 +1,27 @@
 """How good a network is on checked samples: its loss, and metrics."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from .activations import Sigmoid
 from .kernels import table as t
 from .layers import Softmax
+from .losses import Loss
+from .metrics import Metric
+from .training import Data
+from .types import Array, Floats
+
+if TYPE_CHECKING:
+    from .model import Sequential
 
 
-def evaluate(model, data, metrics=(), threads=None):
+def evaluate(
+    model: Sequential, data: Data, metrics: Iterable[Metric] = (), threads: int | None = None
+) -> dict[str, float]:
     """Return {"loss": ..., "accuracy": ..., the metrics}, weighted where `data` has weights."""
     outputs = model._outputs(data.inputs, "X", t.IDENTITY, threads, data.targets.shape[1])
     loss, weights = model.loss, data.weights if len(data.weights) else None
@@ -19,27 +33,34 @@ def evaluate(model, data, metrics=(), threads=None):
     return found | _measure(loss, outputs, data, metrics, weights)
 
 
-def measure(model, data, metrics, threads=None):
+def measure(
+    model: Sequential, data: Data, metrics: Iterable[Metric], threads: int | None = None
+) -> dict[str, float]:
     """Return the metrics alone, of all samples alike."""
     outputs = model._outputs(data.inputs, "X", t.IDENTITY, threads, data.targets.shape[1])
     return _measure(model.loss, outputs, data, metrics, None)
 
 
-def finished(outputs, finish):
+def finished(outputs: Floats, finish: int) -> Floats:
     """Return the probabilities that belong to outputs, by the loss's `finish`."""
-    heads = {t.SOFTMAX: Softmax, t.SIGMOID: Sigmoid}
+    heads: dict[int, type[Softmax] | type[Sigmoid]] = {t.SOFTMAX: Softmax, t.SIGMOID: Sigmoid}
     return heads[finish]().forward(outputs) if finish in heads else outputs
 
 
-def _measure(loss, outputs, data, metrics, weights):
-    def squeezed(rows):  # as `decide` leaves out the axis of a single output
+def _measure(
+    loss: Loss, outputs: Floats, data: Data, metrics: Iterable[Metric], weights: Floats | None
+) -> dict[str, float]:
+    def squeezed(rows: Array) -> Array:  # as `decide` leaves out the axis of a single output
         return rows[:, 0] if rows.shape[1] == 1 and loss.task != "classes" else rows
 
     true = data.labels
     if loss.task != "classes":
         answers = (data.targets > 0.5).astype(np.int64)
         true = squeezed(answers if loss.task == "answers" else data.targets)
-    predicted = {False: loss.decide, True: lambda rows: squeezed(finished(rows, loss.finish))}
+    predicted: dict[bool, Callable[[Floats], Array]] = {
+        False: loss.decide,
+        True: lambda rows: squeezed(finished(rows, loss.finish)),
+    }
     return {
         metric.name: metric(true, predicted[metric.probabilities](outputs), weights)
         for metric in metrics

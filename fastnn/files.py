@@ -31,12 +31,14 @@ import stat
 import threading
 import zlib
 from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 import safetensors
 import safetensors.numpy
 
 from .errors import FileFormatError
+from .types import Array, PathLike
 
 FORMAT = 1
 _DTYPES = {
@@ -46,7 +48,7 @@ _DTYPES = {
 _NAMES = {np.dtype(code): name for name, code in _DTYPES.items()}
 
 
-def write(path, description, arrays):
+def write(path: PathLike, description: dict[str, Any], arrays: dict[str, Array]) -> None:
     """Write a file as a whole: until all of it is on the disk, the file that was there stays.
 
     Parameters
@@ -68,7 +70,7 @@ def write(path, description, arrays):
     replace(path, safetensors.numpy.save(arrays, metadata))
 
 
-def replace(path, data):
+def replace(path: PathLike, data: bytes) -> None:
     """Write bytes to a temporary file beside `path`, and give it that name when it is on disk."""
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():  # root could put a file in the place of /dev/null
@@ -92,7 +94,7 @@ def replace(path, data):
             os.close(folder)
 
 
-def remove_leftovers(folder, pattern):
+def remove_leftovers(folder: PathLike, pattern: str) -> None:
     """Remove what killed processes have left of writing files whose names fit a glob pattern."""
     if os.name != "posix":  # elsewhere nothing asks harmlessly whether a process lives
         return
@@ -105,7 +107,7 @@ def remove_leftovers(folder, pattern):
                 temporary.unlink()
 
 
-def read(path):
+def read(path: PathLike) -> tuple[dict[str, Any], dict[str, Array]]:
     """Return (description, arrays) of a file that `write` has written.
 
     Raises
@@ -127,7 +129,7 @@ def read(path):
     return description, arrays
 
 
-def read_arrays(path):
+def read_arrays(path: PathLike) -> tuple[dict[str, Array], dict[str, Any]]:
     """Return ({name: array}, metadata) of any safetensors file; errors as in `read`.
 
     bfloat16 becomes float32.
@@ -142,16 +144,16 @@ def read_arrays(path):
 _UNREADABLE = safetensors.SafetensorError, ValueError, OverflowError, RecursionError
 
 
-def _read_bytes(path):
+def _read_bytes(path: PathLike) -> bytes:
     path = Path(path)
     if not stat.S_ISREG(path.stat().st_mode):
         raise FileFormatError(path, "is not a regular file")
     return path.read_bytes()
 
 
-def _read_arrays(data, *, widen=False):
+def _read_arrays(data: bytes, *, widen: bool=False) -> dict[str, Array]:
     """Return {name: array}; safetensors checks all but names that stand there twice."""
-    found = safetensors.deserialize(data)
+    found = safetensors.deserialize(data)  # type: ignore[no-untyped-call]  # it has no types
     _read_header(data)
     arrays = {}
     for name, each in found:
@@ -165,11 +167,11 @@ def _read_arrays(data, *, widen=False):
     return arrays
 
 
-def _read_header(data):
+def _read_header(data: bytes) -> Any:
     return _from_json(data[8 : 8 + int.from_bytes(data[:8], "little")])
 
 
-def _read_description(data):
+def _read_description(data: bytes) -> dict[str, Any]:
     """Return what the header says beside the arrays."""
     metadata = _read_header(data).get("__metadata__") or {}
     if "fastnn" not in metadata:
@@ -185,32 +187,32 @@ def _read_description(data):
     return description
 
 
-def _from_json(text):
-    def pairs(found):
+def _from_json(text: str | bytes) -> Any:
+    def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
         if len(dict(found)) != len(found):
             raise ValueError("a name stands in it twice")
         return dict(found)
 
-    def constant(name):
+    def constant(name: str) -> NoReturn:
         raise ValueError(f"{name} is not JSON")
 
     return json.loads(text, object_pairs_hook=pairs, parse_constant=constant)
 
 
-def _checksum(description, arrays):
+def _checksum(description: dict[str, Any], arrays: dict[str, Array]) -> str:
     rest = {name: value for name, value in description.items() if name != "checksum"}
     total = zlib.crc32(json.dumps(rest, sort_keys=True, allow_nan=False).encode())
     for name in sorted(arrays):
         array = arrays[name]
         total = zlib.crc32(f"{name}{_NAMES[array.dtype]}{array.shape}".encode(), total)
-        total = zlib.crc32(array.reshape(-1).view(np.uint8), total)
+        total = zlib.crc32(array.reshape(-1).view(np.uint8).data, total)
     return f"{total:08x}"
 
 
 # ------------------------------------------------------------------ trees with arrays in them
 
 
-def pack(tree, name, arrays):
+def pack(tree: Any, name: str, arrays: dict[str, Array]) -> Any:
     """Return a tree of dicts, lists and numbers as JSON has it; its arrays go to `arrays`.
 
     An array gets the name of its place, which begins with `name`.
@@ -231,7 +233,7 @@ def pack(tree, name, arrays):
     raise TypeError(f"{name} is {tree!r:.80}, expected numbers, text, arrays, dicts and lists")
 
 
-def unpack(tree, arrays):
+def unpack(tree: Any, arrays: dict[str, Array]) -> Any:
     """Return what `pack` was given, with lists for tuples; taken arrays leave `arrays`."""
     if isinstance(tree, dict):
         if tree.keys() == {"$array"}:

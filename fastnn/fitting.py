@@ -2,25 +2,39 @@
 
 import functools
 import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from .callbacks import Run, as_callbacks
+from .callbacks import Callback, Run, as_callbacks
 from .checkpoints import find_checkpoint
 from .dropout import Dropout
 from .errors import SlowTrainingWarning
 from .evaluation import evaluate, measure
+from .history import History
 from .layers import Layer, ParameterLayer
-from .metrics import as_metrics
+from .metrics import Metric, MetricLike, as_metrics
 from .network import Network
 from .normalization import BatchNorm
 from .optimizers import SGD, Optimizer
 from .parallel import Crew, resolve_threads
 from .plan import make_plan, operation_of
-from .progress import as_progress
-from .samples import UNSCALED, as_samples
+from .progress import Verbose, as_progress
+from .samples import UNSCALED, Samples, as_samples
 from .streams import Batches, BatchTrainer, Stream
-from .training import CompiledTrainer, Data, Draws, Targets, compiles, make_trainer, run_epochs
+from .training import (
+    CompiledTrainer,
+    Data,
+    Draws,
+    Targets,
+    Trainer,
+    compiles,
+    make_trainer,
+    run_epochs,
+)
+from .types import Batch, BatchSource, Floats, Integers, PathLike, Scaling, Seed, Shuffle
 from .validation import (
     as_class_weights,
     as_count,
@@ -35,16 +49,41 @@ from .validation import (
     unlocked,
 )
 
+if TYPE_CHECKING:
+    from .model import Sequential
+
 
 class Trainable(Network):
     """A network that checks what it is to be trained and evaluated on."""
 
     def _prepare_fit(
-        self, *, X, y, batches, epochs, batch_size, optimizer, seed, validation_data,
-        validation_split, sample_weight, class_weight, shuffle, drop_last, steps_per_epoch,
-        initial_epoch, resume, metrics, callbacks, scale, offset, verbose, threads,
-    ):  # fmt: skip
+        self,
+        *,
+        X: ArrayLike | Samples | None,
+        y: ArrayLike | Targets | None,
+        batches: BatchSource | None,
+        epochs: int,
+        batch_size: int,
+        optimizer: Optimizer | None,
+        seed: Seed,
+        validation_data: Batch | None,
+        validation_split: float,
+        sample_weight: ArrayLike | None,
+        class_weight: Mapping[Any, float] | None,
+        shuffle: Shuffle,
+        drop_last: bool,
+        steps_per_epoch: int | None,
+        initial_epoch: int,
+        resume: PathLike | None,
+        metrics: Sequence[MetricLike],
+        callbacks: Sequence[Callback],
+        scale: float,
+        offset: float,
+        verbose: Verbose,
+        threads: int | None,
+    ) -> Callable[[], History]:
         """Check all arguments of `fit`; return the function that trains."""
+        model = cast("Sequential", self)  # no other class is made of this one
         epochs, batch_size = as_count(epochs, "epochs"), as_count(batch_size, "batch_size")
         optimizer = SGD() if optimizer is None else optimizer
         self._check_fit(optimizer, threads)
@@ -82,7 +121,7 @@ class Trainable(Network):
                 drop_last=drop_last or None, resume=resume,
                 metrics=None if validation else metrics or None,
             )  # fmt: skip
-            batches, data, n, n_used = Batches(batches, steps_per_epoch), None, 0, 0
+            source, data, n, n_used = Batches(batches, steps_per_epoch), None, 0, 0
             shuffle = False
             if any(each.chunk_steps for each in callbacks):
                 raise ValueError(
@@ -92,19 +131,20 @@ class Trainable(Network):
         drops = any(isinstance(layer, Dropout) for layer in self.layers)
         order = Draws(n, n_used, rng, shuffle, drops)
 
-        def observe():
-            found = measure(self, data, metrics, threads) if metrics and data else {}
+        def observe() -> dict[str, float]:
+            found = measure(model, data, measured, threads) if measured and data else {}
             if validation is None:
                 return found
-            held_out = evaluate(self, validation, metrics, threads)
+            held_out = evaluate(model, validation, measured, threads)
             return found | {f"val_{name}": value for name, value in held_out.items()}
 
-        metrics = self._as_metrics(metrics, data or validation) if data or validation else ()
+        known = data or validation
+        measured = self._as_metrics(metrics, known) if known else []
         observed = [f"val_{name}" for name in self._scores if validation is not None]
-        if metrics:  # one that raises does so here, before training
+        if measured:  # one that raises does so here, before training
             observed = list(observe())
         watched = observe if observed else None
-        run = Run(self, epochs, initial_epoch, metrics, observed)
+        run = Run(model, epochs, initial_epoch, measured, observed)
         if not isinstance(seed, np.random.Generator):  # else it is where the last run left it
             for _ in range(initial_epoch):
                 order()
@@ -119,11 +159,11 @@ class Trainable(Network):
         }  # fmt: skip
         rest = settings, callbacks, resume
 
-        def train():
+        def train() -> History:
             if data is None:
                 stream = Stream(self, optimizer, threads)
-                trainer = BatchTrainer(
-                    stream, batches, functools.partial(self._as_batch, class_weight, scaling)
+                trainer: Trainer = BatchTrainer(
+                    stream, source, functools.partial(self._as_batch, class_weight, scaling)
                 )
                 return run_epochs(run, trainer, order, watched, *rest)
             work = 3 * batch_size * self.parameters.size
@@ -133,7 +173,7 @@ class Trainable(Network):
 
         return train
 
-    def _check_fit(self, optimizer, threads):
+    def _check_fit(self, optimizer: Optimizer, threads: int | None) -> None:
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"optimizer is {optimizer!r}, expected one such as fastnn.SGD(...)")
         if self._parametric:
@@ -144,7 +184,7 @@ class Trainable(Network):
         if not self._parametric and not self._own_layers():
             raise ValueError("the model has no layer with parameters, so fit has nothing to train")
 
-    def _check_batches(self, n_used, batch_size):
+    def _check_batches(self, n_used: int, batch_size: int) -> None:
         """Refuse batches of one sample where a layer needs more."""
         if not any(isinstance(layer, BatchNorm) for layer in self.layers):
             return
@@ -156,7 +196,7 @@ class Trainable(Network):
                 "batch, expected at least 2 for BatchNorm: drop_last=True leaves it out"
             )
 
-    def _warn_of_slow_training(self, optimizer, level):
+    def _warn_of_slow_training(self, optimizer: Optimizer, level: int) -> None:
         """Warn the user, who is so many calls away, of what cannot be compiled."""
         optimizers = [optimizer] if type(optimizer).update is not Optimizer.update else []
         own = [layer for layer in self._logit_layers() if operation_of(layer) is None]
@@ -174,7 +214,9 @@ class Trainable(Network):
                 stacklevel=level,
             )
 
-    def _compiled_trainer(self, crew, data, n_used, batch_size, optimizer):
+    def _compiled_trainer(
+        self, crew: Crew, data: Data, n_used: int, batch_size: int, optimizer: Optimizer
+    ) -> CompiledTrainer:
         plan = make_plan(
             self._steps, data.inputs.shape[1], batch_size, self.dtype.itemsize, training=True,
             n_states=optimizer.n_states, keep_gradients=optimizer.clip_norm is not None,
@@ -186,7 +228,14 @@ class Trainable(Network):
 
     # ------------------------------------------------------------------ data
 
-    def _as_data(self, X, y, sample_weight, *names, scaling=UNSCALED):
+    def _as_data(
+        self,
+        X: ArrayLike | Samples,
+        y: ArrayLike | Targets,
+        sample_weight: ArrayLike | None,
+        *names: str,
+        scaling: Scaling = UNSCALED,
+    ) -> Data:
         """Return checked samples; `names` are those of the three arguments."""
         inputs = self._as_inputs(X, names[0], scaling=scaling, allow_empty=False)
         labels, targets = self._as_targets(y, names[1], inputs)
@@ -195,35 +244,38 @@ class Trainable(Network):
             weights = unlocked(as_sample_weights(sample_weight, len(inputs), names[2]))
         return Data(inputs, labels, targets, weights)
 
-    def _as_inputs(self, X, name, **expected):
+    def _as_inputs(self, X: ArrayLike | Samples, name: str, **expected: Any) -> Samples:
         # Without a dense layer there is no dtype to convert to.
         dtype = self.dtype if self._parametric else None
         return as_samples(X, name, n_features=self._n_features, dtype=dtype, **expected)
 
-    def _as_targets(self, y, name, inputs):
+    def _as_targets(
+        self, y: ArrayLike | Targets, name: str, inputs: Samples
+    ) -> tuple[Integers, Floats]:
         """Return labels (N,) and rows (N, O), the latter empty where the labels say all."""
         if isinstance(y, Targets):
             return y
         n_classes = self._n_classes(inputs)
         dtype = self.dtype if self._parametric else np.float64
         if self.loss.task != "classes":
-            targets = self.loss.as_targets(y, name, len(inputs), n_classes, dtype)
-            return np.full(len(inputs), 0, np.int64), unlocked(targets)
+            rows = self.loss.as_targets(y, name, len(inputs), n_classes, dtype)
+            return np.full(len(inputs), 0, np.int64), unlocked(rows)
         targets = as_targets(y, name, len(inputs), n_classes, dtype)
         if targets.ndim == 1:
             return targets, np.empty((0, n_classes), self.dtype)
-        return targets.argmax(axis=1), unlocked(targets)
+        labels: Integers = targets.argmax(axis=1)
+        return labels, unlocked(targets)
 
-    def _n_classes(self, inputs):
+    def _n_classes(self, inputs: Samples) -> int:
         for layer in reversed(self._logit_layers()):
             if isinstance(layer, ParameterLayer):
                 return layer.widths[1]
             if not isinstance(layer, Layer):
                 break
         # Only a layer of the user's own knows; it gets a copy, as it may work in place.
-        return self._forward_logits(inputs.take([0]), training=False).shape[1]
+        return int(self._forward_logits(inputs.take([0]), training=False).shape[1])
 
-    def _with_class_weights(self, data, class_weight):
+    def _with_class_weights(self, data: Data, class_weight: Mapping[Any, float]) -> Floats:
         if self.loss.task != "classes":
             raise ValueError("class_weight is given, expected a loss of classes with it")
         weights = data.weights if len(data.weights) else 1.0
@@ -234,7 +286,9 @@ class Trainable(Network):
             )
         return weights
 
-    def _as_batch(self, class_weight, scaling, number, batch):
+    def _as_batch(
+        self, class_weight: Mapping[Any, float] | None, scaling: Scaling, number: int, batch: Batch
+    ) -> Data:
         """Return the Data of one batch of `batches`; errors say which it is."""
         expected = "expected (X, y) or (X, y, sample_weight)"
         if not isinstance(batch, tuple | list):
@@ -252,7 +306,7 @@ class Trainable(Network):
             raise type(error)(f"batch {number}: {error}") from error
         return data
 
-    def _as_validation(self, validation_data, scaling):
+    def _as_validation(self, validation_data: Batch | None, scaling: Scaling) -> Data | None:
         if validation_data is None:
             return None
         try:
@@ -266,22 +320,22 @@ class Trainable(Network):
         return self._as_data(X, y, sample_weight, *names, scaling=scaling)
 
     @property
-    def _scores(self):
+    def _scores(self) -> list[str]:
         """The names of what every evaluation gives."""
         return ["loss"] if self.loss.task == "numbers" else ["loss", "accuracy"]
 
-    def _as_metrics(self, metrics, data):
+    def _as_metrics(self, metrics: Sequence[MetricLike], data: Data) -> list[Metric]:
         found = as_metrics(metrics, self.loss.task, data.targets.shape[1])
         return [metric for metric in found if metric.name not in self._scores]
 
 
-def _refuse_beside_batches(**given):
+def _refuse_beside_batches(**given: Any) -> None:
     for name, value in given.items():
         if value is not None:
             raise ValueError(f"{name} is given, expected batches without it")
 
 
-def _split(data, part):
+def _split(data: Data, part: float) -> tuple[Data, Data]:
     """Return the Data to train on, and (inputs, labels, targets) of the last `part` of it."""
     n_held_out = round(len(data.inputs) * part)
     n = len(data.inputs) - n_held_out
@@ -291,8 +345,8 @@ def _split(data, part):
             "samples on both sides"
         )
     parts = (
-        Data(*(array[:n] for array in data)),
-        Data(*(array[n:] if len(array) else array for array in data)),
+        Data._make(array[:n] for array in data),
+        Data._make(array[n:] if len(array) else array for array in data),
     )
     if len(data.weights) and not all(each.weights.sum() > 0 for each in parts):
         raise ValueError(

@@ -1,5 +1,8 @@
 """What a training run leaves behind: one value an epoch in each curve."""
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 # Of a long run a table has so many of the first epochs and of the last.
 _SHOWN = 10
 
@@ -22,46 +25,47 @@ class History:
         on the samples and (`val_...`) on the validation data.
     """
 
-    def __init__(self):
-        self.epochs, self.curves = [], {}
+    def __init__(self) -> None:
+        self.epochs: list[int] = []
+        self.curves: dict[str, list[float]] = {}
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> list[float]:
         known = ("loss", "accuracy", "penalty", "val_loss", "val_accuracy")
-        curves = self.__dict__.get("curves", {})
+        curves: dict[str, list[float]] = self.__dict__.get("curves", {})
         if name in curves:
             return curves[name]
         if name in known:
             return []
         raise AttributeError(f"the history has no curve {name!r}, only {', '.join(curves)}")
 
-    def append(self, epoch, curves):
+    def append(self, epoch: int, curves: Mapping[str, float]) -> None:
         """Add the values of one epoch."""
         self.epochs.append(epoch)
         for name, value in curves.items():
             self.curves.setdefault(name, []).append(value)
 
-    def latest(self):
+    def latest(self) -> dict[str, float]:
         """Return the curves' names with the values of the last epoch."""
         return {name: curve[-1] for name, curve in self.curves.items()}
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, list[Any]]:
         """Return {"epoch": ..., curve name: ...}, lists of one length, as data frames take them."""
         return {"epoch": list(self.epochs), **{k: list(v) for k, v in self.curves.items()}}
 
-    def plot(self, curves=None, *, axes=None):
+    def plot(self, curves: Iterable[str] | None = None, *, axes: Any = None) -> Any:
         """Draw the curves, or those that are named: `fastnn.plots.plot_history`."""
         from .plots import plot_history  # not loaded with fastnn
 
         return plot_history(self, curves, axes=axes)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.epochs)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         values = "".join(f", {name} {value:.4f}" for name, value in self.latest().items())
         return f"<History: {len(self)} epochs{values}>"
 
-    def __str__(self):
+    def __str__(self) -> str:
         names = ["epoch", *self.curves]
         rows = [
             [str(epoch), *(f"{value:.4f}" for value in values)]

@@ -1,13 +1,16 @@
 """How the weights of a dense layer start."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import DTypeLike
 
+from .types import Floats, Init
 from .validation import as_array, as_matrix, as_positive
 
 # Variance times a number of units: of the inputs, or the mean of inputs and outputs.
-_VARIANCES = {
+_VARIANCES: dict[str, Callable[[int, int], float]] = {
     # He, Zhang, Ren, Sun, "Delving Deep into Rectifiers" (2015), equation 10.
     "he": lambda n_inputs, n_outputs: 2 / n_inputs,
     # Glorot, Bengio, "Understanding the difficulty of training deep ..." (2010), equation 12.
@@ -28,17 +31,19 @@ class scaled_normal:
         Above 0; 0.01 is that of networks from scratch.
     """
 
-    def __init__(self, deviation=0.01):
+    def __init__(self, deviation: float = 0.01) -> None:
         self.deviation = as_positive(deviation, "deviation")
 
-    def __call__(self, rng, shape):
+    def __call__(self, rng: np.random.Generator, shape: tuple[int, int]) -> Floats:
         return rng.standard_normal(shape) * self.deviation
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"scaled_normal({self.deviation})"
 
 
-def make_weights(init, rng, shape, dtype):
+def make_weights(
+    init: Init, rng: np.random.Generator, shape: tuple[int, int], dtype: DTypeLike
+) -> Floats:
     """Return the first weights (I, O): `init` is one of `NAMES`, or a callable of (rng, shape)."""
     if callable(init):
         weights = as_array(init(rng, shape), "the weights that init gave")

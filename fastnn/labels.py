@@ -1,11 +1,13 @@
 """Labels of any kind as rows of probabilities."""
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
+from .types import Array, Floats
 from .validation import as_anything, as_dtype
 
 
-def one_hot(labels, *, dtype=np.float32):
+def one_hot(labels: ArrayLike, *, dtype: DTypeLike = np.float32) -> tuple[Floats, Array]:
     """Return labels as one-hot rows, and the classes behind the columns.
 
     Parameters

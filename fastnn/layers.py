@@ -5,10 +5,15 @@ takes the gradient of the loss with respect to the output and returns the one wi
 inputs, which it also keeps in `dinputs`. Neither ever writes into its argument.
 """
 
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from . import kernels
 from .initialisers import make_weights
+from .types import DType, Floats, Init, MaybeNone, Seed, Shape
 from .validation import (
     as_array,
     as_count,
@@ -29,35 +34,41 @@ class Layer:
     `stored` names the arrays that make up what it has learned.
     """
 
-    inputs = None
-    output = None
-    dinputs = None
-    stored = ()
-    n_parameters = 0
-    _of_passes = "inputs", "output", "dinputs", "_dweights", "_dbiases"
+    inputs: Floats | MaybeNone = None
+    output: Floats | MaybeNone = None
+    dinputs: Floats | MaybeNone = None
+    stored: tuple[str, ...] = ()
+    n_parameters: int = 0
+    _of_passes: tuple[str, ...] = "inputs", "output", "dinputs", "_dweights", "_dbiases"
+    _model: Callable[[], Any]
+
+    if TYPE_CHECKING:  # each layer has its own
+
+        def forward(self, inputs: ArrayLike, training: bool = False) -> Floats: ...
+        def backward(self, dvalues: ArrayLike) -> Floats: ...
 
     @classmethod
-    def stored_shapes(cls, arguments):
+    def stored_shapes(cls, arguments: Mapping[str, Any]) -> dict[str, Shape]:
         """Return {name: shape} of these arrays for a dict of all arguments, unchecked ones."""
         return {name: (1, as_count(arguments["n_features"], "n_features")) for name in cls.stored}
 
-    def _kept(self, name, **expected):
+    def _kept(self, name: str, **expected: Any) -> Floats:
         """Return what `forward` kept, or a script has put there, checked for a kernel."""
         value = getattr(self, name)
         if value is None:
             raise RuntimeError(f"{type(self).__name__}.backward was called before forward")
         return as_rows(value, name, **expected)
 
-    def forget_passes(self):
+    def forget_passes(self) -> None:
         """Let go of the arrays of the last forward and backward pass."""
         for name in self._of_passes:
             vars(self).pop(name, None)
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         # The model that holds this layer is not a part of a copy of the layer.
         return {name: value for name, value in vars(self).items() if name != "_model"}
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
 
@@ -67,84 +78,86 @@ class ParameterLayer(Layer):
     The arrays may be parts of a model's flat buffers: assigning copies values into them.
     """
 
-    stored = "weights", "biases"
+    stored: tuple[str, ...] = "weights", "biases"
     use_bias = True
-    _dweights = None
-    _dbiases = None
+    _dweights: Floats | MaybeNone = None
+    _dbiases: Floats | MaybeNone = None
+    _weights: Floats
+    _biases: Floats
 
     @property
-    def trainable(self):
+    def trainable(self) -> bool:
         """Whether training changes the parameters."""
         return self._trainable
 
     @trainable.setter
-    def trainable(self, value):
+    def trainable(self, value: bool) -> None:
         self._trainable = as_flag(value, "trainable")
 
     @property
-    def penalties(self):
+    def penalties(self) -> tuple[float, float, float, float]:
         """The factors of the four penalties."""
         return 0.0, 0.0, 0.0, 0.0
 
     @property
-    def widths(self):
+    def widths(self) -> tuple[int, int]:
         """The number of input features, and of outputs."""
         return self._weights.shape
 
     @property
-    def n_parameters(self):
+    def n_parameters(self) -> int:  # type: ignore[override]  # read-only here
         """How many numbers training may change."""
         return self._weights.size + self._biases.size
 
     @property
-    def dtype(self):
+    def dtype(self) -> DType:
         """The dtype of the parameters and of all results."""
         return self._weights.dtype
 
     @property
-    def weights(self):
+    def weights(self) -> Floats:
         """The weights (I, O)."""
         return self._weights
 
     @weights.setter
-    def weights(self, value):
+    def weights(self, value: ArrayLike) -> None:
         self._assign("weights", value)
 
     @property
-    def biases(self):
+    def biases(self) -> Floats:
         """The biases (1, O)."""
         return self._biases
 
     @biases.setter
-    def biases(self, value):
+    def biases(self, value: ArrayLike) -> None:
         self._assign("biases", value)
 
     @property
-    def dweights(self):
+    def dweights(self) -> Floats | MaybeNone:
         """The gradient (I, O) of the weights, or None before the first `backward`."""
         return self._dweights
 
     @dweights.setter
-    def dweights(self, value):
+    def dweights(self, value: ArrayLike) -> None:
         self._prepare_gradients()
         self._assign("dweights", value)
 
     @property
-    def dbiases(self):
+    def dbiases(self) -> Floats | MaybeNone:
         """The gradient (1, O) of the biases, or None before the first `backward`."""
         return self._dbiases
 
     @dbiases.setter
-    def dbiases(self, value):
+    def dbiases(self, value: ArrayLike) -> None:
         self._prepare_gradients()
         self._assign("dbiases", value)
 
-    def _prepare_gradients(self):
+    def _prepare_gradients(self) -> None:
         if self._dweights is None:
             self._dweights = np.full_like(self._weights, 0)
             self._dbiases = np.full_like(self._biases, 0)
 
-    def _assign(self, name, value):
+    def _assign(self, name: str, value: ArrayLike) -> None:
         parameter = getattr(self, name)
         array = as_array(value, name)
         if array.shape != parameter.shape:
@@ -196,10 +209,20 @@ class Dense(ParameterLayer):
     """
 
     def __init__(
-        self, n_inputs, n_neurons, *, dtype=np.float32, rng=None, init="he",
-        weights_l1=0.0, weights_l2=0.0, biases_l1=0.0, biases_l2=0.0,
-        use_bias=True, trainable=True,
-    ):  # fmt: skip
+        self,
+        n_inputs: int,
+        n_neurons: int,
+        *,
+        dtype: DTypeLike = np.float32,
+        rng: Seed = None,
+        init: Init = "he",
+        weights_l1: float = 0.0,
+        weights_l2: float = 0.0,
+        biases_l1: float = 0.0,
+        biases_l2: float = 0.0,
+        use_bias: bool = True,
+        trainable: bool = True,
+    ) -> None:
         shape = as_count(n_inputs, "n_inputs"), as_count(n_neurons, "n_neurons")
         dtype = as_dtype(dtype)
         self.weights_l1 = as_number(weights_l1, "weights_l1", 0)
@@ -212,12 +235,12 @@ class Dense(ParameterLayer):
         self._biases = np.full((1, self.n_neurons), 0, dtype)
 
     @classmethod
-    def stored_shapes(cls, arguments):
+    def stored_shapes(cls, arguments: Mapping[str, Any]) -> dict[str, Shape]:
         """Return {name: shape} of the parameters for a dict of all arguments."""
         n_inputs, n_neurons = (as_count(arguments[n], n) for n in ("n_inputs", "n_neurons"))
         return {"weights": (n_inputs, n_neurons), "biases": (1, n_neurons)}
 
-    def reset_parameters(self, rng=None):
+    def reset_parameters(self, rng: Seed = None) -> None:
         """Draw new weights as `init` says, and set the biases to 0."""
         self._weights[...] = make_weights(
             self.init, as_generator(rng), self._weights.shape, self.dtype
@@ -225,21 +248,21 @@ class Dense(ParameterLayer):
         self._biases[...] = 0
 
     @property
-    def penalties(self):
+    def penalties(self) -> tuple[float, float, float, float]:
         """The factors of the four penalties."""
         return self.weights_l1, self.weights_l2, self.biases_l1, self.biases_l2
 
     @property
-    def n_inputs(self):
+    def n_inputs(self) -> int:
         """I, the number of input features."""
-        return self._weights.shape[0]
+        return int(self._weights.shape[0])
 
     @property
-    def n_neurons(self):
+    def n_neurons(self) -> int:
         """O, the number of outputs."""
-        return self._weights.shape[1]
+        return int(self._weights.shape[1])
 
-    def forward(self, inputs, training=False):
+    def forward(self, inputs: ArrayLike, training: bool = False) -> Floats:
         """Return inputs (B, I) @ weights + biases, of shape (B, O)."""
         inputs = as_rows(inputs, "inputs", n_features=self.n_inputs, dtype=self.dtype)
         output = np.empty((len(inputs), self.n_neurons), self.dtype)
@@ -247,7 +270,7 @@ class Dense(ParameterLayer):
         self.inputs, self.output = inputs, output
         return output
 
-    def backward(self, dvalues):
+    def backward(self, dvalues: ArrayLike) -> Floats:
         """Return the gradient with respect to the inputs, (B, I); keep those of the parameters."""
         inputs = self._kept("inputs", n_features=self.n_inputs, dtype=self.dtype)
         shape = len(inputs), self.n_neurons
@@ -267,7 +290,7 @@ class Dense(ParameterLayer):
         self.dinputs = dinputs
         return dinputs
 
-    def _add_slopes(self):
+    def _add_slopes(self) -> None:
         """Add the slopes of the penalties to the gradients."""
         for values, slopes, l1, l2 in (
             (self._weights, self._dweights, self.weights_l1, self.weights_l2),
@@ -276,10 +299,10 @@ class Dense(ParameterLayer):
             slopes += l1 * self._sign(values) + 2 * l2 * values
 
     @staticmethod
-    def _sign(values):
+    def _sign(values: Floats) -> Floats:
         return np.sign(values)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         usual = {"use_bias": True, "trainable": True, "init": "he"}
         usual |= dict.fromkeys(("weights_l1", "weights_l2", "biases_l1", "biases_l2"), 0)
         special = "".join(
@@ -298,7 +321,7 @@ class ReLU(Layer):
     numbers become one of the two. Errors as in :class:`Dense`.
     """
 
-    def forward(self, inputs, training=False):
+    def forward(self, inputs: ArrayLike, training: bool = False) -> Floats:
         """Return max(inputs (B, I), 0)."""
         inputs = as_rows(inputs, "inputs")
         output = np.empty_like(inputs)
@@ -306,7 +329,7 @@ class ReLU(Layer):
         self.inputs, self.output = inputs, output
         return output
 
-    def backward(self, dvalues):
+    def backward(self, dvalues: ArrayLike) -> Floats:
         """Return `dvalues` (B, I) where the inputs were above 0, else 0."""
         inputs = self._kept("inputs")
         dvalues = as_gradient(dvalues, "dvalues", inputs.shape, inputs.dtype)
@@ -323,7 +346,7 @@ class Softmax(Layer):
     float64; other numbers become one of the two. Errors as in :class:`Dense`.
     """
 
-    def forward(self, inputs, training=False):
+    def forward(self, inputs: ArrayLike, training: bool = False) -> Floats:
         """Return the probabilities (B, C)."""
         inputs = as_rows(inputs, "inputs")
         output = np.empty_like(inputs)
@@ -331,7 +354,7 @@ class Softmax(Layer):
         self.inputs, self.output = inputs, output
         return output
 
-    def backward(self, dvalues):
+    def backward(self, dvalues: ArrayLike) -> Floats:
         """Return output * (dvalues - sum(dvalues * output)), the sum over each row."""
         output = self._kept("output")
         dvalues = as_gradient(dvalues, "dvalues", output.shape, output.dtype)

@@ -4,10 +4,15 @@ The loss of a batch is the mean over its samples, weighted where weights are giv
 weight * loss over the sum of the weights. Every gradient is the one of that mean.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from . import kernels
 from .kernels import table as t
+from .types import Array, Floats, Integers, MaybeNone, Task
 from .validation import (
     as_number,
     as_positive,
@@ -22,21 +27,36 @@ from .validation import (
 class Loss:
     """A loss with one value a sample: a subclass gives `forward(y_pred, y_true)`."""
 
-    dinputs = None
+    dinputs: Floats | MaybeNone = None
 
-    def calculate(self, y_pred, y_true, sample_weight=None):
+    # Of those that a network can be trained on.
+    kind: int
+    number: float
+    task: Task
+    finish: int
+    threshold: float
+    forward: Callable[..., Any]
+    backward: Callable[..., Floats]
+    decide: Callable[[Floats], Array]
+    measure: Callable[[Floats, Array, Floats], tuple[Floats, Floats]]
+    hits: Callable[[Floats, Array, Integers], Array]
+    as_targets: Callable[[ArrayLike, str, int, int, DTypeLike], Floats]
+
+    def calculate(
+        self, y_pred: ArrayLike, y_true: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> np.floating[Any]:
         """Return the mean of the losses of the samples, weighted by `sample_weight` (B,)."""
-        losses = self.forward(y_pred, y_true)
+        losses: Floats = self.forward(y_pred, y_true)
         if sample_weight is None:
             return np.mean(losses)
         return np.average(losses, weights=as_sample_weights(sample_weight, len(losses)))
 
-    def _weighted(self, gradient, sample_weight):
+    def _weighted(self, gradient: Floats, sample_weight: ArrayLike | None) -> Floats:
         if sample_weight is None:
             return gradient
         return _weigh(gradient, as_sample_weights(sample_weight, len(gradient)))
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         given = ", ".join(f"{k}={v!r}" for k, v in vars(self).items() if k not in _KEPT and v)
         return f"{type(self).__name__}({given})"
 
@@ -67,19 +87,21 @@ class CategoricalCrossEntropy(Loss):
         [0, C) or not whole, rows that are not distributions, or another number of targets.
     """
 
-    def __init__(self, epsilon=1e-7):
+    def __init__(self, epsilon: float = 1e-7) -> None:
         self.epsilon = as_positive(epsilon, "epsilon")
         if self.epsilon >= 0.5:
             raise ValueError(f"epsilon is {self.epsilon}, expected a number below 0.5")
 
-    def forward(self, y_pred, y_true):
+    def forward(self, y_pred: ArrayLike, y_true: ArrayLike) -> Floats:
         """Return the losses (B,) of probabilities (B, C)."""
         y_pred, targets = _check(y_pred, "y_pred", y_true)
         losses = np.empty(len(y_pred), y_pred.dtype)
         kernels.cross_entropy_forward(losses, y_pred, targets, self.epsilon)
         return losses
 
-    def backward(self, dvalues, y_true, sample_weight=None):
+    def backward(
+        self, dvalues: ArrayLike, y_true: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Floats:
         """Return -y_true / dvalues / B, the gradient at the probabilities `dvalues` (B, C)."""
         y_pred, targets = _check(dvalues, "dvalues", y_true)
         dinputs = np.empty_like(y_pred)
@@ -112,24 +134,26 @@ class SoftmaxCrossEntropy(Loss):
         As :class:`CategoricalCrossEntropy`.
     """
 
-    output = None
+    output: Floats | MaybeNone = None
     kind = t.SOFTMAX_CROSS_ENTROPY
     number = 0.0
     task, finish, threshold = "classes", t.SOFTMAX, 0.0
 
-    def __init__(self, label_smoothing=0.0):
+    def __init__(self, label_smoothing: float = 0.0) -> None:
         self.label_smoothing = as_number(label_smoothing, "label_smoothing", 0, 1)
 
-    def forward(self, logits, y_true, sample_weight=None):
+    def forward(
+        self, logits: ArrayLike, y_true: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> np.floating[Any]:
         """Return the mean loss: of logsumexp(logits) - logits[target] over the batch."""
         losses, self.output = self._losses(logits, y_true)
         if sample_weight is None:
             return np.mean(losses)
         return np.average(losses, weights=as_sample_weights(sample_weight, len(losses)))
 
-    calculate = forward
+    calculate = forward  # type: ignore[assignment]  # its first argument is `logits`
 
-    def _losses(self, logits, y_true):
+    def _losses(self, logits: ArrayLike, y_true: ArrayLike) -> tuple[Floats, Floats]:
         """Return the losses (B,) and the probabilities (B, C)."""
         logits, targets = _check(logits, "logits", y_true)
         losses = np.empty(len(logits), logits.dtype)
@@ -139,7 +163,9 @@ class SoftmaxCrossEntropy(Loss):
         )
         return losses, output
 
-    def backward(self, probabilities, y_true, sample_weight=None):
+    def backward(
+        self, probabilities: ArrayLike, y_true: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Floats:
         """Return (probabilities - y_true) / B, the gradient with respect to the logits."""
         probabilities, targets = _check(probabilities, "probabilities", y_true)
         dinputs = np.empty_like(probabilities)
@@ -148,11 +174,12 @@ class SoftmaxCrossEntropy(Loss):
         self.dinputs = self._weighted(dinputs, sample_weight)
         return dinputs
 
-    def decide(self, outputs):
+    def decide(self, outputs: Floats) -> Integers:
         """Return the labels of logits (..., C)."""
-        return outputs.argmax(axis=-1)
+        labels: Integers = outputs.argmax(axis=-1)
+        return labels
 
-    def measure(self, logits, targets, weights):
+    def measure(self, logits: Floats, targets: Array, weights: Floats) -> tuple[Floats, Floats]:
         """Return losses (B,) and the gradient of their weighted mean; nothing is checked."""
         losses, gradient = np.empty(len(logits)), np.empty_like(logits)
         if targets.ndim == 2:
@@ -160,39 +187,44 @@ class SoftmaxCrossEntropy(Loss):
         kernels.softmax_cross_entropy(losses, gradient, logits, self.smoothed(targets, logits))
         return losses, _weigh(gradient, weights)
 
-    def hits(self, logits, targets, labels):
+    def hits(self, logits: Floats, targets: Array, labels: Integers) -> Array:
         """Return for each sample whether the label of its logits is right, (B,)."""
-        return logits.argmax(axis=1) == labels
+        right: Array = logits.argmax(axis=1) == labels
+        return right
 
-    def smoothed(self, targets, like):
+    def smoothed(self, targets: Array, like: Array) -> Array:
         """Return the targets of a batch after smoothing; `like` (B, C) has the classes."""
         smoothing = getattr(self, "label_smoothing", 0)
         if not smoothing:
             return targets
         if targets.ndim == 1:
             targets = np.eye(like.shape[1], dtype=like.dtype)[targets]
-        return ((1 - smoothing) * targets + smoothing / like.shape[1]).astype(like.dtype)
+        smoothed: Array = (1 - smoothing) * targets + smoothing / like.shape[1]
+        return smoothed.astype(like.dtype)
 
 
 class _OutputLoss(Loss):
     """A loss that is the mean over the O outputs of a sample; targets are (B,) or (B, O)."""
 
-    kind = None
+    kind: Any = None
     number = 0.0
-    task, finish, threshold = "numbers", t.IDENTITY, 0.0
+    task: Task = "numbers"
+    finish, threshold = t.IDENTITY, 0.0
 
-    def decide(self, outputs):
+    def decide(self, outputs: Floats) -> Array:
         """Return the predictions of outputs (..., O): (...) where O is 1."""
         return outputs[..., 0] if outputs.shape[-1] == 1 else outputs
 
-    def forward(self, y_pred, y_true):
+    def forward(self, y_pred: ArrayLike, y_true: ArrayLike) -> Floats:
         """Return the losses (B,) of predictions (B, O)."""
         y_pred, targets = self._check(y_pred, "y_pred", y_true)
         losses = np.empty(len(y_pred), y_pred.dtype)
         kernels.loss_forward(losses, y_pred, targets, self.kind, self.number)
         return losses
 
-    def backward(self, dvalues, y_true, sample_weight=None):
+    def backward(
+        self, dvalues: ArrayLike, y_true: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Floats:
         """Return the gradient (B, O) of the mean loss at the predictions `dvalues` (B, O)."""
         y_pred, targets = self._check(dvalues, "dvalues", y_true)
         dinputs = np.empty_like(y_pred)
@@ -200,7 +232,7 @@ class _OutputLoss(Loss):
         self.dinputs = self._weighted(dinputs, sample_weight)
         return dinputs
 
-    def measure(self, outputs, targets, weights):
+    def measure(self, outputs: Floats, targets: Array, weights: Floats) -> tuple[Floats, Floats]:
         """Return losses (B,) and the gradient of their weighted mean; nothing is checked."""
         losses, gradient = np.empty(len(outputs)), np.empty_like(outputs)
         targets = targets.astype(outputs.dtype, copy=False)
@@ -208,15 +240,18 @@ class _OutputLoss(Loss):
         kernels.loss_backward(gradient, outputs, targets, self.kind, self.number)
         return losses, _weigh(gradient, weights)
 
-    def hits(self, outputs, targets, labels):
+    def hits(self, outputs: Floats, targets: Array, labels: Integers) -> Array:
         """Return the part of each sample's answers that is right, (B,)."""
-        return ((outputs > self.threshold) == (targets > 0.5)).mean(axis=1)
+        right: Array = ((outputs > self.threshold) == (targets > 0.5)).mean(axis=1)
+        return right
 
-    def as_targets(self, value, name, n_rows, n_outputs, dtype):
+    def as_targets(
+        self, value: ArrayLike, name: str, n_rows: int, n_outputs: int, dtype: DTypeLike
+    ) -> Floats:
         """Return targets of a batch as (B, O) finite numbers."""
         return as_values(value, name, n_rows, n_outputs, dtype)
 
-    def _check(self, y_pred, name, y_true):
+    def _check(self, y_pred: ArrayLike, name: str, y_true: ArrayLike) -> tuple[Floats, Floats]:
         y_pred = as_rows(y_pred, name, allow_empty=False)
         targets = self.as_targets(y_true, "y_true", *y_pred.shape, y_pred.dtype)
         return unlocked(y_pred), unlocked(targets)
@@ -236,7 +271,7 @@ class BinaryCrossEntropy(_OutputLoss):
         Above 0 and below 0.5.
     """
 
-    def __init__(self, from_logits=True, epsilon=1e-7):
+    def __init__(self, from_logits: bool = True, epsilon: float = 1e-7) -> None:
         if not isinstance(from_logits, bool):
             raise TypeError(f"from_logits is {from_logits!r}, expected True or False")
         self.from_logits, self.epsilon = from_logits, as_positive(epsilon, "epsilon")
@@ -246,30 +281,32 @@ class BinaryCrossEntropy(_OutputLoss):
     task = "answers"
 
     @property
-    def finish(self):
+    def finish(self) -> int:  # type: ignore[override]  # read-only here
         """What makes probabilities of outputs."""
         return t.SIGMOID if self.from_logits else t.IDENTITY
 
     @property
-    def threshold(self):
+    def threshold(self) -> float:  # type: ignore[override]  # read-only here
         """Outputs above it mean yes."""
         return 0.0 if self.from_logits else 0.5
 
-    def decide(self, outputs):
+    def decide(self, outputs: Floats) -> Array:
         """Return the answers to outputs (..., O), 0 or 1: (...) where O is 1."""
         return super().decide((outputs > self.threshold).astype(np.int64))
 
     @property
-    def kind(self):
+    def kind(self) -> int:  # type: ignore[override]  # read-only here
         """The loss of the kernels."""
         return t.BINARY_FROM_LOGITS if self.from_logits else t.BINARY_FROM_PROBABILITIES
 
     @property
-    def number(self):
+    def number(self) -> float:  # type: ignore[override]  # read-only here
         """The epsilon."""
         return self.epsilon
 
-    def as_targets(self, value, name, n_rows, n_outputs, dtype):
+    def as_targets(
+        self, value: ArrayLike, name: str, n_rows: int, n_outputs: int, dtype: DTypeLike
+    ) -> Floats:
         """Return targets of a batch as (B, O) numbers from 0 to 1."""
         targets = super().as_targets(value, name, n_rows, n_outputs, dtype)
         wrong = (targets < 0) | (targets > 1)
@@ -305,11 +342,11 @@ class Huber(_OutputLoss):
 
     kind = t.HUBER
 
-    def __init__(self, delta=1.0):
+    def __init__(self, delta: float = 1.0) -> None:
         self.delta = as_positive(delta, "delta")
 
     @property
-    def number(self):
+    def number(self) -> float:  # type: ignore[override]  # read-only here
         """Delta."""
         return self.delta
 
@@ -327,18 +364,18 @@ class Quantile(_OutputLoss):
 
     kind = t.QUANTILE
 
-    def __init__(self, q=0.5):
+    def __init__(self, q: float = 0.5) -> None:
         self.q = as_positive(q, "q")
         if self.q >= 1:
             raise ValueError(f"q is {q}, expected a number below 1")
 
     @property
-    def number(self):
+    def number(self) -> float:  # type: ignore[override]  # read-only here
         """Q."""
         return self.q
 
 
-def _weigh(gradient, weights):
+def _weigh(gradient: Floats, weights: Floats) -> Floats:
     """Turn the gradient of the mean into the one of the weighted mean, in place."""
     if (weights != 1).any():
         scale = len(weights) / weights.sum() if weights.any() else 0.0
@@ -346,7 +383,7 @@ def _weigh(gradient, weights):
     return gradient
 
 
-def _check(y_pred, name, y_true):
+def _check(y_pred: ArrayLike, name: str, y_true: ArrayLike) -> tuple[Array, Array]:
     y_pred = as_rows(y_pred, name, allow_empty=False)
     targets = as_targets(y_true, "y_true", *y_pred.shape, y_pred.dtype)
     return unlocked(y_pred), unlocked(targets)

@@ -4,16 +4,23 @@ import copy
 import inspect
 import operator
 import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from tqdm import tqdm
 
+from .callbacks import Callback
 from .errors import DivergedModelsError, NonFiniteLossError
+from .history import History
 from .model import Sequential
+from .optimizers import Optimizer
 from .parallel import WORK_PER_THREAD, interruptible, resolve_threads
-from .progress import as_progress
-from .samples import as_samples
+from .progress import Verbose, as_progress
+from .samples import Samples, as_samples
 from .training import Targets
+from .types import Seed
 from .validation import as_scaling
 
 # What a model of its own has to be given, or is of no use to several.
@@ -21,17 +28,17 @@ _OWN = ("batches", "threads", "verbose", "optimizer", "seed", "callbacks", "X", 
 
 
 def fit_many(
-    models,
-    X,
-    y,
+    models: Sequence[Sequential],
+    X: ArrayLike,
+    y: ArrayLike,
     *,
-    optimizer=None,
-    seed=None,
-    callbacks=(),
-    verbose="auto",
-    threads=None,
-    **options,
-):
+    optimizer: Optimizer | Sequence[Optimizer | None] | None = None,
+    seed: Seed | Sequence[Seed] = None,
+    callbacks: Sequence[Callback] | Sequence[Sequence[Callback]] = (),
+    verbose: Verbose = "auto",
+    threads: int | None = None,
+    **options: Any,
+) -> list[History]:
     """Train many independent models on the same samples, each in one thread.
 
     Every model ends with the same bits as after `model.fit(X, y, ..., threads=1)` alone. The
@@ -99,7 +106,7 @@ def fit_many(
     return _Race(runs, shown).run(n_threads)
 
 
-def _as_models(value):
+def _as_models(value: Any) -> list[Sequential]:
     models = list(value) if isinstance(value, list | tuple) else []
     if not models or not all(isinstance(model, Sequential) for model in models):
         raise TypeError(f"models is {value!r:.80}, expected a list of fastnn.Sequential")
@@ -107,14 +114,14 @@ def _as_models(value):
     return models
 
 
-def _check_distinct(values, name):
-    seen = {}
+def _check_distinct(values: Iterable[Any], name: str) -> None:
+    seen: dict[int, int] = {}
     for i, value in enumerate(values):
         if seen.setdefault(id(value), i) != i:
             raise ValueError(f"{name}[{i}] is {name}[{seen[id(value)]}], expected distinct ones")
 
 
-def _for_each(value, name, n, copied):
+def _for_each(value: Any, name: str, n: int, copied: Callable[[Any], Any]) -> list[Any]:
     """Return a list of one for each model: given as such, or copies."""
     if not isinstance(value, list | tuple):
         return [copied(value) for _ in range(n)]
@@ -123,12 +130,12 @@ def _for_each(value, name, n, copied):
     return list(value)
 
 
-def _check_length(value, name, n):
+def _check_length(value: Any, name: str, n: int) -> None:
     if len(value) != n:
         raise ValueError(f"{name} has {len(value)} items, expected {n}, one for each model")
 
 
-def _as_seeds(value, n):
+def _as_seeds(value: Any, n: int) -> list[Any]:
     if isinstance(value, list | tuple):
         _check_length(value, "seed", n)
         generators = [each for each in value if isinstance(each, np.random.Generator)]
@@ -145,7 +152,7 @@ def _as_seeds(value, n):
     return [first + i for i in range(n)]
 
 
-def _as_callback_lists(value, n):
+def _as_callback_lists(value: Any, n: int) -> list[Any]:
     if isinstance(value, list | tuple) and value and all(type(v) in (list, tuple) for v in value):
         _check_length(value, "callbacks", n)
         _check_distinct([each for callbacks in value for each in callbacks], "callbacks")
@@ -156,15 +163,15 @@ def _as_callback_lists(value, n):
 class _Shared:
     """The arguments of `fit` that all models have, with the samples checked once for each kind."""
 
-    def __init__(self, options):
+    def __init__(self, options: dict[str, Any]) -> None:
         signature = inspect.signature(Sequential.fit).parameters
         defaults = {name: each.default for name, each in signature.items() if name != "self"}
         self.options = defaults | options | {"verbose": 0, "threads": 1}
-        self.found = {}
+        self.found: dict[Any, Any] = {}
 
-    def arguments_for(self, model, X, y):
+    def arguments_for(self, model: Sequential, X: ArrayLike, y: ArrayLike) -> dict[str, Any]:
         """Return the keyword arguments for one model."""
-        given = {"X": X, "y": y}
+        given: dict[str, Any] = {"X": X, "y": y}
         given["X"], given["y"] = self._checked(model, X, y, "X", "y")
         held_out = self.options["validation_data"]
         if isinstance(held_out, list | tuple) and len(held_out) in (2, 3):
@@ -173,10 +180,12 @@ class _Shared:
             given["validation_data"] = (*pair, *held_out[2:])
         return self.options | given
 
-    def _checked(self, model, X, y, *names):
+    def _checked(
+        self, model: Sequential, X: ArrayLike, y: ArrayLike, *names: str
+    ) -> tuple[Samples, Targets]:
         scaling = as_scaling(self.options["scale"], self.options["offset"], model.dtype)
         dtype = model.dtype if model._parametric else None
-        key = names[0], dtype, model._n_features
+        key: tuple[Any, ...] = names[0], dtype, model._n_features
         if key not in self.found:
             self.found[key] = as_samples(
                 X, names[0], n_features=model._n_features, dtype=dtype, scaling=scaling,
@@ -192,13 +201,15 @@ class _Shared:
 class _Race:
     """Threads that take one run after the other until none is left."""
 
-    def __init__(self, runs, shown):
+    def __init__(self, runs: list[Any], shown: bool) -> None:
         self.runs, self.shown = runs, shown
-        self.histories, self.diverged = [None] * len(runs), {}
+        self.histories: list[Any] = [None] * len(runs)
+        self.diverged: dict[int, NonFiniteLossError] = {}
         self.left, self.lock = iter(range(len(runs))), threading.Lock()
-        self.stop, self.error = threading.Event(), None
+        self.stop = threading.Event()
+        self.error: BaseException | None = None
 
-    def run(self, n_threads):
+    def run(self, n_threads: int) -> list[History]:
         """Run all with so many threads, this one included; return the histories."""
         others = []
         with tqdm(total=len(self.runs), disable=not self.shown, unit=" models") as self.bar:
@@ -216,7 +227,7 @@ class _Race:
             raise DivergedModelsError(self.diverged, self.histories)
         return self.histories
 
-    def _wait_for(self, others):
+    def _wait_for(self, others: list[threading.Thread]) -> None:
         while any(thread.is_alive() for thread in others):
             try:
                 for thread in others:
@@ -225,7 +236,7 @@ class _Race:
                 self.error = error
                 self.stop.set()
 
-    def _work(self):
+    def _work(self) -> None:
         number = None
         try:
             with interruptible(self.stop):
@@ -243,7 +254,7 @@ class _Race:
                     self.error = error
                 self.stop.set()
 
-    def _take(self, number):
+    def _take(self, number: int) -> None:
         try:
             self.histories[number] = self.runs[number]()
         except NonFiniteLossError as error:

@@ -3,9 +3,12 @@
 import os
 
 import numpy as np
+from numpy.typing import DTypeLike
+
+from .types import Array
 
 
-def aligned_empty(size, dtype):
+def aligned_empty(size: int, dtype: DTypeLike) -> Array:
     """Return an uninitialised array that starts at a cache line."""
     dtype = np.dtype(dtype)
     raw = np.empty(size * dtype.itemsize + 64, np.uint8)
@@ -13,7 +16,7 @@ def aligned_empty(size, dtype):
     return raw[start : start + size * dtype.itemsize].view(dtype)
 
 
-def physical_memory():
+def physical_memory() -> int:
     """Return the bytes of memory of this machine, or 2**40 where nobody tells."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

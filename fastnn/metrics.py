@@ -11,13 +11,19 @@ import functools
 import inspect
 import numbers
 import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, TypeAlias, overload
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from .types import Array, Floats, Task
 from .validation import as_anything, as_array, as_count, as_flag, as_sample_weights
 
+Average: TypeAlias = Literal["macro", "weighted", "micro", "binary"]
 
-def accuracy(y_true, y_pred, sample_weight=None):
+
+def accuracy(y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
     """Return the fraction of samples whose predicted class is the true one.
 
     Parameters
@@ -33,7 +39,9 @@ def accuracy(y_true, y_pred, sample_weight=None):
     return _mean(true == predicted, _weights(true, predicted, sample_weight))
 
 
-def top_k_accuracy(y_true, y_pred, k=5, sample_weight=None):
+def top_k_accuracy(
+    y_true: ArrayLike, y_pred: ArrayLike, k: int = 5, sample_weight: ArrayLike | None = None
+) -> float:
     """Return the fraction of samples whose true class is among the `k` most probable ones.
 
     Parameters
@@ -58,7 +66,23 @@ def top_k_accuracy(y_true, y_pred, k=5, sample_weight=None):
     return _mean((best == true[:, np.newaxis]).any(axis=1), weights)
 
 
-def precision(y_true, y_pred, average="macro", sample_weight=None):
+@overload
+def precision(
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    average: Average = "macro",
+    sample_weight: ArrayLike | None = None,
+) -> float: ...
+@overload
+def precision(
+    y_true: ArrayLike, y_pred: ArrayLike, average: None, sample_weight: ArrayLike | None = None
+) -> Floats: ...
+def precision(
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    average: Average | None = "macro",
+    sample_weight: ArrayLike | None = None,
+) -> Any:
     """Return the fraction of the samples predicted as a class that are of this class.
 
     Parameters
@@ -78,7 +102,23 @@ def precision(y_true, y_pred, average="macro", sample_weight=None):
     return _average(y_true, y_pred, average, sample_weight, lambda tp, p, a: _ratio(tp, p))
 
 
-def recall(y_true, y_pred, average="macro", sample_weight=None):
+@overload
+def recall(
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    average: Average = "macro",
+    sample_weight: ArrayLike | None = None,
+) -> float: ...
+@overload
+def recall(
+    y_true: ArrayLike, y_pred: ArrayLike, average: None, sample_weight: ArrayLike | None = None
+) -> Floats: ...
+def recall(
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    average: Average | None = "macro",
+    sample_weight: ArrayLike | None = None,
+) -> Any:
     """Return the fraction of the samples of a class that are predicted as this class.
 
     Parameters as of :func:`precision`; 0 for a class that is never true.
@@ -86,7 +126,23 @@ def recall(y_true, y_pred, average="macro", sample_weight=None):
     return _average(y_true, y_pred, average, sample_weight, lambda tp, p, a: _ratio(tp, a))
 
 
-def f1(y_true, y_pred, average="macro", sample_weight=None):
+@overload
+def f1(
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    average: Average = "macro",
+    sample_weight: ArrayLike | None = None,
+) -> float: ...
+@overload
+def f1(
+    y_true: ArrayLike, y_pred: ArrayLike, average: None, sample_weight: ArrayLike | None = None
+) -> Floats: ...
+def f1(
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    average: Average | None = "macro",
+    sample_weight: ArrayLike | None = None,
+) -> Any:
     """Return the harmonic mean of precision and recall: 2 * right / (predicted + true).
 
     Parameters as of :func:`precision`; van Rijsbergen, "Information Retrieval" (1979), chapter 7.
@@ -94,7 +150,9 @@ def f1(y_true, y_pred, average="macro", sample_weight=None):
     return _average(y_true, y_pred, average, sample_weight, lambda tp, p, a: _ratio(2 * tp, p + a))
 
 
-def mean_squared_error(y_true, y_pred, sample_weight=None):
+def mean_squared_error(
+    y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
+) -> float:
     """Return the mean of (y_pred - y_true)**2 over samples and outputs.
 
     Parameters
@@ -110,13 +168,15 @@ def mean_squared_error(y_true, y_pred, sample_weight=None):
     return _mean(np.square(predicted - true).mean(axis=1), weights)
 
 
-def mean_absolute_error(y_true, y_pred, sample_weight=None):
+def mean_absolute_error(
+    y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
+) -> float:
     """Return the mean of |y_pred - y_true|; parameters as of :func:`mean_squared_error`."""
     true, predicted, weights = _numbers(y_true, y_pred, sample_weight)
     return _mean(np.abs(predicted - true).mean(axis=1), weights)
 
 
-def r2(y_true, y_pred, sample_weight=None):
+def r2(y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
     """Return the coefficient of determination, the mean over the outputs.
 
     1 - sum((y_pred - y_true)**2) / sum((y_true - mean(y_true))**2): 1 at best, 0 for the mean of
@@ -148,7 +208,13 @@ class Metric:
         What EarlyStopping and others go by.
     """
 
-    def __init__(self, function, name=None, probabilities=False, higher_is_better=None):
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        name: str | None = None,
+        probabilities: bool = False,
+        higher_is_better: bool | None = None,
+    ) -> None:
         if not callable(function):
             raise TypeError(f"function is {function!r}, expected a function of (y_true, y_pred)")
         inner = function
@@ -164,7 +230,9 @@ class Metric:
         self.higher_is_better = higher_is_better
         self._takes_weights = _has_parameter(function, "sample_weight")
 
-    def __call__(self, y_true, y_pred, sample_weight=None):
+    def __call__(
+        self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> float:
         """Return the value as a float; ValueError where the function raises or gives no number."""
         weighted = self._takes_weights and sample_weight is not None
         options = {"sample_weight": sample_weight} if weighted else {}
@@ -181,12 +249,12 @@ class Metric:
             raise ValueError(f"metric {self.name} gave {value!r}, expected a number")
         return float(value)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Metric({self.name})"
 
 
 # By what name a metric may be asked for: the function, for which tasks, and whether high is good.
-_KNOWN = {
+_KNOWN: dict[str, tuple[Callable[..., Any], tuple[Task, ...], bool]] = {
     "accuracy": (accuracy, ("classes", "answers"), True),
     "precision": (precision, ("classes", "answers"), True),
     "recall": (recall, ("classes", "answers"), True),
@@ -197,7 +265,11 @@ _KNOWN = {
 }
 
 
-def as_metrics(value, task, n_outputs):
+MetricLike: TypeAlias = str | Metric | Callable[..., Any]
+"""A name, or a function of (y_true, y_pred)."""
+
+
+def as_metrics(value: Sequence[MetricLike], task: Task, n_outputs: int) -> list[Metric]:
     """Return a list of :class:`Metric` for a model of `task`, given as names or functions.
 
     Of two classes, and of one answer, precision, recall and F1 are those of class 1; of more
@@ -215,7 +287,7 @@ def as_metrics(value, task, n_outputs):
     return found
 
 
-def _as_metric(value, place, task, binary):
+def _as_metric(value: MetricLike, place: str, task: Task, binary: bool) -> Metric:
     if isinstance(value, Metric):
         return value
     if callable(value) and not isinstance(value, type):
@@ -234,13 +306,14 @@ def _as_metric(value, place, task, binary):
         nearest = difflib.get_close_matches(value, names, 1)
         hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
         raise ValueError(f"{place} is {value!r}, expected one of {', '.join(names)}{hint}")
+    function: Callable[..., Any]
     function, _, high = _KNOWN[value]
     if function in (precision, recall, f1):
         function = functools.partial(function, average="binary" if binary else "macro")
     return Metric(function, value, higher_is_better=high)
 
 
-def higher_is_better(name, metrics=()):
+def higher_is_better(name: str, metrics: Iterable[Metric] = ()) -> bool | None:
     """Return whether of the curve `name` higher values are better; None where nobody knows."""
     name = name.removeprefix("val_")
     for metric in metrics:
@@ -249,14 +322,14 @@ def higher_is_better(name, metrics=()):
     return name == "accuracy"
 
 
-def _has_parameter(function, name):
+def _has_parameter(function: Callable[..., Any], name: str) -> bool:
     try:
         return name in inspect.signature(function).parameters
     except (TypeError, ValueError):  # written in C
         return False
 
 
-def _classes(values, name):
+def _classes(values: ArrayLike, name: str) -> Array:
     array = as_anything(values, name)
     if array.ndim not in (1, 2) or array.size == 0:
         raise ValueError(f"{name} has shape {array.shape}, expected (B,) labels or (B, C) rows")
@@ -264,20 +337,23 @@ def _classes(values, name):
         return array
     if array.shape[1] == 1:
         raise ValueError(f"{name} has shape {array.shape}; labels are {name}.ravel()")
-    return array.argmax(axis=1)
+    classes: Array = array.argmax(axis=1)
+    return classes
 
 
-def _weights(true, predicted, sample_weight):
+def _weights(true: Array, predicted: Array, sample_weight: ArrayLike | None) -> Floats | None:
     if len(predicted) != len(true):
         raise ValueError(f"y_pred has {len(predicted)} samples, y_true {len(true)}: expected equal")
     return None if sample_weight is None else as_sample_weights(sample_weight, len(true))
 
 
-def _mean(values, weights):
+def _mean(values: Array, weights: Floats | None) -> float:
     return float(np.average(values, weights=weights))
 
 
-def _numbers(y_true, y_pred, sample_weight):
+def _numbers(
+    y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None
+) -> tuple[Floats, Floats, Floats | None]:
     true, predicted = as_array(y_true, "y_true"), as_array(y_pred, "y_pred")
     for array, name in ((true, "y_true"), (predicted, "y_pred")):
         if array.ndim not in (1, 2) or array.size == 0:
@@ -289,7 +365,13 @@ def _numbers(y_true, y_pred, sample_weight):
     return true, predicted, weights
 
 
-def _average(y_true, y_pred, average, sample_weight, score):
+def _average(
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    average: Average | None,
+    sample_weight: ArrayLike | None,
+    score: Callable[..., Any],
+) -> Any:
     averages = ("macro", "weighted", "micro", "binary", None)
     if average not in averages:
         raise ValueError(f"average is {average!r}, expected one of {averages}")
@@ -304,7 +386,9 @@ def _average(y_true, y_pred, average, sample_weight, score):
     return float(scores[-1] if average == "binary" else scores.mean())
 
 
-def _count(y_true, y_pred, sample_weight, binary):
+def _count(
+    y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None, binary: bool
+) -> tuple[Floats, Floats, Floats]:
     """Return how often each class is predicted and true, predicted, and true: three (C,)."""
     true, predicted = as_anything(y_true, "y_true"), as_anything(y_pred, "y_pred")
     if true.ndim == predicted.ndim == 2 and true.shape[1:] == predicted.shape[1:]:
@@ -329,5 +413,5 @@ def _count(y_true, y_pred, sample_weight, binary):
     )
 
 
-def _ratio(part, whole):
+def _ratio(part: Floats, whole: Floats) -> Any:
     return np.divide(part, whole, out=np.zeros_like(whole), where=whole != 0)

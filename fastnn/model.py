@@ -2,23 +2,42 @@
 
 import copy
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from . import configs, files
+from .callbacks import Callback
 from .compiled import CompiledModel
 from .dropout import Dropout, draw_key
 from .errors import FileFormatError
 from .evaluation import evaluate, finished
 from .fitting import Trainable
+from .history import History
 from .kernels import table as t
+from .layers import Layer
+from .metrics import MetricLike
 from .network import call_forward
-from .optimizers import SGD
+from .optimizers import SGD, Optimizer
 from .parallel import resolve_threads
 from .prediction import Predictor
-from .samples import UNSCALED
+from .progress import Verbose
+from .samples import UNSCALED, Samples
 from .streams import Stream, pass_over
+from .types import (
+    Array,
+    Batch,
+    BatchSource,
+    Floats,
+    OwnLayer,
+    PathLike,
+    Scaling,
+    Seed,
+    Shuffle,
+)
 from .validation import (
     as_array,
     as_count,
@@ -69,30 +88,30 @@ class Sequential(Trainable):
 
     def fit(
         self,
-        X=None,
-        y=None,
+        X: ArrayLike | None = None,
+        y: ArrayLike | None = None,
         *,
-        batches=None,
-        epochs=1,
-        batch_size=32,
-        optimizer=None,
-        seed=None,
-        validation_data=None,
-        validation_split=0.0,
-        sample_weight=None,
-        class_weight=None,
-        shuffle=True,
-        drop_last=False,
-        steps_per_epoch=None,
-        initial_epoch=0,
-        metrics=(),
-        callbacks=(),
-        scale=1.0,
-        offset=0.0,
-        resume=None,
-        verbose="auto",
-        threads=None,
-    ):
+        batches: BatchSource | None = None,
+        epochs: int = 1,
+        batch_size: int = 32,
+        optimizer: Optimizer | None = None,
+        seed: Seed = None,
+        validation_data: Batch | None = None,
+        validation_split: float = 0.0,
+        sample_weight: ArrayLike | None = None,
+        class_weight: Mapping[Any, float] | None = None,
+        shuffle: Shuffle = True,
+        drop_last: bool = False,
+        steps_per_epoch: int | None = None,
+        initial_epoch: int = 0,
+        metrics: Sequence[MetricLike] = (),
+        callbacks: Sequence[Callback] = (),
+        scale: float = 1.0,
+        offset: float = 0.0,
+        resume: PathLike | None = None,
+        verbose: Verbose = "auto",
+        threads: int | None = None,
+    ) -> History:
         """Train on samples `X` and targets `y`.
 
         Parameters
@@ -186,9 +205,19 @@ class Sequential(Trainable):
         return self._prepare_fit(**arguments)()
 
     def partial_fit(
-        self, X, y, sample_weight=None, *, batch_size=None, optimizer=None, seed=None,
-        class_weight=None, scale=1.0, offset=0.0, threads=None,
-    ):  # fmt: skip
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        batch_size: int | None = None,
+        optimizer: Optimizer | None = None,
+        seed: Seed = None,
+        class_weight: Mapping[Any, float] | None = None,
+        scale: float = 1.0,
+        offset: float = 0.0,
+        threads: int | None = None,
+    ) -> History:
         """Train once on samples `X` and targets `y`, in the order given: for streams of data.
 
         A call costs little beside its steps: what they need is kept for the next one, as much
@@ -242,7 +271,15 @@ class Sequential(Trainable):
 
     # ------------------------------------------------------------------ prediction
 
-    def predict_proba(self, X, *, batch_size=None, scale=1.0, offset=0.0, threads=None):
+    def predict_proba(
+        self,
+        X: ArrayLike,
+        *,
+        batch_size: int | None = None,
+        scale: float = 1.0,
+        offset: float = 0.0,
+        threads: int | None = None,
+    ) -> Floats:
         """Return the probabilities (N, C) of samples `X` (N, I).
 
         `batch_size` and `threads` as in `predict`, `scale`, `offset` and errors as in `fit`; a
@@ -255,7 +292,15 @@ class Sequential(Trainable):
         scaling = as_scaling(scale, offset, self.dtype)
         return self._batched(X, self.loss.finish, batch_size, threads, scaling)
 
-    def predict(self, X, *, batch_size=None, scale=1.0, offset=0.0, threads=None):
+    def predict(
+        self,
+        X: ArrayLike,
+        *,
+        batch_size: int | None = None,
+        scale: float = 1.0,
+        offset: float = 0.0,
+        threads: int | None = None,
+    ) -> Array:
         """Return the predictions for samples `X` (N, I).
 
         The labels (N,) of the most probable classes, int64; after :class:`BinaryCrossEntropy`
@@ -273,7 +318,14 @@ class Sequential(Trainable):
         scaling = as_scaling(scale, offset, self.dtype)
         return self.loss.decide(self._batched(X, t.IDENTITY, batch_size, threads, scaling))
 
-    def _batched(self, X, finish, batch_size, threads, scaling):
+    def _batched(
+        self,
+        X: ArrayLike,
+        finish: int,
+        batch_size: int | None,
+        threads: int | None,
+        scaling: Scaling,
+    ) -> Floats:
         if batch_size is None:
             return self._outputs(X, "X", finish, threads, scaling=scaling)
         size, X = as_count(batch_size, "batch_size"), as_array(X, "X")
@@ -285,7 +337,14 @@ class Sequential(Trainable):
         ]
         return np.concatenate(parts)
 
-    def activations(self, X, layer, *, scale=1.0, offset=0.0):
+    def activations(
+        self,
+        X: ArrayLike,
+        layer: int | Layer | OwnLayer,
+        *,
+        scale: float = 1.0,
+        offset: float = 0.0,
+    ) -> Floats:
         """Return what comes out of a layer for samples `X` (N, I), as in a prediction.
 
         Parameters
@@ -315,8 +374,16 @@ class Sequential(Trainable):
         return values
 
     def evaluate(
-        self, X, y, sample_weight=None, metrics=(), *, scale=1.0, offset=0.0, threads=None
-    ):
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        metrics: Sequence[MetricLike] = (),
+        *,
+        scale: float = 1.0,
+        offset: float = 0.0,
+        threads: int | None = None,
+    ) -> dict[str, float]:
         """Return {"loss": mean loss, "accuracy": fraction of right classes} on `X` and `y`.
 
         After :class:`BinaryCrossEntropy` of right answers; after other losses there is none. Then
@@ -327,7 +394,15 @@ class Sequential(Trainable):
         data = self._as_data(X, y, sample_weight, "X", "y", "sample_weight", scaling=scaling)
         return evaluate(self, data, self._as_metrics(metrics, data), threads)
 
-    def _outputs(self, X, name, finish, threads=None, n_outputs=None, scaling=UNSCALED):
+    def _outputs(
+        self,
+        X: ArrayLike | Samples,
+        name: str,
+        finish: int,
+        threads: int | None = None,
+        n_outputs: int | None = None,
+        scaling: Scaling = UNSCALED,
+    ) -> Floats:
         """Return `finish` of the outputs for all samples."""
         if self._steps is None:
             inputs = self._as_inputs(X, name, scaling=scaling)
@@ -336,15 +411,16 @@ class Sequential(Trainable):
             rows = inputs.take(np.arange(len(inputs)))
             return finished(self._forward_logits(rows, False, n_outputs), finish)
         at_once = threads is None and scaling == UNSCALED
-        outputs = self._predictor.run_few(X, finish) if at_once else None
+        outputs: Any = self._predictor.run_few(X, finish) if at_once else None
         if outputs is None:
             inputs = self._as_inputs(X, name, scaling=scaling, finite=False)
             outputs = self._predictor.run(inputs, finish, threads)
             if outputs is None:
                 inputs.check(name)
-        return outputs
+        found: Floats = outputs
+        return found
 
-    def compiled(self):
+    def compiled(self) -> CompiledModel:
         """Return a :class:`CompiledModel`: this network as it is now, also for jitted code.
 
         The handle has a copy of the parameters, packed once. Later training does not change it.
@@ -361,7 +437,7 @@ class Sequential(Trainable):
 
     # ------------------------------------------------------------------ files
 
-    def to_config(self):
+    def to_config(self) -> dict[str, Any]:
         """Return the architecture as a dict that JSON can hold: no parameters are in it.
 
         "layers" and "loss" have {"class": name, argument: value, ...} of each; "dtype" and
@@ -375,7 +451,7 @@ class Sequential(Trainable):
         return configs.describe_network(self)
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
         """Return a new network, with new weights, of a dict such as `to_config` gives.
 
         Raises
@@ -389,7 +465,7 @@ class Sequential(Trainable):
         configs.check_network(config, model)
         return model
 
-    def save(self, path, notes=None):
+    def save(self, path: PathLike, notes: dict[str, Any] | None = None) -> None:
         """Write architecture and parameters to one safetensors file; `fastnn.load` reads it.
 
         A file that is there is replaced when the new one is on the disk as a whole.
@@ -418,7 +494,7 @@ class Sequential(Trainable):
         self.notes = notes
 
 
-def load(path):
+def load(path: PathLike) -> Sequential:
     """Return the model in a file that `Sequential.save` or :class:`Checkpoint` has written.
 
     Its outputs have the bits that those of the model had.
@@ -433,7 +509,8 @@ def load(path):
     path = Path(as_path(path))
     description, arrays = files.read(path)
     try:
-        config, notes = description.get("model"), description.get("notes", {})
+        config: Any = description.get("model")
+        notes = description.get("notes", {})
         if not isinstance(notes, dict):
             raise ValueError(f"notes is {notes!r:.80}, expected a dict")
         # Arrays of a checkpoint's state have names that begin otherwise.
@@ -448,11 +525,12 @@ def load(path):
     return model
 
 
-def _as_notes(notes):
+def _as_notes(notes: dict[str, Any]) -> dict[str, Any]:
     """Return a copy of notes as JSON would give it back."""
     if not isinstance(notes, dict):
         raise TypeError(f"notes is {notes!r:.80}, expected a dict")
     try:
-        return json.loads(json.dumps(notes, allow_nan=False))
+        kept: dict[str, Any] = json.loads(json.dumps(notes, allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
         raise type(error)(f"notes is {notes!r:.80}, expected what JSON can hold: {error}") from None
+    return kept

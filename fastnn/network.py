@@ -3,8 +3,11 @@
 import copy
 import inspect
 import weakref
+from collections.abc import Iterable, Iterator
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from . import kernels
 from .activations import Sigmoid
@@ -12,9 +15,12 @@ from .kernels import table as t
 from .layers import Layer, ParameterLayer, Softmax
 from .losses import Loss, SoftmaxCrossEntropy
 from .memory import aligned_empty
+from .optimizers import Optimizer
 from .plan import program_layers, runs_as
 from .prediction import Predictor
+from .streams import Stream
 from .summary import Summary
+from .types import DType, Floats, MaybeNone, OwnLayer, Seed, Snapshot
 from .validation import (
     DTYPES,
     as_array,
@@ -26,20 +32,21 @@ from .validation import (
 class Network:
     """Layers that feed each other and a loss: what :class:`Sequential` is made of."""
 
-    def __init__(self, layers, loss=None):
-        self.loss = SoftmaxCrossEntropy() if loss is None else loss
-        self.optimizer, self._rng = None, None
+    def __init__(self, layers: Iterable[Layer | OwnLayer], loss: Loss | None = None) -> None:
+        self.loss: Loss = SoftmaxCrossEntropy() if loss is None else loss
+        self.optimizer: Optimizer | None = None
+        self._rng: np.random.Generator | None = None
         if not isinstance(self.loss, Loss) or not hasattr(self.loss, "kind"):
             raise TypeError(f"loss is {loss!r}, expected a loss such as MeanSquaredError()")
         try:
-            self.layers = tuple(layers)
+            self.layers: tuple[Any, ...] = tuple(layers)
         except TypeError:
             raise TypeError(f"layers is {layers!r}, expected a list of layers") from None
-        self.notes = {}
+        self.notes: dict[str, Any] = {}
         self._check_layers()
         self._adopt()
 
-    def _check_layers(self):
+    def _check_layers(self) -> None:
         if not self.layers:
             raise ValueError("layers is empty, expected at least one layer")
         width, source, dtype, seen = None, None, None, set()
@@ -66,7 +73,7 @@ class Network:
             if owner is not None and owner() is not None:
                 raise ValueError(f"layers[{i}] belongs to another model, expected a copy of it")
 
-    def _count_features(self):
+    def _count_features(self) -> int | MaybeNone:
         """Return I, or None where only a layer of the user's own knows it."""
         for layer in self.layers:
             if isinstance(layer, ParameterLayer):
@@ -75,15 +82,17 @@ class Network:
                 return None
         return None
 
-    def _adopt(self):
+    def _adopt(self) -> None:
         """Move all that is trained into one buffer, and let the layers hold views of it.
 
         First come the parameters, and behind them what follows the data in another way.
         """
-        self._parametric = [layer for layer in self.layers if isinstance(layer, ParameterLayer)]
+        self._parametric: list[Any] = [
+            layer for layer in self.layers if isinstance(layer, ParameterLayer)
+        ]
         self._steps = program_layers(self._logit_layers())
-        self._n_features = self._count_features()
-        self._gradients = None
+        self._n_features: int | MaybeNone = self._count_features()
+        self._gradients: Floats | MaybeNone = None
         arrays = [
             (layer, name, getattr(layer, name))
             for part in (slice(2), slice(2, None))
@@ -100,23 +109,24 @@ class Network:
         for layer in self.layers:
             if isinstance(layer, Layer):
                 layer._model = weakref.ref(self)
-        self._warned, self._stream = False, None
-        self._predictor = None
+        self._warned = False
+        self._stream: Stream | None = None
+        self._predictor: Predictor | MaybeNone = None
         if self._steps is not None:
             self._predictor = Predictor(self._steps, self._n_features, self._buffer)
 
     @property
-    def dtype(self):
+    def dtype(self) -> DType:
         """The dtype of the parameters and of all results."""
         return self._parameters.dtype
 
     @property
-    def parameters(self):
+    def parameters(self) -> Floats:
         """The flat parameter buffer."""
         return self._parameters
 
     @parameters.setter
-    def parameters(self, value):
+    def parameters(self, value: ArrayLike) -> None:
         array = as_array(value, "parameters")
         if array.shape != self._parameters.shape:
             raise ValueError(
@@ -125,7 +135,7 @@ class Network:
         self._parameters[...] = as_matrix(array, "parameters", self.dtype)
 
     @property
-    def gradients(self):
+    def gradients(self) -> Floats:
         """The flat gradient buffer."""
         if self._gradients is None:
             self._gradients = aligned_empty(self.parameters.size, self.dtype)
@@ -141,26 +151,30 @@ class Network:
                 setattr(layer, f"_d{name}", view)
         return self._gradients
 
-    def _logit_layers(self):
+    def _logit_layers(self) -> tuple[Any, ...]:
         """Return the layers up to the outputs that the loss takes."""
         head = {t.SOFTMAX_CROSS_ENTROPY: Softmax, t.BINARY_FROM_LOGITS: Sigmoid}.get(self.loss.kind)
         return self.layers[:-1] if head and runs_as(self.layers[-1], head) else self.layers
 
     # ------------------------------------------------------------------ layer by layer
 
-    def forward(self, inputs, training=False):
+    def forward(self, inputs: ArrayLike, training: bool = False) -> Floats:
         """Run `inputs` (B, I) through all layers, one by one, and return the last output."""
+        values: Any = inputs
         for layer in self.layers:
-            inputs = call_forward(layer, inputs, training)
-        return inputs
+            values = call_forward(layer, values, training)
+        output: Floats = values
+        return output
 
-    def backward(self, dvalues):
+    def backward(self, dvalues: ArrayLike) -> Floats:
         """Take the gradient `dvalues` of the last output back through all layers."""
+        values: Any = dvalues
         for layer in reversed(self.layers):
-            dvalues = call_backward(layer, dvalues)
-        return dvalues
+            values = call_backward(layer, values)
+        dinputs: Floats = values
+        return dinputs
 
-    def _forward_logits(self, inputs, training, n_classes=None):
+    def _forward_logits(self, inputs: Any, training: bool, n_classes: int | None = None) -> Floats:
         n_rows = len(inputs)
         for layer in self._logit_layers():
             inputs = call_forward(layer, inputs, training)
@@ -175,11 +189,11 @@ class Network:
         # A copy where it is no plain array: a kernel takes the gradient in its place.
         return np.require(logits, dtype, ["C", "A", "W"])
 
-    def _backward_logits(self, dvalues):
+    def _backward_logits(self, dvalues: Any) -> None:
         for layer in reversed(self._logit_layers()):
             dvalues = call_backward(layer, dvalues)
 
-    def _trained_arrays(self):
+    def _trained_arrays(self) -> Iterator[tuple[Floats, Floats]]:
         """Yield (parameters, gradients): of the layers that train, then of a user's own ones."""
         for owner, name, slopes in self._trained_places():
             parameters, gradients = getattr(owner, name), np.asarray(getattr(owner, slopes))
@@ -187,7 +201,7 @@ class Network:
             gradients = np.broadcast_to(gradients, parameters.shape)
             yield parameters, gradients.astype(parameters.dtype, copy=False)
 
-    def _trained_places(self):
+    def _trained_places(self) -> Iterator[tuple[Any, str, str]]:
         """Yield (object, attribute of the parameters, attribute of the gradients)."""
         weights, biases = ("weights", "dweights"), ("biases", "dbiases")
         if self._parametric and all(
@@ -204,14 +218,14 @@ class Network:
             yield layer, *weights
             yield layer, *biases
 
-    def _own_layers(self):
+    def _own_layers(self) -> list[Any]:
         return [
             layer
             for layer in self.layers
             if not isinstance(layer, ParameterLayer) and hasattr(layer, "weights")
         ]
 
-    def _check_own_layers(self):
+    def _check_own_layers(self) -> None:
         for i, layer in enumerate(self.layers):
             if layer not in self._own_layers():
                 continue
@@ -223,7 +237,7 @@ class Network:
                         "expected an array of float32 or float64"
                     )
 
-    def _penalty(self):
+    def _penalty(self) -> float:
         """Return what the penalties of all layers add to the loss."""
         return float(
             sum(
@@ -239,20 +253,20 @@ class Network:
 
     # ------------------------------------------------------------------ the state
 
-    def _snapshot(self):
+    def _snapshot(self) -> Snapshot:
         own = [(layer.weights.copy(), layer.biases.copy()) for layer in self._own_layers()]
         return self._buffer.copy(), own
 
-    def _restore(self, snapshot):
+    def _restore(self, snapshot: Snapshot) -> None:
         self._buffer[...], own = snapshot
         for layer, (weights, biases) in zip(self._own_layers(), own, strict=True):
             layer.weights[...], layer.biases[...] = weights, biases
 
-    def _is_finite(self):
+    def _is_finite(self) -> bool:
         own = (a for layer in self._own_layers() for a in (layer.weights, layer.biases))
         return kernels.all_finite(self._buffer) and all(np.isfinite(a).all() for a in own)
 
-    def _stored_arrays(self):
+    def _stored_arrays(self) -> dict[str, Floats]:
         """Return {"0.weights": array, ...}: what all layers have learned, not copied."""
         own = self._own_layers()
         return {
@@ -263,7 +277,7 @@ class Network:
 
     # ------------------------------------------------------------------ the object itself
 
-    def clone(self, rng=None):
+    def clone(self, rng: Seed = None) -> Self:
         """Return a model of the same layers, with the same parameters, that shares nothing.
 
         Parameters
@@ -281,27 +295,27 @@ class Network:
                 layer.reset_parameters(rng)
         return twin
 
-    def summary(self):
+    def summary(self) -> Summary:
         """Return a :class:`Summary`: layers, outputs, parameters, bytes, operations a sample."""
         return Summary(self)
 
-    def __copy__(self):
+    def __copy__(self) -> Self:
         return copy.deepcopy(self)  # two models on one buffer would train each other
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_stream": None}  # which works on the parameters of this model
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._adopt()
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         layers = "".join(f"    {layer!r},\n" for layer in self.layers)
         loss = "" if repr(self.loss) == "SoftmaxCrossEntropy()" else f", loss={self.loss!r}"
         return f"{type(self).__name__}([\n{layers}]{loss})"
 
 
-def _cut(buffer, arrays):
+def _cut(buffer: Floats, arrays: Iterable[tuple[Any, str, Floats]]) -> Iterator[Floats]:
     """Yield views of a buffer, one behind the other, of the shapes of (layer, name, array)."""
     start = 0
     for *_, array in arrays:
@@ -309,7 +323,7 @@ def _cut(buffer, arrays):
         start += array.size
 
 
-def call_forward(layer, inputs, training):
+def call_forward(layer: Any, inputs: Any, training: bool) -> Any:
     """Call `forward` of a layer that may not know `training`, and may not return its output."""
     if "training" in inspect.signature(layer.forward).parameters:
         result = layer.forward(inputs, training=training)
@@ -318,6 +332,6 @@ def call_forward(layer, inputs, training):
     return layer.output if result is None else result
 
 
-def call_backward(layer, dvalues):
+def call_backward(layer: Any, dvalues: Any) -> Any:
     result = layer.backward(dvalues)
     return layer.dinputs if result is None else result

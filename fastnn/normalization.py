@@ -1,9 +1,14 @@
 """Normalisation layers: mean 0 and variance 1 for every sample, or for every feature of a batch."""
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from . import kernels
 from .layers import ParameterLayer
+from .types import Floats, MaybeNone, Seed
 from .validation import (
     as_array,
     as_count,
@@ -19,33 +24,33 @@ from .validation import (
 class _Norm(ParameterLayer):
     """What both share: the weights start as 1, the biases as 0, both (1, D)."""
 
-    normalized = None
-    _scales = None
+    normalized: Floats | MaybeNone = None
+    _scales: Floats | None = None
     _of_passes = *ParameterLayer._of_passes, "normalized", "_scales"
 
-    def __init__(self, n_features, epsilon, dtype, trainable):
+    def __init__(self, n_features: int, epsilon: float, dtype: DTypeLike, trainable: bool) -> None:
         shape, dtype = (1, as_count(n_features, "n_features")), as_dtype(dtype)
         self.epsilon, self.trainable = as_positive(epsilon, "epsilon"), trainable
         self._weights, self._biases = np.full(shape, 1, dtype), np.full(shape, 0, dtype)
 
-    def reset_parameters(self, rng=None):
+    def reset_parameters(self, rng: Seed = None) -> None:
         """Set the weights to 1 and the biases to 0."""
         self._weights[...], self._biases[...] = 1, 0
 
     @property
-    def n_features(self):
+    def n_features(self) -> int:
         """D, the number of input features, and of outputs."""
-        return self._weights.shape[1]
+        return int(self._weights.shape[1])
 
     @property
-    def widths(self):
+    def widths(self) -> tuple[int, int]:
         """The number of input features, and of outputs."""
         return self.n_features, self.n_features
 
-    def _as_inputs(self, inputs):
+    def _as_inputs(self, inputs: ArrayLike) -> Floats:
         return as_rows(inputs, "inputs", n_features=self.n_features, dtype=self.dtype)
 
-    def _take_back(self, dvalues, backward):
+    def _take_back(self, dvalues: ArrayLike, backward: Callable[..., None]) -> Floats:
         """Return the gradient of the inputs by a kernel, and keep those of the parameters."""
         normalized = self._kept("normalized", n_features=self.n_features, dtype=self.dtype)
         dvalues = as_gradient(dvalues, "dvalues", normalized.shape, self.dtype)
@@ -58,7 +63,7 @@ class _Norm(ParameterLayer):
         self.dinputs = dinputs
         return dinputs
 
-    def _describe(self, usual):
+    def _describe(self, usual: Mapping[str, Any]) -> str:
         special = "".join(
             f", {name}={getattr(self, name)!r}"
             for name, value in usual.items()
@@ -94,10 +99,17 @@ class LayerNorm(_Norm):
         As in :class:`Dense`, and so are the errors.
     """
 
-    def __init__(self, n_features, epsilon=1e-5, *, dtype=np.float32, trainable=True):
+    def __init__(
+        self,
+        n_features: int,
+        epsilon: float = 1e-5,
+        *,
+        dtype: DTypeLike = np.float32,
+        trainable: bool = True,
+    ) -> None:
         super().__init__(n_features, epsilon, dtype, trainable)
 
-    def forward(self, inputs, training=False):
+    def forward(self, inputs: ArrayLike, training: bool = False) -> Floats:
         """Return the normalised inputs (B, D) * weights + biases."""
         inputs = self._as_inputs(inputs)
         output, normalized = np.empty_like(inputs), np.empty_like(inputs)
@@ -109,11 +121,11 @@ class LayerNorm(_Norm):
         self.normalized, self._scales = normalized, scales
         return output
 
-    def backward(self, dvalues):
+    def backward(self, dvalues: ArrayLike) -> Floats:
         """Return the gradient with respect to the inputs, (B, D); keep those of the parameters."""
         return self._take_back(dvalues, kernels.layer_norm_backward)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return self._describe({"epsilon": 1e-5, "trainable": True})
 
 
@@ -158,7 +170,15 @@ class BatchNorm(_Norm):
 
     stored = "weights", "biases", "running_mean", "running_variance"
 
-    def __init__(self, n_features, momentum=0.1, epsilon=1e-5, *, dtype=np.float32, trainable=True):
+    def __init__(
+        self,
+        n_features: int,
+        momentum: float = 0.1,
+        epsilon: float = 1e-5,
+        *,
+        dtype: DTypeLike = np.float32,
+        trainable: bool = True,
+    ) -> None:
         super().__init__(n_features, epsilon, dtype, trainable)
         self.momentum = float(as_number(momentum, "momentum", 0))
         if momentum > 1:
@@ -166,27 +186,27 @@ class BatchNorm(_Norm):
         self._running_mean = np.full_like(self._biases, 0)
         self._running_variance = np.full_like(self._biases, 1)
 
-    def reset_parameters(self, rng=None):
+    def reset_parameters(self, rng: Seed = None) -> None:
         """Set weights and running variance to 1, biases and running mean to 0."""
         super().reset_parameters(rng)
         self._running_mean[...], self._running_variance[...] = 0, 1
 
     @property
-    def running_mean(self):
+    def running_mean(self) -> Floats:
         """The mean (1, D) that a prediction takes."""
         return self._running_mean
 
     @running_mean.setter
-    def running_mean(self, value):
+    def running_mean(self, value: ArrayLike) -> None:
         self._assign("running_mean", value)
 
     @property
-    def running_variance(self):
+    def running_variance(self) -> Floats:
         """The variance (1, D) that a prediction takes."""
         return self._running_variance
 
     @running_variance.setter
-    def running_variance(self, value):
+    def running_variance(self, value: ArrayLike) -> None:
         array = as_array(value, "running_variance")
         if (array < 0).any():
             raise ValueError(
@@ -194,7 +214,7 @@ class BatchNorm(_Norm):
             )
         self._assign("running_variance", array)
 
-    def forward(self, inputs, training=False):
+    def forward(self, inputs: ArrayLike, training: bool = False) -> Floats:
         """Return the normalised inputs (B, D) * weights + biases."""
         inputs = self._as_inputs(inputs)
         if not training:
@@ -216,7 +236,7 @@ class BatchNorm(_Norm):
         self.normalized, self._scales = normalized, scales
         return output
 
-    def _predict(self, inputs):
+    def _predict(self, inputs: Floats) -> Floats:
         output = np.empty_like(inputs)
         kernels.batch_norm_predict(
             output, unlocked(inputs), self._weights, self._biases,
@@ -226,7 +246,7 @@ class BatchNorm(_Norm):
         self.normalized = self._scales = None
         return output
 
-    def backward(self, dvalues):
+    def backward(self, dvalues: ArrayLike) -> Floats:
         """Return the gradient with respect to the inputs, (B, D); keep those of the parameters.
 
         Of the last `forward`: without `training` the running moments count as constants.
@@ -243,5 +263,5 @@ class BatchNorm(_Norm):
         self.dinputs = dvalues * (self._weights * scales)
         return self.dinputs
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return self._describe({"momentum": 0.1, "epsilon": 1e-5, "trainable": True})

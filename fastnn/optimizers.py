@@ -7,27 +7,30 @@ optimizer goes on where it was.
 
 import math
 import weakref
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from . import kernels
 from .kernels import table as t
 from .schedules import InverseTimeRate
+from .types import Array, DType, Floats, Rate
 from .validation import DTYPES, as_array, as_flag, as_number, as_positive, unlocked
 
 
 class State:
     """What an optimizer keeps of one array of parameters: steps taken, and averages (S, P)."""
 
-    def __init__(self, parameters, n_states):
+    def __init__(self, parameters: Floats, n_states: int) -> None:
         self.iterations = 0
         self.arrays = np.full((n_states, parameters.size), 0, parameters.dtype)
 
-    def snapshot(self):
+    def snapshot(self) -> tuple[int, Floats]:
         """Return what `restore` needs to come back to this moment."""
         return self.iterations, self.arrays.copy()
 
-    def restore(self, snapshot):
+    def restore(self, snapshot: tuple[int, Floats]) -> None:
         """Come back to the moment of a snapshot."""
         self.iterations, self.arrays[...] = snapshot
 
@@ -37,39 +40,45 @@ class Optimizer:
 
     rule = t.DESCENT
 
-    def __init__(self, learning_rate, weight_decay, clip_norm, clip_value):
+    def __init__(
+        self,
+        learning_rate: Rate,
+        weight_decay: float,
+        clip_norm: float | None,
+        clip_value: float | None,
+    ) -> None:
         if not callable(learning_rate):
             learning_rate = as_positive(learning_rate, "learning_rate")
         self.learning_rate = learning_rate
         self.weight_decay = as_number(weight_decay, "weight_decay", 0)
         self.clip_norm = None if clip_norm is None else as_positive(clip_norm, "clip_norm")
         self.clip_value = None if clip_value is None else as_positive(clip_value, "clip_value")
-        self._states = {}
+        self._states: dict[int, tuple[weakref.ref[Array], State]] = {}
 
     @property
-    def n_states(self):
+    def n_states(self) -> int:
         """How many averages each parameter has."""
         return t.N_STATES[self.rule]
 
     @property
-    def is_plain(self):
+    def is_plain(self) -> bool:
         """Whether a step is parameters - rate * gradients and nothing else."""
         clips = self.clip_norm is not None or self.clip_value is not None
         return self.rule == t.DESCENT and not clips and not self.weight_decay
 
-    def state_of(self, parameters):
+    def state_of(self, parameters: Floats) -> State:
         """Return the :class:`State` kept of the array `parameters`: zeros at first."""
         key = id(parameters)
         kept = self._states.get(key)
         # A rule that a script has changed may need other averages.
         fits = kept is not None and len(kept[1].arrays) == self.n_states
-        if not fits or kept[0]() is not parameters:
+        if kept is None or not fits or kept[0]() is not parameters:
             states = self._states
             reference = weakref.ref(parameters, lambda _: states.pop(key, None))
             kept = self._states[key] = reference, State(parameters, self.n_states)
         return kept[1]
 
-    def rates(self, first, count, dtype):
+    def rates(self, first: int, count: int, dtype: DType) -> Floats:
         """Return the learning rates of the steps [first, first + count), checked for `dtype`."""
         if not callable(self.learning_rate):
             return np.full(count, self.rate_for(dtype), np.float64)
@@ -84,10 +93,11 @@ class Optimizer:
             rates[i] = rate
         return rates
 
-    def rate_for(self, dtype):
+    def rate_for(self, dtype: DType) -> np.floating[Any]:
         """Return the learning rate as a `dtype` number; ValueError where it has none for it."""
         limits = np.finfo(dtype)
-        rate = as_positive(self.learning_rate, "learning_rate")  # a script may have set it
+        given: Any = self.learning_rate  # a script may have set it
+        rate = as_positive(given, "learning_rate")
         if not float(limits.tiny) <= rate <= float(limits.max):
             raise ValueError(
                 f"learning_rate is {rate}, "
@@ -95,7 +105,7 @@ class Optimizer:
             )
         return dtype.type(rate)
 
-    def numbers(self, first, count, dtype):
+    def numbers(self, first: int, count: int, dtype: DType) -> Floats:
         """Return what the kernels need to know for the steps [first, first + count).
 
         (count, N_NUMBERS) of float64; see `kernels/table.py`.
@@ -109,14 +119,16 @@ class Optimizer:
         self._fill(rows, first + 1 + np.arange(count))
         return rows
 
-    def _fill(self, rows, steps):
+    def _fill(self, rows: Floats, steps: NDArray[np.integer[Any]]) -> None:
         """Add what is the optimizer's own; `steps` counts from 1."""
 
-    def forget(self, parameters):
+    def forget(self, parameters: Floats) -> None:
         """Start anew with the array `parameters`."""
         self._states.pop(id(parameters), None)
 
-    def update(self, parameters, gradients, *, length=None):
+    def update(
+        self, parameters: Floats, gradients: ArrayLike, *, length: float | None = None
+    ) -> None:
         """Take one step for two arrays of one shape, float32 or float64; `parameters` changes.
 
         A state is kept for each array object. `length`: of the whole gradient, for `clip_norm`,
@@ -155,13 +167,13 @@ class Optimizer:
         if ready is not parameters:
             parameters[...] = ready
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_states": {}}  # a copy has met no parameters yet
 
-    def _arguments(self):
+    def _arguments(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name[0] != "_"}
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         given = ", ".join(
             f"{name}={value!r}"
             for name, value in self._arguments().items()
@@ -201,9 +213,16 @@ class SGD(Optimizer):
     """
 
     def __init__(
-        self, learning_rate=0.01, momentum=0.0, nesterov=False, decay=0.0, weight_decay=0.0,
-        *, clip_norm=None, clip_value=None,
-    ):  # fmt: skip
+        self,
+        learning_rate: Rate = 0.01,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        decay: float = 0.0,
+        weight_decay: float = 0.0,
+        *,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+    ) -> None:
         super().__init__(learning_rate, weight_decay, clip_norm, clip_value)
         self.momentum = as_number(momentum, "momentum", 0, 1)
         self.nesterov = as_flag(nesterov, "nesterov")
@@ -214,13 +233,13 @@ class SGD(Optimizer):
             raise ValueError(f"decay is {decay}, expected 0 beside a schedule")
 
     @property
-    def rule(self):
+    def rule(self) -> int:  # type: ignore[override]  # read-only here
         """The rule of the kernels."""
         if not self.momentum:
             return t.DESCENT
         return t.NESTEROV if self.nesterov else t.MOMENTUM
 
-    def rates(self, first, count, dtype):
+    def rates(self, first: int, count: int, dtype: DType) -> Floats:
         """Return the learning rates of some steps."""
         rates = super().rates(first, count, dtype)
         if self.decay:
@@ -228,7 +247,7 @@ class SGD(Optimizer):
             rates *= [decayed(first + i) for i in range(count)]
         return rates
 
-    def _fill(self, rows, steps):
+    def _fill(self, rows: Floats, steps: NDArray[np.integer[Any]]) -> None:
         rows[:, t.FIRST] = self.momentum
 
 
@@ -248,13 +267,18 @@ class AdaGrad(Optimizer):
     rule = t.ADAGRAD
 
     def __init__(
-        self, learning_rate=0.01, epsilon=1e-10, weight_decay=0.0, *, clip_norm=None,
-        clip_value=None,
-    ):  # fmt: skip
+        self,
+        learning_rate: Rate = 0.01,
+        epsilon: float = 1e-10,
+        weight_decay: float = 0.0,
+        *,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+    ) -> None:
         super().__init__(learning_rate, weight_decay, clip_norm, clip_value)
         self.epsilon = as_number(epsilon, "epsilon", 0)
 
-    def _fill(self, rows, steps):
+    def _fill(self, rows: Floats, steps: NDArray[np.integer[Any]]) -> None:
         rows[:, t.EPSILON] = self.epsilon
 
 
@@ -274,15 +298,21 @@ class RMSprop(AdaGrad):
     rule = t.RMSPROP
 
     def __init__(
-        self, learning_rate=0.01, rho=0.99, epsilon=1e-8, weight_decay=0.0, *, clip_norm=None,
-        clip_value=None,
-    ):  # fmt: skip
+        self,
+        learning_rate: Rate = 0.01,
+        rho: float = 0.99,
+        epsilon: float = 1e-8,
+        weight_decay: float = 0.0,
+        *,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+    ) -> None:
         super().__init__(
             learning_rate, epsilon, weight_decay, clip_norm=clip_norm, clip_value=clip_value
         )
         self.rho = as_number(rho, "rho", 0, 1)
 
-    def _fill(self, rows, steps):
+    def _fill(self, rows: Floats, steps: NDArray[np.integer[Any]]) -> None:
         super()._fill(rows, steps)
         rows[:, t.SECOND] = self.rho
 
@@ -308,9 +338,17 @@ class Adam(Optimizer):
     """
 
     def __init__(
-        self, learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-8, weight_decay=0.0,
-        amsgrad=False, *, clip_norm=None, clip_value=None,
-    ):  # fmt: skip
+        self,
+        learning_rate: Rate = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        weight_decay: float = 0.0,
+        amsgrad: bool = False,
+        *,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+    ) -> None:
         super().__init__(learning_rate, weight_decay, clip_norm, clip_value)
         self.beta_1 = as_number(beta_1, "beta_1", 0, 1)
         self.beta_2 = as_number(beta_2, "beta_2", 0, 1)
@@ -318,11 +356,11 @@ class Adam(Optimizer):
         self.amsgrad = as_flag(amsgrad, "amsgrad")
 
     @property
-    def rule(self):
+    def rule(self) -> int:  # type: ignore[override]  # read-only here
         """The rule of the kernels."""
         return t.AMSGRAD if self.amsgrad else t.ADAM
 
-    def _fill(self, rows, steps):
+    def _fill(self, rows: Floats, steps: NDArray[np.integer[Any]]) -> None:
         rows[:, t.FIRST], rows[:, t.SECOND] = self.beta_1, self.beta_2
         rows[:, t.EPSILON] = self.epsilon
         rows[:, t.RATE] /= 1 - self.beta_1**steps
@@ -336,15 +374,23 @@ class AdamW(Adam):
     """
 
     def __init__(
-        self, learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-8, weight_decay=0.01,
-        amsgrad=False, *, clip_norm=None, clip_value=None,
-    ):  # fmt: skip
+        self,
+        learning_rate: Rate = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        weight_decay: float = 0.01,
+        amsgrad: bool = False,
+        *,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+    ) -> None:
         super().__init__(
             learning_rate, beta_1, beta_2, epsilon, weight_decay, amsgrad,
             clip_norm=clip_norm, clip_value=clip_value,
         )  # fmt: skip
 
-    def _fill(self, rows, steps):
+    def _fill(self, rows: Floats, steps: NDArray[np.integer[Any]]) -> None:
         rows[:, t.SHRINK] = 1 - rows[:, t.RATE] * self.weight_decay
         rows[:, t.DECAY] = 0
         super()._fill(rows, steps)

@@ -10,14 +10,22 @@ import math
 import os
 import queue
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, Self, TypeVar
 
 from .validation import as_count
 
-_chosen = contextvars.ContextVar("fastnn_num_threads", default=None)
-_default = None
+_chosen: contextvars.ContextVar[int | None] = contextvars.ContextVar(
+    "fastnn_num_threads", default=None
+)
+_default: int | None = None
 
-_interruption = contextvars.ContextVar("fastnn_interruption", default=None)
+T = TypeVar("T")
+
+_interruption: contextvars.ContextVar[threading.Event | None] = contextvars.ContextVar(
+    "fastnn_interruption", default=None
+)
 
 # Multiply-adds of a step (or of a prediction) that make another thread worth its two barriers and
 # the lines that cores fetch from each other: two threads won from about 7 million on
@@ -28,7 +36,7 @@ WORK_PER_THREAD = 4_000_000
 MOST_THREADS = 4 * (os.cpu_count() or 16)
 
 
-def set_num_threads(n):
+def set_num_threads(n: int | None) -> None:
     """Set how many threads `fit` and the predictions use where their `threads` says nothing.
 
     Parameters
@@ -46,7 +54,7 @@ def set_num_threads(n):
 
 
 @contextlib.contextmanager
-def num_threads(n):
+def num_threads(n: int | None) -> Iterator[None]:
     """Use `n` threads inside a `with` block, in this thread of Python; see `set_num_threads`."""
     token = _chosen.set(None if n is None else as_count(n, "n"))
     try:
@@ -55,7 +63,7 @@ def num_threads(n):
         _chosen.reset(token)
 
 
-def resolve_threads(threads, work):
+def resolve_threads(threads: int | None, work: int) -> int:
     """Return the number of threads for `work` multiply-adds that are done between two barriers."""
     if threads is not None:
         return min(as_count(threads, "threads"), MOST_THREADS)
@@ -66,7 +74,7 @@ def resolve_threads(threads, work):
     return min(usable_cpus(), wanted) if wanted > 1 else 1
 
 
-def usable_cpus():
+def usable_cpus() -> int:
     """Return how many CPUs this process may use: its affinity, and its share by control group."""
     if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
         count = len(os.sched_getaffinity(0))
@@ -76,7 +84,7 @@ def usable_cpus():
 
 
 @functools.cache  # the files take 40 us to read: four times a prediction of one row
-def _cgroup_cpus():
+def _cgroup_cpus() -> float:
     """Return the CPU time that the control group may use a second, in seconds."""
     with contextlib.suppress(OSError, ValueError, IndexError):  # version 2
         group = next(
@@ -88,8 +96,8 @@ def _cgroup_cpus():
         quotas = [math.inf]
         for place in (folder, *folder.parents):
             with contextlib.suppress(OSError, ValueError):
-                quota, period = (place / "cpu.max").read_text().split()
-                quotas.append(int(quota) / int(period))
+                limit, period = (place / "cpu.max").read_text().split()
+                quotas.append(int(limit) / int(period))
         return min(quotas)
     with contextlib.suppress(OSError, ValueError):  # version 1
         folder = Path("/sys/fs/cgroup/cpu")
@@ -100,7 +108,7 @@ def _cgroup_cpus():
 
 
 @contextlib.contextmanager
-def interruptible(event):
+def interruptible(event: threading.Event) -> Iterator[None]:
     """Let training in this thread, inside a `with` block, end where somebody sets the Event."""
     token = _interruption.set(event)
     try:
@@ -109,7 +117,7 @@ def interruptible(event):
         _interruption.reset(token)
 
 
-def check_interruption():
+def check_interruption() -> None:
     """Raise KeyboardInterrupt where this thread is to end its training."""
     event = _interruption.get()
     if event is not None and event.is_set():
@@ -123,12 +131,12 @@ class Crew:
     the system gives fewer threads than asked for, `size` says how many there are.
     """
 
-    def __init__(self, size):
+    def __init__(self, size: int) -> None:
         self.size = 1
-        self._orders = []
-        self._done = queue.SimpleQueue()
+        self._orders: list[queue.SimpleQueue[Any]] = []
+        self._done: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
         for number in range(1, size):
-            orders = queue.SimpleQueue()
+            orders: queue.SimpleQueue[Any] = queue.SimpleQueue()
             worker = threading.Thread(target=self._work, args=(number, orders), daemon=True)
             try:
                 worker.start()
@@ -137,7 +145,7 @@ class Crew:
             self._orders.append(orders)
             self.size += 1
 
-    def _work(self, number, orders):
+    def _work(self, number: int, orders: queue.SimpleQueue[Any]) -> None:
         while (function := orders.get()) is not None:
             try:
                 function(number)
@@ -146,7 +154,7 @@ class Crew:
             else:
                 self._done.put(None)
 
-    def run(self, function):
+    def run(self, function: Callable[[int], T]) -> T:
         """Call function(0), ..., function(size - 1) side by side; return what function(0) does.
 
         An error of any of them is raised when all are done.
@@ -160,9 +168,9 @@ class Crew:
                 raise error
         return result
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         for orders in self._orders:
             orders.put(None)

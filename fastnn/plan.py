@@ -4,7 +4,8 @@
 own has no row in them: `program_layers` then gives None, and the model works layer by layer.
 """
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from .dropout import Dropout
 from .kernels import table as t
 from .layers import Dense, ReLU, Softmax
 from .normalization import BatchNorm, LayerNorm
+from .types import Floats, Integers, MaybeNone, Steps
 
 _LINE = 64  # bytes of a cache line, and of a vector
 
@@ -29,19 +31,19 @@ _KINDS = (
 class Plan(NamedTuple):
     """What the compiled program needs beside data and parameters."""
 
-    table: np.ndarray  # (steps, t.N_COLUMNS) of int64
-    coefficients: np.ndarray  # (steps, t.N_COEFFICIENTS) of float64
+    table: Integers  # (steps, t.N_COLUMNS) of int64
+    coefficients: Floats  # (steps, t.N_COEFFICIENTS) of float64
     workspace_size: int  # in elements
     panels_size: int  # of a prediction's packed weights; those of training are in the workspace
     n_sums: int  # rows of weights, and biases
 
     @property
-    def widest(self):
+    def widest(self) -> int:
         """The most outputs of any step."""
         return int(self.table[:, t.N_OUTPUTS].max())
 
 
-def runs_as(layer, kind):
+def runs_as(layer: Any, kind: type[Any]) -> bool:
     """Return whether the program may take `layer` for one of class `kind`.
 
     A subclass may rename or initialise; one with passes of its own is another layer.
@@ -53,7 +55,7 @@ def runs_as(layer, kind):
     )
 
 
-def operation_of(layer):
+def operation_of(layer: Any) -> int | None:
     """Return the operation of the compiled program that a layer is, or None."""
     for operation, kind in _KINDS:
         if runs_as(layer, kind):
@@ -61,14 +63,23 @@ def operation_of(layer):
     return layer.operation if runs_as(layer, Activation) else None
 
 
-def program_layers(layers):
+def program_layers(layers: Iterable[Any]) -> Steps | MaybeNone:
     """Return [(operation, layer), ...] for the compiled program, or None."""
-    found = [(operation_of(layer), layer) for layer in layers]
+    found: list[Any] = [(operation_of(layer), layer) for layer in layers]
     operations = [operation for operation, _ in found]
     return found if None not in operations and t.DENSE in operations else None
 
 
-def make_plan(steps, n_inputs, capacity, itemsize, *, training, n_states=0, keep_gradients=False):
+def make_plan(
+    steps: Steps,
+    n_inputs: int,
+    capacity: int,
+    itemsize: int,
+    *,
+    training: bool,
+    n_states: int = 0,
+    keep_gradients: bool = False,
+) -> Plan:
     """Lay out the workspace for batches of up to `capacity` rows.
 
     `steps` comes from `program_layers`; parameters lie in its order, weights before biases. The
@@ -76,19 +87,19 @@ def make_plan(steps, n_inputs, capacity, itemsize, *, training, n_states=0, keep
     """
     if not training:
         steps = [step for step in steps if step[0] != t.DROPOUT]
-    steps = _fuse(steps)
-    table = np.full((len(steps), t.N_COLUMNS), -1, np.int64)
-    coefficients = np.full((len(steps), t.N_COEFFICIENTS), 0.0)
+    fused = _fuse(steps)
+    table = np.full((len(fused), t.N_COLUMNS), -1, np.int64)
+    coefficients = np.full((len(fused), t.N_COEFFICIENTS), 0.0)
     workspace = _Workspace(capacity, itemsize)
     panels = workspace if training else _Workspace(capacity, itemsize)
     parameter, n_sums, n_draws, trains = 0, 0, 0, False
-    running = sum(layer.n_parameters for _, layer, _ in steps)
+    running = sum(layer.n_parameters for _, layer, _ in fused)
     inputs, input_row = workspace.rows(n_inputs) if training else (0, 0)
     dinputs, width, finish = -1, n_inputs, t.STORE
     # Without training only the values of two neighbouring layers are alive at a time.
-    widest = max([layer.n_neurons for op, layer, _ in steps if op == t.DENSE] + [n_inputs])
+    widest = max([layer.n_neurons for op, layer, _ in fused if op == t.DENSE] + [n_inputs])
     pair = [] if training else [workspace.rows(widest) for _ in range(2)]
-    rows = zip(table, coefficients, steps, strict=True)
+    rows = zip(table, coefficients, fused, strict=True)
     for i, (row, factors, (operation, layer, activation)) in enumerate(rows):
         n_outputs = layer.n_neurons if operation == t.DENSE else width
         row[t.OPERATION], row[t.N_INPUTS], row[t.N_OUTPUTS] = operation, width, n_outputs
@@ -127,7 +138,7 @@ def make_plan(steps, n_inputs, capacity, itemsize, *, training, n_states=0, keep
         inputs, input_row = workspace.rows(n_outputs) if training else pair[i % 2]
         row[t.OUTPUTS], row[t.OUTPUT_ROW] = inputs, input_row
         if training:
-            last = i == len(steps) - 1
+            last = i == len(fused) - 1
             # The gradient of the outputs takes their place, unless the last step needs them to go
             # back.
             in_place = last and (operation in (t.DENSE, t.RELU) or operation >= t.DROPOUT)
@@ -141,7 +152,7 @@ def make_plan(steps, n_inputs, capacity, itemsize, *, training, n_states=0, keep
     return Plan(table, coefficients, workspace.size, 0 if training else panels.size, n_sums)
 
 
-def _make_room(row, workspace):
+def _make_room(row: Integers, workspace: "_Workspace") -> None:
     """Hand out what DROPOUT and normalisation keep for the way back."""
     operation, width = row[t.OPERATION], row[t.N_OUTPUTS]
     if operation >= t.DROPOUT:
@@ -155,12 +166,12 @@ def _make_room(row, workspace):
         row[t.MOMENTS], row[t.SUMS] = workspace.take(size), workspace.take(size)
 
 
-def _fuse(steps):
+def _fuse(steps: Steps) -> list[tuple[int, Any, int]]:
     """Return (operation, layer, finish) steps, with each ReLU between two dense layers merged.
 
     Only there: the input gradient of the dense layer behind applies the ReLU's mask.
     """
-    fused = []
+    fused: list[Any] = []
     for i, (operation, layer) in enumerate(steps):
         around = [steps[j][0] for j in (i - 1, i + 1) if 0 <= j < len(steps)]
         if operation == t.RELU and around == [t.DENSE, t.DENSE]:
@@ -173,21 +184,21 @@ def _fuse(steps):
 class _Workspace:
     """Hands out pieces of one buffer, each at the start of a cache line."""
 
-    def __init__(self, capacity, itemsize):
+    def __init__(self, capacity: int, itemsize: int) -> None:
         self.capacity, self.itemsize, self.size = capacity, itemsize, 0
 
-    def take(self, count):
+    def take(self, count: int) -> int:
         line = _LINE // self.itemsize
         offset = self.size
         self.size += -(-count // line) * line
         return offset
 
-    def panels(self, depth, width):
+    def panels(self, depth: int, width: int) -> int:
         """Return the offset of `width` columns packed to panels: padded to whole vectors."""
         line = _LINE // self.itemsize
         return self.take(-(-width // line) * line * depth)
 
-    def rows(self, width):
+    def rows(self, width: int) -> tuple[int, int]:
         """Return (offset, distance between rows) of `capacity` rows."""
         line = _LINE // self.itemsize
         distance = -(-width // line) * line

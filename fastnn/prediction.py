@@ -1,5 +1,7 @@
 """Predictions of the compiled program: a few rows as they come, many in blocks and on threads."""
 
+from typing import Any
+
 import numpy as np
 
 from . import kernels
@@ -8,6 +10,7 @@ from .memory import aligned_empty
 from .parallel import Crew, resolve_threads
 from .plan import make_plan
 from .samples import Samples
+from .types import Floats, Steps
 
 # Up to so many rows, packing the weights takes longer than reading them as they lie.
 FEW_ROWS = 8
@@ -24,7 +27,9 @@ class Predictor:
     the weights once, and later changes are not seen.
     """
 
-    def __init__(self, steps, n_inputs, parameters, *, frozen=False):
+    def __init__(
+        self, steps: Steps, n_inputs: int, parameters: Floats, *, frozen: bool = False
+    ) -> None:
         self.n_inputs, self.parameters, self.dtype = n_inputs, parameters, parameters.dtype
         plan = make_plan(steps, n_inputs, BLOCK_ROWS, self.dtype.itemsize, training=False)
         self.plan_coefficients = plan.coefficients
@@ -37,12 +42,12 @@ class Predictor:
         if frozen:
             self.panels = self._pack()
 
-    def _pack(self):
+    def _pack(self) -> Floats:
         panels = aligned_empty(self._panels_size, self.dtype)
         kernels.pack_network(panels, self.table, self.parameters)
         return panels
 
-    def run_few(self, rows, finish):
+    def run_few(self, rows: Any, finish: int) -> Floats | None:
         """Return `finish` of the outputs of a few rows; None where `rows` has to be looked at.
 
         It is taken as it is: at most `FEW_ROWS` finite rows in a plain array of the right dtype.
@@ -63,7 +68,7 @@ class Predictor:
         )
         return outputs if done == len(rows) else None
 
-    def run(self, rows, finish, threads):
+    def run(self, rows: Samples | Floats, finish: int, threads: int | None) -> Floats | None:
         """Return `finish` of the outputs of checked rows; None where one of them is not finite.
 
         `rows`: an array as the kernels take it, or :class:`Samples`, converted in blocks.
@@ -75,7 +80,7 @@ class Predictor:
         outputs = np.empty((len(rows), self.n_outputs), self.dtype)
         panels = self._pack() if self.panels is None else self.panels
 
-        def predict(thread):
+        def predict(thread: int) -> None:
             # A workspace for each thread, so that nobody else can be in it.
             workspace = aligned_empty(self.many_size, self.dtype)
             begin, end = (len(rows) * i // crew.size for i in (thread, thread + 1))

@@ -2,10 +2,14 @@
 
 import sys
 import time
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, TypeAlias
 
 from tqdm import tqdm
 
-from .callbacks import Callback
+from .callbacks import Callback, Run
+
+Verbose: TypeAlias = Literal["auto", 0, 1, 2] | bool
 
 
 class ProgressBar(Callback):
@@ -14,9 +18,9 @@ class ProgressBar(Callback):
     Behind each curve stands its value on the validation data.
     """
 
-    _bar = None
+    _bar: Any = None
 
-    def on_fit_begin(self, run):
+    def on_fit_begin(self, run: Run) -> None:
         """Show an empty bar."""
         self._epochs_shown = 0
         # A process without a console has no standard error.
@@ -30,28 +34,28 @@ class ProgressBar(Callback):
             bar_format="{percentage:3.0f}%|{bar}|{desc}{remaining} {rate_fmt}{postfix}",
         )
 
-    def on_epoch_begin(self, run):
+    def on_epoch_begin(self, run: Run) -> None:
         """Say which epoch it is."""
         self._bar.set_description_str(f"{run.epoch}/{run.epochs} ", refresh=False)
 
-    def on_chunk_end(self, run):
+    def on_chunk_end(self, run: Run) -> None:
         """Fill the bar."""
         within = run.n_samples * run.step // max(run.n_steps, 1)  # unknown of the first batches
         self._bar.update(self._epochs_shown * run.n_samples + within - self._bar.n)
 
-    def on_epoch_end(self, run):
+    def on_epoch_end(self, run: Run) -> None:
         """Show the curves."""
         self._epochs_shown += 1
         if not self._bar.disable:
             self._bar.set_postfix_str(summarise(run.history.latest()), refresh=False)
         self._bar.update(self._epochs_shown * run.n_samples - self._bar.n)
 
-    def on_fit_end(self, run):
+    def on_fit_end(self, run: Run) -> None:
         """Leave the bar as it is now."""
         self._bar.refresh()
         self._bar.close()
 
-    def close(self):
+    def close(self) -> None:
         """Take the bar of a run away that an error ended."""
         if self._bar is not None:
             self._bar.leave = False
@@ -62,14 +66,14 @@ class ProgressBar(Callback):
 class ProgressLines(Callback):
     """A line an epoch on standard output, with all curves and samples a second."""
 
-    def on_fit_begin(self, run):
+    def on_fit_begin(self, run: Run) -> None:
         """Nothing has been shown yet."""
 
-    def on_epoch_begin(self, run):
+    def on_epoch_begin(self, run: Run) -> None:
         """Look at the clock."""
         self._begin = time.perf_counter()
 
-    def on_epoch_end(self, run):
+    def on_epoch_end(self, run: Run) -> None:
         """Print the line."""
         seconds = max(time.perf_counter() - self._begin, 1e-9)
         curves = "".join(f"{name} {value:.4f}  " for name, value in run.history.latest().items())
@@ -78,7 +82,7 @@ class ProgressLines(Callback):
         print(f"epoch {run.epoch:{digits}}/{run.epochs}  {curves}{speed}", flush=True)
 
 
-def summarise(curves):
+def summarise(curves: Mapping[str, float]) -> str:
     """Return the last values of all curves in one line, held-out ones in parentheses."""
     return " ".join(
         f"{name} {value:.4f}" + (f" ({held_out:.4f})" if held_out is not None else "")
@@ -88,11 +92,12 @@ def summarise(curves):
     )
 
 
-def as_progress(verbose, callbacks):
+def as_progress(verbose: Verbose, callbacks: Iterable[Callback]) -> list[Callback]:
     """Return the callbacks that show what `verbose` asks for, beside the given ones.
 
     Nothing beside a progress that is among them.
     """
+    kind: type[Callback] | None
     if isinstance(verbose, str) and verbose == "auto":
         kind = ProgressBar if sys.stderr is not None and sys.stderr.isatty() else None
     elif isinstance(verbose, int) and verbose in (0, 1, 2):

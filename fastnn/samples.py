@@ -1,9 +1,13 @@
 """Samples as they lie in memory, and how they become numbers of a network's dtype."""
 
+from collections.abc import Iterator
+
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from . import kernels
 from .kernels import table as t
+from .types import Array, Floats, Integers, Scaling, Shape
 from .validation import as_matrix, as_table, refuse_not_finite, unlocked
 
 # What is converted while a batch is gathered; numbers of other dtypes are converted beforehand.
@@ -32,7 +36,7 @@ class Samples:
     `scaling` stands for neither.
     """
 
-    def __init__(self, array, dtype, scaling=UNSCALED):
+    def __init__(self, array: Array, dtype: DTypeLike, scaling: Scaling = UNSCALED) -> None:
         self.array, self.dtype = array, np.dtype(dtype)
         self.scaling = np.array(scaling, np.float64)
         flags = array.flags
@@ -41,28 +45,28 @@ class Samples:
         """Whether the array is what a network takes, as it is."""
 
     @property
-    def shape(self):
+    def shape(self) -> Shape:
         """(N, I)."""
         return self.array.shape
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.array)
 
-    def __getitem__(self, rows):
+    def __getitem__(self, rows: slice | Array) -> "Samples":
         return Samples(self.array[rows], self.dtype, tuple(self.scaling))
 
-    def view(self):
+    def view(self) -> tuple[Array, Integers]:
         """Return (bytes, layout): what `kernels.train_steps` needs to find the numbers."""
         low, high = np.lib.array_utils.byte_bounds(self.array)
         start = self.array.__array_interface__["data"][0] - low
         layout = [KINDS[self.array.dtype], start, *self.array.strides]
         return np.asarray(_Bytes(self.array, low, high - low)), np.array(layout, np.int64)
 
-    def take(self, indices):
+    def take(self, indices: Integers | list[int]) -> Floats:
         """Return the rows at `indices` as a C-contiguous array of `dtype`."""
         return self.array[indices] if self.is_ready else self._convert(self.array[indices])
 
-    def _convert(self, rows):
+    def _convert(self, rows: Array) -> Floats:
         """Return what the network takes for some rows of the array, with the kernels' bits."""
         with np.errstate(over="ignore"):
             result = np.array(rows, self.dtype, order="C")
@@ -72,7 +76,7 @@ class Samples:
                 result += offset
         return result
 
-    def blocks(self, begin, end):
+    def blocks(self, begin: int, end: int) -> Iterator[tuple[int, Floats]]:
         """Yield (first, rows): the rows [begin, end) in C-contiguous arrays of `dtype`."""
         if self.is_ready:
             yield begin, unlocked(self.array[begin:end])
@@ -81,7 +85,7 @@ class Samples:
         for first in range(begin, end, height):
             yield first, self._convert(self.array[first : min(first + height, end)])
 
-    def check(self, name):
+    def check(self, name: str) -> None:
         """Raise NotFiniteError where a number is not finite, or too large for `dtype`."""
         if self.array.dtype.kind in "iu":
             limits = np.iinfo(self.array.dtype)
@@ -96,7 +100,7 @@ class Samples:
 class _Bytes:
     """The memory of an array, also of one that is read-only: nobody but a kernel is to see it."""
 
-    def __init__(self, array, address, size):
+    def __init__(self, array: Array, address: int, size: int) -> None:
         self.array = array  # kept alive as the base of the view
         self.__array_interface__ = {
             "version": 3, "data": (address, False), "shape": (size,), "typestr": "|u1",
@@ -104,8 +108,15 @@ class _Bytes:
 
 
 def as_samples(
-    value, name, *, n_features=None, dtype=None, scaling=UNSCALED, allow_empty=True, finite=True
-):
+    value: ArrayLike | Samples,
+    name: str,
+    *,
+    n_features: int | None = None,
+    dtype: DTypeLike | None = None,
+    scaling: Scaling = UNSCALED,
+    allow_empty: bool = True,
+    finite: bool = True,
+) -> "Samples":
     """Return `value` as :class:`Samples`, without a copy unless they are small.
 
     Without `dtype`, float32 and float64 stay what they are, and other numbers become what NumPy

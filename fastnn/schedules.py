@@ -4,6 +4,8 @@ Any function of the step will do as well.
 """
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from .validation import as_count, as_number, as_positive
 
@@ -11,18 +13,18 @@ from .validation import as_count, as_number, as_positive
 class Schedule:
     """What they share: a `repr` of the arguments, and what a checkpoint keeps of them."""
 
-    changing = ()  # the attributes that training changes
+    changing: tuple[str, ...] = ()  # the attributes that training changes
 
-    def state(self):
+    def state(self) -> dict[str, float]:
         """Return a dict of what changes from epoch to epoch."""
         return {name: getattr(self, name) for name in self.changing}
 
-    def restore(self, state):
+    def restore(self, state: Mapping[str, Any]) -> None:
         """Take over what `state` returned."""
         for name in self.changing:
             setattr(self, name, state[name])
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         given = {name: value for name, value in vars(self).items() if name not in self.changing}
         arguments = ", ".join(f"{name}={value!r}" for name, value in given.items())
         return f"{type(self).__name__}({arguments})"
@@ -31,10 +33,10 @@ class Schedule:
 class ConstantRate(Schedule):
     """The same rate at every step."""
 
-    def __init__(self, rate):
+    def __init__(self, rate: float) -> None:
         self.rate = as_positive(rate, "rate")
 
-    def __call__(self, step):
+    def __call__(self, step: int) -> float:
         return self.rate
 
 
@@ -50,31 +52,31 @@ class StepRate(Schedule):
         What a drop multiplies the rate by.
     """
 
-    def __init__(self, rate, every, factor=0.1):
+    def __init__(self, rate: float, every: int, factor: float = 0.1) -> None:
         self.rate, self.every = as_positive(rate, "rate"), as_count(every, "every")
         self.factor = as_positive(factor, "factor")
 
-    def __call__(self, step):
+    def __call__(self, step: int) -> float:
         return self.rate * self.factor ** (step // self.every)
 
 
 class ExponentialRate(Schedule):
     """rate * factor ** step."""
 
-    def __init__(self, rate, factor):
+    def __init__(self, rate: float, factor: float) -> None:
         self.rate, self.factor = as_positive(rate, "rate"), as_positive(factor, "factor")
 
-    def __call__(self, step):
+    def __call__(self, step: int) -> float:
         return self.rate * self.factor**step
 
 
 class InverseTimeRate(Schedule):
     """rate / (1 + decay * step): the decay of networks from scratch."""
 
-    def __init__(self, rate, decay):
+    def __init__(self, rate: float, decay: float) -> None:
         self.rate, self.decay = as_positive(rate, "rate"), as_number(decay, "decay", 0)
 
-    def __call__(self, step):
+    def __call__(self, step: int) -> float:
         return self.rate / (1 + self.decay * step)
 
 
@@ -93,14 +95,14 @@ class CosineRate(Schedule):
         Steps of the warm-up, fewer than `steps`; step s of it takes (s + 1) / (warm_up + 1).
     """
 
-    def __init__(self, rate, steps, warm_up=0, last=0.0):
+    def __init__(self, rate: float, steps: int, warm_up: int = 0, last: float = 0.0) -> None:
         self.rate, self.steps = as_positive(rate, "rate"), as_count(steps, "steps")
         self.warm_up = as_number(warm_up, "warm_up", 0)
         self.last = as_number(last, "last", 0)
         if self.warm_up >= self.steps:
             raise ValueError(f"warm_up is {warm_up}, expected fewer than steps, {steps}")
 
-    def __call__(self, step):
+    def __call__(self, step: int) -> float:
         if step < self.warm_up:
             return self.rate * (step + 1) / (self.warm_up + 1)
         part = min(1.0, (step - self.warm_up) / (self.steps - self.warm_up))
@@ -125,14 +127,16 @@ class OneCycleRate(Schedule):
         The first rate is rate / first, the last one rate / first / last.
     """
 
-    def __init__(self, rate, steps, rising=0.3, first=25.0, last=1e4):
+    def __init__(
+        self, rate: float, steps: int, rising: float = 0.3, first: float = 25.0, last: float = 1e4
+    ) -> None:
         self.rate, self.steps = as_positive(rate, "rate"), as_count(steps, "steps")
         self.rising = as_number(rising, "rising", 0, 1)
         self.first, self.last = as_positive(first, "first"), as_positive(last, "last")
         if self.steps < 2:
             raise ValueError(f"steps is {steps}, expected at least 2")
 
-    def __call__(self, step):
+    def __call__(self, step: int) -> float:
         low, step = self.rate / self.first, min(step, self.steps - 1)
         top = self.rising * self.steps - 1
         if step <= top:
@@ -168,16 +172,24 @@ class ReduceOnPlateau(Schedule):
 
     changing = ("current_rate", "best", "waited")
 
-    def __init__(self, rate, factor=0.1, patience=10, monitor="loss", min_delta=1e-4, last=0.0):
+    def __init__(
+        self,
+        rate: float,
+        factor: float = 0.1,
+        patience: int = 10,
+        monitor: str = "loss",
+        min_delta: float = 1e-4,
+        last: float = 0.0,
+    ) -> None:
         self.rate, self.factor = as_positive(rate, "rate"), as_number(factor, "factor", 0, 1)
         self.patience, self.monitor = as_number(patience, "patience", 0), monitor
         self.min_delta, self.last = as_number(min_delta, "min_delta", 0), as_number(last, "last", 0)
         self.current_rate, self.best, self.waited = self.rate, math.inf, 0
 
-    def __call__(self, step):
+    def __call__(self, step: int) -> float:
         return self.current_rate
 
-    def observe(self, curves):
+    def observe(self, curves: Mapping[str, float]) -> None:
         """Take note of an epoch: a dict of the last values of all curves."""
         if self.monitor not in curves:
             raise ValueError(f"monitor is {self.monitor!r}, expected one of {', '.join(curves)}")
@@ -191,5 +203,5 @@ class ReduceOnPlateau(Schedule):
             self.waited = 0
 
 
-def _cosine(start, stop, part):
+def _cosine(start: float, stop: float, part: float) -> float:
     return stop + (start - stop) * (1 + math.cos(math.pi * part)) / 2

@@ -4,15 +4,24 @@ The formulas are those of scikit-learn's `MLPClassifier` and `MLPRegressor`, so 
 weights, order and parameters give the same curves to rounding.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from .callbacks import Callback
+from .callbacks import Callback, Run
 from .kernels import table as t
 from .optimizers import Optimizer
 from .parallel import Crew, resolve_threads
-from .training import Epoch
+from .training import Data, Epoch
+from .types import DType, Floats
+
+if TYPE_CHECKING:
+    from .model import Sequential
 
 # Rows of a step of a full gradient: enough that the weights are read rarely, few enough that the
 # values of wide layers stay in the cache.
@@ -22,11 +31,11 @@ _ROWS = 1024
 class _Steps(Optimizer):
     """Steps along `scale` times the gradient of the data loss; penalties are a sample's share."""
 
-    def __init__(self, learning_rate, scale):
+    def __init__(self, learning_rate: float, scale: float) -> None:
         super().__init__(learning_rate, 0.0, None, None)
         self.scale = scale
 
-    def _fill(self, rows, steps):
+    def _fill(self, rows: Floats, steps: NDArray[np.integer[Any]]) -> None:
         rows[:, t.PER_SAMPLE] = 1
 
 
@@ -36,18 +45,20 @@ class MomentumSteps(_Steps):
     With Nesterov parameters += momentum * v - learning_rate * gradients, with the new v.
     """
 
-    def __init__(self, learning_rate, momentum, nesterov, scale=1.0):
+    def __init__(
+        self, learning_rate: float, momentum: float, nesterov: bool, scale: float = 1.0
+    ) -> None:
         super().__init__(learning_rate, scale)
         self.momentum, self.nesterov = momentum, nesterov
 
     @property
-    def rule(self):
+    def rule(self) -> int:  # type: ignore[override]  # read-only here
         """The rule of the kernels."""
         if not self.momentum:
             return t.DESCENT
         return t.LOOKAHEAD if self.nesterov else t.VELOCITY
 
-    def _fill(self, rows, steps):
+    def _fill(self, rows: Floats, steps: NDArray[np.integer[Any]]) -> None:
         super()._fill(rows, steps)
         rows[:, t.RATE] *= self.scale
         rows[:, t.FIRST] = self.momentum
@@ -61,11 +72,13 @@ class AdamSteps(_Steps):
 
     rule = t.ADAM
 
-    def __init__(self, learning_rate, beta_1, beta_2, epsilon, scale=1.0):
+    def __init__(
+        self, learning_rate: float, beta_1: float, beta_2: float, epsilon: float, scale: float = 1.0
+    ) -> None:
         super().__init__(learning_rate, scale)
         self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
 
-    def _fill(self, rows, steps):
+    def _fill(self, rows: Floats, steps: NDArray[np.integer[Any]]) -> None:
         super()._fill(rows, steps)
         rows[:, t.FIRST], rows[:, t.SECOND] = self.beta_1, self.beta_2
         rows[:, t.EPSILON] = self.epsilon / self.scale  # a scale of m and sqrt(v) cancels
@@ -88,17 +101,24 @@ class StoppingRule(Callback):
         Returns (loss, score) of a model on held-out samples.
     """
 
-    def __init__(self, estimator, optimizer, as_loss, n_samples, measure=None):
+    def __init__(
+        self,
+        estimator: Any,
+        optimizer: Any,
+        as_loss: Callable[..., float],
+        n_samples: int,
+        measure: Callable[[Any], tuple[float, float]] | None = None,
+    ) -> None:
         self._estimator, self._optimizer, self._as_loss = estimator, optimizer, as_loss
         self._n_samples, self._measure = n_samples, measure
         self.converged = False
 
-    def on_fit_begin(self, run):
+    def on_fit_begin(self, run: Run) -> None:
         """Announce the curves that are added."""
         if self._measure:
             run.curve_names.extend(["val_loss", "val_score"])
 
-    def on_epoch_end(self, run):
+    def on_epoch_end(self, run: Run) -> None:
         """Take the epoch down; stop the run if it is time."""
         estimator, curves = self._estimator, run.history.curves
         penalty = curves["penalty"][-1] if "penalty" in curves else 0.0
@@ -123,7 +143,7 @@ class StoppingRule(Callback):
         if estimator._no_improvement_count > estimator.n_iter_no_change:
             self._give_up(run)
 
-    def _count(self, run):
+    def _count(self, run: Run) -> None:
         """Count the epochs without an improvement; keep the best parameters."""
         estimator = self._estimator
         if estimator.early_stopping:
@@ -138,7 +158,7 @@ class StoppingRule(Callback):
         count = estimator._no_improvement_count
         estimator._no_improvement_count = 0 if improves else count + 1
 
-    def _give_up(self, run):
+    def _give_up(self, run: Run) -> None:
         """Stop the run, or go on with a fifth of an adaptive rate."""
         estimator, optimizer = self._estimator, self._optimizer
         curve = "Validation score" if estimator.early_stopping else "Training loss"
@@ -163,16 +183,16 @@ class _Sum(Optimizer):
 
     rule = t.MOMENTUM
 
-    def __init__(self, masses):
+    def __init__(self, masses: Floats) -> None:
         super().__init__(1.0, 0.0, None, None)
         # sum over k of m_k g_k = m_K a_K, where a_k = m_(k-1) / m_k a_(k-1) + g_k.
         self._factors = np.concatenate([[0.0], masses[:-1] / masses[1:]])
 
-    def rates(self, first, count, dtype):
+    def rates(self, first: int, count: int, dtype: DType) -> Floats:
         """Return rates of 0: the parameters stay."""
         return np.full(count, 0.0)
 
-    def _fill(self, rows, steps):
+    def _fill(self, rows: Floats, steps: NDArray[np.integer[Any]]) -> None:
         rows[:, t.FIRST] = self._factors[steps - 1]
 
 
@@ -187,7 +207,7 @@ class FullBatch:
     crew : Crew
     """
 
-    def __init__(self, model, data, crew):
+    def __init__(self, model: Sequential, data: Data, crew: Crew) -> None:
         order, weights = np.arange(len(data.inputs)), data.weights
         if len(weights):  # a batch that weighs nothing could not be scaled
             order = np.flatnonzero(weights)
@@ -197,7 +217,7 @@ class FullBatch:
         self._epoch, self._part = Epoch(order, 0), masses[-1] / masses.sum()
         self._trainer = model._compiled_trainer(crew, data, n, rows, _Sum(masses))
 
-    def evaluate(self):
+    def evaluate(self) -> tuple[float, float, Floats | None]:
         """Return (mean loss of the data, penalty, gradient of their sum (P,) float64).
 
         The loss is not finite where the parameters are too large; then the gradient is None.
@@ -213,7 +233,9 @@ class FullBatch:
         return curves["loss"] - penalty, penalty, gradient
 
 
-def run_lbfgs(model, data, scale, threads, **options):
+def run_lbfgs(
+    model: Sequential, data: Data, scale: float, threads: int | None, **options: Any
+) -> tuple[Any, float, float]:
     """Minimise `scale` times the loss of `data`, penalties included, by L-BFGS-B.
 
     Nocedal, Wright, "Numerical Optimization" (2006), algorithm 7.5, in SciPy's implementation.
@@ -237,7 +259,7 @@ def run_lbfgs(model, data, scale, threads, **options):
     with Crew(resolve_threads(threads, 3 * rows * start.size)) as crew:
         objective = FullBatch(model, data, crew)
 
-        def evaluate(x):
+        def evaluate(x: Floats) -> tuple[float, Floats]:
             model.parameters[...] = x
             loss, penalty, gradient = objective.evaluate()
             if gradient is None or not np.isfinite(gradient).all():

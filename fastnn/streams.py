@@ -1,14 +1,23 @@
 """Training on batches that come one by one: `fit(batches=...)` and `partial_fit`."""
 
+from __future__ import annotations
+
 import itertools
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from .errors import NonFiniteLossError
 from .history import History
 from .kernels import table as t
+from .optimizers import Optimizer
 from .parallel import Crew, resolve_threads
-from .training import Epoch, Trainer, compiles, make_trainer
+from .training import Data, Epoch, Trainer, compiles, make_trainer
+from .types import Batch, BatchSource, Floats
+
+if TYPE_CHECKING:
+    from .fitting import Trainable
 
 
 class Stream:
@@ -17,27 +26,30 @@ class Stream:
     The steps are taken inside a `with` block. Nothing else may change the parameters there.
     """
 
-    def __init__(self, model, optimizer, threads=None):
+    def __init__(self, model: Trainable, optimizer: Optimizer, threads: int | None = None) -> None:
         self.model, self.optimizer, self.threads = model, optimizer, threads
-        self.trainer, self.crew, self.capacity = None, None, 0
+        self.trainer: Any = None
+        self.crew: Crew | None = None
+        self.capacity = 0
         self.traits = _traits_of(model, optimizer)
 
-    def is_current(self):
+    def is_current(self) -> bool:
         """Return whether what the workspace was laid out for is still so."""
         state = getattr(self.trainer, "state", None)
         kept = state is None or self.optimizer.state_of(self.model.parameters) is state
         return kept and self.traits == _traits_of(self.model, self.optimizer)
 
-    def take(self, data, epoch, batch_size, totals):
+    def take(self, data: Data, epoch: Epoch, batch_size: int, totals: Floats) -> int | None:
         """Take the steps of an :class:`Epoch` on `data`; return None or the batch that failed."""
         n = len(data.inputs)
         batch_size = min(batch_size, n)
         if batch_size > self.capacity or self.crew is None:
             self._make_room(data, n, batch_size)
         self.trainer.load(data, n, batch_size)
-        return self.trainer.take(epoch, totals)
+        failed: int | None = self.trainer.take(epoch, totals)
+        return failed
 
-    def _make_room(self, data, n, batch_size):
+    def _make_room(self, data: Data, n: int, batch_size: int) -> None:
         self._close()
         self.crew = Crew(resolve_threads(self.threads, 3 * batch_size * self.model.parameters.size))
         if batch_size > self.capacity:
@@ -45,21 +57,21 @@ class Stream:
             self.capacity = batch_size
         self.trainer.crew, self.trainer.is_packed = self.crew, False
 
-    def _close(self):
+    def _close(self) -> None:
         if self.crew is not None:
             self.crew.__exit__()
             self.crew = None
             if self.trainer.is_packed:
                 self.trainer.unpack()
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         self._close()
 
 
-def _traits_of(model, optimizer):
+def _traits_of(model: Trainable, optimizer: Optimizer) -> tuple[Any, ...]:
     """Return all that a plan depends on and a script may change."""
     plain = bool, int, float, str, type(None)
     layers = [
@@ -71,7 +83,7 @@ def _traits_of(model, optimizer):
 class Batches:
     """The batches of one epoch after the other, as a user gives them."""
 
-    def __init__(self, source, steps_per_epoch=None):
+    def __init__(self, source: BatchSource, steps_per_epoch: int | None = None) -> None:
         if not hasattr(source, "__iter__") and not callable(source):
             raise TypeError(
                 f"batches is {source!r}, expected an iterable of (X, y) or (X, y, sample_weight), "
@@ -79,7 +91,7 @@ class Batches:
             )
         self.source, self.steps_per_epoch, self.epoch = source, steps_per_epoch, 0
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[int, Batch]]:
         """Yield (number, batch) of the next epoch, from 1."""
         source, self.epoch = self.source, self.epoch + 1
         if not hasattr(source, "__iter__"):
@@ -101,24 +113,26 @@ class BatchTrainer(Trainer):
 
     n_batches = n_used = step = 0
 
-    def __init__(self, stream, batches, as_data):
+    def __init__(
+        self, stream: Stream, batches: Batches, as_data: Callable[[int, Batch], Data]
+    ) -> None:
         self.stream, self.batches, self.as_data = stream, batches, as_data
         self.optimizer, self.loss = stream.optimizer, stream.model.loss
         layers = (layer for layer in stream.model._parametric if layer.trainable)
         self.penalised = any(any(layer.penalties) for layer in layers)
         self.totals = np.full(t.N_TOTALS, 0.0)
 
-    def trained_arrays(self):
+    def trained_arrays(self) -> list[Floats]:
         """Return the arrays for which the optimizer keeps a state each."""
         model = self.stream.model
         if compiles(model, self.optimizer):
             return [model.parameters]
         return [getattr(owner, name) for owner, name, _ in model._trained_places()]
 
-    def settle(self):
+    def settle(self) -> None:
         """Nothing has to be brought home between epochs."""
 
-    def run_epoch(self, epoch):
+    def run_epoch(self, epoch: Epoch) -> tuple[Any, int | None]:
         """Return (the dict of the epoch's curves, None or the batch that failed, from 1)."""
         totals, n = np.full((1, t.N_TOTALS), 0.0), 0
         with self.stream:
@@ -134,7 +148,7 @@ class BatchTrainer(Trainer):
         return self.curves(totals[0], n), None
 
 
-def pass_over(stream, data, batch_size, key):
+def pass_over(stream: Stream, data: Data, batch_size: int, key: int) -> History:
     """Train once on `data`, in the order given; return the History of that."""
     model, totals, n = stream.model, np.full((1, t.N_TOTALS), 0.0), len(data.inputs)
     before = model._snapshot()

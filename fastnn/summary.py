@@ -1,8 +1,13 @@
 """What a network is made of, in numbers."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .layers import Dense, Layer
+
+if TYPE_CHECKING:
+    from .network import Network
 
 
 class LayerSummary(NamedTuple):
@@ -28,7 +33,7 @@ class Summary:
         activation as one an output. None with a layer of your own.
     """
 
-    def __init__(self, model):
+    def __init__(self, model: Network) -> None:
         self.layers, width = [], model._n_features
         for layer in model.layers:
             row = _summarise(layer, width)
@@ -38,9 +43,9 @@ class Summary:
         self.n_trainable = sum(row.n_trainable for row in self.layers)
         self.n_bytes = self.n_parameters * model.dtype.itemsize
         flops = [row.n_flops for row in self.layers]
-        self.n_flops = None if None in flops else sum(flops)
+        self.n_flops = None if None in flops else sum(filter(None, flops))
 
-    def __str__(self):
+    def __str__(self) -> str:
         rows = [
             (row.name, _text(row.n_outputs), _text(row.n_parameters), _text(row.n_flops))
             for row in self.layers
@@ -63,7 +68,7 @@ class Summary:
     __repr__ = __str__
 
 
-def _summarise(layer, width):
+def _summarise(layer: Any, width: int | None) -> LayerSummary:
     name = type(layer).__name__
     arrays = [getattr(layer, part, None) for part in ("weights", "biases")]
     if not getattr(layer, "use_bias", True):
@@ -77,11 +82,11 @@ def _summarise(layer, width):
     return LayerSummary(name, None if own else width, size, trainable, None if own else width)
 
 
-def _text(number):
+def _text(number: int | None) -> str:
     return "?" if number is None else f"{number:,}"
 
 
-def _bytes(size):
+def _bytes(size: int) -> str:
     if size < 1024:
         return f"{size} bytes"
     power = min((size.bit_length() - 1) // 10, 3)

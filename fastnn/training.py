@@ -1,22 +1,34 @@
 """The training loop: epochs of shuffled mini-batches, compiled or layer by layer."""
 
+from __future__ import annotations
+
 import contextlib
 import time
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from . import kernels
+from .callbacks import Callback, Run
 from .checkpoints import Session
 from .dropout import Dropout, draw_key
 from .errors import NonFiniteLossError
+from .history import History
 from .kernels import table as t
+from .losses import Loss
 from .memory import aligned_empty
 from .optimizers import Optimizer
-from .parallel import check_interruption
+from .parallel import Crew, check_interruption
+from .plan import Plan
 from .samples import Samples
 from .schedules import Schedule
+from .types import Array, Floats, Integers, PathLike, Shuffle
 from .validation import NotFiniteError, as_order, unlocked
+
+if TYPE_CHECKING:
+    from .fitting import Trainable
+    from .network import Network
 
 # A compiled call returns after about this many seconds, so that Ctrl-C is answered.
 _CHUNK_SECONDS = 0.05
@@ -25,7 +37,15 @@ _CHUNK_SECONDS = 0.05
 _FIRST_CHUNK = 10_000_000
 
 
-def run_epochs(run, trainer, order, observe, settings, callbacks=(), resume=None):
+def run_epochs(
+    run: Run,
+    trainer: Trainer,
+    order: Draws,
+    observe: Callable[[], dict[str, float]] | None,
+    settings: dict[str, Any],
+    callbacks: Iterable[Callback] = (),
+    resume: PathLike | None = None,
+) -> History:
     """Train the epochs of `run` that are left and return its History.
 
     `order()` gives the next :class:`Epoch`; `observe()` the dict of the curves that are measured
@@ -40,7 +60,7 @@ def run_epochs(run, trainer, order, observe, settings, callbacks=(), resume=None
     trainer.strides = [each.chunk_steps for each in callbacks if each.chunk_steps]
     session = run._session = Session(run, trainer, order.rng, callbacks, settings)
 
-    def call(hook):
+    def call(hook: str) -> None:
         for callback in callbacks:
             getattr(callback, hook)(run)
 
@@ -77,7 +97,7 @@ def run_epochs(run, trainer, order, observe, settings, callbacks=(), resume=None
     return history
 
 
-def _run_ahead(run, trainer, order):
+def _run_ahead(run: Run, trainer: Any, order: Draws) -> bool:
     """Take several short epochs in one compiled call, if nothing is to happen between them.
 
     Return whether that was done. Where one diverges all are undone, to be taken one by one.
@@ -101,13 +121,13 @@ def _run_ahead(run, trainer, order):
     return True
 
 
-def _chunk_hook(run, callbacks):
+def _chunk_hook(run: Run, callbacks: Iterable[Callback]) -> Callable[[int], None] | None:
     """Return what a trainer is to call after each chunk with the steps taken; None for nothing."""
     wanted = [each for each in callbacks if each.watches_chunks]
     if not wanted:
         return None
 
-    def on_chunk(step):
+    def on_chunk(step: int) -> None:
         run.step = step
         for callback in wanted:
             callback.on_chunk_end(run)
@@ -115,7 +135,7 @@ def _chunk_hook(run, callbacks):
     return on_chunk
 
 
-def _next_stops(strides, step):
+def _next_stops(strides: Iterable[int], step: int) -> list[int]:
     """Return the next multiple behind `step` of each stride: where a chunk has to end."""
     return [(step // stride + 1) * stride for stride in strides]
 
@@ -124,12 +144,12 @@ class Data(NamedTuple):
     """Checked samples: what a trainer takes from."""
 
     inputs: Samples  # (N, I)
-    labels: np.ndarray  # (N,) int64
-    targets: np.ndarray  # (N, O), or (0, O) where the labels say all
-    weights: np.ndarray  # (N,) float64, or (0,) where all are 1
+    labels: Integers  # (N,) int64
+    targets: Floats  # (N, O), or (0, O) where the labels say all
+    weights: Floats  # (N,) float64, or (0,) where all are 1
 
     @property
-    def wanted(self):
+    def wanted(self) -> Array:
         """The targets as a loss takes them: rows, or labels."""
         return self.targets if len(self.targets) else self.labels
 
@@ -137,14 +157,14 @@ class Data(NamedTuple):
 class Targets(NamedTuple):
     """Targets that have been checked, for several models."""
 
-    labels: np.ndarray  # (N,) int64
-    targets: np.ndarray  # (N, O), or (0, O) where the labels say all
+    labels: Integers  # (N,) int64
+    targets: Floats  # (N, O), or (0, O) where the labels say all
 
 
 class Epoch(NamedTuple):
     """What the random generator gives for an epoch."""
 
-    order: np.ndarray  # (M,) int64, of the samples
+    order: Integers  # (M,) int64, of the samples
     key: int = 0  # of dropout's masks
     first: int = 0  # the number of its first batch, for dropout
 
@@ -156,20 +176,22 @@ class Draws:
     `drops` where there is dropout.
     """
 
-    def __init__(self, n_samples, n_used, rng, shuffle, drops):
+    def __init__(
+        self, n_samples: int, n_used: int, rng: np.random.Generator, shuffle: Shuffle, drops: bool
+    ) -> None:
         self.n_samples, self.n_used, self.rng = n_samples, n_used, rng
         self.shuffle, self.drops = shuffle, drops
 
-    def __call__(self):
+    def __call__(self) -> Epoch:
         n = self.n_samples
-        if self.is_own:
+        if callable(self.shuffle):
             order = as_order(self.shuffle(n), n)
         else:
             order = self.rng.permutation(n) if self.shuffle else np.arange(n)
         return Epoch(order[: self.n_used], draw_key(self.rng) if self.drops else 0)
 
     @property
-    def is_own(self):
+    def is_own(self) -> bool:
         """Whether a function of the user's own gives the orders, which cannot be drawn again."""
         return callable(self.shuffle)
 
@@ -177,17 +199,32 @@ class Draws:
 class Trainer:
     """What all share. They have a `loss`, an `optimizer`, and may be `penalised`."""
 
-    on_chunk, strides = None, ()
+    loss: Any
+    optimizer: Optimizer
+    penalised: bool
+    n_batches: int
+    n_used: int
+    totals: Floats
+    on_chunk: Callable[[int], None] | None = None
+    strides: Sequence[int] = ()
     epochs_ahead = 1
     _last_chunk = -np.inf
 
+    if TYPE_CHECKING:  # each has its own
+
+        @property
+        def step(self) -> int: ...
+        def trained_arrays(self) -> list[Floats]: ...
+        def settle(self) -> None: ...
+        def run_epoch(self, epoch: Epoch) -> tuple[Any, int | None]: ...
+
     @property
-    def curve_names(self):
+    def curve_names(self) -> list[str]:
         """The names of the curves of an epoch, in their order."""
         names = ["loss"] if self.loss.task == "numbers" else ["loss", "accuracy"]
         return [*names, "penalty"] if self.penalised else names
 
-    def curves(self, totals, n):
+    def curves(self, totals: Floats, n: int) -> dict[str, float]:
         """Return the dict of the curves that belong to the totals of an epoch of `n` samples."""
         loss, curves = totals[t.TOTAL_LOSS] / totals[t.TOTAL_WEIGHT], {}
         if self.penalised:
@@ -197,7 +234,7 @@ class Trainer:
             curves = {"accuracy": float(totals[t.TOTAL_RIGHT] / n), **curves}
         return {"loss": float(loss), **curves}
 
-    def _end_batch(self, batch, n_batches=None):
+    def _end_batch(self, batch: int, n_batches: int | None = None) -> None:
         """End a chunk if it is time: with the epoch, and now and then before."""
         if self.on_chunk is None:
             return
@@ -212,12 +249,23 @@ class CompiledTrainer(Trainer):
     """Runs whole epochs in the compiled program, in chunks of steps."""
 
     has_failed = False
+    given: tuple[Any, ...]
     is_packed = False
     """Whether the workspace holds the parameters and states as they are now."""
 
     def __init__(
-        self, plan, crew, parameters, data, n_used, batch_size, loss, optimizer, *, buffer=None
-    ):
+        self,
+        plan: Plan,
+        crew: Crew,
+        parameters: Floats,
+        data: Data,
+        n_used: int,
+        batch_size: int,
+        loss: Loss,
+        optimizer: Optimizer,
+        *,
+        buffer: Floats | None = None,
+    ) -> None:
         self.plan, self.crew, self.parameters = plan, crew, parameters
         # The parameters, and behind them running moments where there are any.
         self.buffer = parameters if buffer is None else buffer
@@ -237,7 +285,7 @@ class CompiledTrainer(Trainer):
         self.draws = bool((plan.table[:, t.OPERATION] >= t.DROPOUT).any())
         self.totals = np.full(t.N_TOTALS, 0.0)  # of the epoch that runs
 
-    def load(self, data, n_used, batch_size):
+    def load(self, data: Data, n_used: int, batch_size: int) -> None:
         """Take the steps to come from `data`: at most `batch_size` of `n_used` samples a step."""
         if len(data.targets) and self.loss.task == "classes":
             # Labels are smoothed on the way; rows beforehand.
@@ -250,13 +298,13 @@ class CompiledTrainer(Trainer):
             inputs = *data.inputs.view(), data.inputs.scaling
             self.given = self.state.arrays, self.plan.coefficients, *inputs, data.weights
 
-    def _choose_rule(self):
+    def _choose_rule(self) -> int:
         owners = self.plan.table[self.plan.table[:, t.WEIGHTS] >= 0]
         plain = self.optimizer.is_plain and not self.penalised
-        plain = plain and owners[:, [t.TRAINS, t.HAS_BIASES]].all()
+        plain = plain and bool(owners[:, [t.TRAINS, t.HAS_BIASES]].all())
         return t.FUSED_DESCENT if plain else self.optimizer.rule
 
-    def _is_bare(self):
+    def _is_bare(self) -> bool:
         """Return whether `kernels.train_steps` may go without some of its arguments."""
         alone = (self.plan.table[:, t.OPERATION] >= t.IDENTITY).any()
         by_label = self.loss.task == "classes" and not len(self.data.targets)
@@ -268,7 +316,7 @@ class CompiledTrainer(Trainer):
         )
 
     @property
-    def epochs_ahead(self):
+    def epochs_ahead(self) -> int:  # type: ignore[override]  # read-only here
         """How many epochs fit into one compiled call, if the learning rates allow it."""
         rate = self.optimizer.learning_rate
         # One that observes needs each epoch's curves; a user's own function may do anything.
@@ -278,15 +326,15 @@ class CompiledTrainer(Trainer):
         return max(1, self.steps // self.n_batches)
 
     @property
-    def step(self):
+    def step(self) -> int:
         """The steps that the epoch has taken, 0 between epochs."""
         return int(self.totals[t.TOTAL_STEPS])
 
-    def trained_arrays(self):
+    def trained_arrays(self) -> list[Floats]:
         """Return the arrays for which the optimizer keeps a state each."""
         return [self.parameters]
 
-    def run_epoch(self, epoch):
+    def run_epoch(self, epoch: Epoch) -> tuple[Any, int | None]:
         """Take the steps of an epoch from `self.step` on.
 
         Return (the dict of the epoch's curves, None or the batch that failed, from 1).
@@ -294,7 +342,7 @@ class CompiledTrainer(Trainer):
         curves, failed = self.run_epochs([epoch])
         return (None, failed) if failed else (curves[0], None)
 
-    def run_epochs(self, epochs):
+    def run_epochs(self, epochs: Sequence[Epoch]) -> tuple[list[dict[str, float]], int | None]:
         """As `run_epoch`, for a list of epochs; return a list of dicts."""
         totals = np.full((len(epochs), t.N_TOTALS), 0.0)
         self.first, self.taken = self.step, self.state.iterations - self.step
@@ -306,19 +354,19 @@ class CompiledTrainer(Trainer):
         self.totals = np.full(t.N_TOTALS, 0.0)
         return [self.curves(row, self.n_used) for row in totals], failed
 
-    def settle(self, steps=None):
+    def settle(self, steps: int | None = None) -> None:
         """Bring the optimizer's states home from the workspace, after `steps` of the epoch."""
         steps = self.step if steps is None else steps
         self.state.iterations = self.taken + steps
         if steps > self.first:  # else they never were in there
             self.unpack()
 
-    def unpack(self):
+    def unpack(self) -> None:
         """Copy the optimizer's states from the workspace to their arrays."""
         if len(self.state.arrays):
             kernels.unpack_states(self.state.arrays, self.workspace, self.plan.table)
 
-    def take(self, epoch, totals):
+    def take(self, epoch: Epoch, totals: Floats) -> int | None:
         """Take the steps of a part of an epoch; return None or the batch that failed, from 1.
 
         `load` has brought its samples. They add to `totals` (1, N_TOTALS); the states stay in the
@@ -332,7 +380,7 @@ class CompiledTrainer(Trainer):
             self.state.iterations += steps
             self.is_packed = self.is_packed or steps > 0
 
-    def run_steps(self, epochs, totals, repack=True):
+    def run_steps(self, epochs: Sequence[Epoch], totals: Floats, repack: bool = True) -> int | None:
         """Take the steps of all epochs from `self.first` on, which is step `self.taken` of all.
 
         Return None or the batch that failed, from 1. `totals` (epochs, N_TOTALS) adds up what they
@@ -360,14 +408,23 @@ class CompiledTrainer(Trainer):
                 self.on_chunk(step)
         return None
 
-    def _run(self, first, last, orders, keys, numbers, totals, repack):
+    def _run(
+        self,
+        first: int,
+        last: int,
+        orders: Integers,
+        keys: Integers | None,
+        numbers: Floats,
+        totals: Floats,
+        repack: bool,
+    ) -> int:
         """Take some steps, with all threads of the crew; return the step that was reached."""
         barrier, data = np.full(t.BARRIER_SIZE, 0, np.int64), self.data
         repack = repack and first == self.first
         states, coefficients, inputs, layout, scaling, weights = self.given
 
-        def run(thread):
-            return kernels.train_steps(
+        def run(thread: int) -> int:
+            reached: int = kernels.train_steps(
                 self.buffer, states, self.workspace, self.scores, self.sums, barrier,
                 self.plan.table, coefficients,
                 inputs, layout, scaling, data.labels, data.targets, weights, orders,
@@ -375,6 +432,7 @@ class CompiledTrainer(Trainer):
                 self.loss.kind, self.loss.number, self.smoothing,
                 self.rule, numbers, totals, repack, thread, self.crew.size,
             )  # fmt: skip
+            return reached
 
         try:
             return self.crew.run(run)
@@ -386,30 +444,35 @@ class CompiledTrainer(Trainer):
 class LayerTrainer(Trainer):
     """Runs epochs through the layers' own passes: for a network with a layer of a user's own."""
 
-    def __init__(self, model, data, n_used, batch_size, optimizer):
+    def __init__(
+        self, model: Network, data: Data, n_used: int, batch_size: int, optimizer: Optimizer
+    ) -> None:
         self.model, self.optimizer, self.loss = model, optimizer, model.loss
         self.penalised = any(any(layer.penalties) for layer in model._parametric if layer.trainable)
         self.load(data, n_used, batch_size)
         self.totals = np.full(t.N_TOTALS, 0.0)
         self.drops = [layer for layer in model._logit_layers() if isinstance(layer, Dropout)]
 
-    step = CompiledTrainer.step
+    @property
+    def step(self) -> int:
+        """As the one of the compiled trainer."""
+        return int(self.totals[t.TOTAL_STEPS])
 
-    def load(self, data, n_used, batch_size):
+    def load(self, data: Data, n_used: int, batch_size: int) -> None:
         """Take the steps to come from `data`: at most `batch_size` of `n_used` samples a step."""
         self.data, self.batch_size = data, batch_size
         self.n_used, self.n_batches = n_used, -(-n_used // batch_size)
 
-    def trained_arrays(self):
+    def trained_arrays(self) -> list[Floats]:
         """Return the arrays for which the optimizer keeps a state each."""
         return [getattr(owner, name) for owner, name, _ in self.model._trained_places()]
 
-    def settle(self):
+    def settle(self) -> None:
         """Nothing has to be brought home."""
 
     unpack = settle
 
-    def run_epoch(self, epoch):
+    def run_epoch(self, epoch: Epoch) -> tuple[Any, int | None]:
         """Take the steps of an epoch from `self.step` on.
 
         Return (the dict of the epoch's curves, None or the batch that failed, from 1).
@@ -418,18 +481,18 @@ class LayerTrainer(Trainer):
         totals, self.totals = self.totals, np.full(t.N_TOTALS, 0.0)
         return (None, failed) if failed else (self.curves(totals, self.n_used), None)
 
-    def take(self, epoch, totals):
+    def take(self, epoch: Epoch, totals: Floats) -> int | None:
         """As the one of the compiled trainer."""
         return self._run_batches(epoch, totals[0], 0)
 
-    def _run_batches(self, epoch, totals, begin):
+    def _run_batches(self, epoch: Epoch, totals: Floats, begin: int) -> int | None:
         try:
             return self._take_batches(epoch, totals, begin)
         finally:
             for layer in self.drops:
                 layer._place = None
 
-    def _take_batches(self, epoch, totals, begin):
+    def _take_batches(self, epoch: Epoch, totals: Floats, begin: int) -> int | None:
         """Take the steps of an epoch; return None or the batch that failed, from 1."""
         data, loss = self.data, self.loss
         for batch in range(begin, self.n_batches):
@@ -465,13 +528,15 @@ class LayerTrainer(Trainer):
         return None
 
 
-def make_trainer(model, data, n_used, batch_size, optimizer, crew):
+def make_trainer(
+    model: Trainable, data: Data, n_used: int, batch_size: int, optimizer: Optimizer, crew: Crew
+) -> CompiledTrainer | LayerTrainer:
     """Return the trainer of a model: compiled where all layers, and the optimizer, are known."""
     if not compiles(model, optimizer):
         return LayerTrainer(model, data, n_used, batch_size, optimizer)
     return model._compiled_trainer(crew, data, n_used, batch_size, optimizer)
 
 
-def compiles(model, optimizer):
+def compiles(model: Network, optimizer: Optimizer) -> bool:
     """Return whether the program has all layers, and the optimizer's own steps."""
     return model._steps is not None and type(optimizer).update is Optimizer.update

@@ -9,16 +9,21 @@ import math
 import numbers
 import operator
 import os
+from collections.abc import Iterable, Mapping
+from typing import Any, NoReturn, SupportsIndex
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from . import kernels
+from .types import Array, DType, Floats, Integers, PathLike, Rows, Scaling, Seed, Shape
 
-DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+DTYPES: tuple[DType, ...] = (np.dtype(np.float32), np.dtype(np.float64))
 
 
-def as_dtype(value, name="dtype"):
+def as_dtype(value: DTypeLike, name: str = "dtype") -> DType:
     """Return `value` as one of the two dtypes that kernels are compiled for."""
+    dtype: Any
     try:
         dtype = np.dtype(value)
     except TypeError:
@@ -26,10 +31,11 @@ def as_dtype(value, name="dtype"):
     # None is checked by itself: NumPy takes it for float64, also in a comparison.
     if value is None or dtype is None or dtype not in DTYPES:
         raise TypeError(f"{name} is {value!r}, expected float32 or float64")
-    return dtype
+    found: DType = dtype
+    return found
 
 
-def as_count(value, name):
+def as_count(value: SupportsIndex, name: str) -> int:
     """Return `value` as an int that is at least 1."""
     try:
         count = operator.index(value)
@@ -42,7 +48,7 @@ def as_count(value, name):
     return count
 
 
-def as_index(value, name, below):
+def as_index(value: SupportsIndex, name: str, below: int) -> int:
     """Return `value` as an int that is at least 0 and less than `below`."""
     expected = f"expected a whole number from 0 to {below - 1}"
     try:
@@ -56,7 +62,7 @@ def as_index(value, name, below):
     return index
 
 
-def as_positive(value, name):
+def as_positive(value: float, name: str) -> float:
     """Return `value` as a float that is finite and above 0."""
     expected = "expected a finite number above 0"
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
@@ -70,7 +76,7 @@ def as_positive(value, name):
     return number
 
 
-def as_number(value, name, lowest, below=math.inf):
+def as_number(value: float, name: str, lowest: float, below: float = math.inf) -> float:
     """Return `value`, a finite number of at least `lowest` and less than `below`."""
     limit = "" if below == math.inf else f" and below {below}"
     expected = f"expected a number of at least {lowest}{limit}"
@@ -85,7 +91,7 @@ def as_number(value, name, lowest, below=math.inf):
     return value
 
 
-def as_scaling(scale, offset, dtype):
+def as_scaling(scale: float, offset: float, dtype: DTypeLike) -> Scaling:
     """Return (scale, offset), finite numbers of `dtype` as floats; a scale of 0 is refused."""
     if type(scale) is type(offset) is float and scale == 1 and offset == 0:
         return 1.0, 0.0  # at once: a prediction of one row takes as long as the rest
@@ -104,14 +110,14 @@ def as_scaling(scale, offset, dtype):
     return float(scale), float(offset)
 
 
-def as_flag(value, name):
+def as_flag(value: bool, name: str) -> bool:
     """Return `value`, True or False, as a bool."""
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} is {value!r}, expected True or False")
     return bool(value)
 
 
-def as_choice(value, name, choices):
+def as_choice(value: str, name: str, choices: Iterable[str]) -> str:
     """Return `value`, one of some words."""
     if not isinstance(value, str) or value not in choices:
         words = ", ".join(f'"{choice}"' for choice in choices)
@@ -120,8 +126,9 @@ def as_choice(value, name, choices):
     return value
 
 
-def as_path(value, name="path"):
+def as_path(value: PathLike, name: str = "path") -> str:
     """Return `value`, the name of a file, as a str."""
+    path: Any
     try:
         path = os.fspath(value)
     except TypeError:
@@ -131,7 +138,7 @@ def as_path(value, name="path"):
     return path
 
 
-def as_generator(value, name="rng"):
+def as_generator(value: Seed, name: str = "rng") -> np.random.Generator:
     """Return a NumPy Generator: `value` itself, one seeded with an int, or a fresh one."""
     if isinstance(value, np.random.Generator):
         return value
@@ -147,7 +154,7 @@ def as_generator(value, name="rng"):
     return np.random.default_rng(value)
 
 
-def as_anything(value, name):
+def as_anything(value: ArrayLike, name: str) -> Array:
     """Return `value` as a plain array."""
     if np.ma.is_masked(value):
         raise ValueError(f"{name} has masked values, expected a plain array")
@@ -157,7 +164,7 @@ def as_anything(value, name):
         raise ValueError(f"{name} is not rectangular, expected rows of one length") from None
 
 
-def as_array(value, name):
+def as_array(value: ArrayLike, name: str) -> Array:
     """Return `value` as a plain array of real numbers, without a copy where it is one."""
     array = as_anything(value, name)
     if array.dtype.kind not in "biuf":
@@ -169,7 +176,7 @@ class NotFiniteError(ValueError):
     """A number is NaN or infinite, or too large for the dtype."""
 
 
-def as_matrix(array, name, dtype):
+def as_matrix(array: Array, name: str, dtype: DTypeLike) -> Floats:
     """Return an array of real numbers as finite, C-contiguous, aligned numbers of `dtype`."""
     with np.errstate(over="ignore"):
         matrix = np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED"])
@@ -178,7 +185,9 @@ def as_matrix(array, name, dtype):
     return matrix
 
 
-def refuse_not_finite(matrix, name, array, first=0, scaling=(1.0, 0.0)):
+def refuse_not_finite(
+    matrix: Array, name: str, array: Array, first: int = 0, scaling: Scaling = (1.0, 0.0)
+) -> NoReturn:
     """Raise the error about the first number in `matrix` that is not finite.
 
     It was made of `array`, from row `first` on, times the first number of `scaling` plus the
@@ -196,7 +205,7 @@ def refuse_not_finite(matrix, name, array, first=0, scaling=(1.0, 0.0)):
     raise NotFiniteError(f"{place} is {value}, expected finite numbers")
 
 
-def unlocked(array):
+def unlocked(array: Array) -> Array:
     """Return `array`, or another one on the same memory where it may not be written.
 
     Numba compiles every kernel again for read-only arguments. No kernel writes to its inputs, so
@@ -207,13 +216,20 @@ def unlocked(array):
 
 
 class _Unlocked:
-    def __init__(self, array):
+    def __init__(self, array: Array) -> None:
         self.array = array  # kept alive as the base of the view
         address, _ = array.__array_interface__["data"]
         self.__array_interface__ = {**array.__array_interface__, "data": (address, False)}
 
 
-def as_rows(value, name, *, n_features=None, dtype=None, allow_empty=True):
+def as_rows(
+    value: ArrayLike,
+    name: str,
+    *,
+    n_features: int | None = None,
+    dtype: DTypeLike | None = None,
+    allow_empty: bool = True,
+) -> Rows:
     """Return samples as rows: a C-contiguous (B, I) array of finite `dtype` numbers.
 
     Without `dtype`, float32 and float64 stay what they are, and other numbers become what NumPy
@@ -225,7 +241,9 @@ def as_rows(value, name, *, n_features=None, dtype=None, allow_empty=True):
     return as_matrix(array, name, dtype)
 
 
-def as_table(value, name, *, n_features=None, allow_empty=True):
+def as_table(
+    value: ArrayLike, name: str, *, n_features: int | None = None, allow_empty: bool = True
+) -> Array:
     """Return samples as an array (B, I) of real numbers as they are, NaN included."""
     array = as_array(value, name)
     wanted = "B" if n_features is None else f"B, {n_features}"
@@ -240,7 +258,7 @@ def as_table(value, name, *, n_features=None, allow_empty=True):
     return array
 
 
-def as_gradient(value, name, shape, dtype):
+def as_gradient(value: ArrayLike, name: str, shape: Shape, dtype: DTypeLike) -> Floats:
     """Return `value` as an array of finite `dtype` numbers that has the shape of the output."""
     array = as_array(value, name)
     if array.shape != shape:
@@ -248,7 +266,7 @@ def as_gradient(value, name, shape, dtype):
     return as_matrix(array, name, dtype)
 
 
-def as_targets(value, name, n_rows, n_classes, dtype):
+def as_targets(value: ArrayLike, name: str, n_rows: int, n_classes: int, dtype: DTypeLike) -> Array:
     """Return targets as labels (B,) of int64 or as distributions (B, C) of `dtype`."""
     array = as_anything(value, name)
     expected = f"expected {n_rows} labels or ({n_rows}, {n_classes}) rows of probabilities"
@@ -267,7 +285,7 @@ def as_targets(value, name, n_rows, n_classes, dtype):
     return _as_distributions(array, name, dtype)
 
 
-def as_labels(array, name, n_classes):
+def as_labels(array: Array, name: str, n_classes: int) -> Integers:
     """Return an array of numbers as int64 labels in [0, n_classes)."""
     expected = f"expected whole numbers from 0 to {n_classes - 1}"
     if array.dtype.kind == "f":
@@ -282,7 +300,7 @@ def as_labels(array, name, n_classes):
     return array.astype(np.int64)
 
 
-def as_order(value, n_rows, name="what shuffle gave"):
+def as_order(value: ArrayLike, n_rows: int, name: str = "what shuffle gave") -> Integers:
     """Return indices (n_rows,) of samples, each in [0, n_rows), as int64."""
     array = as_array(value, name)
     if array.shape != (n_rows,):
@@ -292,7 +310,7 @@ def as_order(value, n_rows, name="what shuffle gave"):
     return np.ascontiguousarray(as_labels(array, name, n_rows))
 
 
-def _as_distributions(array, name, dtype):
+def _as_distributions(array: Array, name: str, dtype: DTypeLike) -> Floats:
     rows = as_matrix(array, name, dtype)
     wrong = (rows < 0).any(axis=1) | (np.abs(rows.sum(axis=1) - 1) > 1e-3)
     if wrong.any():
@@ -303,7 +321,7 @@ def _as_distributions(array, name, dtype):
     return rows
 
 
-def as_values(value, name, n_rows, n_outputs, dtype):
+def as_values(value: ArrayLike, name: str, n_rows: int, n_outputs: int, dtype: DTypeLike) -> Floats:
     """Return targets (B,) or (B, O) of numbers as a (B, O) array of finite `dtype` numbers."""
     array = as_array(value, name)
     if array.ndim == 1 and n_outputs == 1:
@@ -314,7 +332,7 @@ def as_values(value, name, n_rows, n_outputs, dtype):
     return as_matrix(array, name, dtype)
 
 
-def as_sample_weights(value, n_rows, name="sample_weight"):
+def as_sample_weights(value: ArrayLike, n_rows: int, name: str = "sample_weight") -> Floats:
     """Return weights (B,) as float64 numbers of at least 0, not all of them 0."""
     array = as_array(value, name)
     if array.shape != (n_rows,):
@@ -328,7 +346,9 @@ def as_sample_weights(value, n_rows, name="sample_weight"):
     return weights
 
 
-def as_class_weights(value, n_classes, name="class_weight"):
+def as_class_weights(
+    value: Mapping[Any, float], n_classes: int, name: str = "class_weight"
+) -> Floats:
     """Return a dict of label to weight as an array (C,) of float64."""
     if not isinstance(value, dict):
         raise TypeError(f"{name} is {value!r}, expected a dict of label to weight")
@@ -338,7 +358,9 @@ def as_class_weights(value, n_classes, name="class_weight"):
     return as_sample_weights([value[label] for label in range(n_classes)], n_classes, name)
 
 
-def check_arrays(arrays, expected):
+def check_arrays(
+    arrays: Mapping[str, Array], expected: Mapping[str, tuple[Shape, DTypeLike]]
+) -> None:
     """Check arrays of a file, {name: array}, against {name: (shape, dtype)}; all are finite."""
     for name in [*expected, *arrays]:
         if name not in arrays:
@@ -353,7 +375,7 @@ def check_arrays(arrays, expected):
             raise ValueError(f"{name} has negative numbers")
 
 
-def check_tree(tree, form, name, shape=None):
+def check_tree(tree: Any, form: Any, name: str, shape: Shape | None = None) -> None:
     """Check a tree of dicts, lists, arrays and numbers of a file against one of the same form.
 
     A list may stand for a tuple, and an int for a float; `any` stands for anything.

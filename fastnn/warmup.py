@@ -3,6 +3,7 @@
 import copy
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from .activations import Tanh
 from .dropout import Dropout
@@ -14,7 +15,7 @@ from .optimizers import Adam
 from .prediction import FEW_ROWS
 
 
-def warmup(dtype=np.float32, *, plain=False):
+def warmup(dtype: DTypeLike = np.float32, *, plain: bool = False) -> None:
     """Compile, or load from the cache, all that training, prediction and layers need.
 
     Takes some seconds for each dtype the first time, and some tenths later.

@@ -69,6 +69,7 @@ FLOORS = (
     progress
     schedules
     tables
+    types
     validation
     """,
     """
@@ -147,12 +148,20 @@ def find_modules():
 MODULES = find_modules()
 
 
+def _that_run(node):
+    """Yield all nodes below one, but for what only type checkers read."""
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.If) or ast.unparse(child.test) != "TYPE_CHECKING":
+            yield child
+            yield from _that_run(child)
+
+
 def imported_modules(name, source):
     """Return the modules of this package that `source`, the text of module `name`, imports."""
     inside = name.split(".")[0]
     package = ["fastnn", inside] if inside in PACKAGES else ["fastnn"]
     found = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in _that_run(ast.parse(source)):
         if isinstance(node, ast.Import):
             paths = [alias.name.split(".") for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -187,6 +196,8 @@ def imported_modules(name, source):
         ("export.c", "from ..files import replace", {"files"}),
         ("export.c", "from .network import read_network", {"export.network"}),
         ("export.c", "import onnx", set()),
+        ("layers", "if TYPE_CHECKING:\n    from .model import Sequential", set()),
+        ("layers", "if sys.argv:\n    from .model import Sequential", {"model"}),
         ("layers", "from . import kernels", {"kernels"}),
         ("layers", "from .kernels import dense_forward", {"kernels"}),
         ("layers", "from fastnn import Sequential", {"fastnn"}),

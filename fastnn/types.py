@@ -1,0 +1,68 @@
+"""The types that signatures speak of, for readers and for type checkers."""
+
+import os
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Array: TypeAlias = npt.NDArray[Any]
+"""Of any dtype."""
+
+Floats: TypeAlias = npt.NDArray[np.floating[Any]]
+"""Of float32 or float64."""
+
+Rows: TypeAlias = np.ndarray[tuple[int, int], np.dtype[np.floating[Any]]]
+"""(B, I) of float32 or float64: samples."""
+
+Integers: TypeAlias = npt.NDArray[np.int64]
+
+DType: TypeAlias = np.dtype[np.floating[Any]]
+"""float32 or float64, as a dtype object."""
+
+MaybeNone: TypeAlias = Any
+"""In `Floats | MaybeNone`: None at first, and an array for whoever has called what makes it."""
+
+PathLike: TypeAlias = str | os.PathLike[str]
+
+Seed: TypeAlias = int | np.integer[Any] | np.random.Generator | None
+"""A whole number gives the same results every time; None gives others every time."""
+
+Rate: TypeAlias = float | Callable[[int], float]
+"""A learning rate, or a function of the step, counted from 0."""
+
+Init: TypeAlias = str | Callable[[np.random.Generator, tuple[int, int]], npt.ArrayLike]
+"""How weights start: a name, or a function of (rng, (I, O))."""
+
+Scaling: TypeAlias = tuple[float, float]
+"""(scale, offset): a network takes inputs * scale + offset."""
+
+Shape: TypeAlias = tuple[int, ...]
+
+Task: TypeAlias = Literal["classes", "answers", "numbers"]
+"""What a network is asked for: one class, yes or no to each question, or numbers."""
+
+Shuffle: TypeAlias = bool | Callable[[int], npt.ArrayLike]
+"""Whether samples are shuffled, or a function of N that gives their order."""
+
+Batch: TypeAlias = (
+    tuple[npt.ArrayLike, npt.ArrayLike] | tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike | None]
+)
+"""(X, y) or (X, y, sample_weight)."""
+
+BatchSource: TypeAlias = Iterable[Batch] | Callable[[], Iterable[Batch]]
+"""Batches of one epoch after the other, or a function that returns those of an epoch."""
+
+Steps: TypeAlias = list[tuple[int, Any]]
+"""(operation of the compiled program, layer), one behind the other."""
+
+Snapshot: TypeAlias = tuple[Floats, list[tuple[Floats, Floats]]]
+"""All that a network has learned: its own buffer, and the parameters of a user's own layers."""
+
+
+class OwnLayer(Protocol):
+    """A layer of a user's own class: it may return its results or keep them as attributes."""
+
+    def forward(self, inputs: Any, /) -> Any: ...
+    def backward(self, dvalues: Any, /) -> Any: ...
