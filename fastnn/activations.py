@@ -45,17 +45,35 @@ class Activation(Layer):
 
 
 class Identity(Activation):
-    """output = inputs."""
+    """output = inputs.
+
+    Examples
+    --------
+    >>> fastnn.Identity().forward([[-1.0, 0.0, 2.0]]).round(2)
+    array([[-1.,  0.,  2.]])
+    """
 
 
 class Sigmoid(Activation):
-    """Logistic function: output = 1 / (1 + exp(-inputs)), in a form that does not overflow."""
+    """Logistic function: output = 1 / (1 + exp(-inputs)), in a form that does not overflow.
+
+    Examples
+    --------
+    >>> fastnn.Sigmoid().forward([[-1.0, 0.0, 2.0]]).round(2)
+    array([[0.27, 0.5 , 0.88]])
+    """
 
     operation = t.SIGMOID
 
 
 class Tanh(Activation):
-    """Hyperbolic tangent."""
+    """Hyperbolic tangent.
+
+    Examples
+    --------
+    >>> fastnn.Tanh().forward([[-1.0, 0.0, 2.0]]).round(2)
+    array([[-0.76,  0.  ,  0.96]])
+    """
 
     operation = t.TANH
 
@@ -69,6 +87,11 @@ class LeakyReLU(Activation):
     ----------
     negative_slope : float
         Above 0.
+
+    Examples
+    --------
+    >>> fastnn.LeakyReLU(0.1).forward([[-1.0, 0.0, 2.0]]).round(2)
+    array([[-0.1,  0. ,  2. ]])
     """
 
     operation = t.LEAKY_RELU
@@ -95,6 +118,11 @@ class ELU(Activation):
     ----------
     alpha : float
         Above 0.
+
+    Examples
+    --------
+    >>> fastnn.ELU().forward([[-1.0, 0.0, 2.0]]).round(2)
+    array([[-0.63,  0.  ,  2.  ]])
     """
 
     operation = t.ELU
@@ -120,6 +148,11 @@ class GELU(Activation):
     ----------
     approximate : {"none", "tanh"}
         "tanh": 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x**3))), from the same section.
+
+    Examples
+    --------
+    >>> fastnn.GELU().forward([[-1.0, 0.0, 2.0]]).round(2)
+    array([[-0.16,  0.  ,  1.95]])
     """
 
     def __init__(self, approximate: Literal["none", "tanh"] = "none") -> None:
@@ -140,6 +173,11 @@ class SiLU(Activation):
     """Sigmoid linear unit, also called swish: inputs * sigmoid(inputs).
 
     Elfwing, Uchibe, Doya, "Sigmoid-weighted linear units" (2018), equation 7.
+
+    Examples
+    --------
+    >>> fastnn.SiLU().forward([[-1.0, 0.0, 2.0]]).round(2)
+    array([[-0.27,  0.  ,  1.76]])
     """
 
     operation = t.SILU

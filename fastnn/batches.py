@@ -23,6 +23,11 @@ def generate_batch_indices(n_samples: int, batch_size: int, rng: Seed = None) ->
     ------
     TypeError, ValueError
         For counts that are not whole numbers of at least 1.
+
+    Examples
+    --------
+    >>> fastnn.generate_batch_indices(5, 2, rng=0)
+    [array([2, 4]), array([3, 0]), array([1])]
     """
     n_samples = as_count(n_samples, "n_samples")
     batch_size = as_count(batch_size, "batch_size")

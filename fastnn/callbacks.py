@@ -62,6 +62,19 @@ class Callback:
     """Base of callbacks: methods that `fit` calls, each with the :class:`Run`.
 
     An error that one raises ends the training; the model is as the last whole epoch left it.
+
+    Examples
+    --------
+    >>> class Count(fastnn.Callback):
+    ...     epochs = 0
+    ...
+    ...     def on_epoch_end(self, run):
+    ...         self.epochs += 1
+    ...         run.stopped = self.epochs == 3
+    >>> model, count = fastnn.Sequential([fastnn.Dense(2, 2, rng=0)]), Count()
+    >>> history = model.fit(np.eye(2), [0, 1], epochs=100, callbacks=[count])
+    >>> count.epochs
+    3
     """
 
     def on_fit_begin(self, run: Run) -> None:
@@ -117,7 +130,16 @@ Hook: TypeAlias = Callable[[Run], Any]
 
 
 class LambdaCallback(Callback):
-    """Calls functions of the run: `LambdaCallback(on_epoch_end=lambda run: ...)`."""
+    """Calls functions of the run: `LambdaCallback(on_epoch_end=lambda run: ...)`.
+
+    Examples
+    --------
+    >>> show = fastnn.LambdaCallback(on_epoch_end=lambda run: print("epoch", run.epoch))
+    >>> model = fastnn.Sequential([fastnn.Dense(2, 2, rng=0)])
+    >>> history = model.fit(np.eye(2), [0, 1], epochs=2, callbacks=[show])
+    epoch 1
+    epoch 2
+    """
 
     def __init__(
         self,
@@ -159,6 +181,17 @@ class EarlyStopping(Callback):
     ----------
     best, best_epoch : float, int
         Of the last run.
+
+    Examples
+    --------
+    >>> from fastnn.datasets import make_spiral
+    >>> X, y = make_spiral(100, 3, rng=0)
+    >>> layers = [fastnn.Dense(2, 16, rng=0), fastnn.ReLU(), fastnn.Dense(16, 3, rng=1)]
+    >>> model = fastnn.Sequential(layers)
+    >>> stop = fastnn.EarlyStopping("loss", patience=5)
+    >>> history = model.fit(X, y, epochs=500, optimizer=fastnn.Adam(0.1), seed=0, callbacks=[stop])
+    >>> len(history), len(history) - stop.best_epoch
+    (44, 6)
     """
 
     def __init__(
@@ -220,6 +253,14 @@ class CSVLogger(Callback):
     path : path-like
         A file that exists is replaced when the run begins. One that resumes begins with the
         epochs behind it.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> model = fastnn.Sequential([fastnn.Dense(2, 2, rng=0, init="zeros")])
+    >>> history = model.fit(np.eye(2), [0, 1], epochs=1, callbacks=[fastnn.CSVLogger("log.csv")])
+    >>> print(Path("log.csv").read_text().splitlines()[0])
+    epoch,loss,accuracy
     """
 
     def __init__(self, path: PathLike) -> None:

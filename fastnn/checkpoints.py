@@ -68,6 +68,18 @@ class Checkpoint(Callback):
         For bad arguments; in `fit`, before training, for an unknown curve.
     OSError
         In `fit`, where a file cannot be written. The one that was there stays.
+
+    Examples
+    --------
+    >>> def train(epochs, resume=None):
+    ...     model = fastnn.Sequential([fastnn.Dense(2, 2, rng=0)])
+    ...     writing = [fastnn.Checkpoint("run.safetensors", every=2)]
+    ...     model.fit(np.eye(2), [0, 1], epochs=epochs, seed=0, callbacks=writing, resume=resume)
+    ...     return model
+    >>> model = train(4)
+    >>> resumed = train(9, resume="run.safetensors")
+    >>> np.array_equal(resumed.parameters, train(9).parameters)
+    True
     """
 
     comes_last = True

@@ -29,7 +29,14 @@ __all__ = ["Dense", "Layer", "Softmax", "cce", "cce_gradient", "generate_batch_i
 
 
 class Layer:
-    """Base of the layers here: `input` and `output` are those of the last `forward`."""
+    """Base of the layers here: `input` and `output` are those of the last `forward`.
+
+    Examples
+    --------
+    >>> from fastnn import columnwise
+    >>> isinstance(columnwise.Softmax(), columnwise.Layer)
+    True
+    """
 
     def __init__(self) -> None:
         self.input: Any = None
@@ -73,6 +80,15 @@ class Dense(Layer):
         output, or a learning rate that is not above 0.
     RuntimeError
         In `backward` before `forward`.
+
+    Examples
+    --------
+    >>> from fastnn import columnwise
+    >>> layer = columnwise.Dense(5, 3, rng=0)
+    >>> layer.forward(np.ones((5, 4))).shape
+    (3, 4)
+    >>> layer.backward(np.ones((3, 4)), learning_rate=0.1).shape
+    (5, 4)
     """
 
     def __init__(
@@ -137,7 +153,15 @@ class Dense(Layer):
 
 
 class Softmax(Layer):
-    """Softmax over each column."""
+    """Softmax over each column.
+
+    Examples
+    --------
+    >>> from fastnn import columnwise
+    >>> columnwise.Softmax().forward([[0.0, 1.0], [0.0, 1.0]])
+    array([[0.5, 0.5],
+           [0.5, 0.5]])
+    """
 
     def forward(self, input: ArrayLike) -> Floats:
         """Return the probabilities (C, B) of scores (C, B)."""
@@ -175,6 +199,12 @@ def cce(y: ArrayLike, yhat: ArrayLike) -> float:
     ------
     TypeError, ValueError
         For unlike shapes, non-finite numbers, columns of `y` that are not distributions.
+
+    Examples
+    --------
+    >>> from fastnn import columnwise
+    >>> round(columnwise.cce([[1, 0], [0, 1]], [[0.7, 0.5], [0.3, 0.5]]), 4)
+    1.0498
     """
     targets, probabilities = _check_columns(y, yhat)
     losses = np.empty(len(probabilities))
@@ -187,6 +217,13 @@ def cce_gradient(y: ArrayLike, yhat: ArrayLike) -> Floats:
     """Return -y / yhat, of shape (C, B): the gradient of `cce` with respect to `yhat`.
 
     Parameters and errors are those of `cce`.
+
+    Examples
+    --------
+    >>> from fastnn import columnwise
+    >>> columnwise.cce_gradient([[1, 0], [0, 1]], [[0.5, 0.5], [0.5, 0.5]]) + 0.0
+    array([[-2.,  0.],
+           [ 0., -2.]])
     """
     targets, probabilities = _check_columns(y, yhat)
     gradient = np.empty_like(probabilities)

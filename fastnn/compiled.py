@@ -25,6 +25,16 @@ class CompiledModel:
     dtype : float32 or float64
     loss : Loss
         The model's, which says what a prediction is.
+
+    Examples
+    --------
+    >>> model = fastnn.Sequential([fastnn.Dense(2, 3, rng=0)])
+    >>> handle = model.compiled()
+    >>> handle
+    <CompiledModel of 2 inputs, 3 outputs, float32>
+    >>> sample = np.array([0.5, -1.0], np.float32)
+    >>> print(handle.predict(sample), model.predict([sample]))
+    1 [1]
     """
 
     def __init__(self, predictor: Predictor, loss: Loss) -> None:

@@ -18,6 +18,13 @@ def load_digits():
         Pixels from 0 (white) to 16 (black), the rows of an image one after the other.
     y : ndarray of shape (1797,), int64
         The digit, 0 to 9.
+
+    Examples
+    --------
+    >>> from fastnn.datasets import load_digits
+    >>> X, y = load_digits()
+    >>> X.shape, y[:5]
+    ((1797, 64), array([0, 1, 2, 3, 4]))
     """
     with resources.files("fastnn").joinpath("data/digits.npz").open("rb") as file:
         arrays = np.load(file, allow_pickle=False)
@@ -49,6 +56,13 @@ def make_spiral(n_samples_per_class=100, n_classes=3, *, noise=0.2, rng=None):
     ------
     TypeError, ValueError
         For counts that are not whole numbers of at least 1, negative or non-finite noise.
+
+    Examples
+    --------
+    >>> from fastnn.datasets import make_spiral
+    >>> X, y = make_spiral(100, 3, rng=0)
+    >>> X.shape, y[[0, 100, 200]]
+    ((300, 2), array([0, 1, 2]))
     """
     n_samples_per_class = as_count(n_samples_per_class, "n_samples_per_class")
     n_classes = as_count(n_classes, "n_classes")
@@ -96,6 +110,18 @@ def read_csv(path, target, *, dtype=np.float32):
         less than two classes. Rows are counted from 1, the one after the names.
     ImportError
         Where polars is not installed.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from fastnn.datasets import read_csv
+    >>> size = Path("pets.csv").write_text("weight,height,kind\\n4,25,cat\\n30,60,dog\\n")
+    >>> X, labels, names = read_csv("pets.csv", target="kind")
+    >>> X
+    array([[ 4., 25.],
+           [30., 60.]], dtype=float32)
+    >>> print(*labels, *names)
+    cat dog weight height
     """
     dtype = as_dtype(dtype)
     path = Path(path)
@@ -148,6 +174,13 @@ def split(n_samples, fraction, rng=None, labels=None):
     ------
     TypeError, ValueError
         For a fraction outside of (0, 1) or one that leaves a part empty, another number of labels.
+
+    Examples
+    --------
+    >>> from fastnn.datasets import split
+    >>> train, held_out = split(8, 0.25, rng=0)
+    >>> len(train), len(held_out)
+    (6, 2)
     """
     n_samples = as_count(n_samples, "n_samples")
     fraction = as_positive(fraction, "fraction")
@@ -193,6 +226,16 @@ def standardise(train, *others):
     ------
     TypeError, ValueError
         For an empty `train`, another number of features in `others`, and what is not finite.
+
+    Examples
+    --------
+    >>> from fastnn.datasets import standardise
+    >>> train, test = standardise([[1.0, 10.0], [3.0, 30.0]], [[2.0, 40.0]])
+    >>> train
+    array([[-1., -1.],
+           [ 1.,  1.]])
+    >>> test
+    array([[0., 2.]])
     """
     train = as_rows(train, "train", allow_empty=False)
     others = [

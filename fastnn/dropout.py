@@ -39,6 +39,14 @@ class Dropout(Layer):
         `backward` for `dvalues` unlike the output.
     RuntimeError
         In `backward` before `forward`.
+
+    Examples
+    --------
+    >>> dropout = fastnn.Dropout(0.5, rng=0)
+    >>> dropout.forward([[1.0, 2.0, 3.0, 4.0, 5.0]], training=True)
+    array([[ 2.,  0.,  6.,  8., 10.]])
+    >>> dropout.forward([[1.0, 2.0, 3.0, 4.0, 5.0]])
+    array([[1., 2., 3., 4., 5.]])
     """
 
     mask: Floats | None = None

@@ -21,6 +21,16 @@ class NonFiniteLossError(ArithmeticError):
         Where it happened, counted from 1.
     history : History
         The curves of the epochs before.
+
+    Examples
+    --------
+    >>> model = fastnn.Sequential([fastnn.Dense(1, 1, rng=0)], loss=fastnn.MeanSquaredError())
+    >>> X = np.linspace(0, 100, 64).reshape(-1, 1)
+    >>> try:
+    ...     model.fit(X, X, epochs=9, optimizer=fastnn.SGD(10.0), seed=0)
+    ... except fastnn.NonFiniteLossError as error:
+    ...     print(error.epoch, np.isfinite(model.parameters).all())
+    3 True
     """
 
     def __init__(self, epoch: int, batch: int, history: History | None = None) -> None:

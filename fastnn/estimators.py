@@ -535,6 +535,17 @@ class MLPClassifier(ClassifierMixin, _MLP):
     ------
     TypeError, ValueError
         For bad arguments, and where the parameters are no longer finite.
+
+    Examples
+    --------
+    >>> from fastnn.datasets import make_spiral
+    >>> X, y = make_spiral(100, 3, rng=0)
+    >>> X, names = X.astype(np.float64), np.array(["left", "right", "top"])
+    >>> network = fastnn.MLPClassifier((32,), tol=1e-3, learning_rate_init=0.05, random_state=0)
+    >>> round(network.fit(X, names[y]).score(X, names[y]), 1)
+    1.0
+    >>> print(*network.classes_)
+    left right top
     """
 
     _parameter_constraints = {  # noqa: RUF012
@@ -740,6 +751,13 @@ class MLPRegressor(RegressorMixin, _MLP):
     ------
     TypeError, ValueError
         As :class:`MLPClassifier`.
+
+    Examples
+    --------
+    >>> X = np.linspace(-1, 1, 200).reshape(-1, 1)
+    >>> network = fastnn.MLPRegressor(hidden_layer_sizes=(16,), solver="lbfgs", random_state=0)
+    >>> round(network.fit(X, X[:, 0] ** 2).score(X, X[:, 0] ** 2), 1)
+    1.0
     """
 
     out_activation_ = "identity"

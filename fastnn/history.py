@@ -23,6 +23,18 @@ class History:
     val_loss, val_accuracy : list of float
         On the validation data after the epoch; empty without any. So are the metrics of `fit`,
         on the samples and (`val_...`) on the validation data.
+
+    Examples
+    --------
+    >>> from fastnn.datasets import make_spiral
+    >>> X, y = make_spiral(100, 3, rng=0)
+    >>> layers = [fastnn.Dense(2, 16, rng=0), fastnn.ReLU(), fastnn.Dense(16, 3, rng=1)]
+    >>> model = fastnn.Sequential(layers)
+    >>> history = model.fit(X, y, epochs=2, seed=0)
+    >>> history
+    <History: 2 epochs, loss 1.0097, accuracy 0.3433>
+    >>> [round(loss, 2) for loss in history.loss]
+    [1.02, 1.01]
     """
 
     def __init__(self) -> None:

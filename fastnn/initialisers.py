@@ -29,6 +29,12 @@ class scaled_normal:
     ----------
     deviation : float
         Above 0; 0.01 is that of networks from scratch.
+
+    Examples
+    --------
+    >>> layer = fastnn.Dense(100, 100, init=fastnn.scaled_normal(0.01), rng=0)
+    >>> round(float(layer.weights.std()), 3)
+    0.01
     """
 
     def __init__(self, deviation: float = 0.01) -> None:

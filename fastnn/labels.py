@@ -29,6 +29,16 @@ def one_hot(labels: ArrayLike, *, dtype: DTypeLike = np.float32) -> tuple[Floats
         For labels that cannot be sorted, and for another dtype.
     ValueError
         For no labels, more than one dimension, or NaN among them.
+
+    Examples
+    --------
+    >>> rows, classes = fastnn.one_hot(["cat", "dog", "cat"])
+    >>> rows
+    array([[1., 0.],
+           [0., 1.],
+           [1., 0.]], dtype=float32)
+    >>> print(*classes)
+    cat dog
     """
     dtype = as_dtype(dtype)
     array = as_anything(labels, "labels")

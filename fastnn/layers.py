@@ -206,6 +206,18 @@ class Dense(ParameterLayer):
         (B, I) finite numbers; in `backward` for `dvalues` unlike the output.
     RuntimeError
         In `backward` before `forward`.
+
+    Examples
+    --------
+    >>> layer = fastnn.Dense(3, 2, rng=0)
+    >>> layer.forward([[1.0, 2.0, 3.0]]).shape
+    (1, 2)
+    >>> layer.backward([[1.0, -1.0]]).shape
+    (1, 3)
+    >>> layer.dweights
+    array([[ 1., -1.],
+           [ 2., -2.],
+           [ 3., -3.]], dtype=float32)
     """
 
     def __init__(
@@ -319,6 +331,14 @@ class ReLU(Layer):
 
     The gradient passes where an input is above 0. Input is (B, I), float32 or float64; other
     numbers become one of the two. Errors as in :class:`Dense`.
+
+    Examples
+    --------
+    >>> relu = fastnn.ReLU()
+    >>> relu.forward([[-1.0, 2.0]])
+    array([[0., 2.]])
+    >>> relu.backward([[5.0, 5.0]])
+    array([[0., 5.]])
     """
 
     def forward(self, inputs: ArrayLike, training: bool = False) -> Floats:
@@ -344,6 +364,12 @@ class Softmax(Layer):
 
     Row maxima are subtracted first, so large logits do not overflow. Input is (B, C), float32 or
     float64; other numbers become one of the two. Errors as in :class:`Dense`.
+
+    Examples
+    --------
+    >>> fastnn.Softmax().forward([[0.0, 0.0], [0.0, 1000.0]])
+    array([[0.5, 0.5],
+           [0. , 1. ]])
     """
 
     def forward(self, inputs: ArrayLike, training: bool = False) -> Floats:

@@ -85,6 +85,15 @@ class CategoricalCrossEntropy(Loss):
     TypeError, ValueError
         For probabilities that are not (B, C) finite numbers, B above 0; for labels outside
         [0, C) or not whole, rows that are not distributions, or another number of targets.
+
+    Examples
+    --------
+    >>> loss = fastnn.CategoricalCrossEntropy()
+    >>> loss.forward([[0.7, 0.1, 0.2], [0.1, 0.5, 0.4]], [0, 1]).round(4)
+    array([0.3567, 0.6931])
+    >>> loss.backward([[0.7, 0.1, 0.2], [0.1, 0.5, 0.4]], [0, 1]).round(4) + 0.0
+    array([[-0.7143,  0.    ,  0.    ],
+           [ 0.    , -1.    ,  0.    ]])
     """
 
     def __init__(self, epsilon: float = 1e-7) -> None:
@@ -132,6 +141,15 @@ class SoftmaxCrossEntropy(Loss):
     ------
     TypeError, ValueError
         As :class:`CategoricalCrossEntropy`.
+
+    Examples
+    --------
+    >>> loss = fastnn.SoftmaxCrossEntropy()
+    >>> float(loss.forward([[0.0, 1000.0], [0.0, 0.0]], [0, 1]).round(4))
+    500.3466
+    >>> loss.backward(loss.output, [0, 1])
+    array([[-0.5 ,  0.5 ],
+           [ 0.25, -0.25]])
     """
 
     output: Floats | MaybeNone = None
@@ -269,6 +287,12 @@ class BinaryCrossEntropy(_OutputLoss):
         which are first moved into [epsilon, 1 - epsilon].
     epsilon : float
         Above 0 and below 0.5.
+
+    Examples
+    --------
+    >>> loss = fastnn.BinaryCrossEntropy()
+    >>> loss.forward([[0.0], [1000.0]], [1, 0]).round(4)
+    array([6.931e-01, 1.000e+03])
     """
 
     def __init__(self, from_logits: bool = True, epsilon: float = 1e-7) -> None:
@@ -318,13 +342,25 @@ class BinaryCrossEntropy(_OutputLoss):
 
 
 class MeanSquaredError(_OutputLoss):
-    """(y_pred - y_true)**2, the mean over the outputs."""
+    """(y_pred - y_true)**2, the mean over the outputs.
+
+    Examples
+    --------
+    >>> fastnn.MeanSquaredError().forward([[1.0], [4.0]], [1.0, 2.0])
+    array([0., 4.])
+    """
 
     kind = t.SQUARED_ERROR
 
 
 class MeanAbsoluteError(_OutputLoss):
-    """|y_pred - y_true|, the mean over the outputs; its slope is 0 where they are equal."""
+    """|y_pred - y_true|, the mean over the outputs; its slope is 0 where they are equal.
+
+    Examples
+    --------
+    >>> fastnn.MeanAbsoluteError().forward([[1.0], [4.0]], [1.0, 2.0])
+    array([0., 2.])
+    """
 
     kind = t.ABSOLUTE_ERROR
 
@@ -338,6 +374,11 @@ class Huber(_OutputLoss):
     ----------
     delta : float
         Above 0.
+
+    Examples
+    --------
+    >>> fastnn.Huber(delta=1.0).forward([[0.5], [10.0]], [0.0, 0.0])
+    array([0.125, 9.5  ])
     """
 
     kind = t.HUBER
@@ -360,6 +401,11 @@ class Quantile(_OutputLoss):
     ----------
     q : float
         Above 0 and below 1.
+
+    Examples
+    --------
+    >>> fastnn.Quantile(0.9).forward([[-1.0], [1.0]], [0.0, 0.0]).round(2)
+    array([0.9, 0.1])
     """
 
     kind = t.QUANTILE

@@ -81,6 +81,15 @@ def fit_many(
     -----
     An error of a callback, and Ctrl-C, end all training within some hundredths of a second, and
     leave all models in one piece.
+
+    Examples
+    --------
+    >>> from fastnn.datasets import make_spiral
+    >>> X, y = make_spiral(100, 3, rng=0)
+    >>> models = [fastnn.Sequential([fastnn.Dense(2, 3, rng=seed)]) for seed in range(8)]
+    >>> histories = fastnn.fit_many(models, X, y, epochs=5, seed=0)
+    >>> len(histories), len(histories[0].loss)
+    (8, 5)
     """
     models = _as_models(models)
     n = len(models)

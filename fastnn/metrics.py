@@ -34,6 +34,13 @@ def accuracy(y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | No
     Returns
     -------
     float
+
+    Examples
+    --------
+    >>> fastnn.accuracy(["cat", "dog"], ["cat", "cat"])
+    0.5
+    >>> fastnn.accuracy([0, 1], [[0.9, 0.1], [0.6, 0.4]])
+    0.5
     """
     true, predicted = _classes(y_true, "y_true"), _classes(y_pred, "y_pred")
     return _mean(true == predicted, _weights(true, predicted, sample_weight))
@@ -57,6 +64,11 @@ def top_k_accuracy(
     Returns
     -------
     float
+
+    Examples
+    --------
+    >>> fastnn.metrics.top_k_accuracy([0, 2], [[0.1, 0.7, 0.2], [0.5, 0.1, 0.4]], k=2)
+    0.5
     """
     true, scores = _classes(y_true, "y_true"), as_array(y_pred, "y_pred")
     if scores.ndim != 2 or scores.size == 0:
@@ -98,6 +110,15 @@ def precision(
     Returns
     -------
     float, or ndarray of shape (C,)
+
+    Examples
+    --------
+    >>> fastnn.metrics.precision([0, 1, 1, 1], [0, 1, 0, 1])
+    0.75
+    >>> fastnn.metrics.precision([0, 1, 1, 1], [0, 1, 0, 1], average="binary")
+    1.0
+    >>> fastnn.metrics.precision([0, 1, 1, 1], [0, 1, 0, 1], average=None)
+    array([0.5, 1. ])
     """
     return _average(y_true, y_pred, average, sample_weight, lambda tp, p, a: _ratio(tp, p))
 
@@ -122,6 +143,11 @@ def recall(
     """Return the fraction of the samples of a class that are predicted as this class.
 
     Parameters as of :func:`precision`; 0 for a class that is never true.
+
+    Examples
+    --------
+    >>> fastnn.metrics.recall([0, 1, 1, 1, 1], [0, 1, 0, 1, 1])
+    0.875
     """
     return _average(y_true, y_pred, average, sample_weight, lambda tp, p, a: _ratio(tp, a))
 
@@ -146,6 +172,11 @@ def f1(
     """Return the harmonic mean of precision and recall: 2 * right / (predicted + true).
 
     Parameters as of :func:`precision`; van Rijsbergen, "Information Retrieval" (1979), chapter 7.
+
+    Examples
+    --------
+    >>> fastnn.metrics.f1([0, 1, 1, 1], [0, 1, 0, 1], average="binary")
+    0.8
     """
     return _average(y_true, y_pred, average, sample_weight, lambda tp, p, a: _ratio(2 * tp, p + a))
 
@@ -163,6 +194,11 @@ def mean_squared_error(
     Returns
     -------
     float
+
+    Examples
+    --------
+    >>> fastnn.metrics.mean_squared_error([1.0, 2.0], [1.0, 4.0])
+    2.0
     """
     true, predicted, weights = _numbers(y_true, y_pred, sample_weight)
     return _mean(np.square(predicted - true).mean(axis=1), weights)
@@ -171,7 +207,13 @@ def mean_squared_error(
 def mean_absolute_error(
     y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
 ) -> float:
-    """Return the mean of |y_pred - y_true|; parameters as of :func:`mean_squared_error`."""
+    """Return the mean of |y_pred - y_true|; parameters as of :func:`mean_squared_error`.
+
+    Examples
+    --------
+    >>> fastnn.metrics.mean_absolute_error([1.0, 2.0], [1.0, 4.0])
+    1.0
+    """
     true, predicted, weights = _numbers(y_true, y_pred, sample_weight)
     return _mean(np.abs(predicted - true).mean(axis=1), weights)
 
@@ -182,6 +224,11 @@ def r2(y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = N
     1 - sum((y_pred - y_true)**2) / sum((y_true - mean(y_true))**2): 1 at best, 0 for the mean of
     the targets. For constant targets 1 where all predictions are right, else 0. Parameters as of
     :func:`mean_squared_error`.
+
+    Examples
+    --------
+    >>> fastnn.metrics.r2([1.0, 2.0, 3.0], [1.0, 2.0, 4.0])
+    0.5
     """
     true, predicted, weights = _numbers(y_true, y_pred, sample_weight)
     weights = np.ones(len(true)) if weights is None else weights
@@ -206,6 +253,15 @@ class Metric:
         y_pred is what `predict_proba` gives, not what `predict` gives.
     higher_is_better : bool, optional
         What EarlyStopping and others go by.
+
+    Examples
+    --------
+    >>> def worst(y_true, y_pred):
+    ...     return np.abs(y_pred - y_true).max()
+    >>> model = fastnn.Sequential([fastnn.Dense(1, 1, rng=0)], loss=fastnn.MeanSquaredError())
+    >>> metric = fastnn.Metric(worst, higher_is_better=False)
+    >>> sorted(model.evaluate([[1.0], [2.0]], [1.0, 2.0], metrics=[metric]))
+    ['loss', 'worst']
     """
 
     def __init__(

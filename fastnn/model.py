@@ -82,6 +82,21 @@ class Sequential(Trainable):
     ------
     TypeError, ValueError
         For no layers, sizes that do not meet, two dtypes, a layer used twice.
+
+    Examples
+    --------
+    >>> from fastnn.datasets import make_spiral
+    >>> X, y = make_spiral(100, 3, rng=0)
+    >>> layers = [fastnn.Dense(2, 16, rng=0), fastnn.ReLU(), fastnn.Dense(16, 3, rng=1)]
+    >>> model = fastnn.Sequential(layers)
+    >>> history = model.fit(X, y, epochs=100, optimizer=fastnn.Adam(0.02), seed=0)
+    >>> model.predict(X[50:52])
+    array([0, 0])
+    >>> model.predict_proba(X[50:52]).round(2)
+    array([[1.  , 0.  , 0.  ],
+           [0.99, 0.01, 0.  ]], dtype=float32)
+    >>> round(model.evaluate(X, y)["accuracy"], 2)
+    0.99
     """
 
     # ------------------------------------------------------------------ training
@@ -200,6 +215,20 @@ class Sequential(Trainable):
         -----
         SlowTrainingWarning
             Once, where a layer or an optimizer of your own has to be called from Python.
+
+        Examples
+        --------
+        >>> from fastnn.datasets import make_spiral
+        >>> X, y = make_spiral(100, 3, rng=0)
+        >>> layers = [fastnn.Dense(2, 16, rng=0), fastnn.ReLU(), fastnn.Dense(16, 3, rng=1)]
+        >>> model = fastnn.Sequential(layers)
+        >>> sgd = fastnn.SGD(0.1, momentum=0.9)
+        >>> history = model.fit(X, y, epochs=3, optimizer=sgd, seed=0, metrics=["f1"])
+        >>> print(history)
+        epoch    loss  accuracy      f1
+            1  0.9528    0.4533  0.5699
+            2  0.7882    0.6167  0.6130
+            3  0.7227    0.6133  0.6292
         """
         arguments = {name: value for name, value in locals().items() if name != "self"}
         return self._prepare_fit(**arguments)()
@@ -246,6 +275,17 @@ class Sequential(Trainable):
             For bad arguments, before training starts.
         NonFiniteLossError
             When training diverges; the parameters are those before the call.
+
+        Examples
+        --------
+        >>> from fastnn.datasets import make_spiral
+        >>> X, y = make_spiral(100, 3, rng=0)
+        >>> layers = [fastnn.Dense(2, 16, rng=0), fastnn.ReLU(), fastnn.Dense(16, 3, rng=1)]
+        >>> model = fastnn.Sequential(layers)
+        >>> for first in range(10):
+        ...     history = model.partial_fit(X[first::10], y[first::10], optimizer=model.optimizer)
+        >>> model.optimizer
+        SGD(learning_rate=0.01)
         """
         if optimizer is None:
             optimizer = self.optimizer or SGD()
@@ -505,6 +545,18 @@ def load(path: PathLike) -> Sequential:
         A ValueError that says what is wrong: with any other file, and with one that is not whole.
     OSError
         Where the file cannot be read.
+
+    Examples
+    --------
+    >>> model = fastnn.Sequential([fastnn.Dense(2, 3, rng=0)])
+    >>> model.save("model.safetensors", notes={"made": "in an example"})
+    >>> again = fastnn.load("model.safetensors")
+    >>> again
+    Sequential([
+        Dense(2, 3, dtype=float32),
+    ])
+    >>> again.notes
+    {'made': 'in an example'}
     """
     path = Path(as_path(path))
     description, arrays = files.read(path)

@@ -97,6 +97,12 @@ class LayerNorm(_Norm):
         What the weights are multiplied by, of the last `forward`.
     dweights, dbiases, inputs, output, dinputs
         As in :class:`Dense`, and so are the errors.
+
+    Examples
+    --------
+    >>> fastnn.LayerNorm(3).forward([[1.0, 2.0, 3.0], [10.0, 20.0, 30.0]]).round(2)
+    array([[-1.22,  0.  ,  1.22],
+           [-1.22,  0.  ,  1.22]], dtype=float32)
     """
 
     def __init__(
@@ -166,6 +172,16 @@ class BatchNorm(_Norm):
         What the weights are multiplied by, of the last `forward`.
     dweights, dbiases, inputs, output, dinputs
         As in :class:`Dense`, and so are the errors.
+
+    Examples
+    --------
+    >>> norm = fastnn.BatchNorm(2)
+    >>> norm.forward([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]], training=True).round(2)
+    array([[-1.22, -1.22],
+           [ 0.  ,  0.  ],
+           [ 1.22,  1.22]], dtype=float32)
+    >>> norm.running_mean
+    array([[0.2, 2. ]], dtype=float32)
     """
 
     stored = "weights", "biases", "running_mean", "running_variance"

@@ -210,6 +210,13 @@ class SGD(Optimizer):
     ------
     TypeError, ValueError
         For arguments out of range.
+
+    Examples
+    --------
+    >>> parameters = np.array([1.0, -2.0])
+    >>> fastnn.SGD(0.1).update(parameters, np.array([2.0, 0.5]))
+    >>> parameters.round(4)
+    array([ 0.8 , -2.05])
     """
 
     def __init__(
@@ -262,6 +269,13 @@ class AdaGrad(Optimizer):
         As in :class:`SGD`.
     epsilon : float
         At least 0.
+
+    Examples
+    --------
+    >>> parameters = np.array([1.0, -2.0])
+    >>> fastnn.AdaGrad(0.1).update(parameters, np.array([2.0, 0.5]))
+    >>> parameters.round(4)
+    array([ 0.9, -2.1])
     """
 
     rule = t.ADAGRAD
@@ -293,6 +307,13 @@ class RMSprop(AdaGrad):
         As in :class:`AdaGrad`.
     rho : float
         At least 0 and below 1.
+
+    Examples
+    --------
+    >>> parameters = np.array([1.0, -2.0])
+    >>> fastnn.RMSprop(0.1).update(parameters, np.array([2.0, 0.5]))
+    >>> parameters.round(4)
+    array([ 0., -3.])
     """
 
     rule = t.RMSPROP
@@ -335,6 +356,13 @@ class Adam(Optimizer):
     amsgrad : bool
         Take the largest v so far. Reddi, Kale, Kumar, "On the Convergence of Adam and Beyond"
         (2018), algorithm 2.
+
+    Examples
+    --------
+    >>> parameters = np.array([1.0, -2.0])
+    >>> fastnn.Adam(0.1).update(parameters, np.array([2.0, 0.5]))
+    >>> parameters.round(4)
+    array([ 0.9, -2.1])
     """
 
     def __init__(
@@ -371,6 +399,13 @@ class AdamW(Adam):
     """:class:`Adam` with a weight decay of its own: parameters *= 1 - learning_rate * weight_decay.
 
     Loshchilov, Hutter, "Decoupled Weight Decay Regularization" (2019), algorithm 2.
+
+    Examples
+    --------
+    >>> parameters = np.array([1.0, -2.0])
+    >>> fastnn.AdamW(0.1).update(parameters, np.array([2.0, 0.5]))
+    >>> parameters.round(4)
+    array([ 0.899, -2.098])
     """
 
     def __init__(

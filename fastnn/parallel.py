@@ -48,6 +48,11 @@ def set_num_threads(n: int | None) -> None:
     ------
     TypeError, ValueError
         For anything else.
+
+    Examples
+    --------
+    >>> fastnn.set_num_threads(2)
+    >>> fastnn.set_num_threads(None)
     """
     global _default
     _default = None if n is None else as_count(n, "n")
@@ -55,7 +60,14 @@ def set_num_threads(n: int | None) -> None:
 
 @contextlib.contextmanager
 def num_threads(n: int | None) -> Iterator[None]:
-    """Use `n` threads inside a `with` block, in this thread of Python; see `set_num_threads`."""
+    """Use `n` threads inside a `with` block, in this thread of Python; see `set_num_threads`.
+
+    Examples
+    --------
+    >>> model = fastnn.Sequential([fastnn.Dense(2, 2, rng=0)])
+    >>> with fastnn.num_threads(1):
+    ...     history = model.fit(np.eye(2), [0, 1])
+    """
     token = _chosen.set(None if n is None else as_count(n, "n"))
     try:
         yield

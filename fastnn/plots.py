@@ -38,6 +38,15 @@ def plot_history(history, curves=None, *, axes=None):
         For a history without epochs, an unknown curve, another number of axes.
     ImportError
         Where matplotlib is not installed.
+
+    Examples
+    --------
+    >>> from fastnn.plots import plot_history
+    >>> model = fastnn.Sequential([fastnn.Dense(2, 2, rng=0)])
+    >>> history = model.fit(np.eye(2), [0, 1], epochs=5)
+    >>> loss, accuracy = plot_history(history)
+    >>> loss.get_ylabel()
+    'loss'
     """
     if not history.curves:
         raise ValueError("history has no epochs, expected at least one")
@@ -92,6 +101,13 @@ def plot_confusion_matrix(y_true, y_pred, *, class_names=None, ax=None):
         For no samples, two different numbers of them, labels without a name.
     ImportError
         Where matplotlib or scikit-learn is not installed.
+
+    Examples
+    --------
+    >>> from fastnn.plots import plot_confusion_matrix
+    >>> ax = plot_confusion_matrix(["cat", "dog", "dog"], ["cat", "cat", "dog"])
+    >>> ax.get_xlabel()
+    'predicted class'
     """
     true, predicted = _pair(y_true, y_pred, "y_pred")
     labels = np.union1d(true, predicted)
@@ -171,6 +187,16 @@ def plot_decision_boundary(model, X, y=None, *, class_names=None, ax=None, resol
         For a model of numbers.
     ImportError
         Where matplotlib or scikit-learn is not installed.
+
+    Examples
+    --------
+    >>> from fastnn.plots import plot_decision_boundary
+    >>> from fastnn.datasets import make_spiral
+    >>> X, y = make_spiral(100, 3, rng=0)
+    >>> layers = [fastnn.Dense(2, 16, rng=0), fastnn.ReLU(), fastnn.Dense(16, 3, rng=1)]
+    >>> model = fastnn.Sequential(layers)
+    >>> ax = plot_decision_boundary(model, X, y, class_names=["a", "b", "c"], resolution=50)
+    >>> ax.figure.savefig("regions.png")
     """
     X = as_rows(X, "X", n_features=2, allow_empty=False)
     resolution = as_count(resolution, "resolution")
@@ -251,6 +277,13 @@ def plot_calibration(y_true, probabilities, *, n_bins=10, ax=None):
         For no samples, different numbers of them, what is not a probability.
     ImportError
         Where matplotlib or scikit-learn is not installed.
+
+    Examples
+    --------
+    >>> from fastnn.plots import plot_calibration
+    >>> ax = plot_calibration([0, 1, 1, 0], [0.1, 0.9, 0.6, 0.4], n_bins=5)
+    >>> ax.get_ylabel()
+    'share of class 1'
     """
     probabilities = as_array(probabilities, "probabilities")
     true, probabilities = _pair(y_true, probabilities, "probabilities")
@@ -306,6 +339,13 @@ def plot_predictions(y_true, y_pred, *, ax=None):
         For no samples, two different numbers of them, what is not a number.
     ImportError
         Where matplotlib or scikit-learn is not installed.
+
+    Examples
+    --------
+    >>> from fastnn.plots import plot_predictions
+    >>> ax = plot_predictions([1.0, 2.0, 3.0], [1.1, 1.9, 3.2])
+    >>> ax.get_xlabel()
+    'predicted'
     """
     true, predicted = _pair(as_array(y_true, "y_true"), as_array(y_pred, "y_pred"), "y_pred")
     display = _sklearn("metrics").PredictionErrorDisplay

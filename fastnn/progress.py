@@ -16,6 +16,11 @@ class ProgressBar(Callback):
     """A bar on standard error: the epoch, the time left, samples a second, and the last curves.
 
     Behind each curve stands its value on the validation data.
+
+    Examples
+    --------
+    >>> model = fastnn.Sequential([fastnn.Dense(2, 2, rng=0)])
+    >>> history = model.fit(np.eye(2), [0, 1], callbacks=[fastnn.ProgressBar()])
     """
 
     _bar: Any = None
@@ -64,7 +69,14 @@ class ProgressBar(Callback):
 
 
 class ProgressLines(Callback):
-    """A line an epoch on standard output, with all curves and samples a second."""
+    """A line an epoch on standard output, with all curves and samples a second.
+
+    Examples
+    --------
+    >>> model = fastnn.Sequential([fastnn.Dense(2, 2, rng=0, init="zeros")])
+    >>> history = model.fit(np.eye(2), [0, 1], epochs=1, seed=0, callbacks=[fastnn.ProgressLines()])
+    epoch 1/1  loss 0.6931  accuracy 0.5000  ... samples/s
+    """
 
     def on_fit_begin(self, run: Run) -> None:
         """Nothing has been shown yet."""

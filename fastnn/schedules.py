@@ -31,7 +31,14 @@ class Schedule:
 
 
 class ConstantRate(Schedule):
-    """The same rate at every step."""
+    """The same rate at every step.
+
+    Examples
+    --------
+    >>> rate = fastnn.ConstantRate(0.1)
+    >>> [round(rate(step), 4) for step in (0, 10, 20)]
+    [0.1, 0.1, 0.1]
+    """
 
     def __init__(self, rate: float) -> None:
         self.rate = as_positive(rate, "rate")
@@ -50,6 +57,12 @@ class StepRate(Schedule):
         Steps between two drops.
     factor : float
         What a drop multiplies the rate by.
+
+    Examples
+    --------
+    >>> rate = fastnn.StepRate(0.1, every=10)
+    >>> [round(rate(step), 4) for step in (0, 9, 10, 20)]
+    [0.1, 0.1, 0.01, 0.001]
     """
 
     def __init__(self, rate: float, every: int, factor: float = 0.1) -> None:
@@ -61,7 +74,14 @@ class StepRate(Schedule):
 
 
 class ExponentialRate(Schedule):
-    """rate * factor ** step."""
+    """rate * factor ** step.
+
+    Examples
+    --------
+    >>> rate = fastnn.ExponentialRate(0.1, factor=0.9)
+    >>> [round(rate(step), 4) for step in (0, 10, 20)]
+    [0.1, 0.0349, 0.0122]
+    """
 
     def __init__(self, rate: float, factor: float) -> None:
         self.rate, self.factor = as_positive(rate, "rate"), as_positive(factor, "factor")
@@ -71,7 +91,14 @@ class ExponentialRate(Schedule):
 
 
 class InverseTimeRate(Schedule):
-    """rate / (1 + decay * step): the decay of networks from scratch."""
+    """rate / (1 + decay * step): the decay of networks from scratch.
+
+    Examples
+    --------
+    >>> rate = fastnn.InverseTimeRate(0.1, decay=0.1)
+    >>> [round(rate(step), 4) for step in (0, 10, 20)]
+    [0.1, 0.05, 0.0333]
+    """
 
     def __init__(self, rate: float, decay: float) -> None:
         self.rate, self.decay = as_positive(rate, "rate"), as_number(decay, "decay", 0)
@@ -93,6 +120,12 @@ class CosineRate(Schedule):
         Of the whole run: epochs times batches.
     warm_up : int
         Steps of the warm-up, fewer than `steps`; step s of it takes (s + 1) / (warm_up + 1).
+
+    Examples
+    --------
+    >>> rate = fastnn.CosineRate(0.1, steps=20, warm_up=4)
+    >>> [round(rate(step), 4) for step in (0, 4, 12, 20)]
+    [0.02, 0.1, 0.05, 0.0]
     """
 
     def __init__(self, rate: float, steps: int, warm_up: int = 0, last: float = 0.0) -> None:
@@ -125,6 +158,12 @@ class OneCycleRate(Schedule):
         The part of the steps that go up, between 0 and 1.
     first, last : float
         The first rate is rate / first, the last one rate / first / last.
+
+    Examples
+    --------
+    >>> rate = fastnn.OneCycleRate(0.1, steps=20)
+    >>> [round(rate(step), 4) for step in (0, 5, 10, 19)]
+    [0.004, 0.1, 0.0717, 0.0]
     """
 
     def __init__(
@@ -168,6 +207,14 @@ class ReduceOnPlateau(Schedule):
     current_rate : float
     best, waited : float, int
         The lowest value so far, and the epochs since.
+
+    Examples
+    --------
+    >>> rate = fastnn.ReduceOnPlateau(0.5, factor=0.5, patience=1)
+    >>> for loss in (1.0, 0.9, 0.9, 0.9):
+    ...     rate.observe({"loss": loss})  # `fit` does so after each epoch
+    >>> rate.current_rate
+    0.25
     """
 
     changing = ("current_rate", "best", "waited")

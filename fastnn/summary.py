@@ -31,6 +31,18 @@ class Summary:
     n_flops : int or None
         Floating-point operations of one sample's way forward: a multiply-add counts as two, an
         activation as one an output. None with a layer of your own.
+
+    Examples
+    --------
+    >>> layers = [fastnn.Dense(64, 32, rng=0), fastnn.ReLU(), fastnn.Dense(32, 10, rng=1)]
+    >>> print(fastnn.Sequential(layers).summary())
+    layer  outputs  parameters  FLOPs a sample
+    ------------------------------------------
+    Dense       32       2,080           4,128
+    ReLU        32           0              32
+    Dense       10         330             650
+    ------------------------------------------
+    2,410 parameters (9.4 KiB), 4,810 FLOPs a sample
     """
 
     def __init__(self, model: Network) -> None:

@@ -45,6 +45,15 @@ def to_c(model, path, *, prefix="model"):
         For a layer of your own, no dense layer, parameters that are not finite, another prefix.
     OSError
         Where the file cannot be written; the one that was there stays.
+
+    Examples
+    --------
+    >>> layers = [fastnn.Dense(2, 3, rng=0), fastnn.ReLU(), fastnn.Dense(3, 2, rng=1)]
+    >>> model = fastnn.Sequential(layers)
+    >>> fastnn.export.to_c(model, "model.c")
+    >>> with open("model.c") as file:
+    ...     print(file.readline().strip())
+    /* A 2-3-2 classifier, float32: Dense, ReLU, Dense.
     """
     network, path = read_network(model), as_path(path)
     if not isinstance(prefix, str) or not re.fullmatch("[A-Za-z][A-Za-z0-9_]*", prefix):

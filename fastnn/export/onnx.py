@@ -44,6 +44,12 @@ def to_onnx(model, path):
         Where onnx is not installed.
     OSError
         Where the file cannot be written; the one that was there stays.
+
+    Examples
+    --------
+    >>> layers = [fastnn.Dense(2, 3, rng=0), fastnn.ReLU(), fastnn.Dense(3, 2, rng=1)]
+    >>> model = fastnn.Sequential(layers)
+    >>> fastnn.export.to_onnx(model, "model.onnx")
     """
     network, path = read_network(model), as_path(path)
     if model.parameters.nbytes > _MOST_BYTES:

@@ -87,6 +87,12 @@ def to_torch(model, path):
         For a layer of your own, for parameters that are not finite.
     OSError
         Where the file cannot be written; the one that was there stays.
+
+    Examples
+    --------
+    >>> layers = [fastnn.Dense(2, 3, rng=0), fastnn.ReLU(), fastnn.Dense(3, 2, rng=1)]
+    >>> model = fastnn.Sequential(layers)
+    >>> fastnn.export_torch(model, "model.safetensors")
     """
     steps, path = read_layers(model), as_path(path)
     modules, state = [], {}
@@ -215,6 +221,18 @@ def from_torch(path, layers=None, loss=None, *, activation=None):
         For other arguments, and layers that do not fit.
     OSError
         Where the file cannot be read.
+
+    Examples
+    --------
+    >>> layers = [fastnn.Dense(2, 3, rng=0), fastnn.ReLU(), fastnn.Dense(3, 2, rng=1)]
+    >>> model = fastnn.Sequential(layers)
+    >>> fastnn.export_torch(model, "model.safetensors")
+    >>> fastnn.load_torch("model.safetensors", activation="relu")
+    Sequential([
+        Dense(2, 3, dtype=float32),
+        ReLU(),
+        Dense(3, 2, dtype=float32),
+    ])
     """
     path = Path(as_path(path))
     if activation is not None and layers is not None:

@@ -45,6 +45,24 @@ class Model:
     ------
     TypeError, ValueError, RuntimeError
         For bad arguments, before anything changes, and for what is called too early.
+
+    Examples
+    --------
+    >>> from fastnn.nnfs import *
+    >>> np.random.seed(0)
+    >>> model = Model()
+    >>> model.add(Layer_Dense(2, 2))
+    >>> model.add(Activation_Softmax())
+    >>> model.set(
+    ...     loss=Loss_CategoricalCrossentropy(),
+    ...     optimizer=Optimizer_SGD(),
+    ...     accuracy=Accuracy_Categorical(),
+    ... )
+    >>> model.finalize()
+    >>> model.train(np.eye(2), np.array([0, 1]))
+    epoch: 1
+    step: 0, acc: 1.000, loss: 0.687 (data_loss: 0.687, reg_loss: 0.000), lr: 1.0
+    training, acc: 1.000, loss: 0.687 (data_loss: 0.687, reg_loss: 0.000), lr: 1.0
     """
 
     def __init__(self):
