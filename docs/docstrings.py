@@ -1,0 +1,50 @@
+"""What is done to docstrings before the site shows them: an extension of griffe.
+
+They say :class:`Dense`, as numpydoc has it, and the site makes links of it. Of parameters that
+share a line griffe takes the default of the first for all.
+"""
+
+import re
+from pathlib import Path
+
+import griffe
+
+_ROLE = re.compile(r":(?:class|func|meth|mod):`~?([\w.]+)`")
+_REFERENCE = "".join(
+    path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("api/*.md")
+)
+_NAMES = re.findall(r"^::: ([\w.]+)$", _REFERENCE, re.MULTILINE)
+
+
+def _link(match):
+    """Return a link to the entry of the reference with this name, or plain code where none is."""
+    name = match[1]
+    first, _, rest = name.removeprefix("fastnn.").partition(".")
+    found = [each for each in _NAMES if each == name or each.rpartition(".")[2] == first]
+    if not found:
+        return f"`{name}`"
+    target = min(found, key=len)
+    return f"[`{name}`][{target}{'.' + rest if rest and target != name else ''}]"
+
+
+class OwnDefaults(griffe.Docstring):
+    """A docstring in which each parameter has the default of the signature."""
+
+    def parse(self, *arguments, **options):
+        """Return the sections."""
+        sections = super().parse(*arguments, **options)
+        for section in sections:
+            if section.kind is griffe.DocstringSectionKind.parameters:
+                for each in section.value:
+                    if each.name in self.parent.parameters:
+                        each.value = self.parent.parameters[each.name].default
+        return sections
+
+
+class Docstrings(griffe.Extension):
+    """Replaces the roles in all docstrings, and lets them have the right defaults."""
+
+    def on_instance(self, *, obj, **_):
+        if obj.docstring:
+            obj.docstring.value = _ROLE.sub(_link, obj.docstring.value)
+            obj.docstring.__class__ = OwnDefaults
