@@ -2,14 +2,17 @@
 
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import tables
+from .types import Array, Floats, Integers, PathLike, Seed
 from .validation import as_count, as_dtype, as_generator, as_positive, as_rows
 
 
-def load_digits():
+def load_digits() -> tuple[NDArray[np.float32], Integers]:
     """Return 1,797 handwritten digits, 8x8 pixels each (`data/DIGITS.md`: source and licence).
 
     Returns
@@ -31,7 +34,9 @@ def load_digits():
         return arrays["images"].astype(np.float32), arrays["labels"].astype(np.int64)
 
 
-def make_spiral(n_samples_per_class=100, n_classes=3, *, noise=0.2, rng=None):
+def make_spiral(
+    n_samples_per_class: int = 100, n_classes: int = 3, *, noise: float = 0.2, rng: Seed = None
+) -> tuple[NDArray[np.float32], Integers]:
     """Return points on the arms of a spiral, one arm a class: no straight line separates them.
 
     The formula of the Stanford course CS231n (https://cs231n.github.io/neural-networks-case-study):
@@ -78,7 +83,9 @@ def make_spiral(n_samples_per_class=100, n_classes=3, *, noise=0.2, rng=None):
     return points.reshape(-1, 2).astype(np.float32), labels.astype(np.int64)
 
 
-def read_csv(path, target, *, dtype=np.float32):
+def read_csv(
+    path: PathLike, target: str, *, dtype: DTypeLike = np.float32
+) -> tuple[Floats, Array, list[str]]:
     """Read samples from a CSV file: one column of labels, and numbers in all others.
 
     Blanks around names and values are dropped, as are empty lines. Needs polars.
@@ -150,7 +157,9 @@ def read_csv(path, target, *, dtype=np.float32):
     return features, _as_labels(labels), columns.columns
 
 
-def split(n_samples, fraction, rng=None, labels=None):
+def split(
+    n_samples: int, fraction: float, rng: Seed = None, labels: ArrayLike | None = None
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Draw the samples that are held out of training, to measure on.
 
     Parameters
@@ -206,7 +215,7 @@ def split(n_samples, fraction, rng=None, labels=None):
     return np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)
 
 
-def standardise(train, *others):
+def standardise(train: ArrayLike, *others: ArrayLike) -> tuple[Floats, ...]:
     """Shift and scale each feature to mean 0 and standard deviation 1 *of the training part*.
 
     The other parts get the same shift and scale: what a network is measured on has no say in how
@@ -238,7 +247,7 @@ def standardise(train, *others):
     array([[0., 2.]])
     """
     train = as_rows(train, "train", allow_empty=False)
-    others = [
+    parts = [
         as_rows(other, f"others[{index}]", n_features=train.shape[1], dtype=np.float64)
         for index, other in enumerate(others)
     ]
@@ -251,12 +260,11 @@ def standardise(train, *others):
     mean, deviation = units.mean(axis=0), units.std(axis=0)
     deviation[deviation == 0] = 1
     return tuple(
-        (((part - low) / spread - mean) / deviation).astype(train.dtype)
-        for part in (train, *others)
+        (((part - low) / spread - mean) / deviation).astype(train.dtype) for part in (train, *parts)
     )
 
 
-def _as_feature(texts, rows, dtype):
+def _as_feature(texts: Any, rows: Integers, dtype: DTypeLike) -> Floats:
     """Return a column as finite numbers of `dtype`; `rows` are the numbers of its rows."""
     import polars as pl
 
@@ -266,7 +274,7 @@ def _as_feature(texts, rows, dtype):
         place = f"column {texts.name!r}, row {rows[at]}"
         raise ValueError(f"{place} is {texts[at]!r}, expected a number")
     with np.errstate(over="ignore"):
-        feature = numbers.to_numpy().astype(dtype)
+        feature: Floats = numbers.to_numpy().astype(dtype)
     if not np.isfinite(feature).all():
         at = int(np.isfinite(feature).argmin())
         place = f"column {texts.name!r}, row {rows[at]}"
@@ -274,14 +282,14 @@ def _as_feature(texts, rows, dtype):
     return feature
 
 
-def _as_labels(texts):
+def _as_labels(texts: Any) -> Array:
     """Return labels as numbers or truth values, where that loses nothing, else as text."""
     import polars as pl
 
     whole = texts.cast(pl.Int64, strict=False)
     if whole.cast(pl.String).eq_missing(texts).all():  # "007" is text
-        return whole.to_numpy()
+        return np.asarray(whole.to_numpy())
     lowered = texts.str.to_lowercase()
     if lowered.is_in(["true", "false"]).all():
-        return (lowered == "true").to_numpy()
+        return np.asarray((lowered == "true").to_numpy())
     return np.array(texts.to_list())

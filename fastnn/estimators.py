@@ -9,9 +9,18 @@ import copy
 import itertools
 import math
 import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from .callbacks import Callback
+from .history import History
+from .layers import Layer
+from .optimizers import Optimizer
+from .types import Array, Batch, DType, Floats, MaybeNone
 
 try:
     import sklearn  # noqa: F401
@@ -28,7 +37,6 @@ from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
     RegressorMixin,
     TransformerMixin,
-    _fit_context,
 )
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import get_scorer, get_scorer_names
@@ -36,7 +44,6 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.class_weight import compute_sample_weight
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import (
     _check_partial_fit_first_call,
     check_classification_targets,
@@ -62,11 +69,20 @@ from .losses import (
 from .model import Sequential
 from .solvers import AdamSteps, MomentumSteps, StoppingRule, run_lbfgs
 
-_ACTIVATIONS = {
+if TYPE_CHECKING:  # scikit-learn has no types, and its decorators would hide ours
+    F = TypeVar("F", bound=Callable[..., Any])
+
+    def _fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[F], F]: ...
+    def available_if(check: Callable[[Any], bool]) -> Callable[[F], F]: ...
+else:
+    from sklearn.base import _fit_context
+    from sklearn.utils.metaestimators import available_if
+
+_ACTIVATIONS: dict[str, Any] = {
     "identity": Identity, "logistic": Sigmoid, "tanh": Tanh, "relu": ReLU,
     "leaky_relu": LeakyReLU, "elu": ELU, "gelu": GELU, "silu": SiLU,
 }  # fmt: skip
-_LOSSES = {
+_LOSSES: dict[str, Any] = {
     "squared_error": MeanSquaredError, "absolute_error": MeanAbsoluteError, "huber": Huber,
     "quantile": Quantile,
 }  # fmt: skip
@@ -117,77 +133,86 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         ],
     }
 
-    def _assign(self, given):
+    def _assign(self, given: dict[str, Any]) -> None:
         for name in self._get_param_names():
             setattr(self, name, given[name])
 
-    def _has_steps(self):
+    def _has_steps(self) -> bool:
         if self.solver == "lbfgs":
             raise AttributeError("partial_fit needs the solver adam or sgd, solver is lbfgs")
         return True
 
     # ------------------------------------------------------------------ what was learned
 
-    def __sklearn_is_fitted__(self):
+    def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "model_")
 
-    def _dense(self):
+    def _dense(self) -> list[Dense]:
         if not hasattr(self, "model_"):
             raise AttributeError(f"this {type(self).__name__} is not fitted yet")
         return [layer for layer in self.model_.layers if isinstance(layer, Dense)]
 
     @property
-    def coefs_(self):
+    def coefs_(self) -> list[Floats]:
         """The weights of each layer, as views: list of (I, O). Assigning copies values."""
         return [layer.weights for layer in self._dense()]
 
     @coefs_.setter
-    def coefs_(self, values):
+    def coefs_(self, values: Iterable[ArrayLike]) -> None:
         for layer, value in zip(self._dense(), values, strict=True):
             layer.weights = value
 
     @property
-    def intercepts_(self):
+    def intercepts_(self) -> list[Floats]:
         """The biases of each layer, as views: list of (O,). Assigning copies values."""
         return [layer.biases[0] for layer in self._dense()]
 
     @intercepts_.setter
-    def intercepts_(self, values):
+    def intercepts_(self, values: Iterable[ArrayLike]) -> None:
         for layer, value in zip(self._dense(), values, strict=True):
             layer.biases = np.reshape(value, (1, -1))
 
     @property
-    def _n_features_out(self):
+    def _n_features_out(self) -> int:
         return self.model_.layers[-1].n_inputs
 
-    def transform(self, X):
+    def transform(self, X: ArrayLike) -> Floats:
         """Return the values of the last hidden layer: (N, units), of samples `X` (N, I).
 
         What the network made of the features before it decides.
         """
         check_is_fitted(self)
-        X = self._as_samples(X)
-        return self.model_.activations(X, -2) if len(self.model_.layers) > 1 else X
+        samples: Floats = self._as_samples(X)
+        hidden = len(self.model_.layers) > 1
+        return self.model_.activations(samples, -2) if hidden else samples
 
-    def _as_samples(self, X):
+    def _as_samples(self, X: Any) -> Any:
         X = validate_data(
             self, X, accept_sparse=["csr", "csc"], dtype=self.model_.dtype, reset=False
         )
         return X.toarray() if issparse(X) else X
 
-    def _outputs(self, X):
+    def _outputs(self, X: Any) -> Floats:
         """Return the outputs (N, O) of the last layer: logits of a classifier."""
         return self.model_._outputs(X, "X", t.IDENTITY, self._threads())
 
-    def _threads(self):
+    def _threads(self) -> int | None:
         # Beside other jobs of joblib a fit takes one thread: the cores have work already.
-        if self.threads is None and getattr(get_active_backend()[0], "nesting_level", 0):
+        backend: Any = get_active_backend()[0]
+        if self.threads is None and getattr(backend, "nesting_level", 0):
             return 1
         return self.threads
 
     # ------------------------------------------------------------------ training
 
-    def _fit(self, X, y, sample_weight, validation_data=None, incremental=False):
+    def _fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None,
+        validation_data: Batch | None = None,
+        incremental: bool = False,
+    ) -> Self:
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
         if self.dropout and self.solver == "lbfgs":
@@ -214,7 +239,7 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             self._fit_in_batches(*held_out, random_state, incremental)
         return self
 
-    def _hidden_layers(self):
+    def _hidden_layers(self) -> tuple[list[int], list[Any]]:
         """Return the sizes of the hidden layers and the activation layer of each, checked."""
         sizes = self.hidden_layer_sizes
         sizes = list(sizes) if np.iterable(sizes) else [sizes]
@@ -237,7 +262,7 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 )
         return sizes, list(given)
 
-    def _validate(self, X, y, first, **options):
+    def _validate(self, X: Any, y: Any, first: bool, **options: Any) -> tuple[Any, Any]:
         """Return samples (N, I) and targets as scikit-learn checks them."""
         wanted = (np.float64, np.float32) if self.dtype is None else np.dtype(self.dtype)
         X, y = validate_data(
@@ -248,21 +273,23 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             y = column_or_1d(y, warn=True)
         return X.toarray() if issparse(X) else X, y
 
-    def _weigh(self, sample_weight, X, y):
+    def _weigh(self, sample_weight: ArrayLike | None, X: Any, y: Any) -> Floats | None:
         """Return the weights (N,) of the samples, or None where all are 1."""
         if sample_weight is None:
             return None
         return _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
 
-    def _start(self, sizes, activations, dtype, random_state):
+    def _start(
+        self, sizes: Sequence[int], activations: Sequence[Any], dtype: DType, random_state: Any
+    ) -> None:
         """Make a network with scikit-learn's first weights, and empty curves.
 
         Glorot, Bengio, "Understanding the difficulty of training deep feedforward neural
         networks" (2010), equation 16; biases likewise.
         """
-        layers = []
+        layers: list[Layer] = []
         for i, (n_inputs, n_outputs) in enumerate(itertools.pairwise(sizes)):
-            bend = activations[min(i, len(activations) - 1)] if activations else None
+            bend: Any = activations[min(i, len(activations) - 1)] if activations else None
             factor = 2.0 if bend == "logistic" or isinstance(bend, Sigmoid) else 6.0
             bound = math.sqrt(factor / (n_inputs + n_outputs))
             dense = Dense(n_inputs, n_outputs, dtype=dtype, rng=0, init="zeros")
@@ -279,17 +306,19 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         self.n_layers_, self.n_outputs_ = len(sizes), sizes[-1]
         self.n_iter_ = self.t_ = 0
         if self.solver != "lbfgs":
-            self.loss_curve_, self._no_improvement_count = [], 0
-            self.best_loss_ = None if self.early_stopping else math.inf
-            self.validation_scores_ = self.best_validation_score_ = None
+            self.loss_curve_: list[float] = []
+            self._no_improvement_count = 0
+            self.best_loss_: float | None = None if self.early_stopping else math.inf
+            self.validation_scores_: list[float] | MaybeNone = None
+            self.best_validation_score_: float | None = None
 
-    def _fit_lbfgs(self, X, targets, weights):
+    def _fit_lbfgs(self, X: Any, targets: Array, weights: Floats | None) -> None:
         as_loss, scale = self._scales()
         data = self.model_._as_data(X, targets, weights, "X", "y", "sample_weight")
         mass = len(X) if weights is None else weights.sum()
         steps = itertools.count(1)
 
-        def tell(x):
+        def tell(x: Floats) -> None:
             print(f"Iteration {next(steps)}")
 
         try:
@@ -311,7 +340,13 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 stacklevel=4,
             )
 
-    def _fit_in_batches(self, train, held_out, random_state, incremental):
+    def _fit_in_batches(
+        self,
+        train: tuple[Any, Any, Any],
+        held_out: tuple[Any, Any, Any, Any] | None,
+        random_state: Any,
+        incremental: bool,
+    ) -> None:
         """Train on (X, targets, weights), and watch held-out samples where there are some."""
         X, targets, weights = train
         n = len(X)
@@ -330,7 +365,7 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         self.n_iter_ = 0
         try:
             with self._penalties(self.alpha / scale):
-                self.history_ = self.model_.fit(
+                self.history_: History | MaybeNone = self.model_.fit(
                     X, targets, sample_weight=weights, optimizer=self._optimizer,
                     epochs=1 if incremental else self.max_iter, batch_size=self._clip_batch(n),
                     shuffle=_Order(random_state) if self.shuffle else False,
@@ -356,12 +391,12 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 stacklevel=4,
             )
 
-    def _make_optimizer(self, scale):
+    def _make_optimizer(self, scale: float) -> Optimizer:
         if self.solver == "adam":
             return AdamSteps(self.learning_rate_init, self.beta_1, self.beta_2, self.epsilon, scale)
         return MomentumSteps(self.learning_rate_init, self.momentum, self.nesterovs_momentum, scale)
 
-    def _clip_batch(self, n):
+    def _clip_batch(self, n: int) -> int:
         if self.batch_size == "auto":
             return min(200, n)
         if self.batch_size > n:
@@ -373,7 +408,7 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return min(self.batch_size, n)
 
     @contextlib.contextmanager
-    def _penalties(self, alpha):
+    def _penalties(self, alpha: float) -> Iterator[None]:
         """Give the weights the penalty alpha / 2 * sum of squares, while they are trained."""
         try:
             for layer in self._dense():
@@ -385,7 +420,15 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     # ------------------------------------------------------------------ held-out samples
 
-    def _hold_out(self, X, y, targets, weights, validation_data, random_state):
+    def _hold_out(
+        self,
+        X: Array,
+        y: Array,
+        targets: Array,
+        weights: Floats | None,
+        validation_data: Batch | None,
+        random_state: Any,
+    ) -> tuple[tuple[Any, Any, Any], tuple[Any, Any, Any, Any] | None]:
         """Return (X, targets, weights) to train on, and (X, y, targets, weights) to watch."""
         if validation_data is not None:
             return (X, self._smooth(targets), weights), self._as_validation(validation_data)
@@ -409,7 +452,7 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             (X[held_out], y[held_out], targets[held_out], w_held_out),
         )
 
-    def _as_validation(self, validation_data):
+    def _as_validation(self, validation_data: Batch) -> tuple[Any, Any, Any, Any]:
         if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
             raise TypeError("validation_data is not a tuple, expected (X, y) or (X, y, weights)")
         X, y, *rest = validation_data
@@ -417,13 +460,15 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         weights = self._weigh(rest[0] if rest else None, X, y)
         return X, y, self._encode(y, False, True, self.model_.dtype), weights
 
-    def _make_measure(self, X, y, targets, weights):
+    def _make_measure(
+        self, X: Any, y: Any, targets: Array, weights: Floats | None
+    ) -> Callable[[Sequential], tuple[float, float]]:
         """Return the function that gives (loss, score) of the model on held-out samples."""
         as_loss, _ = self._scales()
         X, metric = np.ascontiguousarray(X), self._make_metric(X, y, targets, weights)
         threads = self._threads()
 
-        def measure(model):
+        def measure(model: Sequential) -> tuple[float, float]:
             outputs = model._outputs(X, "validation_data[0]", t.IDENTITY, threads)
             if not np.isfinite(outputs).all():
                 return math.inf, math.nan
@@ -434,7 +479,9 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         measure(self.model_)  # an error of a metric comes before training
         return measure
 
-    def _make_metric(self, X, y, targets, weights):
+    def _make_metric(
+        self, X: Any, y: Any, targets: Array, weights: Floats | None
+    ) -> Callable[[Floats], Any] | None:
         """Return a function of outputs that gives their score; None where it is the loss."""
         given = {} if weights is None else {"sample_weight": weights}
         if self.metric is None:
@@ -448,27 +495,27 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         view.__dict__.pop("feature_names_in_", None)
         return lambda outputs: scorer(view, X, y, **given)
 
-    def __getstate__(self):
+    def __getstate__(self) -> Any:
         state = dict(super().__getstate__())
         if "_optimizer" in state:  # a copy of an optimizer has no averages of its own
             state["_averages"] = self._optimizer.state_of(self.model_.parameters)
         return state
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: Any) -> None:
         averages = state.pop("_averages", None)
         super().__setstate__(state)
         if averages is not None:
             own = self._optimizer.state_of(self.model_.parameters)
             own.iterations, own.arrays = averages.iterations, averages.arrays
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
 
-def _distinct(y, multilabel):
+def _distinct(y: Array, multilabel: bool) -> Array:
     """Return the labels of `y`, sorted."""
     if multilabel:
         return np.arange(y.shape[1])
@@ -479,10 +526,11 @@ def _distinct(y, multilabel):
 class _Order:
     """The orders of scikit-learn's epochs: each shuffles the one before."""
 
-    def __init__(self, random_state):
-        self.random_state, self.order = random_state, None
+    def __init__(self, random_state: Any) -> None:
+        self.random_state = random_state
+        self.order: Any = None
 
-    def __call__(self, n):
+    def __call__(self, n: int) -> Any:
         shuffled = np.arange(n)
         self.random_state.shuffle(shuffled)
         self.order = shuffled if self.order is None else self.order[shuffled]
@@ -555,18 +603,49 @@ class MLPClassifier(ClassifierMixin, _MLP):
     }
 
     def __init__(
-        self, hidden_layer_sizes=(100,), activation="relu", *, solver="adam", alpha=0.0001,
-        batch_size="auto", learning_rate="constant", learning_rate_init=0.001, power_t=0.5,
-        max_iter=200, shuffle=True, random_state=None, tol=1e-4, verbose=False, warm_start=False,
-        momentum=0.9, nesterovs_momentum=True, early_stopping=False, validation_fraction=0.1,
-        beta_1=0.9, beta_2=0.999, epsilon=1e-8, n_iter_no_change=10, max_fun=15000,
-        dropout=0.0, class_weight=None, label_smoothing=0.0, metric=None, callbacks=None,
-        threads=None, dtype=None,
-    ):  # fmt: skip
+        self,
+        hidden_layer_sizes: int | Sequence[int] = (100,),
+        activation: str | Activation | ReLU | Sequence[str | Activation | ReLU] = "relu",
+        *,
+        solver: Literal["lbfgs", "sgd", "adam"] = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | Literal["auto"] = "auto",
+        learning_rate: Literal["constant", "invscaling", "adaptive"] = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: bool = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        dropout: float = 0.0,
+        class_weight: Mapping[Any, float] | Literal["balanced"] | None = None,
+        label_smoothing: float = 0.0,
+        metric: str | Callable[..., float] | None = None,
+        callbacks: Sequence[Callback] | None = None,
+        threads: int | None = None,
+        dtype: DTypeLike | None = None,
+    ) -> None:
         self._assign(locals())
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, validation_data=None):
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        validation_data: Batch | None = None,
+    ) -> Self:
         """Train on samples `X` (N, I) and targets `y`.
 
         Parameters
@@ -589,7 +668,13 @@ class MLPClassifier(ClassifierMixin, _MLP):
 
     @available_if(lambda self: self._has_steps())
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, sample_weight=None, classes=None):
+    def partial_fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
+    ) -> Self:
         """Train one epoch more on samples `X` (N, I) and targets `y`.
 
         The first call needs `classes`, all labels that will ever come.
@@ -600,12 +685,12 @@ class MLPClassifier(ClassifierMixin, _MLP):
             self._multilabel = type_of_target(y).startswith("multilabel")
         return self._fit(X, y, sample_weight, incremental=True)
 
-    def predict(self, X):
+    def predict(self, X: ArrayLike) -> Array:
         """Return the labels (N,) of samples `X` (N, I), or rows (N, O) of 0 and 1."""
         check_is_fitted(self)
         return self._decide(self._outputs(self._as_samples(X)))
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: ArrayLike) -> Floats:
         """Return the probabilities (N, C) of the classes, or (N, O) of several labels."""
         check_is_fitted(self)
         X = self._as_samples(X)
@@ -616,7 +701,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
             return np.ones_like(outputs)
         return expit(np.hstack([-outputs, outputs]))  # 1 - p would lose digits of small ones
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: ArrayLike) -> Floats:
         """Return the logarithms of the probabilities, finite also where these are 0."""
         check_is_fitted(self)
         outputs = self._outputs(self._as_samples(X))
@@ -629,22 +714,22 @@ class MLPClassifier(ClassifierMixin, _MLP):
         return log_expit(np.hstack([-outputs, outputs]))
 
     @property
-    def out_activation_(self):
+    def out_activation_(self) -> str:
         """The activation behind the last layer: "softmax" or "logistic"."""
         return "softmax" if len(self.classes_) > 2 and not self._multilabel else "logistic"
 
-    def _validate(self, X, y, first):
-        X, y = super()._validate(X, y, first)
+    def _validate(self, X: Any, y: Any, first: bool, **options: Any) -> tuple[Any, Any]:
+        X, y = super()._validate(X, y, first, **options)
         return X, y.toarray() if issparse(y) else y
 
-    def _weigh(self, sample_weight, X, y):
+    def _weigh(self, sample_weight: ArrayLike | None, X: Any, y: Any) -> Floats | None:
         weights = super()._weigh(sample_weight, X, y)
         if self.class_weight is None:
             return weights
         factors = compute_sample_weight(self.class_weight, y)
         return factors if weights is None else weights * factors
 
-    def _encode(self, y, first, incremental, dtype):
+    def _encode(self, y: Array, first: bool, incremental: bool, dtype: DType) -> Array:
         """Return labels (N,) of more than two classes, else answers (N, O)."""
         kind = type_of_target(y)
         if kind == "multiclass-multioutput":
@@ -664,7 +749,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
             return labels
         return labels.reshape(-1, 1).astype(dtype)
 
-    def _check_classes(self, classes):
+    def _check_classes(self, classes: Array) -> None:
         if self.warm_start and set(classes) != set(self.classes_):
             raise ValueError(
                 "warm_start can only be used where `y` has the same classes as in the previous "
@@ -676,30 +761,30 @@ class MLPClassifier(ClassifierMixin, _MLP):
                 f"'y' has {classes}."
             )
 
-    def _count_outputs(self, targets):
+    def _count_outputs(self, targets: Array) -> int:
         return len(self.classes_) if targets.ndim == 1 else targets.shape[1]
 
-    def _make_loss(self):
+    def _make_loss(self) -> Loss:
         if self.out_activation_ == "softmax":
             return SoftmaxCrossEntropy(self.label_smoothing)
         return BinaryCrossEntropy()
 
-    def _smooth(self, targets):
+    def _smooth(self, targets: Array) -> Array:
         """Return targets of answers as smoothing makes them; labels are smoothed by the loss."""
         if targets.ndim == 1 or not self.label_smoothing:
             return targets
         return targets * (1 - self.label_smoothing) + self.label_smoothing / 2
 
-    def _scales(self):
+    def _scales(self) -> tuple[Callable[[float, float], float], float]:
         """Return scikit-learn's loss as a function of ours, and the factor of its gradient."""
         # The loss of several answers is their sum, not their mean.
         n = self.n_outputs_ if self.out_activation_ == "logistic" else 1
         return lambda loss, penalty: n * (loss + penalty), n
 
-    def _stratifies(self):
+    def _stratifies(self) -> bool:
         return self.n_outputs_ == 1
 
-    def _decide(self, outputs):
+    def _decide(self, outputs: Floats) -> Array:
         """Return the labels of outputs (N, O)."""
         if self.out_activation_ == "softmax":
             return self.classes_[outputs.argmax(axis=1)]
@@ -708,7 +793,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
             return answers
         return self.classes_[np.minimum(answers[:, 0], len(self.classes_) - 1)]
 
-    def _score(self, outputs, targets, weights):
+    def _score(self, outputs: Floats, targets: Array, weights: Floats | None) -> Any:
         """Return the accuracy; of several labels a row is right where all are."""
         if targets.ndim == 1:
             right = outputs.argmax(axis=1) == targets
@@ -716,7 +801,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
             right = ((outputs > 0) == (targets > 0.5)).all(axis=1)
         return np.average(right, weights=weights)
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
@@ -768,18 +853,48 @@ class MLPRegressor(RegressorMixin, _MLP):
     }
 
     def __init__(
-        self, loss="squared_error", hidden_layer_sizes=(100,), activation="relu", *,
-        solver="adam", alpha=0.0001, batch_size="auto", learning_rate="constant",
-        learning_rate_init=0.001, power_t=0.5, max_iter=200, shuffle=True, random_state=None,
-        tol=1e-4, verbose=False, warm_start=False, momentum=0.9, nesterovs_momentum=True,
-        early_stopping=False, validation_fraction=0.1, beta_1=0.9, beta_2=0.999, epsilon=1e-8,
-        n_iter_no_change=10, max_fun=15000, dropout=0.0, metric=None, callbacks=None,
-        threads=None, dtype=None,
-    ):  # fmt: skip
+        self,
+        loss: str | Loss = "squared_error",
+        hidden_layer_sizes: int | Sequence[int] = (100,),
+        activation: str | Activation | ReLU | Sequence[str | Activation | ReLU] = "relu",
+        *,
+        solver: Literal["lbfgs", "sgd", "adam"] = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | Literal["auto"] = "auto",
+        learning_rate: Literal["constant", "invscaling", "adaptive"] = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: bool = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        dropout: float = 0.0,
+        metric: str | Callable[..., float] | None = None,
+        callbacks: Sequence[Callback] | None = None,
+        threads: int | None = None,
+        dtype: DTypeLike | None = None,
+    ) -> None:
         self._assign(locals())
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, validation_data=None):
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        validation_data: Batch | None = None,
+    ) -> Self:
         """Train on samples `X` (N, I) and numbers `y` (N,) or (N, O).
 
         The rest as in :meth:`MLPClassifier.fit`.
@@ -788,47 +903,49 @@ class MLPRegressor(RegressorMixin, _MLP):
 
     @available_if(lambda self: self._has_steps())
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, sample_weight=None):
+    def partial_fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Self:
         """Train one epoch more on samples `X` (N, I) and numbers `y` (N,) or (N, O)."""
         return self._fit(X, y, sample_weight, incremental=True)
 
-    def predict(self, X):
+    def predict(self, X: ArrayLike) -> Floats:
         """Return the predictions for samples `X` (N, I): (N, O), or (N,) of one output."""
         check_is_fitted(self)
         return self._decide(self._outputs(self._as_samples(X)))
 
-    def _validate(self, X, y, first):
-        return super()._validate(X, y, first, y_numeric=True)
+    def _validate(self, X: Any, y: Any, first: bool, **options: Any) -> tuple[Any, Any]:
+        return super()._validate(X, y, first, y_numeric=True, **options)
 
-    def _encode(self, y, first, incremental, dtype):
+    def _encode(self, y: Array, first: bool, incremental: bool, dtype: DType) -> Array:
         return y.reshape(len(y), -1).astype(dtype, copy=False)
 
-    def _count_outputs(self, targets):
+    def _count_outputs(self, targets: Array) -> int:
         return targets.shape[1]
 
-    def _make_loss(self):
+    def _make_loss(self) -> Loss:
         if isinstance(self.loss, str):
             return _LOSSES[self.loss]()
         if getattr(self.loss, "task", None) != "numbers":
             raise ValueError(f"loss is {self.loss!r}, expected a loss of numbers, such as Huber()")
         return copy.deepcopy(self.loss)
 
-    def _smooth(self, targets):
+    def _smooth(self, targets: Array) -> Array:
         return targets
 
-    def _scales(self):
+    def _scales(self) -> tuple[Callable[[float, float], float], float]:
         """Return scikit-learn's loss as a function of ours, and the factor of its gradient."""
         part = 0.5 if self.model_.loss.kind == t.SQUARED_ERROR else 1.0
         scale = part * self.n_outputs_
         return lambda loss, penalty: part * loss + scale * penalty, scale
 
-    def _stratifies(self):
+    def _stratifies(self) -> bool:
         return False
 
-    def _decide(self, outputs):
+    def _decide(self, outputs: Floats) -> Floats:
         return outputs[:, 0] if outputs.shape[1] == 1 else outputs
 
-    def _score(self, outputs, targets, weights):
+    def _score(self, outputs: Floats, targets: Array, weights: Floats | None) -> Any:
         """Return the mean R2 of the outputs."""
         mean = np.average(targets, axis=0, weights=weights)
         error = np.average((targets - outputs) ** 2, axis=0, weights=weights)

@@ -151,7 +151,7 @@ def _read_bytes(path: PathLike) -> bytes:
     return path.read_bytes()
 
 
-def _read_arrays(data: bytes, *, widen: bool=False) -> dict[str, Array]:
+def _read_arrays(data: bytes, *, widen: bool = False) -> dict[str, Array]:
     """Return {name: array}; safetensors checks all but names that stand there twice."""
     found = safetensors.deserialize(data)  # type: ignore[no-untyped-call]  # it has no types
     _read_header(data)

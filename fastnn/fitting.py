@@ -230,8 +230,8 @@ class Trainable(Network):
 
     def _as_data(
         self,
-        X: ArrayLike | Samples,
-        y: ArrayLike | Targets,
+        X: ArrayLike | Samples | None,
+        y: ArrayLike | Targets | None,
         sample_weight: ArrayLike | None,
         *names: str,
         scaling: Scaling = UNSCALED,
@@ -244,23 +244,24 @@ class Trainable(Network):
             weights = unlocked(as_sample_weights(sample_weight, len(inputs), names[2]))
         return Data(inputs, labels, targets, weights)
 
-    def _as_inputs(self, X: ArrayLike | Samples, name: str, **expected: Any) -> Samples:
+    def _as_inputs(self, X: ArrayLike | Samples | None, name: str, **expected: Any) -> Samples:
         # Without a dense layer there is no dtype to convert to.
         dtype = self.dtype if self._parametric else None
         return as_samples(X, name, n_features=self._n_features, dtype=dtype, **expected)
 
     def _as_targets(
-        self, y: ArrayLike | Targets, name: str, inputs: Samples
+        self, y: ArrayLike | Targets | None, name: str, inputs: Samples
     ) -> tuple[Integers, Floats]:
         """Return labels (N,) and rows (N, O), the latter empty where the labels say all."""
         if isinstance(y, Targets):
             return y
+        given: Any = y
         n_classes = self._n_classes(inputs)
         dtype = self.dtype if self._parametric else np.float64
         if self.loss.task != "classes":
-            rows = self.loss.as_targets(y, name, len(inputs), n_classes, dtype)
+            rows = self.loss.as_targets(given, name, len(inputs), n_classes, dtype)
             return np.full(len(inputs), 0, np.int64), unlocked(rows)
-        targets = as_targets(y, name, len(inputs), n_classes, dtype)
+        targets = as_targets(given, name, len(inputs), n_classes, dtype)
         if targets.ndim == 1:
             return targets, np.empty((0, n_classes), self.dtype)
         labels: Integers = targets.argmax(axis=1)

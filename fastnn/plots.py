@@ -4,12 +4,24 @@ Every function draws on `ax`, or on a new figure of pyplot's where there is none
 axes. The colours are those of Okabe and Ito, which colour-blind people can tell apart.
 """
 
+from __future__ import annotations
+
 import importlib
 import textwrap
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from .types import Array, Floats
 from .validation import as_anything, as_array, as_count, as_rows
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from .history import History
+    from .model import Sequential
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vPX"
@@ -17,7 +29,12 @@ _GRID, _QUIET = "#dddddd", "#767676"
 _MOST_CELLS = 20  # classes whose counts fit into the cells of a confusion matrix
 
 
-def plot_history(history, curves=None, *, axes=None):
+def plot_history(
+    history: History,
+    curves: Iterable[str] | None = None,
+    *,
+    axes: Axes | Iterable[Axes] | None = None,
+) -> list[Axes]:
     """Draw the curves of a training run: one panel for each, training and held out in it.
 
     Parameters
@@ -61,13 +78,15 @@ def plot_history(history, curves=None, *, axes=None):
     return axes
 
 
-def _draw_curve(ax, history, name):
+def _draw_curve(ax: Axes, history: History, name: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    parts = {"training": history.curves.get(name), "held out": history.curves.get(f"val_{name}")}
-    parts = {label: values for label, values in parts.items() if values}
+    found = {"training": history.curves.get(name), "held out": history.curves.get(f"val_{name}")}
+    parts = {label: values for label, values in found.items() if values}
     for colour, (label, values) in zip(COLOURS, parts.items(), strict=False):
-        alone = {"marker": "o"} if len(values) == 1 else {}  # a line of one point is not seen
+        alone: dict[str, Any] = (
+            {"marker": "o"} if len(values) == 1 else {}
+        )  # a line of one point is not seen
         ax.plot(history.epochs, values, color=colour, linewidth=2, label=label, **alone)
     ax.set_xlabel("epoch")
     ax.set_ylabel(name.replace("_", " "))
@@ -78,7 +97,13 @@ def _draw_curve(ax, history, name):
         ax.legend(frameon=False)
 
 
-def plot_confusion_matrix(y_true, y_pred, *, class_names=None, ax=None):
+def plot_confusion_matrix(
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    *,
+    class_names: Sequence[str] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
     """Draw how many samples of each class (row) were taken for which class (column).
 
     Colours are shares of the row, so that a rare class shows like a frequent one.
@@ -124,7 +149,7 @@ def plot_confusion_matrix(y_true, y_pred, *, class_names=None, ax=None):
     return _draw_matrix(metrics.ConfusionMatrixDisplay(shares, display_labels=names), counts, ax)
 
 
-def _draw_matrix(display, counts, ax):
+def _draw_matrix(display: Any, counts: Array, ax: Axes | None) -> Axes:
     names = list(display.display_labels)
     many = len(names) > _MOST_CELLS
     if ax is None:
@@ -156,7 +181,15 @@ def _draw_matrix(display, counts, ax):
     return ax
 
 
-def plot_decision_boundary(model, X, y=None, *, class_names=None, ax=None, resolution=300):
+def plot_decision_boundary(
+    model: Sequential,
+    X: ArrayLike,
+    y: ArrayLike | None = None,
+    *,
+    class_names: Sequence[str] | None = None,
+    ax: Axes | None = None,
+    resolution: int = 300,
+) -> Axes:
     """Draw which class a model gives to each point of the plane, and how sure it is.
 
     A colour fades to white where the class becomes improbable; a line is where it changes.
@@ -218,7 +251,7 @@ def plot_decision_boundary(model, X, y=None, *, class_names=None, ax=None, resol
     if y is not None:
         for k, (colour, name) in enumerate(zip(_colours(n_classes), names, strict=True)):
             ax.scatter(
-                *X[y == k].T, s=26, color=colour, marker=MARKERS[k % len(MARKERS)],
+                X[y == k, 0], X[y == k, 1], s=26, color=colour, marker=MARKERS[k % len(MARKERS)],
                 edgecolor="white", linewidth=0.6, label=_short(name),
             )  # fmt: skip
         ax.legend(title="class", loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
@@ -228,14 +261,15 @@ def plot_decision_boundary(model, X, y=None, *, class_names=None, ax=None, resol
     return ax
 
 
-def _draw_regions(ax, xx0, xx1, probabilities):
+def _draw_regions(ax: Axes, xx0: Array, xx1: Array, probabilities: Floats) -> None:
     from matplotlib.colors import LinearSegmentedColormap
 
     n_classes = probabilities.shape[2]
     colours = _colours(n_classes)
-    options, response = {"vmin": 0, "vmax": 2}, probabilities  # pale: samples lie on top of it
+    options: dict[str, Any] = {"vmin": 0, "vmax": 2}  # pale: samples lie on top of it
+    response = probabilities
     if n_classes == 2:
-        tints = [_tint(colours[0]), "white", _tint(colours[1])]
+        tints: Any = [_tint(colours[0]), "white", _tint(colours[1])]
         options = {"vmin": 0, "vmax": 1, "cmap": LinearSegmentedColormap.from_list("two", tints)}
         response = probabilities[:, :, 1]
     display = _sklearn("inspection").DecisionBoundaryDisplay(
@@ -250,7 +284,9 @@ def _draw_regions(ax, xx0, xx1, probabilities):
             ax.contour(xx0, xx1, lead, levels=[0], colors="#404040", linewidths=0.8)
 
 
-def plot_calibration(y_true, probabilities, *, n_bins=10, ax=None):
+def plot_calibration(
+    y_true: ArrayLike, probabilities: ArrayLike, *, n_bins: int = 10, ax: Axes | None = None
+) -> Axes:
     """Draw how often a model is right against how sure it says it is.
 
     Of two classes: how often the answer is yes against the probability of yes. Of more: how often
@@ -320,7 +356,7 @@ def plot_calibration(y_true, probabilities, *, n_bins=10, ax=None):
     return ax
 
 
-def plot_predictions(y_true, y_pred, *, ax=None):
+def plot_predictions(y_true: ArrayLike, y_pred: ArrayLike, *, ax: Axes | None = None) -> Axes:
     """Draw predicted numbers against the true ones: a perfect model's lie on the diagonal.
 
     Parameters
@@ -375,7 +411,9 @@ def plot_predictions(y_true, y_pred, *, ax=None):
 # ---------------------------------------------------------------------- input
 
 
-def _pair(true, other, other_name, name="y_true"):
+def _pair(
+    true: ArrayLike, other: ArrayLike, other_name: str, name: str = "y_true"
+) -> tuple[Array, Array]:
     """Return two arrays of as many samples, the first of them (N,)."""
     true, other = as_anything(true, name), as_anything(other, other_name)
     if true.ndim != 1 or len(true) == 0:
@@ -387,35 +425,35 @@ def _pair(true, other, other_name, name="y_true"):
     return true, other
 
 
-def _as_classes(probabilities):
+def _as_classes(probabilities: Array) -> Array:
     """Return probabilities (N, C), from those of one answer (N,) or (N, 1) too."""
     rows = probabilities.reshape(len(probabilities), -1)
     return np.hstack([1 - rows, rows]) if rows.shape[1] == 1 else rows
 
 
-def _widened(values, part=0.08):
+def _widened(values: Array, part: float = 0.08) -> tuple[float, float]:
     low, high = float(values.min()), float(values.max())
     room = part * (high - low) or 1.0
     return low - room, high + room
 
 
-def _short(name):
+def _short(name: object) -> str:
     return textwrap.shorten(str(name), 16, placeholder="…") if " " in str(name) else _cut(str(name))
 
 
-def _cut(name):
+def _cut(name: str) -> str:
     return name if len(name) <= 16 else name[:15] + "…"
 
 
 # ---------------------------------------------------------------------- matplotlib
 
 
-def require_libraries():
+def require_libraries() -> None:
     """Raise ImportError where matplotlib or scikit-learn is not installed."""
     _sklearn("metrics")
 
 
-def _pyplot():
+def _pyplot() -> Any:
     try:
         import matplotlib.pyplot as plt
     except ImportError:
@@ -423,7 +461,7 @@ def _pyplot():
     return plt
 
 
-def _sklearn(module):
+def _sklearn(module: str) -> Any:
     _pyplot()
     try:
         return importlib.import_module(f"sklearn.{module}")
@@ -431,7 +469,7 @@ def _sklearn(module):
         raise ImportError('this picture needs scikit-learn: install "fastnn[plot]"') from None
 
 
-def _new_axes(width, height, columns=1):
+def _new_axes(width: float, height: float, columns: int = 1) -> Any:
     figure, axes = _pyplot().subplots(
         1, columns, figsize=(width, height), layout="constrained", squeeze=False
     )
@@ -439,16 +477,17 @@ def _new_axes(width, height, columns=1):
     return list(axes[0]) if columns > 1 else axes[0, 0]
 
 
-def _panels(axes, count):
+def _panels(axes: Axes | Iterable[Axes] | None, count: int) -> list[Axes]:
     if axes is None:
         axes = _new_axes(min(4.5 * count, 13) + 0.4, 3.6, count)
-    axes = list(np.ravel(axes))
-    if len(axes) != count:
-        raise ValueError(f"axes has {len(axes)} axes, expected {count}, one for each curve")
-    return axes
+    given: Any = axes
+    found = list(np.ravel(given))
+    if len(found) != count:
+        raise ValueError(f"axes has {len(found)} axes, expected {count}, one for each curve")
+    return found
 
 
-def _tidy(ax):
+def _tidy(ax: Axes) -> None:
     ax.grid(color=_GRID, linewidth=0.8)
     ax.set_axisbelow(True)
     ax.tick_params(length=0, pad=6)
@@ -458,7 +497,7 @@ def _tidy(ax):
         ax.spines[side].set_color("#999999")
 
 
-def _colours(count):
+def _colours(count: int) -> list[Any]:
     if count <= len(COLOURS):
         return list(COLOURS[:count])
     from matplotlib import colormaps
@@ -466,7 +505,7 @@ def _colours(count):
     return [colormaps["viridis"](k / (count - 1)) for k in range(count)]
 
 
-def _tint(colour, part=0.5):
+def _tint(colour: Any, part: float = 0.5) -> tuple[float, ...]:
     from matplotlib.colors import to_rgb
 
     return tuple(1 - part * (1 - np.array(to_rgb(colour))))

@@ -7,12 +7,16 @@ Needs polars.
 import contextlib
 import difflib
 import math
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NamedTuple, NoReturn, Self, TypeAlias
 
 import numpy as np
 import polars as pl
+from numpy.typing import ArrayLike, DTypeLike
 
 from . import tables
+from .tables import Table
+from .types import Array, Floats, Integers
 
 MISSING = ("refuse", "median", "mean")
 MOST_CATEGORIES = 100
@@ -30,14 +34,18 @@ class Number(NamedTuple):
     shift: float
     scale: float
     fill: float | None
-    kind = "number"
 
     @property
-    def feature_names(self):
+    def kind(self) -> str:
+        """What files call it."""
+        return "number"
+
+    @property
+    def feature_names(self) -> list[str]:
         """One feature."""
         return [self.name]
 
-    def expressions(self):
+    def expressions(self) -> list[pl.Expr]:
         """Return the feature as a polars expression."""
         column = pl.col(self.name)
         column = column if self.fill is None else column.fill_null(self.fill)
@@ -48,20 +56,27 @@ class Category(NamedTuple):
     """A column of text: one feature a category, 1 where it is that one. Others have zeros."""
 
     name: str
-    categories: list
+    categories: list[str]
     fill: str | None
-    kind = "category"
 
     @property
-    def feature_names(self):
+    def kind(self) -> str:
+        """What files call it."""
+        return "category"
+
+    @property
+    def feature_names(self) -> list[str]:
         """One feature a category."""
         return [f"{self.name}={category}" for category in self.categories]
 
-    def expressions(self):
+    def expressions(self) -> list[pl.Expr]:
         """Return the features as polars expressions."""
         column = pl.col(self.name)
         column = column if self.fill is None else column.fill_null(self.fill)
         return [(column == category).cast(pl.Float64) for category in self.categories]
+
+
+Column: TypeAlias = Number | Category
 
 
 class Preprocessor:
@@ -73,22 +88,25 @@ class Preprocessor:
     feature_names : list of str, of length I
     """
 
-    def __init__(self, columns):
+    def __init__(self, columns: list[Column]) -> None:
         self.columns = columns
         self.feature_names = [name for column in columns for name in column.feature_names]
 
     @classmethod
-    def fit(cls, frame, missing="refuse"):
+    def fit(cls, frame: pl.DataFrame, missing: str = "refuse") -> Self:
         """Learn from the columns of a frame that `read_features` has returned.
 
         A number is shifted by its mean and scaled by its standard deviation; a constant is
         shifted only. With `missing` "median" or "mean", missing numbers become that one, and
         missing categories the most frequent one.
         """
-        fit = {pl.Float64: _fit_number, pl.String: _fit_category}
+        fit: dict[Any, Callable[[pl.Series, str], Column]] = {
+            pl.Float64: _fit_number,
+            pl.String: _fit_category,
+        }
         return cls([fit[type(series.dtype)](series, missing) for series in frame])
 
-    def read(self, table):
+    def read(self, table: Table) -> pl.DataFrame:
         """Return the typed frame of a table that is to be predicted, after all checks.
 
         Other columns are ignored. Raises ValueError for a column that is missing, a value that
@@ -106,14 +124,14 @@ class Preprocessor:
         hint = "; the model was trained without --missing, so it has nothing to fill in"
         return read_features(table, kinds, optional, hint)
 
-    def transform(self, frame, dtype=np.float64):
+    def transform(self, frame: pl.DataFrame, dtype: DTypeLike = np.float64) -> Floats:
         """Return the features (N, I) of a typed frame; the arithmetic is float64."""
         kind = pl.Float32 if np.dtype(dtype) == np.float32 else pl.Float64
         each = [e.cast(kind) for column in self.columns for e in column.expressions()]
         named = (e.alias(str(i)) for i, e in enumerate(each))
         return frame.select(named).to_numpy(order="c")
 
-    def unknown(self, frame):
+    def unknown(self, frame: pl.DataFrame) -> dict[str, tuple[list[str], int]]:
         """Return {column: (unknown categories, rows)}: what `transform` has only zeros for."""
         found = {}
         for column in self.columns:
@@ -124,14 +142,14 @@ class Preprocessor:
                     found[column.name] = texts.unique().sort().to_list(), len(texts)
         return found
 
-    def to_list(self):
+    def to_list(self) -> list[dict[str, Any]]:
         """Return what `from_list` takes: plain JSON."""
         return [{"kind": column.kind, **column._asdict()} for column in self.columns]
 
     @classmethod
-    def from_list(cls, columns):
+    def from_list(cls, columns: Any) -> Self:
         """Return the Preprocessor of what `to_list` has returned; ValueError for anything else."""
-        kinds = {"number": Number, "category": Category}
+        kinds: dict[str, Any] = {"number": Number, "category": Category}
         made = []
         for column in _checked(columns, list, "a list of columns"):
             given = dict(_checked(column, dict, "a column"))
@@ -145,7 +163,7 @@ class Preprocessor:
         return cls(made)
 
 
-def _fit_number(series, missing):
+def _fit_number(series: pl.Series, missing: str) -> Number:
     if series.null_count() == len(series):
         raise ValueError(f"column {series.name!r} has no values to train on; {_DROP} {series.name}")
     fill = None
@@ -156,7 +174,7 @@ def _fit_number(series, missing):
     return Number(series.name, shift, scale, fill)
 
 
-def _fit_category(series, missing):
+def _fit_category(series: pl.Series, missing: str) -> Category:
     if series.null_count() == len(series):
         raise ValueError(f"column {series.name!r} has no values to train on; {_DROP} {series.name}")
     texts = series.drop_nulls()
@@ -164,7 +182,7 @@ def _fit_category(series, missing):
     return Category(series.name, texts.unique().sort().to_list(), fill)
 
 
-def _moments(values):
+def _moments(values: Array) -> tuple[float, float]:
     """Return the mean and the standard deviation, 1 for a constant, without overflow."""
     low, high = float(values.min()), float(values.max())
     # In units of the spread, squares never overflow, and those of a constant are exactly 0.
@@ -178,7 +196,13 @@ def _moments(values):
 # ---------------------------------------------------------------------- from text to types
 
 
-def infer_kinds(table, *, target=None, drop=(), categorical=()):
+def infer_kinds(
+    table: Table,
+    *,
+    target: str | None = None,
+    drop: Collection[str] = (),
+    categorical: Collection[str] = (),
+) -> dict[str, str]:
     """Return {column: "number" or "category"} for all columns but `target` and `drop`.
 
     Text is a category where no value of the column is a number, and where `categorical` says so.
@@ -204,7 +228,7 @@ def infer_kinds(table, *, target=None, drop=(), categorical=()):
     return kinds
 
 
-def _infer_kind(series, table):
+def _infer_kind(series: pl.Series, table: Table) -> str:
     if series.dtype.is_numeric():
         return "number"
     if series.dtype in (pl.Categorical, pl.Enum):
@@ -222,7 +246,7 @@ def _infer_kind(series, table):
     return _as_few(texts)
 
 
-def _check_type(series, table):
+def _check_type(series: pl.Series, table: Table) -> None:
     """Raise ValueError for a column that can be neither numbers nor categories."""
     if series.dtype.is_temporal():
         _refuse_date(series, table)
@@ -234,7 +258,7 @@ def _check_type(series, table):
         )
 
 
-def _as_few(series):
+def _as_few(series: pl.Series) -> str:
     """Return "category", unless there would be too many."""
     distinct = series.n_unique()
     if distinct > MOST_CATEGORIES:
@@ -245,15 +269,20 @@ def _as_few(series):
     return "category"
 
 
-def _refuse_date(series, table):
-    at = series.is_not_null().arg_max()
+def _refuse_date(series: pl.Series, table: Table) -> NoReturn:
+    at: Any = series.is_not_null().arg_max()
     raise ValueError(
         f"{table.place(series.name, at)} is {str(series[at])!r}, a date or time, expected a number "
         f"or a category; make numbers of it, such as days since a day, or {_DROP} {series.name}"
     )
 
 
-def read_features(table, kinds, optional=(), hint="; --missing median fills it"):
+def read_features(
+    table: Table,
+    kinds: Mapping[str, str],
+    optional: Collection[str] = (),
+    hint: str = "; --missing median fills it",
+) -> pl.DataFrame:
     """Return the columns of `kinds` as a frame of Float64 and String, nulls where missing.
 
     Raises
@@ -264,7 +293,7 @@ def read_features(table, kinds, optional=(), hint="; --missing median fills it")
     """
     columns = []
     for name, kind in kinds.items():
-        series = table.frame[name]
+        series: pl.Series = table.frame[name]
         _check_type(series, table)
         if kind == "category":
             typed = series.cast(pl.String)
@@ -276,21 +305,21 @@ def read_features(table, kinds, optional=(), hint="; --missing median fills it")
     return pl.DataFrame(columns)
 
 
-def _refuse_missing(table, series, hint=""):
+def _refuse_missing(table: Table, series: pl.Series, hint: str = "") -> None:
     if series.null_count():
-        at = series.is_null().arg_max()
+        at: Any = series.is_null().arg_max()
         place = table.place(series.name, at)
         raise ValueError(f"{place} is empty, expected a value{hint}")
 
 
-def _read_numbers(table, series, optional=False):
+def _read_numbers(table: Table, series: pl.Series, optional: bool = False) -> pl.Series:
     """Return a column as finite Float64; NaN counts as missing if `optional`."""
     if series.dtype in (pl.Categorical, pl.Enum):
         series = series.cast(pl.String)
     numbers = series.cast(pl.Float64, strict=False)
     wrong = numbers.is_null() & series.is_not_null()
     if wrong.any():
-        at = wrong.arg_max()
+        at: Any = wrong.arg_max()
         raise ValueError(
             f"{table.place(series.name, at)} is {series[at]!r}, expected a number; "
             f"--categorical {series.name} takes texts for categories"
@@ -312,11 +341,15 @@ class Classes(NamedTuple):
     """A target of classes: labels that are whole numbers, truth values or text, sorted."""
 
     name: str
-    labels: list
-    task = "classification"
+    labels: list[Any]
+
+    @property
+    def task(self) -> str:
+        """What files call it."""
+        return "classification"
 
     @classmethod
-    def fit(cls, table, name):
+    def fit(cls, table: Table, name: str) -> Self:
         """Return the classes of column `name`; ValueError where there are less than two."""
         series = _read_labels(table, name)
         labels = series.unique().sort().to_list()
@@ -324,7 +357,7 @@ class Classes(NamedTuple):
             raise ValueError(f"target {name!r} is {labels[0]!r} in every row, expected two classes")
         return cls(name, labels)
 
-    def encode(self, table):
+    def encode(self, table: Table) -> Integers:
         """Return the labels of a table as int64 (N,); ValueError for one that is no class."""
         series = _read_labels(table, self.name)
         if isinstance(self.labels[0], bool):
@@ -337,7 +370,7 @@ class Classes(NamedTuple):
             self.labels, list(range(len(self.labels))), default=None, return_dtype=pl.Int64
         )
         if numbers.null_count():
-            at = numbers.is_null().arg_max()
+            at: Any = numbers.is_null().arg_max()
             value = str(table.frame[self.name][at])
             known = [str(label) for label in self.labels]
             near = difflib.get_close_matches(value, known, n=1)
@@ -348,7 +381,7 @@ class Classes(NamedTuple):
             )
         return numbers.to_numpy()
 
-    def decode(self, predictions):
+    def decode(self, predictions: Integers) -> pl.Series:
         """Return predicted classes (N,) as a polars column of labels."""
         return pl.Series(self.labels).gather(predictions)
 
@@ -359,28 +392,35 @@ class Quantity(NamedTuple):
     name: str
     shift: float
     scale: float
-    task = "regression"
+
+    @property
+    def task(self) -> str:
+        """What files call it."""
+        return "regression"
 
     @classmethod
-    def fit(cls, values, name):
+    def fit(cls, values: Array, name: str) -> Self:
         """Return the shift and the scale of the numbers of the training part."""
         shift, scale = _moments(values)
         return cls(name, shift, scale)
 
-    def encode(self, table):
+    def encode(self, table: Table) -> Floats:
         """Return the numbers of a table (N,), as they are."""
         return read_quantity(table, self.name)
 
-    def scaled(self, values):
+    def scaled(self, values: Floats) -> Floats:
         """Return values as the network is trained on them."""
         return (values - self.shift) / self.scale
 
-    def decode(self, predictions):
+    def decode(self, predictions: ArrayLike) -> Floats:
         """Return a network's predictions (N,) in the units of the target."""
         return np.asarray(predictions, np.float64) * self.scale + self.shift
 
 
-def infer_task(table, name):
+Target: TypeAlias = Classes | Quantity
+
+
+def infer_task(table: Table, name: str) -> tuple[str, str]:
     """Return ("classification" or "regression", why) for the target in column `name`."""
     series = table.frame[name].drop_nulls()
     if series.dtype == pl.String:
@@ -397,14 +437,14 @@ def infer_task(table, name):
     return task, f"{name!r} has {distinct:,} different whole numbers"
 
 
-def read_quantity(table, name):
+def read_quantity(table: Table, name: str) -> Floats:
     """Return a numeric target (N,) as float64; ValueError for what is none or missing."""
-    series = table.frame[name]
+    series: pl.Series = table.frame[name]
     _check_type(series, table)
     numbers = series.cast(pl.Float64, strict=False) if series.dtype == pl.String else series
     wrong = numbers.is_null() & series.is_not_null()
     if wrong.any():
-        at = wrong.arg_max()
+        at: Any = wrong.arg_max()
         place = table.place(name, at)
         raise ValueError(
             f"{place} is {series[at]!r}, expected a number, the target of a regression"
@@ -413,9 +453,9 @@ def read_quantity(table, name):
     return _read_numbers(table, numbers).to_numpy()
 
 
-def _read_labels(table, name):
+def _read_labels(table: Table, name: str) -> pl.Series:
     """Return labels as Int64 or Boolean where that loses nothing, else as String."""
-    series = table.frame[name]
+    series: pl.Series = table.frame[name]
     _check_type(series, table)
     if series.dtype.is_float():
         _read_numbers(table, series, optional=True)  # for what is infinite
@@ -433,33 +473,34 @@ def _read_labels(table, name):
     return texts if truth.null_count() else truth
 
 
-def _as_truth(texts):
+def _as_truth(texts: pl.Series) -> pl.Series:
     return texts.str.to_lowercase().replace_strict(
         ["true", "false"], [True, False], default=None, return_dtype=pl.Boolean
     )
 
 
-def target_to_dict(target):
+def target_to_dict(target: Target) -> dict[str, Any]:
     """Return a target as plain JSON."""
     return {"task": target.task, **target._asdict()}
 
 
-def target_from_dict(values):
+def target_from_dict(values: Any) -> Target:
     """Return the target of what `target_to_dict` has returned; ValueError for anything else."""
     given = dict(_checked(values, dict, "a target"))
     task = _checked(given.pop("task", None), str, "a task")
-    kind = {"classification": Classes, "regression": Quantity}.get(task)
+    kinds: dict[str, Any] = {"classification": Classes, "regression": Quantity}
+    kind = kinds.get(task)
     if kind is None or given.keys() != set(kind._fields):
         raise ValueError(f"expected a target, found {values!r:.80}")
-    target = kind(**given)
+    target: Target = kind(**given)
     _checked(target.name, str, "a name")
-    if kind is Quantity:
+    if isinstance(target, Quantity):
         _check_scale(target)
     else:
         labels = _checked(target.labels, list, "a list of labels")
-        kinds = {type(label) for label in labels}
+        found = {type(label) for label in labels}
         if not (
-            len(kinds) == 1 and kinds <= {int, bool, str} and 1 < len(labels) == len({*labels})
+            len(found) == 1 and found <= {int, bool, str} and 1 < len(labels) == len({*labels})
         ):
             raise ValueError(f"expected distinct labels of one kind, found {labels!r:.80}")
     return target
@@ -468,13 +509,13 @@ def target_from_dict(values):
 # ---------------------------------------------------------------------- foreign JSON
 
 
-def _checked(value, kind, what):
+def _checked(value: Any, kind: Any, what: str) -> Any:
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise ValueError(f"expected {what}, found {value!r:.80}")
     return value
 
 
-def _check_column(column):
+def _check_column(column: Column) -> Column:
     _checked(column.name, str, "a name")
     if isinstance(column, Number):
         _check_scale(column)
@@ -488,14 +529,15 @@ def _check_column(column):
     return column
 
 
-def _check_scale(values):
+def _check_scale(values: Any) -> None:
     _check_number(values.shift)
     if not _check_number(values.scale) > 0:
         raise ValueError(f"expected a scale above 0, found {values.scale}")
 
 
-def _check_number(value):
+def _check_number(value: Any) -> float:
     with contextlib.suppress(OverflowError):  # of a whole number that is no float
-        if math.isfinite(_checked(value, int | float, "a number")):
-            return value
+        number: float = _checked(value, int | float, "a number")
+        if math.isfinite(number):
+            return number
     raise ValueError(f"expected a finite number, found {value!r:.80}")

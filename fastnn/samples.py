@@ -1,9 +1,10 @@
 """Samples as they lie in memory, and how they become numbers of a network's dtype."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import DTypeLike
 
 from . import kernels
 from .kernels import table as t
@@ -108,7 +109,7 @@ class _Bytes:
 
 
 def as_samples(
-    value: ArrayLike | Samples,
+    value: Any,
     name: str,
     *,
     n_features: int | None = None,

@@ -7,10 +7,13 @@ import math
 import os
 import sys
 from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from .types import Array, PathLike
 
 KINDS = {
     "csv": (".csv", ".txt"),
@@ -39,21 +42,21 @@ class Table(NamedTuple):
     source: str
     """What messages call it."""
 
-    def take(self, indices):
+    def take(self, indices: Array) -> "Table":
         """Return the table of some rows."""
         return self._replace(frame=self.frame[indices], rows=self.rows[indices])
 
-    def place(self, column, index):
+    def place(self, column: str, index: int) -> str:
         """Return how a message names a cell."""
         return f"column {column!r}, row {self.rows[index]}"
 
-    def require(self, name, argument):
+    def require(self, name: str, argument: str) -> None:
         """Raise ValueError where there is no column `name`, for which `argument` has asked."""
         if name not in self.frame.columns:
             raise ValueError(f"{argument} is {name!r}, expected {one_of(name, self.frame.columns)}")
 
 
-def read_table(source, kind=None, separator=None):
+def read_table(source: PathLike, kind: str | None = None, separator: str | None = None) -> Table:
     """Read a file, or standard input, as a table.
 
     Parameters
@@ -81,37 +84,38 @@ def read_table(source, kind=None, separator=None):
     ImportError
         Where polars is not installed.
     """
+    data: Path | io.BytesIO
     if str(source) == "-":
-        source, name = io.BytesIO(sys.stdin.buffer.read()), "standard input"
+        data, name = io.BytesIO(sys.stdin.buffer.read()), "standard input"
     else:
-        source = Path(source)
-        name = str(source)
-        if not source.is_file():
+        data = Path(source)
+        name = str(data)
+        if not data.is_file():
             raise FileNotFoundError(f"path is {name!r}, expected a file, and there is none")
-    kind = kind or _kind_of(source)
+    kind = kind or _kind_of(data)
     if kind in ("csv", "tsv"):
-        frame, rows = read_text(source, name, separator or {"csv": ",", "tsv": "\t"}[kind])
+        frame, rows = read_text(data, name, separator or {"csv": ",", "tsv": "\t"}[kind])
     else:
-        frame = _read_arrays(source, name) if kind[:2] == "np" else _read_typed(source, kind, name)
+        frame = _read_arrays(data, name) if kind[:2] == "np" else _read_typed(data, kind, name)
         rows = np.arange(len(frame)) + 1
     if len(frame) == 0:
         raise ValueError(f"path: {name} has no rows below the column names, expected samples")
     return Table(frame, rows, name)
 
 
-def table_of(columns, source):
+def table_of(columns: Mapping[str, Any], source: str) -> Table:
     """Return a Table of a dict of arrays (N,)."""
     pl = _polars("tables")
     frame = pl.DataFrame(columns)
     return Table(frame, np.arange(len(frame)) + 1, source)
 
 
-def one_of(name, names):
+def one_of(name: str, names: Iterable[str]) -> str:
     """Return what to say to someone who asked for `name`, which is not one of the columns."""
     return f"one of the columns {among(name, names)}"
 
 
-def among(name, names):
+def among(name: str, names: Iterable[str]) -> str:
     """Return a list of the columns, and the one that is most like `name`."""
     names = list(names)
     shown = ", ".join(map(repr, names[:_MOST_SHOWN])) + (", ..." * (len(names) > _MOST_SHOWN))
@@ -119,7 +123,7 @@ def among(name, names):
     return shown + (f"; did you mean {near[0]!r}?" if near else "")
 
 
-def read_text(source, name, separator=","):
+def read_text(source: Path | io.BytesIO, name: PathLike, separator: str = ",") -> tuple[Any, Array]:
     """Return the cells of a CSV file as a frame of text, null where empty, and the rows' numbers.
 
     Blanks around names and values are dropped, as are empty lines.
@@ -155,7 +159,7 @@ def read_text(source, name, separator=","):
     return frame.filter(filled), np.flatnonzero(filled) + 1
 
 
-def _kind_of(source):
+def _kind_of(source: Path | io.BytesIO) -> str:
     """Return the kind of a file from its name, or from how it begins."""
     if isinstance(source, Path):
         suffixes = [suffix.lower() for suffix in source.suffixes if suffix.lower() not in _PACKED]
@@ -176,7 +180,7 @@ def _kind_of(source):
     return "tsv" if line.count(b"\t") > line.count(b",") else "csv"
 
 
-def _read_typed(source, kind, name):
+def _read_typed(source: Path | io.BytesIO, kind: str, name: str) -> Any:
     pl = _polars("tables")
     try:
         if kind == "parquet":
@@ -194,7 +198,7 @@ def _read_typed(source, kind, name):
 
 
 @contextlib.contextmanager
-def _silenced():
+def _silenced() -> Iterator[None]:
     """Keep what Rust says of its panics, many lines, from standard error: an exception follows."""
     try:
         kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
@@ -210,7 +214,7 @@ def _silenced():
         os.close(nowhere)
 
 
-def _read_arrays(source, name):
+def _read_arrays(source: Path | io.BytesIO, name: str) -> Any:
     pl = _polars("tables")
     opened = contextlib.nullcontext(source) if isinstance(source, io.BytesIO) else source.open("rb")
     try:
@@ -220,7 +224,7 @@ def _read_arrays(source, name):
     except Exception as error:  # of zipfile, zlib and NumPy: a garbled file meets them all
         reason = str(error).partition("\n")[0]
         raise ValueError(f"path: {name} is no file of NumPy arrays ({reason})") from None
-    columns = {}
+    columns: dict[str, Any] = {}
     for key, array in arrays.items():
         columns |= _as_columns(key, array, name)
     lengths = {len(column) for column in columns.values()}
@@ -230,7 +234,7 @@ def _read_arrays(source, name):
     return pl.DataFrame(columns)
 
 
-def _as_columns(key, array, name):
+def _as_columns(key: str, array: Array, name: str) -> dict[str, Any]:
     if array.dtype.names:
         return {field: np.ascontiguousarray(array[field]) for field in array.dtype.names}
     if array.dtype.kind not in "biufUM" or array.ndim == 0:
@@ -246,13 +250,13 @@ def _as_columns(key, array, name):
     return {f"{key}[{j}]" if key else str(j): column for j, column in enumerate(matrix)}
 
 
-def _native(array):
+def _native(array: Array) -> Any:
     if array.dtype.kind == "U":
         return array.tolist() if array.ndim == 1 else list(map(np.ndarray.tolist, array))
     return np.ascontiguousarray(array, array.dtype.newbyteorder("="))
 
 
-def _polars(what):
+def _polars(what: str) -> Any:
     try:
         import polars
     except ImportError:
