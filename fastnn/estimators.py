@@ -199,7 +199,8 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def _threads(self) -> int | None:
         # Beside other jobs of joblib a fit takes one thread: the cores have work already.
         backend: Any = get_active_backend()[0]
-        if self.threads is None and getattr(backend, "nesting_level", 0):
+        nested: int = getattr(backend, "nesting_level", 0)
+        if self.threads is None and nested:
             return 1
         return self.threads
 

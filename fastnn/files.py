@@ -153,7 +153,7 @@ def _read_bytes(path: PathLike) -> bytes:
 
 def _read_arrays(data: bytes, *, widen: bool = False) -> dict[str, Array]:
     """Return {name: array}; safetensors checks all but names that stand there twice."""
-    found = safetensors.deserialize(data)  # type: ignore[no-untyped-call]  # it has no types
+    found = safetensors.deserialize(data)
     _read_header(data)
     arrays = {}
     for name, each in found:

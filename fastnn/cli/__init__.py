@@ -5,6 +5,8 @@ import importlib
 import os
 import sys
 import traceback
+from collections.abc import Iterable
+from typing import Any
 
 from ..errors import NonFiniteLossError
 from .arguments import parse
@@ -21,7 +23,7 @@ _MODULES = {
 _BAD_INPUT = ValueError, OSError, ImportError, MemoryError
 
 
-def main(argv=None):
+def main(argv: Iterable[str] | None = None) -> int:
     """Run the command with the arguments `argv`, by default those of the process.
 
     Returns
@@ -33,7 +35,8 @@ def main(argv=None):
     argv = sys.argv[1:] if argv is None else list(argv)
     # A class name that the terminal cannot show is no reason to stop.
     with contextlib.suppress(AttributeError):
-        sys.stdout.reconfigure(errors="replace")
+        stream: Any = sys.stdout
+        stream.reconfigure(errors="replace")
     debug = "--debug" in argv  # also where the arguments are what is wrong
     try:
         options = parse(argv)
@@ -56,7 +59,7 @@ def main(argv=None):
         return _fail(3, f"error: {text} (a mistake in fastnn; --debug shows where)", debug)
 
 
-def _fail(code, message, debug):
+def _fail(code: int, message: str, debug: bool) -> int:
     if debug:
         traceback.print_exc()
     print("fastnn:", " ".join(message.split()), file=sys.stderr)

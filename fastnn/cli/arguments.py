@@ -5,8 +5,9 @@ import contextlib
 import difflib
 import math
 import tomllib
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 from .. import __version__, tables
 from . import exporting
@@ -26,7 +27,7 @@ known ones, and is said on standard error."""
 class Settings(NamedTuple):
     """What a run uses where the command line says nothing."""
 
-    hidden: tuple
+    hidden: tuple[int, ...]
     epochs: int
     batch_size: int
     learning_rate: float
@@ -47,11 +48,14 @@ MISSING = ("refuse", "median", "mean")
 
 
 class _Parser(argparse.ArgumentParser):
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         raise ValueError(message)  # argparse would print the usage too
 
 
-def parse(argv):
+Commands: TypeAlias = Mapping[str, argparse.ArgumentParser]
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
     """Return the options: those of `argv`, then those of its `--config`, then the defaults."""
     parser, commands = _make_parser()
     if argv and not argv[0].startswith("-") and argv[0] not in commands:
@@ -72,7 +76,9 @@ def parse(argv):
     return options
 
 
-def _parse_known(parser, commands, argv):
+def _parse_known(
+    parser: argparse.ArgumentParser, commands: Commands, argv: list[str]
+) -> argparse.Namespace:
     options, unknown = parser.parse_known_args(argv)
     if unknown:
         known = commands[argv[0]]._option_string_actions if argv[0] in commands else ()
@@ -82,17 +88,17 @@ def _parse_known(parser, commands, argv):
     return options
 
 
-def _near(name, names):
+def _near(name: str, names: Iterable[str]) -> str:
     found = difflib.get_close_matches(name, list(names), n=1, cutoff=0.65)
     return f"; did you mean {found[0]}?" if found else ""
 
 
-def _listed(names):
+def _listed(names: Iterable[str]) -> str:
     *most, last = names
     return f"{', '.join(most)} or {last}" if most else last
 
 
-def _read_config(path, command):
+def _read_config(path: str, command: argparse.ArgumentParser) -> tuple[list[str], dict[str, Any]]:
     """Return (tokens, {positional: value}) of a TOML file: the long names of options, and values.
 
     Underscores may stand for hyphens, lists for values with commas.
@@ -134,7 +140,7 @@ def _read_config(path, command):
 # ---------------------------------------------------------------------- the commands
 
 
-def _make_parser():
+def _make_parser() -> tuple[argparse.ArgumentParser, Commands]:
     parser = _Parser(
         prog="fastnn",
         description="Dense neural networks, fast on a CPU.",
@@ -145,7 +151,9 @@ def _make_parser():
     group = parser.add_subparsers(metavar="COMMAND", required=True, dest="command")
     commands = {}
 
-    def add(name, text, epilog=None, takes=""):
+    def add(
+        name: str, text: str, epilog: str | None = None, takes: str = ""
+    ) -> argparse.ArgumentParser:
         commands[name] = group.add_parser(
             name,
             usage=f"fastnn {name} {takes}[options]",
@@ -176,7 +184,7 @@ def _make_parser():
     return parser, commands
 
 
-def _add_train(command):
+def _add_train(command: argparse.ArgumentParser) -> None:
     data = command.add_argument_group("data")
     _add_data(command, data, "digits, spiral, or a table: a path, or - for standard input")
     add = data.add_argument
@@ -226,7 +234,7 @@ def _add_train(command):
     _add_common(outputs)
 
 
-def _add_predict(command):
+def _add_predict(command: argparse.ArgumentParser) -> None:
     _add_model(command)
     _add_data(command, command, "digits, spiral, or a table: a path, or - for standard input")
     add = command.add_argument
@@ -237,7 +245,7 @@ def _add_predict(command):
     _add_common(command, "print JSON lines")
 
 
-def _add_evaluate(command):
+def _add_evaluate(command: argparse.ArgumentParser) -> None:
     _add_model(command)
     _add_data(command, command, "digits, spiral, or a table with the target in it")
     plot = "write a page of pictures: .png, .pdf or .svg"
@@ -245,7 +253,7 @@ def _add_evaluate(command):
     _add_common(command)
 
 
-def _add_export(command):
+def _add_export(command: argparse.ArgumentParser) -> None:
     _add_model(command)
     formats = exporting.formats()
     endings = _listed([each.suffix for each in formats.values()])
@@ -257,12 +265,12 @@ def _add_export(command):
     _add_common(command)
 
 
-def _add_model(command):
+def _add_model(command: argparse.ArgumentParser) -> None:
     # Not required here: a configuration file may give it.
     command.add_argument("model", metavar="MODEL", nargs="?", help="what train --save has written")
 
 
-def _add_data(command, group, text):
+def _add_data(command: argparse.ArgumentParser, group: Any, text: str) -> None:
     command.add_argument("data", metavar="DATA", nargs="?", help=text)
     add = group.add_argument
     kinds = f"{_listed(tables.KINDS)} (default: as the name ends, or the file begins)"
@@ -270,19 +278,19 @@ def _add_data(command, group, text):
     add("--separator", metavar="C", type=_character, help="between the values of a CSV file")
 
 
-def _add_dtype(add):
+def _add_dtype(add: Callable[..., Any]) -> None:
     dtype = "float32 or float64 (default: %(default)s)"
     add("--dtype", metavar="T", type=_choice("float32", "float64"), default="float32", help=dtype)
 
 
-def _add_common(group, json="print one JSON object"):
+def _add_common(group: Any, json: str = "print one JSON object") -> None:
     add = group.add_argument
     add("--json", action="store_true", help=f"{json}, for scripts")
     add("--config", metavar="FILE", help="options from a TOML file; those given here win")
     add("--debug", action="store_true", help="show where an error comes from")
 
 
-def _defaults():
+def _defaults() -> str:
     lines = ["defaults:     hidden  epochs  batch size  learning rate"]
     for name, (hidden, epochs, batch_size, rate, _) in DEFAULTS.items():
         widths = ",".join(map(str, hidden))
@@ -299,10 +307,12 @@ def _defaults():
 # ---------------------------------------------------------------------- kinds of values
 
 
-def _argument(convert, accepts, expected):
+def _argument(
+    convert: Callable[[str], Any], accepts: Callable[[Any], bool], expected: str
+) -> Callable[[str], Any]:
     """Return an argparse type: `convert(text)`, refused where it fails or `accepts` says no."""
 
-    def argument(text):
+    def argument(text: str) -> Any:
         with contextlib.suppress(ValueError):
             if accepts(value := convert(text)):
                 return value
@@ -311,10 +321,10 @@ def _argument(convert, accepts, expected):
     return argument
 
 
-def _choice(*names):
+def _choice(*names: str) -> Callable[[str], str]:
     """Return an argparse type that is one of some names."""
 
-    def choice(text):
+    def choice(text: str) -> str:
         if text in names:
             return text
         expected = f"expected {_listed(names)}{_near(text, names)}"
@@ -323,7 +333,7 @@ def _choice(*names):
     return choice
 
 
-def _names(text):
+def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 

@@ -11,6 +11,9 @@ import os
 import statistics
 import subprocess
 import sys
+from argparse import Namespace
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
 
 from .. import parallel
 from . import machine, printing
@@ -21,7 +24,7 @@ _SECONDS = 0.2  # of one measurement
 _TOLERANCE = 1e-3  # of the loss, relative
 
 
-def run(options):
+def run(options: Namespace) -> None:
     """Measure all libraries, and show how many times as fast fastnn is."""
     threads = options.threads or parallel.usable_cpus()
     left_out, table = [], {}
@@ -64,7 +67,7 @@ def run(options):
     printing.say("machine", machine.cpu_name())
 
 
-def _lines(table, versions):
+def _lines(table: Any, versions: Mapping[str, str]) -> Iterator[str]:
     yield f"{'network, batch':<16}" + "".join(f"{name:>20}" for name in table)
     for library in versions:
         base = "fastnn" if library != "fastnn" else None
@@ -72,16 +75,17 @@ def _lines(table, versions):
         yield f"{library:<16}" + "".join(f"{cell:>20}" for cell in cells)
 
 
-def _cell(value, base):
+def _cell(value: float | None, base: float | None) -> str:
     if value is None:
         return "-"
     figure = f"{value:.3g}" if value < 1000 else printing.rounded(value)
     return figure if base is None else f"{figure} ({value / base:.2f}x)"
 
 
-def _measure(workers, index, left_out):
+def _measure(workers: "Mapping[str, _Worker]", index: int, left_out: list[str]) -> dict[str, float]:
     """Return {library: microseconds of a step}, the median over rounds in which all take a turn."""
-    losses, seconds = {}, {}
+    losses: dict[str, float] = {}
+    seconds: dict[str, list[float]] = {}
     for library, worker in workers.items():
         answer = worker.ask(prepare=index)
         if "loss" not in answer:
@@ -103,7 +107,7 @@ def _measure(workers, index, left_out):
     return {library: statistics.median(each) for library, each in seconds.items() if each}
 
 
-def _show_progress(text):
+def _show_progress(text: str) -> None:
     if sys.stderr is not None and sys.stderr.isatty():
         print(f"\r{text:<{printing.WIDTH}.{printing.WIDTH}}", end="\r", file=sys.stderr, flush=True)
 
@@ -111,31 +115,31 @@ def _show_progress(text):
 class _Worker:
     """The parent's end of a process that runs one library."""
 
-    def __init__(self, library, threads):
+    def __init__(self, library: str, threads: int) -> None:
         environment = dict(os.environ, JAX_PLATFORMS="cpu")
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC"):
             environment[name] = str(threads)
-        self._process = subprocess.Popen(
+        self._process: Any = subprocess.Popen(
             [sys.executable, "-m", "fastnn.cli.bench_peers", library, str(threads)],
             env=environment, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         self.hello = self._read()
 
-    def _read(self):
+    def _read(self) -> Any:
         line = self._process.stdout.readline()
         return json.loads(line) if line else {"error": "its process has ended"}
 
-    def ask(self, **command):
+    def ask(self, **command: Any) -> Any:
         """Return the answer to one command; {"error": why} where there is none."""
         with contextlib.suppress(BrokenPipeError):
             print(json.dumps(command), file=self._process.stdin, flush=True)
         return self._read()
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
         self._process.stdout.close()

@@ -11,7 +11,7 @@ import sys
 import time
 import warnings
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,12 +21,12 @@ LEARNING_RATE = 0.05
 class Network(NamedTuple):
     """Dense layers with ReLU between them, trained on softmax cross-entropy."""
 
-    sizes: tuple
+    sizes: tuple[int, ...]
     batch: int
     steps: int  # of an epoch
 
     @property
-    def name(self):
+    def name(self) -> str:
         """As the table shows it."""
         return f"{'-'.join(map(str, self.sizes))}, {self.batch}"
 
@@ -34,10 +34,10 @@ class Network(NamedTuple):
 NETWORKS = (Network((64, 64, 10), 32, 200), Network((784, 128, 10), 128, 50))
 
 
-def _fastnn():
+def _fastnn() -> Any:
     import fastnn
 
-    def make(network, X, y, parameters, threads):
+    def make(network: Network, X: Any, y: Any, parameters: Any, threads: int) -> Any:
         layers = []
         for weights, biases in parameters:
             layer = fastnn.Dense(*weights.shape, rng=0)
@@ -45,7 +45,7 @@ def _fastnn():
             layers += [layer, fastnn.ReLU()]
         model = fastnn.Sequential(layers[:-1])
 
-        def train(epochs, rng):
+        def train(epochs: int, rng: np.random.Generator) -> float:
             history = model.fit(
                 X, y, epochs=epochs, batch_size=network.batch, seed=rng, verbose=False,
                 optimizer=fastnn.SGD(LEARNING_RATE), threads=None if threads > 1 else 1,
@@ -57,8 +57,8 @@ def _fastnn():
     return make, fastnn.__version__
 
 
-def _numpy():
-    def step(parameters, X, y):
+def _numpy() -> Any:
+    def step(parameters: Any, X: Any, y: Any) -> float:
         values = [X]
         for i, (weights, biases) in enumerate(parameters):
             outputs = values[-1] @ weights
@@ -86,8 +86,8 @@ def _numpy():
             gradient = below
         return loss
 
-    def make(network, X, y, parameters, threads):
-        def train(epochs, rng):
+    def make(network: Network, X: Any, y: Any, parameters: Any, threads: int) -> Any:
+        def train(epochs: int, rng: np.random.Generator) -> float:
             for _ in range(epochs):
                 batches = rng.permutation(len(X)).reshape(-1, network.batch)
                 loss = sum(step(parameters, X[batch], y[batch]) for batch in batches) / len(X)
@@ -98,11 +98,11 @@ def _numpy():
     return make, np.__version__
 
 
-def _sklearn():
+def _sklearn() -> Any:
     import sklearn
     from sklearn.neural_network import MLPClassifier
 
-    def make(network, X, y, parameters, threads):
+    def make(network: Network, X: Any, y: Any, parameters: Any, threads: int) -> Any:
         classifier = MLPClassifier(
             network.sizes[1:-1], solver="sgd", alpha=0, batch_size=network.batch,
             learning_rate_init=LEARNING_RATE, momentum=0, nesterovs_momentum=False, shuffle=False,
@@ -113,7 +113,7 @@ def _sklearn():
         for weights, biases, (w, b) in pairs:
             weights[...], biases[...] = w, b
 
-        def train(epochs, rng):
+        def train(epochs: int, rng: np.random.Generator) -> float:
             for _ in range(epochs):
                 order = rng.permutation(len(X))
                 classifier.partial_fit(X[order], y[order])
@@ -124,11 +124,11 @@ def _sklearn():
     return make, sklearn.__version__
 
 
-def _torch():
+def _torch() -> Any:
     import torch
     from torch.nn import functional
 
-    def make(network, X, y, parameters, threads):
+    def make(network: Network, X: Any, y: Any, parameters: Any, threads: int) -> Any:
         torch.set_num_threads(threads)
         layers = []
         for weights, biases in parameters:
@@ -141,7 +141,7 @@ def _torch():
         optimizer = torch.optim.SGD(module.parameters(), LEARNING_RATE, fused=True)
         X, y = torch.from_numpy(X), torch.from_numpy(y)
 
-        def train(epochs, rng):
+        def train(epochs: int, rng: np.random.Generator) -> float:
             for _ in range(epochs):
                 total = torch.zeros(())
                 for batch in torch.from_numpy(rng.permutation(len(X))).split(network.batch):
@@ -159,11 +159,11 @@ def _torch():
     return make, torch.__version__
 
 
-def _jax():
+def _jax() -> Any:
     import jax
     import jax.numpy as jnp
 
-    def loss_of(parameters, X, y):
+    def loss_of(parameters: Any, X: Any, y: Any) -> Any:
         *hidden, (weights, biases) = parameters
         for w, b in hidden:
             X = jax.nn.relu(X @ w + b)
@@ -171,8 +171,8 @@ def _jax():
         return -jnp.take_along_axis(scores, y[:, None], axis=1).mean()
 
     @jax.jit
-    def run_epoch(parameters, X, y, batches):
-        def step(parameters, batch):
+    def run_epoch(parameters: Any, X: Any, y: Any, batches: Any) -> Any:
+        def step(parameters: Any, batch: Any) -> Any:
             loss, gradients = jax.value_and_grad(loss_of)(parameters, X[batch], y[batch])
             updated = jax.tree.map(lambda p, g: p - LEARNING_RATE * g, parameters, gradients)
             return updated, loss
@@ -180,11 +180,11 @@ def _jax():
         parameters, losses = jax.lax.scan(step, parameters, batches)
         return parameters, losses.mean()
 
-    def make(network, X, y, parameters, threads):
+    def make(network: Network, X: Any, y: Any, parameters: Any, threads: int) -> Any:
         state = [jax.tree.map(jnp.array, parameters)]
         X, y = jnp.asarray(X), jnp.asarray(y.astype(np.int32))
 
-        def train(epochs, rng):
+        def train(epochs: int, rng: np.random.Generator) -> float:
             for _ in range(epochs):
                 batches = rng.permutation(len(X)).astype(np.int32).reshape(-1, network.batch)
                 state[0], loss = run_epoch(state[0], X, y, batches)
@@ -207,7 +207,7 @@ PEERS = {
 # ---------------------------------------------------------------------- inside of a worker
 
 
-def _make_problem(network):
+def _make_problem(network: Network) -> tuple[Any, Any, Any]:
     """Return (X, y, parameters): a linear map decides the labels, but for a tenth at random."""
     rng = np.random.default_rng(0)
     X = rng.standard_normal((network.batch * network.steps, network.sizes[0]), np.float32)
@@ -227,12 +227,12 @@ def _make_problem(network):
 class _Job:
     """A network that one library trains."""
 
-    def __init__(self, make, network, threads):
+    def __init__(self, make: Any, network: Network, threads: int) -> None:
         self.steps, self.rng = network.steps, np.random.default_rng(7)
         self._train = make(network, *_make_problem(network), threads)
         self.loss = float(self._train(2, self.rng))
 
-    def seconds_a_step(self, seconds):
+    def seconds_a_step(self, seconds: float) -> float:
         """Return the time of a step: the mean over about so many seconds."""
         begin = time.perf_counter()
         self._train(1, self.rng)
@@ -242,13 +242,13 @@ class _Job:
         return (time.perf_counter() - begin) / (epochs * self.steps)
 
 
-def serve(library, threads):
+def serve(library: str, threads: int) -> None:
     """Answer the parent process: a JSON object for each of its lines, and one to begin with."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
     warnings.simplefilter("ignore")
 
-    def answer(**values):
+    def answer(**values: Any) -> None:
         print(json.dumps(values), file=answers)
 
     try:

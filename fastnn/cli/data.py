@@ -1,17 +1,27 @@
 """Which table the command line means, and what a model file knows of its columns."""
 
+from __future__ import annotations
+
 import difflib
+from argparse import Namespace
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import fastnn
 
 from .. import datasets, tables
+from ..tables import Table
+from ..types import Floats, PathLike, Seed
 from . import printing
+
+if TYPE_CHECKING:
+    from ..preprocessing import Preprocessor
 
 BUILT_IN = {"digits": "digit", "spiral": "arm"}  # and the column of their labels
 
 
-def load(options, rng=None):
+def load(options: Namespace, rng: Seed = None) -> Table:
     """Return the Table that `options.data` names."""
     if options.data == "digits":
         X, y = datasets.load_digits()
@@ -32,7 +42,7 @@ def load(options, rng=None):
     return tables.read_table(options.data, kind, options.separator)
 
 
-def _beside(path):
+def _beside(path: PathLike) -> list[str]:
     """Return the paths of the files in the same folder."""
     try:
         return [str(each) for each in Path(path).parent.iterdir() if each.is_file()]
@@ -43,7 +53,7 @@ def _beside(path):
 class Saved:
     """A model file of the command line: the network, and how rows become its inputs."""
 
-    def __init__(self, path):
+    def __init__(self, path: PathLike) -> None:
         if not Path(path).is_file():
             near = difflib.get_close_matches(str(path), _beside(path), n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
@@ -69,14 +79,14 @@ class Saved:
                 f"{expected}: expected as many"
             )
 
-    def features(self, table):
+    def features(self, table: Table) -> tuple[Floats, list[str]]:
         """Return the inputs (N, I) of a table, and what is to be said of it."""
         frame = self.preprocessor.read(table)
         inputs = self.preprocessor.transform(frame, self.model.dtype)
         return inputs, list(unknown_lines(self.preprocessor, frame))
 
 
-def unknown_lines(preprocessor, frame):
+def unknown_lines(preprocessor: Preprocessor, frame: Any) -> Iterator[str]:
     """Return a line for each column with categories that training has not seen."""
     for name, (categories, rows) in preprocessor.unknown(frame).items():
         count = "a category" if len(categories) == 1 else f"{len(categories):,} categories"

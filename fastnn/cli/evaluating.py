@@ -1,28 +1,38 @@
 """`fastnn evaluate`: how good a model is on a table, in figures and a confusion matrix."""
 
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from .. import metrics
+from ..types import Array, Floats, Integers
 from . import data, printing, report
+
+if TYPE_CHECKING:
+    from ..model import Sequential
 
 
 class Assessment(NamedTuple):
     """A model on a part of the data."""
 
-    scores: dict
+    scores: dict[str, float]
     """{"loss", "accuracy"} of classes, {"r2", "rmse", "mae"} of numbers."""
 
-    true: np.ndarray
-    predicted: np.ndarray
+    true: Array
+    predicted: Array
 
 
 TITLES = {"loss": "loss", "accuracy": "accuracy", "r2": "R2", "rmse": "RMSE", "mae": "MAE"}
 
 
-def assess(model, target, X, wanted, threads=None):
+def assess(
+    model: Sequential, target: Any, X: Floats, wanted: Array, threads: int | None = None
+) -> Assessment:
     """Return the Assessment of a model; `wanted` are labels, or numbers in the target's units."""
     if target.task == "classification":
         scores = model.evaluate(X, wanted, threads=threads)
@@ -38,7 +48,7 @@ def assess(model, target, X, wanted, threads=None):
     return Assessment(scores, wanted, target.decode(predicted))
 
 
-def class_figures(assessment, labels):
+def class_figures(assessment: Assessment, labels: Sequence[Any]) -> list[dict[str, Any]]:
     """Return a dict of figures for each class."""
     true, predicted = assessment.true, assessment.predicted
     occurring = np.union1d(true, predicted)
@@ -52,13 +62,13 @@ def class_figures(assessment, labels):
     ]
 
 
-def confusion_matrix(assessment, n_classes):
+def confusion_matrix(assessment: Assessment, n_classes: int) -> Integers:
     """Return counts (C, C): the true class in the row, the predicted one in the column."""
     both = assessment.true * n_classes + assessment.predicted
     return np.bincount(both, minlength=n_classes**2).reshape(n_classes, n_classes)
 
 
-def say_result(parts, target, last):
+def say_result(parts: Mapping[str, Assessment], target: Any, last: str) -> None:
     """Print the scores of all parts, and what became of the classes in the one named `last`."""
     first = next(iter(parts.values()))
     scores = {
@@ -74,16 +84,16 @@ def say_result(parts, target, last):
         printing.say("confusion", *printing.confusion_lines(matrix, labels))
 
 
-def as_json(assessment, target):
+def as_json(assessment: Assessment, target: Any) -> dict[str, Any]:
     """Return an Assessment for `--json`."""
-    found = dict(assessment.scores)
+    found: dict[str, Any] = dict(assessment.scores)
     if target.task == "classification":
         found["classes"] = class_figures(assessment, target.labels)
         found["confusion_matrix"] = confusion_matrix(assessment, len(target.labels)).tolist()
     return found
 
 
-def run(options):
+def run(options: Namespace) -> None:
     """Measure a model file on a table."""
     if options.plot:
         report.check(options.plot)

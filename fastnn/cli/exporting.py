@@ -1,9 +1,12 @@
 """`fastnn export`: a saved model for another program."""
 
+from __future__ import annotations
+
 import importlib
 import tempfile
+from argparse import Namespace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -11,6 +14,9 @@ import fastnn
 
 from .. import files
 from . import data, outputs, printing
+
+if TYPE_CHECKING:
+    pass
 
 # Means so many deviations from 0 cost float32 three of its seven digits.
 _FAR = 1000
@@ -32,12 +38,12 @@ _FORMATS = {
 }
 
 
-def formats():
+def formats() -> dict[str, Format]:
     """Return the formats that can be written: {name: Format}."""
     return {name: each for name, each in _FORMATS.items() if _writer(each) is not None}
 
 
-def _writer(form):
+def _writer(form: Format) -> Any:
     """Return the function of a format, or None where fastnn has none."""
     try:
         module = importlib.import_module(form.module)
@@ -48,7 +54,7 @@ def _writer(form):
     return getattr(module, form.function, None)
 
 
-def run(options):
+def run(options: Namespace) -> None:
     """Write a model file as another format."""
     known = formats()
     path = Path(options.output)
@@ -84,13 +90,13 @@ def run(options):
     printing.say("outputs", *printing.wrapped([", ".join(_outputs(saved.target))]))
 
 
-def _outputs(target):
+def _outputs(target: Any) -> list[str]:
     if target.task == "regression":
         return [target.name]
     return [str(label) for label in target.labels]
 
 
-def with_raw_inputs(saved):
+def with_raw_inputs(saved: data.Saved) -> tuple[fastnn.Sequential, list[str]]:
     """Return (model, notes): a copy of a saved model that takes numbers as they are in a table.
 
     The first layer takes over how they are standardised, and the last one, of a regression, the
@@ -100,7 +106,7 @@ def with_raw_inputs(saved):
     dense = [layer for layer in model.layers if isinstance(layer, fastnn.Dense)]
     if model.layers[0] is not dense[0]:
         raise ValueError(f"layers[0] is {model.layers[0]!r}, expected a Dense layer")
-    numbers = [each for each in saved.preprocessor.columns if each.kind == "number"]
+    numbers: list[Any] = [each for each in saved.preprocessor.columns if each.kind == "number"]
     of_column = {each.name: (each.shift, each.scale) for each in numbers}
     pairs = [
         of_column.get(column.name, (0.0, 1.0))
@@ -111,9 +117,10 @@ def with_raw_inputs(saved):
     weights = dense[0].weights.astype(np.float64) / scales[:, np.newaxis]
     dense[0].biases[...] = dense[0].biases - shifts @ weights
     dense[0].weights[...] = weights
-    if saved.target.task == "regression":
-        dense[-1].weights[...] = dense[-1].weights * saved.target.scale
-        dense[-1].biases[...] = dense[-1].biases * saved.target.scale + saved.target.shift
+    target: Any = saved.target
+    if target.task == "regression":
+        dense[-1].weights[...] = dense[-1].weights * target.scale
+        dense[-1].biases[...] = dense[-1].biases * target.scale + target.shift
     few = [each.name for each in numbers if abs(each.shift) > _FAR * each.scale]
     notes = [
         f"column {name!r} varies little beside its size: {model.dtype} inputs are not exact enough"

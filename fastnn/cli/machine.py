@@ -5,16 +5,19 @@ import os
 import platform
 import sys
 import time
+from argparse import Namespace
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import fastnn
 
 from .. import kernels, parallel
+from ..types import DType
 from . import printing
 
 
-def run(options):
+def run(options: Namespace) -> None:
     """Show what fastnn runs on, or compile for it."""
     if options.command == "warmup":
         _warm_up(options)
@@ -22,7 +25,7 @@ def run(options):
         _show(options)
 
 
-def _warm_up(options):
+def _warm_up(options: Namespace) -> None:
     begin = time.perf_counter()
     fastnn.warmup(options.dtype)
     seconds = time.perf_counter() - begin
@@ -35,8 +38,8 @@ def _warm_up(options):
         printing.say("cache", *_cache_lines(_cache()))
 
 
-def _show(options):
-    facts = {
+def _show(options: Namespace) -> None:
+    facts: dict[str, Any] = {
         "processor": cpu_name(),
         "threads": {"usable": parallel.usable_cpus(), "cpus": os.cpu_count()},
         "kernels": _kernels(),
@@ -74,7 +77,7 @@ def _show(options):
     )
 
 
-def _kernels():
+def _kernels() -> dict[str, Any]:
     if kernels.REFERENCE:
         return {"reference": True}
     from ..kernels import target  # needs the compiler, which the reference kernels do without
@@ -82,7 +85,7 @@ def _kernels():
     return {"reference": False, **target.current()._asdict()}
 
 
-def _cache():
+def _cache() -> dict[str, Any] | None:
     """Return where machine code is kept, how many files it has, and how large they are."""
     if kernels.REFERENCE:
         return None
@@ -95,19 +98,22 @@ def _cache():
     return {"folder": str(folder), "files": len(files), "bytes": sum(files)}
 
 
-def _cache_lines(cache):
+def _cache_lines(cache: Any) -> list[str]:
     if cache is None:
         return ["none: machine code is compiled in every process"]
     size = f"{cache['bytes'] / 1e6:,.1f} MB in {printing.some(cache['files'], 'file')}"
     return [cache["folder"], size if cache["files"] else "empty; fastnn warmup fills it"]
 
 
-def _versions():
+def _versions() -> dict[str, str | None]:
     names = (
         "numpy", "numba", "llvmlite", "tqdm", "safetensors", "polars", "matplotlib", "scikit-learn",
         "onnx",
     )  # fmt: skip
-    found = {"fastnn": fastnn.__version__, "Python": platform.python_version()}
+    found: dict[str, str | None] = {
+        "fastnn": fastnn.__version__,
+        "Python": platform.python_version(),
+    }
     for name in names:
         found[name] = None
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -115,7 +121,7 @@ def _versions():
     return found
 
 
-def units(dtype):
+def units(dtype: DType) -> str:
     """Return what the kernels compute with."""
     if kernels.REFERENCE:
         return "NumPy in place of compiled kernels (FASTNN_REFERENCE)"
@@ -125,7 +131,7 @@ def units(dtype):
     return f"{unit.name}: vectors of {unit.vector_bytes // dtype.itemsize} {dtype}"
 
 
-def cpu_name():
+def cpu_name() -> str:
     """Return the name of the processor."""
     with contextlib.suppress(OSError):  # Linux, on most processors
         for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -136,11 +142,11 @@ def cpu_name():
     with contextlib.suppress(ImportError):
         from llvmlite.binding import get_host_cpu_name
 
-        return get_host_cpu_name()
+        return str(get_host_cpu_name())
     return platform.processor() or platform.machine()
 
 
-def _brand():
+def _brand() -> str:
     import subprocess
 
     command = ["sysctl", "-n", "machdep.cpu.brand_string"]

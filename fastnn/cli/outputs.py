@@ -2,12 +2,15 @@
 
 import io
 import os
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from .. import files
+from ..types import PathLike
 
 
-def check(path, argument, suffixes=()):
+def check(path: PathLike, argument: str, suffixes: Collection[str] = ()) -> None:
     """Raise ValueError, before any work, for a path that cannot be written in the end."""
     path = Path(path)
     if suffixes and path.suffix.lower() not in suffixes:
@@ -26,7 +29,7 @@ def check(path, argument, suffixes=()):
         raise ValueError(f"argument {argument}: the folder of {str(path)!r} cannot be written")
 
 
-def write(path, fill):
+def write(path: PathLike, fill: Callable[[BinaryIO], Any]) -> None:
     """Let `fill(file)` write to memory, and put that into a file: all of it or nothing."""
     written = io.BytesIO()
     fill(written)

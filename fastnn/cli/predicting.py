@@ -2,11 +2,16 @@
 
 import io
 import sys
+from argparse import Namespace
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
 
+from ..tables import Table
+from ..types import Floats
 from . import data, outputs, printing
 
-_WRITERS = {
+_WRITERS: dict[str, Callable[[Any, Any], None]] = {
     ".csv": lambda frame, file: frame.write_csv(file),
     ".tsv": lambda frame, file: frame.write_csv(file, separator="\t"),
     ".jsonl": lambda frame, file: frame.write_ndjson(file),
@@ -14,7 +19,7 @@ _WRITERS = {
 }
 
 
-def run(options):
+def run(options: Namespace) -> None:
     """Predict all rows of a table."""
     if options.output:
         outputs.check(options.output, "--output", tuple(_WRITERS))
@@ -39,11 +44,12 @@ def run(options):
     sys.stdout.write(written.getvalue().decode())
 
 
-def _predict(saved, X, table, options):
+def _predict(saved: data.Saved, X: Floats, table: Table, options: Namespace) -> Any:
     """Return the frame of columns to keep, predictions and probabilities."""
     import polars as pl
 
-    model, target = saved.model, saved.target
+    model = saved.model
+    target: Any = saved.target
     columns = {name: table.frame[name] for name in options.keep}
     predicted = target.decode(model.predict(X))
     columns[_free("prediction", columns)] = pl.Series(predicted)
@@ -53,7 +59,7 @@ def _predict(saved, X, table, options):
     return pl.DataFrame(columns)
 
 
-def _free(name, taken):
+def _free(name: str, taken: Collection[str]) -> str:
     while name in taken:
         name = f"{name} of the model"
     return name

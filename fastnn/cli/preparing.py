@@ -1,29 +1,40 @@
 """A table as the inputs and targets of a network: split, then fitted on the training part alone."""
 
-from typing import Any, NamedTuple
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from .. import datasets
+from ..tables import Table
+from ..types import Array, Floats
 from . import data, printing
+
+if TYPE_CHECKING:
+    from ..preprocessing import Preprocessor
 
 
 class Prepared(NamedTuple):
     """A table, split, with everything that was fitted on its training part."""
 
-    preprocessor: Any
+    preprocessor: Preprocessor
     target: Any
-    inputs: list
+    inputs: list[Floats]
     """Features (N, I) of the two parts: training, held out."""
 
-    wanted: list
+    wanted: list[Array]
     """Labels (N,), or numbers in the units of the target, of both."""
 
-    lines: list
+    lines: list[str]
     """What there is to say."""
 
 
-def prepare(options, split_rng, data_rng):
+def prepare(
+    options: Namespace, split_rng: np.random.Generator, data_rng: np.random.Generator
+) -> Prepared:
     """Read the table that the options name, split it, and return the Prepared."""
     built_in = options.data in data.BUILT_IN
     if built_in:
@@ -37,19 +48,22 @@ def prepare(options, split_rng, data_rng):
     )
     optional = kinds if options.missing != "refuse" else ()
     frame = preprocessing.read_features(table, kinds, optional)
+    why: str | None
     task, why = preprocessing.infer_task(table, name)
     if options.task or built_in:
         task, why = options.task or task, None
+    target: Any
+    answers: Array
     if task == "classification":
         target = preprocessing.Classes.fit(table, name)
-        wanted = target.encode(table)
+        answers = target.encode(table)
     else:
-        wanted = preprocessing.read_quantity(table, name)
+        answers = preprocessing.read_quantity(table, name)
     parts = datasets.split(
-        len(wanted), options.validation_fraction, split_rng,
-        labels=wanted if task == "classification" else None,
+        len(answers), options.validation_fraction, split_rng,
+        labels=answers if task == "classification" else None,
     )  # fmt: skip
-    frames, wanted = [frame[part] for part in parts], [wanted[part] for part in parts]
+    frames, wanted = [frame[part] for part in parts], [answers[part] for part in parts]
     if task == "regression":
         target = preprocessing.Quantity.fit(wanted[0], name)
     preprocessor = preprocessing.Preprocessor.fit(frames[0], options.missing)
@@ -65,7 +79,7 @@ def prepare(options, split_rng, data_rng):
     return Prepared(preprocessor, target, inputs, wanted, lines)
 
 
-def _refuse_options_of_files(options):
+def _refuse_options_of_files(options: Namespace) -> None:
     for name in ("target", "task", "drop", "categorical", "separator", "format"):
         given = getattr(options, name)
         if given:
@@ -75,9 +89,9 @@ def _refuse_options_of_files(options):
             )
 
 
-def _find_target(options, table):
+def _find_target(options: Namespace, table: Table) -> str:
     """Return the column that the options name as the target."""
-    name = options.target
+    name: str | None = options.target
     if name is None:
         shown = ", ".join(map(repr, table.frame.columns[:20]))
         more = ", ..." if table.frame.width > 20 else ""
@@ -90,7 +104,7 @@ def _find_target(options, table):
     return name
 
 
-def _target_lines(target, wanted, why):
+def _target_lines(target: Any, wanted: Sequence[Array], why: str | None) -> Iterator[str]:
     if target.task == "classification":
         shown = ", ".join(map(str, target.labels))
         yield printing.shortened(f"{len(target.labels):,} classes: {shown}")
@@ -102,9 +116,9 @@ def _target_lines(target, wanted, why):
         yield f"{target.task}: {why}{' (see --task)' if doubtful else ''}"
 
 
-def _feature_lines(preprocessor, frame, missing):
+def _feature_lines(preprocessor: Preprocessor, frame: Any, missing: str) -> Iterator[str]:
     numeric = [column.name for column in preprocessor.columns if column.kind == "number"]
-    categories = [column for column in preprocessor.columns if column.kind == "category"]
+    categories: list[Any] = [column for column in preprocessor.columns if column.kind == "category"]
     if numeric and not categories:
         yield "features standardised by mean and deviation of the training part only"
     elif numeric:

@@ -3,54 +3,58 @@
 import json
 import sys
 import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+
+from ..types import Array
 
 WIDTH = 79
 _INDENT = 10
 _MOST_CLASSES = 20  # whose figures are shown; of more, the worst
 
 
-def say(title, *lines):
+def say(title: str, *lines: str) -> None:
     """Print a section: its title beside the first line."""
     for line in lines:
         print(f"{title:<{_INDENT}}{line}", flush=True)  # at once, also where `tee` reads
         title = ""
 
 
-def note(text):
+def note(text: str) -> None:
     """Say something on the side, where it disturbs no output."""
     print("fastnn: note:", text, file=sys.stderr, flush=True)
 
 
-def print_json(values):
+def print_json(values: Any) -> None:
     """Print one JSON object."""
     print(json.dumps(values, default=_plain, allow_nan=False, ensure_ascii=False))
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     raise TypeError(f"{type(value).__name__} is not plain")
 
 
-def some(number, noun):
+def some(number: int, noun: str) -> str:
     """Return "1 sample", "2 samples"."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-def rounded(number):
+def rounded(number: float) -> str:
     """Return a number with three digits that count."""
     return f"{float(f'{number:.3g}'):,.0f}"
 
 
-def shortened(text, width=WIDTH - _INDENT - 1):
+def shortened(text: str, width: int = WIDTH - _INDENT - 1) -> str:
     """Return text that fits into a line."""
     short = textwrap.shorten(text, width)
     return short if short != "[...]" else cut(text, width)
 
 
-def wrapped(lines):
+def wrapped(lines: Iterable[str]) -> Iterator[str]:
     """Return lines that fit, of lines that may be longer."""
     for line in lines:
         yield from textwrap.wrap(
@@ -59,13 +63,15 @@ def wrapped(lines):
         )  # fmt: skip
 
 
-def cut(text, width):
+def cut(text: str, width: int) -> str:
     """Return at most `width` characters of a text."""
     text = str(text)
     return text if len(text) <= width else text[: max(0, width - 1)] + "…"
 
 
-def score_lines(scores, names, digits=4):
+def score_lines(
+    scores: Mapping[str, Mapping[str, float]], names: Sequence[str], digits: int = 4
+) -> Iterator[str]:
     """Return a table: a line for each part, a column for each name of its scores."""
     widths = [max(10, len(name) + 2) for name in names]
     yield f"{'':8}" + "".join(f"{name:>{w}}" for name, w in zip(names, widths, strict=True))
@@ -74,12 +80,12 @@ def score_lines(scores, names, digits=4):
         yield f"{part:8}" + "".join(cells)
 
 
-def _number(value, width, digits):
+def _number(value: float | None, width: int, digits: int) -> str:
     text = f"{value:.{digits}f}"
     return f"{text if len(text) < width else f'{value:.4g}':>{width}}"
 
 
-def class_lines(figures, part):
+def class_lines(figures: Sequence[Mapping[str, Any]], part: str) -> Iterator[str]:
     """Return a table of per-class figures: dicts of class, precision, recall, f1, samples."""
     shown = figures
     if len(figures) > _MOST_CLASSES:
@@ -93,7 +99,7 @@ def class_lines(figures, part):
         yield f"the {len(shown)} with the lowest F1, of {len(figures):,} classes"
 
 
-def confusion_lines(matrix, labels):
+def confusion_lines(matrix: Array, labels: Sequence[Any]) -> Iterator[str]:
     """Return a confusion matrix, or its largest errors where it is wider than the terminal."""
     names = [str(label) for label in labels]
     first = min(16, max(4, *map(len, names)))
@@ -109,7 +115,9 @@ def confusion_lines(matrix, labels):
     return _matrix_lines(matrix, names, heads, first, wide)
 
 
-def _matrix_lines(matrix, names, heads, first, wide):
+def _matrix_lines(
+    matrix: Array, names: Sequence[str], heads: Sequence[str], first: int, wide: int
+) -> Iterator[str]:
     yield f"{'':{first + 1}}predicted"
     yield f"{'true':{first}}" + "".join(f" {head:>{wide}}" for head in heads)
     for name, row in zip(names, matrix, strict=True):
@@ -117,7 +125,7 @@ def _matrix_lines(matrix, names, heads, first, wide):
         yield f"{cut(name, first):{first}}" + "".join(cells)
 
 
-def _largest_errors(matrix, names):
+def _largest_errors(matrix: Array, names: Sequence[str]) -> Iterator[str]:
     wrong = np.where(np.eye(len(matrix), dtype=bool), 0, matrix)
     order = np.argsort(-wrong, axis=None, kind="stable")[:10]
     pairs = [divmod(int(at), len(matrix)) for at in order if wrong.flat[at]]

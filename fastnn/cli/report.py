@@ -1,28 +1,40 @@
 """The page of pictures that `--plot` writes."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from .. import plots
+from ..history import History
+from ..types import PathLike
 from . import outputs
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from .evaluating import Assessment
 
 SUFFIXES = (".png", ".pdf", ".svg")
 _CURVES = 4.8  # inches
 
 
-def check(path):
+def check(path: PathLike) -> None:
     """Raise an error now, and not after training, where there can be no picture."""
     outputs.check(path, "--plot", SUFFIXES)
     plots.require_libraries()
 
 
-def write(path, *page):
+def write(path: PathLike, *page: Any) -> None:
     """Write the page of `draw` as a whole."""
     figure = draw(*page)
     kind = Path(path).suffix[1:].lower()
     outputs.write(path, lambda file: figure.savefig(file, format=kind))
 
 
-def draw(history, assessment, target, title, part):
+def draw(
+    history: History | None, assessment: Assessment, target: Any, title: str, part: str
+) -> Figure:
     """Return a figure: the curves of `history`, unless None, and what came of `part` of the data.
 
     Of classes that is the confusion matrix, of numbers the predicted against the true ones.
@@ -34,11 +46,13 @@ def draw(history, assessment, target, title, part):
     side = min(9, max(4.6, 2.6 + 0.34 * len(target.labels))) if classes else 4.6
     size = side + 0.6 + _CURVES * bool(curves), side + 0.6
     figure = Figure(size, dpi=150, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12, wspace=0.04)
+    engine: Any = figure.get_layout_engine()
+    engine.set(w_pad=0.12, h_pad=0.12, wspace=0.04)
     figure.suptitle(title, fontsize=13)
-    right = figure
-    if curves:
-        left, right = figure.subfigures(1, 2, width_ratios=(_CURVES, side))
+    right: Any = figure
+    if history and curves:
+        parts: Any = figure.subfigures(1, 2, width_ratios=(_CURVES, side))
+        left, right = parts
         panels = left.subplots(len(curves), 1, sharex=True, squeeze=False)[:, 0]
         plots.plot_history(history, curves, axes=panels)
         for panel in panels[:-1]:

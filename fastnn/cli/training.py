@@ -1,18 +1,27 @@
 """`fastnn train`: from a table to a network that has been measured on samples held out."""
 
+from __future__ import annotations
+
 import itertools
 import time
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 import fastnn
 
+from ..history import History
+from ..optimizers import Optimizer
 from . import evaluating, machine, outputs, printing, report
 from .arguments import DEFAULTS, RATES, Settings
 from .data import BUILT_IN
 from .preparing import Prepared, prepare
+
+if TYPE_CHECKING:
+    from ..model import Sequential
 
 _ACTIVATIONS = {
     "relu": fastnn.ReLU,
@@ -37,9 +46,9 @@ class Trained(NamedTuple):
 
     prepared: Prepared
     settings: Settings
-    model: Any
-    history: Any
-    parts: dict
+    model: Sequential
+    history: fastnn.History
+    parts: dict[str, evaluating.Assessment]
     """{"training": Assessment, "held out": Assessment}."""
 
     ready: float
@@ -49,7 +58,7 @@ class Trained(NamedTuple):
     """Seconds of training."""
 
 
-def run(options):
+def run(options: Namespace) -> None:
     """Load, split and prepare the data, train a network, and show what came of it."""
     if options.save:
         outputs.check(options.save, "--save", (".safetensors",))
@@ -63,11 +72,11 @@ def run(options):
         _say_after(trained, files)
 
 
-def _train(options):
+def _train(options: Namespace) -> Trained:
     """Return the Trained; what is known before training is shown before it."""
     split_rng, weights_rng, data_rng = np.random.default_rng(options.seed).spawn(3)
     prepared = prepare(options, split_rng, data_rng)
-    target = prepared.target
+    target: Any = prepared.target
     settings = _settings(options, target)
     widths = (prepared.inputs[0].shape[1], *settings.hidden, _n_outputs(target))
     model = _network(widths, options, target, weights_rng)
@@ -89,7 +98,7 @@ def _train(options):
 # ---------------------------------------------------------------------- network and training
 
 
-def _settings(options, target):
+def _settings(options: Namespace, target: Any) -> Settings:
     by_task = {"classification": "classes", "regression": "numbers"}[target.task]
     settings = DEFAULTS[options.data if options.data in BUILT_IN else by_task]
     given = {name: getattr(options, name) for name in Settings._fields}
@@ -98,7 +107,7 @@ def _settings(options, target):
     return settings._replace(**{k: v for k, v in given.items() if v is not None})
 
 
-def _is_plain(options, settings, target):
+def _is_plain(options: Namespace, settings: Settings, target: Any) -> bool:
     """Return whether `warmup(plain=True)` compiles all that training needs."""
     return (
         settings.optimizer == "sgd"
@@ -108,13 +117,15 @@ def _is_plain(options, settings, target):
     )
 
 
-def _n_outputs(target):
+def _n_outputs(target: Any) -> int:
     return len(target.labels) if target.task == "classification" else 1
 
 
-def _network(widths, options, target, rng):
+def _network(
+    widths: Sequence[int], options: Namespace, target: Any, rng: np.random.Generator
+) -> Sequential:
     activation = _ACTIVATIONS[options.activation]
-    layers = []
+    layers: list[Any] = []
     for n_inputs, n_neurons in itertools.pairwise(widths):
         if layers:
             layers.append(activation())
@@ -125,13 +136,20 @@ def _network(widths, options, target, rng):
     return fastnn.Sequential(layers, loss=loss)
 
 
-def _fit(model, prepared, optimizer, settings, options):
+def _fit(
+    model: Sequential,
+    prepared: Prepared,
+    optimizer: Optimizer,
+    settings: Settings,
+    options: Namespace,
+) -> History:
     (X, X_held_out), (y, y_held_out) = prepared.inputs, prepared.wanted
-    extra = {}
+    extra: dict[str, Any] = {}
     if prepared.target.task == "regression":
         y, y_held_out = map(prepared.target.scaled, (y, y_held_out))
     elif options.balanced:
-        counts = np.bincount(y, minlength=len(prepared.target.labels))
+        target: Any = prepared.target
+        counts = np.bincount(y, minlength=len(target.labels))
         extra["class_weight"] = {
             k: len(y) / (len(counts) * count) if count else 0.0 for k, count in enumerate(counts)
         }
@@ -145,7 +163,7 @@ def _fit(model, prepared, optimizer, settings, options):
     )  # fmt: skip
 
 
-def _timed(function, *args, **kwargs):
+def _timed(function: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[float, Any]:
     begin = time.perf_counter()
     result = function(*args, **kwargs)
     return time.perf_counter() - begin, result
@@ -154,7 +172,7 @@ def _timed(function, *args, **kwargs):
 # ---------------------------------------------------------------------- output
 
 
-def _write_files(options, trained):
+def _write_files(options: Namespace, trained: Trained) -> list[str]:
     """Write what was asked for; return a line for each file."""
     from ..preprocessing import target_to_dict  # needs polars
 
@@ -176,14 +194,20 @@ def _write_files(options, trained):
     return lines
 
 
-def _say_before(options, settings, prepared, model, optimizer):
+def _say_before(
+    options: Namespace,
+    settings: Settings,
+    prepared: Prepared,
+    model: Sequential,
+    optimizer: Optimizer,
+) -> None:
     first, *others = prepared.lines
     printing.say("data", first, *printing.wrapped(others))
     printing.say("network", *_network_lines(model, prepared.target))
     printing.say("training", *_training_lines(options, settings, optimizer))
 
 
-def _say_after(trained, files):
+def _say_after(trained: Trained, files: Iterable[str]) -> None:
     evaluating.say_result(trained.parts, trained.prepared.target, "held out")
     if files:
         printing.say("files", *files)
@@ -198,7 +222,7 @@ def _say_after(trained, files):
     printing.say("machine", machine.cpu_name(), machine.units(trained.model.dtype))
 
 
-def _network_lines(model, target):
+def _network_lines(model: Sequential, target: Any) -> Iterator[str]:
     """Return the size of a network, and a line for each layer with its own."""
     yield f"{model.parameters.size:,} parameters, {model.parameters.dtype}"
     for layer in model.layers:
@@ -213,7 +237,7 @@ def _network_lines(model, target):
         yield "trained on the squared error of the standardised target"
 
 
-def _training_lines(options, settings, optimizer):
+def _training_lines(options: Namespace, settings: Settings, optimizer: Optimizer) -> Iterator[str]:
     yield (
         f"{printing.some(settings.epochs, 'epoch')}, batches of {settings.batch_size:,}, "
         f"{type(optimizer).__name__} with learning rate {settings.learning_rate:g}, "
@@ -225,13 +249,13 @@ def _training_lines(options, settings, optimizer):
         yield "every class counts the same"
 
 
-def _early_lines(history, settings):
+def _early_lines(history: History, settings: Settings) -> Iterator[str]:
     if len(history) < settings.epochs:
         best = int(np.argmin(history.val_loss)) + 1
         yield f"stopped after {len(history)} of {settings.epochs} epochs; epoch {best} is kept"
 
 
-def _as_json(options, trained):
+def _as_json(options: Namespace, trained: Trained) -> dict[str, Any]:
     prepared, settings, model = trained.prepared, trained.settings, trained.model
     target = prepared.target
     return {

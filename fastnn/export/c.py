@@ -1,19 +1,27 @@
 """C99: a network as one file with its weights and a `predict` function."""
 
+from __future__ import annotations
+
 import math
 import re
 import textwrap
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..files import replace
 from ..kernels import table as t
+from ..types import Array, PathLike
 from ..validation import as_path
-from .network import read_network, scale_of
+from .network import Network, read_network, scale_of
+
+if TYPE_CHECKING:
+    from ..model import Sequential
 
 
-def to_c(model, path, *, prefix="model"):
+def to_c(model: Sequential, path: PathLike, *, prefix: str = "model") -> None:
     """Write a model as one file of C99 that needs nothing but the standard library.
 
     The file has the weights, exact to the last bit, the macros MODEL_N_INPUTS and
@@ -67,12 +75,14 @@ def to_c(model, path, *, prefix="model"):
 class _Source:
     """The text of a file: helper functions that are needed, constants, and `predict`."""
 
-    def __init__(self, network, prefix, file_name):
+    def __init__(self, network: Network, prefix: str, file_name: str) -> None:
         self.network, self.prefix = network, prefix
         self.is_float = network.dtype == np.float32
         self.real = "float" if self.is_float else "double"
         self.file_name = file_name if re.fullmatch(r"[\w.-]+", file_name, re.ASCII) else "model.c"
-        self.helpers, self.constants, self.body = [], [], []
+        self.helpers: list[str] = []
+        self.constants: list[str] = []
+        self.body: list[str] = []
         self.n_constants = 0
         self.output = "outputs" if network.loss.task == "numbers" else "probabilities"
         if network.loss.task == "answers" and network.n_outputs == 1:
@@ -80,12 +90,12 @@ class _Source:
 
     # -------------------------------------------------------------- pieces
 
-    def number(self, value):
+    def number(self, value: float) -> str:
         """A number as C has it, exact, in as few digits as that takes."""
-        value = np.float32(value) if self.is_float else np.float64(value)
-        return f"{value!s}f" if self.is_float else str(value)
+        exact = np.float32(value) if self.is_float else np.float64(value)
+        return f"{exact!s}f" if self.is_float else str(exact)
 
-    def constant(self, name, values, comment):
+    def constant(self, name: str, values: Array, comment: str) -> str:
         """Declare an array; return its name."""
         suffix = "f" if self.is_float else ""
         words = [_hex(value) + suffix for value in values.ravel().tolist()]
@@ -100,7 +110,7 @@ class _Source:
         self.n_constants += len(words)
         return name
 
-    def helper(self, name):
+    def helper(self, name: str) -> str:
         """Take a helper function into the file, once, behind those that it needs; its name."""
         if name not in self.helpers:
             for other in _NEEDS.get(name, ()):
@@ -108,10 +118,10 @@ class _Source:
             self.helpers.append(name)
         return f"{self.prefix}_{name}"
 
-    def call(self, name, *arguments):
+    def call(self, name: str, *arguments: object) -> str:
         return f"{self.helper(name)}({', '.join(map(str, arguments))})"
 
-    def _in_c(self, template):
+    def _in_c(self, template: str) -> str:
         """Fill in a helper's text: names, and the functions and numbers of the dtype."""
         text = template.replace("REAL", self.real)
         text = _FUNCTIONS.sub(rf"\1{'f' * self.is_float}(", text)
@@ -120,7 +130,7 @@ class _Source:
 
     # -------------------------------------------------------------- the file
 
-    def text(self):
+    def text(self) -> str:
         self._write_body()
         helpers = [_HELPERS[name] for name in self.helpers]
         needs_math = bool(_FUNCTIONS.search("".join(helpers)))
@@ -137,19 +147,19 @@ class _Source:
         ]
         return "\n".join(filter(None, parts))
 
-    def _signature(self):
+    def _signature(self) -> str:
         returned = "void" if self._returns() is None else "int"
         name = f"{self.prefix}_predict"
         return f"{returned} {name}(const {self.real} *x, {self.real} *{self.output})"
 
-    def _returns(self):
+    def _returns(self) -> str | None:
         if self.network.loss.task == "classes":
             return "the label: the number of the most probable class, from 0"
         if self.output == "probability":
             return "the answer: 1 for yes, 0 for no"
         return None
 
-    def _comment(self, needs_math):
+    def _comment(self, needs_math: bool) -> str:
         from .. import __version__
 
         macro, network = self.prefix.upper(), self.network
@@ -180,7 +190,7 @@ class _Source:
         ]
         return f"/* {textwrap.indent(_lines(lines), '   ').lstrip()}*/\n"
 
-    def _example(self):
+    def _example(self) -> list[str]:
         macro, real, output = self.prefix.upper(), self.real, self.output
         call = f"{self.prefix}_predict(x, {output})"
         says = f'printf("%d\\n", {call})' if self._returns() else call
@@ -202,7 +212,7 @@ class _Source:
 
     # -------------------------------------------------------------- the function
 
-    def _write_body(self):
+    def _write_body(self) -> None:
         """Write the statements of `predict`: values go from x through buffers to the output."""
         network = self.network
         dense = [i for i, (_, operation, _) in enumerate(network.steps) if operation == t.DENSE]
@@ -220,19 +230,19 @@ class _Source:
             names = ", ".join(f"{name}[{self.widest}]" for name in "ab"[: self.n_buffers])
             self.body[:0] = [f"{self.real} {names};", ""]
 
-    def _take_buffer(self, width):
+    def _take_buffer(self, width: int) -> str:
         """Return the buffer that the values at hand are not in."""
         name = "b" if self.values == "a" else "a"
         self.n_buffers = max(self.n_buffers, "ab".index(name) + 1)
         self.widest = max(self.widest, width)
         return name
 
-    def _copy_inputs(self):
+    def _copy_inputs(self) -> None:
         target = self._take_buffer(self.width)
         self.body += [f"for (int i = 0; i < {self.width}; i++)", f"    {target}[i] = x[i];"]
         self.values = target
 
-    def _write_dense(self, place, layer, *, is_last):
+    def _write_dense(self, place: int, layer: Any, *, is_last: bool) -> None:
         n_inputs, n_outputs = layer.weights.shape
         weights = self.constant(
             f"weights_{place}", layer.weights, f"({n_inputs}, {n_outputs}), a row for each input"
@@ -243,18 +253,18 @@ class _Source:
         self.body.append(f"{call};")
         self.values, self.width = target, n_outputs
 
-    def each(self, name, *numbers):
+    def each(self, name: str, *numbers: float) -> None:
         """Let a helper of one number change each value."""
         call = self.call(name, f"{self.values}[i]", *map(self.number, numbers))
         loop = f"for (int i = 0; i < {self.width}; i++)"
         self.body += [loop, f"    {self.values}[i] = {call};"]
 
-    def rows(self, name, layer, place, arrays, *rest):
+    def rows(self, name: str, layer: Any, place: int, arrays: dict[str, Array], *rest: str) -> None:
         """Let a helper change all values, with arrays of constants."""
         names = [self.constant(f"{key}_{place}", array, key) for key, array in arrays.items()]
         self.body.append(f"{self.call(name, self.values, *names, self.width, *rest)};")
 
-    def _write_answer(self):
+    def _write_answer(self) -> None:
         loss, n = self.network.loss, self.network.n_outputs
         if loss.task == "classes":
             self.body.append(f"const int label = {self.call('largest', self.output, n)};")
@@ -269,22 +279,22 @@ class _Source:
             self.body.append(f"return {'label' if loss.task == 'classes' else 'answer'};")
 
 
-def _lines(lines):
+def _lines(lines: Iterable[str]) -> str:
     return "".join(f"{line.rstrip()}\n" for line in lines)
 
 
-def _hex(value):
+def _hex(value: float) -> str:
     """Return a number in hexadecimal, exact, without zeros at the end."""
     mantissa, _, exponent = value.hex().partition("p")
     return f"{mantissa.rstrip('0').rstrip('.')}p{exponent}"
 
 
-def _layer_norm(source, layer, place):
+def _layer_norm(source: _Source, layer: Any, place: int) -> None:
     arrays = {"weights": layer.weights, "biases": layer.biases}
     source.rows("layer_norm", layer, place, arrays, source.number(layer.epsilon))
 
 
-def _batch_norm(source, layer, place):
+def _batch_norm(source: _Source, layer: Any, place: int) -> None:
     arrays = {"mean": layer.running_mean, "scale": scale_of(layer), "biases": layer.biases}
     source.rows("batch_norm", layer, place, arrays)
 
@@ -315,11 +325,11 @@ _FUNCTIONS = re.compile(r"(?<![\w@])(exp|expm1|tanh|erfc|fabs|sqrt)\(")
 # of <math.h> too.
 
 
-def _columns(width):
+def _columns(width: int) -> str:
     """Return the helper that forms `width` sums side by side, which stay in registers."""
     fours = [range(i, min(i + 4, width)) for i in range(0, width, 4)]
 
-    def lines(indent, text):
+    def lines(indent: int, text: str) -> str:
         rows = (" ".join(text.format(k) for k in four) for four in fours)
         return "".join(f"{' ' * indent}{row}\n" for row in rows)
 

@@ -1,6 +1,6 @@
 """What every export takes of a model, checked: its layers, and what makes answers of outputs."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -8,30 +8,33 @@ from ..kernels import table as t
 from ..losses import Loss
 from ..model import Sequential
 from ..plan import operation_of
+from ..types import DType, Floats
 
 
 class Network(NamedTuple):
     """A network as it predicts: layers up to the outputs that the loss takes."""
 
-    steps: list  # of (number in the model, operation of `kernels/table.py`, layer)
+    steps: list[
+        tuple[int, int, Any]
+    ]  # of (number in the model, operation of `kernels/table.py`, layer)
     n_inputs: int
     n_outputs: int
-    dtype: np.dtype
+    dtype: DType
     loss: Loss
 
     @property
-    def kind(self):
+    def kind(self) -> str:
         """What the model is, in a word."""
         kinds = {"classes": "classifier", "answers": "yes-or-no model", "numbers": "regressor"}
         return kinds[self.loss.task]
 
-    def __str__(self):
+    def __str__(self) -> str:
         sizes = [self.n_inputs]
         sizes += [layer.n_neurons for _, operation, layer in self.steps if operation == t.DENSE]
         return f"{'-'.join(map(str, sizes))} {self.kind}, {self.dtype}"
 
 
-def read_network(model):
+def read_network(model: Any) -> Network:
     """Return the :class:`Network` of a model, without what has no part in a prediction.
 
     Raises
@@ -49,12 +52,12 @@ def read_network(model):
     return Network(steps, model._n_features, n_outputs, model.dtype, model.loss)
 
 
-def read_layers(model):
+def read_layers(model: Any) -> list[tuple[int, int, Any]]:
     """Return [(number, operation, layer), ...] of all layers of a model; errors as above."""
     if not isinstance(model, Sequential):
         hint = "its model_, a" if isinstance(getattr(model, "model_", None), Sequential) else "a"
         raise TypeError(f"model is {model!r:.80}, expected {hint} fastnn.Sequential")
-    steps = [(i, operation_of(layer), layer) for i, layer in enumerate(model.layers)]
+    steps: list[Any] = [(i, operation_of(layer), layer) for i, layer in enumerate(model.layers)]
     for i, operation, layer in steps:
         if operation is None:
             raise TypeError(
@@ -67,12 +70,13 @@ def read_layers(model):
     return steps
 
 
-def has_biases(layer):
+def has_biases(layer: Any) -> bool:
     """Return whether a Dense adds biases: without use_bias they may be assigned all the same."""
     return layer.use_bias or bool(layer.biases.any())
 
 
-def scale_of(layer):
+def scale_of(layer: Any) -> Floats:
     """Return weights / sqrt(running_variance + epsilon) of a BatchNorm, (D,)."""
     variance = layer.running_variance[0].astype(np.float64)
-    return (layer.weights[0] / np.sqrt(variance + layer.epsilon)).astype(layer.dtype)
+    scale: Floats = layer.weights[0] / np.sqrt(variance + layer.epsilon)
+    return scale.astype(layer.dtype)

@@ -6,20 +6,29 @@ PyTorch exports. Later opsets add nothing that is needed here.
 Float64 is written in simpler operators where ONNX Runtime has an operator for float32 only.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..files import replace
 from ..kernels import table as t
+from ..types import PathLike
 from ..validation import as_path
-from .network import has_biases, read_network, scale_of
+from .network import Network, has_biases, read_network, scale_of
+
+if TYPE_CHECKING:
+    from ..model import Sequential
 
 OPSET, IR_VERSION = 17, 8
 _MOST_BYTES = 2**31 - 2**20  # of parameters: a protobuf message has less than 2 GiB
 
 
-def to_onnx(model, path):
+def to_onnx(model: Sequential, path: PathLike) -> None:
     """Write a model as an ONNX file, which ONNX Runtime and others run.
 
     Its input is `X` (N, I) of the model's dtype, where N is free. Its outputs have the values,
@@ -69,41 +78,41 @@ def to_onnx(model, path):
 class _Graph:
     """Nodes and constants as they come; `add` returns the name of the result."""
 
-    def __init__(self, onnx, network):
+    def __init__(self, onnx: Any, network: Network) -> None:
         self.onnx, self.network = onnx, network
         self.real = onnx.helper.np_dtype_to_tensor_dtype(network.dtype)
-        self.nodes, self.constants, self.outputs = [], {}, []
+        self.nodes: list[Any] = []
+        self.constants: dict[str, Any] = {}
+        self.outputs: list[tuple[str, Any, list[Any]]] = []
         self.place = "input"  # the layer at hand, which begins the names of its nodes
 
     @property
-    def is_double(self):
+    def is_double(self) -> bool:
         return self.network.dtype == np.float64
 
-    def add(self, operator, *inputs, output=None, **attributes):
+    def add(self, operator: str, *inputs: Any, output: str | None = None, **attributes: Any) -> str:
         """Append a node; numbers among its inputs become constants of the network's dtype."""
-        inputs = [name if isinstance(name, str) else self.number(name) for name in inputs]
+        names = [each if isinstance(each, str) else self.number(each) for each in inputs]
         name = f"{self.place}.{operator}.{len(self.nodes)}"
         output = output or name
-        self.nodes.append(
-            self.onnx.helper.make_node(operator, inputs, [output], name, **attributes)
-        )
+        self.nodes.append(self.onnx.helper.make_node(operator, names, [output], name, **attributes))
         return output
 
-    def number(self, value):
+    def number(self, value: float) -> str:
         return self.array(f"constant.{float(value)!r}", np.array(value, self.network.dtype))
 
-    def array(self, name, value):
+    def array(self, name: str, value: ArrayLike) -> str:
         if name not in self.constants:
             value = np.ascontiguousarray(value).reshape(np.shape(value))
             self.constants[name] = self.onnx.numpy_helper.from_array(value, name)
         return name
 
-    def stored(self, layer, name):
+    def stored(self, layer: Any, name: str) -> str:
         """The constant of a layer's array (1, D), as (D,), or (I, O)."""
         value = getattr(layer, name)
         return self.array(f"{self.place}.{name}", value if len(value) > 1 else value[0])
 
-    def finish(self):
+    def finish(self) -> Any:
         """Return the model."""
         outputs = "X"
         for i, operation, layer in self.network.steps:
@@ -113,13 +122,22 @@ class _Graph:
         _ANSWERS[self.network.loss.task](self, outputs)
         return self._make_model()
 
-    def answer(self, name, operator, result, *, label=False, squeezed=False, **attributes):
+    def answer(
+        self,
+        name: str,
+        operator: str,
+        result: Sequence[str],
+        *,
+        label: bool = False,
+        squeezed: bool = False,
+        **attributes: Any,
+    ) -> None:
         """Add the node whose result is known outside as `name`: (N, O), or (N,) if squeezed."""
         self.add(operator, *result, output=name, **attributes)
         kind = self.onnx.TensorProto.INT64 if label else self.real
         self.outputs.append((name, kind, ["N"] if squeezed else ["N", self.network.n_outputs]))
 
-    def _make_model(self):
+    def _make_model(self) -> Any:
         from .. import __version__
 
         make_value = self.onnx.helper.make_tensor_value_info
@@ -143,34 +161,34 @@ class _Graph:
 # ------------------------------------------------------------------ layers
 
 
-def _dense(graph, x, layer):
+def _dense(graph: _Graph, x: str, layer: Any) -> str:
     biases = [graph.stored(layer, "biases")] if has_biases(layer) else []
     weights = graph.array(f"{graph.place}.weights", layer.weights)
     return graph.add("Gemm", x, weights, *biases)
 
 
-def _leaky_relu(graph, x, layer):
+def _leaky_relu(graph: _Graph, x: str, layer: Any) -> str:
     if not graph.is_double:
         return graph.add("LeakyRelu", x, alpha=layer.negative_slope)
     below = graph.add("Mul", graph.add("Min", x, 0), layer.negative_slope)
     return graph.add("Add", graph.add("Relu", x), below)
 
 
-def _elu(graph, x, layer):
+def _elu(graph: _Graph, x: str, layer: Any) -> str:
     if not graph.is_double:
         return graph.add("Elu", x, alpha=layer.alpha)
     below = graph.add("Sub", graph.add("Exp", graph.add("Min", x, 0)), 1)
     return graph.add("Add", graph.add("Relu", x), graph.add("Mul", below, layer.alpha))
 
 
-def _gelu(graph, x, layer):
+def _gelu(graph: _Graph, x: str, layer: Any) -> str:
     if graph.is_double:
         return _gelu_of_erfc(graph, x)
     bent = graph.add("Add", graph.add("Erf", graph.add("Mul", x, math.sqrt(0.5))), 1)
     return graph.add("Mul", graph.add("Mul", x, bent), 0.5)
 
 
-def _gelu_of_erfc(graph, x):
+def _gelu_of_erfc(graph: _Graph, x: str) -> str:
     """Relu(x) - |x| erfc(|x| / sqrt(2)) / 2, with the polynomial of `kernels/elementary.py`."""
     from ..kernels.elementary import ERFC_FLOAT64  # in here: a reference run has no use for numba
 
@@ -189,7 +207,7 @@ def _gelu_of_erfc(graph, x):
     return graph.add("Sub", graph.add("Relu", x), half)
 
 
-def _gelu_tanh(graph, x, layer):
+def _gelu_tanh(graph: _Graph, x: str, layer: Any) -> str:
     """x * sigmoid(2 sqrt(2 / pi) (x + 0.044715 x**3)), the same as with tanh."""
     slope = 2 * math.sqrt(2 / math.pi)
     square = graph.add("Mul", graph.add("Mul", x, x), slope * 0.044715)
@@ -197,16 +215,16 @@ def _gelu_tanh(graph, x, layer):
     return _times_sigmoid(graph, x, bent)
 
 
-def _silu(graph, x, layer):
+def _silu(graph: _Graph, x: str, layer: Any) -> str:
     return _times_sigmoid(graph, x, x)
 
 
-def _times_sigmoid(graph, x, bent):
+def _times_sigmoid(graph: _Graph, x: str, bent: str) -> str:
     """x / (1 + exp(-bent)): the tail of ONNX Runtime's Sigmoid has errors, which x multiplies."""
     return graph.add("Div", x, graph.add("Add", graph.add("Exp", graph.add("Neg", bent)), 1))
 
 
-def _layer_norm(graph, x, layer):
+def _layer_norm(graph: _Graph, x: str, layer: Any) -> str:
     weights, biases = (graph.stored(layer, name) for name in ("weights", "biases"))
     if not graph.is_double:
         return graph.add("LayerNormalization", x, weights, biases, axis=-1, epsilon=layer.epsilon)
@@ -218,7 +236,7 @@ def _layer_norm(graph, x, layer):
     return graph.add("Add", scaled, biases)
 
 
-def _batch_norm(graph, x, layer):
+def _batch_norm(graph: _Graph, x: str, layer: Any) -> str:
     """In simple operators: BatchNormalization may merge mean and biases, and loses digits then."""
     scale = graph.array(f"{graph.place}.scale", scale_of(layer))
     centred = graph.add("Sub", x, graph.stored(layer, "running_mean"))
@@ -245,7 +263,7 @@ _OPERATIONS = {
 # ------------------------------------------------------------------ answers
 
 
-def _answer_each(graph, name, values, **kind):
+def _answer_each(graph: _Graph, name: str, values: str, **kind: Any) -> None:
     """Values (N, O) as an answer: (N,) where O is 1."""
     if graph.network.n_outputs > 1:
         return graph.answer(name, "Identity", [values], **kind)
@@ -253,12 +271,12 @@ def _answer_each(graph, name, values, **kind):
     return graph.answer(name, "Squeeze", [values, columns], squeezed=True, **kind)
 
 
-def _classes(graph, logits):
+def _classes(graph: _Graph, logits: str) -> None:
     graph.answer("label", "ArgMax", [logits], label=True, squeezed=True, axis=1, keepdims=0)
     graph.answer("probabilities", "Softmax", [logits], axis=1)
 
 
-def _yes_or_no(graph, outputs):
+def _yes_or_no(graph: _Graph, outputs: str) -> None:
     loss = graph.network.loss
     yes = graph.add("Greater", outputs, loss.threshold)
     label = graph.add("Cast", yes, to=graph.onnx.TensorProto.INT64)
@@ -267,7 +285,7 @@ def _yes_or_no(graph, outputs):
     graph.answer("probabilities", finish, [outputs])
 
 
-def _numbers(graph, outputs):
+def _numbers(graph: _Graph, outputs: str) -> None:
     _answer_each(graph, "prediction", outputs)
 
 

@@ -6,12 +6,15 @@ a line of Python, "loss" the loss of the model, as JSON; "format" is "pt", as Py
 have it.
 """
 
+from __future__ import annotations
+
 import copy
 import itertools
 import json
 import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import safetensors
@@ -23,10 +26,11 @@ from ..dropout import Dropout
 from ..errors import FileFormatError
 from ..files import read_arrays, replace
 from ..kernels import table as t
-from ..layers import Dense, ParameterLayer, ReLU, Softmax
+from ..layers import Dense, Layer, ParameterLayer, ReLU, Softmax
 from ..losses import Loss
 from ..model import Sequential
 from ..normalization import BatchNorm, LayerNorm
+from ..types import Array, DType, Floats, PathLike
 from ..validation import DTYPES, as_choice, as_path
 from .network import has_biases, read_layers
 
@@ -59,7 +63,7 @@ _NAME = re.compile(rf"((?:.*\.)?)(\d{{1,6}})\.(weight|{'|'.join(_NAMES)}|{_COUNT
 # ------------------------------------------------------------------ out
 
 
-def to_torch(model, path):
+def to_torch(model: Sequential, path: PathLike) -> None:
     """Write the `state_dict` of the equivalent `torch.nn.Sequential` as a safetensors file.
 
     Module i is layer i. So a dense layer there is `i.weight` (O, I), the weights transposed, and
@@ -111,7 +115,7 @@ def to_torch(model, path):
     replace(path, _in_order(safetensors.numpy.save(state, metadata)))
 
 
-def _in_order(data):
+def _in_order(data: bytes) -> bytes:
     """Return a safetensors file with its metadata sorted: safetensors writes them in any order."""
     header, arrays = _split(data)
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
@@ -120,13 +124,13 @@ def _in_order(data):
     return len(text).to_bytes(8, "little") + text + arrays
 
 
-def _split(data):
+def _split(data: bytes) -> tuple[Any, bytes]:
     """Return the header of a safetensors file, and the bytes of its arrays."""
     stop = 8 + int.from_bytes(data[:8], "little")
     return json.loads(data[8:stop]), data[stop:]
 
 
-def _state_of(layer, operation):
+def _state_of(layer: Any, operation: int) -> dict[str, Array]:
     """Return {name: array} of a layer as PyTorch has them."""
     if operation == t.DENSE:
         biases = {"bias": layer.biases[0]} if has_biases(layer) else {}
@@ -141,17 +145,17 @@ def _state_of(layer, operation):
     return state
 
 
-def _of_batch_norm(layer):
+def _of_batch_norm(layer: Any) -> tuple[str, dict[str, Any]]:
     arguments = {"eps": float(layer.epsilon), "momentum": float(layer.momentum)}
     return "BatchNorm1d", {"num_features": layer.n_features, **arguments}
 
 
-def _of_dense(layer):
+def _of_dense(layer: Any) -> tuple[str, dict[str, Any]]:
     arguments = {"in_features": layer.n_inputs, "out_features": layer.n_neurons}
     return "Linear", {**arguments, **({} if has_biases(layer) else {"bias": False})}
 
 
-_MODULES = {
+_MODULES: dict[int, Callable[[Any], tuple[str, dict[str, Any]]]] = {
     t.DENSE: _of_dense,
     t.RELU: lambda layer: ("ReLU", {}),
     t.SOFTMAX: lambda layer: ("Softmax", {"dim": 1}),
@@ -171,7 +175,7 @@ _MODULES = {
 }  # fmt: skip
 
 
-def _in_python(module):
+def _in_python(module: Mapping[str, Any]) -> str:
     """Return a module as Python has it: sizes by place, the rest by name."""
     by_place = "in_features", "out_features", "num_features", "normalized_shape", "p"
     arguments = [
@@ -185,7 +189,13 @@ def _in_python(module):
 # ------------------------------------------------------------------ in
 
 
-def from_torch(path, layers=None, loss=None, *, activation=None):
+def from_torch(
+    path: PathLike,
+    layers: Sequence[Layer] | None = None,
+    loss: Loss | None = None,
+    *,
+    activation: str | Layer | None = None,
+) -> Sequential:
     """Return a :class:`Sequential` with the parameters in the `state_dict` of an `nn.Sequential`.
 
     The file is one of safetensors: `safetensors.torch.save_file(net.state_dict(), path)`. It has
@@ -253,10 +263,10 @@ def from_torch(path, layers=None, loss=None, *, activation=None):
             layers = _layers_as_named(modules, json.loads(metadata["modules"]))
     except (ValueError, TypeError, RecursionError) as error:
         raise FileFormatError(path, f"has no nn.Sequential that fastnn knows: {error}") from None
-    if named:
-        return Sequential(layers, loss)
     if layers is None:
         return Sequential(_layers_between(modules, activation), loss)
+    if named:
+        return Sequential(layers, loss)
     return _fill(layers, modules, loss)
 
 
@@ -264,20 +274,20 @@ class _Module(NamedTuple):
     """A module with parameters: its number, fastnn's layer, and the arrays as that has them."""
 
     number: int
-    kind: type
-    arrays: dict
+    kind: type[Any]
+    arrays: dict[str, Array]
 
     @property
-    def widths(self):
+    def widths(self) -> tuple[int, int]:
         """The number of inputs, and of outputs."""
         n_inputs, n_outputs = self.arrays["weights"].shape
         return (n_inputs if self.kind is Dense else n_outputs), n_outputs
 
     @property
-    def dtype(self):
+    def dtype(self) -> DType:
         return self.arrays["weights"].dtype
 
-    def make(self, **arguments):
+    def make(self, **arguments: Any) -> Any:
         """Return a new layer with the parameters."""
         sizes = self.widths if self.kind is Dense else self.widths[:1]
         if self.kind is Dense:
@@ -286,15 +296,17 @@ class _Module(NamedTuple):
         self.copy_to(layer)
         return layer
 
-    def copy_to(self, layer):
+    def copy_to(self, layer: Any) -> None:
         """Give a layer of the same kind and size the parameters."""
         for name, array in self.arrays.items():
             setattr(layer, name, array)
 
 
-def _find_modules(state):
+def _find_modules(state: Mapping[str, Array]) -> list[_Module]:
     """Return the modules of {name: array}, in order, checked."""
-    groups, places, dtypes = {}, {}, {}
+    groups: dict[int, dict[str, Array]] = {}
+    places: dict[str, str] = {}
+    dtypes: dict[Any, str] = {}
     for name in sorted(state):
         found = _NAME.fullmatch(name)
         if not found:
@@ -321,7 +333,7 @@ def _find_modules(state):
     return modules
 
 
-def _as_numbers(array, name):
+def _as_numbers(array: Array, name: str) -> Floats:
     """Return an array as float32 or float64."""
     if array.dtype == np.float16:
         array = array.astype(np.float32)
@@ -332,7 +344,7 @@ def _as_numbers(array, name):
     return array
 
 
-def _as_module(number, arrays):
+def _as_module(number: int, arrays: dict[str, Array]) -> _Module:
     weight = arrays.get("weight", arrays.get("running_mean"))
     if weight is None:
         raise ValueError(f"{number}.weight is missing")
@@ -354,6 +366,7 @@ def _as_module(number, arrays):
             )
     if is_batch_norm and (arrays["running_var"] < 0).any():
         raise ValueError(f"{number}.running_var has numbers below 0")
+    kind: type[ParameterLayer]
     if weight.ndim == 2:
         kind, named = Dense, {"weights": weight.T}
     else:
@@ -365,7 +378,7 @@ def _as_module(number, arrays):
     return _Module(number, kind, named)
 
 
-def _layers_as_named(modules, named):
+def _layers_as_named(modules: list[_Module], named: Any) -> list[Any]:
     """Return the layers that the metadata name, which `to_torch` has written."""
     if not isinstance(named, list) or not all(isinstance(each, dict) for each in named):
         raise ValueError(f"modules is {named!r:.80}, expected a list of dicts")
@@ -391,9 +404,10 @@ def _layers_as_named(modules, named):
     return layers
 
 
-def _layers_between(modules, activation):
+def _layers_between(modules: list[_Module], activation: Layer | None) -> list[Any]:
     """Return the layers, with the activation behind each Linear module but the last."""
-    layers, place, waits = [], 0, False  # the next number; whether a Linear waits for activation
+    layers: list[Any] = []
+    place, waits = 0, False  # the next number; whether a Linear waits for activation
     for module in modules:
         unknown, place = module.number - place, module.number + 1
         behind_linear = waits and module.kind is Dense and isinstance(layers[-1], Dense)
@@ -420,7 +434,7 @@ def _layers_between(modules, activation):
     return layers
 
 
-def _fill(layers, modules, loss):
+def _fill(layers: Sequence[Layer], modules: list[_Module], loss: Loss | None) -> Sequential:
     """Return a model of the layers that the caller gives: all of them, or those in between."""
     if not isinstance(layers, list | tuple):
         raise TypeError(f"layers is {layers!r:.80}, expected a list of layers")
@@ -445,7 +459,7 @@ def _fill(layers, modules, loss):
     return model
 
 
-def _layers_in_gaps(layers, modules):
+def _layers_in_gaps(layers: Sequence[Layer], modules: list[_Module]) -> list[Layer]:
     """Return all layers: modules at their numbers, `layers` where these are free, then the rest."""
     known = {module.number: module for module in modules}
     gaps = [i for i in range(max(known)) if i not in known]

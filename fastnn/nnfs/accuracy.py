@@ -1,7 +1,12 @@
 """Accuracies under the names of networks from scratch."""
 
-import numpy as np
+from collections.abc import Callable
+from typing import Any
 
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..types import Array
 from ..validation import as_array, as_flag
 from .losses import Accumulated
 
@@ -9,24 +14,28 @@ from .losses import Accumulated
 class Accuracy(Accumulated):
     """The fraction of right predictions: a subclass gives `compare(predictions, y)`."""
 
-    def init(self, y):
+    compare: Callable[[Any, Any], Array]
+
+    def init(self, y: ArrayLike) -> None:
         """Look at all targets before training."""
 
-    def calculate(self, predictions, y):
+    def calculate(self, predictions: ArrayLike, y: ArrayLike) -> np.floating[Any]:
         """Return the fraction of a batch's predictions that are right."""
         comparisons = self.compare(predictions, y)
         self.accumulate(np.sum(comparisons), np.size(comparisons))
-        return np.mean(comparisons)
+        mean: np.floating[Any] = np.mean(comparisons)
+        return mean
 
-    def calculate_accumulated(self):
+    def calculate_accumulated(self) -> float:
         """Return the fraction of right predictions since `new_pass`."""
-        return self._mean()
+        mean: float = self._mean()
+        return mean
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
 
-def _compared(predictions, y):
+def _compared(predictions: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
     predictions, y = as_array(predictions, "predictions"), as_array(y, "y")
     if predictions.shape != y.shape:
         raise ValueError(f"predictions has shape {predictions.shape}, expected {y.shape}, as y")
@@ -43,18 +52,19 @@ class Accuracy_Categorical(Accuracy):
         (B, C) rows.
     """
 
-    def __init__(self, *, binary=False):
+    def __init__(self, *, binary: bool = False) -> None:
         self.binary = as_flag(binary, "binary")
 
-    def compare(self, predictions, y):
+    def compare(self, predictions: ArrayLike, y: ArrayLike) -> Array:
         """Return which predictions are right."""
         y = as_array(y, "y")
         if not self.binary and y.ndim == 2:
             y = np.argmax(y, axis=1)
         predictions, y = _compared(predictions, y)
-        return predictions == y
+        right: Array = predictions == y
+        return right
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Accuracy_Categorical(binary={self.binary})"
 
 
@@ -67,17 +77,18 @@ class Accuracy_Regression(Accuracy):
         The standard deviation of all targets over 250, from the first `init`.
     """
 
-    def __init__(self):
-        self.precision = None
+    def __init__(self) -> None:
+        self.precision: Any = None
 
-    def init(self, y, reinit=False):
+    def init(self, y: ArrayLike, reinit: bool = False) -> None:
         """Choose the precision for the targets `y`, once, or again with `reinit`."""
         if self.precision is None or as_flag(reinit, "reinit"):
             self.precision = np.std(as_array(y, "y")) / 250
 
-    def compare(self, predictions, y):
+    def compare(self, predictions: ArrayLike, y: ArrayLike) -> Array:
         """Return which predictions are right."""
         if self.precision is None:
             raise RuntimeError("Accuracy_Regression.compare was called before init")
         predictions, y = _compared(predictions, y)
-        return np.abs(predictions - y) < self.precision
+        right: Array = np.abs(predictions - y) < self.precision
+        return right

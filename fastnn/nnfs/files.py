@@ -1,11 +1,14 @@
 """Models and parameters in safetensors files: arrays, and a description as JSON. No pickle."""
 
 import inspect
+from collections.abc import Sequence
+from typing import Any, Self
 
 import numpy as np
 
 from ..errors import FileFormatError
 from ..files import read, write
+from ..types import Array, PathLike
 from . import accuracy, layers, losses, optimizers
 
 _MODEL, _PARAMETERS = "model of fastnn.nnfs", "parameters of fastnn.nnfs"
@@ -34,7 +37,7 @@ _AVERAGES = tuple(
 )
 
 
-def save_parameters(parameters, path):
+def save_parameters(parameters: Sequence[tuple[Array, Array]], path: PathLike) -> None:
     """Write [(weights, biases), ...]."""
     tensors = {}
     for i, (weights, biases) in enumerate(parameters):
@@ -42,7 +45,7 @@ def save_parameters(parameters, path):
     write(path, {"kind": _PARAMETERS, "count": len(parameters)}, tensors)
 
 
-def load_parameters(path):
+def load_parameters(path: PathLike) -> list[tuple[Array, Array]]:
     """Return [(weights, biases), ...]."""
     description, tensors = _read(path, _PARAMETERS)
     with _Explained(path):
@@ -50,7 +53,7 @@ def load_parameters(path):
         return [(tensors[f"{i}.weights"], tensors[f"{i}.biases"]) for i in count]
 
 
-def save_model(model, path):
+def save_model(model: Any, path: PathLike) -> None:
     """Write a model."""
     tensors, described = {}, []
     for i, layer in enumerate(model.layers):
@@ -66,7 +69,7 @@ def save_model(model, path):
     write(path, {"kind": _MODEL, "layers": described, **parts}, tensors)
 
 
-def load_model(model, path):
+def load_model(model: Any, path: PathLike) -> Any:
     """Fill an empty model and finalize it."""
     description, tensors = _read(path, _MODEL)
     with _Explained(path):
@@ -85,11 +88,11 @@ def load_model(model, path):
     return model
 
 
-def _in(key, i):
+def _in(key: str, i: int) -> bool:
     return key.partition(".")[0] == str(i)
 
 
-def _fill(layer, arrays):
+def _fill(layer: Any, arrays: dict[str, Array]) -> None:
     weights, biases = arrays["weights"], arrays["biases"]
     if weights.ndim != 2 or biases.shape != (1, weights.shape[1]) or not weights.size:
         raise ValueError(f"weights {weights.shape} and biases {biases.shape}")
@@ -107,7 +110,7 @@ def _fill(layer, arrays):
             setattr(layer, name, arrays[name].astype(parameters.dtype))
 
 
-def _describe(value, name, kinds):
+def _describe(value: Any, name: str, kinds: tuple[type[Any], ...]) -> dict[str, Any]:
     """Return {"class": ..., "arguments": ..., "attributes": ...} of an object of known class."""
     if type(value) not in kinds:
         known = ", ".join(kind.__name__ for kind in kinds)
@@ -125,11 +128,11 @@ def _describe(value, name, kinds):
     }
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _build(described, kinds):
+def _build(described: Any, kinds: tuple[type[Any], ...]) -> Any:
     kind = {kind.__name__: kind for kind in kinds}[described["class"]]
     arguments, attributes = dict(described["arguments"]), dict(described["attributes"])
     if kind is layers.Layer_Dense:
@@ -153,19 +156,19 @@ def _build(described, kinds):
 class _Explained:
     """Turns what is wrong with the description in a file into one kind of error."""
 
-    def __init__(self, path):
+    def __init__(self, path: PathLike) -> None:
         self.path = path
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind, error, _):
+    def __exit__(self, kind: Any, error: BaseException | None, _: Any) -> None:
         if isinstance(error, KeyError | TypeError | ValueError | AttributeError):
             problem = f"is no file of fastnn.nnfs: {type(error).__name__}, {error}"
             raise FileFormatError(self.path, problem) from error
 
 
-def _read(path, kind):
+def _read(path: PathLike, kind: str) -> tuple[dict[str, Any], dict[str, Array]]:
     """Return the description and the arrays of a file of this kind."""
     description, arrays = read(path)
     if description.get("kind") != kind:

@@ -1,10 +1,14 @@
 """Layers and activations under the names of networks from scratch."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..activations import Identity, Sigmoid
 from ..initialisers import scaled_normal
 from ..layers import Dense, Layer, ReLU, Softmax
+from ..types import Array, Floats, Integers
 from ..validation import as_gradient, as_number, as_rows
 
 REGULARIZERS = (
@@ -12,13 +16,13 @@ REGULARIZERS = (
 )  # fmt: skip
 
 
-def _penalty(name, other):
+def _penalty(name: str, other: str) -> Any:
     """Return a property `name` that is the attribute `other` of :class:`Dense`."""
 
-    def get(layer):
+    def get(layer: Any) -> Any:
         return getattr(layer, other)
 
-    def put(layer, value):
+    def put(layer: Any, value: float) -> None:
         setattr(layer, other, as_number(value, name, 0))
 
     return property(get, put, doc=f"At least 0; `{other}` of :class:`Dense`.")
@@ -27,12 +31,12 @@ def _penalty(name, other):
 class Neighbour:
     """A layer of a :class:`Model`, which tells it what stands before and behind it."""
 
-    prev = None
-    next = None
+    prev: Any = None
+    next: Any = None
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         # Neighbours are no part of a copy; the copied model introduces them again.
-        state = super().__getstate__()
+        state: Any = super().__getstate__()
         return {name: value for name, value in state.items() if name not in ("prev", "next")}
 
 
@@ -55,9 +59,14 @@ class Layer_Dense(Neighbour, Dense):
     bias_regularizer_l2 = _penalty("bias_regularizer_l2", "biases_l2")
 
     def __init__(
-        self, n_inputs, n_neurons, weight_regularizer_l1=0, weight_regularizer_l2=0,
-        bias_regularizer_l1=0, bias_regularizer_l2=0,
-    ):  # fmt: skip
+        self,
+        n_inputs: int,
+        n_neurons: int,
+        weight_regularizer_l1: float = 0,
+        weight_regularizer_l2: float = 0,
+        bias_regularizer_l1: float = 0,
+        bias_regularizer_l2: float = 0,
+    ) -> None:
         # These zeros are replaced: only the global generator gives a script its numbers.
         super().__init__(n_inputs, n_neurons, init="zeros", rng=0)
         self.weight_regularizer_l1 = weight_regularizer_l1
@@ -68,11 +77,11 @@ class Layer_Dense(Neighbour, Dense):
         self._biases = self._biases.astype(self._weights.dtype)
         self.init = scaled_normal(0.01)  # for `reset_parameters`, with a generator of its own
 
-    def get_parameters(self):
+    def get_parameters(self) -> tuple[Floats, Floats]:
         """Return (weights, biases)."""
         return self.weights, self.biases
 
-    def set_parameters(self, weights, biases):
+    def set_parameters(self, weights: ArrayLike, biases: ArrayLike) -> None:
         """Copy the values of two arrays into the parameters, or of none where one does not fit."""
         before = self.weights.copy()
         self.weights = weights
@@ -83,10 +92,10 @@ class Layer_Dense(Neighbour, Dense):
             raise
 
     @staticmethod
-    def _sign(values):
+    def _sign(values: Floats) -> Floats:
         return np.where(values < 0, -1, 1).astype(values.dtype)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         given = "".join(
             f", {name}={getattr(self, name)}" for name in REGULARIZERS if getattr(self, name)
         )
@@ -113,10 +122,10 @@ class Layer_Dropout(Neighbour, Layer):
 
     binary_mask = None
 
-    def __init__(self, rate):
+    def __init__(self, rate: float) -> None:
         self.rate = 1 - as_number(rate, "rate", 0, 1)
 
-    def forward(self, inputs, training=True):
+    def forward(self, inputs: ArrayLike, training: bool = True) -> Floats:
         """Return `inputs` (B, I) times the mask, or as they are where `training` is False."""
         self.inputs = as_rows(inputs, "inputs")
         if training:
@@ -127,21 +136,21 @@ class Layer_Dropout(Neighbour, Layer):
             self.output = self.inputs.copy()
         return self.output
 
-    def backward(self, dvalues):
+    def backward(self, dvalues: ArrayLike) -> Floats:
         """Return `dvalues` (B, I) times the mask of the last `forward` in training."""
         mask = self._kept("binary_mask")
         dvalues = as_gradient(dvalues, "dvalues", mask.shape, self.inputs.dtype)
         self.dinputs = (dvalues * mask).astype(dvalues.dtype)
         return self.dinputs
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Layer_Dropout({1 - self.rate:.12g})"
 
 
 class Layer_Input(Neighbour, Layer):
     """What stands before the first layer of a :class:`Model`: its output is its input."""
 
-    def forward(self, inputs, training=False):
+    def forward(self, inputs: Any, training: bool = False) -> Any:
         """Return `inputs`."""
         self.output = inputs
         return inputs
@@ -150,7 +159,7 @@ class Layer_Input(Neighbour, Layer):
 class Activation_ReLU(Neighbour, ReLU):
     """Rectified linear unit."""
 
-    def predictions(self, outputs):
+    def predictions(self, outputs: Floats) -> Floats:
         """Return `outputs`."""
         return outputs
 
@@ -158,15 +167,16 @@ class Activation_ReLU(Neighbour, ReLU):
 class Activation_Softmax(Neighbour, Softmax):
     """Softmax over each row."""
 
-    def predictions(self, outputs):
+    def predictions(self, outputs: Floats) -> Integers:
         """Return the classes (B,) of probabilities (B, C)."""
-        return np.argmax(outputs, axis=1)
+        classes: Integers = np.argmax(outputs, axis=1)
+        return classes
 
 
 class Activation_Sigmoid(Neighbour, Sigmoid):
     """Logistic function."""
 
-    def predictions(self, outputs):
+    def predictions(self, outputs: Floats) -> Array:
         """Return the answers (B, O), 0 or 1, of probabilities (B, O)."""
         return (outputs > 0.5) * 1
 
@@ -174,6 +184,6 @@ class Activation_Sigmoid(Neighbour, Sigmoid):
 class Activation_Linear(Neighbour, Identity):
     """output = inputs."""
 
-    def predictions(self, outputs):
+    def predictions(self, outputs: Floats) -> Floats:
         """Return `outputs`."""
         return outputs

@@ -4,7 +4,7 @@ Both loops add up what they find in the model's loss and accuracy, and move its 
 """
 
 import contextlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,7 +14,8 @@ from ..losses import BinaryCrossEntropy, MeanAbsoluteError, MeanSquaredError
 from ..model import Sequential
 from ..parallel import Crew, resolve_threads
 from ..plan import operation_of, program_layers
-from ..training import Epoch
+from ..training import Data, Epoch
+from ..types import Array, Floats, Integers
 from ..validation import NotFiniteError
 from .accuracy import Accuracy_Categorical, Accuracy_Regression
 from .layers import (
@@ -41,18 +42,18 @@ class Found(NamedTuple):
     accuracy: float
     data_loss: float
     penalty: float
-    rate: float
+    rate: float | None
     n_samples: int
 
 
-def is_plain(value, kind, *methods):
+def is_plain(value: Any, kind: type[Any], *methods: str) -> bool:
     """Return whether `value` is a `kind` whose `methods` no class of a user's own replaces."""
     return isinstance(value, kind) and all(
         getattr(type(value), name) is getattr(kind, name) for name in methods
     )
 
 
-def program_loss(model):
+def program_loss(model: Any) -> Any:
     """Return the loss that the program takes for the model's, or None where it has none."""
     methods = "forward", "backward", "calculate", "calculate_accumulated", "regularization_loss"
     for kind, make in (
@@ -68,14 +69,14 @@ def program_loss(model):
     return None
 
 
-def program_layer(layer):
+def program_layer(layer: Any) -> Any:
     """Return the layer that the program takes for a model's."""
     if is_plain(layer, Layer_Dropout, "forward", "backward"):
         return Dropout(1 - layer.rate, rng=0)
     return layer
 
 
-def make_network(model):
+def make_network(model: Any) -> Sequential | None:
     """Return the Sequential of the model's layers, or None where one is a user's own."""
     layers = [program_layer(layer) for layer in model.layers]
     if program_layers(layers) is None:
@@ -83,7 +84,7 @@ def make_network(model):
     return Sequential(layers, loss=program_loss(model) or MeanSquaredError())
 
 
-def find_obstacle(model):
+def find_obstacle(model: Any) -> str | None:
     """Return in words what the program cannot do of a model, or None."""
     for i, layer in enumerate(model.layers):
         if operation_of(program_layer(layer)) is None:
@@ -110,7 +111,7 @@ class ProgramLoop(contextlib.ExitStack):
 
     has_failed = False
 
-    def __init__(self, model, data, batch_size):
+    def __init__(self, model: Any, data: Data, batch_size: int) -> None:
         super().__init__()
         self.model, network, optimizer = model, model.network, model.optimizer
         optimizer.rates(optimizer.iterations, 1, network.dtype)  # for its errors
@@ -143,15 +144,15 @@ class ProgramLoop(contextlib.ExitStack):
             _leave_zero(layer.biases, layer.biases_l1)
 
     @property
-    def steps_at_once(self):
+    def steps_at_once(self) -> int:
         """How many steps take so little time that nobody waits for their figures."""
         return 1 if self.has_failed else self.trainer.steps
 
-    def begin(self):
+    def begin(self) -> None:
         """Before the first `run`, and the first one after `end`."""
         self.is_packed = False
 
-    def run(self, first, end):
+    def run(self, first: int, end: int) -> list[Found]:
         """Take the steps [first, end) and return what each of them :class:`Found`.
 
         They are counted from the start of an epoch, and on into the next ones. Where one has a
@@ -173,10 +174,10 @@ class ProgramLoop(contextlib.ExitStack):
             first += len(rows)
         return found
 
-    def _take(self, rows):
+    def _take(self, rows: Integers) -> list[Found]:
         """Take a step with each of some rows of indices."""
         trainer, optimizer = self.trainer, self.model.optimizer
-        keys = [0] * len(rows)
+        keys: Any = [0] * len(rows)
         if trainer.draws:  # the masks of dropout
             keys = np.random.randint(2**63 - 1, size=len(rows), dtype=np.int64)  # noqa: NPY002
         epochs = [Epoch(row, key) for row, key in zip(rows, keys, strict=True)]
@@ -195,36 +196,39 @@ class ProgramLoop(contextlib.ExitStack):
                 optimizer.current_learning_rate = rates[-1]
         n = rows.shape[1]
         means = totals[:taken, [t.TOTAL_RIGHT, t.TOTAL_LOSS, t.TOTAL_PENALTY]] / n
-        return [Found(*row, rate, n) for row, rate in zip(means.tolist(), rates, strict=True)]
+        return [
+            Found(accuracy, loss, penalty, rate, n)
+            for (accuracy, loss, penalty), rate in zip(means.tolist(), rates, strict=True)
+        ]
 
-    def account(self, found):
+    def account(self, found: Found) -> None:
         """Add the figures of a step to what loss and accuracy have accumulated."""
         n, model = found.n_samples, self.model
         model.loss.accumulate(found.data_loss * n, n)
         model.accuracy.accumulate(found.accuracy * n * self.width, n * self.width)
 
-    def end(self):
+    def end(self) -> None:
         """Bring the optimizer's averages to where the layers show them."""
         self.trainer.state.iterations = self.model.optimizer.iterations
         if self.is_packed:
             self.trainer.unpack()
 
 
-class HandLoop(contextlib.nullcontext):
+class HandLoop(contextlib.nullcontext[Any]):
     """Steps as a script from scratch takes them: for classes of a user's own."""
 
     steps_at_once = 1
 
-    def __init__(self, model, data, batch_size):
+    def __init__(self, model: Any, data: Any, batch_size: int) -> None:
         super().__init__(self)
         self.model, self.data, self.batch_size = model, data, batch_size
 
-    def begin(self):
+    def begin(self) -> None:
         """Do nothing, as `account` and `end`: the passes see to it all."""
 
     account = end = lambda self, *arguments: None
 
-    def run(self, first, end):
+    def run(self, first: int, end: int) -> list[Found]:
         """Take the steps [first, end) and return what each of them :class:`Found`."""
         found = []
         for step in range(first, end):
@@ -237,10 +241,10 @@ class HandLoop(contextlib.nullcontext):
                 return found[:-1]
         return found
 
-    def _step(self, inputs, targets):
+    def _step(self, inputs: Any, targets: Any) -> Found:
         model, optimizer = self.model, self.model.optimizer
         output = model.forward(inputs, True)
-        losses = model.loss.calculate(output, targets, include_regularization=True)
+        loss, penalty = model.loss.calculate(output, targets, include_regularization=True)
         predictions = model.output_layer_activation.predictions(output)
         accuracy = model.accuracy.calculate(predictions, targets)
         model.backward(output, targets)
@@ -249,14 +253,14 @@ class HandLoop(contextlib.nullcontext):
             optimizer.update_params(layer)
         optimizer.post_update_params()
         rate = getattr(optimizer, "current_learning_rate", None)
-        return Found(accuracy, *losses, rate, len(inputs))
+        return Found(accuracy, loss, penalty, rate, len(inputs))
 
 
-def _is_one_hot(rows):
-    return np.count_nonzero(rows) == len(rows) and (rows.max(axis=1) == 1).all()
+def _is_one_hot(rows: Array) -> bool:
+    return bool(np.count_nonzero(rows) == len(rows) and (rows.max(axis=1) == 1).all())
 
 
-def _leave_zero(parameters, l1):
+def _leave_zero(parameters: Floats, l1: float) -> None:
     """Move parameters of 0 to the least number above it, where the slope of |p| is 1.
 
     In the program it is 0 at 0, where biases start; in the book it is 1.

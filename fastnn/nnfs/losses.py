@@ -1,6 +1,10 @@
 """Losses under the names of networks from scratch."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .. import losses
 from ..kernels import table as t
@@ -19,20 +23,20 @@ class Accumulated:
         Since the last `new_pass`.
     """
 
-    accumulated_sum = 0
+    accumulated_sum: float = 0
     accumulated_count = 0
 
-    def new_pass(self):
+    def new_pass(self) -> None:
         """Begin a new sum."""
         self.accumulated_sum = 0
         self.accumulated_count = 0
 
-    def accumulate(self, total, count):
+    def accumulate(self, total: float, count: int) -> None:
         """Add the sum `total` of `count` values."""
         self.accumulated_sum += total
         self.accumulated_count += count
 
-    def _mean(self):
+    def _mean(self) -> Any:
         if not self.accumulated_count:
             raise ValueError("accumulated_count is 0, expected a calculate after new_pass")
         return self.accumulated_sum / self.accumulated_count
@@ -47,13 +51,13 @@ class Loss(Accumulated, losses.Loss):
         Those whose penalties `regularization_loss` adds up.
     """
 
-    trainable_layers = ()
+    trainable_layers: Sequence[Any] = ()
 
-    def remember_trainable_layers(self, trainable_layers):
+    def remember_trainable_layers(self, trainable_layers: Sequence[Any]) -> None:
         """Keep the layers whose penalties are a part of the loss."""
         self.trainable_layers = trainable_layers
 
-    def regularization_loss(self, layer=None):
+    def regularization_loss(self, layer: Any = None) -> float:
         """Return what the penalties of all remembered layers, or of `layer`, add to the loss."""
         total = 0.0
         for each in self.trainable_layers if layer is None else [layer]:
@@ -66,41 +70,43 @@ class Loss(Accumulated, losses.Loss):
                     total += l1 * np.abs(values).sum() + l2 * np.square(values).sum()
         return total
 
-    def calculate(self, output, y, *, include_regularization=False):
+    def calculate(  # type: ignore[override]  # the book's arguments
+        self, output: ArrayLike, y: ArrayLike, *, include_regularization: bool = False
+    ) -> Any:
         """Return the mean loss of a batch; with `include_regularization` also the penalties."""
         values = self.forward(output, y)
         self.accumulate(np.sum(values), len(values))
         return self._with_penalties(np.mean(values), include_regularization)
 
-    def calculate_accumulated(self, *, include_regularization=False):
+    def calculate_accumulated(self, *, include_regularization: bool = False) -> Any:
         """Return the mean loss of all samples since `new_pass`; else as `calculate`."""
         return self._with_penalties(self._mean(), include_regularization)
 
-    def _with_penalties(self, mean, include_regularization):
+    def _with_penalties(self, mean: Any, include_regularization: bool) -> Any:
         if as_flag(include_regularization, "include_regularization"):
             return mean, self.regularization_loss()
         return mean
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         state = dict(vars(self))  # a copied model remembers its own layers
         state.pop("trainable_layers", None)
         return state
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
 
 class Loss_CategoricalCrossentropy(Loss, losses.CategoricalCrossEntropy):
     """Cross-entropy of probabilities, clipped at 1e-7."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(epsilon=EPSILON)
 
 
 class Loss_BinaryCrossentropy(Loss, losses.BinaryCrossEntropy):
     """Cross-entropy of yes-or-no questions, of probabilities clipped at 1e-7."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(from_logits=False, epsilon=EPSILON)
 
 
@@ -121,17 +127,19 @@ class Activation_Softmax_Loss_CategoricalCrossentropy(losses.SoftmaxCrossEntropy
         The probabilities of the last `forward`.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.activation = Activation_Softmax()
         self.loss = Loss_CategoricalCrossentropy()
 
-    def forward(self, inputs, y_true):
+    def forward(  # type: ignore[override]  # the book's arguments
+        self, inputs: ArrayLike, y_true: ArrayLike
+    ) -> Any:
         """Return the mean loss of logits (B, C)."""
         self.output = self.activation.forward(inputs)
         return self.loss.calculate(self.output, y_true)
 
-    calculate = forward
+    calculate = forward  # type: ignore[assignment]  # likewise
 
 
 class ProgramCrossEntropy(losses.SoftmaxCrossEntropy):

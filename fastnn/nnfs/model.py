@@ -1,17 +1,23 @@
 """The Model of networks from scratch, trained by the compiled program."""
 
+from __future__ import annotations
+
 import warnings
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..errors import NonFiniteLossError, SlowTrainingWarning
 from ..history import History
 from ..network import call_backward, call_forward
 from ..samples import UNSCALED
+from ..types import Floats, PathLike
 from ..validation import as_anything, as_array, as_count, as_rows
 from . import files
 from .layers import Activation_Softmax, Layer_Input
-from .loops import HandLoop, ProgramLoop, find_obstacle, make_network
+from .loops import Found, HandLoop, ProgramLoop, find_obstacle, make_network
 from .losses import (
     Activation_Softmax_Loss_CategoricalCrossentropy,
     Loss_CategoricalCrossentropy,
@@ -65,14 +71,19 @@ class Model:
     training, acc: 1.000, loss: 0.687 (data_loss: 0.687, reg_loss: 0.000), lr: 1.0
     """
 
-    def __init__(self):
-        self.layers, self.trainable_layers = [], []
-        self.loss = self.optimizer = self.accuracy = None
-        self.input_layer = self.output_layer_activation = None
-        self.softmax_classifier_output = self.network = None
+    def __init__(self) -> None:
+        self.layers: list[Any] = []
+        self.trainable_layers: list[Any] = []
+        self.loss: Any = None
+        self.optimizer: Any = None
+        self.accuracy: Any = None
+        self.input_layer: Any = None
+        self.output_layer_activation: Any = None
+        self.softmax_classifier_output: Any = None
+        self.network: Any = None
         self.history, self._final, self._warned = History(), False, False
 
-    def add(self, layer):
+    def add(self, layer: Any) -> None:
         """Add a layer behind the others."""
         _check_methods(layer, "layer", ("forward", "backward"), "Layer_Dense(2, 64)")
         if any(layer is other for other in self.layers):
@@ -80,10 +91,15 @@ class Model:
         self.layers.append(layer)
         self._final = False
 
-    def set(self, *, loss=None, optimizer=None, accuracy=None):
+    def set(self, *, loss: Any = None, optimizer: Any = None, accuracy: Any = None) -> None:
         """Set those of the three that are given."""
         if loss is not None:
-            methods = "calculate", "backward", "new_pass", "remember_trainable_layers"
+            methods: tuple[str, ...] = (
+                "calculate",
+                "backward",
+                "new_pass",
+                "remember_trainable_layers",
+            )
             _check_methods(loss, "loss", methods, "Loss_MeanSquaredError()")
             self.loss = loss
         if optimizer is not None:
@@ -97,7 +113,7 @@ class Model:
         if self._final:
             self.finalize()
 
-    def finalize(self):
+    def finalize(self) -> None:
         """Connect the layers: to be called when all are there."""
         if not self.layers:
             raise ValueError("layers is empty, expected add() before finalize()")
@@ -119,7 +135,16 @@ class Model:
 
     # ------------------------------------------------------------------ training
 
-    def train(self, X, y, *, epochs=1, batch_size=None, print_every=1, validation_data=None):
+    def train(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        epochs: int = 1,
+        batch_size: int | None = None,
+        print_every: int = 1,
+        validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+    ) -> None:
         """Train on samples `X` and targets `y`, in their order, and print how it goes.
 
         A line for every `print_every`-th step of an epoch and for its last one, with the figures
@@ -171,7 +196,7 @@ class Model:
                     curves |= {f"val_{name}": value for name, value in held_out.items()}
                 self.history.append(epoch, curves)
 
-    def _make_loop(self, data, batch_size):
+    def _make_loop(self, data: Any, batch_size: int) -> Any:
         obstacle = find_obstacle(self)
         if obstacle is None:
             return ProgramLoop(self, data, batch_size)
@@ -185,7 +210,7 @@ class Model:
             )
         return HandLoop(self, data, batch_size)
 
-    def _as_data(self, X, y, name, y_name):
+    def _as_data(self, X: ArrayLike, y: ArrayLike, name: str, y_name: str) -> Any:
         """Return checked samples and targets: a Data for the program, else a pair."""
         if find_obstacle(self) is not None:
             inputs, targets = as_rows(X, name, allow_empty=False), as_array(y, y_name)
@@ -196,7 +221,7 @@ class Model:
             return inputs, targets
         return self.network._as_data(X, y, None, name, y_name, None)
 
-    def _run_epoch(self, loop, epoch, shown):
+    def _run_epoch(self, loop: Any, epoch: int, shown: Any) -> dict[str, float]:
         """Take the steps of an epoch, print those to be shown, and return its curves."""
         self._begin_epoch(epoch)
         stops = [step + 1 for step in shown]
@@ -222,7 +247,7 @@ class Model:
             raise
         return self._end_epoch(self.loss.regularization_loss(), found[-1].rate)
 
-    def _run_ahead(self, loop, epoch, count, shown):
+    def _run_ahead(self, loop: Any, epoch: int, count: int, shown: Any) -> int:
         """Take several short epochs in one compiled call; then print. Return how many were taken.
 
         Where one diverges all are undone, to be taken one by one.
@@ -250,12 +275,12 @@ class Model:
             self.history.append(epoch + i + 1, self._end_epoch(penalty, steps[-1].rate))
         return count
 
-    def _begin_epoch(self, epoch):
+    def _begin_epoch(self, epoch: int) -> None:
         print(f"epoch: {epoch}")
         self.loss.new_pass()
         self.accuracy.new_pass()
 
-    def _report(self, loop, found, first, shown):
+    def _report(self, loop: Any, found: list[Found], first: int, shown: Any) -> None:
         """Account for some steps, of which the first has the number `first`, and print them."""
         for step in found:
             loop.account(step)
@@ -264,18 +289,18 @@ class Model:
                 accuracy, data_loss, penalty, rate, _ = found[step - first]
                 _show(f"step: {step}", accuracy, data_loss, penalty, rate)
 
-    def _end_epoch(self, penalty, rate):
+    def _end_epoch(self, penalty: float, rate: float) -> dict[str, float]:
         """Print the figures of an epoch, and return its curves."""
         accuracy, loss = self.accuracy.calculate_accumulated(), self.loss.calculate_accumulated()
         _show("training", accuracy, loss, penalty, rate)
         curves = {"loss": loss + penalty, "accuracy": accuracy, "penalty": penalty}
         return {name: float(value) for name, value in curves.items()}
 
-    def _is_finite(self):
+    def _is_finite(self) -> bool:
         arrays = [array for layer in self.trainable_layers for array in _arrays_of(layer)]
         return all(np.isfinite(array).all() for array in arrays)
 
-    def _snapshot(self):
+    def _snapshot(self) -> Any:
         """Return copies of all that a step changes."""
         arrays = [
             (layer, name, getattr(layer, name).copy())
@@ -285,7 +310,7 @@ class Model:
         names = "iterations", "current_learning_rate"
         return arrays, {name: getattr(self.optimizer, name, None) for name in names}
 
-    def _restore(self, snapshot):
+    def _restore(self, snapshot: Any) -> None:
         arrays, counted = snapshot
         for layer in self.trainable_layers:
             for name in _trained_names(layer):
@@ -297,12 +322,14 @@ class Model:
 
     # ------------------------------------------------------------------ answers
 
-    def evaluate(self, X_val, y_val, *, batch_size=None):
+    def evaluate(
+        self, X_val: ArrayLike, y_val: ArrayLike, *, batch_size: int | None = None
+    ) -> None:
         """Print accuracy and loss, without penalties, on samples `X_val` and targets `y_val`."""
         self._check_set("evaluate", "loss", "accuracy")
         self._evaluate(X_val, y_val, batch_size)
 
-    def _evaluate(self, X_val, y_val, batch_size):
+    def _evaluate(self, X_val: ArrayLike, y_val: ArrayLike, batch_size: int | None) -> Any:
         output = self.predict(X_val, batch_size=batch_size)
         y_val = as_anything(y_val, "y_val")
         self.loss.new_pass()
@@ -313,7 +340,7 @@ class Model:
         print(f"validation, acc: {accuracy:.3f}, loss: {loss:.3f}")
         return {"loss": float(loss), "accuracy": float(accuracy)}
 
-    def predict(self, X, *, batch_size=None):
+    def predict(self, X: ArrayLike, *, batch_size: int | None = None) -> Floats:
         """Return the outputs (N, O) of the last layer for samples `X` (N, I).
 
         `batch_size`: how many are converted, and go through layers of a user's own, at a time.
@@ -322,20 +349,22 @@ class Model:
         if batch_size is not None:
             batch_size = as_count(batch_size, "batch_size")
         if self.network is not None:
-            return self.network._batched(X, self.network.loss.finish, batch_size, None, UNSCALED)
+            finish = self.network.loss.finish
+            outputs: Floats = self.network._batched(X, finish, batch_size, None, UNSCALED)
+            return outputs
         inputs = as_rows(X, "X", allow_empty=False)
         size = batch_size or len(inputs)
         starts = range(0, len(inputs), size)
         return np.vstack([self.forward(inputs[i : i + size], False) for i in starts])
 
-    def forward(self, X, training):
+    def forward(self, X: ArrayLike, training: bool) -> Any:
         """Return the output of the last layer, after the passes of all layers, one by one."""
         values = self.input_layer.forward(X, training)
         for layer in self.layers:
             values = call_forward(layer, values, training)
         return values
 
-    def backward(self, output, y):
+    def backward(self, output: Any, y: Any) -> None:
         """Take the gradient of the loss at `output` back through all layers, one by one."""
         layers = self.layers
         if self.softmax_classifier_output is None:
@@ -347,7 +376,7 @@ class Model:
         for layer in reversed(layers):
             dvalues = call_backward(layer, dvalues)
 
-    def _check_set(self, method, *names):
+    def _check_set(self, method: str, *names: str) -> None:
         if not self._final:
             raise RuntimeError(f"{method} was called before finalize")
         for name in names:
@@ -361,12 +390,12 @@ class Model:
 
     # ------------------------------------------------------------------ parameters and files
 
-    def get_parameters(self):
+    def get_parameters(self) -> list[tuple[Floats, Floats]]:
         """Return [(weights, biases), ...] of the trainable layers."""
         self._check_set("get_parameters")
         return [layer.get_parameters() for layer in self.trainable_layers]
 
-    def set_parameters(self, parameters):
+    def set_parameters(self, parameters: Iterable[tuple[ArrayLike, ArrayLike]]) -> None:
         """Copy [(weights, biases), ...] into the trainable layers; all, or on an error none."""
         self._check_set("set_parameters")
         pairs = _as_pairs(parameters, len(self.trainable_layers))
@@ -381,15 +410,15 @@ class Model:
                 layer.set_parameters(*pair)
             raise
 
-    def save_parameters(self, path):
+    def save_parameters(self, path: PathLike) -> None:
         """Write the parameters to a safetensors file, whatever its name ends with."""
         files.save_parameters(self.get_parameters(), path)
 
-    def load_parameters(self, path):
+    def load_parameters(self, path: PathLike) -> None:
         """Read the parameters from a file of `save_parameters`, or on an error none."""
         self.set_parameters(files.load_parameters(path))
 
-    def save(self, path):
+    def save(self, path: PathLike) -> None:
         """Write the model to a safetensors file, whatever its name ends with.
 
         Layers, parameters, loss, accuracy and optimizer with its averages, so that training goes
@@ -404,7 +433,7 @@ class Model:
         files.save_model(self, path)
 
     @staticmethod
-    def load(path):
+    def load(path: PathLike) -> Model:
         """Return the finalized model in a file of `save`.
 
         Raises
@@ -412,41 +441,42 @@ class Model:
         FileNotFoundError, FileFormatError
             Where there is no such file, or something else in it.
         """
-        return files.load_model(Model(), path)
+        model: Model = files.load_model(Model(), path)
+        return model
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         gone = "input_layer", "output_layer_activation", "softmax_classifier_output", "network"
         return {**vars(self), **dict.fromkeys(gone), "trainable_layers": []}
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         if self._final:
             self.finalize()
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         layers = "".join(f"    {layer!r},\n" for layer in self.layers)
         return f"Model([\n{layers}])"
 
 
-def _show(place, accuracy, data_loss, penalty, rate):
+def _show(place: str, accuracy: float, data_loss: float, penalty: float, rate: float) -> None:
     print(
         f"{place}, acc: {accuracy:.3f}, loss: {data_loss + penalty:.3f} "
         f"(data_loss: {data_loss:.3f}, reg_loss: {penalty:.3f}), lr: {rate}"
     )
 
 
-def _arrays_of(layer):
+def _arrays_of(layer: Any) -> tuple[Floats, Floats]:
     return layer.weights, layer.biases
 
 
-def _trained_names(layer):
+def _trained_names(layer: Any) -> list[str]:
     """Return the names of a layer's parameters and of their averages."""
     names = [name for name, _ in KINDS]
     names += [beginning + end for _, beginning in KINDS for end in ("momentums", "cache")]
     return [name for name in names if getattr(layer, name, None) is not None]
 
 
-def _as_pairs(parameters, count):
+def _as_pairs(parameters: Iterable[Any], count: int) -> list[Any]:
     try:
         pairs = [tuple(pair) for pair in parameters]
     except TypeError:
@@ -460,7 +490,7 @@ def _as_pairs(parameters, count):
     return pairs
 
 
-def _check_methods(value, name, methods, example):
+def _check_methods(value: Any, name: str, methods: Iterable[str], example: str) -> None:
     missing = [method for method in methods if not callable(getattr(value, method, None))]
     if isinstance(value, type) or missing:
         wanted = f", with the method {missing[0]}" if missing else ""

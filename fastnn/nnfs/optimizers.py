@@ -4,10 +4,14 @@ They keep their averages on the layers, as `weight_momentums`, `bias_momentums`,
 and `bias_cache`, and count the steps themselves.
 """
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 
 from .. import optimizers
 from ..kernels import table as t
+from ..types import Array, DType, Floats
 from ..validation import as_array, as_number, as_positive
 
 # The parameters of a layer, and how the names of their averages begin.
@@ -27,19 +31,22 @@ class Optimizer(optimizers.Optimizer):
         Steps taken.
     """
 
-    averages = ()
+    learning_rate: Any
+    averages: tuple[str, ...] = ()
 
-    def _start(self, decay):
+    def _start(self, decay: float) -> None:
         self.decay = as_number(decay, "decay", 0)
-        self.current_learning_rate, self.iterations = self.learning_rate, 0
+        self.current_learning_rate: float = self.learning_rate
+        self.iterations = 0
 
-    def rate_at(self, step):
+    def rate_at(self, step: int) -> float:
         """Return the rate that `pre_update_params` chooses before the step."""
         if not self.decay:
             return self.current_learning_rate
-        return self.learning_rate * (1.0 / (1.0 + self.decay * step))
+        rate: float = self.learning_rate * (1.0 / (1.0 + self.decay * step))
+        return rate
 
-    def rates(self, first, count, dtype):
+    def rates(self, first: int, count: int, dtype: DType) -> Floats:
         """Return the learning rates of some steps; the next one takes the rate as it is now."""
         self.rate_for(dtype)
         as_positive(self.current_learning_rate, "current_learning_rate")
@@ -48,22 +55,22 @@ class Optimizer(optimizers.Optimizer):
             rates[0] = self.current_learning_rate
         return rates
 
-    def pre_update_params(self):
+    def pre_update_params(self) -> None:
         """Before a step: choose the rate."""
         self.current_learning_rate = self.rate_at(self.iterations)
 
-    def update_params(self, layer):
+    def update_params(self, layer: Any) -> None:
         """Take the step of one layer: `weights` and `biases` follow `dweights` and `dbiases`."""
         found = [(getattr(layer, name), _gradients_of(layer, name)) for name, _ in KINDS]
         for (_, beginning), (parameters, gradients) in zip(KINDS, found, strict=True):
             self.adopt(self.state_of(parameters), [(layer, beginning, parameters)])
             self.update(parameters, gradients)
 
-    def post_update_params(self):
+    def post_update_params(self) -> None:
         """After a step: count it."""
         self.iterations += 1
 
-    def adopt(self, state, pieces):
+    def adopt(self, state: optimizers.State, pieces: Iterable[tuple[Any, str, Floats]]) -> None:
         """Let layers keep their averages in `state`, whose arrays hold those of all `pieces`.
 
         (layer, beginning of the names, parameters) are the pieces, in order. Averages that a
@@ -72,7 +79,7 @@ class Optimizer(optimizers.Optimizer):
         state.iterations, start = self.iterations, 0
         for layer, beginning, parameters in pieces:
             end = start + parameters.size
-            kept = [getattr(layer, beginning + name, None) for name in self.averages]
+            kept: list[Any] = [getattr(layer, beginning + name, None) for name in self.averages]
             fit = all(np.shape(array) == parameters.shape for array in kept)
             for name, array, row in zip(self.averages, kept, state.arrays, strict=True):
                 view = row[start:end].reshape(parameters.shape)
@@ -82,7 +89,7 @@ class Optimizer(optimizers.Optimizer):
             start = end
 
 
-def _gradients_of(layer, name):
+def _gradients_of(layer: Any, name: str) -> Array:
     """Return the gradients of `weights` or `biases`, as `p -= rate * gradients` would take them."""
     parameters, gradients = getattr(layer, name), getattr(layer, "d" + name)
     if gradients is None:
@@ -106,17 +113,19 @@ class Optimizer_SGD(Optimizer, optimizers.SGD):
         At least 0 and below 1. Velocities are `weight_momentums` and `bias_momentums`.
     """
 
-    def __init__(self, learning_rate=1.0, decay=0.0, momentum=0.0):
+    def __init__(
+        self, learning_rate: float = 1.0, decay: float = 0.0, momentum: float = 0.0
+    ) -> None:
         super().__init__(learning_rate, momentum)
         self._start(decay)
 
     @property
-    def rule(self):
+    def rule(self) -> int:  # type: ignore[override]  # read-only here
         """The rule of the kernels."""
         return t.VELOCITY if self.momentum else t.DESCENT
 
     @property
-    def averages(self):
+    def averages(self) -> tuple[str, ...]:  # type: ignore[override]  # read-only here
         """How the names of the averages end."""
         return ("momentums",) if self.momentum else ()
 
@@ -134,7 +143,9 @@ class Optimizer_Adagrad(Optimizer, optimizers.AdaGrad):
 
     averages = ("cache",)
 
-    def __init__(self, learning_rate=1.0, decay=0.0, epsilon=1e-7):
+    def __init__(
+        self, learning_rate: float = 1.0, decay: float = 0.0, epsilon: float = 1e-7
+    ) -> None:
         super().__init__(learning_rate, epsilon)
         self._start(decay)
 
@@ -152,7 +163,13 @@ class Optimizer_RMSprop(Optimizer, optimizers.RMSprop):
 
     averages = ("cache",)
 
-    def __init__(self, learning_rate=0.001, decay=0.0, epsilon=1e-7, rho=0.9):
+    def __init__(
+        self,
+        learning_rate: float = 0.001,
+        decay: float = 0.0,
+        epsilon: float = 1e-7,
+        rho: float = 0.9,
+    ) -> None:
         super().__init__(learning_rate, rho, epsilon)
         self._start(decay)
 
@@ -174,6 +191,13 @@ class Optimizer_Adam(Optimizer, optimizers.Adam):
 
     averages = ("momentums", "cache")
 
-    def __init__(self, learning_rate=0.001, decay=0.0, epsilon=1e-7, beta_1=0.9, beta_2=0.999):
+    def __init__(
+        self,
+        learning_rate: float = 0.001,
+        decay: float = 0.0,
+        epsilon: float = 1e-7,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+    ) -> None:
         super().__init__(learning_rate, beta_1, beta_2, epsilon)
         self._start(decay)
