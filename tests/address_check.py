@@ -130,7 +130,7 @@ def train_and_predict(do, rng, n_inputs, hidden, classes, dtype, soft, norm=Fals
         np.zeros((N_SUMS, plan.n_sums)), np.zeros(BARRIER_SIZE, np.int64),
         plan.table, plan.coefficients, *Samples(X, X.dtype).view(), np.array(UNSCALED),
         labels, targets, rng.random(n), rng.permutation(n)[np.newaxis],
-        0, steps, batch, np.zeros(1, np.int64) if norm else None,
+        0, steps, batch, np.zeros((1, 2), np.int64) if norm else None,
         SOFTMAX_CROSS_ENTROPY, 0.0, 0.1 if not soft else 0.0,
         optimizer.rule, optimizer.numbers(0, steps, parameters.dtype), np.zeros((1, N_TOTALS)),
         True, 0, 1,
