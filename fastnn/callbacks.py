@@ -217,7 +217,7 @@ class EarlyStopping(Callback):
     def on_epoch_end(self, run: Run) -> None:
         """Compare, and stop the run if it is time."""
         value = run.history.latest()[self.monitor]
-        cost = self._sign * value
+        cost = math.inf if math.isnan(value) else self._sign * value
         if self.best_epoch == 0 or cost < self._cost - self.min_delta:
             self.best, self._cost, self.best_epoch = value, cost, run.epoch
             if self.restore_best:

@@ -148,7 +148,7 @@ class Checkpoint(Callback):
             value = run.history.latest()[self.monitor]
             first = self.best == math.inf
             better = first or self._sign * value < self._sign * self.best
-            if not (due and better):
+            if not (due and better) or math.isnan(value):
                 return
             self.best = value
         if due:
@@ -217,8 +217,10 @@ def _pattern(name: str) -> str:
 def find_checkpoint(path: str) -> PathLike | None:
     """Return the file to resume from, or None where there is none yet.
 
-    Of a `path` with {epoch} in it the last file.
+    Of a `path` with {epoch} in it the last file. ValueError where there is no such folder.
     """
+    if not Path(path).parent.is_dir():
+        raise ValueError(f"resume is {path!r}, expected a file in a folder that exists")
     if os.path.lexists(path) or not _fields(path):
         return path if os.path.lexists(path) else None
     parts = string.Formatter().parse(Path(path).name)

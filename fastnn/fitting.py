@@ -98,7 +98,9 @@ class Trainable(Network):
         initial_epoch = as_index(initial_epoch, "initial_epoch", epochs)
         callbacks = as_callbacks(callbacks)
         callbacks += as_progress(verbose, callbacks)
-        resume = None if resume is None else find_checkpoint(as_path(resume, "resume"))
+        asked, resume = resume, None
+        if asked is not None:
+            resume = find_checkpoint(as_path(asked, "resume"))
         rng = as_generator(seed, "seed")
         scaling = as_scaling(scale, offset, self.dtype)
         validation = self._as_validation(validation_data, scaling)
@@ -118,7 +120,7 @@ class Trainable(Network):
         else:
             _refuse_beside_batches(
                 X=X, y=y, sample_weight=sample_weight, validation_split=validation_split or None,
-                drop_last=drop_last or None, resume=resume,
+                drop_last=drop_last or None, resume=asked,
                 metrics=None if validation else metrics or None,
             )  # fmt: skip
             source, data, n, n_used = Batches(batches, steps_per_epoch), None, 0, 0

@@ -103,6 +103,8 @@ def fit_many(
     for name in options:
         if name in _OWN or name not in inspect.signature(Sequential.fit).parameters:
             raise TypeError(f"{name} is given, expected arguments of fit_many or of fit")
+    if options.get("resume") is not None and n > 1:
+        raise ValueError("resume is one file, expected none for several models")
     shared, runs = _Shared(options), []
     for i, model in enumerate(models):
         own = {name: values[i] for name, values in given.items()}
@@ -153,7 +155,7 @@ def _as_seeds(value: Any, n: int) -> list[Any]:
     if value is None:
         return [None] * n
     try:
-        first = operator.index(value)
+        first = operator.index(None if isinstance(value, bool) else value)
     except TypeError:
         raise TypeError(
             f"seed is {value!r}, expected None, a whole number, or a list of one for each model"
@@ -166,6 +168,12 @@ def _as_callback_lists(value: Any, n: int) -> list[Any]:
         _check_length(value, "callbacks", n)
         _check_distinct([each for callbacks in value for each in callbacks], "callbacks")
         return list(value)
+    for each in value if isinstance(value, list | tuple) else ():
+        if n > 1 and hasattr(each, "path"):
+            raise ValueError(
+                f"callbacks has {each!r}, to whose file all models would write: "
+                "expected a list of callbacks for each model"
+            )
     return [copy.deepcopy(value) for _ in range(n)]
 
 

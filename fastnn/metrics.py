@@ -333,8 +333,7 @@ def as_metrics(value: Sequence[MetricLike], task: Task, n_outputs: int) -> list[
     """
     if isinstance(value, str) or not isinstance(value, list | tuple):
         raise TypeError(f"metrics is {value!r}, expected a list of names or functions")
-    binary = n_outputs == (2 if task == "classes" else 1)
-    found = [_as_metric(each, f"metrics[{i}]", task, binary) for i, each in enumerate(value)]
+    found = [_as_metric(each, f"metrics[{i}]", task, n_outputs) for i, each in enumerate(value)]
     for i, metric in enumerate(found):
         if metric.probabilities and task == "numbers":
             raise ValueError(f"metrics[{i}] wants probabilities, expected one of the numbers")
@@ -343,7 +342,7 @@ def as_metrics(value: Sequence[MetricLike], task: Task, n_outputs: int) -> list[
     return found
 
 
-def _as_metric(value: MetricLike, place: str, task: Task, binary: bool) -> Metric:
+def _as_metric(value: MetricLike, place: str, task: Task, n_outputs: int) -> Metric:
     if isinstance(value, Metric):
         return value
     if callable(value) and not isinstance(value, type):
@@ -356,7 +355,7 @@ def _as_metric(value: MetricLike, place: str, task: Task, binary: bool) -> Metri
     top = re.fullmatch(r"top_([1-9]\d*)", value)
     names = [name for name, row in _KNOWN.items() if task in row[1]]
     names += ["top_5"] if task == "classes" else []
-    if top and task == "classes":
+    if top and task == "classes" and int(top[1]) <= n_outputs:
         return Metric(functools.partial(top_k_accuracy, k=int(top[1])), value, True, True)
     if value not in names:
         nearest = difflib.get_close_matches(value, names, 1)
@@ -365,6 +364,7 @@ def _as_metric(value: MetricLike, place: str, task: Task, binary: bool) -> Metri
     function: Callable[..., Any]
     function, _, high = _KNOWN[value]
     if function in (precision, recall, f1):
+        binary = n_outputs == (2 if task == "classes" else 1)
         function = functools.partial(function, average="binary" if binary else "macro")
     return Metric(function, value, higher_is_better=high)
 

@@ -401,7 +401,8 @@ class Sequential(Trainable):
         last = next((i for i, each in enumerate(self.layers) if each is layer), None)
         if last is None:
             n = len(self.layers)
-            if isinstance(layer, bool) or not isinstance(layer, int) or not -n <= layer < n:
+            whole = isinstance(layer, int | np.integer) and not isinstance(layer, bool)
+            if not whole or not -n <= layer < n:
                 raise ValueError(
                     f"layer is {layer!r}, expected a number from {-n} to {n - 1} or a layer"
                 )

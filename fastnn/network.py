@@ -33,11 +33,9 @@ class Network:
     """Layers that feed each other and a loss: what :class:`Sequential` is made of."""
 
     def __init__(self, layers: Iterable[Layer | OwnLayer], loss: Loss | None = None) -> None:
-        self.loss: Loss = SoftmaxCrossEntropy() if loss is None else loss
+        self._loss = _as_loss(SoftmaxCrossEntropy() if loss is None else loss)
         self.optimizer: Optimizer | None = None
         self._rng: np.random.Generator | None = None
-        if not isinstance(self.loss, Loss) or not hasattr(self.loss, "kind"):
-            raise TypeError(f"loss is {loss!r}, expected a loss such as MeanSquaredError()")
         try:
             self.layers: tuple[Any, ...] = tuple(layers)
         except TypeError:
@@ -90,7 +88,6 @@ class Network:
         self._parametric: list[Any] = [
             layer for layer in self.layers if isinstance(layer, ParameterLayer)
         ]
-        self._steps = program_layers(self._logit_layers())
         self._n_features: int | MaybeNone = self._count_features()
         self._gradients: Floats | MaybeNone = None
         arrays = [
@@ -110,10 +107,25 @@ class Network:
             if isinstance(layer, Layer):
                 layer._model = weakref.ref(self)
         self._warned = False
+        self._plan_passes()
+
+    def _plan_passes(self) -> None:
+        """Choose the layers up to what the loss takes, and lay out predictions."""
         self._stream: Stream | None = None
+        self._steps = program_layers(self._logit_layers())
         self._predictor: Predictor | MaybeNone = None
         if self._steps is not None:
             self._predictor = Predictor(self._steps, self._n_features, self._buffer)
+
+    @property
+    def loss(self) -> Loss:
+        """What the network is trained on. Another one may be assigned between two runs."""
+        return self._loss
+
+    @loss.setter
+    def loss(self, value: Loss) -> None:
+        self._loss = _as_loss(value)
+        self._plan_passes()
 
     @property
     def dtype(self) -> DType:
@@ -313,6 +325,12 @@ class Network:
         layers = "".join(f"    {layer!r},\n" for layer in self.layers)
         loss = "" if repr(self.loss) == "SoftmaxCrossEntropy()" else f", loss={self.loss!r}"
         return f"{type(self).__name__}([\n{layers}]{loss})"
+
+
+def _as_loss(value: Loss) -> Loss:
+    if not isinstance(value, Loss) or not hasattr(value, "kind"):
+        raise TypeError(f"loss is {value!r}, expected a loss such as MeanSquaredError()")
+    return value
 
 
 def _cut(buffer: Floats, arrays: Iterable[tuple[Any, str, Floats]]) -> Iterator[Floats]:

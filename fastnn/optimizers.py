@@ -71,7 +71,8 @@ class Optimizer:
         key = id(parameters)
         kept = self._states.get(key)
         # A rule that a script has changed may need other averages.
-        fits = kept is not None and len(kept[1].arrays) == self.n_states
+        shape = self.n_states, parameters.size
+        fits = kept is not None and kept[1].arrays.shape == shape
         if kept is None or not fits or kept[0]() is not parameters:
             states = self._states
             reference = weakref.ref(parameters, lambda _: states.pop(key, None))
@@ -85,7 +86,10 @@ class Optimizer:
         rates = np.empty(count)
         limit = float(np.finfo(dtype).max)
         for i in range(count):
-            rate = self.learning_rate(first + i)
+            try:
+                rate = self.learning_rate(first + i)
+            except OverflowError:
+                rate = math.inf
             if not isinstance(rate, int | float | np.number) or not 0 <= rate <= limit:
                 raise ValueError(
                     f"learning_rate({first + i}) is {rate!r}, expected a number from 0 to {limit}"

@@ -27,10 +27,10 @@ class ProgressBar(Callback):
 
     def on_fit_begin(self, run: Run) -> None:
         """Show an empty bar."""
-        self._epochs_shown = 0
+        self._epochs_shown, self._n_epochs = 0, run.epochs - run.epoch
         # A process without a console has no standard error.
         self._bar = tqdm(
-            total=run.n_samples * (run.epochs - run.epoch),
+            total=run.n_samples * self._n_epochs or None,  # unknown of batches made on the way
             disable=sys.stderr is None,
             unit="",
             unit_scale=True,
@@ -51,6 +51,7 @@ class ProgressBar(Callback):
     def on_epoch_end(self, run: Run) -> None:
         """Show the curves."""
         self._epochs_shown += 1
+        self._bar.total = run.n_samples * self._n_epochs
         if not self._bar.disable:
             self._bar.set_postfix_str(summarise(run.history.latest()), refresh=False)
         self._bar.update(self._epochs_shown * run.n_samples - self._bar.n)

@@ -4,7 +4,7 @@ Any function of the step will do as well.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .validation import as_count, as_number, as_positive
@@ -178,7 +178,7 @@ class OneCycleRate(Schedule):
     def __call__(self, step: int) -> float:
         low, step = self.rate / self.first, min(step, self.steps - 1)
         top = self.rising * self.steps - 1
-        if step <= top:
+        if step < top:
             return _cosine(low, self.rate, step / top)
         end = self.steps - 1
         return _cosine(self.rate, low / self.last, (step - max(top, 0)) / (end - max(top, 0)))
@@ -236,10 +236,18 @@ class ReduceOnPlateau(Schedule):
     def __call__(self, step: int) -> float:
         return self.current_rate
 
+    def check_curves(self, names: Iterable[str]) -> None:
+        """Raise ValueError where the curve to watch is not among those that there will be."""
+        if self.monitor not in names:
+            raise ValueError(f"monitor is {self.monitor!r}, expected one of {', '.join(names)}")
+
+    def reset(self) -> None:
+        """Begin anew with the first rate."""
+        self.current_rate, self.best, self.waited = self.rate, math.inf, 0
+
     def observe(self, curves: Mapping[str, float]) -> None:
         """Take note of an epoch: a dict of the last values of all curves."""
-        if self.monitor not in curves:
-            raise ValueError(f"monitor is {self.monitor!r}, expected one of {', '.join(curves)}")
+        self.check_curves(curves)
         value = curves[self.monitor]
         if value < self.best - self.min_delta:
             self.best, self.waited = value, 0

@@ -13,7 +13,7 @@ from .history import History
 from .kernels import table as t
 from .optimizers import Optimizer
 from .parallel import Crew, resolve_threads
-from .training import Data, Epoch, Trainer, compiles, make_trainer
+from .training import Data, Epoch, Trainer, compiles, describe_layers, make_trainer
 from .types import Batch, BatchSource, Floats
 
 if TYPE_CHECKING:
@@ -73,11 +73,9 @@ class Stream:
 
 def _traits_of(model: Trainable, optimizer: Optimizer) -> tuple[Any, ...]:
     """Return all that a plan depends on and a script may change."""
-    plain = bool, int, float, str, type(None)
-    layers = [
-        value for layer in model.layers for value in vars(layer).values() if type(value) in plain
-    ]
-    return layers, optimizer.rule, optimizer.is_plain, optimizer.clip_norm is None, model.loss
+    smoothing = getattr(model.loss, "label_smoothing", 0)
+    kind = optimizer.rule, optimizer.is_plain, optimizer.clip_norm is None
+    return *describe_layers(model), smoothing, *kind
 
 
 class Batches:

@@ -22,7 +22,7 @@ from .optimizers import Optimizer
 from .parallel import Crew, check_interruption
 from .plan import Plan
 from .samples import Samples
-from .schedules import Schedule
+from .schedules import ReduceOnPlateau, Schedule
 from .types import Array, Floats, Integers, PathLike, Shuffle
 from .validation import NotFiniteError, as_order, unlocked
 
@@ -68,17 +68,27 @@ def run_epochs(
         for callback in callbacks:
             stack.callback(callback.close)
         stack.callback(delattr, run, "_session")  # who keeps the run does not keep all its buffers
+        _begin_schedule(trainer, run.curve_names)
         restore = None if resume is None else session.read(resume)
         call("on_fit_begin")
         if restore is not None:
             restore()
         alone = observe is None and not callbacks
+        # Without callbacks nobody is there to change a layer.
+        layers = (
+            describe_layers(model) if callbacks and compiles(model, trainer.optimizer) else None
+        )
         while run.epoch < run.epochs and not run.stopped:
             if alone and _run_ahead(run, trainer, order):
                 continue
             session.begin_epoch()
             run.epoch, run.step = run.epoch + 1, trainer.step
             call("on_epoch_begin")
+            if layers is not None and layers != describe_layers(model):
+                raise ValueError(
+                    "a layer or the loss was changed during the run, "
+                    "expected them to stay as they were when it began"
+                )
             # A weight that overflows shows in the loss of the next batch, or here at the end.
             with np.errstate(over="ignore", invalid="ignore"):
                 curves, failed = trainer.run_epoch(order())
@@ -95,6 +105,16 @@ def run_epochs(
             call("on_epoch_end")
         call("on_fit_end")
     return history
+
+
+def _begin_schedule(trainer: Trainer, curve_names: list[str]) -> None:
+    """Check the curve that a schedule watches; begin it anew for a model that is new to it."""
+    schedule = trainer.optimizer.learning_rate
+    if isinstance(schedule, ReduceOnPlateau):
+        schedule.check_curves(curve_names)
+        states = map(trainer.optimizer.state_of, trainer.trained_arrays())
+        if not any(state.iterations for state in states):
+            schedule.reset()
 
 
 def _run_ahead(run: Run, trainer: Any, order: Draws) -> bool:
@@ -271,6 +291,7 @@ class CompiledTrainer(Trainer):
         self.buffer = parameters if buffer is None else buffer
         self.loss, self.optimizer = loss, optimizer
         self.smoothing = float(getattr(loss, "label_smoothing", 0))
+        self.traits = _traits_of(optimizer)
         self.state = optimizer.state_of(parameters)
         trains = plan.table[:, t.TRAINS] == 1
         self.penalised = bool(plan.coefficients[trains, : t.NUMBER].any())
@@ -394,6 +415,7 @@ class CompiledTrainer(Trainer):
         step, n_steps = self.first, len(epochs) * self.n_batches
         while step < n_steps:
             check_interruption()
+            self._check_optimizer()
             last = min(step + self.steps, n_steps, *_next_stops(self.strides, step))
             numbers = self.optimizer.numbers(self.taken + step, last - step, self.parameters.dtype)
             begin = time.perf_counter()
@@ -407,6 +429,14 @@ class CompiledTrainer(Trainer):
             if self.on_chunk is not None:
                 self.on_chunk(step)
         return None
+
+    def _check_optimizer(self) -> None:
+        """Refuse what the workspace was not laid out for: a kernel would write beside it."""
+        if self.traits != _traits_of(self.optimizer):
+            raise ValueError(
+                f"optimizer is now {self.optimizer!r}, expected its kind of step (momentum, "
+                "amsgrad, clip_norm, ...) to stay as it was when the run began"
+            )
 
     def _run(
         self,
@@ -526,6 +556,21 @@ class LayerTrainer(Trainer):
             totals[t.TOTAL_STEPS] += 1
             self._end_batch(batch + 1, self.n_batches)
         return None
+
+
+def _traits_of(optimizer: Optimizer) -> tuple[Any, ...]:
+    """Return what the layout of a workspace depends on, and a script may change."""
+    return optimizer.rule, optimizer.is_plain, optimizer.clip_norm is None
+
+
+def _is_plain_value(value: object) -> bool:
+    return type(value) in (bool, int, float, str, type(None))
+
+
+def describe_layers(model: Network) -> tuple[Any, ...]:
+    """Return what a plan depends on beside the optimizer, and a script may change."""
+    values = [v for layer in model.layers for v in vars(layer).values() if _is_plain_value(v)]
+    return values, model.loss
 
 
 def make_trainer(

@@ -135,6 +135,8 @@ def as_path(value: PathLike, name: str = "path") -> str:
         path = None
     if not isinstance(path, str):
         raise TypeError(f"{name} is {value!r}, expected the name of a file")
+    if not path or "\0" in path:
+        raise ValueError(f"{name} is {value!r}, expected the name of a file")
     return path
 
 
@@ -301,13 +303,16 @@ def as_labels(array: Array, name: str, n_classes: int) -> Integers:
 
 
 def as_order(value: ArrayLike, n_rows: int, name: str = "what shuffle gave") -> Integers:
-    """Return indices (n_rows,) of samples, each in [0, n_rows), as int64."""
+    """Return indices (n_rows,) of samples, each in [0, n_rows), as an int64 array of their own.
+
+    A copy: a kernel reads samples where they point, whoever writes to the given array meanwhile.
+    """
     array = as_array(value, name)
     if array.shape != (n_rows,):
         raise ValueError(f"{name} has shape {array.shape}, expected ({n_rows},)")
     if array.dtype == np.int64 and 0 <= array.min() and array.max() < n_rows:
-        return np.ascontiguousarray(array)
-    return np.ascontiguousarray(as_labels(array, name, n_rows))
+        return np.array(array)
+    return as_labels(array, name, n_rows)
 
 
 def _as_distributions(array: Array, name: str, dtype: DTypeLike) -> Floats:
@@ -341,8 +346,10 @@ def as_sample_weights(value: ArrayLike, n_rows: int, name: str = "sample_weight"
     if (weights < 0).any():
         at = int((weights < 0).argmax())
         raise ValueError(f"{name}[{at}] is {weights[at]}, expected numbers of at least 0")
-    if not weights.sum() > 0:
-        raise ValueError(f"{name} sums to 0, expected some weight above 0")
+    with np.errstate(over="ignore"):
+        total = weights.sum()
+    if not np.finfo(np.float64).tiny <= total < np.inf:
+        raise ValueError(f"{name} sums to {total:.3g}, expected a sum that is finite and above 0")
     return weights
 
 

@@ -89,6 +89,9 @@ def find_obstacle(model: Any) -> str | None:
     for i, layer in enumerate(model.layers):
         if operation_of(program_layer(layer)) is None:
             return f"layers[{i}], {layer!r},"
+        if getattr(layer, "biases_l1", 0):
+            # Biases start at 0, where the book's slope of |b| is 1 and the program's is 0.
+            return f"bias_regularizer_l1 of layers[{i}]"
     loss, last = program_loss(model), model.layers[-1]
     if loss is None or model.network is None:
         return f"loss {type(model.loss).__name__} behind {last!r}"
@@ -141,7 +144,6 @@ class ProgramLoop(contextlib.ExitStack):
         self.trainer = network._compiled_trainer(crew, data, batch_size, batch_size, optimizer)
         for layer in model.trainable_layers:
             _leave_zero(layer.weights, layer.weights_l1)
-            _leave_zero(layer.biases, layer.biases_l1)
 
     @property
     def steps_at_once(self) -> int:
@@ -263,7 +265,7 @@ def _is_one_hot(rows: Array) -> bool:
 def _leave_zero(parameters: Floats, l1: float) -> None:
     """Move parameters of 0 to the least number above it, where the slope of |p| is 1.
 
-    In the program it is 0 at 0, where biases start; in the book it is 1.
+    In the program it is 0 at 0; in the book it is 1.
     """
     if l1:
         parameters[parameters == 0] = np.finfo(parameters.dtype).smallest_subnormal
