@@ -186,7 +186,7 @@ def update_weights(
         if penalised:
             for j in range(begin, end):
                 b = get(parameters + (step[BIASES] + j))
-                sums[PENALTY, step[FIRST_SUM] + n_inputs + j] = b1 * abs(b) + b2 * b * b
+                sums[PENALTY, step[FIRST_SUM] + n_inputs + j] = abs(b1) * abs(b) + b2 * b * b
         if not formed:
             sum_biases(step, workspace, rows, begin, end)
         if formed:

@@ -220,9 +220,14 @@ def sgd_update(parameters, gradients, learning_rate):
     parameters -= learning_rate * gradients
 
 
+def _slope(p, l1):
+    """Return the slope of |l1| |p|: at 0 it is 0, or |l1| where l1 is below 0."""
+    return np.where(p == 0, max(-l1, 0.0), abs(l1) * np.sign(p))
+
+
 def optimizer_update(parameters, states, gradients, rule, numbers, scale, l1, l2):
     """Take one step of the optimizer `rule`, in place: parameters (P,), states (S, P)."""
-    g = scale * (gradients + l1 * np.sign(parameters) + 2 * l2 * parameters)
+    g = scale * (gradients + _slope(parameters, l1) + 2 * l2 * parameters)
     g = np.clip(g, -numbers[t.CLIP], numbers[t.CLIP]) + numbers[t.DECAY] * parameters
     parameters *= numbers[t.SHRINK]
     rate, first, second = numbers[t.RATE], numbers[t.FIRST], numbers[t.SECOND]
@@ -522,8 +527,8 @@ def train_steps(
         squares = 0.0
         for place, l1, l2 in pieces:
             p, g = parameters[place], gradients[place]
-            tally[t.TOTAL_PENALTY] += len(indices) * (l1 * np.abs(p) + l2 * p * p).sum()
-            squares += np.square(g + l1 * np.sign(p) + 2 * l2 * p).sum()
+            tally[t.TOTAL_PENALTY] += len(indices) * (abs(l1) * np.abs(p) + l2 * p * p).sum()
+            squares += np.square(g + _slope(p, l1) + 2 * l2 * p).sum()
         if now[t.CLIP_NORM] < np.inf:
             scale = min(1.0, now[t.CLIP_NORM] / (np.sqrt(squares) + 1e-6))
         for place, l1, l2 in pieces:

@@ -59,6 +59,18 @@ def descend(parameters, gradients, size, rate):
 
 
 @inner
+def slope_of(p, l1):
+    """Return the slope of |l1| |p|: at 0 it is 0, or |l1| where l1 is below 0.
+
+    The latter is the slope in networks from scratch. It is for biases only: panels of weights are
+    padded with zeros, which have to stay.
+    """
+    size = abs(l1)
+    at_zero = splat(p, 0.5 * (size - l1))
+    return select(p > 0.0, splat(p, size), select(p < 0.0, splat(p, -size), at_zero))
+
+
+@inner
 def follow_vector(rule, numbers, scale, p, g, a, b, c, l1, l2):
     """Return (p, a, b, c): parameters after one step along gradients g, and their state.
 
@@ -66,7 +78,7 @@ def follow_vector(rule, numbers, scale, p, g, a, b, c, l1, l2):
     """
     zero = splat(p, 0.0)
     # The penalty l1 |p| + l2 p**2 is a part of the loss, so its slope comes before all else.
-    slope = select(p > 0.0, splat(p, l1), select(p < 0.0, splat(p, -l1), zero))
+    slope = slope_of(p, l1)
     g = (fma(splat(p, 2.0 * l2), p, g) + slope) * scale
     limit = splat(p, numbers[CLIP])
     g = select(g > limit, limit, g)
@@ -207,7 +219,7 @@ def add_slopes(gradients, parameters, size, l1, l2):
     for i in range(0, size, step):
         rest = min(step, size - i)
         p, g = load_part(parameters + i, rest, 0.0), load_part(gradients + i, rest, 0.0)
-        slope = select(p > 0.0, splat(p, l1), select(p < 0.0, splat(p, -l1), zero))
+        slope = slope_of(p, l1)
         store_part(gradients + i, fma(splat(p, 2.0 * l2), p, g) + slope, rest)
 
 

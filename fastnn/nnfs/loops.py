@@ -89,9 +89,6 @@ def find_obstacle(model: Any) -> str | None:
     for i, layer in enumerate(model.layers):
         if operation_of(program_layer(layer)) is None:
             return f"layers[{i}], {layer!r},"
-        if getattr(layer, "biases_l1", 0):
-            # Biases start at 0, where the book's slope of |b| is 1 and the program's is 0.
-            return f"bias_regularizer_l1 of layers[{i}]"
     loss, last = program_loss(model), model.layers[-1]
     if loss is None or model.network is None:
         return f"loss {type(model.loss).__name__} behind {last!r}"
@@ -142,6 +139,8 @@ class ProgramLoop(contextlib.ExitStack):
         )
         # Every batch is an epoch to the trainer, which adds up the figures of each.
         self.trainer = network._compiled_trainer(crew, data, batch_size, batch_size, optimizer)
+        # Biases start at 0, where the slope of |b| is 1 in the book.
+        self.trainer.plan.coefficients[:, t.BIASES_L1] *= -1
         for layer in model.trainable_layers:
             _leave_zero(layer.weights, layer.weights_l1)
 
