@@ -1,6 +1,6 @@
 """fastnn: dense neural networks for NumPy users, at the speed limit of the CPU."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from . import export, kernels, metrics
 from .activations import ELU, GELU, Identity, LeakyReLU, Sigmoid, SiLU, Tanh
@@ -122,12 +122,17 @@ __all__ = [
 _ESTIMATORS = ("MLPClassifier", "MLPRegressor")
 
 
-def __getattr__(name: str) -> Any:
-    if name in _ESTIMATORS:  # scikit-learn takes longer to import than the rest
-        from . import estimators
+if TYPE_CHECKING:  # a name that is not there is a mistake that a type checker finds
+    from .estimators import MLPClassifier as MLPClassifier
+    from .estimators import MLPRegressor as MLPRegressor
+else:
 
-        return getattr(estimators, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name):
+        if name in _ESTIMATORS:  # scikit-learn takes longer to import than the rest
+            from . import estimators
+
+            return getattr(estimators, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
