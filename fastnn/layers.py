@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from . import kernels
 from .initialisers import make_weights
-from .types import DType, Floats, Init, MaybeNone, Seed, Shape
+from .types import DType, Floats, Init, MaybeNone, Rows, Seed, Shape
 from .validation import (
     as_array,
     as_count,
@@ -82,8 +82,8 @@ class ParameterLayer(Layer):
     use_bias = True
     _dweights: Floats | MaybeNone = None
     _dbiases: Floats | MaybeNone = None
-    _weights: Floats
-    _biases: Floats
+    _weights: Rows
+    _biases: Rows
 
     @property
     def trainable(self) -> bool:
@@ -267,12 +267,12 @@ class Dense(ParameterLayer):
     @property
     def n_inputs(self) -> int:
         """I, the number of input features."""
-        return int(self._weights.shape[0])
+        return self._weights.shape[0]
 
     @property
     def n_neurons(self) -> int:
         """O, the number of outputs."""
-        return int(self._weights.shape[1])
+        return self._weights.shape[1]
 
     def forward(self, inputs: ArrayLike, training: bool = False) -> Floats:
         """Return inputs (B, I) @ weights + biases, of shape (B, O)."""

@@ -40,7 +40,7 @@ class _Norm(ParameterLayer):
     @property
     def n_features(self) -> int:
         """D, the number of input features, and of outputs."""
-        return int(self._weights.shape[1])
+        return self._weights.shape[1]
 
     @property
     def widths(self) -> tuple[int, int]:
