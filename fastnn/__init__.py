@@ -1,5 +1,7 @@
 """fastnn: dense neural networks for NumPy users, at the speed limit of the CPU."""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
 from . import export, kernels, metrics

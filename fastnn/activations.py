@@ -4,6 +4,8 @@ All take (B, I) of float32 or float64; other numbers become one of the two. Erro
 :class:`Dense`.
 """
 
+from __future__ import annotations
+
 from typing import Literal
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Mini-batches of shuffled sample indices."""
 
+from __future__ import annotations
+
 from .types import Integers, Seed
 from .validation import as_count, as_generator
 

@@ -5,6 +5,8 @@ bias. The kernels are those of samples as rows: with weights and samples changin
 product of a forward pass and both products of a backward pass are the same ones.
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

@@ -1,5 +1,7 @@
 """A network as it is at one moment, for short calls from Python and from jitted code."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np
@@ -94,7 +96,7 @@ class CompiledModel:
         if not (x.flags.c_contiguous and x.flags.aligned):
             raise ValueError(f"x has strides {x.strides}, expected a C-contiguous array")
 
-    def __reduce__(self) -> "tuple[type[CompiledModel], tuple[Predictor, Loss]]":
+    def __reduce__(self) -> tuple[type[CompiledModel], tuple[Predictor, Loss]]:
         return CompiledModel, (
             self._predictor,
             self.loss,

@@ -1,5 +1,7 @@
 """Data to train on: two that come with fastnn, CSV files, and how to split and scale them."""
 
+from __future__ import annotations
+
 from importlib import resources
 from pathlib import Path
 from typing import Any

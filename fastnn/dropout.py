@@ -1,5 +1,7 @@
 """Dropout: values that are left out at random while training."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike
 

@@ -1,5 +1,7 @@
 """Errors and warnings of fastnn's own."""
 
+from __future__ import annotations
+
 from typing import Self
 
 from .history import History

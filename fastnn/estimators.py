@@ -4,6 +4,8 @@ The parameters, fitted attributes, first weights, order of samples and steps are
 a script changes its import, and gets the same curves to rounding.
 """
 
+from __future__ import annotations
+
 import contextlib
 import copy
 import itertools

@@ -22,6 +22,8 @@ The arrays of layer i are named "0.weights", "0.biases", ..., after `Layer.store
 float64, in C-order.
 """
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import json

@@ -1,5 +1,7 @@
 """What `fit` is given: checked, and made into a run."""
 
+from __future__ import annotations
+
 import functools
 import warnings
 from collections.abc import Callable, Mapping, Sequence

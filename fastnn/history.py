@@ -1,5 +1,7 @@
 """What a training run leaves behind: one value an epoch in each curve."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping
 from typing import Any
 

@@ -1,5 +1,7 @@
 """How the weights of a dense layer start."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 

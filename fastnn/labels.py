@@ -1,5 +1,7 @@
 """Labels of any kind as rows of probabilities."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 

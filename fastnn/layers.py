@@ -5,6 +5,8 @@ takes the gradient of the loss with respect to the output and returns the one wi
 inputs, which it also keeps in `dinputs`. Neither ever writes into its argument.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 

@@ -4,6 +4,8 @@ The loss of a batch is the mean over its samples, weighted where weights are giv
 weight * loss over the sum of the weights. Every gradient is the one of that mean.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Many independent networks trained at once, one thread each, over the same data in memory."""
 
+from __future__ import annotations
+
 import copy
 import inspect
 import operator

@@ -1,5 +1,7 @@
 """Buffers for kernels."""
 
+from __future__ import annotations
+
 import os
 
 import numpy as np

@@ -6,6 +6,8 @@ samples, `sample_weight` (B,), and raises ValueError for empty input, another nu
 or two different numbers of samples.
 """
 
+from __future__ import annotations
+
 import difflib
 import functools
 import inspect

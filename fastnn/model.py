@@ -1,5 +1,7 @@
 """A model: what a user trains, asks, and saves."""
 
+from __future__ import annotations
+
 import copy
 import json
 from collections.abc import Mapping, Sequence

@@ -1,5 +1,7 @@
 """A network: layers in a row, their parameters in one flat buffer, passes layer by layer."""
 
+from __future__ import annotations
+
 import copy
 import inspect
 import weakref

@@ -1,5 +1,7 @@
 """Normalisation layers: mean 0 and variance 1 for every sample, or for every feature of a batch."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from typing import Any
 

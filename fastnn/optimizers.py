@@ -5,6 +5,8 @@ array that it has updated, such as the flat buffer of a model: to fit a model ag
 optimizer goes on where it was.
 """
 
+from __future__ import annotations
+
 import math
 import weakref
 from typing import Any

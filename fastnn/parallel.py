@@ -3,6 +3,8 @@
 Results do not depend on the number: the same seed gives the same bits with 1 thread as with 8.
 """
 
+from __future__ import annotations
+
 import contextlib
 import contextvars
 import functools

@@ -4,6 +4,8 @@
 own has no row in them: `program_layers` then gives None, and the model works layer by layer.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -152,7 +154,7 @@ def make_plan(
     return Plan(table, coefficients, workspace.size, 0 if training else panels.size, n_sums)
 
 
-def _make_room(row: Integers, workspace: "_Workspace") -> None:
+def _make_room(row: Integers, workspace: _Workspace) -> None:
     """Hand out what DROPOUT and normalisation keep for the way back."""
     operation, width = row[t.OPERATION], row[t.N_OUTPUTS]
     if operation >= t.DROPOUT:

@@ -1,5 +1,7 @@
 """Predictions of the compiled program: a few rows as they come, many in blocks and on threads."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

@@ -4,6 +4,8 @@ What is fitted on the training part is kept as plain JSON, so that a model file 
 Needs polars.
 """
 
+from __future__ import annotations
+
 import contextlib
 import difflib
 import math

@@ -1,5 +1,7 @@
 """What `fit` shows of a run while it goes on."""
 
+from __future__ import annotations
+
 import sys
 import time
 from collections.abc import Iterable, Mapping

@@ -1,5 +1,7 @@
 """Samples as they lie in memory, and how they become numbers of a network's dtype."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from typing import Any
 
@@ -53,7 +55,7 @@ class Samples:
     def __len__(self) -> int:
         return len(self.array)
 
-    def __getitem__(self, rows: slice | Array) -> "Samples":
+    def __getitem__(self, rows: slice | Array) -> Samples:
         return Samples(self.array[rows], self.dtype, tuple(self.scaling))
 
     def view(self) -> tuple[Array, Integers]:
@@ -117,7 +119,7 @@ def as_samples(
     scaling: Scaling = UNSCALED,
     allow_empty: bool = True,
     finite: bool = True,
-) -> "Samples":
+) -> Samples:
     """Return `value` as :class:`Samples`, without a copy unless they are small.
 
     Without `dtype`, float32 and float64 stay what they are, and other numbers become what NumPy

@@ -3,6 +3,8 @@
 Any function of the step will do as well.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any

@@ -1,5 +1,7 @@
 """Data files of any usual kind as tables: polars frames that know the rows of their file."""
 
+from __future__ import annotations
+
 import contextlib
 import difflib
 import io
@@ -42,7 +44,7 @@ class Table(NamedTuple):
     source: str
     """What messages call it."""
 
-    def take(self, indices: Array) -> "Table":
+    def take(self, indices: Array) -> Table:
         """Return the table of some rows."""
         return self._replace(frame=self.frame[indices], rows=self.rows[indices])
 

@@ -4,6 +4,8 @@ Every function takes the name of the argument that it checks and raises an error
 name, the value and what was expected: TypeError for a wrong kind of value, ValueError else.
 """
 
+from __future__ import annotations
+
 import difflib
 import math
 import numbers

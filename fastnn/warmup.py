@@ -1,5 +1,7 @@
 """Compile on request, so that the first real call does not have to."""
 
+from __future__ import annotations
+
 import copy
 
 import numpy as np

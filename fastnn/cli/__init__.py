@@ -1,5 +1,7 @@
 """The command `fastnn`: train a network on a table, and use it."""
 
+from __future__ import annotations
+
 import contextlib
 import importlib
 import os

@@ -1,5 +1,7 @@
 """What may stand on the command line, or in a configuration file in its place."""
 
+from __future__ import annotations
+
 import argparse
 import contextlib
 import difflib

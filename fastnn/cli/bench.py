@@ -5,6 +5,8 @@ own, and takes turns with the others: idle threads of one would slow the next on
 whose loss differs from fastnn's have done other work, and are left out.
 """
 
+from __future__ import annotations
+
 import contextlib
 import json
 import os
@@ -82,7 +84,7 @@ def _cell(value: float | None, base: float | None) -> str:
     return figure if base is None else f"{figure} ({value / base:.2f}x)"
 
 
-def _measure(workers: "Mapping[str, _Worker]", index: int, left_out: list[str]) -> dict[str, float]:
+def _measure(workers: Mapping[str, _Worker], index: int, left_out: list[str]) -> dict[str, float]:
     """Return {library: microseconds of a step}, the median over rounds in which all take a turn."""
     losses: dict[str, float] = {}
     seconds: dict[str, list[float]] = {}

@@ -5,6 +5,8 @@ function `train(epochs, rng)` that draws one `rng.permutation` an epoch, trains 
 descent in that order, goes on from where it was, and returns the mean loss of the last epoch.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import sys

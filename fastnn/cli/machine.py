@@ -1,5 +1,7 @@
 """`fastnn info` and `fastnn warmup`: the machine, and the machine code for it."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import platform

@@ -1,5 +1,7 @@
 """`fastnn predict`: a saved model on raw rows."""
 
+from __future__ import annotations
+
 import io
 import sys
 from argparse import Namespace

@@ -1,5 +1,7 @@
 """Text for a terminal of 80 columns: a title, then lines; and JSON for scripts."""
 
+from __future__ import annotations
+
 import json
 import sys
 import textwrap

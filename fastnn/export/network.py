@@ -1,5 +1,7 @@
 """What every export takes of a model, checked: its layers, and what makes answers of outputs."""
 
+from __future__ import annotations
+
 from typing import Any, NamedTuple
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Accuracies under the names of networks from scratch."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Models and parameters in safetensors files: arrays, and a description as JSON. No pickle."""
 
+from __future__ import annotations
+
 import inspect
 from collections.abc import Sequence
 from typing import Any, Self

@@ -1,5 +1,7 @@
 """Layers and activations under the names of networks from scratch."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

@@ -3,6 +3,8 @@
 Both loops add up what they find in the model's loss and accuracy, and move its optimizer on.
 """
 
+from __future__ import annotations
+
 import contextlib
 from typing import Any, NamedTuple
 

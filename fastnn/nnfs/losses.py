@@ -1,5 +1,7 @@
 """Losses under the names of networks from scratch."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 

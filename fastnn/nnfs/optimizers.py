@@ -4,6 +4,8 @@ They keep their averages on the layers, as `weight_momentums`, `bias_momentums`,
 and `bias_cache`, and count the steps themselves.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from typing import Any
 
