@@ -1,4 +1,4 @@
-"""Pages and pictures of the site that lie elsewhere in the repository: a hook of MkDocs.
+"""Pages, pictures and scripts of the site that lie elsewhere in the repository: a hook of MkDocs.
 
 The same links work in the repository and on the site.
 """
@@ -14,17 +14,18 @@ PAGES = {
     "benchmarks/RESULTS.md": "measured.md",
     "CHANGELOG.md": "changelog.md",
 }
-PICTURES = {
+OTHERS = {
     "benchmarks/speed_by_width.png": "speed_by_width.png",
     "benchmarks/peak_by_size.png": "peak_by_size.png",
     "examples/spiral.png": "pictures/spiral.png",
 }
+OTHERS |= {f"examples/{path.name}": f"scripts/{path.name}" for path in ROOT.glob("examples/*.py")}
 _LINK = re.compile(r"\]\((\.\./[^)#]+)")
 
 
 def on_files(files, config):
-    """Add the pages and pictures to those of this folder."""
-    for source, target in (PAGES | PICTURES).items():
+    """Add them to the files of this folder."""
+    for source, target in (PAGES | OTHERS).items():
         files.append(File.generated(config, target, abs_src_path=str(ROOT / source)))
     return files
 
@@ -35,7 +36,7 @@ def on_page_markdown(markdown, page, **_):
 
     def link(match):
         path = (ROOT / folder / match[1]).resolve().relative_to(ROOT).as_posix()
-        target = (PAGES | PICTURES).get(path)
+        target = (PAGES | OTHERS).get(path)
         if target is None:
             return match[0]
         up = "../" * (len(folder.parts) - 1)

@@ -101,6 +101,11 @@ def test_every_page_is_in_the_navigation():
     assert sorted(listed) == sorted([*PAGES, "kernels.md", "measured.md", "changelog.md"])
 
 
+def test_every_example_is_shown():
+    shown = re.findall(r"\.\./examples/(\w+\.py)", read("examples.md"))
+    assert sorted(shown) == sorted(path.name for path in ROOT.glob("examples/*.py"))
+
+
 def test_pictures_are_those_that_the_script_draws():
     spec = importlib.util.spec_from_file_location("draw", DOCS / "draw.py")
     draw = importlib.util.module_from_spec(spec)
