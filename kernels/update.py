@@ -215,7 +215,6 @@ def add_slopes(gradients, parameters, size, l1, l2):
     if l1 == 0.0 and l2 == 0.0:
         return
     step = lanes(parameters)
-    zero = splat(parameters, 0.0)
     for i in range(0, size, step):
         rest = min(step, size - i)
         p, g = load_part(parameters + i, rest, 0.0), load_part(gradients + i, rest, 0.0)

@@ -856,20 +856,20 @@ def test_the_slope_of_a_penalty_at_zero_leaves_samples_at_the_origin_alone():
     """Biases start at 0: their penalty has the book's slope there, and no ReLU opens for it."""
     X, y = np.zeros((4, 2)), np.array([0, 1, 0, 0])
 
-    class Own(nnfs.Activation_ReLU):
+    class Own(Activation_ReLU):
         def forward(self, inputs, training=False):
             return super().forward(inputs, training)
 
     found = []
-    for activation in (nnfs.Activation_ReLU, Own):
-        np.random.seed(0)  # noqa: NPY002
-        model, dense = nnfs.Model(), nnfs.Layer_Dense(2, 3, bias_regularizer_l1=1e-3)
-        for layer in (dense, activation(), nnfs.Layer_Dense(3, 2), nnfs.Activation_Softmax()):
+    for activation in (Activation_ReLU, Own):
+        np.random.seed(0)
+        model, dense = Model(), Layer_Dense(2, 3, bias_regularizer_l1=1e-3)
+        for layer in (dense, activation(), Layer_Dense(3, 2), Activation_Softmax()):
             model.add(layer)
         model.set(
-            loss=nnfs.Loss_CategoricalCrossentropy(),
-            optimizer=nnfs.Optimizer_SGD(1.0),
-            accuracy=nnfs.Accuracy_Categorical(),
+            loss=Loss_CategoricalCrossentropy(),
+            optimizer=Optimizer_SGD(1.0),
+            accuracy=Accuracy_Categorical(),
         )
         model.finalize()
         model.train(X, y, epochs=1)
