@@ -14,7 +14,7 @@ import fastnn
 
 SHOWN = [
     "fastnn", "fastnn.columnwise", "fastnn.datasets", "fastnn.estimators", "fastnn.export",
-    "fastnn.metrics", "fastnn.plots",
+    "fastnn.metrics", "fastnn.nnfs", "fastnn.plots",
 ]  # fmt: skip
 MODULES = [
     module.name

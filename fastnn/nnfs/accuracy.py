@@ -14,7 +14,17 @@ from .losses import Accumulated
 
 
 class Accuracy(Accumulated):
-    """The fraction of right predictions: a subclass gives `compare(predictions, y)`."""
+    """The fraction of right predictions: a subclass gives `compare(predictions, y)`.
+
+    Examples
+    --------
+    >>> from fastnn import nnfs
+    >>> class Within(nnfs.Accuracy):
+    ...     def compare(self, predictions, y):
+    ...         return np.abs(predictions - y) < 0.5
+    >>> float(Within().calculate(np.array([1.0, 2.0]), np.array([1.1, 3.0])))
+    0.5
+    """
 
     compare: Callable[[Any, Any], Array]
 
@@ -52,6 +62,12 @@ class Accuracy_Categorical(Accuracy):
     binary : bool
         Targets are answers 0 or 1 (B, O), compared one by one, and not classes, (B,) labels or
         (B, C) rows.
+
+    Examples
+    --------
+    >>> from fastnn import nnfs
+    >>> float(nnfs.Accuracy_Categorical().calculate([0, 1, 1], [0, 1, 2]).round(2))
+    0.67
     """
 
     def __init__(self, *, binary: bool = False) -> None:
@@ -77,6 +93,16 @@ class Accuracy_Regression(Accuracy):
     ----------
     precision : float or None
         The standard deviation of all targets over 250, from the first `init`.
+
+    Examples
+    --------
+    >>> from fastnn import nnfs
+    >>> accuracy = nnfs.Accuracy_Regression()
+    >>> accuracy.init([0.0, 1.0, 2.0])
+    >>> round(float(accuracy.precision), 4)
+    0.0033
+    >>> float(accuracy.calculate([0.001, 1.1, 2.0], [0.0, 1.0, 2.0]).round(2))
+    0.67
     """
 
     def __init__(self) -> None:

@@ -53,6 +53,16 @@ class Layer_Dense(Neighbour, Dense):
     n_inputs, n_neurons : int
     weight_regularizer_l1, weight_regularizer_l2, bias_regularizer_l1, bias_regularizer_l2 : float
         At least 0. Factors of sum(|p|) and of sum(p**2) in the loss.
+
+    Examples
+    --------
+    >>> from fastnn import nnfs
+    >>> np.random.seed(0)
+    >>> layer = nnfs.Layer_Dense(4, 3)
+    >>> layer.forward(np.ones((2, 4))).shape
+    (2, 3)
+    >>> layer.weights.dtype
+    dtype('float64')
     """
 
     weight_regularizer_l1 = _penalty("weight_regularizer_l1", "weights_l1")
@@ -120,6 +130,15 @@ class Layer_Dropout(Neighbour, Layer):
         The fraction kept, 1 - rate.
     binary_mask : ndarray of shape (B, I)
         Of the last `forward`: `np.random.binomial(1, rate, (B, I)) / rate`.
+
+    Examples
+    --------
+    >>> from fastnn import nnfs
+    >>> np.random.seed(0)
+    >>> dropout = nnfs.Layer_Dropout(0.5)
+    >>> dropout.forward(np.ones((2, 4)))
+    array([[2., 2., 2., 2.],
+           [0., 2., 0., 2.]])
     """
 
     binary_mask = None
@@ -150,7 +169,14 @@ class Layer_Dropout(Neighbour, Layer):
 
 
 class Layer_Input(Neighbour, Layer):
-    """What stands before the first layer of a :class:`Model`: its output is its input."""
+    """What stands before the first layer of a :class:`Model`: its output is its input.
+
+    Examples
+    --------
+    >>> from fastnn import nnfs
+    >>> nnfs.Layer_Input().forward(np.array([[1.0, 2.0]]))
+    array([[1., 2.]])
+    """
 
     def forward(self, inputs: Any, training: bool = False) -> Any:
         """Return `inputs`."""
@@ -159,7 +185,17 @@ class Layer_Input(Neighbour, Layer):
 
 
 class Activation_ReLU(Neighbour, ReLU):
-    """Rectified linear unit."""
+    """Rectified linear unit.
+
+    Examples
+    --------
+    >>> from fastnn import nnfs
+    >>> relu = nnfs.Activation_ReLU()
+    >>> relu.forward([[-1.0, 2.0]])
+    array([[0., 2.]])
+    >>> relu.backward([[5.0, 5.0]])
+    array([[0., 5.]])
+    """
 
     def predictions(self, outputs: Floats) -> Floats:
         """Return `outputs`."""
@@ -167,7 +203,17 @@ class Activation_ReLU(Neighbour, ReLU):
 
 
 class Activation_Softmax(Neighbour, Softmax):
-    """Softmax over each row."""
+    """Softmax over each row.
+
+    Examples
+    --------
+    >>> from fastnn import nnfs
+    >>> softmax = nnfs.Activation_Softmax()
+    >>> softmax.forward([[4.8, 1.21, 2.385]]).round(2)
+    array([[0.9 , 0.02, 0.08]])
+    >>> softmax.predictions(softmax.output)
+    array([0])
+    """
 
     def predictions(self, outputs: Floats) -> Integers:
         """Return the classes (B,) of probabilities (B, C)."""
@@ -176,7 +222,14 @@ class Activation_Softmax(Neighbour, Softmax):
 
 
 class Activation_Sigmoid(Neighbour, Sigmoid):
-    """Logistic function."""
+    """Logistic function.
+
+    Examples
+    --------
+    >>> from fastnn import nnfs
+    >>> nnfs.Activation_Sigmoid().forward([[-1.0, 2.0]]).round(2)
+    array([[0.27, 0.88]])
+    """
 
     def predictions(self, outputs: Floats) -> Array:
         """Return the answers (B, O), 0 or 1, of probabilities (B, O)."""
@@ -184,7 +237,14 @@ class Activation_Sigmoid(Neighbour, Sigmoid):
 
 
 class Activation_Linear(Neighbour, Identity):
-    """output = inputs."""
+    """output = inputs.
+
+    Examples
+    --------
+    >>> from fastnn import nnfs
+    >>> nnfs.Activation_Linear().forward([[-1.0, 2.0]])
+    array([[-1.,  2.]])
+    """
 
     def predictions(self, outputs: Floats) -> Floats:
         """Return `outputs`."""

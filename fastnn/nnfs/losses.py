@@ -51,6 +51,15 @@ class Loss(Accumulated, losses.Loss):
     ----------
     trainable_layers : list of layers
         Those whose penalties `regularization_loss` adds up.
+
+    Examples
+    --------
+    >>> from fastnn import nnfs
+    >>> class AbsoluteError(nnfs.Loss):
+    ...     def forward(self, y_pred, y_true):
+    ...         return np.abs(y_pred - y_true)
+    >>> float(AbsoluteError().calculate(np.array([1.0, 4.0]), np.array([2.0, 2.0])))
+    1.5
     """
 
     trainable_layers: Sequence[Any] = ()
@@ -99,25 +108,55 @@ class Loss(Accumulated, losses.Loss):
 
 
 class Loss_CategoricalCrossentropy(Loss, losses.CategoricalCrossEntropy):
-    """Cross-entropy of probabilities, clipped at 1e-7."""
+    """Cross-entropy of probabilities, clipped at 1e-7.
+
+    Examples
+    --------
+    >>> from fastnn import nnfs
+    >>> loss = nnfs.Loss_CategoricalCrossentropy()
+    >>> loss.forward([[0.7, 0.1, 0.2], [0.1, 0.5, 0.4]], [0, 1]).round(4)
+    array([0.3567, 0.6931])
+    """
 
     def __init__(self) -> None:
         super().__init__(epsilon=EPSILON)
 
 
 class Loss_BinaryCrossentropy(Loss, losses.BinaryCrossEntropy):
-    """Cross-entropy of yes-or-no questions, of probabilities clipped at 1e-7."""
+    """Cross-entropy of yes-or-no questions, of probabilities clipped at 1e-7.
+
+    Examples
+    --------
+    >>> from fastnn import nnfs
+    >>> loss = nnfs.Loss_BinaryCrossentropy()
+    >>> loss.forward([[0.9], [0.2]], [[1], [0]]).round(4)
+    array([0.1054, 0.2231])
+    """
 
     def __init__(self) -> None:
         super().__init__(from_logits=False, epsilon=EPSILON)
 
 
 class Loss_MeanSquaredError(Loss, losses.MeanSquaredError):
-    """(y_true - y_pred)**2, the mean over the outputs."""
+    """(y_true - y_pred)**2, the mean over the outputs.
+
+    Examples
+    --------
+    >>> from fastnn import nnfs
+    >>> nnfs.Loss_MeanSquaredError().forward([[1.0], [4.0]], [[1.0], [2.0]])
+    array([0., 4.])
+    """
 
 
 class Loss_MeanAbsoluteError(Loss, losses.MeanAbsoluteError):
-    """|y_true - y_pred|, the mean over the outputs."""
+    """|y_true - y_pred|, the mean over the outputs.
+
+    Examples
+    --------
+    >>> from fastnn import nnfs
+    >>> nnfs.Loss_MeanAbsoluteError().forward([[1.0], [4.0]], [[1.0], [2.0]])
+    array([0., 2.])
+    """
 
 
 class Activation_Softmax_Loss_CategoricalCrossentropy(losses.SoftmaxCrossEntropy):
@@ -127,6 +166,16 @@ class Activation_Softmax_Loss_CategoricalCrossentropy(losses.SoftmaxCrossEntropy
     ----------
     output : ndarray of shape (B, C)
         The probabilities of the last `forward`.
+
+    Examples
+    --------
+    >>> from fastnn import nnfs
+    >>> combined = nnfs.Activation_Softmax_Loss_CategoricalCrossentropy()
+    >>> float(combined.forward([[0.0, 0.0], [1.0, 3.0]], [0, 1]).round(4))
+    0.41
+    >>> combined.backward(combined.output, [0, 1]).round(4)
+    array([[-0.25  ,  0.25  ],
+           [ 0.0596, -0.0596]])
     """
 
     def __init__(self) -> None:

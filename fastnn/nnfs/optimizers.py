@@ -113,6 +113,17 @@ class Optimizer_SGD(Optimizer, optimizers.SGD):
         At least 0.
     momentum : float
         At least 0 and below 1. Velocities are `weight_momentums` and `bias_momentums`.
+
+    Examples
+    --------
+    >>> from fastnn import nnfs
+    >>> layer, optimizer = nnfs.Layer_Dense(1, 1), nnfs.Optimizer_SGD(learning_rate=1.0)
+    >>> layer.weights, layer.dweights, layer.dbiases = [[2.0]], [[0.5]], [[0.0]]
+    >>> optimizer.pre_update_params()
+    >>> optimizer.update_params(layer)
+    >>> optimizer.post_update_params()
+    >>> layer.weights.round(4)
+    array([[1.5]])
     """
 
     def __init__(
@@ -141,6 +152,17 @@ class Optimizer_Adagrad(Optimizer, optimizers.AdaGrad):
         As in :class:`Optimizer_SGD`.
     epsilon : float
         At least 0. Sums c are `weight_cache` and `bias_cache`.
+
+    Examples
+    --------
+    >>> from fastnn import nnfs
+    >>> layer, optimizer = nnfs.Layer_Dense(1, 1), nnfs.Optimizer_Adagrad()
+    >>> layer.weights, layer.dweights, layer.dbiases = [[2.0]], [[0.5]], [[0.0]]
+    >>> optimizer.pre_update_params()
+    >>> optimizer.update_params(layer)
+    >>> optimizer.post_update_params()
+    >>> layer.weights.round(4)
+    array([[1.]])
     """
 
     averages = ("cache",)
@@ -161,6 +183,17 @@ class Optimizer_RMSprop(Optimizer, optimizers.RMSprop):
         As in :class:`Optimizer_Adagrad`.
     rho : float
         At least 0 and below 1.
+
+    Examples
+    --------
+    >>> from fastnn import nnfs
+    >>> layer, optimizer = nnfs.Layer_Dense(1, 1), nnfs.Optimizer_RMSprop()
+    >>> layer.weights, layer.dweights, layer.dbiases = [[2.0]], [[0.5]], [[0.0]]
+    >>> optimizer.pre_update_params()
+    >>> optimizer.update_params(layer)
+    >>> optimizer.post_update_params()
+    >>> layer.weights.round(4)
+    array([[1.9968]])
     """
 
     averages = ("cache",)
@@ -189,6 +222,17 @@ class Optimizer_Adam(Optimizer, optimizers.Adam):
     beta_1, beta_2 : float
         At least 0 and below 1. Means are `weight_momentums`, `bias_momentums`, `weight_cache`
         and `bias_cache`.
+
+    Examples
+    --------
+    >>> from fastnn import nnfs
+    >>> layer, optimizer = nnfs.Layer_Dense(1, 1), nnfs.Optimizer_Adam(learning_rate=0.05)
+    >>> layer.weights, layer.dweights, layer.dbiases = [[2.0]], [[0.5]], [[0.0]]
+    >>> optimizer.pre_update_params()
+    >>> optimizer.update_params(layer)
+    >>> optimizer.post_update_params()
+    >>> layer.weights.round(4)
+    array([[1.95]])
     """
 
     averages = ("momentums", "cache")
