@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import difflib
 import io
 import math
@@ -27,6 +28,7 @@ KINDS = {
     "npz": (".npz",),
 }
 _PACKED = (".gz", ".zst")  # CSV and JSON lines, which polars unpacks
+_AS_TEXT: dict[str, Any] = {"has_header": False, "infer_schema_length": 0, "glob": False}
 _MOST_SHOWN = 20  # columns that a message lists
 
 
@@ -128,24 +130,18 @@ def among(name: str, names: Iterable[str]) -> str:
 def read_text(source: Path | io.BytesIO, name: PathLike, separator: str = ",") -> tuple[Any, Array]:
     """Return the cells of a CSV file as a frame of text, null where empty, and the rows' numbers.
 
-    Blanks around names and values are dropped, as are empty lines.
+    Blanks around names and values are dropped, as are empty lines, but not of a single column,
+    where they are missing values.
     """
     pl = _polars("CSV files")
+    # The names are read as a row, as polars renames repeated ones; numbers as text, as it does not
+    # tell which value of a column is none.
     try:
-        # The names are read as a row, as polars renames repeated ones; numbers as text, as it
-        # does not tell which value of a column is none.
-        frame = pl.read_csv(
-            source, has_header=False, infer_schema_length=0, glob=False, separator=separator
-        )
+        frame = pl.read_csv(source, separator=separator, **_AS_TEXT)
     except pl.exceptions.NoDataError:
         raise ValueError(f"path: {name} is empty, expected column names and rows") from None
     except pl.exceptions.PolarsError as error:
-        reason = str(error).partition("\n")[0]
-        values = {",": "comma-separated", "\t": "tab-separated"}.get(separator, "separated")
-        raise ValueError(
-            f"path: {name} is no table of {values} values in UTF-8, each row as long as "
-            f"the line of names ({reason})"
-        ) from None
+        raise _no_csv(name, separator, str(error).partition("\n")[0]) from None
     cells = pl.all().str.strip_chars()
     frame = frame.select(pl.when(cells != "").then(cells))
 
@@ -155,10 +151,44 @@ def read_text(source: Path | io.BytesIO, name: PathLike, separator: str = ",") -
     (most, count), *_ = Counter(names).most_common(1)
     if count > 1:
         raise ValueError(f"path: {name} has {count} columns named {most!r}, expected one")
-    frame = frame[1:]
-    frame.columns = list(names)
-    filled = frame.select(~pl.all_horizontal(pl.all().is_null())).to_series()
-    return frame.filter(filled), np.flatnonzero(filled) + 1
+    filled = np.full(len(frame), True)
+    if frame.width > 1 and frame[:, -1].null_count():
+        lengths = _row_lengths(source, name, separator, len(frame))
+        filled = (lengths > 1) | frame[:, 0].is_not_null().to_numpy()
+        short = filled & (lengths < frame.width)
+        if short.any():
+            at = int(short.argmax())
+            raise ValueError(
+                f"path: {name} has {lengths[at]} of {frame.width} values in row {at}, expected one "
+                "for each column"
+            )
+    frame = frame.rename(dict(zip(frame.columns, names, strict=True)))
+    filled[0] = False  # the names
+    return frame.filter(filled), np.flatnonzero(filled)
+
+
+def _row_lengths(source: Path | io.BytesIO, name: PathLike, separator: str, n: int) -> Array:
+    """Return how many values each of the `n` rows of a CSV file has: polars fills up short ones."""
+    pl = _polars("CSV files")
+    if isinstance(source, io.BytesIO):
+        source.seek(0)
+    # Polars unpacks the file, and gives its lines as they are.
+    lines = pl.read_csv(source, separator="\0", quote_char=None, **_AS_TEXT).to_series()
+    try:
+        lengths = list(map(len, csv.reader(lines.fill_null(""), delimiter=separator)))
+    except csv.Error as error:
+        raise _no_csv(name, separator, str(error)) from None
+    if len(lengths) != n:
+        raise _no_csv(name, separator, "quotes that do not match")
+    return np.array(lengths)
+
+
+def _no_csv(name: PathLike, separator: str, reason: str) -> ValueError:
+    values = {",": "comma-separated", "\t": "tab-separated"}.get(separator, "separated")
+    return ValueError(
+        f"path: {name} is no table of {values} values in UTF-8, each row as long as the line of "
+        f"names ({reason})"
+    )
 
 
 def _kind_of(source: Path | io.BytesIO) -> str:

@@ -1,5 +1,6 @@
 """Data files of any kind become the same table; what is no table is refused in one sentence."""
 
+import gzip
 import io
 import os
 import sys
@@ -54,8 +55,6 @@ def test_standard_input(tmp_path, monkeypatch, kind):
 
 
 def test_packed_csv(tmp_path):
-    import gzip
-
     path = tmp_path / "table.csv.gz"
     path.write_bytes(gzip.compress(FRAME.write_csv().encode()))
     assert as_typed(tables.read_table(path).frame).equals(FRAME)
@@ -70,12 +69,29 @@ def test_kind_and_separator_can_be_given(tmp_path):
 
 def test_rows_of_csv_files_count_empty_lines(tmp_path):
     path = tmp_path / "table.csv"
-    path.write_text("a,b\n1,2\n\n , \n3,\n")
+    path.write_text("a,b\n1,2\n\n  \n , \n3,\n\n")
     table = tables.read_table(path)
-    assert table.rows.tolist() == [1, 4]
-    assert table.frame["b"].to_list() == ["2", None]
-    assert table.place("b", 1) == "column 'b', row 4"
-    assert table.take([1]).place("b", 0) == "column 'b', row 4"
+    assert table.rows.tolist() == [1, 4, 5]
+    assert table.frame["b"].to_list() == ["2", None, None]
+    assert table.place("b", 2) == "column 'b', row 5"
+    assert table.take([2]).place("b", 0) == "column 'b', row 5"
+
+
+def test_no_value_of_a_single_column_is_lost(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text('a\n1\n\n""\n2\n\n')
+    assert tables.read_table(path).frame["a"].to_list() == ["1", None, None, "2", None]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_short_rows_of_csv_files_are_refused(tmp_path, packed):
+    path = tmp_path / ("table.csv.gz" if packed else "table.csv")
+    text = b'y,x,z\n"a\n,",5,\n\na,5\n'
+    path.write_bytes(gzip.compress(text) if packed else text)
+    with pytest.raises(ValueError, match=r"has 2 of 3 values in row 3, expected one for each col"):
+        tables.read_table(path)
+    path.write_bytes(gzip.compress(text[:-1] + b",\n") if packed else text[:-1] + b",\n")
+    assert tables.read_table(path).rows.tolist() == [1, 3]
 
 
 @pytest.mark.parametrize(
