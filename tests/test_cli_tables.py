@@ -339,6 +339,21 @@ def test_kinds_of_output(call, regressor, houses, tmp_path, suffix):
     assert abs(predicted - HOUSES["price"].to_numpy()).mean() < 500  # in units of the target
 
 
+@pytest.mark.parametrize("command", ["predict", "export"])
+@pytest.mark.parametrize("linked", [False, True])
+def test_no_output_replaces_an_input(call, classifier, houses, tmp_path, command, linked):
+    what, path = ("DATA", houses) if command == "predict" else ("MODEL", classifier)
+    before, output = path.read_bytes(), path
+    if linked:
+        output = tmp_path / f"link{path.suffix}"
+        os.link(path, output)
+    given = (classifier, houses, "--output", output) if command == "predict" else (path, output)
+    code, printed, errors = call(command, *given)
+    assert (code, printed) == (2, "")
+    assert errors.endswith(f"is {what}, expected another file: it would be replaced\n")
+    assert path.read_bytes() == before
+
+
 def test_json_lines_of_predictions(call, classifier, houses):
     _, output, _ = call("predict", classifier, houses, "--json")
     rows = [json.loads(line) for line in output.splitlines()]

@@ -64,7 +64,7 @@ def run(options: Namespace) -> None:
     if name is None:
         endings = " or ".join(each.suffix for each in known.values())
         raise ValueError(f"OUTPUT is {options.output!r}, expected a path that ends in {endings}")
-    outputs.check(path, "OUTPUT")
+    outputs.check(path, "OUTPUT", inputs={"MODEL": options.model})
     saved = data.Saved(options.model)
     model, notes = with_raw_inputs(saved)
     with tempfile.TemporaryDirectory() as folder:

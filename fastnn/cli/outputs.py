@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 from .. import files
 from ..types import PathLike
 
 
-def check(path: PathLike, argument: str, suffixes: Collection[str] = ()) -> None:
-    """Raise ValueError, before any work, for a path that cannot be written in the end."""
+def check(
+    path: PathLike,
+    argument: str,
+    suffixes: Collection[str] = (),
+    inputs: Mapping[str, PathLike] = MappingProxyType({}),
+) -> None:
+    """Raise ValueError, before any work, for a path that cannot be written in the end.
+
+    Nor may it be one of the `inputs` {argument: path}.
+    """
     path = Path(path)
     if suffixes and path.suffix.lower() not in suffixes:
         raise ValueError(
@@ -29,6 +38,12 @@ def check(path: PathLike, argument: str, suffixes: Collection[str] = ()) -> None
         )
     if not os.access(path.parent, os.W_OK):
         raise ValueError(f"argument {argument}: the folder of {str(path)!r} cannot be written")
+    for name, other in inputs.items():
+        if path.exists() and Path(other).exists() and path.samefile(other):
+            raise ValueError(
+                f"argument {argument}: {str(path)!r} is {name}, expected another file: it would "
+                "be replaced"
+            )
 
 
 def write(path: PathLike, fill: Callable[[BinaryIO], Any]) -> None:

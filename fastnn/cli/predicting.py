@@ -24,7 +24,8 @@ _WRITERS: dict[str, Callable[[Any, Any], None]] = {
 def run(options: Namespace) -> None:
     """Predict all rows of a table."""
     if options.output:
-        outputs.check(options.output, "--output", tuple(_WRITERS))
+        inputs = {"MODEL": options.model, "DATA": options.data}
+        outputs.check(options.output, "--output", tuple(_WRITERS), inputs)
     saved = data.Saved(options.model)
     if options.probabilities and saved.target.task != "classification":
         raise ValueError(

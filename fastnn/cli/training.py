@@ -61,7 +61,7 @@ class Trained(NamedTuple):
 def run(options: Namespace) -> None:
     """Load, split and prepare the data, train a network, and show what came of it."""
     if options.save:
-        outputs.check(options.save, "--save", (".safetensors",))
+        outputs.check(options.save, "--save", (".safetensors",), {"DATA": options.data})
     if options.plot:
         report.check(options.plot)
     trained = _train(options)
