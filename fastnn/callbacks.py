@@ -61,7 +61,8 @@ class Run:
 class Callback:
     """Base of callbacks: methods that `fit` calls, each with the :class:`Run`.
 
-    An error that one raises ends the training; the model is as the last whole epoch left it.
+    An error that one raises ends the training; the model is as the last whole epoch left it, or
+    within an epoch (`on_chunk_end`) the last whole step.
 
     Examples
     --------
