@@ -218,8 +218,8 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     ) -> Self:
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
-        if self.dropout and self.solver == "lbfgs":
-            raise ValueError(f"dropout is {self.dropout}, expected 0 for the solver lbfgs")
+        if self.solver == "lbfgs":
+            self._refuse_for_lbfgs(validation_data)
         hidden, activations = self._hidden_layers()
         first = not hasattr(self, "model_") or not (self.warm_start or incremental)
         X, y = self._validate(X, y, first)
@@ -242,12 +242,26 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             self._fit_in_batches(*held_out, random_state, incremental)
         return self
 
+    def _refuse_for_lbfgs(self, validation_data: Batch | None) -> None:
+        """Raise ValueError for what needs epochs, which L-BFGS does not have."""
+        if validation_data is not None:
+            raise ValueError("validation_data is given, expected None for the solver lbfgs")
+        for name in ("dropout", "early_stopping", "metric", "callbacks"):
+            value = getattr(self, name)
+            if value:
+                none = {"dropout": "0", "early_stopping": "False"}.get(name, "None")
+                raise ValueError(f"{name} is {value!r}, expected {none} for the solver lbfgs")
+
     def _hidden_layers(self) -> tuple[list[int], list[Any]]:
         """Return the sizes of the hidden layers and the activation layer of each, checked."""
         sizes = self.hidden_layer_sizes
         sizes = list(sizes) if np.iterable(sizes) else [sizes]
         if any(size <= 0 for size in sizes):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
+        if not all(isinstance(size, Integral) for size in sizes):
+            raise TypeError(
+                f"hidden_layer_sizes is {self.hidden_layer_sizes!r}, expected whole numbers"
+            )
         given = self.activation
         if isinstance(given, list | tuple):
             if len(given) != len(sizes):
@@ -477,7 +491,13 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 return math.inf, math.nan
             losses, _ = model.loss.measure(outputs, targets, np.ones(1))
             loss = as_loss(float(np.average(losses, weights=weights)), 0.0)
-            return loss, -loss if metric is None else float(metric(outputs))
+            score = -loss if metric is None else float(metric(outputs))
+            if self.early_stopping and math.isnan(score):
+                raise ValueError(
+                    f"metric is {self.metric!r}, which gives nan for the held-out samples: "
+                    "expected a number, to find the best epoch"
+                )
+            return loss, score
 
         measure(self.model_)  # an error of a metric comes before training
         return measure
@@ -561,10 +581,13 @@ class MLPClassifier(ClassifierMixin, _MLP):
         At least 0 and below 1: this part of each target is spread over all classes.
     metric : str or callable, optional
         What `early_stopping` watches: "loss", a name of scikit-learn's scorers, or a function
-        (y_true, y_pred) -> float of which more is better. By default accuracy.
+        (y_true, y_pred) -> float of which more is better. By default accuracy. NaN is an error
+        where it decides.
     callbacks : list of fastnn.Callback, optional
         Called around each epoch. The curves are loss, accuracy, penalty and, with held-out
-        samples, val_loss and val_score (of which more is better: `mode="max"`).
+        samples, val_loss and val_score (of which more is better: `mode="max"`). The solver lbfgs
+        has no epochs: it refuses `callbacks`, `metric`, `dropout`, `early_stopping` and
+        `validation_data`.
     threads : int, optional
         As in :meth:`Sequential.fit`; by default 1 inside a job of joblib.
     dtype : float32 or float64, optional
@@ -575,7 +598,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
     model_ : Sequential
         The network, to save, to export, or to call from jitted code.
     history_ : History
-        All curves of the last call of `fit` or `partial_fit`.
+        All curves of the last call of `fit` or `partial_fit`; not with the solver lbfgs.
     classes_, coefs_, intercepts_, loss_, best_loss_, loss_curve_, validation_scores_, \
     best_validation_score_, t_, n_iter_, n_layers_, n_outputs_, out_activation_, \
     n_features_in_, feature_names_in_

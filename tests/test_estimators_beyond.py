@@ -1,7 +1,9 @@
 """What the estimators have beyond scikit-learn's, how they get on with its tools, bad input."""
 
 import copy
+import math
 import pickle
+import warnings
 
 import joblib
 import numpy as np
@@ -13,7 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_digits, make_multilabel_classification, make_regression
-from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError, UndefinedMetricWarning
 from sklearn.inspection import permutation_importance
 from sklearn.metrics import accuracy_score, f1_score, log_loss, make_scorer, r2_score
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -251,6 +253,31 @@ def test_callbacks_see_every_curve():
     assert model.n_iter_ == 2
 
 
+@pytest.mark.parametrize("metric", ["roc_auc", lambda true, predicted: math.nan])
+def test_a_metric_without_a_number_is_an_error_before_training(metric):
+    X, y = DIGITS[LABELS < 2], LABELS[LABELS < 2]
+    model = small(early_stopping=True, metric=metric)
+    with (
+        warnings.catch_warnings(action="ignore", category=UndefinedMetricWarning),
+        pytest.raises(ValueError, match=r"^metric is .*, which gives nan for the held-out samples"),
+    ):
+        model.fit(X, y, validation_data=(X[y == 0], y[y == 0]))
+    assert model.n_iter_ == 0
+
+
+@both
+def test_lbfgs_refuses_what_needs_epochs(Estimator):
+    for name, value in (
+        ("callbacks", [fastnn.Callback()]), ("metric", "loss"), ("early_stopping", True),
+    ):  # fmt: skip
+        model = small(Estimator, solver="lbfgs", **{name: value})
+        with pytest.raises(ValueError, match=rf"^{name} is .*, expected .* for the solver lbfgs"):
+            model.fit(DIGITS, LABELS)
+    model = small(Estimator, solver="lbfgs")
+    with pytest.raises(ValueError, match=r"^validation_data is given, expected None for the solv"):
+        model.fit(DIGITS, LABELS, validation_data=HELD_OUT)
+
+
 @both
 def test_threads_change_no_bit(Estimator):
     one, two = (
@@ -431,6 +458,7 @@ def test_held_out_samples_stay_those_that_were_given():
         ({"hidden_layer_sizes": (3, 0)}, r"hidden_layer_sizes must be > 0, got \[3, 0\]"),
         ({"solver": "adamw"}, r"'solver' parameter .* Got 'adamw' instead"),
         ({"dropout": 1.0}, r"'dropout' parameter .*range \[0.0, 1.0\). Got 1.0 instead"),
+        ({"hidden_layer_sizes": (5.5,)}, r"hidden_layer_sizes is \(5.5,\), expected whole numbers"),
         ({"dropout": 0.5, "solver": "lbfgs"}, r"dropout is 0.5, expected 0 for the solver lbfgs"),
         ({"label_smoothing": 1}, r"'label_smoothing' parameter .* Got 1 instead"),
         ({"class_weight": "even"}, r"'class_weight' parameter .* Got 'even' instead"),
