@@ -25,7 +25,16 @@ MOST_CATEGORIES = 100
 MOST_CLASSES = 20
 """Whole numbers with more distinct values are taken for numbers, not for classes."""
 
-_DATE = r"^\d{4}-\d{1,2}-\d{1,2}([T ].*)?$|^\d{1,2}[./-]\d{1,2}[./-]\d{2,4}( .*)?$|^\d{1,2}:\d{2}"
+_MONTH = r"(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
+_DATE = "(?i)" + "|".join(
+    (
+        r"^\d{4}[./-]\d{1,2}[./-]\d{1,2}([T ].*)?$",
+        r"^\d{1,2}[./-]\d{1,2}[./-]\d{2,4}( .*)?$",
+        rf"^([a-z]+\.?,? )?\d{{1,2}}(\. |[ ./-]){_MONTH},?[ ./-]\d{{2,4}}( .*)?$",
+        rf"^([a-z]+\.?,? )?{_MONTH}[ -]\d{{1,2}},?[ -]\d{{4}}( .*)?$",
+        r"^\d{1,2}:\d{2}",
+    )
+)
 _DROP = "leave it out with --drop"
 
 
@@ -243,21 +252,26 @@ def _infer_kind(series: pl.Series, table: Table) -> str:
     texts = series.drop_nulls()
     if texts.cast(pl.Float64, strict=False).null_count() < len(texts):
         return "number"
-    if texts.str.contains(_DATE).all():
+    if _are_dates(texts):
         _refuse_date(series, table)
     return _as_few(texts)
 
 
-def _check_type(series: pl.Series, table: Table) -> None:
+def _check_type(series: pl.Series, table: Table, is_target: bool = False) -> None:
     """Raise ValueError for a column that can be neither numbers nor categories."""
     if series.dtype.is_temporal():
-        _refuse_date(series, table)
+        _refuse_date(series, table, is_target)
     simple = (pl.String, pl.Boolean, pl.Categorical, pl.Enum, pl.Null)
     if not (series.dtype.is_numeric() or series.dtype in simple):
+        hint = "" if is_target else f"; {_DROP} {series.name}"
         raise ValueError(
-            f"column {series.name!r} has values of type {series.dtype}, expected numbers or text; "
-            f"{_DROP} {series.name}"
+            f"column {series.name!r} has values of type {series.dtype}, expected numbers or "
+            f"text{hint}"
         )
+
+
+def _are_dates(texts: pl.Series) -> bool:
+    return len(texts) > 0 and bool(texts.str.contains(_DATE).all())
 
 
 def _as_few(series: pl.Series) -> str:
@@ -271,12 +285,26 @@ def _as_few(series: pl.Series) -> str:
     return "category"
 
 
-def _refuse_date(series: pl.Series, table: Table) -> NoReturn:
+def _refuse_date(series: pl.Series, table: Table, is_target: bool = False) -> NoReturn:
     at: Any = series.is_not_null().arg_max()
+    expected = "class" if is_target else "category"
+    hint = "--task classification takes each for a class" if is_target else f"{_DROP} {series.name}"
     raise ValueError(
         f"{table.place(series.name, at)} is {str(series[at])!r}, a date or time, expected a number "
-        f"or a category; make numbers of it, such as days since a day, or {_DROP} {series.name}"
+        f"or a {expected}; make numbers of it, such as days since a day, or {hint}"
     )
+
+
+def _spelled(series: pl.Series) -> pl.Series:
+    """Return texts, of one spelling in files of all kinds: "true" for True, "1" for 1.0."""
+    if series.dtype.is_float():
+        series = series.fill_nan(None)
+        whole = (series == series.floor()) & (series.abs() < 2**53)
+        return series.cast(pl.Int64, strict=False).cast(pl.String).zip_with(
+            whole, series.cast(pl.String)
+        )  # fmt: skip
+    texts = series.cast(pl.String).str.replace(r"^(-?\d+)\.0*$", "$1")
+    return texts.str.replace("(?i)^true$", "true").str.replace("(?i)^false$", "false")
 
 
 def read_features(
@@ -298,7 +326,7 @@ def read_features(
         series: pl.Series = table.frame[name]
         _check_type(series, table)
         if kind == "category":
-            typed = series.cast(pl.String)
+            typed = _spelled(series)
         else:
             typed = _read_numbers(table, series, name in optional)
         if name not in optional:
@@ -367,7 +395,7 @@ class Classes(NamedTuple):
         elif isinstance(self.labels[0], int):
             series = series.cast(pl.Int64, strict=False)
         else:
-            series = series.cast(pl.String)
+            series = _spelled(series)
         numbers = series.replace_strict(
             self.labels, list(range(len(self.labels))), default=None, return_dtype=pl.Int64
         )
@@ -423,15 +451,23 @@ Target: TypeAlias = Classes | Quantity
 
 
 def infer_task(table: Table, name: str) -> tuple[str, str]:
-    """Return ("classification" or "regression", why) for the target in column `name`."""
-    series = table.frame[name].drop_nulls()
+    """Return ("classification" or "regression", why) for the target in column `name`.
+
+    Raises ValueError for dates, and for what is neither numbers nor text.
+    """
+    series: pl.Series = table.frame[name]
+    _check_type(series, table, is_target=True)
+    series = series.drop_nulls()
+    distinct = series.n_unique()
     if series.dtype == pl.String:
+        if _are_dates(series):
+            _refuse_date(table.frame[name], table, is_target=True)
         numbers = series.cast(pl.Float64, strict=False)
         if numbers.null_count() == 0 and len(numbers):
-            series = numbers
+            # Of texts, as float64 does not tell large whole numbers from each other.
+            series, distinct = numbers, _spelled(series).n_unique()
     if not series.dtype.is_numeric():
         return "classification", f"{name!r} is not numeric"
-    distinct = series.n_unique()
     if (series != series.floor()).any():
         return "regression", f"{name!r} has {distinct:,} different numbers"
     few = distinct <= MOST_CLASSES
@@ -442,7 +478,7 @@ def infer_task(table: Table, name: str) -> tuple[str, str]:
 def read_quantity(table: Table, name: str) -> Floats:
     """Return a numeric target (N,) as float64; ValueError for what is none or missing."""
     series: pl.Series = table.frame[name]
-    _check_type(series, table)
+    _check_type(series, table, is_target=True)
     numbers = series.cast(pl.Float64, strict=False) if series.dtype == pl.String else series
     wrong = numbers.is_null() & series.is_not_null()
     if wrong.any():
@@ -458,16 +494,16 @@ def read_quantity(table: Table, name: str) -> Floats:
 def _read_labels(table: Table, name: str) -> pl.Series:
     """Return labels as Int64 or Boolean where that loses nothing, else as String."""
     series: pl.Series = table.frame[name]
-    _check_type(series, table)
+    if series.dtype in (pl.Date, pl.Datetime, pl.Time):
+        series = series.cast(pl.String)
+    _check_type(series, table, is_target=True)
     if series.dtype.is_float():
         _read_numbers(table, series, optional=True)  # for what is infinite
         series = series.fill_nan(None)
     _refuse_missing(table, series)
-    if series.dtype.is_integer() or series.dtype == pl.Boolean:
-        return series if series.dtype == pl.Boolean else series.cast(pl.Int64)
-    if series.dtype.is_float() and ((series == series.floor()) & (series.abs() < 2**53)).all():
-        return series.cast(pl.Int64)
-    texts = series.cast(pl.String)
+    if series.dtype == pl.Boolean:
+        return series
+    texts = _spelled(series)
     whole = texts.cast(pl.Int64, strict=False)
     if whole.cast(pl.String).eq_missing(texts).all():  # "007" is text
         return whole
@@ -476,7 +512,7 @@ def _read_labels(table: Table, name: str) -> pl.Series:
 
 
 def _as_truth(texts: pl.Series) -> pl.Series:
-    return texts.str.to_lowercase().replace_strict(
+    return texts.replace_strict(
         ["true", "false"], [True, False], default=None, return_dtype=pl.Boolean
     )
 

@@ -1,6 +1,7 @@
 """Columns as inputs of a network: what is fitted, what is refused, and what a file keeps of it."""
 
 import contextlib
+import datetime
 import json
 import math
 
@@ -210,9 +211,10 @@ def test_task_is_inferred(values, task):
         (["true", "FALSE"], [False, True], [1, 0]),
         ([True, False], [False, True], [1, 0]),
         ([2.0, 1.0], [1, 2], [1, 0]),
-        ([2.5, 1.0], ["1.0", "2.5"], [1, 0]),
+        ([2.5, 1.0], ["1", "2.5"], [1, 0]),
         (["99999999999999999999", "1"], ["1", "99999999999999999999"], [1, 0]),
         (np.array([3, 2], np.uint8), [2, 3], [1, 0]),
+        (np.array([2**64 - 1, 1], np.uint64), ["1", "18446744073709551615"], [1, 0]),
     ],
 )
 def test_classes(values, labels, numbers):
@@ -224,10 +226,70 @@ def test_classes(values, labels, numbers):
     assert target.decode(np.array([1, 0, 1])).to_list() == [labels[1], labels[0], labels[1]]
 
 
+DATES = [
+    "2024-01-15", "2024-01-15T10:00", "2024/01/15", "2024.1.5 10:00", "15/01/2024", "15.01.24",
+    "15-Jan-2024", "15 January 2024", "15. Jan 2024", "Jan 15 2024", "January 15, 2024",
+    "Mon, 15 Jan 2024 10:00:00 +0000", "Mon Jan 15 2024", "SEPT. 5, 2024", "10:30",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", [*DATES, datetime.date(2024, 1, 15), datetime.time(10)])
+def test_dates_are_neither_features_nor_targets(text):
+    table = table_of(y=[text, None, text])
+    with pytest.raises(ValueError, match=r"^column 'y', row 1 is .*, a date or time, .*--drop y$"):
+        preprocessing.infer_kinds(table)
+    with pytest.raises(
+        ValueError, match=r"a date or time, .* number or a class; .*--task classification takes ea"
+    ):
+        preprocessing.infer_task(table, "y")
+
+
+@pytest.mark.parametrize("kind", [str, datetime.date.fromisoformat])
+def test_dates_are_classes_where_one_asks_for_it(kind):
+    days = ["2024-01-15", "2024-01-16"]
+    dates = list(map(kind, days))
+    target = Classes.fit(table_of(y=dates), "y")
+    assert target.labels == days
+    assert target.encode(table_of(y=dates)).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "text", ["may", "march 2", "Jan", "1.5-2.5", "2024-01", "a-1-2024", "v1.2.3.4"]
+)
+def test_other_texts_are_no_dates(text):
+    assert preprocessing.infer_kinds(table_of(x=[text, text])) == {"x": "category"}
+
+
+@pytest.mark.parametrize(
+    ("trained", "others"),
+    [
+        ([True, False, None], [["True", "False", None], ["TRUE", "false", None]]),
+        (["True", "False", None], [[True, False, None]]),
+        ([1, 2, None], [["1.0", "2.0", None], [1.0, 2.0, math.nan], ["1", "2", None]]),
+        (["1.0", "2.5", None], [[1.0, 2.5, math.nan], ["1", "2.5", None]]),
+        (["007", "1.50", "x"], [["007", "1.50", "x"]]),
+    ],
+)
+def test_categories_are_spelled_alike_in_files_of_all_kinds(trained, others):
+    kinds = {"x": "category"}
+    frame = preprocessing.read_features(table_of(x=trained), kinds, ["x"])
+    preprocessor = Preprocessor.fit(frame, "median")
+    features = preprocessor.transform(frame)
+    assert features.sum(axis=1).tolist() == [1, 1, 1]
+    for other in others:
+        same = preprocessor.transform(preprocessor.read(table_of(x=other)))
+        np.testing.assert_array_equal(same, features)
+
+
+def test_large_whole_numbers_are_told_from_each_other():
+    task, why = preprocessing.infer_task(table_of(y=[str(10**30), str(10**30 + 1)]), "y")
+    assert (task, why) == ("classification", "'y' has 2 different whole numbers")
+
+
 def test_labels_beyond_the_integers_are_text():
     table = table_of(y=[1e300, 1.0])
     target = Classes.fit(table, "y")
-    assert target.labels[0] == "1.0"
+    assert target.labels[0] == "1"
     assert float(target.labels[1]) == 1e300
     assert target.encode(table).tolist() == [1, 0]
 
@@ -238,6 +300,12 @@ def test_classes_of_another_kind_of_file():
     assert target.encode(table_of(y=[2, 1])).tolist() == [1, 0]
     truth = Classes.fit(table_of(y=[True, False]), "y")
     assert truth.encode(table_of(y=["False", "true"])).tolist() == [0, 1]
+    numbers = Classes.fit(table_of(y=["0.0", "1.0"]), "y")
+    assert numbers.labels == [0, 1]
+    for same in (["1.00", "0"], [1.0, 0.0], [1, 0]):
+        assert numbers.encode(table_of(y=same)).tolist() == [1, 0]
+    halves = Classes.fit(table_of(y=["0.5", "1.0"]), "y")
+    assert halves.encode(table_of(y=[0.5, 1.0])).tolist() == [0, 1]
     text = Classes.fit(table_of(y=["1.5", "x"]), "y")
     assert text.encode(table_of(y=[1.5])).tolist() == [0]
 

@@ -48,10 +48,9 @@ def prepare(
     )
     optional = kinds if options.missing != "refuse" else ()
     frame = preprocessing.read_features(table, kinds, optional)
-    why: str | None
-    task, why = preprocessing.infer_task(table, name)
-    if options.task or built_in:
-        task, why = options.task or task, None
+    task, why = options.task, None
+    if task is None:
+        task, why = preprocessing.infer_task(table, name)
     target: Any
     answers: Array
     if task == "classification":
@@ -71,7 +70,7 @@ def prepare(
     lines = [
         f"{table.source}: {printing.some(len(table.frame), 'sample')}, "
         f"{printing.some(inputs[0].shape[1], 'feature')}",
-        *_target_lines(target, wanted, why),
+        *_target_lines(target, wanted, None if built_in else why),
         f"{len(wanted[0]):,} to train on, {len(wanted[1]):,} held out",
         *_feature_lines(preprocessor, frame, options.missing),
         *data.unknown_lines(preprocessor, frames[1]),
