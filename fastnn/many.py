@@ -157,7 +157,8 @@ def _as_seeds(value: Any, n: int) -> list[Any]:
     if value is None:
         return [None] * n
     try:
-        first = operator.index(None if isinstance(value, bool) else value)
+        number: Any = None if isinstance(value, bool) else value
+        first = operator.index(number)
     except TypeError:
         raise TypeError(
             f"seed is {value!r}, expected None, a whole number, or a list of one for each model"

@@ -403,12 +403,13 @@ class Sequential(Trainable):
         last = next((i for i, each in enumerate(self.layers) if each is layer), None)
         if last is None:
             n = len(self.layers)
+            number: Any = layer
             whole = isinstance(layer, int | np.integer) and not isinstance(layer, bool)
-            if not whole or not -n <= layer < n:
+            if not whole or not -n <= number < n:
                 raise ValueError(
                     f"layer is {layer!r}, expected a number from {-n} to {n - 1} or a layer"
                 )
-            last = layer % n
+            last = number % n
         inputs = self._as_inputs(X, "X", scaling=as_scaling(scale, offset, self.dtype))
         # A copy, as a layer of the user's own may work in place.
         values = inputs.take(np.arange(len(inputs)))

@@ -247,8 +247,9 @@ def from_torch(
     path = Path(as_path(path))
     if activation is not None and layers is not None:
         raise ValueError("activation is given, expected no layers beside it")
+    bend: Any = activation
     if isinstance(activation, str):
-        activation = _ACTIVATIONS[as_choice(activation, "activation", _ACTIVATIONS)]()
+        bend = _ACTIVATIONS[as_choice(activation, "activation", _ACTIVATIONS)]()
     elif not isinstance(activation, Activation | ReLU | None):
         raise TypeError(
             f'activation is {activation!r:.80}, expected a name such as "relu" or an activation'
@@ -264,7 +265,7 @@ def from_torch(
     except (ValueError, TypeError, RecursionError) as error:
         raise FileFormatError(path, f"has no nn.Sequential that fastnn knows: {error}") from None
     if layers is None:
-        return Sequential(_layers_between(modules, activation), loss)
+        return Sequential(_layers_between(modules, bend), loss)
     if named:
         return Sequential(layers, loss)
     return _fill(layers, modules, loss)
