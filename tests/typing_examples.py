@@ -136,9 +136,9 @@ def train_in_other_ways(X: Floats, y: npt.NDArray[np.int64]) -> None:
     models = [fastnn.Sequential([fastnn.Dense(2, 1)], loss) for loss in losses]
     found: list[fastnn.History] = fastnn.fit_many(models, X, y, seed=[0, 1, None], epochs=2)
     print([history.loss[-1] for history in found])
-    fastnn.set_num_threads(2)
-    with fastnn.num_threads(None):
+    with fastnn.num_threads(2):
         fastnn.warmup(np.float32, plain=True)
+    fastnn.set_num_threads(None)
 
 
 def step_by_hand(X: Floats, y: npt.NDArray[np.int64]) -> float:
