@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
 import typing_examples
 
@@ -58,6 +59,7 @@ def test_code_of_a_user(installed, tmp_path):
 def test_that_code_runs(tmp_path, monkeypatch):
     monkeypatch.setenv("MPLBACKEND", "agg")
     typing_examples.run_all(tmp_path)
+    plt.close("all")
 
 
 @pytest.mark.parametrize(
