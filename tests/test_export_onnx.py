@@ -55,6 +55,14 @@ def test_every_kind_of_answer_and_any_number_of_rows(answer, dtype, tmp_path):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", export_cases.LAYERS)
+def test_no_rows_give_no_predictions(name, dtype, tmp_path):
+    model = export_cases.make_model("numbers", [name], dtype)
+    found = run(model, tmp_path / "model.onnx", np.empty((0, 7), dtype))["prediction"]
+    assert (found.shape, found.dtype) == (model.predict(np.empty((0, 7), dtype)).shape, dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_a_deep_network(dtype, tmp_path):
     names = [name for name in export_cases.LAYERS if name != "Softmax"]
     model = export_cases.make_model("classes", names, dtype, first=["BatchNorm", "Tanh"])

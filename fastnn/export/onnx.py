@@ -192,15 +192,14 @@ def _gelu_of_erfc(graph: _Graph, x: str) -> str:
     """Relu(x) - |x| erfc(|x| / sqrt(2)) / 2, with the polynomial of `kernels/elementary.py`."""
     from ..kernels.elementary import ERFC_FLOAT64  # in here: a reference run has no use for numba
 
-    factors = np.array(ERFC_FLOAT64[::-1])
     size = graph.add("Abs", x)
     z = graph.add("Mul", size, math.sqrt(0.5))
     t = graph.add("Div", 2, graph.add("Add", z, 2))
     place = graph.add("Sub", graph.add("Add", t, t), 1)
-    last = graph.array("constant.axis", np.array([-1]))
-    exponents = graph.array("erfc.exponents", np.arange(len(factors), dtype=np.float64))
-    powers = graph.add("Pow", graph.add("Unsqueeze", place, last), exponents)
-    series = graph.add("MatMul", powers, graph.array("erfc.factors", factors))
+    first, *factors = ERFC_FLOAT64
+    series: str | float = first
+    for factor in factors:
+        series = graph.add("Add", graph.add("Mul", place, series), factor)
     decay = graph.add("Exp", graph.add("Neg", graph.add("Mul", z, z)))
     erfc = graph.add("Mul", graph.add("Mul", t, series), decay)
     half = graph.add("Mul", graph.add("Mul", size, erfc), 0.5)
