@@ -1,7 +1,8 @@
 """Pictures of a training run and of what came of it: matplotlib, and scikit-learn's displays.
 
 Every function draws on `ax`, or on a new figure of pyplot's where there is none, and returns the
-axes. The colours are those of Okabe and Ito, which colour-blind people can tell apart.
+axes. The colours are those of Okabe and Ito, which colour-blind people can tell apart. Names of
+classes are drawn as they stand: dollar signs do not make formulas of them.
 """
 
 from __future__ import annotations
@@ -437,8 +438,14 @@ def _widened(values: Array, part: float = 0.08) -> tuple[float, float]:
     return low - room, high + room
 
 
+def as_text(text: object) -> str:
+    """Return what matplotlib draws as `text`, also where a pair of dollars would make a formula."""
+    return str(text).replace("$", r"\$")
+
+
 def _short(name: object) -> str:
-    return textwrap.shorten(str(name), 16, placeholder="…") if " " in str(name) else _cut(str(name))
+    text = str(name)
+    return as_text(textwrap.shorten(text, 16, placeholder="…") if " " in text else _cut(text))
 
 
 def _cut(name: str) -> str:
@@ -457,7 +464,7 @@ def _pyplot() -> Any:
     try:
         import matplotlib.pyplot as plt
     except ImportError:
-        raise ImportError('pictures need matplotlib: install "fastnn[plot]"') from None
+        raise ImportError('pictures need matplotlib: pip install "fastnn[plot]"') from None
     return plt
 
 
@@ -466,7 +473,7 @@ def _sklearn(module: str) -> Any:
     try:
         return importlib.import_module(f"sklearn.{module}")
     except ImportError:
-        raise ImportError('this picture needs scikit-learn: install "fastnn[plot]"') from None
+        raise ImportError('this picture needs scikit-learn: pip install "fastnn[plot]"') from None
 
 
 def _new_axes(width: float, height: float, columns: int = 1) -> Any:

@@ -13,8 +13,12 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple, NoReturn, Self, TypeAlias
 
 import numpy as np
-import polars as pl
 from numpy.typing import ArrayLike, DTypeLike
+
+try:
+    import polars as pl
+except ImportError:
+    raise ImportError('tables need polars: pip install "fastnn[cli]"') from None
 
 from . import tables
 from .tables import Table

@@ -90,6 +90,8 @@ def read_table(source: PathLike, kind: str | None = None, separator: str | None 
     """
     data: Path | io.BytesIO
     if str(source) == "-":
+        if sys.stdin is None:
+            raise ValueError("path is '-', standard input, and that is closed: expected a table")
         data, name = io.BytesIO(sys.stdin.buffer.read()), "standard input"
     else:
         data = Path(source)
@@ -292,5 +294,5 @@ def _polars(what: str) -> Any:
     try:
         import polars
     except ImportError:
-        raise ImportError(f'reading {what} needs polars: install "fastnn[cli]"') from None
+        raise ImportError(f'reading {what} needs polars: pip install "fastnn[cli]"') from None
     return polars

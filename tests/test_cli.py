@@ -329,7 +329,7 @@ def test_bad_csv_files(call, tmp_path, text, error):
 
 def test_csv_file_without_polars(call, planets, monkeypatch):
     monkeypatch.setitem(sys.modules, "polars", None)
-    error = 'reading CSV files needs polars: install "fastnn[cli]"'
+    error = 'reading CSV files needs polars: pip install "fastnn[cli]"'
     assert_refused(call("train", planets, "--target", "who"), error)
 
 

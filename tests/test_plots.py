@@ -131,6 +131,14 @@ def test_confusion_matrix():
     assert_nothing_clipped(ax.figure)
 
 
+def test_names_are_drawn_as_they_stand():
+    names = [r"$\frac$", "$5-$10", "a_$"]
+    ax = plots.plot_confusion_matrix([0, 1, 2], [0, 1, 2], class_names=names)
+    ax.figure.canvas.draw()  # which fails for what is no formula
+    assert [tick.get_text().replace("\\$", "$") for tick in ax.get_xticklabels()] == names
+    assert not any(mpl.cbook.is_math_text(tick.get_text()) for tick in ax.get_xticklabels())
+
+
 def test_confusion_matrix_with_names_and_a_class_that_does_not_occur():
     ax = plots.plot_confusion_matrix(
         [0, 2], [0, 0], class_names=["Paris", "Rome", "a very long name of a town"]
@@ -300,11 +308,11 @@ def test_predictions_of_many_samples_are_thinned():
 @pytest.mark.parametrize(
     ("missing", "draw", "error"),
     [
-        ("matplotlib", lambda h: h.plot(), 'pictures need matplotlib: install "fastnn[plot]"'),
+        ("matplotlib", lambda h: h.plot(), 'pictures need matplotlib: pip install "fastnn[plot]"'),
         (
             "sklearn",
             lambda _: plots.plot_confusion_matrix([0], [0]),
-            'this picture needs scikit-learn: install "fastnn[plot]"',
+            'this picture needs scikit-learn: pip install "fastnn[plot]"',
         ),
     ],
 )

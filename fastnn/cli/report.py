@@ -48,7 +48,7 @@ def draw(
     figure = Figure(size, dpi=150, layout="constrained")
     engine: Any = figure.get_layout_engine()
     engine.set(w_pad=0.12, h_pad=0.12, wspace=0.04)
-    figure.suptitle(title, fontsize=13)
+    figure.suptitle(plots.as_text(title), fontsize=13)
     right: Any = figure
     if history and curves:
         parts: Any = figure.subfigures(1, 2, width_ratios=(_CURVES, side))
@@ -58,6 +58,7 @@ def draw(
         for panel in panels[:-1]:
             panel.set_xlabel("")
     ax = right.subplots()
+    part, name = plots.as_text(part), plots.as_text(target.name)
     if classes:
         plots.plot_confusion_matrix(
             assessment.true, assessment.predicted, class_names=target.labels, ax=ax
@@ -66,5 +67,5 @@ def draw(
     else:
         plots.plot_predictions(assessment.true, assessment.predicted, ax=ax)
         ax.set_title(f"{part}: R2 {assessment.scores['r2']:.4f}", fontsize=11)
-        ax.set(xlabel=f"{target.name}, predicted", ylabel=f"{target.name}, true")
+        ax.set(xlabel=f"{name}, predicted", ylabel=f"{name}, true")
     return figure
