@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -499,14 +500,79 @@ def test_a_file_is_written_as_a_whole_or_not_at_all(tmp_path, before):
     assert [each.name for each in tmp_path.iterdir()] == ["page.png"]
 
 
-def test_a_picture_that_cannot_be_drawn_leaves_no_file(call, monkeypatch, tmp_path):
+@pytest.mark.parametrize("json_", [False, True])
+def test_a_picture_that_cannot_be_drawn_loses_no_result(call, monkeypatch, tmp_path, json_):
     def fail(*_, **__):
         raise ValueError("no such font")
 
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", fail)
-    code, _, errors = call("train", "spiral", "--epochs", 1, "--plot", tmp_path / "page.svg")
+    path, page = tmp_path / "m.safetensors", tmp_path / "page.svg"
+    options = ("--json",) * json_
+    code, output, errors = call(
+        "train", "spiral", "--epochs", 1, "--save", path, "--plot", page, *options
+    )
     assert (code, errors) == (2, "fastnn: error: no such font\n")
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [path]
+    if json_:
+        assert json.loads(output)["files"] == {"save": str(path)}
+    else:
+        assert f"files     {path}: " in output
+        assert "result " in output
+        assert str(page) not in output
+    code, output, errors = call("evaluate", path, "spiral", "--plot", page, *options)
+    assert (code, errors) == (2, "fastnn: error: no such font\n")
+    assert "accuracy" in output
+
+
+def test_names_with_dollars_are_no_formulas(call, tmp_path):
+    path, page = tmp_path / "a$\\x$.csv", tmp_path / "page.svg"
+    rows = "".join(f"{i % 2},{i},{'$5-$10' if i % 2 else '$' + chr(92) + 'frac$'}\n"
+                   for i in range(40))  # fmt: skip
+    path.write_text("x,$\\z$,y\n" + rows)
+    for target in ("y", "$\\z$"):
+        options = "--target", target, "--epochs", 1, "--plot", page
+        code, _, errors = call("train", path, *options)
+        assert (code, errors) == (0, "")
+
+
+def test_balanced_is_for_classes(call, houses):
+    options = "--target", "price", "--drop", "dear", "--balanced"
+    code, output, errors = call("train", houses, *options)
+    assert (code, output) == (2, "")
+    assert errors == (
+        "fastnn: error: argument --balanced: the target is a number, expected classes\n"
+    )
+
+
+def test_models_without_polars(call, classifier, houses, monkeypatch, tmp_path):
+    for name in ("polars", "fastnn.preprocessing"):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(sys.modules, "fastnn.preprocessing")
+    monkeypatch.delattr(fastnn, "preprocessing")
+    for command in (["predict", classifier, houses], ["evaluate", classifier, houses],
+                    ["export", classifier, tmp_path / "model.c"]):  # fmt: skip
+        code, output, errors = call(*command)
+        assert (code, output) == (2, "")
+        assert errors == 'fastnn: error: tables need polars: pip install "fastnn[cli]"\n'
+
+
+@posix
+def test_streams_that_the_shell_has_closed(classifier, houses, tmp_path):
+    def run(arguments, closed):
+        line = " ".join(map(shlex.quote, [*COMMAND, *map(str, arguments)]))
+        return subprocess.run(f"{line} {closed}", shell=True, capture_output=True, text=True)
+
+    path = tmp_path / "m.safetensors"
+    done = run(["train", "spiral", "--epochs", 1, "--save", path], ">&-")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert path.exists()
+    done = run(["predict", classifier, houses], ">&-")
+    assert (done.returncode, done.stderr) == (0, "")
+    done = run(["predict", classifier, houses], "2>&-")
+    assert (done.returncode, done.stdout[:11]) == (0, "prediction\n")
+    done = run(["predict", classifier, "-"], "<&-")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "path is '-', standard input, and that is closed: expected a table" in done.stderr
 
 
 def test_diverging_training_leaves_no_files(call, tmp_path):
@@ -562,7 +628,7 @@ def test_picture_without_matplotlib(call, monkeypatch, tmp_path):
         monkeypatch.setitem(sys.modules, name, None)
     code, output, errors = call("train", "digits", "--plot", tmp_path / "page.png")
     assert (code, output) == (2, "")
-    assert errors == 'fastnn: error: pictures need matplotlib: install "fastnn[plot]"\n'
+    assert errors == 'fastnn: error: pictures need matplotlib: pip install "fastnn[plot]"\n'
 
 
 # ---------------------------------------------------------------------- configuration, mistakes

@@ -35,6 +35,7 @@ def main(argv: Iterable[str] | None = None) -> int:
         3 for a mistake in fastnn, 130 for Ctrl-C.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
+    _open_streams()
     # A class name that the terminal cannot show is no reason to stop.
     with contextlib.suppress(AttributeError):
         stream: Any = sys.stdout
@@ -59,6 +60,13 @@ def main(argv: Iterable[str] | None = None) -> int:
     except Exception as error:
         text = f"{type(error).__name__}: {error}"
         return _fail(3, f"error: {text} (a mistake in fastnn; --debug shows where)", debug)
+
+
+def _open_streams() -> None:
+    """Let output go nowhere where the shell has closed it: `>&-`."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))
 
 
 def _fail(code: int, message: str, debug: bool) -> int:

@@ -102,8 +102,6 @@ def run(options: Namespace) -> None:
     table.require(saved.target.name, "the target of the model")
     X, notes = saved.features(table)
     found = assess(saved.model, saved.target, X, saved.target.encode(table))
-    if options.plot:
-        report.write(options.plot, None, found, saved.target, str(options.model), table.source)
     if options.json:
         printing.print_json(
             {
@@ -116,13 +114,15 @@ def run(options: Namespace) -> None:
                 "notes": notes,
             }
         )
-        return
-    printing.say(
-        "data",
-        f"{table.source}: {printing.some(len(X), 'sample')}, "
-        f"{printing.some(X.shape[1], 'feature')}",
-        *printing.wrapped(notes),
-    )
-    say_result({"": found}, saved.target, "")
+    else:
+        printing.say(
+            "data",
+            f"{table.source}: {printing.some(len(X), 'sample')}, "
+            f"{printing.some(X.shape[1], 'feature')}",
+            *printing.wrapped(notes),
+        )
+        say_result({"": found}, saved.target, "")
     if options.plot:
-        printing.say("files", f"{Path(options.plot)}: picture")
+        report.write(options.plot, None, found, saved.target, str(options.model), table.source)
+        if not options.json:
+            printing.say("files", f"{Path(options.plot)}: picture")

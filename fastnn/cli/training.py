@@ -65,11 +65,15 @@ def run(options: Namespace) -> None:
     if options.plot:
         report.check(options.plot)
     trained = _train(options)
-    files = _write_files(options, trained)
-    if options.json:
-        printing.print_json(_as_json(options, trained))
-    else:
-        _say_after(trained, files)
+    files: dict[str, str] = {}
+    try:
+        for name, line in _write_files(options, trained):
+            files[name] = line
+    finally:  # a result is not lost with a file
+        if options.json:
+            printing.print_json(_as_json(options, trained, files))
+        else:
+            _say_after(trained, files.values())
 
 
 def _train(options: Namespace) -> Trained:
@@ -77,6 +81,8 @@ def _train(options: Namespace) -> Trained:
     split_rng, weights_rng, data_rng = np.random.default_rng(options.seed).spawn(3)
     prepared = prepare(options, split_rng, data_rng)
     target: Any = prepared.target
+    if options.balanced and target.task == "regression":
+        raise ValueError("argument --balanced: the target is a number, expected classes")
     settings = _settings(options, target)
     widths = (prepared.inputs[0].shape[1], *settings.hidden, _n_outputs(target))
     model = _network(widths, options, target, weights_rng)
@@ -172,11 +178,11 @@ def _timed(function: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[flo
 # ---------------------------------------------------------------------- output
 
 
-def _write_files(options: Namespace, trained: Trained) -> list[str]:
-    """Write what was asked for; return a line for each file."""
+def _write_files(options: Namespace, trained: Trained) -> Iterator[tuple[str, str]]:
+    """Write what was asked for; return the option and a line for each file."""
     from ..preprocessing import target_to_dict  # needs polars
 
-    prepared, lines = trained.prepared, []
+    prepared = trained.prepared
     if options.save:
         notes = {
             "target": target_to_dict(prepared.target),
@@ -185,13 +191,12 @@ def _write_files(options: Namespace, trained: Trained) -> list[str]:
         }
         path = Path(options.save)
         trained.model.save(path, notes=notes)
-        lines.append(f"{path}: {path.stat().st_size:,} bytes, network and preprocessing")
+        yield "save", f"{path}: {path.stat().st_size:,} bytes, network and preprocessing"
     if options.plot:
         title = f"fastnn train {options.data}"
         held_out = trained.parts["held out"]
         report.write(options.plot, trained.history, held_out, prepared.target, title, "held out")
-        lines.append(f"{Path(options.plot)}: picture")
-    return lines
+        yield "plot", f"{Path(options.plot)}: picture"
 
 
 def _say_before(
@@ -255,7 +260,7 @@ def _early_lines(history: History, settings: Settings) -> Iterator[str]:
         yield f"stopped after {len(history)} of {settings.epochs} epochs; epoch {best} is kept"
 
 
-def _as_json(options: Namespace, trained: Trained) -> dict[str, Any]:
+def _as_json(options: Namespace, trained: Trained, files: Iterable[str]) -> dict[str, Any]:
     prepared, settings, model = trained.prepared, trained.settings, trained.model
     target = prepared.target
     return {
@@ -281,7 +286,7 @@ def _as_json(options: Namespace, trained: Trained) -> dict[str, Any]:
             part.replace(" ", "_"): evaluating.as_json(each, target)
             for part, each in trained.parts.items()
         },
-        "files": {name: path for name in ("save", "plot") if (path := getattr(options, name))},
+        "files": {name: getattr(options, name) for name in files},
         "seconds": {"compilation": trained.ready, "training": trained.taken},
         "machine": {"cpu": machine.cpu_name(), "units": machine.units(model.dtype)},
     }
