@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 
-from . import export, kernels, metrics
+from . import kernels, metrics
 from .activations import ELU, GELU, Identity, LeakyReLU, Sigmoid, SiLU, Tanh
 from .batches import generate_batch_indices
 from .callbacks import Callback, CSVLogger, EarlyStopping, LambdaCallback
@@ -17,8 +18,6 @@ from .errors import (
     NonFiniteLossError,
     SlowTrainingWarning,
 )
-from .export import from_torch as load_torch
-from .export import to_torch as export_torch
 from .history import History
 from .initialisers import scaled_normal
 from .labels import one_hot
@@ -125,17 +124,26 @@ _ESTIMATORS = ("MLPClassifier", "MLPRegressor")
 
 
 if TYPE_CHECKING:  # a name that is not there is a mistake that a type checker finds
+    from . import export as export
     from .estimators import MLPClassifier as MLPClassifier
     from .estimators import MLPRegressor as MLPRegressor
+    from .export import from_torch as load_torch
+    from .export import to_torch as export_torch
 else:
 
     def __getattr__(name):
+        # What few programs need is imported when it is asked for.
         if name in _ESTIMATORS:  # scikit-learn takes longer to import than the rest
             from . import estimators
 
             return getattr(estimators, name)
+        if name in ("export", "export_torch", "load_torch"):
+            export = importlib.import_module(".export", __name__)
+            return {"export_torch": export.to_torch, "load_torch": export.from_torch}.get(
+                name, export
+            )
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_ESTIMATORS])
+    return sorted({*globals(), *__all__, *_ESTIMATORS})

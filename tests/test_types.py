@@ -99,12 +99,17 @@ def mistakes(installed):
 
 
 def public_names():
-    """Return the names that `fastnn/__init__.py` brings in for its users."""
+    """Return the names that `fastnn/__init__.py` brings in for its users.
+
+    Those that are imported when they are asked for stand in the block for type checkers.
+    """
     names = set()
-    for node in ast.parse((FOLDER / "__init__.py").read_text(encoding="utf-8")).body:
+    body = ast.parse((FOLDER / "__init__.py").read_text(encoding="utf-8")).body
+    for node in [each for part in body for each in (part, *getattr(part, "body", ()))]:
         if isinstance(node, ast.ImportFrom) and node.level:
             names |= {alias.asname or alias.name for alias in node.names}
-    return names
+    # A star import is not to need scikit-learn.
+    return names - {"MLPClassifier", "MLPRegressor"}
 
 
 def in_order(names):
