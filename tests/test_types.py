@@ -105,7 +105,10 @@ def public_names():
     """
     names = set()
     body = ast.parse((FOLDER / "__init__.py").read_text(encoding="utf-8")).body
-    for node in [each for part in body for each in (part, *getattr(part, "body", ()))]:
+    for part in list(body):
+        if isinstance(part, ast.If) and ast.unparse(part.test) == "TYPE_CHECKING":
+            body += part.body
+    for node in body:
         if isinstance(node, ast.ImportFrom) and node.level:
             names |= {alias.asname or alias.name for alias in node.names}
     # A star import is not to need scikit-learn.
