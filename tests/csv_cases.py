@@ -3,7 +3,7 @@
 BAD_TABLES = {
     "nothing": ("", "path: {path} is empty, expected column names and rows"),
     "no rows": ("x,y\n", "path: {path} has no rows below the column names, expected samples"),
-    "no rows but empty ones": ("x,y\n\n,\n", "path: {path} has no rows below the column names"),
+    "no rows but empty ones": ("x,y\n\n\n", "path: {path} has no rows below the column names"),
     "no target": (
         "x,y2\n1,0\n",
         "target is 'y', expected one of the columns 'x', 'y2'; did you mean 'y2'?",
@@ -16,7 +16,10 @@ BAD_TABLES = {
     "a decimal comma": ('x,y\n1,0\n"1,5",1\n', "column 'x', row 2 is '1,5', expected a number"),
     "no value": ("w,x,y\n1,2,0\n\n1,,1\n", "column 'x', row 3 is empty, expected a value"),
     "a blank value": ('x,y\n" ",0\n1,1\n', "column 'x', row 1 is empty, expected a value"),
-    "a short row": ("x,y\n1,0\n2\n", "column 'y', row 2 is empty, expected a value"),
+    "a short row": (
+        "x,y\n1,0\n2\n",
+        "path: {path} has 1 of 2 values in row 2, expected one for each column",
+    ),
     "no label": ("x,y\n1,0\n2,\n", "column 'y', row 2 is empty, expected a value"),
     "a long row": ("x,y\n1,0\n2,1,0\n", "path: {path} is no table of comma-separated values"),
     "one class": ("x,y\n1,a\n2,a\n", "target 'y' is 'a' in every row, expected two classes"),
