@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .history import History
 from .types import Array, Floats
 from .validation import as_anything, as_array, as_count, as_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from .history import History
     from .model import Sequential
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -52,8 +52,8 @@ def plot_history(
 
     Raises
     ------
-    ValueError
-        For a history without epochs, an unknown curve, another number of axes.
+    TypeError, ValueError
+        For what is no history, one without epochs, an unknown curve, another number of axes.
     ImportError
         Where matplotlib is not installed.
 
@@ -66,6 +66,10 @@ def plot_history(
     >>> loss.get_ylabel()
     'loss'
     """
+    if not isinstance(history, History):
+        raise TypeError(f"history is {history!r}, expected a History, as `fit` returns it")
+    if isinstance(curves, str):
+        raise TypeError(f"curves is {curves!r}, expected a list of names")
     if not history.curves:
         raise ValueError("history has no epochs, expected at least one")
     known = list(dict.fromkeys(name.removeprefix("val_") for name in history.curves))
@@ -438,14 +442,14 @@ def _widened(values: Array, part: float = 0.08) -> tuple[float, float]:
     return low - room, high + room
 
 
-def as_text(text: object) -> str:
+def _as_text(text: object) -> str:
     """Return what matplotlib draws as `text`, also where a pair of dollars would make a formula."""
     return str(text).replace("$", r"\$")
 
 
 def _short(name: object) -> str:
     text = str(name)
-    return as_text(textwrap.shorten(text, 16, placeholder="…") if " " in text else _cut(text))
+    return _as_text(textwrap.shorten(text, 16, placeholder="…") if " " in text else _cut(text))
 
 
 def _cut(name: str) -> str:

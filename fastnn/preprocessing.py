@@ -39,6 +39,7 @@ _DATE = "(?i)" + "|".join(
         r"^\d{1,2}:\d{2}",
     )
 )
+_MARKS = ("na", "n/a", "#n/a", "nan", "null", "none")  # in place of a number
 _DROP = "leave it out with --drop"
 
 
@@ -136,8 +137,7 @@ class Preprocessor:
                 )
         kinds = {column.name: column.kind for column in self.columns}
         optional = {column.name for column in self.columns if column.fill is not None}
-        hint = "; the model was trained without --missing, so it has nothing to fill in"
-        return read_features(table, kinds, optional, hint)
+        return read_features(table, kinds, optional, is_training=False)
 
     def transform(self, frame: pl.DataFrame, dtype: DTypeLike = np.float64) -> Floats:
         """Return the features (N, I) of a typed frame; the arithmetic is float64."""
@@ -315,16 +315,23 @@ def read_features(
     table: Table,
     kinds: Mapping[str, str],
     optional: Collection[str] = (),
-    hint: str = "; --missing median fills it",
+    *,
+    is_training: bool = True,
 ) -> pl.DataFrame:
     """Return the columns of `kinds` as a frame of Float64 and String, nulls where missing.
+
+    NA, NaN, null and the like are missing values too, in a column of numbers.
 
     Raises
     ------
     ValueError
         For text in place of a number, numbers that are not finite, and missing values, unless the
-        column is one of `optional`. The row is named, and `hint` says what helps.
+        column is one of `optional`. The row is named, and what helps while training.
     """
+    if is_training:
+        hint = "; --missing median fills it"
+    else:
+        hint = "; the model was trained without --missing, so it has nothing to fill in"
     columns = []
     for name, kind in kinds.items():
         series: pl.Series = table.frame[name]
@@ -332,7 +339,8 @@ def read_features(
         if kind == "category":
             typed = _spelled(series)
         else:
-            typed = _read_numbers(table, series, name in optional)
+            takes_text = f"; --categorical {name} takes texts for categories" * is_training
+            typed = _read_numbers(table, series, name in optional, takes_text)
         if name not in optional:
             _refuse_missing(table, typed, hint)
         columns.append(typed)
@@ -342,21 +350,30 @@ def read_features(
 def _refuse_missing(table: Table, series: pl.Series, hint: str = "") -> None:
     if series.null_count():
         at: Any = series.is_null().arg_max()
-        place = table.place(series.name, at)
-        raise ValueError(f"{place} is empty, expected a value{hint}")
+        given = table.frame[series.name][at]
+        found = "empty" if given is None else f"{given!r}, a missing value"
+        raise ValueError(f"{table.place(series.name, at)} is {found}, expected a value{hint}")
 
 
-def _read_numbers(table: Table, series: pl.Series, optional: bool = False) -> pl.Series:
+def _without_marks(texts: pl.Series) -> pl.Series:
+    """Return texts of numbers, null where one of them says that there is none."""
+    return texts.set(texts.str.to_lowercase().is_in(_MARKS), None)
+
+
+def _read_numbers(
+    table: Table, series: pl.Series, optional: bool = False, hint: str = ""
+) -> pl.Series:
     """Return a column as finite Float64; NaN counts as missing if `optional`."""
     if series.dtype in (pl.Categorical, pl.Enum):
         series = series.cast(pl.String)
+    if series.dtype == pl.String:
+        series = _without_marks(series)
     numbers = series.cast(pl.Float64, strict=False)
     wrong = numbers.is_null() & series.is_not_null()
     if wrong.any():
         at: Any = wrong.arg_max()
         raise ValueError(
-            f"{table.place(series.name, at)} is {series[at]!r}, expected a number; "
-            f"--categorical {series.name} takes texts for categories"
+            f"{table.place(series.name, at)} is {series[at]!r}, expected a number{hint}"
         )
     if optional:
         numbers = numbers.fill_nan(None)
@@ -466,10 +483,11 @@ def infer_task(table: Table, name: str) -> tuple[str, str]:
     if series.dtype == pl.String:
         if _are_dates(series):
             _refuse_date(table.frame[name], table, is_target=True)
-        numbers = series.cast(pl.Float64, strict=False)
+        texts = _without_marks(series).drop_nulls()
+        numbers = texts.cast(pl.Float64, strict=False)
         if numbers.null_count() == 0 and len(numbers):
             # Of texts, as float64 does not tell large whole numbers from each other.
-            series, distinct = numbers, _spelled(series).n_unique()
+            series, distinct = numbers, _spelled(texts).n_unique()
     if not series.dtype.is_numeric():
         return "classification", f"{name!r} is not numeric"
     if (series != series.floor()).any():
@@ -483,6 +501,8 @@ def read_quantity(table: Table, name: str) -> Floats:
     """Return a numeric target (N,) as float64; ValueError for what is none or missing."""
     series: pl.Series = table.frame[name]
     _check_type(series, table, is_target=True)
+    if series.dtype == pl.String:
+        series = _without_marks(series)
     numbers = series.cast(pl.Float64, strict=False) if series.dtype == pl.String else series
     wrong = numbers.is_null() & series.is_not_null()
     if wrong.any():
@@ -491,7 +511,7 @@ def read_quantity(table: Table, name: str) -> Floats:
         raise ValueError(
             f"{place} is {series[at]!r}, expected a number, the target of a regression"
         )
-    _refuse_missing(table, series)
+    _refuse_missing(table, numbers)
     return _read_numbers(table, numbers).to_numpy()
 
 
@@ -508,8 +528,11 @@ def _read_labels(table: Table, name: str) -> pl.Series:
     if series.dtype == pl.Boolean:
         return series
     texts = _spelled(series)
-    whole = texts.cast(pl.Int64, strict=False)
-    if whole.cast(pl.String).eq_missing(texts).all():  # "007" is text
+    digits = _without_marks(texts)
+    whole = digits.cast(pl.Int64, strict=False)
+    # "007" is text.
+    if whole.null_count() < len(whole) and whole.cast(pl.String).eq_missing(digits).all():
+        _refuse_missing(table, whole)
         return whole
     truth = _as_truth(texts)
     return texts if truth.null_count() else truth

@@ -94,10 +94,11 @@ def read_table(source: PathLike, kind: str | None = None, separator: str | None 
             raise ValueError("path is '-', standard input, and that is closed: expected a table")
         data, name = io.BytesIO(sys.stdin.buffer.read()), "standard input"
     else:
-        data = Path(source)
-        name = str(data)
-        if not data.is_file():
+        path = Path(source)
+        name = str(path)
+        if path.is_dir() or not path.exists():
             raise FileNotFoundError(f"path is {name!r}, expected a file, and there is none")
+        data = path if path.is_file() else io.BytesIO(path.read_bytes())  # a pipe is read once
     kind = kind or _kind_of(data)
     if kind in ("csv", "tsv"):
         frame, rows = read_text(data, name, separator or {"csv": ",", "tsv": "\t"}[kind])
@@ -124,9 +125,12 @@ def one_of(name: str, names: Iterable[str]) -> str:
 def among(name: str, names: Iterable[str]) -> str:
     """Return a list of the columns, and the one that is most like `name`."""
     names = list(names)
+    if len(names) == 1 and (others := [each for each in ";|\t" if each in names[0]]):
+        return f"{names[0]!r}; --separator {others[0]!r} makes several columns of it"
     shown = ", ".join(map(repr, names[:_MOST_SHOWN])) + (", ..." * (len(names) > _MOST_SHOWN))
-    near = difflib.get_close_matches(str(name), names, n=1)
-    return shown + (f"; did you mean {near[0]!r}?" if near else "")
+    folded = {each.lower(): each for each in names}
+    near = difflib.get_close_matches(str(name).lower(), folded, n=1)
+    return shown + (f"; did you mean {folded[near[0]]!r}?" if near else "")
 
 
 def read_text(source: Path | io.BytesIO, name: PathLike, separator: str = ",") -> tuple[Any, Array]:
@@ -144,6 +148,8 @@ def read_text(source: Path | io.BytesIO, name: PathLike, separator: str = ",") -
         raise ValueError(f"path: {name} is empty, expected column names and rows") from None
     except pl.exceptions.PolarsError as error:
         raise _no_csv(name, separator, str(error).partition("\n")[0]) from None
+    except OSError as error:  # also of a packed file that ends too early
+        raise OSError(f"path: {name} cannot be read ({error})") from None
     cells = pl.all().str.strip_chars()
     frame = frame.select(pl.when(cells != "").then(cells))
 
@@ -229,6 +235,8 @@ def _read_typed(source: Path | io.BytesIO, kind: str, name: str) -> Any:
         what = {"parquet": "Parquet", "json": "JSON", "jsonl": "JSON lines"}[kind]
         reason = str(error).partition("\n")[0]
         raise ValueError(f"path: {name} is no table of {what} ({reason})") from None
+    except OSError as error:
+        raise OSError(f"path: {name} cannot be read ({error})") from None
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 BAD_TABLES = {
     "nothing": ("", "path: {path} is empty, expected column names and rows"),
     "no rows": ("x,y\n", "path: {path} has no rows below the column names, expected samples"),
-    "no rows but empty ones": ("x,y\n\n\n", "path: {path} has no rows below the column names"),
+    "no rows but empty ones": ("x,y\n\n \n", "path: {path} has no rows below the column names"),
     "no target": (
         "x,y2\n1,0\n",
         "target is 'y', expected one of the columns 'x', 'y2'; did you mean 'y2'?",
@@ -23,9 +23,16 @@ BAD_TABLES = {
     "no label": ("x,y\n1,0\n2,\n", "column 'y', row 2 is empty, expected a value"),
     "a long row": ("x,y\n1,0\n2,1,0\n", "path: {path} is no table of comma-separated values"),
     "one class": ("x,y\n1,a\n2,a\n", "target 'y' is 'a' in every row, expected two classes"),
-    "nan": ("x,y\n1,0\nNaN,1\n", "column 'x', row 2 is 'NaN', expected a finite number"),
+    "nan": ("x,y\n1,0\nNaN,1\n", "column 'x', row 2 is 'NaN', "),
     "infinity": ("x,y\n1,0\n-inf,1\n", "column 'x', row 2 is '-inf', expected a finite number"),
     "a huge number": ("x,y\n1e999,0\n1,1\n", "column 'x', row 1 is '1e999', expected a finite"),
     "not UTF-8": (b"x,y\n1,\xff\n2,0\n", "path: {path} is no table of comma-separated values in"),
-    "semicolons": ("x;y\n1;0\n2;1\n", "target is 'y', expected one of the columns 'x;y'"),
+    "semicolons": (
+        "x;y\n1;0\n2;1\n",
+        "target is 'y', expected one of the columns 'x;y'; --separator ';'",
+    ),
+    "another case": (
+        "x,Y\n1,0\n2,1\n",
+        "target is 'y', expected one of the columns 'x', 'Y'; did you mean 'Y'?",
+    ),
 }

@@ -263,8 +263,8 @@ def assert_refused(done, error, code=2):
         ),
         (
             "train digits --validation-fraction 0.0001",
-            "fraction is 0.0001, which holds out 0 of 1797 samples: expected at least one on "
-            "either side",
+            "argument --validation-fraction: fraction is 0.0001, which holds out 0 of 1797 "
+            "samples: expected at least one on either side",
         ),
         *(
             (

@@ -535,6 +535,76 @@ def test_names_with_dollars_are_no_formulas(call, tmp_path):
         assert (code, errors) == (0, "")
 
 
+def test_names_with_commas_and_blanks(call, tmp_path):
+    path = tmp_path / "t.jsonl"
+    names = ["a,b", " c", 'd"e', "f,"]
+    rows = [{"x": i, **dict.fromkeys(names, i), "y": i % 2} for i in range(40)]
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    config = write(
+        tmp_path, f"drop = {json.dumps(names)}\nepochs = 1\nhidden = [4, 2]\njson = true"
+    )
+    code, output, _ = call("train", path, "--target", "y", "--config", config)
+    assert code == 0
+    assert json.loads(output)["data"]["features"] == ["x"]
+    quoted = '"a,b", "f,"," c",d"e'
+    options = "--target", "y", "--epochs", 1, "--json", "--drop", quoted
+    assert json.loads(call("train", path, *options)[1])["data"]["features"] == ["x"]
+
+
+def test_what_float32_does_not_hold_is_named(call, regressor, tmp_path):
+    path = tmp_path / "far.csv"
+    path.write_text("age,town,rooms\n30,Oslo,2\n1e300,Oslo,2\n")
+    code, output, errors = call("predict", regressor, path)
+    assert (code, output) == (2, "")
+    error = "fastnn: error: column 'age', row 2 is 1e+300, too large for float32 beside the values"
+    assert errors.startswith(error)
+    path.write_text("x,y\n" + "".join(f"{i},{i % 2}\n" for i in range(99)) + "1e300,1\n")
+    for seed in range(10):  # the row is held out with some of them
+        code, _, errors = call("train", path, "--target", "y", "--epochs", 1, "--seed", seed)
+        assert (code, errors.startswith("fastnn: error: column 'x', row 100 is 1e+300")) in (
+            (0, False), (2, True),
+        )  # fmt: skip
+        if code:
+            break
+    assert code == 2
+
+
+def test_too_small_a_part_to_hold_out(call, houses):
+    options = "--target", "dear", "--validation-fraction", 0.0001
+    code, _, errors = call("train", houses, *options)
+    assert code == 2
+    assert errors.startswith(
+        "fastnn: error: argument --validation-fraction: fraction is 0.0001, wh"
+    )
+
+
+def test_export_says_that_nothing_fills_missing_values(call, houses, tmp_path):
+    path = tmp_path / "m.safetensors"
+    options = "--target", "dear", "--drop", "price", "--epochs", 1
+    for missing, notes in (
+        ("refuse", []),
+        ("mean", ["nothing fills missing values here, which `fastnn predict` fills in the columns "
+                  "age, town, rooms"]),
+    ):  # fmt: skip
+        call("train", houses, *options, "--missing", missing, "--save", path)
+        code, output, _ = call("export", path, tmp_path / "m.c", "--json")
+        assert (code, json.loads(output)["notes"]) == (0, notes)
+
+
+@pytest.mark.parametrize("name", ["\x1b[31mred\x1b[0m", "\u732b", "a\x9b2Jb"])
+def test_names_do_not_command_the_terminal(call, tmp_path, name):
+    path, page = tmp_path / "t.jsonl", tmp_path / "page.png"
+    rows = [{"x": i, "y": name if i % 2 else "b"} for i in range(40)]
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    code, output, errors = call("train", path, "--target", "y", "--epochs", 1, "--plot", page)
+    assert (code, errors) == (0, "")
+    assert name.replace("\x1b", "\ufffd").replace("\x9b", "\ufffd") in output
+    assert not re.search("[\x1b\x9b]", output)
+    code, _, errors = call("train", path, "--target", name)
+    assert code == 2
+    assert not re.search("[\x1b\x9b]", errors)
+
+
 def test_balanced_is_for_classes(call, houses):
     options = "--target", "price", "--drop", "dear", "--balanced"
     code, output, errors = call("train", houses, *options)

@@ -154,7 +154,7 @@ def test_csv_labels_keep_their_values(write, texts, expected):
         pytest.param("\ufeffa,b,y\n1,2,no\n3,4,yes\n", id="byte order mark"),
         pytest.param(" a, b ,y\n 1, 2 , no \n3,4,yes\n", id="blanks"),
         pytest.param('"a","b","y"\n"1","2","no"\n3,4,yes\n', id="quotes"),
-        pytest.param("a,b,y\n\n1,2,no\n3,4,yes\n\n", id="empty lines"),
+        pytest.param("a,b,y\n\n1,2,no\n  \n3,4,yes\n\n", id="empty lines"),
     ],
 )
 def test_csv_dialects(write, text):

@@ -107,6 +107,13 @@ def test_bad_histories(history, arguments, error):
         plots.plot_history(history, **arguments)
 
 
+def test_what_is_no_history(history):
+    with pytest.raises(TypeError, match=r"^history is 3, expected a History, as `fit` returns it$"):
+        plots.plot_history(3)
+    with pytest.raises(TypeError, match=r"^curves is 'loss', expected a list of names$"):
+        plots.plot_history(history, "loss")
+
+
 def test_history_without_epochs():
     with pytest.raises(ValueError, match="history has no epochs, expected at least one"):
         History().plot()

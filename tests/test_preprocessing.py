@@ -168,7 +168,7 @@ def test_bad_rows_for_a_fitted_preprocessor():
     for columns, error in (
         ({"ages": [1], "town": ["x"]}, "column 'age' is missing, which the model needs: "
          "expected it among the columns 'ages', 'town'; did you mean 'ages'?"),
-        ({"age": ["old"], "town": ["x"]}, "column 'age', row 1 is 'old', expected a number; "),
+        ({"age": ["old"], "town": ["x"]}, "column 'age', row 1 is 'old', expected a number"),
         ({"age": [None], "town": ["x"]}, "column 'age', row 1 is empty, expected a value; "
          "the model was trained without --missing"),
         ({"age": [1], "town": [None]}, "column 'town', row 1 is empty, expected a value; the mo"),
@@ -177,6 +177,7 @@ def test_bad_rows_for_a_fitted_preprocessor():
         with pytest.raises(ValueError) as caught:  # noqa: PT011 (compared below)
             preprocessor.read(table_of(**columns))
         assert str(caught.value).startswith(error)
+        assert "--categorical" not in str(caught.value)  # nobody trains here
 
 
 # ---------------------------------------------------------------------- targets
@@ -281,6 +282,24 @@ def test_categories_are_spelled_alike_in_files_of_all_kinds(trained, others):
         np.testing.assert_array_equal(same, features)
 
 
+@pytest.mark.parametrize("mark", ["NA", "n/a", "#N/A", "NaN", "NULL", "None"])
+def test_marks_of_missing_values(mark):
+    table = table_of(x=["1", mark, "3"], country=["DE", "NA", "CH"], y=["1.5", mark, "2.5"])
+    kinds = preprocessing.infer_kinds(table, target="y")
+    assert kinds == {"x": "number", "country": "category"}
+    frame = preprocessing.read_features(table, kinds, kinds)
+    assert frame["x"].to_list() == [1, None, 3]
+    assert frame["country"].to_list() == ["DE", "NA", "CH"]
+    with pytest.raises(
+        ValueError,
+        match=rf"^column 'x', row 2 is '{mark}', a missing value, expected a value; --missing med",
+    ):
+        preprocessing.read_features(table, kinds)
+    assert preprocessing.infer_task(table, "y")[0] == "regression"
+    with pytest.raises(ValueError, match=rf"^column 'y', row 2 is '{mark}', a missing value, ex"):
+        preprocessing.read_quantity(table, "y")
+
+
 def test_large_whole_numbers_are_told_from_each_other():
     task, why = preprocessing.infer_task(table_of(y=[str(10**30), str(10**30 + 1)]), "y")
     assert (task, why) == ("classification", "'y' has 2 different whole numbers")
@@ -319,7 +338,8 @@ def test_classes_of_another_kind_of_file():
         ([1, 2], [1, 3], "column 'y', row 2 is '3', expected one of the 2 classes 1, 2"),
         ([True, False], [1, 0], "column 'y', row 1 is '1', expected one of the 2 classes False, T"),
         (["a", "b"], ["a", None], "column 'y', row 2 is empty, expected a value"),
-        ([1.0, 2.0], [1.0, math.nan], "column 'y', row 2 is empty, expected a value"),
+        ([1.0, 2.0], [1.0, math.nan], "column 'y', row 2 is nan, a missing value, expected a val"),
+        (["1", "2"], ["NA", "1"], "column 'y', row 1 is 'NA', a missing value, expected a value"),
         ([1.0, 2.0], [1.0, math.inf], "column 'y', row 2 is inf, expected a finite number"),
     ],
 )  # fmt: skip

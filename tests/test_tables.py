@@ -4,6 +4,7 @@ import gzip
 import io
 import os
 import sys
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -58,6 +59,27 @@ def test_packed_csv(tmp_path):
     path = tmp_path / "table.csv.gz"
     path.write_bytes(gzip.compress(FRAME.write_csv().encode()))
     assert as_typed(tables.read_table(path).frame).equals(FRAME)
+
+
+def test_a_packed_file_that_ends_too_early_is_named(tmp_path):
+    path = tmp_path / "table.csv.gz"
+    path.write_bytes(gzip.compress(FRAME.write_csv().encode() * 100)[:-30])
+    with pytest.raises(
+        (OSError, ValueError), match=r"^path: .*table\.csv\.gz .*unexpected end of f"
+    ):
+        tables.read_table(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_pipe_is_a_file_too(tmp_path, kind):
+    path, pipe = tmp_path / f"table.{kind}", tmp_path / "pipe"
+    WRITERS[kind](path)
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_bytes(path.read_bytes()))
+    writer.start()
+    assert as_typed(tables.read_table(pipe).frame).equals(FRAME)
+    writer.join()
 
 
 def test_kind_and_separator_can_be_given(tmp_path):

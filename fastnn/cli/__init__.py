@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import NonFiniteLossError
 from .arguments import parse
+from .printing import harmless
 
 _MODULES = {
     "train": "training",
@@ -72,5 +73,5 @@ def _open_streams() -> None:
 def _fail(code: int, message: str, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    print("fastnn:", " ".join(message.split()), file=sys.stderr)
+    print("fastnn:", harmless(" ".join(message.split())), file=sys.stderr)
     return code

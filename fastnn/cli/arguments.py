@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import csv
 import difflib
+import io
 import math
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
@@ -17,6 +19,10 @@ from . import exporting
 EXIT_CODES = """\
 exit codes: 0 done; 1 training diverged, or nobody reads the output;
             2 bad input; 3 a mistake in fastnn; 130 interrupted"""
+
+
+_MISSING = """\
+missing values are empty; in columns of numbers NA, N/A, NaN, null, none also"""
 
 
 _RAW_ROWS = """\
@@ -134,7 +140,7 @@ def _read_config(path: str, command: argparse.ArgumentParser) -> tuple[list[str]
                 )
             tokens += [f"--{name}"] * value
         else:
-            text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+            text = _joined(value) if isinstance(value, list) else str(value)
             tokens.append(f"--{name}={text}")
     return tokens, positional
 
@@ -287,7 +293,7 @@ def _add_dtype(add: Callable[..., Any]) -> None:
 
 def _add_common(group: Any, json: str = "print one JSON object") -> None:
     add = group.add_argument
-    add("--json", action="store_true", help=f"{json}, for scripts")
+    add("--json", action="store_true", help=f"{json}, for scripts; errors go to standard error")
     add("--config", metavar="FILE", help="options from a TOML file; those given here win")
     add("--debug", action="store_true", help="show where an error comes from")
 
@@ -303,7 +309,7 @@ def _defaults() -> str:
         "",
         "learning rate of another optimizer than that:",
     ]
-    return "\n".join([*lines, f"  {others}", "", EXIT_CODES])
+    return "\n".join([*lines, f"  {others}", "", _MISSING, "", EXIT_CODES])
 
 
 # ---------------------------------------------------------------------- kinds of values
@@ -336,7 +342,16 @@ def _choice(*names: str) -> Callable[[str], str]:
 
 
 def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
+    """Return the names in "A,B", where one with a comma stands in quotes: 'A,"B,C"'."""
+    names = next(csv.reader(io.StringIO(text), skipinitialspace=True), [])
+    return [name for name in names if name.strip()]
+
+
+def _joined(values: Iterable[Any]) -> str:
+    """Return the text of which `_names` makes these values again."""
+    text = io.StringIO()
+    csv.writer(text, quoting=csv.QUOTE_NONNUMERIC, lineterminator="").writerow(values)
+    return text.getvalue()
 
 
 _count = _argument(int, lambda n: n >= 1, "a whole number of at least 1")

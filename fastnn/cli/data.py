@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import DTypeLike
+
 import fastnn
 
 from .. import datasets, tables
@@ -30,7 +33,8 @@ def load(options: Namespace, rng: Seed = None) -> Table:
     if options.data == "spiral":
         X, y = datasets.make_spiral(rng=0 if rng is None else rng)
         return tables.table_of({"x": X[:, 0], "y": X[:, 1], BUILT_IN["spiral"]: y}, "spiral")
-    if options.data != "-" and not Path(options.data).is_file():
+    path = Path(options.data)
+    if options.data != "-" and (path.is_dir() or not path.exists()):
         near = difflib.get_close_matches(options.data, [*BUILT_IN, *_beside(options.data)], n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ValueError(
@@ -82,8 +86,23 @@ class Saved:
     def features(self, table: Table) -> tuple[Floats, list[str]]:
         """Return the inputs (N, I) of a table, and what is to be said of it."""
         frame = self.preprocessor.read(table)
-        inputs = self.preprocessor.transform(frame, self.model.dtype)
-        return inputs, list(unknown_lines(self.preprocessor, frame))
+        X = inputs(self.preprocessor, table, frame, self.model.dtype)
+        return X, list(unknown_lines(self.preprocessor, frame))
+
+
+def inputs(preprocessor: Preprocessor, table: Table, frame: Any, dtype: DTypeLike) -> Floats:
+    """Return the features (N, I) of a typed frame; ValueError where `dtype` has no such numbers."""
+    with np.errstate(over="ignore"):
+        X = preprocessor.transform(frame, dtype)
+    wrong = ~np.isfinite(X)
+    if wrong.any():
+        row, feature = np.argwhere(wrong)[0]
+        name = preprocessor.feature_names[feature]
+        raise ValueError(
+            f"{table.place(name, row)} is {frame[name][int(row)]}, too large for {X.dtype} beside "
+            "the values that the model was trained on: expected a smaller number"
+        )
+    return X
 
 
 def unknown_lines(preprocessor: Preprocessor, frame: Any) -> Iterator[str]:

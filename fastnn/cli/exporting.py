@@ -127,4 +127,10 @@ def with_raw_inputs(saved: data.Saved) -> tuple[fastnn.Sequential, list[str]]:
         for name in few
         if model.dtype == np.float32
     ]
+    filled = [each.name for each in saved.preprocessor.columns if each.fill is not None]
+    if filled:
+        notes.append(
+            "nothing fills missing values here, which `fastnn predict` fills in the columns "
+            + ", ".join(filled)
+        )
     return model, notes

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .. import datasets
+from .. import datasets, tables
 from ..tables import Table
 from ..types import Array, Floats
 from . import data, printing
@@ -58,15 +58,18 @@ def prepare(
         answers = target.encode(table)
     else:
         answers = preprocessing.read_quantity(table, name)
-    parts = datasets.split(
-        len(answers), options.validation_fraction, split_rng,
-        labels=answers if task == "classification" else None,
-    )  # fmt: skip
+    labels = answers if task == "classification" else None
+    try:
+        parts = datasets.split(len(answers), options.validation_fraction, split_rng, labels=labels)
+    except ValueError as error:
+        raise ValueError(f"argument --validation-fraction: {error}") from None
     frames, wanted = [frame[part] for part in parts], [answers[part] for part in parts]
     if task == "regression":
         target = preprocessing.Quantity.fit(wanted[0], name)
     preprocessor = preprocessing.Preprocessor.fit(frames[0], options.missing)
-    inputs = [preprocessor.transform(part, options.dtype) for part in frames]
+    inputs = [
+        data.inputs(preprocessor, table.take(part), frame[part], options.dtype) for part in parts
+    ]
     lines = [
         f"{table.source}: {printing.some(len(table.frame), 'sample')}, "
         f"{printing.some(inputs[0].shape[1], 'feature')}",
@@ -92,10 +95,9 @@ def _find_target(options: Namespace, table: Table) -> str:
     """Return the column that the options name as the target."""
     name: str | None = options.target
     if name is None:
-        shown = ", ".join(map(repr, table.frame.columns[:20]))
-        more = ", ..." if table.frame.width > 20 else ""
         raise ValueError(
-            f"{table.source} needs --target COLUMN, the column to predict: one of {shown}{more}"
+            f"{table.source} needs --target COLUMN, the column to predict: "
+            f"one of {tables.among('', table.frame.columns)}"
         )
     table.require(name, "target")
     if name in (*options.drop, *options.categorical):

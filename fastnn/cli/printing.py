@@ -14,19 +14,25 @@ from ..types import Array
 
 WIDTH = 79
 _INDENT = 10
+_CONTROLS = dict.fromkeys([*range(32), *range(127, 160)], "\ufffd")
 _MOST_CLASSES = 20  # whose figures are shown; of more, the worst
 
 
 def say(title: str, *lines: str) -> None:
     """Print a section: its title beside the first line."""
     for line in lines:
-        print(f"{title:<{_INDENT}}{line}", flush=True)  # at once, also where `tee` reads
+        print(f"{title:<{_INDENT}}{harmless(line)}", flush=True)  # at once, also where `tee` reads
         title = ""
 
 
 def note(text: str) -> None:
     """Say something on the side, where it disturbs no output."""
-    print("fastnn: note:", text, file=sys.stderr, flush=True)
+    print("fastnn: note:", harmless(text), file=sys.stderr, flush=True)
+
+
+def harmless(text: str) -> str:
+    """Return a line without control characters: a name in a table might command the terminal."""
+    return text.translate(_CONTROLS)
 
 
 def print_json(values: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +28,12 @@ def check(path: PathLike) -> None:
 
 def write(path: PathLike, *page: Any) -> None:
     """Write the page of `draw` as a whole."""
-    figure = draw(*page)
     kind = Path(path).suffix[1:].lower()
-    outputs.write(path, lambda file: figure.savefig(file, format=kind))
+    with warnings.catch_warnings():
+        # A letter that no font here has is drawn as a box.
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        figure = draw(*page)
+        outputs.write(path, lambda file: figure.savefig(file, format=kind))
 
 
 def draw(
@@ -48,7 +52,7 @@ def draw(
     figure = Figure(size, dpi=150, layout="constrained")
     engine: Any = figure.get_layout_engine()
     engine.set(w_pad=0.12, h_pad=0.12, wspace=0.04)
-    figure.suptitle(plots.as_text(title), fontsize=13)
+    figure.suptitle(plots._as_text(title), fontsize=13)
     right: Any = figure
     if history and curves:
         parts: Any = figure.subfigures(1, 2, width_ratios=(_CURVES, side))
@@ -58,7 +62,7 @@ def draw(
         for panel in panels[:-1]:
             panel.set_xlabel("")
     ax = right.subplots()
-    part, name = plots.as_text(part), plots.as_text(target.name)
+    part, name = plots._as_text(part), plots._as_text(target.name)
     if classes:
         plots.plot_confusion_matrix(
             assessment.true, assessment.predicted, class_names=target.labels, ax=ax
