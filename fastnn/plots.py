@@ -347,7 +347,7 @@ def plot_calibration(
     shares, edges = np.histogram(sure, bins=n_bins, range=(0, 1))
     ax.bar(
         edges[:-1], shares / len(sure), 1 / n_bins, align="edge", color="#cfd8dc",
-        edgecolor="white", label="share of the samples",
+        edgecolor="white", label="samples",
     )  # fmt: skip
     # Rounding may put a float32 a hair beyond 1.
     display.from_predictions(
@@ -357,7 +357,7 @@ def plot_calibration(
     ax.plot([0, 1], [0, 1], color=_QUIET, linestyle="--", linewidth=1, label="perfect")
     ax.set(xlim=(0, 1), ylim=(0, 1.02), **labels)
     _tidy(ax)
-    ax.legend(frameon=False, loc="upper left")
+    ax.legend(frameon=False, loc="best", fontsize="small")  # the curve may go anywhere
     return ax
 
 
@@ -390,7 +390,7 @@ def plot_predictions(y_true: ArrayLike, y_pred: ArrayLike, *, ax: Axes | None = 
     """
     true, predicted = _pair(as_array(y_true, "y_true"), as_array(y_pred, "y_pred"), "y_pred")
     display = _sklearn("metrics").PredictionErrorDisplay
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import AutoLocator
 
     if ax is None:
         ax = _new_axes(5, 4.6)
@@ -406,7 +406,7 @@ def plot_predictions(y_true: ArrayLike, y_pred: ArrayLike, *, ax: Axes | None = 
     )  # fmt: skip
     ax.set(xlabel="predicted", ylabel="true")
     for axis in (ax.xaxis, ax.yaxis):  # round numbers in place of those of the data
-        axis.set_major_locator(MaxNLocator(nbins=6))
+        axis.set_major_locator(AutoLocator())
     ax.set_aspect("equal", adjustable="datalim")
     _tidy(ax)
     ax.legend(frameon=False, loc="upper left")

@@ -1,5 +1,6 @@
 """What the pictures show: lines, counts, labels and limits, read back from matplotlib."""
 
+import itertools
 import sys
 
 import matplotlib as mpl
@@ -269,6 +270,35 @@ def test_calibration_of_two_classes():
     assert_nothing_clipped(ax.figure)
     pairs = plots.plot_calibration(true, np.stack([1 - probabilities, probabilities], axis=1))
     np.testing.assert_allclose(pairs.get_lines()[0].get_xydata(), model.get_xydata())
+
+
+@pytest.mark.parametrize("power", [0.2, 1, 5])
+def test_the_legend_of_a_calibration_lies_beside_the_curve(power):
+    rng = np.random.default_rng(0)
+    probabilities = rng.uniform(0, 1, 4000)
+    true = (rng.uniform(0, 1, 4000) < probabilities**power).astype(int)
+    ax = plots.plot_calibration(true, probabilities)
+    ax.figure.set_size_inches(2.5, 2.3)
+    ax.figure.canvas.draw()
+    legend = ax.get_legend().get_window_extent()
+    points = ax.transData.transform(ax.get_lines()[0].get_xydata())
+    assert not any(legend.contains(*point) for point in points)
+    assert 0 <= legend.x0 < legend.x1 <= ax.figure.bbox.x1
+
+
+def test_ticks_of_small_pictures_do_not_touch():
+    true = np.linspace(-30000, 30000, 50)
+    ax = plots.plot_predictions(true, true)
+    ax.figure.set_size_inches(2.5, 2.3)
+    ax.figure.canvas.draw()
+    low, high = ax.get_xlim()
+    boxes = [
+        tick.get_window_extent()
+        for tick in ax.get_xticklabels()
+        if low <= tick.get_position()[0] <= high
+    ]
+    gaps = [right.x0 - left.x1 for left, right in itertools.pairwise(boxes)]
+    assert min(gaps) > 4
 
 
 def test_calibration_of_more_classes_is_of_the_most_probable():
