@@ -20,6 +20,7 @@ TESTS = [
         "training",
         "trainer",
         "prediction",
+        "samples",
         "dropout",
         "normalization",
     )
