@@ -19,8 +19,9 @@ from . import configs, files
 from .callbacks import Callback, Mode, Run, as_mode, sign_of
 from .errors import FileFormatError
 from .kernels import table as t
+from .optimizers import State
 from .schedules import Schedule
-from .types import Array, MaybeNone, PathLike, Rate, Snapshot
+from .types import Array, MaybeNone, PathLike, Rate, Snapshot, StateSnapshot
 from .validation import as_choice, as_count, as_flag, as_path, as_positive, check_arrays, check_tree
 
 if TYPE_CHECKING:
@@ -266,13 +267,28 @@ class Session:
         # As it is before training: a callback may change it on the way.
         self.optimizer_config = configs.describe(self.optimizer, "optimizer", own=True)
         self.start: Snapshot | MaybeNone = None
+        self.states: list[StateSnapshot] | MaybeNone = None
         self.random: Mapping[str, Any] | None = None
 
     def begin_epoch(self) -> None:
         """Take note of where an epoch begins: no file in the middle of it can do without."""
         if not self.trainer.step:
             self.start = self.run.model._snapshot()
+            self.states = [state.snapshot() for state in self._optimizer_states()]
             self.random = self.rng.bit_generator.state
+
+    def roll_back(self) -> None:
+        """Bring parameters and optimizer back to where the epoch began."""
+        self.run.model._restore(self.start)
+        if self.states is None:  # of an epoch that a file of an early version began
+            for array in self.trainer.trained_arrays():
+                self.optimizer.forget(array)
+            return
+        for state, before in zip(self._optimizer_states(), self.states, strict=True):
+            state.restore(before)
+
+    def _optimizer_states(self) -> list[State]:
+        return [self.optimizer.state_of(array) for array in self.trainer.trained_arrays()]
 
     # ------------------------------------------------------------------ to a file
 
@@ -311,7 +327,7 @@ class Session:
             "step": trainer.step,
             "stopped": bool(run.stopped),
             "totals": trainer.totals,
-            "start": self.start if within else None,
+            "start": [*self.start, self.states] if within else None,
             "random": self.random if within else self.rng.bit_generator.state,
             "history": {
                 "epochs": np.array(history.epochs, np.int64),
@@ -319,7 +335,7 @@ class Session:
             },
             "optimizer": [
                 {"iterations": state.iterations, "arrays": state.arrays}
-                for state in map(self.optimizer.state_of, trainer.trained_arrays())
+                for state in self._optimizer_states()
             ],
             "learning_rate": rate.state() if isinstance(rate, Schedule) else _number(rate),
         }
@@ -393,10 +409,9 @@ class Session:
         if not np.isfinite(totals).all() or totals[t.TOTAL_STEPS] != state["step"]:
             raise ValueError("its totals are not those of its step")
         if state["step"]:
-            check_tree(state["start"], self.run.model._snapshot(), "state.start")
+            self._check_start(state["start"])
         for each in state["optimizer"]:
-            if not 0 <= each["iterations"] < 2**53:
-                raise ValueError(f"the optimizer's iterations are {each['iterations']}")
+            _check_iterations(each["iterations"])
         if state["learning_rate"] is not None:
             trial = copy.copy(self.optimizer)
             trial.learning_rate = copy.copy(trial.learning_rate)
@@ -404,6 +419,18 @@ class Session:
             trial.rates(max([0, *(each["iterations"] for each in state["optimizer"])]), 1, dtype)
         self._check_history(state["history"])
         return self._as_bit_generator(state["random"])
+
+    def _check_start(self, start: Any) -> None:
+        """Check where a file says that its epoch began.
+
+        Files of early versions do not have the optimizer's states there.
+        """
+        form: list[Any] = [*self.run.model._snapshot()]
+        if not isinstance(start, list | tuple) or len(start) != len(form):
+            form.append([state.snapshot() for state in self._optimizer_states()])
+        check_tree(start, form, "state.start")
+        for iterations, _ in start[2] if len(form) > 2 else ():
+            _check_iterations(iterations)
 
     def _check_history(self, history: Any) -> None:
         curves = history["curves"]
@@ -459,8 +486,16 @@ class Session:
             own.iterations, own.arrays[...] = kept["iterations"], kept["arrays"]
         _restore_rate(optimizer, state["learning_rate"])
         self.rng.bit_generator.state = random.state
-        self.random, self.start = random.state, state["start"]
+        self.random = random.state
+        if state["start"] is not None:
+            self.start = state["start"][:2]
+            self.states = state["start"][2] if len(state["start"]) > 2 else None
         self.trainer.totals[...] = state["totals"]
+
+
+def _check_iterations(value: int) -> None:
+    if not 0 <= value < 2**53:
+        raise ValueError(f"the optimizer's iterations are {value}")
 
 
 # The names under which a user knows what is described.

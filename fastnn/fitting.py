@@ -21,7 +21,7 @@ from .metrics import Metric, MetricLike, as_metrics
 from .network import Network
 from .normalization import BatchNorm
 from .optimizers import SGD, Optimizer
-from .parallel import Crew, resolve_threads
+from .parallel import Crew, resolve_threads, with_crew
 from .plan import make_plan, operation_of
 from .progress import Verbose, as_progress
 from .samples import UNSCALED, Samples, as_samples
@@ -171,9 +171,12 @@ class Trainable(Network):
                 )
                 return run_epochs(run, trainer, order, watched, *rest)
             work = 3 * batch_size * self.parameters.size
-            with Crew(resolve_threads(threads, work) if compiled else 1) as crew:
+
+            def train_with(crew: Crew) -> History:
                 trainer = make_trainer(self, data, n_used, batch_size, optimizer, crew)
                 return run_epochs(run, trainer, order, watched, *rest)
+
+            return with_crew(resolve_threads(threads, work) if compiled else 1, train_with)
 
         return train
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
 import operator
@@ -11,15 +12,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from tqdm import tqdm
 
 from .callbacks import Callback
 from .errors import DivergedModelsError, NonFiniteLossError
 from .history import History
+from .kernels.interruption import Interruption, run_interruptible
 from .model import Sequential
 from .optimizers import Optimizer
-from .parallel import WORK_PER_THREAD, interruptible, resolve_threads
-from .progress import Verbose, as_progress
+from .parallel import WORK_PER_THREAD, Crew, resolve_threads, with_crew
+from .progress import Bar, Verbose, as_progress
 from .samples import Samples, as_samples
 from .training import Targets
 from .types import Seed
@@ -226,53 +227,41 @@ class _Race:
         self.histories: list[Any] = [None] * len(runs)
         self.diverged: dict[int, NonFiniteLossError] = {}
         self.left, self.lock = iter(range(len(runs))), threading.Lock()
-        self.stop = threading.Event()
         self.error: BaseException | None = None
 
     def run(self, n_threads: int) -> list[History]:
         """Run all with so many threads, this one included; return the histories."""
-        others = []
-        with tqdm(total=len(self.runs), disable=not self.shown, unit=" models") as self.bar:
-            try:
-                for _ in range(n_threads - 1):
-                    others.append(threading.Thread(target=self._work, daemon=True))
-                    others[-1].start()
-            except RuntimeError:  # the system has no more
-                others.pop()
-            self._work()
-            self._wait_for(others)
+        with Bar(total=len(self.runs), unit=" models") if self.shown else _NoBar() as self.bar:
+            with_crew(n_threads, self._run_in)
         if self.error is not None:
             raise self.error
         if self.diverged:
             raise DivergedModelsError(self.diverged, self.histories)
         return self.histories
 
-    def _wait_for(self, others: list[threading.Thread]) -> None:
-        while any(thread.is_alive() for thread in others):
-            try:
-                for thread in others:
-                    thread.join(0.1)
-            except KeyboardInterrupt as error:
-                self.error = error
-                self.stop.set()
+    def _run_in(self, crew: Crew) -> None:
+        stop = Interruption()
+        try:
+            crew.run(lambda thread: run_interruptible(stop, self._work, stop))
+        except BaseException:
+            stop.requested = True
+            raise
 
-    def _work(self) -> None:
+    def _work(self, stop: Interruption) -> None:
         number = None
         try:
-            with interruptible(self.stop):
-                while not self.stop.is_set():
-                    with self.lock:
-                        number = next(self.left, None)
-                    if number is None:
-                        break
-                    self._take(number)
+            while not stop.requested:
+                with self.lock:
+                    number = next(self.left, None)
+                if number is None:
+                    break
+                self._take(number)
         except BaseException as error:
-            with self.lock:
-                if not self.stop.is_set():
-                    if number is not None and isinstance(error, Exception):
-                        error.add_note(f"of models[{number}]")
-                    self.error = error
-                self.stop.set()
+            if not stop.requested:
+                if number is not None and isinstance(error, Exception):
+                    error.add_note(f"of models[{number}]")
+                self.error = error
+            stop.requested = True
 
     def _take(self, number: int) -> None:
         try:
@@ -282,3 +271,13 @@ class _Race:
         self.runs[number] = None  # what it holds can go
         with self.lock:
             self.bar.update()
+
+
+class _NoBar(contextlib.nullcontext[Any]):
+    """What stands for a bar that is not shown."""
+
+    def __enter__(self) -> _NoBar:
+        return self
+
+    def update(self) -> None:
+        """Show nothing."""

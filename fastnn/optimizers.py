@@ -7,9 +7,11 @@ optimizer goes on where it was.
 
 from __future__ import annotations
 
+import itertools
 import math
 import weakref
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -35,6 +37,36 @@ class State:
     def restore(self, snapshot: tuple[int, Floats]) -> None:
         """Come back to the moment of a snapshot."""
         self.iterations, self.arrays[...] = snapshot
+
+
+class _Step(NamedTuple):
+    """A step of one array, checked."""
+
+    parameters: Floats
+    ready: Floats  # the parameters, or a copy as a kernel takes them
+    state: State
+    iterations: int  # the state's, after the step
+    arguments: tuple[Any, ...]  # of the kernel
+
+
+def _apply(steps: list[_Step], applied: list[Any]) -> None:
+    """Take all steps; `applied` gets an item for each that has been taken."""
+    try:
+        # Built-in functions call the kernel for all arrays. Python handles no signals in between.
+        calls = [step.arguments for step in steps]
+        applied.extend(itertools.starmap(kernels.optimizer_update, calls))
+        _finish(steps)
+    except BaseException:
+        _finish(steps[: len(applied)])
+        raise
+
+
+def _finish(steps: list[_Step]) -> None:
+    """Do what is left when the kernel has been called. It may be done twice."""
+    for parameters, ready, state, iterations, _ in steps:
+        state.iterations = iterations
+        if ready is not parameters:
+            parameters[...] = ready
 
 
 class Optimizer:
@@ -145,6 +177,27 @@ class Optimizer:
         TypeError, ValueError
             For other arrays, and for a learning rate out of the dtype's range.
         """
+        _apply([self._prepare(parameters, gradients, length)], [])
+
+    def update_all(
+        self, pairs: Sequence[tuple[Floats, Floats]], applied: list[Any], **options: Any
+    ) -> None:
+        """Take one step for several (parameters, gradients), with the options of `update`.
+
+        Where an exception of a signal handler strikes, such as Ctrl-C, it takes none or all.
+        `applied`, an empty list, has an item for each array that has changed.
+        """
+        if type(self).update is Optimizer.update:
+            _apply([self._prepare(*pair, **options) for pair in pairs], applied)
+            return
+        for parameters, gradients in pairs:
+            self.update(parameters, gradients, **options)
+            applied.append(None)
+
+    def _prepare(
+        self, parameters: Floats, gradients: ArrayLike, length: float | None = None
+    ) -> _Step:
+        """Check the arguments of `update`, and return the step to take."""
         if not isinstance(parameters, np.ndarray) or parameters.dtype not in DTYPES:
             kind = getattr(parameters, "dtype", type(parameters).__name__)
             raise TypeError(f"parameters is {kind}, expected an array of float32 or float64")
@@ -165,13 +218,11 @@ class Optimizer:
             if length is None:
                 length = math.sqrt(np.square(slopes, dtype=np.float64).sum())
             scale = min(1.0, self.clip_norm / (length + 1e-6))
-        kernels.optimizer_update(
+        arguments = (
             ready.reshape(-1), state.arrays, unlocked(slopes).reshape(-1), self.rule, numbers,
             scale, 0.0, 0.0,
         )  # fmt: skip
-        state.iterations += 1
-        if ready is not parameters:
-            parameters[...] = ready
+        return _Step(parameters, ready, state, state.iterations + 1, arguments)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_states": {}}  # a copy has met no parameters yet

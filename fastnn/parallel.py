@@ -5,6 +5,7 @@ Results do not depend on the number: the same seed gives the same bits with 1 th
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import contextvars
 import functools
@@ -14,8 +15,12 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
+import numpy as np
+
+from .kernels import table as t
+from .kernels.interruption import Interruption, run_interruptible, wait_for
 from .validation import as_count
 
 _chosen: contextvars.ContextVar[int | None] = contextvars.ContextVar(
@@ -25,14 +30,13 @@ _default: int | None = None
 
 T = TypeVar("T")
 
-_interruption: contextvars.ContextVar[threading.Event | None] = contextvars.ContextVar(
-    "fastnn_interruption", default=None
-)
-
 # Multiply-adds of a step (or of a prediction) that make another thread worth its two barriers and
 # the lines that cores fetch from each other: two threads won from about 7 million on
 # (`benchmarks/compare.py --write` draws the default against one thread).
 WORK_PER_THREAD = 4_000_000
+
+# A thread without work looks so often whether it has to leave, if nobody wakes it up.
+_POLL_SECONDS = 0.05
 
 # More would only be in each other's way, and a typing error could ask for a million.
 MOST_THREADS = 4 * (os.cpu_count() or 16)
@@ -121,70 +125,108 @@ def _cgroup_cpus() -> float:
     return math.inf
 
 
-@contextlib.contextmanager
-def interruptible(event: threading.Event) -> Iterator[None]:
-    """Let training in this thread, inside a `with` block, end where somebody sets the Event."""
-    token = _interruption.set(event)
+def finish(function: Callable[[], None]) -> None:
+    """Call a function that may be called twice: again where an exception breaks it off."""
     try:
-        yield
-    finally:
-        _interruption.reset(token)
-
-
-def check_interruption() -> None:
-    """Raise KeyboardInterrupt where this thread is to end its training."""
-    event = _interruption.get()
-    if event is not None and event.is_set():
-        raise KeyboardInterrupt
+        function()
+    except BaseException:
+        function()
+        raise
 
 
 class Crew:
-    """Threads that run one function together, each with its own number.
+    """Threads that run one function together, each with its own number; see `with_crew`.
 
-    They live as long as the `with` block, so nothing is left behind for a `fork` to break. Where
-    the system gives fewer threads than asked for, `size` says how many there are.
+    Where the system gives fewer threads than asked for, `size` says how many there are.
     """
 
-    def __init__(self, size: int) -> None:
-        self.size = 1
+    def __init__(self, wanted: int) -> None:
+        self.wanted, self.size = wanted, 1
+        self.gate = np.full(t.BARRIER_SIZE, 0, np.int64)
+        """The barrier of the compiled calls."""
+        self.interruption = Interruption()
         self._orders: list[queue.SimpleQueue[Any]] = []
         self._done: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
-        for number in range(1, size):
+        self._started: list[int] = []
+        self._ended: list[_thread.LockType] = []
+
+    def start(self) -> None:
+        """Start the threads."""
+        for number in range(1, self.wanted):
             orders: queue.SimpleQueue[Any] = queue.SimpleQueue()
-            worker = threading.Thread(target=self._work, args=(number, orders), daemon=True)
+            ended = threading.Lock()
+            ended.acquire()
+            self._orders.append(orders)
+            self._ended.append(ended)
             try:
-                worker.start()
+                # The built-in functions start a thread and keep a note of it in one step of
+                # Python: no signal is handled between the two.
+                start = map(_thread.start_new_thread, [self._work], [(number, orders, ended)])
+                self._started.extend(start)
             except RuntimeError:  # the system has no more
                 break
-            self._orders.append(orders)
-            self.size += 1
+        self.size = 1 + len(self._started)
+        del self._orders[self.size - 1 :], self._ended[self.size - 1 :]
 
-    def _work(self, number: int, orders: queue.SimpleQueue[Any]) -> None:
-        while (function := orders.get()) is not None:
+    def _work(self, number: int, orders: queue.SimpleQueue[Any], ended: _thread.LockType) -> None:
+        try:
+            run_interruptible(self.interruption, self._take_orders, number, orders)
+        except BaseException as error:  # shown by `run`
+            self.gate[t.LEAVE] = 1  # nobody waits for this thread
+            self._done.put(error)
+        finally:
+            ended.release()
+
+    def _take_orders(self, number: int, orders: queue.SimpleQueue[Any]) -> None:
+        while not self.interruption.requested:
             try:
-                function(number)
-            except BaseException as error:  # shown by `run`
-                self._done.put(error)
-            else:
-                self._done.put(None)
+                function = orders.get(timeout=_POLL_SECONDS)
+            except queue.Empty:
+                continue
+            if function is None:
+                break
+            function(number)
+            self._done.put(None)
 
     def run(self, function: Callable[[int], T]) -> T:
         """Call function(0), ..., function(size - 1) side by side; return what function(0) does.
 
-        An error of any of them is raised when all are done.
+        An error of any of them is raised when all are done; then the crew has to end.
         """
-        for orders in self._orders:
-            orders.put(function)
-        result = function(0)
-        errors = [self._done.get() for _ in self._orders]
+        try:
+            for orders in self._orders:
+                orders.put(function)
+            result = function(0)
+            errors = [self._done.get() for _ in self._orders]
+        except BaseException:  # such as Ctrl-C before this thread's part: the others wait for it
+            self.gate[t.LEAVE] = 1
+            raise
         for error in errors:
             if error is not None:
                 raise error
         return result
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
+    def end(self) -> None:
+        """Let the threads go, and wait for them, whatever signals arrive meanwhile."""
         for orders in self._orders:
             orders.put(None)
+        wait_for(self._ended[: len(self._started)])
+
+
+def with_crew(wanted: int, work: Callable[[Crew], T]) -> T:
+    """Return work(crew) for a :class:`Crew` of `wanted` threads, which have ended by then.
+
+    So nothing is left behind for a `fork` to break, and on every way out nobody works any more.
+    """
+    crew = Crew(wanted)
+    try:
+        crew.start()
+        return work(crew)
+    finally:
+        # An exception of a signal handler may strike when a function is entered, but not before an
+        # assignment. What it breaks off in the first call of `end`, the second one does.
+        crew.interruption.requested = True
+        try:
+            crew.end()
+        finally:
+            crew.end()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from . import kernels
 from .kernels import table as t
 from .memory import aligned_empty
-from .parallel import Crew, resolve_threads
+from .parallel import Crew, resolve_threads, with_crew
 from .plan import make_plan
 from .samples import Samples
 from .types import Floats, Steps
@@ -82,7 +83,7 @@ class Predictor:
         outputs = np.empty((len(rows), self.n_outputs), self.dtype)
         panels = self._pack() if self.panels is None else self.panels
 
-        def predict(thread: int) -> None:
+        def predict(crew: Crew, done: list[bool], thread: int) -> None:
             # A workspace for each thread, so that nobody else can be in it.
             workspace = aligned_empty(self.many_size, self.dtype)
             begin, end = (len(rows) * i // crew.size for i in (thread, thread + 1))
@@ -92,9 +93,12 @@ class Predictor:
                     self.coefficients, self.parameters, block, BLOCK_ROWS, finish,
                 )
                 for first, block in samples.blocks(begin, end)
+                if not crew.interruption.requested
             )  # fmt: skip
 
-        with Crew(min(threads, max(len(rows), 1))) as crew:
+        def work(crew: Crew) -> bool:
             done = [False] * crew.size
-            crew.run(predict)
-        return outputs if all(done) else None
+            crew.run(functools.partial(predict, crew, done))
+            return all(done)
+
+        return outputs if with_crew(min(threads, max(len(rows), 1)), work) else None

@@ -14,6 +14,12 @@ from .callbacks import Callback, Run
 Verbose: TypeAlias = Literal["auto", 0, 1, 2] | bool
 
 
+class Bar(tqdm):  # type: ignore[misc]  # has no types
+    """A bar of tqdm that starts no thread: tqdm's monitor would outlive the call."""
+
+    monitor_interval = 0
+
+
 class ProgressBar(Callback):
     """A bar on standard error: the epoch, the time left, samples a second, and the last curves.
 
@@ -31,7 +37,7 @@ class ProgressBar(Callback):
         """Show an empty bar."""
         self._epochs_shown, self._n_epochs = 0, run.epochs - run.epoch
         # A process without a console has no standard error.
-        self._bar = tqdm(
+        self._bar = Bar(
             total=run.n_samples * self._n_epochs or None,  # unknown of batches made on the way
             disable=sys.stderr is None,
             unit="",

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from .callbacks import Callback, Run
 from .kernels import table as t
 from .optimizers import Optimizer
-from .parallel import Crew, resolve_threads
+from .parallel import Crew, resolve_threads, with_crew
 from .training import Data, Epoch
 from .types import DType, Floats
 
@@ -256,7 +256,8 @@ def run_lbfgs(
 
     rows = min(len(data.inputs), _ROWS)
     start = model.parameters.copy()
-    with Crew(resolve_threads(threads, 3 * rows * start.size)) as crew:
+
+    def work(crew: Crew) -> tuple[Any, float, float]:
         objective = FullBatch(model, data, crew)
 
         def evaluate(x: Floats) -> tuple[float, Floats]:
@@ -272,3 +273,5 @@ def run_lbfgs(
         )
         model.parameters[...] = result.x
         return result, *objective.evaluate()[:2]
+
+    return with_crew(resolve_threads(threads, 3 * rows * start.size), work)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -12,18 +12,20 @@ from .errors import NonFiniteLossError
 from .history import History
 from .kernels import table as t
 from .optimizers import Optimizer
-from .parallel import Crew, resolve_threads
-from .training import Data, Epoch, Trainer, compiles, describe_layers, make_trainer
+from .parallel import Crew, finish, resolve_threads
+from .training import Data, Epoch, Trainer, describe_layers, make_trainer, trained_arrays
 from .types import Batch, BatchSource, Floats
 
 if TYPE_CHECKING:
     from .fitting import Trainable
 
+T = TypeVar("T")
+
 
 class Stream:
     """Takes steps on batches of any size, in a workspace that grows to the largest.
 
-    The steps are taken inside a `with` block. Nothing else may change the parameters there.
+    The steps are taken inside of `run`. Nothing else may change the parameters there.
     """
 
     def __init__(self, model: Trainable, optimizer: Optimizer, threads: int | None = None) -> None:
@@ -39,6 +41,25 @@ class Stream:
         kept = state is None or self.optimizer.state_of(self.model.parameters) is state
         return kept and self.traits == _traits_of(self.model, self.optimizer)
 
+    def run(self, work: Callable[[], T]) -> T:
+        """Return work(), which may call `take`; the threads have ended by then."""
+        try:
+            result = work()
+            self._settle()
+            return result
+        except BaseException:
+            self._settle()  # which an exception of a signal handler may have broken off
+            raise
+        finally:
+            # As in `with_crew`: first an assignment, then twice what a signal may break off.
+            crew, self.crew = self.crew, None
+            if crew is not None:
+                crew.interruption.requested = True
+                try:
+                    crew.end()
+                finally:
+                    crew.end()
+
     def take(self, data: Data, epoch: Epoch, batch_size: int, totals: Floats) -> int | None:
         """Take the steps of an :class:`Epoch` on `data`; return None or the batch that failed."""
         n = len(data.inputs)
@@ -50,25 +71,22 @@ class Stream:
         return failed
 
     def _make_room(self, data: Data, n: int, batch_size: int) -> None:
-        self._close()
-        self.crew = Crew(resolve_threads(self.threads, 3 * batch_size * self.model.parameters.size))
+        threads = resolve_threads(self.threads, 3 * batch_size * self.model.parameters.size)
+        if self.crew is None or threads > self.crew.wanted:
+            if self.crew is not None:
+                self.crew.end()
+            self.crew = Crew(threads)
+            self.crew.start()
         if batch_size > self.capacity:
-            self.trainer = make_trainer(self.model, data, n, batch_size, self.optimizer, self.crew)
-            self.capacity = batch_size
+            self._settle()
+            trainer = make_trainer(self.model, data, n, batch_size, self.optimizer, self.crew)
+            self.trainer, self.capacity = trainer, batch_size
         self.trainer.crew, self.trainer.is_packed = self.crew, False
 
-    def _close(self) -> None:
-        if self.crew is not None:
-            self.crew.__exit__()
-            self.crew = None
-            if self.trainer.is_packed:
-                self.trainer.unpack()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._close()
+    def _settle(self) -> None:
+        """Copy the optimizer's averages from the workspace to where they are kept."""
+        if self.trainer is not None and self.trainer.is_packed:
+            self.trainer.unpack()
 
 
 def _traits_of(model: Trainable, optimizer: Optimizer) -> tuple[Any, ...]:
@@ -122,40 +140,56 @@ class BatchTrainer(Trainer):
 
     def trained_arrays(self) -> list[Floats]:
         """Return the arrays for which the optimizer keeps a state each."""
-        model = self.stream.model
-        if compiles(model, self.optimizer):
-            return [model.parameters]
-        return [getattr(owner, name) for owner, name, _ in model._trained_places()]
+        return trained_arrays(self.stream.model, self.optimizer)
 
     def settle(self) -> None:
         """Nothing has to be brought home between epochs."""
 
     def run_epoch(self, epoch: Epoch) -> tuple[Any, int | None]:
         """Return (the dict of the epoch's curves, None or the batch that failed, from 1)."""
-        totals, n = np.full((1, t.N_TOTALS), 0.0), 0
-        with self.stream:
+        totals = np.full((1, t.N_TOTALS), 0.0)
+
+        def take_batches() -> int | None:
+            n = 0
             for number, batch in self.batches:
                 data = self.as_data(number, batch)
                 order = np.arange(len(data.inputs))
                 part = Epoch(order, epoch.key, number - 1)
                 if self.stream.take(data, part, len(order), totals):
-                    return None, number
+                    return number
                 n, self.n_batches = n + len(order), number
                 self._end_batch(number)
-        self.n_used = n
-        return self.curves(totals[0], n), None
+            self.n_used = n
+            return None
+
+        failed = self.stream.run(take_batches)
+        return (None, failed) if failed else (self.curves(totals[0], self.n_used), None)
 
 
 def pass_over(stream: Stream, data: Data, batch_size: int, key: int) -> History:
     """Train once on `data`, in the order given; return the History of that."""
     model, totals, n = stream.model, np.full((1, t.N_TOTALS), 0.0), len(data.inputs)
-    before = model._snapshot()
-    with stream, np.errstate(over="ignore", invalid="ignore"):
-        failed = stream.take(data, Epoch(np.arange(n), key), batch_size, totals)
-    if failed or not model._is_finite():
+    arrays = trained_arrays(model, stream.optimizer)
+    states = [stream.optimizer.state_of(array) for array in arrays]
+    before, kept = model._snapshot(), [state.snapshot() for state in states]
+
+    def roll_back() -> None:
         model._restore(before)
-        stream.optimizer.forget(model.parameters)
-        raise NonFiniteLossError(1, failed or stream.trainer.n_batches, History())
+        for state, snapshot in zip(states, kept, strict=True):
+            state.restore(snapshot)
+
+    def take() -> int | None:
+        return stream.take(data, Epoch(np.arange(n), key), batch_size, totals)
+
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            failed = stream.run(take)
+        if failed or not model._is_finite():
+            raise NonFiniteLossError(1, failed or stream.trainer.n_batches, History())
+    except BaseException as error:
+        if isinstance(error, NonFiniteLossError) or not model._is_finite():
+            finish(roll_back)
+        raise
     history = History()
     history.append(1, stream.trainer.curves(totals[0], n))
     return history

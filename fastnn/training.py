@@ -16,10 +16,11 @@ from .dropout import Dropout, draw_key
 from .errors import NonFiniteLossError
 from .history import History
 from .kernels import table as t
+from .kernels.interruption import check_interruption
 from .losses import Loss
 from .memory import aligned_empty
 from .optimizers import Optimizer
-from .parallel import Crew, check_interruption
+from .parallel import Crew, finish
 from .plan import Plan
 from .samples import Samples
 from .schedules import ReduceOnPlateau, Schedule
@@ -89,15 +90,19 @@ def run_epochs(
                     "a layer or the loss was changed during the run, "
                     "expected them to stay as they were when it began"
                 )
-            # A weight that overflows shows in the loss of the next batch, or here at the end.
-            with np.errstate(over="ignore", invalid="ignore"):
-                curves, failed = trainer.run_epoch(order())
-            run.n_steps, run.n_samples = trainer.n_batches, trainer.n_used
-            if failed is not None or not model._is_finite():
-                batch = trainer.n_batches if failed is None else failed
-                model._restore(session.start)
-                trainer.optimizer.forget(model.parameters)
-                raise NonFiniteLossError(run.epoch, batch, history)
+            try:
+                # A weight that overflows shows in the loss of the next batch, or here at the end.
+                with np.errstate(over="ignore", invalid="ignore"):
+                    curves, failed = trainer.run_epoch(order())
+                run.n_steps, run.n_samples = trainer.n_batches, trainer.n_used
+                if failed is not None or not model._is_finite():
+                    batch = trainer.n_batches if failed is None else failed
+                    raise NonFiniteLossError(run.epoch, batch, history)
+            except BaseException as error:
+                # Also where Ctrl-C came between the overflow and its discovery.
+                if isinstance(error, NonFiniteLossError) or not model._is_finite():
+                    finish(session.roll_back)
+                raise
             history.append(run.epoch, curves if observe is None else {**curves, **observe()})
             watch = getattr(trainer.optimizer.learning_rate, "observe", None)
             if watch is not None:
@@ -127,12 +132,21 @@ def _run_ahead(run: Run, trainer: Any, order: Draws) -> bool:
         return False
     generator = order.rng.bit_generator
     before = model._snapshot(), trainer.state.snapshot(), generator.state
-    with np.errstate(over="ignore", invalid="ignore"):
-        curves, failed = trainer.run_epochs([order() for _ in range(count)])
-    if failed is not None or not model._is_finite():
+
+    def roll_back() -> None:
         model._restore(before[0])
         trainer.state.restore(before[1])
         generator.state = before[2]
+
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            curves, failed = trainer.run_epochs([order() for _ in range(count)])
+    except BaseException:
+        if not model._is_finite():
+            finish(roll_back)
+        raise
+    if failed is not None or not model._is_finite():
+        finish(roll_back)
         trainer.has_failed = True
         return False
     for row in curves:
@@ -370,8 +384,10 @@ class CompiledTrainer(Trainer):
         totals[0], self.totals = self.totals, totals[0]
         try:
             failed = self.run_steps(epochs, totals)
-        finally:  # also where Ctrl-C breaks it off
-            self.settle(int(totals[:, t.TOTAL_STEPS].sum()))
+            self.settle(_steps_of(totals))
+        except BaseException:  # such as Ctrl-C, which may have broken off `settle` too
+            self.settle(_steps_of(totals))
+            raise
         self.totals = np.full(t.N_TOTALS, 0.0)
         return [self.curves(row, self.n_used) for row in totals], failed
 
@@ -393,13 +409,18 @@ class CompiledTrainer(Trainer):
         `load` has brought its samples. They add to `totals` (1, N_TOTALS); the states stay in the
         workspace until `unpack`.
         """
-        before, self.first, self.taken = totals[0, t.TOTAL_STEPS], 0, self.state.iterations
+        before, self.first, self.taken = _steps_of(totals), 0, self.state.iterations
         try:
-            return self.run_steps([epoch], totals, repack=not self.is_packed)
-        finally:
-            steps = int(totals[0, t.TOTAL_STEPS] - before)
-            self.state.iterations += steps
-            self.is_packed = self.is_packed or steps > 0
+            failed = self.run_steps([epoch], totals, repack=not self.is_packed)
+            self._count(_steps_of(totals) - before)
+        except BaseException:  # such as Ctrl-C, which may have broken off `_count` too
+            self._count(_steps_of(totals) - before)
+            raise
+        return failed
+
+    def _count(self, steps: int) -> None:
+        self.state.iterations = self.taken + steps
+        self.is_packed = self.is_packed or steps > 0
 
     def run_steps(self, epochs: Sequence[Epoch], totals: Floats, repack: bool = True) -> int | None:
         """Take the steps of all epochs from `self.first` on, which is step `self.taken` of all.
@@ -449,13 +470,13 @@ class CompiledTrainer(Trainer):
         repack: bool,
     ) -> int:
         """Take some steps, with all threads of the crew; return the step that was reached."""
-        barrier, data = np.full(t.BARRIER_SIZE, 0, np.int64), self.data
+        data = self.data
         repack = repack and first == self.first
         states, coefficients, inputs, layout, scaling, weights = self.given
 
         def run(thread: int) -> int:
             reached: int = kernels.train_steps(
-                self.buffer, states, self.workspace, self.scores, self.sums, barrier,
+                self.buffer, states, self.workspace, self.scores, self.sums, self.crew.gate,
                 self.plan.table, coefficients,
                 inputs, layout, scaling, data.labels, data.targets, weights, orders,
                 first, last, self.batch_size, keys,
@@ -464,11 +485,7 @@ class CompiledTrainer(Trainer):
             )  # fmt: skip
             return reached
 
-        try:
-            return self.crew.run(run)
-        except BaseException:  # Ctrl-C before this thread got there: the others wait for it
-            barrier[t.LEAVE] = 1
-            raise
+        return self.crew.run(run)
 
 
 class LayerTrainer(Trainer):
@@ -495,7 +512,7 @@ class LayerTrainer(Trainer):
 
     def trained_arrays(self) -> list[Floats]:
         """Return the arrays for which the optimizer keeps a state each."""
-        return [getattr(owner, name) for owner, name, _ in self.model._trained_places()]
+        return trained_arrays(self.model, self.optimizer)
 
     def settle(self) -> None:
         """Nothing has to be brought home."""
@@ -524,43 +541,64 @@ class LayerTrainer(Trainer):
 
     def _take_batches(self, epoch: Epoch, totals: Floats, begin: int) -> int | None:
         """Take the steps of an epoch; return None or the batch that failed, from 1."""
-        data, loss = self.data, self.loss
         for batch in range(begin, self.n_batches):
             check_interruption()
             indices = epoch.order[batch * self.batch_size : (batch + 1) * self.batch_size]
             for i, layer in enumerate(self.drops):
                 layer._place = epoch.key, i, epoch.first + batch
-            wanted = data.wanted[indices]
-            weights = data.weights[indices] if len(data.weights) else np.ones(len(indices))
+            # A forward pass changes running moments. They belong to the step, as the update does.
+            moments = self.model._buffer[self.model.parameters.size :]
+            before, applied = moments.copy(), []
             try:
-                rows = data.inputs.take(indices)
-                outputs = self.model._forward_logits(rows, True, data.targets.shape[1])
-                losses, gradient = loss.measure(outputs, wanted, weights)
-                if not np.isfinite(losses).all():
+                if not self._take_step(indices, totals, applied):
                     return batch + 1
-                self.model._backward_logits(gradient)
-            except NotFiniteError:  # a layer met what an earlier one made of finite samples
-                return batch + 1
-            penalty = self.model._penalty()
-            arrays = list(self.model._trained_arrays())
-            options = {}
-            if self.optimizer.clip_norm is not None:
-                squares = (np.square(g, dtype=np.float64).sum() for _, g in arrays)
-                options["length"] = float(np.sqrt(sum(squares)))
-            for parameters, gradients in arrays:
-                self.optimizer.update(parameters, gradients, **options)
-            totals[t.TOTAL_LOSS] += losses @ weights
-            totals[t.TOTAL_WEIGHT] += weights.sum()
-            totals[t.TOTAL_RIGHT] += loss.hits(outputs, wanted, data.labels[indices]).sum()
-            totals[t.TOTAL_PENALTY] += penalty * len(indices)
-            totals[t.TOTAL_STEPS] += 1
+            except BaseException:
+                if not applied:
+                    moments[...] = before
+                raise
             self._end_batch(batch + 1, self.n_batches)
         return None
+
+    def _take_step(self, indices: Integers, totals: Floats, applied: list[Any]) -> bool:
+        """Take a step with the samples at `indices`; return whether all was finite.
+
+        `applied` is no longer empty when the parameters have changed.
+        """
+        data, loss = self.data, self.loss
+        wanted = data.wanted[indices]
+        weights = data.weights[indices] if len(data.weights) else np.ones(len(indices))
+        try:
+            rows = data.inputs.take(indices)
+            outputs = self.model._forward_logits(rows, True, data.targets.shape[1])
+            losses, gradient = loss.measure(outputs, wanted, weights)
+            if not np.isfinite(losses).all():
+                return False
+            self.model._backward_logits(gradient)
+        except NotFiniteError:  # a layer met what an earlier one made of finite samples
+            return False
+        penalty = self.model._penalty()
+        arrays = list(self.model._trained_arrays())
+        options = {}
+        if self.optimizer.clip_norm is not None:
+            squares = (np.square(g, dtype=np.float64).sum() for _, g in arrays)
+            options["length"] = float(np.sqrt(sum(squares)))
+        self.optimizer.update_all(arrays, applied, **options)
+        totals[t.TOTAL_LOSS] += losses @ weights
+        totals[t.TOTAL_WEIGHT] += weights.sum()
+        totals[t.TOTAL_RIGHT] += loss.hits(outputs, wanted, data.labels[indices]).sum()
+        totals[t.TOTAL_PENALTY] += penalty * len(indices)
+        totals[t.TOTAL_STEPS] += 1
+        return True
 
 
 def _traits_of(optimizer: Optimizer) -> tuple[Any, ...]:
     """Return what the layout of a workspace depends on, and a script may change."""
     return optimizer.rule, optimizer.is_plain, optimizer.clip_norm is None
+
+
+def _steps_of(totals: Floats) -> int:
+    """Return the steps that the compiled calls have applied."""
+    return int(totals[:, t.TOTAL_STEPS].sum())
 
 
 def _is_plain_value(value: object) -> bool:
@@ -585,3 +623,10 @@ def make_trainer(
 def compiles(model: Network, optimizer: Optimizer) -> bool:
     """Return whether the program has all layers, and the optimizer's own steps."""
     return model._steps is not None and type(optimizer).update is Optimizer.update
+
+
+def trained_arrays(model: Network, optimizer: Optimizer) -> list[Floats]:
+    """Return the arrays for which the optimizer keeps a state each."""
+    if compiles(model, optimizer):
+        return [model.parameters]
+    return [getattr(owner, name) for owner, name, _ in model._trained_places()]

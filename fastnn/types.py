@@ -60,6 +60,9 @@ Steps: TypeAlias = list[tuple[int, Any]]
 Snapshot: TypeAlias = tuple[Floats, list[tuple[Floats, Floats]]]
 """All that a network has learned: its own buffer, and the parameters of a user's own layers."""
 
+StateSnapshot: TypeAlias = tuple[int, Floats]
+"""The steps that an optimizer has taken with an array, and its averages (S, P)."""
+
 
 class OwnLayer(Protocol):
     """A layer of a user's own class: it may return its results or keep them as attributes."""

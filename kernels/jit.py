@@ -8,7 +8,9 @@ FASTNN_CACHE : "0" keeps no machine code on disk.
 FASTNN_CACHE_DIR : the folder of the cache, in place of the user's cache folder.
 """
 
+import _thread
 import contextlib
+import contextvars
 import ctypes
 import functools
 import hashlib
@@ -16,6 +18,7 @@ import os
 import pickle
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import llvmlite
@@ -24,6 +27,9 @@ from numba import _dynfunc
 from numba.core import compiler, serialize
 from numba.core.caching import _Cache
 from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler_lock import global_compiler_lock
+
+from .interruption import Interruption, check_interruption, run_interruptible, wait_for
 
 _FLAGS = {
     # Threads run kernels side by side; no kernel touches a Python object.
@@ -40,10 +46,60 @@ _FLAGS = {
 def kernel(function):
     """Compile `function` on first use, for the types that it is called with."""
     dispatcher = numba.njit(**_FLAGS)(function)
+    # What the dispatcher calls for types that it has no machine code for.
+    dispatcher._compile_for_args = functools.partial(_compile_apart, dispatcher._compile_for_args)
     folder = cache_folder()
     if folder is not None:
         dispatcher._cache = MachineCodeCache(function, folder)
     return dispatcher
+
+
+def _compile_apart(compile_for_args, *args, **kwargs):
+    """Compile in a thread of its own, where no exception of a signal handler can strike.
+
+    One that broke into the compiler, such as Ctrl-C while it loads its registries, left tables
+    half filled, and no kernel could be compiled any more until the process ended. Such an
+    exception is raised here when the compiler has stopped, at its next safe point.
+    """
+    on_main = threading.current_thread() is threading.main_thread()
+    # A thread that holds the lock of the compiler would wait for itself.
+    if not on_main or global_compiler_lock.is_locked():
+        return compile_for_args(*args, **kwargs)
+    interruption, outcome, started = Interruption(), [], []
+    ended = threading.Lock()
+    ended.acquire()
+
+    def work():
+        try:
+            outcome.append((compile_for_args(*args, **kwargs), None))
+        except BaseException as error:
+            outcome.append((None, error))
+        finally:
+            ended.release()
+
+    try:
+        # The built-in functions keep the note of the thread and its start together: no signal
+        # is handled between them.
+        run = contextvars.copy_context().run
+        arguments = run_interruptible, interruption, work
+        started.extend(map(_thread.start_new_thread, [run], [arguments]))
+        with ended:
+            pass
+    except BaseException as error:
+        interruption.requested = True
+        if not started:
+            if isinstance(error, RuntimeError):  # the system has no more threads
+                return compile_for_args(*args, **kwargs)
+            raise
+        try:
+            wait_for([ended])
+        finally:  # where the next signal came before its first line
+            wait_for([ended])
+        raise
+    result, error = outcome[0]
+    if error is not None:
+        raise error
+    return result
 
 
 def inner(function):
@@ -69,6 +125,7 @@ class _InnerCompiler(compiler.CompilerBase):
         return [compiler.DefaultPassBuilder.define_nopython_pipeline(state)]
 
     def compile_extra(self, func):
+        check_interruption()  # a safe point: to the compiler it is an error in this function
         result = super().compile_extra(func)
         # What `no_compile` left out: a Python function, by which callers find the library.
         entry = _dynfunc.make_function(

@@ -333,7 +333,8 @@ def train_steps(
     `threads` threads make the same call, with `thread` from 0 and one `barrier`
     (BARRIER_SIZE,) int64, zeros before the first call.
 
-    Return last_step, or the step whose loss is not finite: nothing of that step is applied.
+    Return last_step, or the step whose loss is not finite: nothing of that step is applied. When
+    one thread returns, all have written what they write.
     """
     p, w, gate = pointer(parameters), pointer(workspace), pointer(barrier)
     head = table[0]
@@ -380,6 +381,7 @@ def train_steps(
             right += scores[RIGHT, i]
         if not math.isfinite(total):
             unpack_weights(table, p, w, thread, threads)
+            wait(gate, threads)
             return step
         if thread == 0:
             totals[epoch, TOTAL_LOSS] += total
@@ -418,6 +420,9 @@ def train_steps(
             totals[epoch, TOTAL_STEPS] += 1.0
             totals[epoch, TOTAL_PENALTY] += batch * sums[PENALTY].sum()
     unpack_weights(table, p, w, thread, threads)
+    # Nobody writes any more when one of the threads returns: Ctrl-C in the caller finds the
+    # parameters as they stay (tests/test_interrupts.py).
+    wait(gate, threads)
     return last_step
 
 

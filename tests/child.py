@@ -1,8 +1,10 @@
 """Tests that need a process of their own: for its memory, its CPU, or its death."""
 
+import _thread
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 
@@ -19,3 +21,14 @@ def run_python(code, **environment):
     )
     assert run.returncode == 0, run.stderr
     return run.stdout.strip()
+
+
+def count_threads(expected):
+    """Return how many threads there are: at once `expected`, or after a moment.
+
+    A thread that has said that it ends is counted until Python has taken it down.
+    """
+    deadline = time.monotonic() + 5
+    while _thread._count() != expected and time.monotonic() < deadline:
+        time.sleep(0.001)
+    return _thread._count()

@@ -9,7 +9,7 @@ import fastnn
 from fastnn import kernels
 from fastnn.kernels import reference
 from fastnn.kernels import table as t
-from fastnn.parallel import Crew
+from fastnn.parallel import with_crew
 from fastnn.solvers import AdamSteps, FullBatch, MomentumSteps, run_lbfgs
 
 STEPS = {
@@ -90,8 +90,7 @@ def test_a_scale_is_one_of_the_gradient(steps):
 
 def full_batch(model, X, y, weights=None, threads=1):
     data = model._as_data(X, y, weights, "X", "y", "sample_weight")
-    with Crew(threads) as crew:
-        return FullBatch(model, data, crew).evaluate()
+    return with_crew(threads, lambda crew: FullBatch(model, data, crew).evaluate())
 
 
 @pytest.mark.parametrize("loss", ["labels", "answers", "squared", "Huber"])

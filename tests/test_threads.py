@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from child import count_threads
 
 import fastnn
 from fastnn import kernels, parallel, training
@@ -118,6 +119,7 @@ def test_fork_after_threads_have_worked():
 def test_ctrl_c_is_answered_soon_with_the_model_in_one_piece(interrupts):
     X, y = make_data(n=20_000)
     model = make_model(widths=(512, 512))
+    before = _thread._count()
     timer = threading.Timer(0.5, _thread.interrupt_main)
     timer.start()
     begin = time.perf_counter()
@@ -126,12 +128,9 @@ def test_ctrl_c_is_answered_soon_with_the_model_in_one_piece(interrupts):
     # A clock in a test: the bound is 40 times what a chunk takes.
     assert time.perf_counter() - begin < 0.5 + 40 * training._CHUNK_SECONDS
     assert np.isfinite(model.parameters).all()
-    assert threading.active_count() <= 2 + _count_others()
+    timer.join()
+    assert count_threads(before) == before
     fit(model, X[:500], y[:500], threads=2)
-
-
-def _count_others():
-    return sum(not thread.name.startswith("Thread") for thread in threading.enumerate())
 
 
 def test_nobody_waits_for_a_thread_that_does_not_come(monkeypatch):
@@ -233,20 +232,23 @@ def test_usable_cpus_follow_the_control_group(monkeypatch):
 
 
 def test_crew_is_smaller_where_the_system_gives_no_threads(monkeypatch):
-    start, started = threading.Thread.start, []
+    start, started = _thread.start_new_thread, []
 
-    def no_more(self):
+    def no_more(*arguments):
         if started:
             raise RuntimeError("can't start new thread")
-        started.append(self)
-        start(self)
+        started.append(arguments)
+        return start(*arguments)
 
-    monkeypatch.setattr(threading.Thread, "start", no_more)
-    with parallel.Crew(4) as crew:
+    monkeypatch.setattr(_thread, "start_new_thread", no_more)
+    numbers = []
+
+    def work(crew):
         assert crew.size == 2
-        numbers = []
         crew.run(numbers.append)
-        assert sorted(numbers) == [0, 1]
+
+    parallel.with_crew(4, work)
+    assert sorted(numbers) == [0, 1]
 
 
 def test_error_in_a_worker_does_not_hang():
@@ -255,14 +257,12 @@ def test_error_in_a_worker_does_not_hang():
             raise ValueError("in the worker")
         return "done"
 
-    with parallel.Crew(2) as crew, pytest.raises(ValueError, match="in the worker"):
-        crew.run(work)
+    with pytest.raises(ValueError, match="in the worker"):
+        parallel.with_crew(2, lambda crew: crew.run(work))
 
 
 def test_no_threads_stay_behind():
     X, y = make_data()
+    before = _thread._count()
     fit(make_model(), X, y, threads=4)
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline and any("_work" in t.name for t in threading.enumerate()):
-        time.sleep(0.01)
-    assert not [t for t in threading.enumerate() if "_work" in t.name]
+    assert count_threads(before) == before

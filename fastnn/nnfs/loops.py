@@ -5,7 +5,6 @@ Both loops add up what they find in the model's loss and accuracy, and move its 
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +13,7 @@ from ..dropout import Dropout
 from ..kernels import table as t
 from ..losses import BinaryCrossEntropy, MeanAbsoluteError, MeanSquaredError
 from ..model import Sequential
-from ..parallel import Crew, resolve_threads
+from ..parallel import Crew
 from ..plan import operation_of, program_layers
 from ..training import Data, Epoch
 from ..types import Array, Floats, Integers
@@ -108,13 +107,12 @@ def find_obstacle(model: Any) -> str | None:
     return None
 
 
-class ProgramLoop(contextlib.ExitStack):
+class ProgramLoop:
     """Steps of the compiled program, batch after batch as the samples come."""
 
     has_failed = False
 
-    def __init__(self, model: Any, data: Data, batch_size: int) -> None:
-        super().__init__()
+    def __init__(self, model: Any, data: Data, batch_size: int, crew: Crew) -> None:
         self.model, network, optimizer = model, model.network, model.optimizer
         optimizer.rates(optimizer.iterations, 1, network.dtype)  # for its errors
         if data.targets.size and _is_one_hot(data.targets) and network.loss.task == "classes":
@@ -135,9 +133,6 @@ class ProgramLoop(contextlib.ExitStack):
                 for layer in model.trainable_layers
                 for name, beginning in KINDS
             ],
-        )
-        crew = self.enter_context(
-            Crew(resolve_threads(None, 3 * batch_size * network.parameters.size))
         )
         # Every batch is an epoch to the trainer, which adds up the figures of each.
         self.trainer = network._compiled_trainer(crew, data, batch_size, batch_size, optimizer)
@@ -188,16 +183,23 @@ class ProgramLoop(contextlib.ExitStack):
         optimizer.pre_update_params()
         first = trainer.taken = optimizer.iterations
         trainer.first = 0
-        try:
-            trainer.run_steps(epochs, totals, repack=not self.is_packed)
-        finally:  # also where Ctrl-C breaks it off
+
+        def count() -> list[float]:
             self.is_packed = True
             taken = int(totals[:, t.TOTAL_STEPS].sum())
             rates = [optimizer.rate_at(first + i) for i in range(taken)]
-            optimizer.iterations += taken
+            optimizer.iterations = first + taken
             if taken:
                 optimizer.current_learning_rate = rates[-1]
-        n = rows.shape[1]
+            return rates
+
+        try:
+            trainer.run_steps(epochs, totals, repack=not self.is_packed)
+            rates = count()
+        except BaseException:  # such as Ctrl-C, which may have broken off `count` too
+            count()
+            raise
+        n, taken = rows.shape[1], len(rates)
         means = totals[:taken, [t.TOTAL_RIGHT, t.TOTAL_LOSS, t.TOTAL_PENALTY]] / n
         return [
             Found(accuracy, loss, penalty, rate, n)
@@ -217,13 +219,12 @@ class ProgramLoop(contextlib.ExitStack):
             self.trainer.unpack()
 
 
-class HandLoop(contextlib.nullcontext[Any]):
+class HandLoop:
     """Steps as a script from scratch takes them: for classes of a user's own."""
 
     steps_at_once = 1
 
     def __init__(self, model: Any, data: Any, batch_size: int) -> None:
-        super().__init__(self)
         self.model, self.data, self.batch_size = model, data, batch_size
 
     def begin(self) -> None:

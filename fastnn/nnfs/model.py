@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from ..errors import NonFiniteLossError, SlowTrainingWarning
 from ..history import History
 from ..network import call_backward, call_forward
+from ..parallel import finish, resolve_threads, with_crew
 from ..samples import UNSCALED
 from ..types import Floats, PathLike
 from ..validation import as_anything, as_array, as_count, as_rows
@@ -183,7 +184,9 @@ class Model:
         n_steps = -(-n // batch_size)
         shown = [step for step in range(n_steps) if step % print_every == 0 or step == n_steps - 1]
         self.history, epoch = History(), 0
-        with self._make_loop(data, batch_size) as loop:
+
+        def run(loop: Any) -> None:
+            nonlocal epoch
             while epoch < epochs:
                 count = min(loop.steps_at_once // n_steps, epochs - epoch)
                 if validation_data is None and count > 1:
@@ -196,10 +199,14 @@ class Model:
                     curves |= {f"val_{name}": value for name, value in held_out.items()}
                 self.history.append(epoch, curves)
 
-    def _make_loop(self, data: Any, batch_size: int) -> Any:
+        self._run_in_loop(run, data, batch_size)
+
+    def _run_in_loop(self, run: Callable[[Any], None], data: Any, batch_size: int) -> None:
         obstacle = find_obstacle(self)
         if obstacle is None:
-            return ProgramLoop(self, data, batch_size)
+            threads = resolve_threads(None, 3 * batch_size * self.network.parameters.size)
+            with_crew(threads, lambda crew: run(ProgramLoop(self, data, batch_size, crew)))
+            return
         if not self._warned:
             self._warned = True
             warnings.warn(
@@ -208,7 +215,7 @@ class Model:
                 SlowTrainingWarning,
                 stacklevel=3,
             )
-        return HandLoop(self, data, batch_size)
+        run(HandLoop(self, data, batch_size))
 
     def _as_data(self, X: ArrayLike, y: ArrayLike, name: str, y_name: str) -> Any:
         """Return checked samples and targets: a Data for the program, else a pair."""
@@ -238,12 +245,15 @@ class Model:
                         done += len(found)
                         if done < stop:
                             raise NonFiniteLossError(epoch, done + 1, self.history)
-            finally:
                 loop.end()
+            except BaseException:  # such as Ctrl-C, which may have broken off `end` too
+                loop.end()
+                raise
             if not self._is_finite():
                 raise NonFiniteLossError(epoch, done, self.history)
-        except NonFiniteLossError:
-            self._restore(before)
+        except BaseException as error:
+            if isinstance(error, NonFiniteLossError) or not self._is_finite():
+                finish(lambda: self._restore(before))
             raise
         return self._end_epoch(self.loss.regularization_loss(), found[-1].rate)
 
@@ -258,8 +268,10 @@ class Model:
         try:
             with np.errstate(over="ignore", invalid="ignore"):
                 found = loop.run(0, count * n_steps)
-        finally:
             loop.end()
+        except BaseException:  # such as Ctrl-C, which may have broken off `end` too
+            loop.end()
+            raise
         if len(found) < count * n_steps or not self._is_finite():
             self._restore(before)
             np.random.set_state(drawn)  # noqa: NPY002
