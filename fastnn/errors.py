@@ -15,7 +15,7 @@ class SlowTrainingWarning(UserWarning):
 class NonFiniteLossError(ArithmeticError):
     """Training diverged: a loss or a parameter is no longer a finite number.
 
-    The model keeps the parameters of the last good epoch.
+    The parameters and the state of the optimizer are those of the last good epoch.
 
     Attributes
     ----------

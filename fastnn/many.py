@@ -82,8 +82,8 @@ def fit_many(
 
     Notes
     -----
-    An error of a callback, and Ctrl-C, end all training within some hundredths of a second, and
-    leave all models in one piece.
+    An error of a callback, Ctrl-C, or any exception of a signal handler ends all training within
+    some hundredths of a second. Each model is then as its last whole step left it.
 
     Examples
     --------

@@ -211,7 +211,7 @@ class Sequential(Trainable):
         FileFormatError
             A ValueError: `resume` is no whole checkpoint.
         NonFiniteLossError
-            When training diverges; the parameters are those of the last good epoch.
+            When training diverges; parameters and optimizer are those of the last good epoch.
 
         Warns
         -----
@@ -276,7 +276,7 @@ class Sequential(Trainable):
         TypeError, ValueError
             For bad arguments, before training starts.
         NonFiniteLossError
-            When training diverges; the parameters are those before the call.
+            When training diverges; parameters and optimizer are those before the call.
 
         Examples
         --------

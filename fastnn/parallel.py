@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .kernels import table as t
-from .kernels.interruption import Interruption, run_interruptible, wait_for
+from .kernels.interruption import POLL_SECONDS, Interruption, run_interruptible, wait_for
 from .validation import as_count
 
 _chosen: contextvars.ContextVar[int | None] = contextvars.ContextVar(
@@ -34,9 +34,6 @@ T = TypeVar("T")
 # the lines that cores fetch from each other: two threads won from about 7 million on
 # (`benchmarks/compare.py --write` draws the default against one thread).
 WORK_PER_THREAD = 4_000_000
-
-# A thread without work looks so often whether it has to leave, if nobody wakes it up.
-_POLL_SECONDS = 0.05
 
 # More would only be in each other's way, and a typing error could ask for a million.
 MOST_THREADS = 4 * (os.cpu_count() or 16)
@@ -180,7 +177,7 @@ class Crew:
     def _take_orders(self, number: int, orders: queue.SimpleQueue[Any]) -> None:
         while not self.interruption.requested:
             try:
-                function = orders.get(timeout=_POLL_SECONDS)
+                function = orders.get(timeout=POLL_SECONDS)
             except queue.Empty:
                 continue
             if function is None:
@@ -197,7 +194,7 @@ class Crew:
             for orders in self._orders:
                 orders.put(function)
             result = function(0)
-            errors = [self._done.get() for _ in self._orders]
+            errors = [self._next_done() for _ in self._orders]
         except BaseException:  # such as Ctrl-C before this thread's part: the others wait for it
             self.gate[t.LEAVE] = 1
             raise
@@ -205,6 +202,11 @@ class Crew:
             if error is not None:
                 raise error
         return result
+
+    def _next_done(self) -> BaseException | None:
+        while True:
+            with contextlib.suppress(queue.Empty):
+                return self._done.get(timeout=POLL_SECONDS)
 
     def end(self) -> None:
         """Let the threads go, and wait for them, whatever signals arrive meanwhile."""

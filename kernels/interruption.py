@@ -6,6 +6,10 @@ or that of a time-out) may strike at any bytecode there. Other threads are told 
 
 import contextvars
 
+# A wait for other threads is broken off so often, and goes on: a signal that was delivered to
+# another thread, or `_thread.interrupt_main`, does not wake the main thread.
+POLL_SECONDS = 0.05
+
 
 class Interruption:
     """A flag that ends the work of the threads that look at it.

@@ -29,7 +29,13 @@ from numba.core.caching import _Cache
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler_lock import global_compiler_lock
 
-from .interruption import Interruption, check_interruption, run_interruptible, wait_for
+from .interruption import (
+    POLL_SECONDS,
+    Interruption,
+    check_interruption,
+    run_interruptible,
+    wait_for,
+)
 
 _FLAGS = {
     # Threads run kernels side by side; no kernel touches a Python object.
@@ -71,7 +77,8 @@ def _compile_apart(compile_for_args, *args, **kwargs):
 
     def work():
         try:
-            outcome.append((compile_for_args(*args, **kwargs), None))
+            compile_now = functools.partial(compile_for_args, *args, **kwargs)
+            outcome.append((run_interruptible(interruption, compile_now), None))
         except BaseException as error:
             outcome.append((None, error))
         finally:
@@ -81,9 +88,8 @@ def _compile_apart(compile_for_args, *args, **kwargs):
         # The built-in functions keep the note of the thread and its start together: no signal
         # is handled between them.
         run = contextvars.copy_context().run
-        arguments = run_interruptible, interruption, work
-        started.extend(map(_thread.start_new_thread, [run], [arguments]))
-        with ended:
+        started.extend(map(_thread.start_new_thread, [run], [(work,)]))
+        while not ended.acquire(timeout=POLL_SECONDS):
             pass
     except BaseException as error:
         interruption.requested = True
@@ -91,10 +97,11 @@ def _compile_apart(compile_for_args, *args, **kwargs):
             if isinstance(error, RuntimeError):  # the system has no more threads
                 return compile_for_args(*args, **kwargs)
             raise
-        try:
-            wait_for([ended])
-        finally:  # where the next signal came before its first line
-            wait_for([ended])
+        if not outcome:
+            try:
+                wait_for([ended])
+            finally:  # where the next signal came before its first line
+                wait_for([ended])
         raise
     result, error = outcome[0]
     if error is not None:

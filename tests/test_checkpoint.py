@@ -711,7 +711,7 @@ PARAMETERS = "state.callbacks.0.state.parameters.0"
         (lambda d, a: set_item(a, "state.totals", np.ones(9)), "float64 of shape .9,., expected"),
         (lambda d, a: a.pop("state.totals"), "the array 'state.totals' is missing"),
         (lambda d, a: set_item(a, "more", np.ones(9)), "the array more belongs to nothing"),
-        (lambda d, a: set_item(d["state"], "start", 3), "state.start is 3, expected a list of 2"),
+        (lambda d, a: set_item(d["state"], "start", 3), "state.start is 3, expected a list of 3"),
         (lambda d, a: set_item(a, "0.weights", np.ones((5, 16))), "0.weights is float64 of shape"),
         (lambda d, a: set_item(a["0.weights"], (0, 0), np.nan), "0.weights has numbers that are"),
         (lambda d, a: d["state"]["optimizer"].append(1), "state.optimizer is .* a list of 1"),

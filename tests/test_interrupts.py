@@ -354,9 +354,9 @@ for delay in delays:
     timer.start()
     try:
         fit()
+        timer.join()
     except KeyboardInterrupt:
         broken += 1
-    timer.join()
 print(broken, np.isfinite(fit()), {os.getpid()})
 """
     broken, fine, _ = run_python(code, FASTNN_CACHE="0").split()
