@@ -20,6 +20,7 @@ FLOORS = (
     """
     kernels.elementary
     kernels.gemm
+    kernels.interruption
     kernels.jit
     kernels.philox
     kernels.reference
