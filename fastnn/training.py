@@ -548,7 +548,8 @@ class LayerTrainer(Trainer):
                 layer._place = epoch.key, i, epoch.first + batch
             # A forward pass changes running moments. They belong to the step, as the update does.
             moments = self.model._buffer[self.model.parameters.size :]
-            before, applied = moments.copy(), []
+            before = moments.copy()
+            applied: list[Any] = []
             try:
                 if not self._take_step(indices, totals, applied):
                     return batch + 1

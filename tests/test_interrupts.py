@@ -5,6 +5,7 @@ These tests raise at each of these places in turn, by `sys.setprofile`, and look
 """
 
 import _thread
+import functools
 import itertools
 import os
 import signal
@@ -119,12 +120,14 @@ def fit_with_callback(model, optimizer, steps=None, epochs=2):
     fit(model, optimizer, steps, epochs=epochs, callbacks=[fastnn.LambdaCallback()])
 
 
+# How to train, the layer, and how far the places that are tried lie apart: all where there are some
+# hundreds, a part of them where there are thousands.
 WAYS = {
-    "fit": (fit, fastnn.Dense),
-    "callbacks": (fit_with_callback, fastnn.Dense),
-    "batches": (fit_batches, fastnn.Dense),
-    "partial_fit": (partial_fit, fastnn.Dense),
-    "layer by layer": (fit, OwnDense),
+    "fit": (fit, fastnn.Dense, 1),
+    "callbacks": (fit_with_callback, fastnn.Dense, 1),
+    "batches": (fit_batches, fastnn.Dense, 3),
+    "partial_fit": (partial_fit, fastnn.Dense, 1),
+    "layer by layer": (fit, OwnDense, 11),
 }
 
 
@@ -143,21 +146,21 @@ def states_on_the_way(train, dense):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_an_exception_at_any_place_halves_no_step_and_leaves_no_thread(way):
-    train, dense = WAYS[way]
+    train, dense, apart = WAYS[way]
     allowed = states_on_the_way(train, dense)
     assert len(allowed) == 1 + 2 * STEPS
     threads = _thread._count()
     train(make_model(dense), fastnn.Adam(0.05))  # all is compiled
-    place, struck = -1, 0
-    while place < 0 or struck == place + 1:
-        place += 1
+    place, reached = -apart, True
+    while reached:
+        place += apart
         model, optimizer = make_model(dense), fastnn.Adam(0.05)
-        struck += strike_at(place, lambda: train(model, optimizer))  # noqa: B023  # called here
+        reached = strike_at(place, lambda: train(model, optimizer))  # noqa: B023  # called here
         found = state_of(model, optimizer)
         assert found in allowed, place
         assert count_threads(threads) == threads, place
         assert state_of(model, optimizer) == found, place
-    assert struck > 100
+    assert place > 100
     train(model, optimizer)
 
 
@@ -364,23 +367,51 @@ print(broken, np.isfinite(fit()), {os.getpid()})
     assert fine == "True"
 
 
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers on this system")
-def test_a_time_out_ends_fit_many():
+@pytest.fixture
+def time_out():
+    """Return a function that lets a signal handler raise after so many seconds."""
+
     def strike(signum, frame):
         raise Strike
 
+    before = signal.signal(signal.SIGALRM, strike)
+    yield functools.partial(signal.setitimer, signal.ITIMER_REAL)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+no_timers = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers on this system")
+
+
+@no_timers
+def test_a_time_out_ends_fit_many(time_out):
     X, y = make_data()
     models, threads = [make_model() for _ in range(6)], _thread._count()
-    before = signal.signal(signal.SIGALRM, strike)
-    try:
-        for delay in (0.001, 0.003, 0.01, 0.1):
-            signal.setitimer(signal.ITIMER_REAL, delay)
-            with pytest.raises(Strike):
-                fastnn.fit_many(models, X, y, epochs=10**6, threads=THREADS, verbose=0)
-            assert count_threads(threads) == threads
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    for delay in (0.001, 0.003, 0.01, 0.1):
+        time_out(delay)
+        with pytest.raises(Strike):
+            fastnn.fit_many(models, X, y, epochs=10**6, threads=THREADS, verbose=0)
+        assert count_threads(threads) == threads
+
+
+@no_timers
+def test_nothing_changes_after_the_exception(time_out):
+    """Of threads that still write their part of the weights when the first one has returned."""
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((512, 300)).astype(np.float32), rng.integers(0, 9, 512)
+    model = fastnn.Sequential(
+        [fastnn.Dense(300, 700, rng=0), fastnn.ReLU(), fastnn.Dense(700, 9, rng=1)]
+    )
+    model.fit(X, y, epochs=1, threads=2, batch_size=64)
+    changed = []
+    for i in range(40):
+        time_out(0.01 + 0.002 * i)
+        with pytest.raises(Strike):
+            model.fit(X, y, epochs=10**6, threads=2, batch_size=64, shuffle=False)
+        found = model.parameters.copy()
+        time.sleep(0.01)
+        changed.append(not np.array_equal(found, model.parameters))
+    assert not any(changed), f"{sum(changed)} of {len(changed)}"
 
 
 @pytest.mark.parametrize("verbose", [0, 1])
