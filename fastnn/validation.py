@@ -82,6 +82,8 @@ def as_number(value: float, name: str, lowest: float, below: float = math.inf) -
     """Return `value`, a finite number of at least `lowest` and less than `below`."""
     limit = "" if below == math.inf else f" and below {below}"
     expected = f"expected a number of at least {lowest}{limit}"
+    if lowest == -math.inf:
+        expected = f"expected a finite number{limit}"
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
         raise TypeError(f"{name} is {value!r}, {expected}")
     try:
@@ -412,3 +414,13 @@ def check_tree(tree: Any, form: Any, name: str, shape: Shape | None = None) -> N
         kinds = (int, float) if type(form) is float else type(form)
         if not isinstance(tree, kinds) or isinstance(tree, bool) is not isinstance(form, bool):
             raise ValueError(f"{name} is {tree!r:.80}, expected a {type(form).__name__}")
+
+
+def check_finite(tree: Any, name: str) -> None:
+    """Raise ValueError where an array in a tree of lists has a number that is not finite."""
+    if isinstance(tree, np.ndarray):
+        if not np.isfinite(tree).all():
+            raise ValueError(f"{name} has numbers that are not finite")
+    else:
+        for i, each in enumerate(tree):
+            check_finite(each, f"{name}[{i}]")

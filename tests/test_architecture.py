@@ -62,6 +62,7 @@ FLOORS = (
     layers
     losses
     metrics
+    monitor
     normalization
     optimizers
     plots
@@ -88,6 +89,7 @@ FLOORS = (
     plan
     prediction
     samples
+    session
     solvers
     streams
     summary
