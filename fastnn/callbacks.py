@@ -196,7 +196,7 @@ class EarlyStopping(Callback):
     >>> stop = fastnn.EarlyStopping("loss", patience=5)
     >>> history = model.fit(X, y, epochs=500, optimizer=fastnn.Adam(0.1), seed=0, callbacks=[stop])
     >>> len(history), len(history) - stop.best_epoch
-    (43, 5)
+    (30, 5)
     """
 
     def __init__(

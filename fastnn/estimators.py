@@ -585,9 +585,9 @@ class MLPClassifier(ClassifierMixin, _MLP):
         where it decides.
     callbacks : list of fastnn.Callback, optional
         Called around each epoch. The curves are loss, accuracy, penalty and, with held-out
-        samples, val_loss and val_score (of which more is better: `mode="max"`). The solver lbfgs
-        has no epochs: it refuses `callbacks`, `metric`, `dropout`, `early_stopping` and
-        `validation_data`.
+        samples, val_loss and val_score (of which more is better, as `mode="auto"` knows). The
+        solver lbfgs has no epochs: it refuses `callbacks`, `metric`, `dropout`, `early_stopping`
+        and `validation_data`.
     threads : int, optional
         As in :meth:`Sequential.fit`; by default 1 inside a job of joblib.
     dtype : float32 or float64, optional

@@ -20,11 +20,13 @@ class History:
         All of them. Each is an attribute too, such as `history.loss`; where there is none it is
         empty.
     loss, accuracy, penalty : list of float
-        Mean over the samples of the epoch, each as its batch met it. The penalty of the weights,
-        where a layer has one, is a part of the loss. A regression has no accuracy.
+        Mean over the samples of the epoch, each as its batch met it. Loss and accuracy are
+        weighted means where samples have weights, `sample_weight` times `class_weight`. The
+        penalty of the weights, where a layer has one, is a part of the loss. A regression has no
+        accuracy.
     val_loss, val_accuracy : list of float
-        On the validation data after the epoch; empty without any. So are the metrics of `fit`,
-        on the samples and (`val_...`) on the validation data.
+        On the validation data after the epoch, weighted with its `sample_weight`; empty without
+        any. So are the metrics of `fit`, on the samples and (`val_...`) on the validation data.
 
     Examples
     --------

@@ -195,7 +195,8 @@ class OneCycleRate(Schedule):
 class ReduceOnPlateau(Schedule):
     """A rate that falls when a curve of the history no longer improves.
 
-    The rule, and the meaning of `patience`, are those of PyTorch's `ReduceLROnPlateau`.
+    The rule, and the meaning of `patience`, are those of PyTorch's `ReduceLROnPlateau`. `fit` calls
+    `observe` after each epoch. `partial_fit` does not: call it where an epoch of a stream ends.
 
     Parameters
     ----------
@@ -230,7 +231,7 @@ class ReduceOnPlateau(Schedule):
     --------
     >>> rate = fastnn.ReduceOnPlateau(0.5, factor=0.5, patience=1)
     >>> for loss in (1.0, 0.9, 0.9, 0.9):
-    ...     rate.observe({"loss": loss})  # `fit` does so after each epoch, `partial_fit` does not
+    ...     rate.observe({"loss": loss})  # `fit` does so after each epoch
     >>> rate.current_rate
     0.25
     """

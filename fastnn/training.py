@@ -256,7 +256,8 @@ class Trainer:
             curves["penalty"] = float(totals[t.TOTAL_PENALTY] / n)
             loss += curves["penalty"]
         if self.loss.task != "numbers":
-            curves = {"accuracy": float(totals[t.TOTAL_RIGHT] / n), **curves}
+            right = totals[t.TOTAL_RIGHT] / totals[t.TOTAL_WEIGHT]
+            curves = {"accuracy": float(right), **curves}
         return {"loss": float(loss), **curves}
 
     def _end_batch(self, batch: int, n_batches: int | None = None) -> None:
@@ -556,7 +557,8 @@ class LayerTrainer(Trainer):
                 self.optimizer.update(parameters, gradients, **options)
             totals[t.TOTAL_LOSS] += losses @ weights
             totals[t.TOTAL_WEIGHT] += weights.sum()
-            totals[t.TOTAL_RIGHT] += loss.hits(outputs, wanted, data.labels[indices]).sum()
+            hits = loss.hits(outputs, wanted, data.labels[indices])
+            totals[t.TOTAL_RIGHT] += (hits * weights).sum()  # where all are right, all of the sum
             totals[t.TOTAL_PENALTY] += penalty * len(indices)
             totals[t.TOTAL_STEPS] += 1
             self._end_batch(batch + 1, self.n_batches)

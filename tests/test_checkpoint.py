@@ -162,7 +162,7 @@ def test_a_resumed_run_ends_with_the_same_bits(kind, own, broken, path, short_ch
 @pytest.mark.parametrize("epoch", range(1, EPOCHS + 1))
 @pytest.mark.parametrize("step", range(N_STEPS))
 def test_wherever_it_is_broken_off(epoch, step, path, short_chunks):
-    case = Case(validation_split=0.1)
+    case = Case(validation_split=0.3)
     case.run(path, (epoch, step))
     assert path.exists() is ((epoch, step) != (1, 1))
     compare(case.run(path, resume=path), case.run())
