@@ -60,6 +60,12 @@ class History:
         for name, value in curves.items():
             self.curves.setdefault(name, []).append(value)
 
+    def _trim(self) -> None:
+        """Leave whole epochs only: Ctrl-C may come when some curves have one more value."""
+        whole = min(len(self.epochs), min(map(len, self.curves.values()), default=0))
+        for values in (self.epochs, *self.curves.values()):
+            del values[whole:]
+
     def latest(self) -> dict[str, float]:
         """Return the curves' names with the values of the last epoch."""
         return {name: curve[-1] for name, curve in self.curves.items()}

@@ -23,7 +23,8 @@ MODULES = [
 ]
 # They are raised and warned, or compile for some seconds.
 WITHOUT = {
-    "FileFormatError", "DivergedModelsError", "MissingClassWarning", "SlowTrainingWarning", "warmup",
+    "FileFormatError", "DivergedModelsError", "MissingClassWarning", "SlowTrainingWarning",
+    "warmup",
 }  # fmt: skip
 
 
