@@ -137,7 +137,8 @@ class Sequential(Trainable):
             Finite numbers. An array of uint8, int8, float16, float32 or float64 is used where it
             lies, with any strides, memory-mapped and read-only ones too, and its rows become
             numbers of the model's dtype as each batch is gathered. Arrays of other dtypes, and
-            those that take up to 4 MB, are converted once, with the same bits.
+            those that take up to 4 MB, are converted once, with the same bits; so are frames of
+            pandas, in which NA counts as NaN.
         y : array-like of shape (N,) or (N, C)
             For classes labels from 0 to C - 1 of any integer dtype or bool, or rows (N, C) that
             are distributions. For other losses numbers (N, O), or (N,) for one output.

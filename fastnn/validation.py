@@ -165,9 +165,28 @@ def as_anything(value: ArrayLike, name: str) -> Array:
     if np.ma.is_masked(value):
         raise ValueError(f"{name} has masked values, expected a plain array")
     try:
-        return np.asarray(value)
+        array = np.asarray(value)
     except ValueError:  # rows of different lengths
         raise ValueError(f"{name} is not rectangular, expected rows of one length") from None
+    return _numbers_of_frame(value, array) if array.dtype.hasobject else array
+
+
+def _numbers_of_frame(value: Any, array: Array) -> Array:
+    """Return a pandas frame or series of numbers as such; else `array`, which NumPy made of it.
+
+    NumPy gets objects from columns of different types, and from those that may have NA: they become
+    NaN.
+    """
+    found = getattr(value, "dtypes", None)
+    dtypes = [found] if hasattr(found, "kind") else list(found if np.iterable(found) else ())
+    if not dtypes or any(getattr(dtype, "kind", "O") not in "biuf" for dtype in dtypes):
+        return array
+    plain = np.result_type(*(getattr(dtype, "numpy_dtype", dtype) for dtype in dtypes))
+    if not value.isna().to_numpy().any():
+        numbers: Array = value.to_numpy(dtype=plain)
+        return numbers
+    numbers = value.to_numpy(dtype=plain if plain.kind == "f" else np.float64, na_value=np.nan)
+    return numbers
 
 
 def as_array(value: ArrayLike, name: str) -> Array:
