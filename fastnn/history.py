@@ -63,7 +63,8 @@ class History:
     def _trim(self) -> None:
         """Leave whole epochs only: Ctrl-C may come when some curves have one more value."""
         whole = min(len(self.epochs), min(map(len, self.curves.values()), default=0))
-        for values in (self.epochs, *self.curves.values()):
+        del self.epochs[whole:]
+        for values in self.curves.values():
             del values[whole:]
 
     def latest(self) -> dict[str, float]:
