@@ -330,7 +330,7 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             self.best_validation_score_: float | None = None
 
     def _fit_lbfgs(self, X: Any, targets: Array, weights: Floats | None) -> None:
-        vars(self).pop("history_", None)  # of an earlier fit, with another solver
+        self.__dict__.pop("history_", None)  # of an earlier fit, with another solver
         as_loss, scale = self._scales()
         data = self.model_._as_data(X, targets, weights, "X", "y", "sample_weight")
         mass = len(X) if weights is None else weights.sum()
