@@ -15,6 +15,7 @@ from .dropout import Dropout
 from .errors import (
     DivergedModelsError,
     FileFormatError,
+    MissingClassWarning,
     NonFiniteLossError,
     SlowTrainingWarning,
 )
@@ -87,6 +88,7 @@ __all__ = [
     "MeanAbsoluteError",
     "MeanSquaredError",
     "Metric",
+    "MissingClassWarning",
     "NonFiniteLossError",
     "OneCycleRate",
     "ProgressBar",

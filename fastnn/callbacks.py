@@ -6,18 +6,16 @@ import csv
 import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .history import History
-from .metrics import Metric, higher_is_better
+from .metrics import Metric
+from .monitor import Mode, as_mode, cost_of, sign_of
 from .types import PathLike, Snapshot
-from .validation import as_flag, as_number, check_tree
+from .validation import as_flag, as_number, check_finite, check_tree
 
 if TYPE_CHECKING:
     from .model import Sequential
-
-Mode: TypeAlias = Literal["auto", "min", "max"]
-"""Whether lower or higher values of a curve are better; "auto" knows it of fastnn's own."""
 
 
 class Run:
@@ -55,7 +53,6 @@ class Run:
         self.step, self.n_steps, self.n_samples = 0, 0, 0
         self.curve_names, self.metrics = list(curve_names), list(metrics)
         self.stopped = False
-        self._session: Any
 
 
 class Callback:
@@ -169,19 +166,26 @@ class EarlyStopping(Callback):
     monitor : str
         The name of the curve.
     patience : int
-        Epochs without an improvement that are waited for.
+        So many epochs in a row without an improvement end the run, as in Keras and Lightning. 0
+        does the same as 1: the first epoch that is no improvement is the last one.
     min_delta : float
         How much better counts as an improvement.
     restore_best : bool
         Leave the model with the parameters of the best epoch.
     mode : {"auto", "min", "max"}
-        Whether lower or higher is better. "auto" knows it of losses, of fastnn's metrics, and of
-        a :class:`Metric` that says so.
+        Whether lower or higher is better. "auto" knows it of losses, of accuracy, of fastnn's
+        metrics, and of a :class:`Metric` that says so.
+    baseline : float, optional
+        An epoch that is not better than this counts as one without an improvement, even if it is
+        the best so far.
+    start_from_epoch : int
+        So many epochs are not looked at in the beginning: none of them is the best one.
 
     Attributes
     ----------
     best, best_epoch : float, int
-        Of the last run.
+        Of the last run; inf and 0 before the first epoch that is looked at. That one begins as
+        the best, whatever its value; after it a value that is not finite is never an improvement.
 
     Examples
     --------
@@ -192,7 +196,7 @@ class EarlyStopping(Callback):
     >>> stop = fastnn.EarlyStopping("loss", patience=5)
     >>> history = model.fit(X, y, epochs=500, optimizer=fastnn.Adam(0.1), seed=0, callbacks=[stop])
     >>> len(history), len(history) - stop.best_epoch
-    (44, 6)
+    (30, 5)
     """
 
     def __init__(
@@ -202,42 +206,60 @@ class EarlyStopping(Callback):
         min_delta: float = 0.0,
         restore_best: bool = True,
         mode: Mode = "auto",
+        baseline: float | None = None,
+        start_from_epoch: int = 0,
     ) -> None:
         self.monitor = monitor
         self.patience = as_number(patience, "patience", 0)
         self.min_delta = as_number(min_delta, "min_delta", 0)
         self.restore_best = as_flag(restore_best, "restore_best")
         self.mode = as_mode(mode)
+        self.baseline = None if baseline is None else as_number(baseline, "baseline", -math.inf)
+        self.start_from_epoch = as_number(start_from_epoch, "start_from_epoch", 0)
 
     def on_fit_begin(self, run: Run) -> None:
         """Check that there will be such a curve."""
-        self._sign = sign_of(self.monitor, self.mode, run)
-        self.best, self.best_epoch, self._cost = math.inf, 0, math.inf
+        self._sign = sign_of(self.monitor, self.mode, run.curve_names, run.metrics)
+        self.best, self.best_epoch, self._waited = math.inf, 0, 0
         self._parameters: Snapshot | None = None
 
     def on_epoch_end(self, run: Run) -> None:
         """Compare, and stop the run if it is time."""
+        if run.epoch <= self.start_from_epoch:
+            return
         value = run.history.latest()[self.monitor]
-        cost = math.inf if math.isnan(value) else self._sign * value
-        if self.best_epoch == 0 or cost < self._cost - self.min_delta:
-            self.best, self._cost, self.best_epoch = value, cost, run.epoch
+        improves = self.best_epoch == 0 or self._is_better(value, self.best)
+        if improves:
+            self.best, self.best_epoch = value, run.epoch
             if self.restore_best:
                 self._parameters = run.model._snapshot()
-        elif run.epoch - self.best_epoch > self.patience:
+        if self.baseline is not None:
+            improves = improves and self._is_better(value, self.baseline)
+        self._waited = 0 if improves else self._waited + 1
+        if self._waited >= max(1, self.patience):
             run.stopped = True
 
+    def _is_better(self, value: float, other: float) -> bool:
+        return cost_of(value, self._sign) < cost_of(other, self._sign) - self.min_delta
+
     def state(self, run: Run) -> dict[str, Any]:
-        """Return the best value, its epoch and its parameters."""
-        return {"best": self.best, "best_epoch": self.best_epoch, "parameters": self._parameters}
+        """Return the best value, its epoch and its parameters, and the epochs waited since."""
+        return {
+            "best": self.best, "best_epoch": self.best_epoch, "waited": self._waited,
+            "parameters": self._parameters,
+        }  # fmt: skip
 
     def restore(self, run: Run, state: Any) -> None:
         """Take over what `state` returned."""
-        form = {"best": 0.0, "best_epoch": 0, "parameters": any}
+        if isinstance(state, dict) and "waited" not in state:  # of a file from before `baseline`
+            state = {**state, "waited": run.epoch - state.get("best_epoch", 0)}
+        form = {"best": 0.0, "best_epoch": 0, "waited": 0, "parameters": any}
         check_tree(state, form, "EarlyStopping")
         if state["parameters"] is not None:
             check_tree(state["parameters"], run.model._snapshot(), "EarlyStopping.parameters")
+            check_finite(state["parameters"], "EarlyStopping.parameters")
         self.best, self.best_epoch = float(state["best"]), state["best_epoch"]
-        self._cost, self._parameters = self._sign * self.best, state["parameters"]
+        self._waited, self._parameters = state["waited"], state["parameters"]
 
     def on_fit_end(self, run: Run) -> None:
         """Bring the best parameters back."""
@@ -281,29 +303,6 @@ class CSVLogger(Callback):
     def _write(self, mode: str, rows: Iterable[Iterable[Any]]) -> None:
         with self.path.open(mode, newline="", encoding="utf-8") as file:
             csv.writer(file).writerows(rows)
-
-
-def as_mode(mode: Mode) -> Mode:
-    """Return `mode`, one of "auto", "min" and "max"."""
-    if mode not in ("auto", "min", "max"):
-        raise ValueError(f'mode is {mode!r}, expected "auto", "min" or "max"')
-    return mode
-
-
-def sign_of(monitor: str, mode: Mode, run: Run) -> int:
-    """Return what makes a cost of the curve `monitor`: 1 where lower is better, else -1.
-
-    Raises
-    ------
-    ValueError
-        Where the run has no such curve, or nobody knows which way it is better.
-    """
-    if monitor not in run.curve_names:
-        raise ValueError(f"monitor is {monitor!r}, expected one of {', '.join(run.curve_names)}")
-    high = higher_is_better(monitor, run.metrics) if mode == "auto" else mode == "max"
-    if high is None:
-        raise ValueError(f'mode is "auto", expected "min" or "max" for the metric {monitor!r}')
-    return -1 if high else 1
 
 
 def as_callbacks(value: Sequence[Callback]) -> list[Callback]:

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import copy
 import glob
 import math
 import os
 import re
 import string
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-import numpy as np
-
-from . import configs, files
-from .callbacks import Callback, Mode, Run, as_mode, sign_of
-from .errors import FileFormatError
-from .kernels import table as t
-from .optimizers import State
-from .schedules import Schedule
-from .types import Array, MaybeNone, PathLike, Rate, Snapshot, StateSnapshot
-from .validation import as_choice, as_count, as_flag, as_path, as_positive, check_arrays, check_tree
-
-if TYPE_CHECKING:
-    from .training import Trainer
+from . import files
+from .callbacks import Callback, Run
+from .monitor import Mode, as_mode, cost_of, sign_of
+from .types import PathLike
+from .validation import as_choice, as_count, as_flag, as_path, as_positive
 
 _UNITS = ("epochs", "batches", "seconds")
 
@@ -54,14 +45,25 @@ class Checkpoint(Callback):
         Where the name has {epoch}: remove all but so many of the last files of this run. By
         default all stay.
     save_best_only : bool
-        Write only after an epoch in which the curve `monitor` is better than ever before.
+        Write only after an epoch in which the curve `monitor` is better than ever before. With
+        `every`, an epoch that is the best but not due is not written, and the later ones have to
+        be better than it.
     monitor, mode : str
         As in :class:`EarlyStopping`.
 
     Attributes
     ----------
     best : float
-        The best value of the curve, with `save_best_only`.
+        The best value of the curve in any epoch, with `save_best_only`; inf before there is one.
+        A value that is not finite is none.
+
+    Notes
+    -----
+    Several may write in one run, such as one the last epoch and one the best: all callbacks see
+    the epoch, then the files are written. So any of the files is one to go on from, and the files
+    of a resumed run end as those of one that was never disturbed. A file belongs to the callback
+    that has the same name of a file (in whatever folder) and the same `save_best_only`; a
+    `Checkpoint` that the file does not know begins anew.
 
     Raises
     ------
@@ -124,22 +126,24 @@ class Checkpoint(Callback):
         """Check that there is such a curve and a folder for the files."""
         self.best, self._time = math.inf, time.monotonic()
         self._written: list[tuple[int, int]] = []
+        self._gone: list[tuple[int, int]] = []
+        self._is_due = False
         if self.save_best_only:
-            self._sign = sign_of(self.monitor, self.mode, run)
+            self._sign = sign_of(self.monitor, self.mode, run.curve_names, run.metrics)
         path = Path(os.path.realpath(self._path_at(1, 0)))
         if path.is_dir() or not path.parent.is_dir():
             raise ValueError(f"path is {self.path!r}, expected a file in a folder that exists")
         files.remove_leftovers(path.parent, _pattern(Path(self.path).name))
 
     def on_chunk_end(self, run: Run) -> None:
-        """Write within an epoch, where it is time."""
+        """Ask for a file within an epoch, where it is time."""
         if run.step == run.n_steps:  # `on_epoch_end` is next
             return
         if (self.unit == "batches" and run.step % self.every == 0) or self._is_late():
-            self._write(run, run.step)
+            self._ask(run, run.step)
 
     def on_epoch_end(self, run: Run) -> None:
-        """Write after an epoch, where it is time."""
+        """Ask for a file after an epoch, where it is time."""
         if self.unit == "seconds":
             due = self._is_late()
         else:
@@ -147,22 +151,27 @@ class Checkpoint(Callback):
         due = due or run.stopped or run.epoch == run.epochs
         if self.save_best_only:
             value = run.history.latest()[self.monitor]
-            first = self.best == math.inf
-            better = first or self._sign * value < self._sign * self.best
-            if not (due and better) or math.isnan(value):
+            if not cost_of(value, self._sign) < cost_of(self.best, self._sign):
                 return
             self.best = value
         if due:
-            self._write(run, 0)
+            self._ask(run, 0)
 
     def state(self, run: Run) -> dict[str, Any]:
-        """Return what a resumed run has to know: the best value, and which files there are."""
-        return {"best": self.best, "written": self._written}
+        """Return what a resumed run has to know: the best value, and which files there are.
+
+        Where "due", the last of those "written" is about to be, and those "gone" to be removed.
+        """
+        return {
+            "best": self.best, "written": self._written, "due": self._is_due, "gone": self._gone,
+        }  # fmt: skip
 
     def restore(self, run: Run, state: Any) -> None:
         """Take over what `state` returned."""
         self.best = float(state["best"])
-        self._written = [(int(epoch), int(step)) for epoch, step in state["written"]]
+        self._written = _places(state["written"])
+        self._gone = _places(state.get("gone", []))
+        self._is_due = bool(state.get("due", False) and self._written)
 
     def _is_late(self) -> bool:
         return self.unit == "seconds" and time.monotonic() - self._time >= self.every
@@ -170,23 +179,26 @@ class Checkpoint(Callback):
     def _path_at(self, epoch: int, step: int) -> Path:
         return Path(self.path.format(epoch=epoch, step=step))
 
-    def _write(self, run: Run, step: int) -> None:
+    def _ask(self, run: Run, step: int) -> None:
+        """Let the session write a file when all callbacks have seen what it is to hold."""
         if not run.model._is_finite():  # the run is about to end with an error
             return
-        before, self._written = self._written, [*self._written, (run.epoch, step)]
-        kept, gone = self._written, []
+        self._written = [*self._written, (run.epoch, step)]
         if self.keep is not None:
-            kept, gone = self._written[-self.keep :], self._written[: -self.keep]
-        self._written = kept
-        try:
-            run._session.write(self._path_at(run.epoch, step))
-        except BaseException:
-            self._written = before
-            raise
-        names = {self._path_at(*each) for each in kept}
-        for path in {self._path_at(*each) for each in gone} - names:
+            self._gone, self._written = self._written[: -self.keep], self._written[-self.keep :]
+        self._is_due = True
+
+    def _write(self, write: Callable[[Path], None]) -> None:
+        """Let `write` write the file that is due; then remove those that it replaces."""
+        write(self._path_at(*self._written[-1]))
+        names = {self._path_at(*each) for each in self._written}
+        for path in {self._path_at(*each) for each in self._gone} - names:
             path.unlink(missing_ok=True)
         self._time = time.monotonic()
+
+
+def _places(kept: Any) -> list[tuple[int, int]]:
+    return [(int(epoch), int(step)) for epoch, step in kept]
 
 
 def _fields(path: str) -> set[str]:
@@ -238,282 +250,3 @@ def find_checkpoint(path: str) -> PathLike | None:
             step = int(place.get("step", 0)) or math.inf
             found.append((int(place.get("epoch", 0)), step, each))
     return max(found)[2] if found else None
-
-
-class Session:
-    """A training run with all that it changes: what a file keeps and brings back.
-
-    Parameters
-    ----------
-    run : Run
-    trainer : CompiledTrainer or LayerTrainer
-    rng : numpy.random.Generator
-        Of the order of samples.
-    callbacks : list of Callback
-    settings : dict
-        What else has to be the same when the run goes on: the data's sizes.
-    """
-
-    def __init__(
-        self,
-        run: Run,
-        trainer: Trainer,
-        rng: np.random.Generator,
-        callbacks: Sequence[Callback],
-        settings: dict[str, Any],
-    ) -> None:
-        self.run, self.trainer, self.rng, self.settings = run, trainer, rng, settings
-        self.callbacks, self.optimizer = callbacks, trainer.optimizer
-        # As it is before training: a callback may change it on the way.
-        self.optimizer_config = configs.describe(self.optimizer, "optimizer", own=True)
-        self.start: Snapshot | MaybeNone = None
-        self.states: list[StateSnapshot] | MaybeNone = None
-        self.random: Mapping[str, Any] | None = None
-
-    def begin_epoch(self) -> None:
-        """Take note of where an epoch begins: no file in the middle of it can do without."""
-        if not self.trainer.step:
-            self.start = self.run.model._snapshot()
-            self.states = [state.snapshot() for state in self._optimizer_states()]
-            self.random = self.rng.bit_generator.state
-
-    def roll_back(self) -> None:
-        """Bring parameters and optimizer back to where the epoch began."""
-        self.run.model._restore(self.start)
-        if self.states is None:  # of an epoch that a file of an early version began
-            for array in self.trainer.trained_arrays():
-                self.optimizer.forget(array)
-            return
-        for state, before in zip(self._optimizer_states(), self.states, strict=True):
-            state.restore(before)
-
-    def _optimizer_states(self) -> list[State]:
-        return [self.optimizer.state_of(array) for array in self.trainer.trained_arrays()]
-
-    # ------------------------------------------------------------------ to a file
-
-    def write(self, path: PathLike) -> None:
-        """Write the run as it stands, between two steps of an epoch or after one."""
-        run = self.run
-        arrays: dict[str, Array] = {}
-        state = self._state()
-        state["callbacks"] = [
-            {"class": type(each).__name__, "state": each.state(run)}
-            for each in self.callbacks
-            if _has_state(each)
-        ]
-        tree = files.pack(state, "state", arrays)
-        arrays |= run.model._stored_arrays()
-        description = {"kind": "checkpoint", **self._describe(), "notes": run.model.notes}
-        files.write(path, {**description, "state": tree}, arrays)
-
-    def _describe(self) -> dict[str, Any]:
-        """Return what has to be the same when the run goes on."""
-        return {
-            "model": configs.describe_network(self.run.model, own=True),
-            "optimizer": self.optimizer_config,
-            "data": self.settings,
-            "curves": self.run.curve_names,
-        }
-
-    def _state(self) -> dict[str, Any]:
-        run, trainer = self.run, self.trainer
-        within = trainer.step > 0
-        if within:
-            trainer.settle()
-        rate, history = self.optimizer.learning_rate, run.history
-        return {
-            "epoch": run.epoch - within,
-            "step": trainer.step,
-            "stopped": bool(run.stopped),
-            "totals": trainer.totals,
-            "start": [*self.start, self.states] if within else None,
-            "random": self.random if within else self.rng.bit_generator.state,
-            "history": {
-                "epochs": np.array(history.epochs, np.int64),
-                "curves": {k: np.array(v, np.float64) for k, v in history.curves.items()},
-            },
-            "optimizer": [
-                {"iterations": state.iterations, "arrays": state.arrays}
-                for state in self._optimizer_states()
-            ],
-            "learning_rate": rate.state() if isinstance(rate, Schedule) else _number(rate),
-        }
-
-    # ------------------------------------------------------------------ from a file
-
-    def read(self, path: PathLike) -> Callable[[], None]:
-        """Let the run stand where a file left it; return a function that does the rest.
-
-        The history and the epoch are there when callbacks begin; that function then restores the
-        callbacks, the model, the optimizer and the random state.
-
-        Raises
-        ------
-        FileFormatError
-            For a file that is not a whole checkpoint.
-        ValueError
-            For one of another run. Nothing has changed then.
-        """
-        description, arrays = files.read(path)
-        if description.get("kind") != "checkpoint":
-            raise FileFormatError(path, "is a model, expected a checkpoint; fastnn.load reads it")
-        for name, here in self._describe().items():
-            # As JSON gives back what it was given: lists for tuples.
-            found = configs.find_difference(here, description.get(name), _TITLES[name])
-            if found:
-                what, value, wanted = found
-                raise ValueError(f"{what} is {value!r:.80}, expected {wanted!r:.80}, as in {path}")
-        model = self.run.model
-        expected = {k: (each.shape, each.dtype) for k, each in model._stored_arrays().items()}
-        stored = {name: arrays.pop(name) for name in [*arrays] if name[:1].isdigit()}
-        try:
-            check_arrays(stored, expected)
-            state = files.unpack(description.get("state"), arrays)
-            check_tree(state, self._form(), "state")
-            random = self._check(state)
-            if arrays:
-                raise ValueError(f"the array {min(arrays):.80} belongs to nothing")
-        except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise FileFormatError(path, f"is not a checkpoint to go on from: {error}") from None
-        if state["epoch"] + (state["step"] > 0) > self.run.epochs:
-            raise ValueError(
-                f"epochs is {self.run.epochs}, expected at least "
-                f"{state['epoch'] + (state['step'] > 0)}, as in {path}"
-            )
-        pairs = self._pair_callbacks(state["callbacks"], path)
-        self._restore_run(state)
-
-        def restore() -> None:
-            for callback, kept in pairs:
-                try:
-                    callback.restore(self.run, kept)
-                except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
-                    kind = type(callback).__name__
-                    raise FileFormatError(path, f"has no state for {kind}: {error!r}") from None
-            self._restore_rest(state, stored, random)
-
-        return restore
-
-    def _form(self) -> dict[str, Any]:
-        """Return a tree like the one of a file; what is `any` is looked at later."""
-        rest = dict.fromkeys(("start", "random", "callbacks"), any)
-        return {**self._state(), **rest, "history": {"epochs": any, "curves": any}}
-
-    def _check(self, state: Any) -> Any:
-        """Check what a file says beyond its form; return a bit generator in its state."""
-        n_steps, dtype = self.trainer.n_batches, self.run.model.dtype
-        if not (0 <= state["epoch"] < 2**31 and 0 <= state["step"] < n_steps):
-            raise ValueError(f"it stands at epoch {state['epoch']}, step {state['step']}")
-        totals = state["totals"]
-        if not np.isfinite(totals).all() or totals[t.TOTAL_STEPS] != state["step"]:
-            raise ValueError("its totals are not those of its step")
-        if state["step"]:
-            self._check_start(state["start"])
-        for each in state["optimizer"]:
-            _check_iterations(each["iterations"])
-        if state["learning_rate"] is not None:
-            trial = copy.copy(self.optimizer)
-            trial.learning_rate = copy.copy(trial.learning_rate)
-            _restore_rate(trial, state["learning_rate"])
-            trial.rates(max([0, *(each["iterations"] for each in state["optimizer"])]), 1, dtype)
-        self._check_history(state["history"])
-        return self._as_bit_generator(state["random"])
-
-    def _check_start(self, start: Any) -> None:
-        """Check where a file says that its epoch began.
-
-        Files of early versions do not have the optimizer's states there.
-        """
-        form: list[Any] = [*self.run.model._snapshot()]
-        if not isinstance(start, list | tuple) or len(start) != len(form):
-            form.append([state.snapshot() for state in self._optimizer_states()])
-        check_tree(start, form, "state.start")
-        for iterations, _ in start[2] if len(form) > 2 else ():
-            _check_iterations(iterations)
-
-    def _check_history(self, history: Any) -> None:
-        curves = history["curves"]
-        if not isinstance(curves, dict) or (curves and list(curves) != self.run.curve_names):
-            raise ValueError("its history has other curves")
-        check_tree(history["epochs"], np.empty(len(history["epochs"]), np.int64), "epochs")
-        for name, curve in curves.items():
-            check_tree(curve, np.empty(len(history["epochs"])), name)
-
-    def _as_bit_generator(self, random: Any) -> Any:
-        """Return a new bit generator of the kind in use, in a state of a file."""
-        made = copy.deepcopy(self.rng.bit_generator)
-        form, kept = made.state, random.get("bit_generator") if isinstance(random, dict) else None
-        if kept != form["bit_generator"]:
-            raise ValueError(
-                f"seed is a {form['bit_generator']}, expected a Generator of {kept!s:.80}"
-            )
-        check_tree(random, form, "state.random")
-        # NumPy believes these numbers, with which it reads its buffers.
-        places = (random["state"].get("pos", 0), 624), (random.get("buffer_pos", 0), 4)
-        if any(not 0 <= place <= size for place, size in places):
-            raise ValueError("its random state is not one")
-        made.state = random
-        return made
-
-    def _pair_callbacks(self, kept: Any, path: PathLike) -> list[tuple[Callback, Any]]:
-        """Return [(callback, its state), ...]; callbacks that the file does not know begin anew."""
-        pairs, free = [], [each for each in self.callbacks if _has_state(each)]
-        if not isinstance(kept, list):
-            raise FileFormatError(path, f"has callbacks {kept!r:.80}")
-        for each in kept:
-            name = each.get("class") if isinstance(each, dict) else None
-            match = [callback for callback in free if type(callback).__name__ == name]
-            if match:
-                free.remove(match[0])
-                pairs.append((match[0], each.get("state")))
-            elif name != "Checkpoint":
-                raise ValueError(f"callbacks has no {name!s:.80}, expected one, as in {path}")
-        return pairs
-
-    def _restore_run(self, state: Any) -> None:
-        run, history = self.run, state["history"]
-        run.epoch, run.step, run.stopped = state["epoch"], state["step"], state["stopped"]
-        run.history.epochs = history["epochs"].tolist()
-        run.history.curves = {name: each.tolist() for name, each in history["curves"].items()}
-
-    def _restore_rest(self, state: Any, stored: dict[str, Array], random: Any) -> None:
-        model, optimizer = self.run.model, self.optimizer
-        for name, array in model._stored_arrays().items():
-            array[...] = stored[name]
-        for trained, kept in zip(self.trainer.trained_arrays(), state["optimizer"], strict=True):
-            own = optimizer.state_of(trained)
-            own.iterations, own.arrays[...] = kept["iterations"], kept["arrays"]
-        _restore_rate(optimizer, state["learning_rate"])
-        self.rng.bit_generator.state = random.state
-        self.random = random.state
-        if state["start"] is not None:
-            self.start = state["start"][:2]
-            self.states = state["start"][2] if len(state["start"]) > 2 else None
-        self.trainer.totals[...] = state["totals"]
-
-
-def _check_iterations(value: int) -> None:
-    if not 0 <= value < 2**53:
-        raise ValueError(f"the optimizer's iterations are {value}")
-
-
-# The names under which a user knows what is described.
-_TITLES = {"model": "", "optimizer": "optimizer", "data": "", "curves": "curves"}
-
-
-def _restore_rate(optimizer: Any, kept: Any) -> None:
-    """Give an optimizer the learning rate, or its schedule the state, of a file."""
-    if isinstance(kept, dict):
-        optimizer.learning_rate.restore(kept)
-    elif kept is not None:
-        optimizer.learning_rate = kept
-
-
-def _number(rate: Rate) -> float | None:
-    """Return a learning rate that is a number; None for a function."""
-    return None if callable(rate) else float(rate)
-
-
-def _has_state(callback: Callback) -> bool:
-    return type(callback).state is not Callback.state

@@ -165,10 +165,12 @@ def check_network(config: Mapping[str, Any], model: Network) -> None:
 def find_difference(found: Any, expected: Any, name: str) -> tuple[str, Any, Any] | None:
     """Return (name, found, expected) of the first place where two dicts differ, or None.
 
-    How weights start makes no difference.
+    How weights start makes no difference. An argument that `expected` does not have, as it is newer
+    than a file, has its default there.
     """
     if isinstance(found, dict) and isinstance(expected, dict):
         keys = dict.fromkeys([*expected, *found])
+        expected = _defaults(expected.get("class")) | expected
         pairs = [
             (found.get(key), expected.get(key), f"{name}.{key}" if name else key)
             for key in keys
@@ -249,6 +251,16 @@ def _parameters(made: Any) -> dict[str, inspect.Parameter]:
         return {}
     found = inspect.signature(made).parameters
     return {name: each for name, each in found.items() if name not in _NOT_KEPT}
+
+
+def _defaults(name: Any) -> dict[str, Any]:
+    """Return {argument: its default} of a class, as JSON has it; {} for anything else."""
+    made: Any = CLASSES.get(name) if isinstance(name, str) else None
+    return {
+        key: _plain(each.default, key)
+        for key, each in (_parameters(made).items() if made else ())
+        if each.default is not each.empty
+    }
 
 
 def _check_keys(config: Mapping[str, Any], name: str, known: Collection[str]) -> None:

@@ -12,6 +12,10 @@ class SlowTrainingWarning(UserWarning):
     """A network trains layer by layer, because something in it cannot be compiled."""
 
 
+class MissingClassWarning(UserWarning):
+    """`validation_split` leaves a class in one part only, as where rows are sorted by class."""
+
+
 class NonFiniteLossError(ArithmeticError):
     """Training diverged: a loss or a parameter is no longer a finite number.
 

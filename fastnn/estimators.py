@@ -330,6 +330,7 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             self.best_validation_score_: float | None = None
 
     def _fit_lbfgs(self, X: Any, targets: Array, weights: Floats | None) -> None:
+        self.__dict__.pop("history_", None)  # of an earlier fit, with another solver
         as_loss, scale = self._scales()
         data = self.model_._as_data(X, targets, weights, "X", "y", "sample_weight")
         mass = len(X) if weights is None else weights.sum()
@@ -382,7 +383,7 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         self.n_iter_ = 0
         try:
             with self._penalties(self.alpha / scale):
-                self.history_: History | MaybeNone = self.model_.fit(
+                self.model_.fit(
                     X, targets, sample_weight=weights, optimizer=self._optimizer,
                     epochs=1 if incremental else self.max_iter, batch_size=self._clip_batch(n),
                     shuffle=_Order(random_state) if self.shuffle else False,
@@ -393,11 +394,13 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         except NonFiniteLossError as error:
             if not self.early_stopping:
                 raise ValueError(f"{_NOT_FINITE} ({error})") from error
-            self.history_ = error.history
             self.validation_scores_.append(math.nan)
             warnings.warn(f"Stochastic Optimizer: {error}", ConvergenceWarning, stacklevel=4)
         except KeyboardInterrupt:
+            rule.history._trim()
             warnings.warn("Training interrupted by user.", stacklevel=4)
+        finally:  # however it ends, the curves are those of this call
+            self.history_: History | MaybeNone = rule.history
         if self.early_stopping:
             self.model_.parameters = self._best_parameters
         if not incremental and self.n_iter_ == self.max_iter and not rule.converged:
@@ -448,7 +451,7 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     ) -> tuple[tuple[Any, Any, Any], tuple[Any, Any, Any, Any] | None]:
         """Return (X, targets, weights) to train on, and (X, y, targets, weights) to watch."""
         if validation_data is not None:
-            return (X, self._smooth(targets), weights), self._as_validation(validation_data)
+            return (X, self._smooth(targets), weights), self._as_validation(validation_data, y)
         if not self.early_stopping:
             return (X, self._smooth(targets), weights), None
         stratify = targets.astype(bool) if self._stratifies() else None
@@ -469,13 +472,19 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             (X[held_out], y[held_out], targets[held_out], w_held_out),
         )
 
-    def _as_validation(self, validation_data: Batch) -> tuple[Any, Any, Any, Any]:
+    def _as_validation(self, validation_data: Batch, wanted: Array) -> tuple[Any, Any, Any, Any]:
+        """Return (X, y, targets, weights) of held-out samples, with targets as those `wanted`."""
         if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
             raise TypeError("validation_data is not a tuple, expected (X, y) or (X, y, weights)")
         X, y, *rest = validation_data
         X, y = self._validate(X, y, False)
+        if y.shape[1:] != wanted.shape[1:]:
+            expected = (len(y), *wanted.shape[1:])
+            raise ValueError(
+                f"validation_data[1] has shape {y.shape}, expected {expected}, as y has"
+            )
         weights = self._weigh(rest[0] if rest else None, X, y)
-        return X, y, self._encode(y, False, True, self.model_.dtype), weights
+        return X, y, self._encode(y, False, True, self.model_.dtype, "validation_data[1]"), weights
 
     def _make_measure(
         self, X: Any, y: Any, targets: Array, weights: Floats | None
@@ -585,9 +594,9 @@ class MLPClassifier(ClassifierMixin, _MLP):
         where it decides.
     callbacks : list of fastnn.Callback, optional
         Called around each epoch. The curves are loss, accuracy, penalty and, with held-out
-        samples, val_loss and val_score (of which more is better: `mode="max"`). The solver lbfgs
-        has no epochs: it refuses `callbacks`, `metric`, `dropout`, `early_stopping` and
-        `validation_data`.
+        samples, val_loss and val_score (of which more is better, as `mode="auto"` knows). The
+        solver lbfgs has no epochs: it refuses `callbacks`, `metric`, `dropout`, `early_stopping`
+        and `validation_data`.
     threads : int, optional
         As in :meth:`Sequential.fit`; by default 1 inside a job of joblib.
     dtype : float32 or float64, optional
@@ -598,7 +607,8 @@ class MLPClassifier(ClassifierMixin, _MLP):
     model_ : Sequential
         The network, to save, to export, or to call from jitted code.
     history_ : History
-        All curves of the last call of `fit` or `partial_fit`; not with the solver lbfgs.
+        All curves of the last call of `fit` or `partial_fit`, also where an error or Ctrl-C ended
+        it; not with the solver lbfgs.
     classes_, coefs_, intercepts_, loss_, best_loss_, loss_curve_, validation_scores_, \
     best_validation_score_, t_, n_iter_, n_layers_, n_outputs_, out_activation_, \
     n_features_in_, feature_names_in_
@@ -755,7 +765,9 @@ class MLPClassifier(ClassifierMixin, _MLP):
         factors = compute_sample_weight(self.class_weight, y)
         return factors if weights is None else weights * factors
 
-    def _encode(self, y: Array, first: bool, incremental: bool, dtype: DType) -> Array:
+    def _encode(
+        self, y: Array, first: bool, incremental: bool, dtype: DType, name: str = "y"
+    ) -> Array:
         """Return labels (N,) of more than two classes, else answers (N, O)."""
         kind = type_of_target(y)
         if kind == "multiclass-multioutput":
@@ -767,7 +779,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
             self._multilabel = multilabel
             self.classes_ = _distinct(y, multilabel)
         else:
-            self._check_classes(_distinct(y, multilabel))
+            self._check_classes(_distinct(y, multilabel), name)
         if multilabel:
             return (y != 0).astype(dtype)
         labels = np.searchsorted(self.classes_, y)
@@ -775,16 +787,17 @@ class MLPClassifier(ClassifierMixin, _MLP):
             return labels
         return labels.reshape(-1, 1).astype(dtype)
 
-    def _check_classes(self, classes: Array) -> None:
-        if self.warm_start and set(classes) != set(self.classes_):
+    def _check_classes(self, classes: Array, name: str) -> None:
+        """Check the labels of `y`, or of held-out samples, of which some may be missing."""
+        if self.warm_start and name == "y" and set(classes) != set(self.classes_):
             raise ValueError(
                 "warm_start can only be used where `y` has the same classes as in the previous "
                 f"call to fit. Previously got {self.classes_}, `y` has {classes}"
             )
         if len(np.setdiff1d(classes, self.classes_, assume_unique=True)):
             raise ValueError(
-                f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. "
-                f"'y' has {classes}."
+                f"`{name}` has classes not in `self.classes_`. `self.classes_` has "
+                f"{self.classes_}. '{name}' has {classes}."
             )
 
     def _count_outputs(self, targets: Array) -> int:
@@ -943,7 +956,9 @@ class MLPRegressor(RegressorMixin, _MLP):
     def _validate(self, X: Any, y: Any, first: bool, **options: Any) -> tuple[Any, Any]:
         return super()._validate(X, y, first, y_numeric=True, **options)
 
-    def _encode(self, y: Array, first: bool, incremental: bool, dtype: DType) -> Array:
+    def _encode(
+        self, y: Array, first: bool, incremental: bool, dtype: DType, name: str = "y"
+    ) -> Array:
         return y.reshape(len(y), -1).astype(dtype, copy=False)
 
     def _count_outputs(self, targets: Array) -> int:

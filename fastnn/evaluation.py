@@ -36,9 +36,10 @@ def evaluate(
 def measure(
     model: Sequential, data: Data, metrics: Iterable[Metric], threads: int | None = None
 ) -> dict[str, float]:
-    """Return the metrics alone, of all samples alike."""
+    """Return the metrics alone, weighted likewise."""
+    weights = data.weights if len(data.weights) else None
     outputs = model._outputs(data.inputs, "X", t.IDENTITY, threads, data.targets.shape[1])
-    return _measure(model.loss, outputs, data, metrics, None)
+    return _measure(model.loss, outputs, data, metrics, weights)
 
 
 def finished(outputs: Floats, finish: int) -> Floats:

@@ -14,7 +14,7 @@ entry, "fastnn", which is JSON too:
   one, "totals" has their sums (see `kernels/table.py`), "start" the parameters before them,
   "random" the state of the NumPy bit generator there. Then "history", "optimizer" (steps and
   averages for each array of parameters), "learning_rate" (a number, or the state of a schedule),
-  "callbacks" (class and state of each that has one), "stopped".
+  "callbacks" (of each that has a state: class, "which" of several it is, and state), "stopped".
 - "checksum": the CRC-32 of this dict without it, as JSON with sorted keys, followed by the name,
   dtype, shape and bytes of every array, sorted by name.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from .callbacks import Callback, Run, as_callbacks
 from .checkpoints import find_checkpoint
 from .dropout import Dropout
-from .errors import SlowTrainingWarning
+from .errors import MissingClassWarning, SlowTrainingWarning
 from .evaluation import evaluate, measure
 from .history import History
 from .layers import Layer, ParameterLayer
@@ -36,7 +36,7 @@ from .training import (
     make_trainer,
     run_epochs,
 )
-from .types import Batch, BatchSource, Floats, Integers, PathLike, Scaling, Seed, Shuffle
+from .types import Batch, BatchSource, Floats, Integers, PathLike, Scaling, Seed, Shuffle, Task
 from .validation import (
     as_class_weights,
     as_count,
@@ -112,6 +112,7 @@ class Trainable(Network):
             data = self._as_data(X, y, sample_weight, "X", "y", "sample_weight", scaling=scaling)
             if validation_split:
                 data, validation = _split(data, validation_split)
+                self._warn_of_missing_classes(data, validation, validation_split, 4)
             if class_weight is not None:
                 data = data._replace(weights=self._with_class_weights(data, class_weight))
             n, batch_size = len(data.inputs), min(batch_size, len(data.inputs))
@@ -218,6 +219,29 @@ class Trainable(Network):
                 f"{kinds[0]}, cannot be compiled: the network trains layer by layer, "
                 "several times as slowly where it is small",
                 SlowTrainingWarning,
+                stacklevel=level,
+            )
+
+    def _warn_of_missing_classes(
+        self, train: Data, held_out: Data, part: float, level: int
+    ) -> None:
+        """Warn the user, who is so many calls away, of classes that are in one part only."""
+        if self.loss.task == "numbers":
+            return
+        first, second = (_find_classes(data, self.loss.task) for data in (train, held_out))
+        many = self.loss.task == "answers" and train.targets.shape[1] > 1
+        places = {"the samples to train on": first - second, "the held-out samples": second - first}
+        lines = [
+            f"{_listed(classes, many)} only among {place}"
+            for place, classes in places.items()
+            if classes
+        ]
+        if lines:
+            warnings.warn(
+                f"validation_split is {part}, which holds out the last samples as they come: "
+                f"{', '.join(lines)}. Shuffle the rows before, or give validation_data: "
+                f"split(len(y), {part}, labels=y) of fastnn.datasets holds out some of each class",
+                MissingClassWarning,
                 stacklevel=level,
             )
 
@@ -341,6 +365,26 @@ def _refuse_beside_batches(**given: Any) -> None:
     for name, value in given.items():
         if value is not None:
             raise ValueError(f"{name} is given, expected batches without it")
+
+
+def _find_classes(data: Data, task: Task) -> set[tuple[int, int]]:
+    """Return {(output, class), ...} of samples: each of several answers has its classes 0 and 1."""
+    if task == "classes":
+        return {(0, label) for label in np.unique(data.labels).tolist()}
+    right = data.targets > 0.5
+    return {
+        (output, answer)
+        for answer, found in ((0, ~right), (1, right))
+        for output in np.flatnonzero(found.any(axis=0)).tolist()
+    }
+
+
+def _listed(classes: Iterable[tuple[int, int]], many: bool) -> str:
+    """Return the classes in words, with the verb."""
+    names = [f"class {k}" + (f" of output {i}" if many else "") for i, k in sorted(classes)]
+    if len(names) > 5:
+        names[4:] = [f"{len(names) - 4} more"]
+    return ", ".join(names) + (" are" if len(names) > 1 else " is")
 
 
 def _split(data: Data, part: float) -> tuple[Data, Data]:

@@ -20,11 +20,13 @@ class History:
         All of them. Each is an attribute too, such as `history.loss`; where there is none it is
         empty.
     loss, accuracy, penalty : list of float
-        Mean over the samples of the epoch, each as its batch met it. The penalty of the weights,
-        where a layer has one, is a part of the loss. A regression has no accuracy.
+        Mean over the samples of the epoch, each as its batch met it. Loss and accuracy are
+        weighted means where samples have weights, `sample_weight` times `class_weight`. The
+        penalty of the weights, where a layer has one, is a part of the loss. A regression has no
+        accuracy.
     val_loss, val_accuracy : list of float
-        On the validation data after the epoch; empty without any. So are the metrics of `fit`,
-        on the samples and (`val_...`) on the validation data.
+        On the validation data after the epoch, weighted with its `sample_weight`; empty without
+        any. So are the metrics of `fit`, on the samples and (`val_...`) on the validation data.
 
     Examples
     --------
@@ -57,6 +59,13 @@ class History:
         self.epochs.append(epoch)
         for name, value in curves.items():
             self.curves.setdefault(name, []).append(value)
+
+    def _trim(self) -> None:
+        """Leave whole epochs only: Ctrl-C may come when some curves have one more value."""
+        whole = min(len(self.epochs), min(map(len, self.curves.values()), default=0))
+        del self.epochs[whole:]
+        for values in self.curves.values():
+            del values[whole:]
 
     def latest(self) -> dict[str, float]:
         """Return the curves' names with the values of the last epoch."""

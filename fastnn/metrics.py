@@ -13,7 +13,7 @@ import functools
 import inspect
 import numbers
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, Literal, TypeAlias, overload
 
 import numpy as np
@@ -248,13 +248,13 @@ class Metric:
     ----------
     function : callable
         Of (y_true, y_pred), giving a number. Where it has a parameter `sample_weight` it gets the
-        weights of `evaluate` and of validation data.
+        weights of the samples, if they have any.
     name : str, optional
         By default the function's.
     probabilities : bool
         y_pred is what `predict_proba` gives, not what `predict` gives.
     higher_is_better : bool, optional
-        What EarlyStopping and others go by.
+        What EarlyStopping and others go by. The functions of this module know it themselves.
 
     Examples
     --------
@@ -285,6 +285,8 @@ class Metric:
         self.probabilities = as_flag(probabilities, "probabilities")
         if higher_is_better is not None:
             as_flag(higher_is_better, "higher_is_better")
+        elif isinstance(inner, Hashable):
+            higher_is_better = _DIRECTIONS.get(inner)
         self.higher_is_better = higher_is_better
         self._takes_weights = _has_parameter(function, "sample_weight")
 
@@ -321,6 +323,14 @@ _KNOWN: dict[str, tuple[Callable[..., Any], tuple[Task, ...], bool]] = {
     "mae": (mean_absolute_error, ("numbers",), False),
     "r2": (r2, ("numbers",), True),
 }
+
+_DIRECTIONS: dict[Hashable, bool] = {
+    top_k_accuracy: True, **{function: high for function, _, high in _KNOWN.values()},
+}  # fmt: skip
+"""Whether high is good, by the function."""
+
+# The curves that are no metrics. `score` is the one of the estimators.
+_CURVES = {"loss": False, "penalty": False, "accuracy": True, "score": True}
 
 
 MetricLike: TypeAlias = str | Metric | Callable[..., Any]
@@ -377,7 +387,7 @@ def higher_is_better(name: str, metrics: Iterable[Metric] = ()) -> bool | None:
     for metric in metrics:
         if metric.name == name:
             return metric.higher_is_better
-    return name == "accuracy"
+    return _CURVES.get(name)
 
 
 def _has_parameter(function: Callable[..., Any], name: str) -> bool:

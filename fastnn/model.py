@@ -137,7 +137,8 @@ class Sequential(Trainable):
             Finite numbers. An array of uint8, int8, float16, float32 or float64 is used where it
             lies, with any strides, memory-mapped and read-only ones too, and its rows become
             numbers of the model's dtype as each batch is gathered. Arrays of other dtypes, and
-            those that take up to 4 MB, are converted once, with the same bits.
+            those that take up to 4 MB, are converted once, with the same bits; so are frames of
+            pandas, in which NA counts as NaN.
         y : array-like of shape (N,) or (N, C)
             For classes labels from 0 to C - 1 of any integer dtype or bool, or rows (N, C) that
             are distributions. For other losses numbers (N, O), or (N,) for one output.
@@ -155,15 +156,18 @@ class Sequential(Trainable):
         seed : None, int or numpy.random.Generator
             Of the order of samples: the same seed and data give the same bits.
         validation_data : (X, y) or (X, y, sample_weight)
-            Evaluated after every epoch.
+            Evaluated after every epoch, weighted with its own `sample_weight`.
         validation_split : float
             At least 0 and below 1, in place of `validation_data`: this part of the samples, the
-            last ones as they come, is held out, and weighted with its `sample_weight`.
+            last ones as they come, is held out, and weighted with its `sample_weight`. Where rows
+            are sorted by class, the held-out classes are not learned: shuffle them before.
         sample_weight : array-like of shape (N,), optional
             Numbers of at least 0. The loss of a batch is the sum of weight * loss over the sum of
-            the weights.
+            the weights, so that in a batch of one sample its weight makes no difference. The
+            curves of the history are weighted in the same way: loss, accuracy and metrics.
         class_weight : dict of int to float, optional
             A factor of the weight for each label; for classes only, and every one must be there.
+            Validation data are not weighted with it.
         shuffle : bool or callable
             True: a new random order each epoch, as `generate_batch_indices` gives it. A callable
             of N returns the order of the next epoch, N indices of samples, of which some may be
@@ -217,6 +221,8 @@ class Sequential(Trainable):
         -----
         SlowTrainingWarning
             Once, where a layer or an optimizer of your own has to be called from Python.
+        MissingClassWarning
+            Where `validation_split` leaves a class in one part only.
 
         Examples
         --------

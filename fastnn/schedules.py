@@ -9,7 +9,9 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .validation import as_count, as_number, as_positive
+from .metrics import Metric
+from .monitor import Mode, as_mode, cost_of, sign_of
+from .validation import as_count, as_index, as_number, as_positive
 
 
 class Schedule:
@@ -27,7 +29,11 @@ class Schedule:
             setattr(self, name, state[name])
 
     def __repr__(self) -> str:
-        given = {name: value for name, value in vars(self).items() if name not in self.changing}
+        given = {
+            name: value
+            for name, value in vars(self).items()
+            if name not in self.changing and name[0] != "_"
+        }
         arguments = ", ".join(f"{name}={value!r}" for name, value in given.items())
         return f"{type(self).__name__}({arguments})"
 
@@ -189,6 +195,9 @@ class OneCycleRate(Schedule):
 class ReduceOnPlateau(Schedule):
     """A rate that falls when a curve of the history no longer improves.
 
+    The rule, and the meaning of `patience`, are those of PyTorch's `ReduceLROnPlateau`. `fit` calls
+    `observe` after each epoch. `partial_fit` does not: call it where an epoch of a stream ends.
+
     Parameters
     ----------
     rate : float
@@ -196,19 +205,27 @@ class ReduceOnPlateau(Schedule):
     factor : float
         What multiplies it, between 0 and 1.
     patience : int
-        Epochs without a lower value that are waited for.
+        So many epochs in a row without an improvement are waited for, and the next one lowers the
+        rate: 0 lowers it after the first. (:class:`EarlyStopping` counts that epoch too: it stops
+        after `patience` epochs without an improvement.)
     monitor : str
-        The name of a curve, of which lower values are better.
+        The name of a curve.
     min_delta : float
-        How much lower counts.
+        How much better counts as an improvement.
     last : float
         It never falls below this.
+    mode : {"auto", "min", "max"}
+        Whether lower or higher is better, as in :class:`EarlyStopping`.
+    cooldown : int
+        So many epochs after the rate has fallen do not count.
 
     Attributes
     ----------
     current_rate : float
-    best, waited : float, int
-        The lowest value so far, and the epochs since.
+    best : float
+        The best value so far, inf before there is one. A value that is not finite is none.
+    waited : int
+        The epochs that count since the last improvement; below 0 within the cooldown.
 
     Examples
     --------
@@ -229,19 +246,26 @@ class ReduceOnPlateau(Schedule):
         monitor: str = "loss",
         min_delta: float = 1e-4,
         last: float = 0.0,
+        mode: Mode = "auto",
+        cooldown: int = 0,
     ) -> None:
         self.rate, self.factor = as_positive(rate, "rate"), as_number(factor, "factor", 0, 1)
         self.patience, self.monitor = as_number(patience, "patience", 0), monitor
         self.min_delta, self.last = as_number(min_delta, "min_delta", 0), as_number(last, "last", 0)
-        self.current_rate, self.best, self.waited = self.rate, math.inf, 0
+        self.mode, self.cooldown = as_mode(mode), as_index(cooldown, "cooldown", 2**31)
+        self._sign: int | None = None  # known when there are curves
+        self.reset()
 
     def __call__(self, step: int) -> float:
         return self.current_rate
 
-    def check_curves(self, names: Iterable[str]) -> None:
-        """Raise ValueError where the curve to watch is not among those that there will be."""
-        if self.monitor not in names:
-            raise ValueError(f"monitor is {self.monitor!r}, expected one of {', '.join(names)}")
+    def check_curves(self, names: Iterable[str], metrics: Iterable[Metric] = ()) -> int:
+        """Return 1 where lower values of the curve to watch are better, else -1.
+
+        Raises ValueError where it is not among the `names`, or `mode` has to say it.
+        """
+        self._sign = sign_of(self.monitor, self.mode, names, metrics)
+        return self._sign
 
     def reset(self) -> None:
         """Begin anew with the first rate."""
@@ -249,15 +273,17 @@ class ReduceOnPlateau(Schedule):
 
     def observe(self, curves: Mapping[str, float]) -> None:
         """Take note of an epoch: a dict of the last values of all curves."""
-        self.check_curves(curves)
+        sign = self._sign
+        if sign is None or self.monitor not in curves:
+            sign = self.check_curves(curves)
         value = curves[self.monitor]
-        if value < self.best - self.min_delta:
-            self.best, self.waited = value, 0
+        if cost_of(value, sign) < cost_of(self.best, sign) - self.min_delta:
+            self.best, self.waited = value, min(self.waited + 1, 0)
             return
         self.waited += 1
         if self.waited > self.patience:
             self.current_rate = max(self.current_rate * self.factor, self.last)
-            self.waited = 0
+            self.waited = -self.cooldown
 
 
 def _cosine(start: float, stop: float, part: float) -> float:

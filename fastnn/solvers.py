@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .callbacks import Callback, Run
+from .history import History
 from .kernels import table as t
 from .optimizers import Optimizer
 from .parallel import Crew, resolve_threads, with_crew
@@ -112,9 +113,11 @@ class StoppingRule(Callback):
         self._estimator, self._optimizer, self._as_loss = estimator, optimizer, as_loss
         self._n_samples, self._measure = n_samples, measure
         self.converged = False
+        self.history = History()
 
     def on_fit_begin(self, run: Run) -> None:
         """Announce the curves that are added."""
+        self.history = run.history
         if self._measure:
             run.curve_names.extend(["val_loss", "val_score"])
 

@@ -11,7 +11,6 @@ import numpy as np
 
 from . import kernels
 from .callbacks import Callback, Run
-from .checkpoints import Session
 from .dropout import Dropout, draw_key
 from .errors import NonFiniteLossError
 from .history import History
@@ -24,6 +23,7 @@ from .parallel import Crew, finish
 from .plan import Plan
 from .samples import Samples
 from .schedules import ReduceOnPlateau, Schedule
+from .session import Session
 from .types import Array, Floats, Integers, PathLike, Shuffle
 from .validation import NotFiniteError, as_order, unlocked
 
@@ -57,9 +57,9 @@ def run_epochs(
     run.curve_names[:0] = trainer.curve_names
     run.n_steps, run.n_samples = trainer.n_batches, trainer.n_used
     callbacks = sorted(callbacks, key=lambda each: each.comes_last)
-    trainer.on_chunk = _chunk_hook(run, callbacks)
+    session = Session(run, trainer, order.rng, callbacks, settings)
+    trainer.on_chunk = _chunk_hook(run, callbacks, session)
     trainer.strides = [each.chunk_steps for each in callbacks if each.chunk_steps]
-    session = run._session = Session(run, trainer, order.rng, callbacks, settings)
 
     def call(hook: str) -> None:
         for callback in callbacks:
@@ -68,12 +68,13 @@ def run_epochs(
     with contextlib.ExitStack() as stack:
         for callback in callbacks:
             stack.callback(callback.close)
-        stack.callback(delattr, run, "_session")  # who keeps the run does not keep all its buffers
-        _begin_schedule(trainer, run.curve_names)
+        stack.callback(setattr, trainer, "on_chunk", None)  # which refers to the trainer
+        _begin_schedule(trainer, run)
         restore = None if resume is None else session.read(resume)
         call("on_fit_begin")
         if restore is not None:
             restore()
+        del restore  # with the arrays of the file
         alone = observe is None and not callbacks
         # Without callbacks nobody is there to change a layer.
         layers = (
@@ -108,15 +109,16 @@ def run_epochs(
             if watch is not None:
                 watch(history.latest())
             call("on_epoch_end")
+            session.write_files()
         call("on_fit_end")
     return history
 
 
-def _begin_schedule(trainer: Trainer, curve_names: list[str]) -> None:
+def _begin_schedule(trainer: Trainer, run: Run) -> None:
     """Check the curve that a schedule watches; begin it anew for a model that is new to it."""
     schedule = trainer.optimizer.learning_rate
     if isinstance(schedule, ReduceOnPlateau):
-        schedule.check_curves(curve_names)
+        schedule.check_curves(run.curve_names, run.metrics)
         states = map(trainer.optimizer.state_of, trainer.trained_arrays())
         if not any(state.iterations for state in states):
             schedule.reset()
@@ -155,7 +157,9 @@ def _run_ahead(run: Run, trainer: Any, order: Draws) -> bool:
     return True
 
 
-def _chunk_hook(run: Run, callbacks: Iterable[Callback]) -> Callable[[int], None] | None:
+def _chunk_hook(
+    run: Run, callbacks: Iterable[Callback], session: Session
+) -> Callable[[int], None] | None:
     """Return what a trainer is to call after each chunk with the steps taken; None for nothing."""
     wanted = [each for each in callbacks if each.watches_chunks]
     if not wanted:
@@ -165,6 +169,7 @@ def _chunk_hook(run: Run, callbacks: Iterable[Callback]) -> Callable[[int], None
         run.step = step
         for callback in wanted:
             callback.on_chunk_end(run)
+        session.write_files()
 
     return on_chunk
 
@@ -265,7 +270,8 @@ class Trainer:
             curves["penalty"] = float(totals[t.TOTAL_PENALTY] / n)
             loss += curves["penalty"]
         if self.loss.task != "numbers":
-            curves = {"accuracy": float(totals[t.TOTAL_RIGHT] / n), **curves}
+            right = totals[t.TOTAL_RIGHT] / totals[t.TOTAL_WEIGHT]
+            curves = {"accuracy": float(right), **curves}
         return {"loss": float(loss), **curves}
 
     def _end_batch(self, batch: int, n_batches: int | None = None) -> None:
@@ -586,7 +592,8 @@ class LayerTrainer(Trainer):
         self.optimizer.update_all(arrays, applied, **options)
         totals[t.TOTAL_LOSS] += losses @ weights
         totals[t.TOTAL_WEIGHT] += weights.sum()
-        totals[t.TOTAL_RIGHT] += loss.hits(outputs, wanted, data.labels[indices]).sum()
+        hits = loss.hits(outputs, wanted, data.labels[indices])
+        totals[t.TOTAL_RIGHT] += (hits * weights).sum()  # where all are right, all of the sum
         totals[t.TOTAL_PENALTY] += penalty * len(indices)
         totals[t.TOTAL_STEPS] += 1
         return True

@@ -82,6 +82,8 @@ def as_number(value: float, name: str, lowest: float, below: float = math.inf) -
     """Return `value`, a finite number of at least `lowest` and less than `below`."""
     limit = "" if below == math.inf else f" and below {below}"
     expected = f"expected a number of at least {lowest}{limit}"
+    if lowest == -math.inf:
+        expected = f"expected a finite number{limit}"
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
         raise TypeError(f"{name} is {value!r}, {expected}")
     try:
@@ -163,9 +165,28 @@ def as_anything(value: ArrayLike, name: str) -> Array:
     if np.ma.is_masked(value):
         raise ValueError(f"{name} has masked values, expected a plain array")
     try:
-        return np.asarray(value)
+        array = np.asarray(value)
     except ValueError:  # rows of different lengths
         raise ValueError(f"{name} is not rectangular, expected rows of one length") from None
+    return _numbers_of_frame(value, array) if array.dtype.hasobject else array
+
+
+def _numbers_of_frame(value: Any, array: Array) -> Array:
+    """Return a pandas frame or series of numbers as such; else `array`, which NumPy made of it.
+
+    NumPy gets objects from columns of different types, and from those that may have NA: they become
+    NaN.
+    """
+    found = getattr(value, "dtypes", None)
+    dtypes = [found] if hasattr(found, "kind") else list(found if np.iterable(found) else ())
+    if not dtypes or any(getattr(dtype, "kind", "O") not in "biuf" for dtype in dtypes):
+        return array
+    plain = np.result_type(*(getattr(dtype, "numpy_dtype", dtype) for dtype in dtypes))
+    if not value.isna().to_numpy().any():
+        numbers: Array = value.to_numpy(dtype=plain)
+        return numbers
+    numbers = value.to_numpy(dtype=plain if plain.kind == "f" else np.float64, na_value=np.nan)
+    return numbers
 
 
 def as_array(value: ArrayLike, name: str) -> Array:
@@ -412,3 +433,13 @@ def check_tree(tree: Any, form: Any, name: str, shape: Shape | None = None) -> N
         kinds = (int, float) if type(form) is float else type(form)
         if not isinstance(tree, kinds) or isinstance(tree, bool) is not isinstance(form, bool):
             raise ValueError(f"{name} is {tree!r:.80}, expected a {type(form).__name__}")
+
+
+def check_finite(tree: Any, name: str) -> None:
+    """Raise ValueError where an array in a tree of lists has a number that is not finite."""
+    if isinstance(tree, np.ndarray):
+        if not np.isfinite(tree).all():
+            raise ValueError(f"{name} has numbers that are not finite")
+    else:
+        for i, each in enumerate(tree):
+            check_finite(each, f"{name}[{i}]")

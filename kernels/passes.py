@@ -236,7 +236,7 @@ def output_scores(
         else:
             gap, total, hit = label_row(doutputs, outputs, size, labels[sample], scale)
             right = 1.0 if hit else 0.0
-        scores[LOSS, i], scores[RIGHT, i] = gap * sample_weight, right
+        scores[LOSS, i], scores[RIGHT, i] = gap * sample_weight, right * sample_weight
         scores[TOTAL, i], scores[WEIGHT, i] = total, weight * sample_weight
 
 

@@ -458,7 +458,7 @@ def _clipped(epsilon):
 
 
 def _losses_and_gradient(outputs, labels, wanted, weights, loss, number, smoothing):
-    """Return losses (B,), the gradient of their weighted mean, and the count of right answers."""
+    """Return losses (B,), the gradient of their weighted mean, and the weight of right answers."""
     losses, gradient = np.empty(len(outputs)), np.empty_like(outputs)
     if loss == t.SOFTMAX_CROSS_ENTROPY:
         n_classes = outputs.shape[1]
@@ -469,7 +469,7 @@ def _losses_and_gradient(outputs, labels, wanted, weights, loss, number, smoothi
         softmax_cross_entropy(losses, gradient, outputs, wanted)
         if number:
             losses = np.where(np.isfinite(losses), np.clip(losses, *_clipped(number)), losses)
-        right = (outputs.argmax(axis=1) == labels).sum()
+        right = (outputs.argmax(axis=1) == labels).astype(np.float64)
     else:
         loss_forward(losses, outputs, wanted, loss, number)
         loss_backward(gradient, outputs, wanted, loss, number)
@@ -477,10 +477,11 @@ def _losses_and_gradient(outputs, labels, wanted, weights, loss, number, smoothi
             answers = np.abs(outputs.astype(np.float64) - wanted) < number
         else:
             answers = (outputs > (0 if loss == t.BINARY_FROM_LOGITS else 0.5)) == (wanted > 0.5)
-        right = answers.mean(axis=1).sum()
+        right = answers.mean(axis=1)
     if len(weights):
         gradient *= (weights * (len(weights) / max(weights.sum(), 1e-300)))[:, None]
-    return losses, gradient, right
+        right = right * weights
+    return losses, gradient, right.sum()
 
 
 def train_steps(

@@ -108,7 +108,7 @@ N_SUMS = 2
 
 # What a call of `train_steps` adds up.
 TOTAL_LOSS = 0  # sum of weight * loss
-TOTAL_RIGHT = 1
+TOTAL_RIGHT = 1  # sum of weight * right
 TOTAL_WEIGHT = 2
 TOTAL_PENALTY = 3  # sum over the samples of the penalty that their step met
 TOTAL_STEPS = 4  # that were applied
@@ -144,7 +144,7 @@ LEAVE = 16
 # loss is made of (`cross_entropy.label_row`), then the loss.
 SCORES = 4
 LOSS = 0
-RIGHT = 1  # 1 for a right answer, else 0
+RIGHT = 1  # the weight of a right answer, else 0
 TOTAL = 2
 WEIGHT = 3
 

@@ -63,6 +63,7 @@ FLOORS = (
     layers
     losses
     metrics
+    monitor
     normalization
     optimizers
     plots
@@ -89,6 +90,7 @@ FLOORS = (
     plan
     prediction
     samples
+    session
     solvers
     streams
     summary

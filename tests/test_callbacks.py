@@ -4,6 +4,7 @@ import csv
 
 import numpy as np
 import pytest
+from numpy.testing import assert_equal
 from test_trainer import BATCH, OPTIMIZERS, fit, make_data, make_model
 
 import fastnn
@@ -110,10 +111,22 @@ class Scripted(fastnn.EarlyStopping):
     ("values", "options", "epochs", "best_epoch"),
     [
         ([3, 2, 1, 1, 1, 1], {"patience": 0}, 4, 3),
-        ([3, 2, 1, 1, 1, 1], {"patience": 1}, 5, 3),
-        ([3, 2, 4, 1, 4, 4], {"patience": 1}, 6, 4),
-        ([3, 2.9, 2.8, 2.7, 2.6, 2.4], {"patience": 4, "min_delta": 0.5}, 6, 6),
-        ([3, 2.9, 2.8, 2.7, 2.6, 2.4], {"patience": 3, "min_delta": 0.5}, 5, 1),
+        ([3, 2, 1, 1, 1, 1], {"patience": 1}, 4, 3),
+        ([3, 2, 1, 1, 1, 1], {"patience": 2}, 5, 3),
+        ([3, 2, 4, 1, 4, 4], {"patience": 1}, 3, 2),
+        ([3, 2, 4, 1, 4, 4], {"patience": 2}, 6, 4),
+        ([3, 2.9, 2.8, 2.7, 2.6, 2.4], {"patience": 5, "min_delta": 0.5}, 6, 6),
+        ([3, 2.9, 2.8, 2.7, 2.6, 2.4], {"patience": 4, "min_delta": 0.5}, 5, 1),
+        ([np.nan, 2, 3, 1, 3, 3], {"patience": 2}, 6, 4),
+        ([np.nan] * 6, {"patience": 3}, 4, 1),
+        ([3, np.nan, np.inf, -np.inf, 2, 4], {"patience": 4}, 6, 5),
+        ([1, 2, 3, 3, 3, 3], {"patience": 2, "mode": "max"}, 5, 3),
+        ([1, 3, 2, 1.5, 1.8, 1], {"patience": 2, "start_from_epoch": 2}, 6, 6),
+        ([1, 3, 2, 1.5, 1.8, 1.9], {"patience": 2, "start_from_epoch": 2}, 6, 4),
+        ([5, 4, 3, 2, 1, 0], {"patience": 3, "baseline": 3}, 3, 3),
+        ([5, 4, 3, 2, 1, 0], {"patience": 4, "baseline": 3}, 6, 6),
+        ([5, 4, 3, 2, 2, 2], {"patience": 4, "baseline": 2.5, "min_delta": 0.6}, 4, 4),
+        ([0.1, 0.7, 0.6, 0.8, 0.1, 0], {"patience": 2, "baseline": 0.5, "mode": "max"}, 6, 4),
         ([6, 5, 4, 3, 2, 1], {"patience": 0}, 6, 6),
     ],
 )
@@ -128,14 +141,24 @@ def test_early_stopping(values, options, epochs, best_epoch, own):
     history = fit(model, X, y, epochs=6, callbacks=[keep, stopping])
     assert len(history) == epochs
     assert stopping.best_epoch == best_epoch
-    assert stopping.best == values[best_epoch - 1]
+    assert_equal(stopping.best, values[best_epoch - 1])
     assert np.array_equal(model.parameters, snapshots[best_epoch - 1])
+
+
+def test_a_run_that_ends_before_early_stopping_starts_keeps_the_last_parameters():
+    X, y = make_data("labels")
+    model, expected = make_model(), make_model()
+    stopping = Scripted([1, 2, 3], start_from_epoch=3)
+    fit(model, X, y, epochs=3, callbacks=[stopping])
+    fit(expected, X, y, epochs=3)
+    assert np.array_equal(model.parameters, expected.parameters)
+    assert (stopping.best, stopping.best_epoch) == (np.inf, 0)
 
 
 def test_early_stopping_may_leave_the_last_parameters():
     X, y = make_data("labels")
     model, expected = make_model(), make_model()
-    fit(model, X, y, epochs=6, callbacks=[Scripted([1] * 6, patience=1, restore_best=False)])
+    fit(model, X, y, epochs=6, callbacks=[Scripted([1] * 6, patience=2, restore_best=False)])
     fit(expected, X, y, epochs=3)
     assert np.array_equal(model.parameters, expected.parameters)
 
@@ -277,6 +300,16 @@ def test_what_is_no_list_of_callbacks(value):
         (lambda: fastnn.EarlyStopping(min_delta="a"), TypeError, "min_delta is 'a', expected"),
         (lambda: fastnn.EarlyStopping(restore_best=1), TypeError, "restore_best is 1, expected"),
         (lambda: fastnn.EarlyStopping(mode="up"), ValueError, "mode is 'up', expected"),
+        (
+            lambda: fastnn.EarlyStopping(baseline=np.nan),
+            ValueError,
+            "baseline is nan, expected a finite number",
+        ),
+        (
+            lambda: fastnn.EarlyStopping(start_from_epoch=-1),
+            ValueError,
+            "start_from_epoch is -1, expected",
+        ),
         (lambda: fastnn.LambdaCallback(on_epoch_end=1), TypeError, "on_epoch_end is 1, expected"),
     ],
 )
@@ -288,5 +321,5 @@ def test_bad_arguments(make_callback, error, words):
 def test_repr():
     assert repr(fastnn.EarlyStopping(patience=3)) == (
         "EarlyStopping(monitor='val_loss', patience=3, min_delta=0.0, restore_best=True, "
-        "mode='auto')"
+        "mode='auto', baseline=None, start_from_epoch=0)"
     )

@@ -248,7 +248,7 @@ def test_patience(call, houses):
     stopped, best = re.search(
         r"stopped after (\d+) of 500 epochs; epoch (\d+) is kept", output
     ).groups()
-    assert int(stopped) > int(best) + 3
+    assert int(stopped) == int(best) + 3
     assert int(stopped) < 500
 
 

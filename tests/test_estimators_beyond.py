@@ -492,7 +492,7 @@ def test_a_bad_loss(loss, words):
         (HELD_OUT[0], TypeError, r"validation_data is .*expected \(X, y\) or \(X, y, weights\)"),
         ((HELD_OUT[0][:, :3], HELD_OUT[1]), ValueError, "X has 3 features, but MLPClassifier is"),
         ((HELD_OUT[0], HELD_OUT[1][1:]), ValueError, "inconsistent numbers of samples"),
-        ((HELD_OUT[0], HELD_OUT[1] + 5), ValueError, "`y` has classes not in `self.classes_`"),
+        ((HELD_OUT[0], HELD_OUT[1] + 5), ValueError, r"validation_data\[1\]` has classes not in"),
         ((*HELD_OUT, -np.ones(100)), ValueError, "Negative values in data passed to `sample_weig"),
     ],
 )
@@ -546,6 +546,101 @@ def test_a_batch_larger_than_the_data_is_clipped():
 def test_more_epochs_than_it_had_are_asked_for():
     with pytest.warns(ConvergenceWarning, match=r"Maximum iterations \(8\) reached"):
         small().fit(DIGITS, LABELS)
+
+
+@pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
+@pytest.mark.parametrize("hook", ["on_fit_begin", "on_epoch_begin", "on_epoch_end"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_the_history_is_of_the_fit_that_was_broken_off(kind, hook, error):
+    """Not of the one before, of which nothing else is left."""
+
+    def stop(run):
+        if hook == "on_fit_begin" or run.epoch == 3:
+            raise error
+
+    model = small(kind, max_iter=5).fit(DIGITS, LABELS, validation_data=HELD_OUT)
+    before = model.history_
+    model.set_params(callbacks=[fastnn.LambdaCallback(**{hook: stop})], random_state=5)
+    expect = pytest.warns(UserWarning, match="Training interrupted by user")
+    with expect if error is KeyboardInterrupt else pytest.raises(error):
+        model.fit(DIGITS, LABELS, validation_data=HELD_OUT)
+    epochs = {"on_fit_begin": 0, "on_epoch_begin": 2, "on_epoch_end": 3}[hook]
+    assert len(model.history_) == model.n_iter_ == epochs
+    assert model.history_.loss == model.loss_curve_
+    assert model.history_.curves.get("val_score", []) == (model.validation_scores_ or [])
+    assert before is not model.history_
+
+
+def test_the_history_of_a_fit_that_diverged():
+    model = small(MLPRegressor, solver="sgd", max_iter=5, learning_rate_init=1e-6)
+    model.fit(DIGITS, LABELS)
+    assert len(model.history_) == 5
+    with pytest.raises(ValueError, match="non-finite parameter weights"):
+        model.set_params(learning_rate_init=1e9).fit(DIGITS, LABELS)
+    assert len(model.history_) == model.n_iter_ < 5
+
+
+def test_ctrl_c_between_two_curves_leaves_whole_epochs():
+    def stop(run):
+        if run.epoch == 3:
+            run.history.curves["loss"].append(1.0)
+            run.history.curves["accuracy"].pop()
+            raise KeyboardInterrupt
+
+    model = small(callbacks=[fastnn.LambdaCallback(on_epoch_end=stop)])
+    with pytest.warns(UserWarning, match="Training interrupted by user"):
+        model.fit(DIGITS, LABELS)
+    assert model.history_.epochs == [1, 2]
+    assert {len(curve) for curve in model.history_.curves.values()} == {2}
+    assert str(model.history_)
+
+
+def test_lbfgs_leaves_no_history_of_another_solver():
+    model = small().fit(DIGITS, LABELS)
+    assert len(model.history_)
+    model.set_params(solver="lbfgs", tol=1e9).fit(DIGITS, LABELS)
+    assert not hasattr(model, "history_")
+
+
+# ------------------------------------------------------------------ held-out labels
+
+
+@pytest.mark.parametrize("labels", [np.arange(10), np.array(list("abcdefghij"))])
+@pytest.mark.parametrize("early", [False, True])
+def test_held_out_samples_may_lack_a_class(labels, early):
+    X, y = HELD_OUT
+    few = y < 8
+    model = small(warm_start=True, early_stopping=early)
+    for _ in range(2):
+        model.fit(DIGITS, labels[LABELS], validation_data=(X[few], labels[y[few]]))
+    score = model.score(X[few], labels[y[few]])
+    found = max(model.validation_scores_) if early else model.validation_scores_[-1]
+    assert found == pytest.approx(score)
+    with pytest.raises(ValueError, match="`y` has the same classes as in the previous call"):
+        model.fit(DIGITS[LABELS < 8], labels[LABELS[LABELS < 8]])
+
+
+@pytest.mark.parametrize("warm", [False, True])
+def test_held_out_samples_of_an_unknown_class(warm):
+    X, y = HELD_OUT
+    known = LABELS < 8
+    with pytest.raises(ValueError, match=r"`validation_data\[1\]` has classes not in `self.clas"):
+        small(warm_start=warm).fit(DIGITS[known], LABELS[known], validation_data=(X, y))
+
+
+@pytest.mark.parametrize(
+    ("kind", "y", "held_out", "words"),
+    [
+        (MLPClassifier, np.eye(4)[LABELS % 4], LABELS % 4, r"\(300,\), expected \(300, 4\), as y"),
+        (MLPClassifier, LABELS % 4, np.eye(4)[LABELS % 4], r"\(300, 4\), expected \(300,\), as y"),
+        (MLPClassifier, LABELS % 2, np.eye(2)[LABELS % 2], r"\(300, 2\), expected \(300,\), as y"),
+        (MLPClassifier, np.eye(4)[LABELS % 4], np.eye(4)[LABELS % 4][:, :3], r"\(300, 3\), expect"),
+        (MLPRegressor, np.eye(2)[LABELS % 2], LABELS % 2, r"\(300,\), expected \(300, 2\), as y"),
+    ],
+)
+def test_held_out_targets_are_of_the_form_of_the_others(kind, y, held_out, words):
+    with pytest.raises(ValueError, match=r"validation_data\[1\] has shape " + words):
+        small(kind).fit(DIGITS, y, validation_data=(DIGITS, held_out))
 
 
 def test_ctrl_c_ends_training_with_a_warning():

@@ -226,7 +226,9 @@ def _add_train(command: argparse.ArgumentParser) -> None:
         type=_rate,
         help="factor of a gradient step (default: below)",
     )
-    patience = "stop after so many epochs without a better held-out loss, and keep the best"
+    patience = (
+        "stop after so many epochs in a row without a better held-out loss, and keep the best"
+    )
     add("--patience", metavar="N", type=_count, help=patience)
     balanced = "weigh samples so that every class counts the same"
     add("--balanced", action="store_true", help=balanced)

@@ -14,6 +14,7 @@ import numpy as np
 import fastnn
 
 from ..history import History
+from ..monitor import cost_of
 from ..optimizers import Optimizer
 from . import evaluating, machine, outputs, printing, report
 from .arguments import DEFAULTS, RATES, Settings
@@ -256,7 +257,8 @@ def _training_lines(options: Namespace, settings: Settings, optimizer: Optimizer
 
 def _early_lines(history: History, settings: Settings) -> Iterator[str]:
     if len(history) < settings.epochs:
-        best = int(np.argmin(history.val_loss)) + 1
+        costs = [cost_of(value, 1) for value in history.val_loss]
+        best = int(np.argmin(costs)) + 1  # as early stopping finds it
         yield f"stopped after {len(history)} of {settings.epochs} epochs; epoch {best} is kept"
 
 
