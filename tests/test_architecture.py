@@ -27,6 +27,7 @@ FLOORS = (
     kernels.table
     kernels.target
     kernels.threads
+    layout
     """,
     """
     kernels.activations
