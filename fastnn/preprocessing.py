@@ -15,10 +15,12 @@ from typing import Any, NamedTuple, NoReturn, Self, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from .requirements import missing
+
 try:
     import polars as pl
-except ImportError:
-    raise ImportError('tables need polars: pip install "fastnn[cli]"') from None
+except ModuleNotFoundError:
+    raise missing("tables need", "polars", "cli") from None
 
 from . import tables
 from .tables import Table

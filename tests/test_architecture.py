@@ -28,6 +28,7 @@ FLOORS = (
     kernels.target
     kernels.threads
     layout
+    requirements
     """,
     """
     kernels.activations
