@@ -76,10 +76,9 @@ def test_the_root_runs_its_own_files(beside, copies):
     installed, other = copies
     code = EDITABLE.format(root=str(other)) if "editable" in beside else ""
     folders = [installed] if beside == "an installed copy" else []
-    if beside != "nothing":  # it is what runs elsewhere
+    if beside != "nothing":  # elsewhere it is another one that runs
         printed = run("-c", code + SHOW_FILES, folders=folders, cwd=installed.parent)
-        assert "0.0.1 False" in printed
-        assert str(ROOT) not in printed
+        assert str(ROOT / "fastnn") not in printed
     # A notebook that is started in the root has the same path as `-c`.
     printed = run("-c", code + SHOW_FILES, folders=folders).splitlines()
     folders = [str(ROOT / "fastnn"), str(ROOT / "kernels")]
