@@ -48,7 +48,7 @@ class _KernelsFinder:
 
 
 _FOLDER = os.path.dirname(__file__)  # as it stands in `fastnn.__path__`
-CHECKOUT = _find_checkout(Path(_FOLDER))
+CHECKOUT = _find_checkout(Path(_FOLDER).resolve())  # it may be a link
 """The root of the checkout that this package is imported from; None where it is installed."""
 
 if CHECKOUT is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from importlib import metadata
 
 from . import layout
 
@@ -41,12 +40,14 @@ def _normalized(requirement: str) -> str:
 
 def _read_extra(extra: str) -> list[str]:
     """Return the requirements of an extra, without spaces or conditions."""
-    if layout.CHECKOUT is not None:
-        # What is installed may be another version, or nothing.
+    # Imported where something is missing, which is seldom.
+    if layout.CHECKOUT is not None:  # what is installed may be another version, or nothing
         import tomllib
 
         project = tomllib.loads((layout.CHECKOUT / "pyproject.toml").read_text("utf-8"))["project"]
         return list(project["optional-dependencies"][extra])
+    from importlib import metadata
+
     try:
         lines = metadata.requires(_DISTRIBUTION) or []
     except metadata.PackageNotFoundError:  # copied here by hand

@@ -99,6 +99,14 @@ def test_the_root_trains_and_predicts(copies):
     assert expected.startswith("[[0.")
 
 
+def test_a_link_to_the_package_leads_to_the_checkout(tmp_path):
+    try:
+        (tmp_path / "fastnn").symlink_to(ROOT / "fastnn", target_is_directory=True)
+    except OSError:
+        pytest.skip("this account may not make links")
+    assert run("-c", SHOW_FILES, folders=[tmp_path], cwd=tmp_path).startswith("True ")
+
+
 def test_the_command_runs_in_the_root():
     assert run("-m", "fastnn", "--version") == f"fastnn {fastnn.__version__}\n"
 
