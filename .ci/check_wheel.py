@@ -28,8 +28,14 @@ import fastnn  # noqa: E402
 from fastnn.datasets import load_digits  # noqa: E402
 
 assert "site-packages" in fastnn.__file__, fastnn.__file__
-assert fastnn.__version__ == metadata.version("fastnn")
+assert fastnn.__version__ == metadata.version("fastnn-numba")
 assert resources.files("fastnn").joinpath("py.typed").is_file()
+message = ""
+try:
+    fastnn.MLPClassifier  # noqa: B018 (scikit-learn is not there)
+except ImportError as error:
+    message = str(error)
+assert message.endswith('scikit-learn: pip install "scikit-learn>=1.6"'), message
 X, y = load_digits()
 model = fastnn.Sequential([fastnn.Dense(64, 32, rng=0), fastnn.ReLU(), fastnn.Dense(32, 10, rng=1)])
 history = model.fit(X / 16, y, epochs=10, optimizer=fastnn.SGD(learning_rate=0.1), seed=0)

@@ -1,6 +1,6 @@
 """Three arms of a spiral, which no straight line separates, and the regions that are learnt.
 
-The script draws `spiral.png` (with `pip install "fastnn[plot]"`) and prints
+The script draws `spiral.png` (with the extra `plot`) and prints
 
     300 points, training accuracy 0.99
 """

@@ -22,14 +22,13 @@ from .callbacks import Callback
 from .history import History
 from .layers import Layer
 from .optimizers import Optimizer
+from .requirements import missing
 from .types import Array, Batch, DType, Floats, MaybeNone
 
 try:
     import sklearn  # noqa: F401
-except ImportError:
-    raise ImportError(
-        'MLPClassifier and MLPRegressor need scikit-learn: pip install "fastnn[sklearn]"'
-    ) from None
+except ModuleNotFoundError:
+    raise missing("MLPClassifier and MLPRegressor need", "scikit-learn", "sklearn") from None
 from joblib.parallel import get_active_backend
 from scipy.sparse import issparse
 from scipy.special import expit, log_expit, log_softmax

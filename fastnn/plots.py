@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .history import History
+from .requirements import missing
 from .types import Array, Floats
 from .validation import as_anything, as_array, as_count, as_rows
 
@@ -467,8 +468,8 @@ def require_libraries() -> None:
 def _pyplot() -> Any:
     try:
         import matplotlib.pyplot as plt
-    except ImportError:
-        raise ImportError('pictures need matplotlib: pip install "fastnn[plot]"') from None
+    except ModuleNotFoundError:
+        raise missing("pictures need", "matplotlib", "plot") from None
     return plt
 
 
@@ -476,8 +477,8 @@ def _sklearn(module: str) -> Any:
     _pyplot()
     try:
         return importlib.import_module(f"sklearn.{module}")
-    except ImportError:
-        raise ImportError('this picture needs scikit-learn: pip install "fastnn[plot]"') from None
+    except ModuleNotFoundError:
+        raise missing("this picture needs", "scikit-learn", "plot") from None
 
 
 def _new_axes(width: float, height: float, columns: int = 1) -> Any:

@@ -7,18 +7,23 @@ Needs polars.
 from __future__ import annotations
 
 import contextlib
+import csv
 import difflib
+import io
 import math
+import shlex
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple, NoReturn, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from .requirements import missing
+
 try:
     import polars as pl
-except ImportError:
-    raise ImportError('tables need polars: pip install "fastnn[cli]"') from None
+except ModuleNotFoundError:
+    raise missing("tables need", "polars", "cli") from None
 
 from . import tables
 from .tables import Table
@@ -40,7 +45,6 @@ _DATE = "(?i)" + "|".join(
     )
 )
 _MARKS = ("na", "n/a", "#n/a", "nan", "null", "none")  # in place of a number
-_DROP = "leave it out with --drop"
 
 
 class Number(NamedTuple):
@@ -180,7 +184,7 @@ class Preprocessor:
 
 def _fit_number(series: pl.Series, missing: str) -> Number:
     if series.null_count() == len(series):
-        raise ValueError(f"column {series.name!r} has no values to train on; {_DROP} {series.name}")
+        raise ValueError(f"column {series.name!r} has no values to train on; {_leave_out(series)}")
     fill = None
     if missing != "refuse":
         fill = float(getattr(series, missing)())
@@ -191,7 +195,7 @@ def _fit_number(series: pl.Series, missing: str) -> Number:
 
 def _fit_category(series: pl.Series, missing: str) -> Category:
     if series.null_count() == len(series):
-        raise ValueError(f"column {series.name!r} has no values to train on; {_DROP} {series.name}")
+        raise ValueError(f"column {series.name!r} has no values to train on; {_leave_out(series)}")
     texts = series.drop_nulls()
     fill = texts.mode().sort()[0] if missing != "refuse" else None
     return Category(series.name, texts.unique().sort().to_list(), fill)
@@ -243,6 +247,20 @@ def infer_kinds(
     return kinds
 
 
+def _leave_out(series: pl.Series) -> str:
+    return f"leave it out with {_option('--drop', series.name)}"
+
+
+def _option(flag: str, name: str) -> str:
+    """Return an option that names a column, as one may paste it into a shell."""
+    text = io.StringIO()
+    # The command takes lists, in which a comma is part of a name where the name is in quotes.
+    quoting: Any = csv.QUOTE_ALL if name != name.strip() else csv.QUOTE_MINIMAL
+    csv.writer(text, quoting=quoting, lineterminator="\n").writerow([name])
+    value = shlex.quote(text.getvalue().removesuffix("\n"))
+    return f"{flag}={value}" if value.startswith("-") else f"{flag} {value}"
+
+
 def _infer_kind(series: pl.Series, table: Table) -> str:
     if series.dtype.is_numeric():
         return "number"
@@ -251,7 +269,7 @@ def _infer_kind(series: pl.Series, table: Table) -> str:
     if series.dtype == pl.Boolean:
         return "category"
     if series.null_count() == len(series):
-        raise ValueError(f"column {series.name!r} has no values; {_DROP} {series.name}")
+        raise ValueError(f"column {series.name!r} has no values; {_leave_out(series)}")
     _check_type(series, table)
     texts = series.drop_nulls()
     if texts.cast(pl.Float64, strict=False).null_count() < len(texts):
@@ -263,11 +281,18 @@ def _infer_kind(series: pl.Series, table: Table) -> str:
 
 def _check_type(series: pl.Series, table: Table, is_target: bool = False) -> None:
     """Raise ValueError for a column that can be neither numbers nor categories."""
+    name = series.name
+    if name == "*" or (name.startswith("^") and name.endswith("$")):
+        hint = "" if is_target else f", or {_leave_out(series)}"
+        raise ValueError(
+            f"column {name!r} has a name that polars takes for a pattern of names, expected one "
+            f"that is not '*' nor '^...$'; rename it{hint}"
+        )
     if series.dtype.is_temporal():
         _refuse_date(series, table, is_target)
     simple = (pl.String, pl.Boolean, pl.Categorical, pl.Enum, pl.Null)
     if not (series.dtype.is_numeric() or series.dtype in simple):
-        hint = "" if is_target else f"; {_DROP} {series.name}"
+        hint = "" if is_target else f"; {_leave_out(series)}"
         raise ValueError(
             f"column {series.name!r} has values of type {series.dtype}, expected numbers or "
             f"text{hint}"
@@ -284,7 +309,7 @@ def _as_few(series: pl.Series) -> str:
     if distinct > MOST_CATEGORIES:
         raise ValueError(
             f"column {series.name!r} has {distinct:,} different texts, expected at most "
-            f"{MOST_CATEGORIES} categories; {_DROP} {series.name}"
+            f"{MOST_CATEGORIES} categories; {_leave_out(series)}"
         )
     return "category"
 
@@ -292,7 +317,7 @@ def _as_few(series: pl.Series) -> str:
 def _refuse_date(series: pl.Series, table: Table, is_target: bool = False) -> NoReturn:
     at: Any = series.is_not_null().arg_max()
     expected = "class" if is_target else "category"
-    hint = "--task classification takes each for a class" if is_target else f"{_DROP} {series.name}"
+    hint = "--task classification takes each for a class" if is_target else f"{_leave_out(series)}"
     raise ValueError(
         f"{table.place(series.name, at)} is {str(series[at])!r}, a date or time, expected a number "
         f"or a {expected}; make numbers of it, such as days since a day, or {hint}"
@@ -339,7 +364,8 @@ def read_features(
         if kind == "category":
             typed = _spelled(series)
         else:
-            takes_text = f"; --categorical {name} takes texts for categories" * is_training
+            option = _option("--categorical", name)
+            takes_text = f"; {option} takes texts for categories" * is_training
             typed = _read_numbers(table, series, name in optional, takes_text)
         if name not in optional:
             _refuse_missing(table, typed, hint)

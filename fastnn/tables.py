@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .requirements import missing
 from .types import Array, PathLike
 
 KINDS = {
@@ -301,6 +302,6 @@ def _native(array: Array) -> Any:
 def _polars(what: str) -> Any:
     try:
         import polars
-    except ImportError:
-        raise ImportError(f'reading {what} needs polars: pip install "fastnn[cli]"') from None
+    except ModuleNotFoundError:
+        raise missing(f"reading {what} needs", "polars", "cli") from None
     return polars

@@ -28,6 +28,8 @@ FLOORS = (
     kernels.table
     kernels.target
     kernels.threads
+    layout
+    requirements
     """,
     """
     kernels.activations

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -170,6 +171,79 @@ def test_dates_are_refused(call, tmp_path):
     assert (code, output) == (2, "")
     assert "column 'when', row 1 is '2024-01-01', a date or time" in errors
     assert errors.endswith("or leave it out with --drop when\n")
+
+
+# What a shell or the reader of lists would take apart or take for something else.
+PASTED_NAMES = (
+    "Individual ID", "two  blanks", "no\xa0break", "a,b", "it's", 'say "so"', "-1", "--target",
+    "$HOME", "`id`", " in front", "behind ", "?", "#", "größe", "a;b", "!x", '"', "it's, \"so\"",
+)  # fmt: skip
+
+
+def option_in(errors, words):
+    """Return the option that an error names, as a shell takes it apart."""
+    option = re.search(words, errors).group(1)
+    if shutil.which("sh") is None:
+        return shlex.split(option)
+    command = f"for each in {option}; do printf '%s\\n' \"$each\"; done"
+    return subprocess.check_output(["sh", "-c", command], text=True, encoding="utf-8").splitlines()
+
+
+@pytest.mark.parametrize("name", PASTED_NAMES)
+def test_what_an_error_recommends_can_be_pasted(call, tmp_path, name):
+    rows = [{"x": i, name: f"2024-01-{i + 1:02}", "y": i % 2} for i in range(30)]
+    path = tmp_path / "t.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    train = "train", path, "--target", "y", "--epochs", 1, "--json"
+    code, _, errors = call(*train)
+    assert code == 2
+    code, output, _ = call(*train, *option_in(errors, r"leave it out with (--drop.*)\n"))
+    assert code == 0
+    assert json.loads(output)["data"]["features"] == ["x"]
+
+    rows = [{"x": i, name: str(i % 3) if i else "none at all", "y": i % 2} for i in range(30)]
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    code, _, errors = call(*train)
+    assert code == 2
+    pasted = option_in(errors, r"; (--categorical.*) takes texts for categories\n")
+    code, output, _ = call(*train, *pasted)
+    assert code == 0
+    assert len(json.loads(output)["data"]["features"]) == 5
+
+
+@pytest.mark.parametrize("name", ["*", "^x$", "^.*$"])
+def test_names_that_are_patterns_of_polars(call, tmp_path, name):
+    path = tmp_path / "t.jsonl"
+    for values in (range(30), ["a", "b", "c"] * 10):
+        rows = [{"x": i, name: value, "y": i % 2} for i, value in enumerate(values)]
+        path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+        train = "train", path, "--epochs", 1, "--json"
+        code, _, errors = call(*train, "--target", name)
+        assert code == 2
+        assert errors.startswith(f"fastnn: error: column {name!r} has a name that polars takes for")
+        code, _, errors = call(*train, "--target", "y")
+        assert code == 2
+        pasted = option_in(errors, r"leave it out with (--drop.*)\n")
+        code, output, _ = call(*train, "--target", "y", *pasted)
+        assert code == 0
+        assert json.loads(output)["data"]["features"] == ["x"]
+
+
+def test_one_recommendation_after_another(call, tmp_path):
+    path = tmp_path / "t.csv"
+    days = [f"2024-01-{i + 1:02}" for i in range(30)]
+    path.write_text("a,b,x,y\n" + "".join(f"{day},{day},{day[-2:]},{day[-1]}\n" for day in days))
+    train = ["train", path, "--target", "y", "--task", "regression", "--epochs", 1, "--json"]
+    for _ in range(2):
+        code, _, errors = call(*train)
+        assert code == 2
+        train += option_in(errors, r"leave it out with (--drop.*)\n")
+    code, output, _ = call(*train)
+    assert code == 0
+    assert json.loads(output)["data"]["features"] == ["x"]
+    # What is given here wins over the file, also in lists.
+    config = write(tmp_path, 'drop = ["x"]')
+    assert json.loads(call(*train, "--config", config)[1])["data"]["features"] == ["x"]
 
 
 def test_json_has_everything(call, houses):
@@ -623,7 +697,7 @@ def test_models_without_polars(call, classifier, houses, monkeypatch, tmp_path):
                     ["export", classifier, tmp_path / "model.c"]):  # fmt: skip
         code, output, errors = call(*command)
         assert (code, output) == (2, "")
-        assert errors == 'fastnn: error: tables need polars: pip install "fastnn[cli]"\n'
+        assert errors == 'fastnn: error: tables need polars: pip install "polars>=1.0"\n'
 
 
 @posix
@@ -694,11 +768,12 @@ def assert_fits(figure):
 
 
 def test_picture_without_matplotlib(call, monkeypatch, tmp_path):
-    for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
-        monkeypatch.setitem(sys.modules, name, None)
+    for name in ["matplotlib", *sys.modules]:
+        if name.split(".")[0] == "matplotlib":
+            monkeypatch.setitem(sys.modules, name, None)
     code, output, errors = call("train", "digits", "--plot", tmp_path / "page.png")
     assert (code, output) == (2, "")
-    assert errors == 'fastnn: error: pictures need matplotlib: pip install "fastnn[plot]"\n'
+    assert errors == 'fastnn: error: pictures need matplotlib: pip install "matplotlib>=3.8"\n'
 
 
 # ---------------------------------------------------------------------- configuration, mistakes
@@ -1092,5 +1167,5 @@ def test_export_says_what_to_install(call, classifier, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "onnx", None)
     code, _, errors = call("export", classifier, tmp_path / "model.onnx")
     assert code == 2
-    assert errors == 'fastnn: error: to_onnx needs onnx: pip install "fastnn[onnx]"\n'
+    assert errors == 'fastnn: error: to_onnx needs onnx: pip install "onnx>=1.16"\n'
     assert not (tmp_path / "model.onnx").exists()

@@ -205,7 +205,7 @@ def test_csv_file_is_missing(tmp_path):
 def test_csv_without_polars(write, monkeypatch):
     monkeypatch.setitem(sys.modules, "polars", None)
     with pytest.raises(
-        ImportError, match=r'^reading CSV files needs polars: pip install "fastnn\[cli\]"$'
+        ImportError, match=r'^reading CSV files needs polars: pip install "polars>=1.0"$'
     ):
         datasets.read_csv(write("x,y\n1,0\n2,1\n"), "y")
 

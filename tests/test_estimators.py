@@ -68,7 +68,7 @@ def test_what_to_install_is_said():
         "import sys; sys.modules['sklearn'] = None\nimport fastnn\n"
         "try: fastnn.MLPRegressor\nexcept ImportError as error: print(error)"
     )
-    expected = 'MLPClassifier and MLPRegressor need scikit-learn: pip install "fastnn[sklearn]"'
+    expected = 'MLPClassifier and MLPRegressor need scikit-learn: pip install "scikit-learn>=1.6"'
     assert run_python(code) == expected
 
 

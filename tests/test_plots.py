@@ -345,11 +345,15 @@ def test_predictions_of_many_samples_are_thinned():
 @pytest.mark.parametrize(
     ("missing", "draw", "error"),
     [
-        ("matplotlib", lambda h: h.plot(), 'pictures need matplotlib: pip install "fastnn[plot]"'),
+        (
+            "matplotlib",
+            lambda h: h.plot(),
+            'pictures need matplotlib: pip install "matplotlib>=3.8"',
+        ),
         (
             "sklearn",
             lambda _: plots.plot_confusion_matrix([0], [0]),
-            'this picture needs scikit-learn: pip install "fastnn[plot]"',
+            'this picture needs scikit-learn: pip install "scikit-learn>=1.9"',
         ),
     ],
 )

@@ -223,6 +223,6 @@ def test_columns_that_are_not_there():
 def test_without_polars(monkeypatch):
     monkeypatch.setitem(sys.modules, "polars", None)
     with pytest.raises(
-        ImportError, match=r'^reading tables needs polars: pip install "fastnn\[cli\]"$'
+        ImportError, match=r'^reading tables needs polars: pip install "polars>=1.0"$'
     ):
         tables.table_of({"x": [1]}, "x")

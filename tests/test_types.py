@@ -112,7 +112,7 @@ def public_names():
         if isinstance(node, ast.ImportFrom) and node.level:
             names |= {alias.asname or alias.name for alias in node.names}
     # A star import is not to need scikit-learn.
-    return names - {"MLPClassifier", "MLPRegressor"}
+    return {name for name in names if name[0] != "_"} - {"MLPClassifier", "MLPRegressor"}
 
 
 def in_order(names):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterable
@@ -29,13 +30,15 @@ _BAD_INPUT = ValueError, OSError, ImportError, MemoryError
 def main(argv: Iterable[str] | None = None) -> int:
     """Run the command with the arguments `argv`, by default those of the process.
 
+    Without any it shows its help.
+
     Returns
     -------
     int
         The exit code: 0, 1 where training diverges or nobody reads the output, 2 for bad input,
         3 for a mistake in fastnn, 130 for Ctrl-C.
     """
-    argv = sys.argv[1:] if argv is None else list(argv)
+    argv = (sys.argv[1:] if argv is None else list(argv)) or ["--help"]
     _open_streams()
     # A class name that the terminal cannot show is no reason to stop.
     with contextlib.suppress(AttributeError):
@@ -73,5 +76,7 @@ def _open_streams() -> None:
 def _fail(code: int, message: str, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    print("fastnn:", harmless(" ".join(message.split())), file=sys.stderr)
+    # Blanks stay as they are: the message may have an option with a name in it, to be pasted.
+    line = re.sub(r"\s*[\t\n\v\f\r]\s*", " ", message.strip())
+    print("fastnn:", harmless(line), file=sys.stderr)
     return code

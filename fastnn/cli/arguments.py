@@ -73,7 +73,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     if getattr(options, "config", None):
         command = commands[argv[0]]
         tokens, positional = _read_config(options.config, command)
-        # What comes last on a command line wins.
+        # What comes last on a command line wins, but lists of columns would add up.
+        given = {text.partition("=")[0] for text in argv}
+        tokens = [text for text in tokens if text.partition("=")[0] not in given]
         options = _parse_known(parser, commands, [argv[0], *tokens, *argv[1:]])
         for name, value in positional.items():
             if getattr(options, name) is None:
@@ -199,9 +201,9 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     add("--target", metavar="COLUMN", help="column to predict; a table needs it")
     task = "classification or regression (default: as the target looks)"
     add("--task", metavar="T", type=_choice("classification", "regression"), help=task)
-    add("--drop", metavar="A,B", type=_names, default=[], help="columns to leave out")
+    _add_columns(add, "--drop", "columns to leave out")
     categorical = "columns whose numbers are names of categories"
-    add("--categorical", metavar="A,B", type=_names, default=[], help=categorical)
+    _add_columns(add, "--categorical", categorical)
     missing = "missing values: refuse them, or put in the median or mean (default: refuse)"
     add("--missing", metavar="M", type=_choice(*MISSING), default="refuse", help=missing)
     held_out = "part of the samples to hold out (default: %(default)s)"
@@ -249,7 +251,7 @@ def _add_predict(command: argparse.ArgumentParser) -> None:
     _add_data(command, command, "digits, spiral, or a table: a path, or - for standard input")
     add = command.add_argument
     add("--probabilities", action="store_true", help="add a column for each class")
-    add("--keep", metavar="A,B", type=_names, default=[], help="columns to copy to the output")
+    _add_columns(add, "--keep", "columns to copy to the output")
     output = "write .csv, .tsv, .jsonl or .parquet (default: CSV on standard output)"
     add("--output", metavar="PATH", help=output)
     _add_common(command, "print JSON lines")
@@ -286,6 +288,11 @@ def _add_data(command: argparse.ArgumentParser, group: Any, text: str) -> None:
     kinds = f"{_listed(tables.KINDS)} (default: as the name ends, or the file begins)"
     add("--format", metavar="F", type=_choice(*tables.KINDS), help=kinds)
     add("--separator", metavar="C", type=_character, help="between the values of a CSV file")
+
+
+def _add_columns(add: Callable[..., Any], name: str, text: str) -> None:
+    # Each time it is given it adds to the list: an error may say which one to add.
+    add(name, metavar="A,B", type=_names, action="extend", default=[], help=text)
 
 
 def _add_dtype(add: Callable[..., Any]) -> None:

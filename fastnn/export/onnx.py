@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 
 from ..files import replace
 from ..kernels import table as t
+from ..requirements import missing
 from ..types import PathLike
 from ..validation import as_path
 from .network import Network, has_biases, read_network, scale_of
@@ -37,7 +38,7 @@ def to_onnx(model: Sequential, path: PathLike) -> None:
     `prediction`, what `predict` gives. Sums are formed in another order than here, so values
     differ by rounding. Numbers that are not finite are not refused: they come out as NaN.
 
-    Needs onnx: `pip install "fastnn[onnx]"`. The file has opset 17.
+    Needs the library onnx (the extra `onnx`). The file has opset 17.
 
     Parameters
     ----------
@@ -68,8 +69,8 @@ def to_onnx(model: Sequential, path: PathLike) -> None:
         )
     try:
         import onnx
-    except ImportError:
-        raise ImportError('to_onnx needs onnx: pip install "fastnn[onnx]"') from None
+    except ModuleNotFoundError:
+        raise missing("to_onnx needs", "onnx", "onnx") from None
     made = _Graph(onnx, network).finish()
     onnx.checker.check_model(made, full_check=True)
     replace(path, made.SerializeToString())
