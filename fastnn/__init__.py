@@ -28,6 +28,7 @@ from .losses import (
     Huber,
     MeanAbsoluteError,
     MeanSquaredError,
+    Poisson,
     Quantile,
     SoftmaxCrossEntropy,
 )
@@ -89,6 +90,7 @@ __all__ = [
     "Metric",
     "NonFiniteLossError",
     "OneCycleRate",
+    "Poisson",
     "ProgressBar",
     "ProgressLines",
     "Quantile",

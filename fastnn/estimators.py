@@ -65,6 +65,7 @@ from .losses import (
     Loss,
     MeanAbsoluteError,
     MeanSquaredError,
+    Poisson,
     Quantile,
     SoftmaxCrossEntropy,
 )
@@ -86,7 +87,7 @@ _ACTIVATIONS: dict[str, Any] = {
 }  # fmt: skip
 _LOSSES: dict[str, Any] = {
     "squared_error": MeanSquaredError, "absolute_error": MeanAbsoluteError, "huber": Huber,
-    "quantile": Quantile,
+    "quantile": Quantile, "poisson": Poisson,
 }  # fmt: skip
 _NOT_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and "
@@ -871,8 +872,6 @@ class MLPRegressor(RegressorMixin, _MLP):
     1.0
     """
 
-    out_activation_ = "identity"
-
     _parameter_constraints = {  # noqa: RUF012
         **_MLP._parameter_constraints,
         "loss": [StrOptions(set(_LOSSES)), Loss],
@@ -940,6 +939,12 @@ class MLPRegressor(RegressorMixin, _MLP):
         check_is_fitted(self)
         return self._decide(self._outputs(self._as_samples(X)))
 
+    @property
+    def out_activation_(self) -> str:
+        """The activation behind the last layer: "exp" for rates, else "identity"."""
+        check_is_fitted(self)
+        return "exp" if self.model_.loss.kind == t.POISSON else "identity"
+
     def _validate(self, X: Any, y: Any, first: bool, **options: Any) -> tuple[Any, Any]:
         return super()._validate(X, y, first, y_numeric=True, **options)
 
@@ -961,6 +966,8 @@ class MLPRegressor(RegressorMixin, _MLP):
 
     def _scales(self) -> tuple[Callable[[float, float], float], float]:
         """Return scikit-learn's loss as a function of ours, and the factor of its gradient."""
+        if self.model_.loss.kind == t.POISSON:  # the sum over the outputs, not the mean
+            return lambda loss, penalty: self.n_outputs_ * (loss + penalty), self.n_outputs_
         part = 0.5 if self.model_.loss.kind == t.SQUARED_ERROR else 1.0
         scale = part * self.n_outputs_
         return lambda loss, penalty: part * loss + scale * penalty, scale
@@ -969,10 +976,12 @@ class MLPRegressor(RegressorMixin, _MLP):
         return False
 
     def _decide(self, outputs: Floats) -> Floats:
-        return outputs[:, 0] if outputs.shape[1] == 1 else outputs
+        decided: Floats = self.model_.loss.decide(outputs)
+        return decided
 
     def _score(self, outputs: Floats, targets: Array, weights: Floats | None) -> Any:
         """Return the mean R2 of the outputs."""
+        outputs = self._decide(outputs).reshape(targets.shape)
         mean = np.average(targets, axis=0, weights=weights)
         error = np.average((targets - outputs) ** 2, axis=0, weights=weights)
         spread = np.average((targets - mean) ** 2, axis=0, weights=weights)

@@ -336,11 +336,7 @@ class BinaryCrossEntropy(_OutputLoss):
         """Return targets of a batch as (B, O) numbers from 0 to 1."""
         targets = super().as_targets(value, name, n_rows, n_outputs, dtype)
         wrong = (targets < 0) | (targets > 1)
-        if wrong.any():
-            at = tuple(np.argwhere(wrong)[0])
-            place = f"{name}[{', '.join(map(str, at))}]"
-            raise ValueError(f"{place} is {targets[at]}, expected numbers from 0 to 1")
-        return targets
+        return _refuse(wrong, targets, name, "numbers from 0 to 1")
 
 
 class MeanSquaredError(_OutputLoss):
@@ -421,6 +417,58 @@ class Quantile(_OutputLoss):
     def number(self) -> float:  # type: ignore[override]  # read-only here
         """Q."""
         return self.q
+
+
+class Poisson(_OutputLoss):
+    """Half the Poisson deviance, of counts and other numbers of at least 0; for logarithms of rates.
+
+    A prediction z stands for the rate e**z. The loss is y log(y) - y z - y + e**z, which is e**z
+    where y is 0: the mean over the outputs. Its least, 0, is at e**z = y, and its gradient is
+    e**z - y. Half of the deviance in McCullagh, Nelder, "Generalized Linear Models" (1989), table
+    2.1, as in scikit-learn's MLPRegressor(loss="poisson").
+
+    `predict` of a model with this loss gives the rates.
+
+    Examples
+    --------
+    >>> loss = fastnn.Poisson()
+    >>> loss.forward(np.log([[3.0], [2.0]]), [3.0, 0.0]).round(4) + 0.0
+    array([0., 2.])
+    >>> loss.backward(np.log([[3.0], [2.0]]), [3.0, 0.0]).round(4) + 0.0
+    array([[0.],
+           [1.]])
+    """
+
+    kind = t.POISSON
+    finish = t.EXP
+
+    def decide(self, outputs: Floats) -> Array:
+        """Return the rates of outputs (..., O): (...) where O is 1."""
+        return super().decide(as_rates(outputs))
+
+    def as_targets(
+        self, value: ArrayLike, name: str, n_rows: int, n_outputs: int, dtype: DTypeLike
+    ) -> Floats:
+        """Return targets of a batch as (B, O) numbers of at least 0."""
+        targets = super().as_targets(value, name, n_rows, n_outputs, dtype)
+        return _refuse(targets < 0, targets, name, "numbers of at least 0")
+
+
+def as_rates(outputs: Floats) -> Floats:
+    """Return e**outputs (..., O), with the bits that the compiled program gives."""
+    rows = outputs.reshape(-1, outputs.shape[-1])
+    rates = np.empty_like(rows)
+    kernels.activation_forward(rates, rows, t.EXP, 0.0)
+    return rates.reshape(outputs.shape)
+
+
+def _refuse(wrong: Array, targets: Floats, name: str, expected: str) -> Floats:
+    """Return the targets; raise ValueError with the place of the first one that is wrong."""
+    if wrong.any():
+        at = tuple(np.argwhere(wrong)[0])
+        place = f"{name}[{', '.join(map(str, at))}]"
+        raise ValueError(f"{place} is {targets[at]}, expected {expected}")
+    return targets
 
 
 def _weigh(gradient: Floats, weights: Floats) -> Floats:

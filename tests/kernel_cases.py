@@ -86,9 +86,11 @@ def _shape(size):
     return size["B"], size["O"]
 
 
-ACTIVATIONS = ("IDENTITY", "SIGMOID", "TANH", "LEAKY_RELU", "ELU", "GELU", "GELU_TANH", "SILU")
+ACTIVATIONS = (
+    "IDENTITY", "SIGMOID", "TANH", "LEAKY_RELU", "ELU", "GELU", "GELU_TANH", "SILU", "EXP",
+)  # fmt: skip
 LOSSES = ("BINARY_FROM_LOGITS", "BINARY_FROM_PROBABILITIES", "SQUARED_ERROR", "ABSOLUTE_ERROR",
-          "HUBER", "QUANTILE")  # fmt: skip
+          "HUBER", "QUANTILE", "POISSON")  # fmt: skip
 RULES = (
     "DESCENT",
     "MOMENTUM",

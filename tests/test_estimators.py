@@ -157,6 +157,25 @@ def test_the_regressor_follows_scikit_learn(case, outputs):
     assert ours.score(X, y) == pytest.approx(theirs.score(X, y))
 
 
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_the_regressor_of_counts_follows_scikit_learn(case, outputs):
+    X = np.random.default_rng(0).standard_normal((210, 6))
+    y = np.random.default_rng(1).poisson(np.exp(1 + X[:, :outputs] / 2)).squeeze()
+    options = {"loss": "poisson", **CASES[case]}
+    if case == "plain":
+        options["learning_rate_init"] = 0.01  # with 0.1 the rates overflow, in both
+    for weights in (None, np.arange(210.0) % 3):
+        if weights is not None:  # in one batch, where both mean the same by the loss of an epoch
+            options["batch_size"] = 189 if "early" in case else 210
+        ours, theirs = both_fitted("MLPRegressor", X, y, weights, **options)
+        assert_same(ours, theirs)
+        assert ours.out_activation_ == "exp"
+        assert ours.predict(X).shape == theirs.predict(X).shape
+        assert_allclose(ours.predict(X), theirs.predict(X), rtol=1e-7)
+        assert ours.score(X, y) == pytest.approx(theirs.score(X, y))
+
+
 @pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
 def test_float32_follows_too(solver):
     X = X_BINARY.astype(np.float32)

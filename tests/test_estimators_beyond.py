@@ -123,6 +123,7 @@ def test_each_layer_starts_as_its_activation_wants():
         ("quantile", np.median),
         (fastnn.Quantile(0.9), lambda y: np.quantile(y, 0.9)),
         ("squared_error", np.mean),
+        ("poisson", np.mean),
     ],
 )
 def test_a_loss_is_least_where_it_should_be(loss, expected, solver):
@@ -152,7 +153,8 @@ def test_hubers_loss_minds_outliers_less():
 def test_losses_of_several_outputs_are_one_loss_each():
     X, y = make_regression(n_samples=80, n_features=4, random_state=0)
     y = y / y.std()
-    for loss in ("squared_error", "absolute_error", "huber"):
+    for loss in ("squared_error", "absolute_error", "huber", "poisson"):
+        y = np.abs(y) if loss == "poisson" else y
         one = MLPRegressor(loss, (), max_iter=5, random_state=0).fit(X, y)
         two = MLPRegressor(loss, (), max_iter=1, random_state=0).fit(X, np.column_stack([y, y]))
         start = MLPRegressor(loss, (), max_iter=1, random_state=0).fit(X, y)

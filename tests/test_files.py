@@ -77,6 +77,7 @@ def test_a_negative_variance_is_refused(path):
         (fastnn.BinaryCrossEntropy(from_logits=False, epsilon=1e-5), 1),
         (fastnn.Huber(0.25), 2),
         (fastnn.Quantile(0.9), 1),
+        (fastnn.Poisson(), 2),
         (fastnn.MeanSquaredError(), 3),
     ],
 )

@@ -275,6 +275,8 @@ class _Source:
             self.body.append(f"{self.call('softmax', self.output, n)};")
         elif loss.finish == t.SIGMOID:
             self.each("sigmoid")
+        elif loss.finish == t.EXP:
+            self.each("exponential")
         if self._returns():
             self.body.append(f"return {'label' if loss.task == 'classes' else 'answer'};")
 
@@ -387,6 +389,12 @@ static REAL @elu(REAL x, REAL alpha)
 static REAL @tanh(REAL x)
 {
     return tanh(x);
+}
+""",
+    "exponential": """\
+static REAL @exponential(REAL x)
+{
+    return exp(x);
 }
 """,
     "sigmoid": """\
