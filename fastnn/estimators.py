@@ -731,11 +731,14 @@ class MLPClassifier(ClassifierMixin, _MLP):
     def predict_log_proba(self, X: ArrayLike) -> Floats:
         """Return the logarithms of the probabilities, finite also where these are 0."""
         check_is_fitted(self)
-        outputs = self._outputs(self._as_samples(X))
+        X = self._as_samples(X)
+        outputs = self._outputs(X)
         if self.out_activation_ == "softmax":
             return log_softmax(outputs, axis=1)
         if self._multilabel:
-            return log_expit(outputs)
+            # Of labels whose probabilities round to 1 none comes before the others.
+            found = self.model_.predict_proba(X, threads=self._threads())
+            return np.log(found, out=log_expit(outputs), where=found > 0.5)
         if len(self.classes_) == 1:
             return np.zeros_like(outputs)
         return log_expit(np.hstack([-outputs, outputs]))
