@@ -488,9 +488,9 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
         def measure(model: Sequential) -> tuple[float, float]:
             outputs = model._outputs(X, "validation_data[0]", t.IDENTITY, threads)
-            if not np.isfinite(outputs).all():
-                return math.inf, math.nan
             losses, _ = model.loss.measure(outputs, targets, np.ones(1))
+            if not (np.isfinite(outputs).all() and np.isfinite(losses).all()):
+                return math.inf, math.nan
             loss = as_loss(float(np.average(losses, weights=weights)), 0.0)
             score = -loss if metric is None else float(metric(outputs))
             if self.early_stopping and math.isnan(score):

@@ -420,14 +420,14 @@ class Quantile(_OutputLoss):
 
 
 class Poisson(_OutputLoss):
-    """Half the Poisson deviance, of counts and other numbers of at least 0; for logarithms of rates.
+    """Half the Poisson deviance, for counts and other targets of at least 0.
 
-    A prediction z stands for the rate e**z. The loss is y log(y) - y z - y + e**z, which is e**z
-    where y is 0: the mean over the outputs. Its least, 0, is at e**z = y, and its gradient is
-    e**z - y. Half of the deviance in McCullagh, Nelder, "Generalized Linear Models" (1989), table
-    2.1, as in scikit-learn's MLPRegressor(loss="poisson").
+    Predictions are logarithms of rates: z stands for the rate e**z. The loss is
+    y log(y) - y z - y + e**z, and e**z where y is 0; of several outputs their mean. It is least,
+    0, at e**z = y, and its slope is e**z - y. McCullagh, Nelder, "Generalized Linear Models"
+    (1989), section 2.3.
 
-    `predict` of a model with this loss gives the rates.
+    A model with this loss predicts rates, not their logarithms.
 
     Examples
     --------

@@ -227,7 +227,7 @@ def poisson_deviance(
 
     2 * (y log(y / r) - y + r) for a target y and a predicted rate r, which is 2 * r where y is 0:
     twice the loss of :class:`Poisson`. It is 0 where all predictions are right, and infinite for
-    a rate of 0 where y is not. McCullagh, Nelder, "Generalized Linear Models" (1989), table 2.1.
+    a rate of 0 where y is not. McCullagh, Nelder, "Generalized Linear Models" (1989), section 2.3.
     Parameters as of :func:`mean_squared_error`, none of them below 0.
 
     Examples

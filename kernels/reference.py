@@ -560,7 +560,7 @@ def pack_network(panels, table, parameters):
 def predict_rows(
     outputs, workspace, panels, table, coefficients, parameters, inputs, block, finish
 ):
-    """outputs (N, O) = `finish` (IDENTITY, SOFTMAX, SIGMOID, EXP) of the network on inputs (N, I)."""
+    """outputs (N, O) = `finish` (IDENTITY, SOFTMAX, SIGMOID, EXP) of the network on (N, I)."""
     for start in range(0, len(inputs), block):
         rows = slice(start, start + block)
         if not all_finite(inputs[rows]):

@@ -230,7 +230,7 @@ def test_poisson(shape, dtype):
 
 @every_dtype
 def test_the_loss_of_the_right_rate_is_zero_to_the_last_bits(dtype):
-    """Where y log(y) - y z - y + e**z cancels: of a count of a million, in float32, by all digits."""
+    """Where y log(y) - y z - y + e**z cancels: of a million, in float32, all digits."""
     loss = fastnn.Poisson()
     for count in (1, 7, 1000, 1_000_000):
         z = np.array([[math.log(count)]], dtype)

@@ -31,10 +31,10 @@ def to_c(model: Sequential, path: PathLike, *, prefix: str = "model") -> None:
 
     A classifier writes the probabilities of its classes and returns the label. A yes-or-no model
     with one output writes its probability and returns the answer, 0 or 1; with several it returns
-    nothing. A model of numbers writes `outputs` and returns nothing. The comment at the top says
-    which, what it takes of memory, and gives an example. Nothing is allocated, and there is no
-    state: threads may call it side by side. Numbers that are not finite are not refused: they
-    come out as NaN.
+    nothing. A model of numbers writes `outputs`, what `predict` gives, and returns nothing. The
+    comment at the top says which, what it takes of memory, and gives an example. Nothing is
+    allocated, and there is no state: threads may call it side by side. Numbers that are not finite
+    are not refused: they come out as NaN.
 
     Compilers order the additions of a sum as they stand, so values differ from those of fastnn by
     the rounding of products, which are fused with additions here.
