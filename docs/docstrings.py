@@ -1,7 +1,7 @@
 """What is done to docstrings before the site shows them: an extension of griffe.
 
 They say :class:`Dense`, as numpydoc has it, and the site makes links of it. Of parameters that
-share a line griffe takes the default of the first for all.
+share a line griffe takes the default of the first for all, and its type where the line has none.
 """
 
 import re
@@ -28,16 +28,19 @@ def _link(match):
 
 
 class OwnDefaults(griffe.Docstring):
-    """A docstring in which each parameter has the default of the signature."""
+    """A docstring in which each parameter has the default, and the type, of the signature."""
 
     def parse(self, *arguments, **options):
         """Return the sections."""
         sections = super().parse(*arguments, **options)
         for section in sections:
             if section.kind is griffe.DocstringSectionKind.parameters:
+                own = {each.name: each for each in self.parent.parameters}
                 for each in section.value:
-                    if each.name in self.parent.parameters:
-                        each.value = self.parent.parameters[each.name].default
+                    if each.name in own:
+                        each.value = own[each.name].default
+                        if any(each.annotation is other.annotation for other in own.values()):
+                            each.annotation = own[each.name].annotation
         return sections
 
 

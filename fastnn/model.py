@@ -351,6 +351,7 @@ class Sequential(Trainable):
 
         Parameters
         ----------
+        X : array-like of shape (N, I)
         batch_size : int, optional
             Samples that are converted, and that a layer of your own sees, at a time: by default
             all. What is built in goes through the network in small blocks anyway.
@@ -392,6 +393,7 @@ class Sequential(Trainable):
 
         Parameters
         ----------
+        X : array-like of shape (N, I)
         layer : int or Layer
             The number of the layer, from 0, or from the end below 0; or the layer itself.
         scale, offset : float
