@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from . import kernels, metrics
 from .activations import ELU, GELU, Identity, LeakyReLU, Sigmoid, SiLU, Tanh
 from .batches import generate_batch_indices
-from .callbacks import Callback, CSVLogger, EarlyStopping, LambdaCallback
+from .callbacks import Callback, CSVLogger, EarlyStopping, LambdaCallback, Run
 from .checkpoints import Checkpoint
 from .compiled import CompiledModel
 from .dropout import Dropout
@@ -21,11 +21,12 @@ from .errors import (
 from .history import History
 from .initialisers import scaled_normal
 from .labels import one_hot
-from .layers import Dense, ReLU, Softmax
+from .layers import Dense, Layer, ReLU, Softmax
 from .losses import (
     BinaryCrossEntropy,
     CategoricalCrossEntropy,
     Huber,
+    Loss,
     MeanAbsoluteError,
     MeanSquaredError,
     Poisson,
@@ -36,7 +37,7 @@ from .many import fit_many
 from .metrics import Metric, accuracy
 from .model import Sequential, load
 from .normalization import BatchNorm, LayerNorm
-from .optimizers import SGD, AdaGrad, Adam, AdamW, RMSprop
+from .optimizers import SGD, AdaGrad, Adam, AdamW, Optimizer, RMSprop
 from .parallel import num_threads, set_num_threads
 from .progress import ProgressBar, ProgressLines
 from .schedules import (
@@ -83,13 +84,16 @@ __all__ = [
     "Identity",
     "InverseTimeRate",
     "LambdaCallback",
+    "Layer",
     "LayerNorm",
     "LeakyReLU",
+    "Loss",
     "MeanAbsoluteError",
     "MeanSquaredError",
     "Metric",
     "NonFiniteLossError",
     "OneCycleRate",
+    "Optimizer",
     "Poisson",
     "ProgressBar",
     "ProgressLines",
@@ -97,6 +101,7 @@ __all__ = [
     "RMSprop",
     "ReLU",
     "ReduceOnPlateau",
+    "Run",
     "Sequential",
     "SiLU",
     "Sigmoid",

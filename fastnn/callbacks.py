@@ -21,7 +21,7 @@ Mode: TypeAlias = Literal["auto", "min", "max"]
 
 
 class Run:
-    """What a callback sees of a training run.
+    """What a callback sees of a training run; `fit` makes it.
 
     Attributes
     ----------

@@ -27,7 +27,21 @@ from .validation import (
 
 
 class Loss:
-    """A loss with one value a sample: a subclass gives `forward(y_pred, y_true)`."""
+    """Base of losses with one value a sample: a subclass gives `forward(y_pred, y_true)`.
+
+    Attributes
+    ----------
+    dinputs : ndarray of shape (B, O), or None
+        From the last `backward`.
+
+    Examples
+    --------
+    >>> class SquaredLength(fastnn.Loss):
+    ...     def forward(self, y_pred, y_true):
+    ...         return np.square(np.subtract(y_pred, y_true)).sum(axis=1)
+    >>> float(SquaredLength().calculate([[1.0, 2.0], [0.0, 1.0]], [[0.0, 0.0], [0.0, 0.0]]))
+    3.0
+    """
 
     dinputs: Floats | MaybeNone = None
 
