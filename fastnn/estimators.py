@@ -137,8 +137,10 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     }
 
     def _assign(self, given: dict[str, Any]) -> None:
-        for name in self._get_param_names():
-            setattr(self, name, given[name])
+        """Keep the arguments of `__init__`, also where a subclass has fewer or others."""
+        for name, value in given.items():
+            if name != "self":
+                setattr(self, name, value)
 
     def _has_steps(self) -> bool:
         if self.solver == "lbfgs":

@@ -340,9 +340,10 @@ class Dense(ParameterLayer):
         special = "".join(
             f", {name}={getattr(self, name)!r}"
             for name, value in usual.items()
-            if getattr(self, name) != value
+            if getattr(self, name, value) != value
         )
-        sizes = f"{self.n_inputs}, {self.n_neurons}, dtype={self.dtype}"
+        sizes, names = "{}, {}, dtype={}", ("n_inputs", "n_neurons", "dtype")
+        sizes = sizes.format(*(getattr(self, name, "?") for name in names))
         return f"{type(self).__name__}({sizes}{special})"
 
 

@@ -22,6 +22,7 @@ from .validation import (
     as_sample_weights,
     as_targets,
     as_values,
+    is_nothing,
     unlocked,
 )
 
@@ -73,7 +74,11 @@ class Loss:
         return _weigh(gradient, as_sample_weights(sample_weight, len(gradient)))
 
     def __repr__(self) -> str:
-        given = ", ".join(f"{k}={v!r}" for k, v in vars(self).items() if k not in _KEPT and v)
+        given = ", ".join(
+            f"{name}={value!r}"
+            for name, value in vars(self).items()
+            if name not in _KEPT and (isinstance(value, bool) or not is_nothing(value))
+        )
         return f"{type(self).__name__}({given})"
 
 

@@ -334,7 +334,7 @@ class Metric:
         return float(value)
 
     def __repr__(self) -> str:
-        return f"Metric({self.name})"
+        return f"{type(self).__name__}({getattr(self, 'name', '?')})"
 
 
 # By what name a metric may be asked for: the function, for which tasks, and whether high is good.

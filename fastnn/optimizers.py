@@ -18,7 +18,15 @@ from . import kernels
 from .kernels import table as t
 from .schedules import InverseTimeRate
 from .types import Array, DType, Floats, Rate
-from .validation import DTYPES, as_array, as_flag, as_number, as_positive, unlocked
+from .validation import (
+    DTYPES,
+    as_array,
+    as_flag,
+    as_number,
+    as_positive,
+    is_nothing,
+    unlocked,
+)
 
 
 class State:
@@ -205,7 +213,7 @@ class Optimizer:
         given = ", ".join(
             f"{name}={value!r}"
             for name, value in self._arguments().items()
-            if name == "learning_rate" or value not in (None, 0, False)
+            if name == "learning_rate" or not is_nothing(value)
         )
         return f"{type(self).__name__}({given})"
 
