@@ -475,7 +475,7 @@ class Poisson(_OutputLoss):
 
 def as_rates(outputs: Floats) -> Floats:
     """Return e**outputs (..., O), with the bits that the compiled program gives."""
-    rows = outputs.reshape(-1, outputs.shape[-1])
+    rows = unlocked(np.ascontiguousarray(outputs).reshape(-1, outputs.shape[-1]))
     rates = np.empty_like(rows)
     kernels.activation_forward(rates, rows, t.EXP, 0.0)
     return rates.reshape(outputs.shape)

@@ -237,7 +237,7 @@ def test_r2_is_scikit_learns(weighted):
     model = small(MLPRegressor).fit(X, y, validation_data=(X, y, weights))
     expected = r2_score(y, model.predict(X), sample_weight=weights)
     assert model.validation_scores_[-1] == pytest.approx(expected)
-    assert small(MLPRegressor)._score(y, y, weights) == 1.0
+    assert model._score(y, y, weights) == 1.0
 
 
 def test_label_smoothing():
