@@ -214,7 +214,7 @@ def is_nothing(value: object) -> bool:
 
     An attribute of a subclass may be anything, also an array, which has no truth of its own.
     """
-    return value is None or (isinstance(value, numbers.Number) and value == 0)
+    return value is None or (isinstance(value, int | float | np.number) and value == 0)
 
 
 def unlocked(array: Array) -> Array:
