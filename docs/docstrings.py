@@ -1,7 +1,8 @@
 """What is done to docstrings before the site shows them: an extension of griffe.
 
 They say :class:`Dense`, as numpydoc has it, and the site makes links of it. Of parameters that
-share a line griffe takes the default of the first for all.
+share a line griffe takes the default of the first for all, and its type where the line has none.
+Powers are written with two stars, which Markdown takes for bold text.
 """
 
 import re
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import griffe
 
+_POWER = re.compile(r"(?<=[\w)])\*\*(?=[\w(])")
 _ROLE = re.compile(r":(?:class|func|meth|mod):`~?([\w.]+)`")
 _REFERENCE = "".join(
     path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("api/*.md")
@@ -27,17 +29,31 @@ def _link(match):
     return f"[`{name}`][{target}{'.' + rest if rest and target != name else ''}]"
 
 
+def _keep_powers(text):
+    """Return a docstring whose x**2 stay so: in Markdown two of them make bold text."""
+    lines = text.splitlines(keepends=True)
+    for i, line in enumerate(lines):
+        if not line.lstrip().startswith((">>>", "...")):
+            words = line.split("`")  # every other one is code
+            words[::2] = [_POWER.sub(r"\*\*", word) for word in words[::2]]
+            lines[i] = "`".join(words)
+    return "".join(lines)
+
+
 class OwnDefaults(griffe.Docstring):
-    """A docstring in which each parameter has the default of the signature."""
+    """A docstring in which each parameter has the default, and the type, of the signature."""
 
     def parse(self, *arguments, **options):
         """Return the sections."""
         sections = super().parse(*arguments, **options)
         for section in sections:
             if section.kind is griffe.DocstringSectionKind.parameters:
+                own = {each.name: each for each in self.parent.parameters}
                 for each in section.value:
-                    if each.name in self.parent.parameters:
-                        each.value = self.parent.parameters[each.name].default
+                    if each.name in own:
+                        each.value = own[each.name].default
+                        if any(each.annotation is other.annotation for other in own.values()):
+                            each.annotation = own[each.name].annotation
         return sections
 
 
@@ -46,5 +62,5 @@ class Docstrings(griffe.Extension):
 
     def on_instance(self, *, obj, **_):
         if obj.docstring:
-            obj.docstring.value = _ROLE.sub(_link, obj.docstring.value)
+            obj.docstring.value = _ROLE.sub(_link, _keep_powers(obj.docstring.value))
             obj.docstring.__class__ = OwnDefaults

@@ -11,7 +11,7 @@ from . import layout as _layout  # noqa: F401 (first: it finds the kernels of a 
 from . import kernels, metrics
 from .activations import ELU, GELU, Identity, LeakyReLU, Sigmoid, SiLU, Tanh
 from .batches import generate_batch_indices
-from .callbacks import Callback, CSVLogger, EarlyStopping, LambdaCallback
+from .callbacks import Callback, CSVLogger, EarlyStopping, LambdaCallback, Run
 from .checkpoints import Checkpoint
 from .compiled import CompiledModel
 from .dropout import Dropout
@@ -25,13 +25,15 @@ from .errors import (
 from .history import History
 from .initialisers import scaled_normal
 from .labels import one_hot
-from .layers import Dense, ReLU, Softmax
+from .layers import Dense, Layer, ReLU, Softmax
 from .losses import (
     BinaryCrossEntropy,
     CategoricalCrossEntropy,
     Huber,
+    Loss,
     MeanAbsoluteError,
     MeanSquaredError,
+    Poisson,
     Quantile,
     SoftmaxCrossEntropy,
 )
@@ -39,7 +41,7 @@ from .many import fit_many
 from .metrics import Metric, accuracy
 from .model import Sequential, load
 from .normalization import BatchNorm, LayerNorm
-from .optimizers import SGD, AdaGrad, Adam, AdamW, RMSprop
+from .optimizers import SGD, AdaGrad, Adam, AdamW, Optimizer, RMSprop
 from .parallel import num_threads, set_num_threads
 from .progress import ProgressBar, ProgressLines
 from .schedules import (
@@ -86,20 +88,25 @@ __all__ = [
     "Identity",
     "InverseTimeRate",
     "LambdaCallback",
+    "Layer",
     "LayerNorm",
     "LeakyReLU",
+    "Loss",
     "MeanAbsoluteError",
     "MeanSquaredError",
     "Metric",
     "MissingClassWarning",
     "NonFiniteLossError",
     "OneCycleRate",
+    "Optimizer",
+    "Poisson",
     "ProgressBar",
     "ProgressLines",
     "Quantile",
     "RMSprop",
     "ReLU",
     "ReduceOnPlateau",
+    "Run",
     "Sequential",
     "SiLU",
     "Sigmoid",

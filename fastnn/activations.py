@@ -107,7 +107,7 @@ class LeakyReLU(Activation):
         return self.negative_slope
 
     def __repr__(self) -> str:
-        return f"LeakyReLU(negative_slope={self.negative_slope})"
+        return f"{type(self).__name__}(negative_slope={getattr(self, 'negative_slope', '?')})"
 
 
 class ELU(Activation):
@@ -138,7 +138,7 @@ class ELU(Activation):
         return self.alpha
 
     def __repr__(self) -> str:
-        return f"ELU(alpha={self.alpha})"
+        return f"{type(self).__name__}(alpha={getattr(self, 'alpha', '?')})"
 
 
 class GELU(Activation):
@@ -168,7 +168,7 @@ class GELU(Activation):
         return t.GELU_TANH if self.approximate == "tanh" else t.GELU
 
     def __repr__(self) -> str:
-        return f"GELU(approximate={self.approximate!r})"
+        return f"{type(self).__name__}(approximate={getattr(self, 'approximate', '?')!r})"
 
 
 class SiLU(Activation):

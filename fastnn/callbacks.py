@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """What a callback sees of a training run.
+    """What a callback sees of a training run; `fit` makes it.
 
     Attributes
     ----------
@@ -38,6 +38,15 @@ class Run:
         Those of `fit`.
     stopped : bool
         Set it to True, and no further epoch begins.
+
+    Examples
+    --------
+    >>> def stop_early(run: fastnn.Run):
+    ...     run.stopped = run.epoch == 2
+    >>> model = fastnn.Sequential([fastnn.Dense(2, 2, rng=0)])
+    >>> callbacks = [fastnn.LambdaCallback(on_epoch_end=stop_early)]
+    >>> len(model.fit(np.eye(2), [0, 1], epochs=100, callbacks=callbacks))
+    2
     """
 
     def __init__(

@@ -91,7 +91,7 @@ class Dropout(Layer):
         return dinputs
 
     def __repr__(self) -> str:
-        return f"Dropout({self.rate})"
+        return f"{type(self).__name__}({getattr(self, 'rate', '?')})"
 
 
 def draw_key(rng: np.random.Generator) -> int:

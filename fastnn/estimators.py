@@ -64,6 +64,7 @@ from .losses import (
     Loss,
     MeanAbsoluteError,
     MeanSquaredError,
+    Poisson,
     Quantile,
     SoftmaxCrossEntropy,
 )
@@ -85,7 +86,7 @@ _ACTIVATIONS: dict[str, Any] = {
 }  # fmt: skip
 _LOSSES: dict[str, Any] = {
     "squared_error": MeanSquaredError, "absolute_error": MeanAbsoluteError, "huber": Huber,
-    "quantile": Quantile,
+    "quantile": Quantile, "poisson": Poisson,
 }  # fmt: skip
 _NOT_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and "
@@ -135,8 +136,10 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     }
 
     def _assign(self, given: dict[str, Any]) -> None:
-        for name in self._get_param_names():
-            setattr(self, name, given[name])
+        """Keep the arguments of `__init__`, also where a subclass has fewer or others."""
+        for name, value in given.items():
+            if name != "self":
+                setattr(self, name, value)
 
     def _has_steps(self) -> bool:
         if self.solver == "lbfgs":
@@ -495,9 +498,9 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
         def measure(model: Sequential) -> tuple[float, float]:
             outputs = model._outputs(X, "validation_data[0]", t.IDENTITY, threads)
-            if not np.isfinite(outputs).all():
-                return math.inf, math.nan
             losses, _ = model.loss.measure(outputs, targets, np.ones(1))
+            if not (np.isfinite(outputs).all() and np.isfinite(losses).all()):
+                return math.inf, math.nan
             loss = as_loss(float(np.average(losses, weights=weights)), 0.0)
             score = -loss if metric is None else float(metric(outputs))
             if self.early_stopping and math.isnan(score):
@@ -573,14 +576,58 @@ class MLPClassifier(ClassifierMixin, _MLP):
 
     Parameters
     ----------
-    hidden_layer_sizes, solver, alpha, batch_size, learning_rate, learning_rate_init, power_t, \
-    max_iter, shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, \
-    early_stopping, validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, max_fun
-        As in scikit-learn, with its defaults. `alpha` is the factor of
-        sum(weights**2) / 2 / (weight of the batch), which is added to the loss.
+    hidden_layer_sizes : int or sequence of int
+        The units of each hidden layer; an int is one layer, an empty sequence none.
     activation : str or activation layer, or a list of them
         Of all hidden layers, or one for each: "identity", "logistic", "tanh", "relu",
         "leaky_relu", "elu", "gelu", "silu", or a layer such as `fastnn.LeakyReLU(0.2)`.
+    solver : {"adam", "sgd", "lbfgs"}
+        Adam, gradient descent with momentum, or L-BFGS on all samples at once.
+    alpha : float
+        The factor of sum(weights**2) / 2 / (weight of the batch), which is added to the loss.
+    batch_size : int or "auto"
+        Samples of a batch; "auto" is the smaller of 200 and N. Not used by lbfgs.
+    learning_rate : {"constant", "invscaling", "adaptive"}
+        How the rate of sgd goes on from `learning_rate_init`: it stays; it is divided by
+        (samples seen + 1)**power_t after each epoch; or it is divided by 5 where the training
+        would stop, down to 1e-6.
+    learning_rate_init : float
+        The first learning rate of sgd and adam.
+    power_t : float
+        The exponent of "invscaling".
+    max_iter : int
+        The most epochs of sgd and adam, or iterations of lbfgs.
+    shuffle : bool
+        Whether each epoch of sgd and adam has a new order of the samples.
+    random_state : int, numpy.random.RandomState or None
+        Of the first weights, the order of samples, dropout and what is held out: an int gives the
+        same result each time.
+    tol : float
+        An epoch counts as an improvement where the loss falls, or the score rises, by at least
+        this. For lbfgs the largest slope at which it ends.
+    verbose : bool
+        Print a line an epoch.
+    warm_start : bool
+        Whether `fit` goes on from the parameters of the call before.
+    momentum : float
+        Of sgd, from 0 to 1.
+    nesterovs_momentum : bool
+        Whether sgd with momentum takes Nesterov's step.
+    early_stopping : bool
+        Hold out a part of the samples, stop when its score no longer improves, and keep the
+        parameters of the best epoch.
+    validation_fraction : float
+        The part that is held out, at least 0 and below 1.
+    beta_1 : float
+        The decay of Adam's average of gradients, at least 0 and below 1.
+    beta_2 : float
+        The decay of Adam's average of their squares, at least 0 and below 1.
+    epsilon : float
+        Added to the denominator of Adam's step.
+    n_iter_no_change : int or inf
+        sgd and adam stop where more epochs than this in a row bring no improvement.
+    max_fun : int
+        The most times that lbfgs may ask for the loss.
     dropout : float
         The fraction of the values of each hidden layer that is left out in training.
     class_weight : "balanced" or dict, optional
@@ -608,11 +655,37 @@ class MLPClassifier(ClassifierMixin, _MLP):
     history_ : History
         All curves of the last call of `fit` or `partial_fit`, also where an error or Ctrl-C ended
         it; not with the solver lbfgs.
-    classes_, coefs_, intercepts_, loss_, best_loss_, loss_curve_, validation_scores_, \
-    best_validation_score_, t_, n_iter_, n_layers_, n_outputs_, out_activation_, \
-    n_features_in_, feature_names_in_
-        As in scikit-learn. With sample weights the loss of an epoch is the weighted mean over
-        its samples, also where batches weigh differently.
+    classes_ : ndarray of shape (C,)
+        The labels, sorted; of several labels a row their numbers.
+    coefs_ : list of ndarray
+        The weights (I, O) of each layer, as views.
+    intercepts_ : list of ndarray
+        The biases (O,) of each layer, as views.
+    loss_ : float
+        The loss of the last epoch, penalty included. With sample weights it is the weighted mean
+        over its samples, also where batches weigh differently.
+    best_loss_ : float or None
+        The least loss of an epoch; None with `early_stopping`.
+    loss_curve_ : list of float
+        The losses of all epochs; not with the solver lbfgs.
+    validation_scores_ : list of float, or None
+        The scores of the held-out samples after each epoch.
+    best_validation_score_ : float or None
+        The highest of them; None without `early_stopping`.
+    t_ : int
+        The samples that the training has taken.
+    n_iter_ : int
+        The epochs of the last call, or the iterations of lbfgs.
+    n_layers_ : int
+        Input, hidden layers and output.
+    n_outputs_ : int
+        The outputs of the network.
+    out_activation_ : str
+        What follows the last layer: "softmax" or "logistic".
+    n_features_in_ : int
+        The features of a sample.
+    feature_names_in_ : ndarray of str
+        Their names, where X had names that are strings.
 
     Raises
     ------
@@ -650,7 +723,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
         power_t: float = 0.5,
         max_iter: int = 200,
         shuffle: bool = True,
-        random_state: Any = None,
+        random_state: int | np.random.RandomState | None = None,
         tol: float = 1e-4,
         verbose: bool = False,
         warm_start: bool = False,
@@ -739,11 +812,14 @@ class MLPClassifier(ClassifierMixin, _MLP):
     def predict_log_proba(self, X: ArrayLike) -> Floats:
         """Return the logarithms of the probabilities, finite also where these are 0."""
         check_is_fitted(self)
-        outputs = self._outputs(self._as_samples(X))
+        X = self._as_samples(X)
+        outputs = self._outputs(X)
         if self.out_activation_ == "softmax":
             return log_softmax(outputs, axis=1)
         if self._multilabel:
-            return log_expit(outputs)
+            # Of labels whose probabilities round to 1 none comes before the others.
+            found = self.model_.predict_proba(X, threads=self._threads())
+            return np.log(found, out=log_expit(outputs), where=found > 0.5)
         if len(self.classes_) == 1:
             return np.zeros_like(outputs)
         return log_expit(np.hstack([-outputs, outputs]))
@@ -851,24 +927,114 @@ class MLPRegressor(RegressorMixin, _MLP):
     Parameters
     ----------
     loss : str or Loss
-        "squared_error", "absolute_error", "huber" (with a delta of 1), "quantile" (the median),
-        or a loss of numbers such as `fastnn.Quantile(0.9)`. Half the squared error is taken, as
-        in scikit-learn. The gradient is the one of the sum over the outputs.
-    hidden_layer_sizes, solver, alpha, batch_size, learning_rate, learning_rate_init, power_t, \
-    max_iter, shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, \
-    early_stopping, validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, max_fun
-        As in scikit-learn, with its defaults.
-    activation, dropout, callbacks, threads, dtype
-        As in :class:`MLPClassifier`.
+        "squared_error", "poisson" (for counts: the network gives the logarithms of what
+        `predict` gives), "absolute_error", "huber" (with a delta of 1), "quantile" (the median),
+        or a loss of numbers such as `fastnn.Quantile(0.9)`. Half the squared error, and half the
+        Poisson deviance, are taken, as in scikit-learn. The gradient is the one of the sum over
+        the outputs.
+    hidden_layer_sizes : int or sequence of int
+        The units of each hidden layer; an int is one layer, an empty sequence none.
+    activation : str or activation layer, or a list of them
+        Of all hidden layers, or one for each: "identity", "logistic", "tanh", "relu",
+        "leaky_relu", "elu", "gelu", "silu", or a layer such as `fastnn.LeakyReLU(0.2)`.
+    solver : {"adam", "sgd", "lbfgs"}
+        Adam, gradient descent with momentum, or L-BFGS on all samples at once.
+    alpha : float
+        The factor of sum(weights**2) / 2 / (weight of the batch), which is added to the loss.
+    batch_size : int or "auto"
+        Samples of a batch; "auto" is the smaller of 200 and N. Not used by lbfgs.
+    learning_rate : {"constant", "invscaling", "adaptive"}
+        How the rate of sgd goes on from `learning_rate_init`: it stays; it is divided by
+        (samples seen + 1)**power_t after each epoch; or it is divided by 5 where the training
+        would stop, down to 1e-6.
+    learning_rate_init : float
+        The first learning rate of sgd and adam.
+    power_t : float
+        The exponent of "invscaling".
+    max_iter : int
+        The most epochs of sgd and adam, or iterations of lbfgs.
+    shuffle : bool
+        Whether each epoch of sgd and adam has a new order of the samples.
+    random_state : int, numpy.random.RandomState or None
+        Of the first weights, the order of samples, dropout and what is held out: an int gives the
+        same result each time.
+    tol : float
+        An epoch counts as an improvement where the loss falls, or the score rises, by at least
+        this. For lbfgs the largest slope at which it ends.
+    verbose : bool
+        Print a line an epoch.
+    warm_start : bool
+        Whether `fit` goes on from the parameters of the call before.
+    momentum : float
+        Of sgd, from 0 to 1.
+    nesterovs_momentum : bool
+        Whether sgd with momentum takes Nesterov's step.
+    early_stopping : bool
+        Hold out a part of the samples, stop when its score no longer improves, and keep the
+        parameters of the best epoch.
+    validation_fraction : float
+        The part that is held out, at least 0 and below 1.
+    beta_1 : float
+        The decay of Adam's average of gradients, at least 0 and below 1.
+    beta_2 : float
+        The decay of Adam's average of their squares, at least 0 and below 1.
+    epsilon : float
+        Added to the denominator of Adam's step.
+    n_iter_no_change : int or inf
+        sgd and adam stop where more epochs than this in a row bring no improvement.
+    max_fun : int
+        The most times that lbfgs may ask for the loss.
+    dropout : float
+        The fraction of the values of each hidden layer that is left out in training.
     metric : str or callable, optional
-        As there; by default R2.
+        What `early_stopping` watches: "loss", a name of scikit-learn's scorers, or a function
+        (y_true, y_pred) -> float of which more is better. By default R2. NaN is an error
+        where it decides.
+    callbacks : list of fastnn.Callback, optional
+        Called around each epoch. The curves are loss, penalty and, with held-out
+        samples, val_loss and val_score (of which more is better: `mode="max"`). The solver lbfgs
+        has no epochs: it refuses `callbacks`, `metric`, `dropout`, `early_stopping` and
+        `validation_data`.
+    threads : int, optional
+        As in :meth:`Sequential.fit`; by default 1 inside a job of joblib.
+    dtype : float32 or float64, optional
+        Of the parameters; by default float32 where X is, else float64.
 
     Attributes
     ----------
-    model_, history_, coefs_, intercepts_, loss_, best_loss_, loss_curve_, validation_scores_, \
-    best_validation_score_, t_, n_iter_, n_layers_, n_outputs_, out_activation_, \
-    n_features_in_, feature_names_in_
-        As in :class:`MLPClassifier`.
+    model_ : Sequential
+        The network, to save, to export, or to call from jitted code.
+    history_ : History
+        All curves of the last call of `fit` or `partial_fit`; not with the solver lbfgs.
+    coefs_ : list of ndarray
+        The weights (I, O) of each layer, as views.
+    intercepts_ : list of ndarray
+        The biases (O,) of each layer, as views.
+    loss_ : float
+        The loss of the last epoch, penalty included. With sample weights it is the weighted mean
+        over its samples, also where batches weigh differently.
+    best_loss_ : float or None
+        The least loss of an epoch; None with `early_stopping`.
+    loss_curve_ : list of float
+        The losses of all epochs; not with the solver lbfgs.
+    validation_scores_ : list of float, or None
+        The scores of the held-out samples after each epoch.
+    best_validation_score_ : float or None
+        The highest of them; None without `early_stopping`.
+    t_ : int
+        The samples that the training has taken.
+    n_iter_ : int
+        The epochs of the last call, or the iterations of lbfgs.
+    n_layers_ : int
+        Input, hidden layers and output.
+    n_outputs_ : int
+        The outputs of the network.
+    out_activation_ : str
+        What follows the last layer: "identity", or "exp" where `loss` is "poisson".
+    n_features_in_ : int
+        The features of a sample.
+    feature_names_in_ : ndarray of str
+        Their names, where X had names that are strings.
 
     Raises
     ------
@@ -882,8 +1048,6 @@ class MLPRegressor(RegressorMixin, _MLP):
     >>> round(network.fit(X, X[:, 0] ** 2).score(X, X[:, 0] ** 2), 1)
     1.0
     """
-
-    out_activation_ = "identity"
 
     _parameter_constraints = {  # noqa: RUF012
         **_MLP._parameter_constraints,
@@ -904,7 +1068,7 @@ class MLPRegressor(RegressorMixin, _MLP):
         power_t: float = 0.5,
         max_iter: int = 200,
         shuffle: bool = True,
-        random_state: Any = None,
+        random_state: int | np.random.RandomState | None = None,
         tol: float = 1e-4,
         verbose: bool = False,
         warm_start: bool = False,
@@ -952,6 +1116,12 @@ class MLPRegressor(RegressorMixin, _MLP):
         check_is_fitted(self)
         return self._decide(self._outputs(self._as_samples(X)))
 
+    @property
+    def out_activation_(self) -> str:
+        """The activation behind the last layer: "exp" for rates, else "identity"."""
+        check_is_fitted(self)
+        return "exp" if self.model_.loss.kind == t.POISSON else "identity"
+
     def _validate(self, X: Any, y: Any, first: bool, **options: Any) -> tuple[Any, Any]:
         return super()._validate(X, y, first, y_numeric=True, **options)
 
@@ -975,6 +1145,8 @@ class MLPRegressor(RegressorMixin, _MLP):
 
     def _scales(self) -> tuple[Callable[[float, float], float], float]:
         """Return scikit-learn's loss as a function of ours, and the factor of its gradient."""
+        if self.model_.loss.kind == t.POISSON:  # the sum over the outputs, not the mean
+            return lambda loss, penalty: self.n_outputs_ * (loss + penalty), self.n_outputs_
         part = 0.5 if self.model_.loss.kind == t.SQUARED_ERROR else 1.0
         scale = part * self.n_outputs_
         return lambda loss, penalty: part * loss + scale * penalty, scale
@@ -983,10 +1155,12 @@ class MLPRegressor(RegressorMixin, _MLP):
         return False
 
     def _decide(self, outputs: Floats) -> Floats:
-        return outputs[:, 0] if outputs.shape[1] == 1 else outputs
+        decided: Floats = self.model_.loss.decide(outputs)
+        return decided
 
     def _score(self, outputs: Floats, targets: Array, weights: Floats | None) -> Any:
         """Return the mean R2 of the outputs."""
+        outputs = self._decide(outputs).reshape(targets.shape)
         mean = np.average(targets, axis=0, weights=weights)
         error = np.average((targets - outputs) ** 2, axis=0, weights=weights)
         spread = np.average((targets - mean) ** 2, axis=0, weights=weights)

@@ -46,7 +46,7 @@ class scaled_normal:
         return rng.standard_normal(shape) * self.deviation
 
     def __repr__(self) -> str:
-        return f"scaled_normal({self.deviation})"
+        return f"{type(self).__name__}({getattr(self, 'deviation', '?')})"
 
 
 def make_weights(

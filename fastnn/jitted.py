@@ -135,7 +135,7 @@ def _predict_proba(handle, x):
 @overload_method(CompiledModelType, "predict")
 def _predict(handle, x):
     _check_type(handle, x)
-    threshold, single = handle.threshold, handle.single
+    threshold, single, finish = handle.threshold, handle.single, handle.finish
     if handle.task == "classes":
         decide = njit(lambda handle, rows: _largest(_run(handle, rows, IDENTITY)))
     elif handle.task == "answers" and single:
@@ -147,7 +147,7 @@ def _predict(handle, x):
             lambda handle, rows: (_run(handle, rows, IDENTITY) > threshold).astype(np.int64)
         )
     elif single:
-        decide = njit(lambda handle, rows: _run(handle, rows, IDENTITY)[:, 0])
+        decide = njit(lambda handle, rows: _run(handle, rows, finish)[:, 0])
     else:
-        decide = njit(lambda handle, rows: _run(handle, rows, IDENTITY))
+        decide = njit(lambda handle, rows: _run(handle, rows, finish))
     return _for_rows(decide, x.ndim)

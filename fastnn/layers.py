@@ -31,9 +31,27 @@ from .validation import (
 
 
 class Layer:
-    """What every layer has: the arrays of its last forward and backward pass, or None.
+    """Base of fastnn's layers: what `isinstance` asks, and what annotations say.
 
-    `stored` names the arrays that make up what it has learned.
+    A layer has `forward(inputs, training=False)` and `backward(dvalues)`. One of your own needs
+    no base: any class with these two methods may stand in a :class:`Sequential`.
+
+    Attributes
+    ----------
+    inputs, output : ndarray of shape (B, I), (B, O), or None
+        What the last `forward` took and gave.
+    dinputs : ndarray of shape (B, I), or None
+        What the last `backward` gave.
+    stored : tuple of str
+        The attributes whose arrays make up what the layer has learned.
+    n_parameters : int
+        How many numbers of it are trained.
+
+    Examples
+    --------
+    >>> model = fastnn.Sequential([fastnn.Dense(2, 3, rng=0), fastnn.ReLU()])
+    >>> [isinstance(layer, fastnn.Layer) for layer in model.layers]
+    [True, True]
     """
 
     inputs: Floats | MaybeNone = None
@@ -322,9 +340,10 @@ class Dense(ParameterLayer):
         special = "".join(
             f", {name}={getattr(self, name)!r}"
             for name, value in usual.items()
-            if getattr(self, name) != value
+            if getattr(self, name, value) != value
         )
-        sizes = f"{self.n_inputs}, {self.n_neurons}, dtype={self.dtype}"
+        sizes, names = "{}, {}, dtype={}", ("n_inputs", "n_neurons", "dtype")
+        sizes = sizes.format(*(getattr(self, name, "?") for name in names))
         return f"{type(self).__name__}({sizes}{special})"
 
 

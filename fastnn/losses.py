@@ -22,12 +22,27 @@ from .validation import (
     as_sample_weights,
     as_targets,
     as_values,
+    is_nothing,
     unlocked,
 )
 
 
 class Loss:
-    """A loss with one value a sample: a subclass gives `forward(y_pred, y_true)`."""
+    """Base of losses with one value a sample: a subclass gives `forward(y_pred, y_true)`.
+
+    Attributes
+    ----------
+    dinputs : ndarray of shape (B, O), or None
+        From the last `backward`.
+
+    Examples
+    --------
+    >>> class SquaredLength(fastnn.Loss):
+    ...     def forward(self, y_pred, y_true):
+    ...         return np.square(np.subtract(y_pred, y_true)).sum(axis=1)
+    >>> float(SquaredLength().calculate([[1.0, 2.0], [0.0, 1.0]], [[0.0, 0.0], [0.0, 0.0]]))
+    3.0
+    """
 
     dinputs: Floats | MaybeNone = None
 
@@ -59,7 +74,11 @@ class Loss:
         return _weigh(gradient, as_sample_weights(sample_weight, len(gradient)))
 
     def __repr__(self) -> str:
-        given = ", ".join(f"{k}={v!r}" for k, v in vars(self).items() if k not in _KEPT and v)
+        given = ", ".join(
+            f"{name}={value!r}"
+            for name, value in vars(self).items()
+            if name not in _KEPT and (isinstance(value, bool) or not is_nothing(value))
+        )
         return f"{type(self).__name__}({given})"
 
 
@@ -336,11 +355,7 @@ class BinaryCrossEntropy(_OutputLoss):
         """Return targets of a batch as (B, O) numbers from 0 to 1."""
         targets = super().as_targets(value, name, n_rows, n_outputs, dtype)
         wrong = (targets < 0) | (targets > 1)
-        if wrong.any():
-            at = tuple(np.argwhere(wrong)[0])
-            place = f"{name}[{', '.join(map(str, at))}]"
-            raise ValueError(f"{place} is {targets[at]}, expected numbers from 0 to 1")
-        return targets
+        return _refuse(wrong, targets, name, "numbers from 0 to 1")
 
 
 class MeanSquaredError(_OutputLoss):
@@ -421,6 +436,58 @@ class Quantile(_OutputLoss):
     def number(self) -> float:  # type: ignore[override]  # read-only here
         """Q."""
         return self.q
+
+
+class Poisson(_OutputLoss):
+    """Half the Poisson deviance, for counts and other targets of at least 0.
+
+    Predictions are logarithms of rates: z stands for the rate e**z. The loss is
+    y log(y) - y z - y + e**z, and e**z where y is 0; of several outputs their mean. It is least,
+    0, at e**z = y, and its slope is e**z - y. McCullagh, Nelder, "Generalized Linear Models"
+    (1989), section 2.3.
+
+    A model with this loss predicts rates, not their logarithms.
+
+    Examples
+    --------
+    >>> loss = fastnn.Poisson()
+    >>> loss.forward(np.log([[3.0], [2.0]]), [3.0, 0.0]).round(4) + 0.0
+    array([0., 2.])
+    >>> loss.backward(np.log([[3.0], [2.0]]), [3.0, 0.0]).round(4) + 0.0
+    array([[0.],
+           [1.]])
+    """
+
+    kind = t.POISSON
+    finish = t.EXP
+
+    def decide(self, outputs: Floats) -> Array:
+        """Return the rates of outputs (..., O): (...) where O is 1."""
+        return super().decide(as_rates(outputs))
+
+    def as_targets(
+        self, value: ArrayLike, name: str, n_rows: int, n_outputs: int, dtype: DTypeLike
+    ) -> Floats:
+        """Return targets of a batch as (B, O) numbers of at least 0."""
+        targets = super().as_targets(value, name, n_rows, n_outputs, dtype)
+        return _refuse(targets < 0, targets, name, "numbers of at least 0")
+
+
+def as_rates(outputs: Floats) -> Floats:
+    """Return e**outputs (..., O), with the bits that the compiled program gives."""
+    rows = unlocked(np.ascontiguousarray(outputs).reshape(-1, outputs.shape[-1]))
+    rates = np.empty_like(rows)
+    kernels.activation_forward(rates, rows, t.EXP, 0.0)
+    return rates.reshape(outputs.shape)
+
+
+def _refuse(wrong: Array, targets: Floats, name: str, expected: str) -> Floats:
+    """Return the targets; raise ValueError with the place of the first one that is wrong."""
+    if wrong.any():
+        at = tuple(np.argwhere(wrong)[0])
+        place = f"{name}[{', '.join(map(str, at))}]"
+        raise ValueError(f"{place} is {targets[at]}, expected {expected}")
+    return targets
 
 
 def _weigh(gradient: Floats, weights: Floats) -> Floats:

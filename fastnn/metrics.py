@@ -220,6 +220,32 @@ def mean_absolute_error(
     return _mean(np.abs(predicted - true).mean(axis=1), weights)
 
 
+def poisson_deviance(
+    y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
+) -> float:
+    """Return the mean Poisson deviance of rates, over samples and outputs.
+
+    2 * (y log(y / r) - y + r) for a target y and a predicted rate r, which is 2 * r where y is 0:
+    twice the loss of :class:`Poisson`. It is 0 where all predictions are right, and infinite for
+    a rate of 0 where y is not. McCullagh, Nelder, "Generalized Linear Models" (1989), section 2.3.
+    Parameters as of :func:`mean_squared_error`, none of them below 0.
+
+    Examples
+    --------
+    >>> round(fastnn.metrics.poisson_deviance([3.0, 0.0], [3.0, 2.0]), 4)
+    2.0
+    """
+    true, predicted, weights = _numbers(y_true, y_pred, sample_weight)
+    for array, name in ((true, "y_true"), (predicted, "y_pred")):
+        if (array < 0).any():
+            raise ValueError(f"{name} has {array.min()}, expected numbers of at least 0")
+    counted = true > 0
+    with np.errstate(divide="ignore"):
+        logs = [np.log(a, out=np.zeros_like(a), where=counted) for a in (true, predicted)]
+    deviances = 2 * (true * (logs[0] - logs[1]) - true + predicted)
+    return _mean(deviances.mean(axis=1), weights)
+
+
 def r2(y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
     """Return the coefficient of determination, the mean over the outputs.
 
@@ -310,7 +336,7 @@ class Metric:
         return float(value)
 
     def __repr__(self) -> str:
-        return f"Metric({self.name})"
+        return f"{type(self).__name__}({getattr(self, 'name', '?')})"
 
 
 # By what name a metric may be asked for: the function, for which tasks, and whether high is good.
@@ -321,6 +347,7 @@ _KNOWN: dict[str, tuple[Callable[..., Any], tuple[Task, ...], bool]] = {
     "f1": (f1, ("classes", "answers"), True),
     "mse": (mean_squared_error, ("numbers",), False),
     "mae": (mean_absolute_error, ("numbers",), False),
+    "poisson_deviance": (poisson_deviance, ("numbers",), False),
     "r2": (r2, ("numbers",), True),
 }
 

@@ -66,7 +66,7 @@ class Sequential(Trainable):
     loss : Loss
         By default :class:`SoftmaxCrossEntropy`: the model is a classifier. Else
         :class:`BinaryCrossEntropy`, :class:`MeanSquaredError`, :class:`MeanAbsoluteError`,
-        :class:`Huber` or :class:`Quantile`.
+        :class:`Huber`, :class:`Quantile` or :class:`Poisson`.
 
     Attributes
     ----------
@@ -183,8 +183,8 @@ class Sequential(Trainable):
         metrics : list of str, callable or Metric
             Measured after every epoch on the samples and on the validation data, which takes a
             prediction of all of them: "accuracy", "precision", "recall", "f1" and "top_5" (any
-            number) of classes, "mse", "mae" and "r2" of numbers; or any function (y_true, y_pred)
-            of what `predict` gives. See :mod:`fastnn.metrics`.
+            number) of classes, "mse", "mae", "r2" and "poisson_deviance" of numbers; or any
+            function (y_true, y_pred) of what `predict` gives. See :mod:`fastnn.metrics`.
         callbacks : list of Callback
             Called before and after the run and each epoch, in this order.
         scale, offset : float
@@ -352,10 +352,12 @@ class Sequential(Trainable):
         """Return the predictions for samples `X` (N, I).
 
         The labels (N,) of the most probable classes, int64; after :class:`BinaryCrossEntropy`
-        answers 0 or 1, int64, and after other losses numbers, both (N, O), or (N,) where O is 1.
+        answers 0 or 1, int64, after :class:`Poisson` rates, and after other losses numbers, all
+        (N, O), or (N,) where O is 1.
 
         Parameters
         ----------
+        X : array-like of shape (N, I)
         batch_size : int, optional
             Samples that are converted, and that a layer of your own sees, at a time: by default
             all. What is built in goes through the network in small blocks anyway.
@@ -397,6 +399,7 @@ class Sequential(Trainable):
 
         Parameters
         ----------
+        X : array-like of shape (N, I)
         layer : int or Layer
             The number of the layer, from 0, or from the end below 0; or the layer itself.
         scale, offset : float

@@ -324,8 +324,9 @@ class Network:
         self._adopt()
 
     def __repr__(self) -> str:
-        layers = "".join(f"    {layer!r},\n" for layer in self.layers)
-        loss = "" if repr(self.loss) == "SoftmaxCrossEntropy()" else f", loss={self.loss!r}"
+        layers = "".join(f"    {layer!r},\n" for layer in getattr(self, "layers", ()))
+        loss = repr(getattr(self, "loss", "?"))
+        loss = "" if loss == "SoftmaxCrossEntropy()" else f", loss={loss}"
         return f"{type(self).__name__}([\n{layers}]{loss})"
 
 

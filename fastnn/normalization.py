@@ -69,9 +69,10 @@ class _Norm(ParameterLayer):
         special = "".join(
             f", {name}={getattr(self, name)!r}"
             for name, value in usual.items()
-            if getattr(self, name) != value
+            if getattr(self, name, value) != value
         )
-        return f"{type(self).__name__}({self.n_features}, dtype={self.dtype}{special})"
+        size, dtype = (getattr(self, name, "?") for name in ("n_features", "dtype"))
+        return f"{type(self).__name__}({size}, dtype={dtype}{special})"
 
 
 class LayerNorm(_Norm):

@@ -20,7 +20,15 @@ from . import kernels
 from .kernels import table as t
 from .schedules import InverseTimeRate
 from .types import Array, DType, Floats, Rate
-from .validation import DTYPES, as_array, as_flag, as_number, as_positive, unlocked
+from .validation import (
+    DTYPES,
+    as_array,
+    as_flag,
+    as_number,
+    as_positive,
+    is_nothing,
+    unlocked,
+)
 
 
 class State:
@@ -70,7 +78,29 @@ def _finish(steps: list[_Step]) -> None:
 
 
 class Optimizer:
-    """What all share. `learning_rate` is a number, or a callable of the step, from 0."""
+    """Base of optimizers: what `isinstance` asks, and what annotations say.
+
+    Parameters
+    ----------
+    learning_rate : float or callable
+        Above 0; a callable gives the rate of each step, counted from 0.
+    weight_decay : float
+        weight_decay * parameters is added to the gradients.
+    clip_norm : float, optional
+        Gradients longer than this, over all parameters, are scaled to this length.
+    clip_value : float, optional
+        No element of the gradient is larger, or smaller than its negative.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments out of range.
+
+    Examples
+    --------
+    >>> isinstance(fastnn.Adam(), fastnn.Optimizer)
+    True
+    """
 
     rule = t.DESCENT
 
@@ -234,7 +264,7 @@ class Optimizer:
         given = ", ".join(
             f"{name}={value!r}"
             for name, value in self._arguments().items()
-            if name == "learning_rate" or value not in (None, 0, False)
+            if name == "learning_rate" or not is_nothing(value)
         )
         return f"{type(self).__name__}({given})"
 

@@ -230,6 +230,14 @@ def refuse_not_finite(
     raise NotFiniteError(f"{place} is {value}, expected finite numbers")
 
 
+def is_nothing(value: object) -> bool:
+    """Return whether a repr may leave an argument out: None, 0 or False.
+
+    An attribute of a subclass may be anything, also an array, which has no truth of its own.
+    """
+    return value is None or (isinstance(value, int | float | np.number) and value == 0)
+
+
 def unlocked(array: Array) -> Array:
     """Return `array`, or another one on the same memory where it may not be written.
 

@@ -9,7 +9,7 @@ import math
 from .elementary import erfc, exp, expm1, sigmoid, tanh
 from .jit import inner, kernel
 from .simd import fma, lanes, load_part, pointer, select, splat, store_part
-from .table import ELU, GELU, GELU_TANH, IDENTITY, LEAKY_RELU, SIGMOID, SILU
+from .table import ELU, EXP, GELU, GELU_TANH, IDENTITY, LEAKY_RELU, SIGMOID, SILU
 
 _ROOT_HALF = math.sqrt(0.5)
 _DENSITY = 1.0 / math.sqrt(2.0 * math.pi)  # of the normal distribution, at 0
@@ -39,6 +39,8 @@ def activation_vector(kind, x, number):
         return x * 0.5 * erfc(x * -_ROOT_HALF)
     if kind == GELU_TANH:
         return x * sigmoid(bend(x))
+    if kind == EXP:
+        return exp(x)
     return tanh(x)
 
 
@@ -48,6 +50,8 @@ def slope_vector(kind, x, y, number):
     one = splat(x, 1.0)
     if kind == IDENTITY:
         return one
+    if kind == EXP:
+        return y
     if kind == LEAKY_RELU:
         return select(x > 0.0, one, splat(x, number))
     if kind == ELU:

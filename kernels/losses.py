@@ -6,7 +6,7 @@ kind is the same for every vector.
 
 import numpy as np
 
-from .elementary import exp, log
+from .elementary import exp, expm1, log
 from .jit import inner, kernel
 from .simd import (
     fma,
@@ -27,6 +27,7 @@ from .table import (
     BINARY_FROM_LOGITS,
     BINARY_FROM_PROBABILITIES,
     HUBER,
+    POISSON,
     SQUARED_ERROR,
 )
 
@@ -54,6 +55,14 @@ def loss_vector(kind, z, t, number):
         return loss, (p - t) / (p * (one - p))
     if kind == SQUARED_ERROR:
         return d * d, d * 2.0
+    if kind == POISSON:
+        # e**z - t - t d with d = z - log(t). Near d = 0 the terms cancel, and t (e**d - 1 - d) has
+        # the digits; far from it e**d may overflow where e**z does not.
+        rate = exp(z)
+        d = z - log(select(t > 0.0, t, one))
+        near = t * (expm1(select(d > 1.0, zero, d)) - d)
+        loss = select(d > 1.0, rate - t - t * d, near)
+        return select(t > 0.0, loss, rate), rate - t
     sign = select(d > 0.0, one, select(d < 0.0, zero - one, zero))
     size = d * sign
     if kind == ABSOLUTE_ERROR:

@@ -17,6 +17,7 @@ from .softmax import softmax_row
 from .table import (
     BIASES,
     DENSE,
+    EXP,
     FINISH,
     FINISH_RELU,
     LAYER_NORM,
@@ -38,8 +39,8 @@ def finish_row(result, values, size, finish):
     """result = what the user is to see of a row of outputs."""
     if finish == SOFTMAX:
         softmax_row(result, values, size)
-    elif finish == SIGMOID:
-        activate(result, values, size, SIGMOID, 0.0)
+    elif finish == SIGMOID or finish == EXP:
+        activate(result, values, size, finish, 0.0)
     else:
         copy_row(result, values, size)
 
@@ -54,7 +55,7 @@ def pack_network(panels, table, parameters):
 def predict_rows(
     outputs, workspace, panels, table, coefficients, parameters, inputs, block, finish
 ):
-    """outputs (N, O) = `finish` (IDENTITY, SOFTMAX, SIGMOID) of the network on inputs (N, I).
+    """outputs (N, O) = `finish` (IDENTITY, SOFTMAX, SIGMOID, EXP) of the network on inputs (N, I).
 
     `block` rows at a time go through all layers while they are in cache; `table` is laid out for
     at least that many. `coefficients` may be None where no activation stands alone. Return N, or

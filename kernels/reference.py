@@ -281,6 +281,7 @@ def activation_forward(outputs, inputs, kind, number):
             t.GELU: lambda: x / 2 * _erfc(-x / math.sqrt(2)),
             t.GELU_TANH: lambda: x / (1 + np.exp(-2 * _bend(x))),
             t.SILU: lambda: x / (1 + np.exp(-x)),
+            t.EXP: lambda: np.exp(x),
         }[kind]()
 
 
@@ -303,6 +304,7 @@ def activation_backward(dinputs, doutputs, inputs, outputs, kind, number):
             t.GELU: lambda: _erfc(-x / math.sqrt(2)) / 2 + x * density,
             t.GELU_TANH: lambda: (1 + bend) / 2 + x / 2 * (1 - bend * bend) * slope,
             t.SILU: lambda: s * (1 + x * (1 - s)),
+            t.EXP: lambda: y,
         }[kind]()
     )
 
@@ -322,6 +324,12 @@ def _losses_and_slopes(z, y, kind, number):
         return -(y * np.log(p) + (1 - y) * np.log(1 - p)), (p - y) / (p * (1 - p))
     if kind == t.SQUARED_ERROR:
         return d * d, 2 * d
+    if kind == t.POISSON:
+        with np.errstate(over="ignore", invalid="ignore"):
+            rate = np.exp(z)
+            d = z - np.log(np.where(y > 0, y, 1))
+            near = y * (np.expm1(np.minimum(d, 1)) - d)
+            return np.where(y > 0, np.where(d > 1, rate - y - y * d, near), rate), rate - y
     if kind == t.ABSOLUTE_ERROR:
         return np.abs(d), np.sign(d)
     if kind == t.HUBER:
@@ -553,7 +561,7 @@ def pack_network(panels, table, parameters):
 def predict_rows(
     outputs, workspace, panels, table, coefficients, parameters, inputs, block, finish
 ):
-    """outputs (N, O) = `finish` (IDENTITY, SOFTMAX, SIGMOID) of the network on inputs (N, I)."""
+    """outputs (N, O) = `finish` (IDENTITY, SOFTMAX, SIGMOID, EXP) of the network on (N, I)."""
     for start in range(0, len(inputs), block):
         rows = slice(start, start + block)
         if not all_finite(inputs[rows]):

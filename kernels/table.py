@@ -17,9 +17,10 @@ ELU = 7  # NUMBER: alpha
 GELU = 8
 GELU_TANH = 9
 SILU = 10
-DROPOUT = 11  # NUMBER: the rate; only while training
-LAYER_NORM = 12  # NUMBER: epsilon; WEIGHTS and BIASES are (1, N_OUTPUTS)
-BATCH_NORM = 13  # likewise, MOMENTUM_NUMBER too
+EXP = 11  # only behind the last layer, where a loss asks for it
+DROPOUT = 12  # NUMBER: the rate; only while training
+LAYER_NORM = 13  # NUMBER: epsilon; WEIGHTS and BIASES are (1, N_OUTPUTS)
+BATCH_NORM = 14  # likewise, MOMENTUM_NUMBER too
 
 # Columns.
 OPERATION = 0
@@ -156,3 +157,4 @@ SQUARED_ERROR = 3  # number: answers less than this away count as right
 ABSOLUTE_ERROR = 4  # likewise
 HUBER = 5
 QUANTILE = 6
+POISSON = 7

@@ -30,6 +30,8 @@ ANSWERS = {
     ),
     "a number": (1, fastnn.MeanSquaredError, ()),
     "numbers": (4, fastnn.Huber, ()),
+    "a rate": (1, fastnn.Poisson, ()),
+    "rates": (3, fastnn.Poisson, ()),
     "positive numbers": (4, fastnn.MeanAbsoluteError, (fastnn.ReLU,)),
 }  # fmt: skip
 

@@ -67,6 +67,7 @@ WORDS = {
     "rate": lambda rng, size, dtype: dtype(0.05),
     "-": lambda rng, size, dtype: None,
     "chances": lambda rng, size, dtype: rng.uniform(0.05, 0.95, _shape(size)).astype(dtype),
+    "counts": lambda rng, size, dtype: rng.integers(0, 4, _shape(size)).astype(dtype),
     "mask": lambda rng, size, dtype: (rng.integers(0, 2, (size["B"], size["I"])) / 0.7).astype(
         dtype
     ),
@@ -86,9 +87,11 @@ def _shape(size):
     return size["B"], size["O"]
 
 
-ACTIVATIONS = ("IDENTITY", "SIGMOID", "TANH", "LEAKY_RELU", "ELU", "GELU", "GELU_TANH", "SILU")
+ACTIVATIONS = (
+    "IDENTITY", "SIGMOID", "TANH", "LEAKY_RELU", "ELU", "GELU", "GELU_TANH", "SILU", "EXP",
+)  # fmt: skip
 LOSSES = ("BINARY_FROM_LOGITS", "BINARY_FROM_PROBABILITIES", "SQUARED_ERROR", "ABSOLUTE_ERROR",
-          "HUBER", "QUANTILE")  # fmt: skip
+          "HUBER", "QUANTILE", "POISSON")  # fmt: skip
 RULES = (
     "DESCENT",
     "MOMENTUM",
@@ -410,7 +413,9 @@ for _kind in ACTIVATIONS:
     )  # fmt: skip
 
 for _kind in LOSSES:
-    _arguments = f"{'chances' if _kind == 'BINARY_FROM_PROBABILITIES' else 'BO'} chances {_kind}"
+    _outputs = "chances" if _kind == "BINARY_FROM_PROBABILITIES" else "BO"
+    _targets = "counts" if _kind == "POISSON" else "chances"
+    _arguments = f"{_outputs} {_targets} {_kind}"
     _number = "epsilon" if _kind == "BINARY_FROM_PROBABILITIES" else "number"
     KERNELS[f"loss_forward-{_kind}"] = _case(
         "loss_forward", "BO", "B", f"{_arguments} {_number}", _outputs_loss

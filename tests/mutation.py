@@ -74,6 +74,8 @@ MUTANTS = [
     ("losses.py", "total = total + keep(loss, rest)", "total = total + loss"),
     ("losses.py", "select(d < 0.0, splat(z, -number), zero)",
      "select(d < 0.0, splat(z, number), zero)"),
+    ("losses.py", "select(d > 1.0, zero, d)", "select(d > 1.0, d, zero)"),
+    ("losses.py", "select(t > 0.0, loss, rate), rate - t", "loss, rate - t"),
     ("activations.py", "return s * fma(x, one - s, one)", "return s * fma(x, s, one)"),
     ("dropout.py", "int(min(rate *", "int(min((1.0 - rate) *"),
     ("dropout.py", "select(factor > 0.0, values, zero)", "select(factor > 0.0, factor, zero)"),

@@ -3,13 +3,20 @@
 import doctest
 import importlib
 import importlib.util
+import inspect
+import math
 import re
 import shlex
+import warnings
 from pathlib import Path
 
+import numpy as np
+import pandas
 import pytest
 from pages import find_blocks, run_blocks
+from sklearn.exceptions import ConvergenceWarning
 
+import fastnn
 from fastnn import cli
 
 ROOT = Path(__file__).parent.parent
@@ -94,6 +101,79 @@ def test_every_public_name_is_in_the_reference():
 def test_the_reference_names_what_exists_once(name):
     assert NAMED.count(name) == 1
     assert find(name).__doc__
+
+
+def read_entries(text, title="Parameters"):
+    """Return {name: (type, description)} of a section of a docstring."""
+    section = re.search(rf"^{title}\n-+\n(.*?)(?=^\w+\n-+\n|\Z)", text, re.DOTALL | re.MULTILINE)
+    found = re.findall(r"^(\S.*)\n((?: .*\n|\n(?= ))*)", section[1] + "\n" if section else "", re.M)
+    entries = {}
+    for line, description in found:
+        names, _, kind = line.partition(" : ")
+        entries |= {name.lstrip("*"): (kind, description) for name in names.split(", ")}
+    return entries
+
+
+def documented():
+    """Yield (name, object) of all in the reference that has a section of parameters."""
+    for name in NAMED:
+        thing = find(name)
+        inner = vars(thing).items() if isinstance(thing, type) else ()
+        for full, each in [(name, thing), *((f"{name}.{key}", each) for key, each in inner)]:
+            text = inspect.getdoc(each) or "" if callable(each) else ""
+            if "Parameters\n----------\n" in text:
+                yield full, each
+
+
+def test_a_section_of_parameters_has_all_of_them():
+    wrong = {}
+    for name, each in documented():
+        found, wanted = read_entries(inspect.getdoc(each)), inspect.signature(each).parameters
+        if set(found) != set(wanted) - {"self"}:
+            wrong[name] = set(found) ^ (set(wanted) - {"self"})
+    assert wrong == {}
+    assert len(list(documented())) > 50
+
+
+ESTIMATORS = {kind.__name__: kind for kind in (fastnn.MLPClassifier, fastnn.MLPRegressor)}
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_each_parameter_of_an_estimator_has_an_entry_of_its_own(name):
+    text = inspect.getdoc(ESTIMATORS[name])
+    found, wanted = read_entries(text), inspect.signature(ESTIMATORS[name]).parameters
+    assert list(found) == list(wanted)
+    for parameter, (kind, description) in found.items():
+        assert text.count(f"\n{parameter} : {kind}\n") == 1  # alone in its line
+        assert len(description) > 20
+        # Simple types are those of the signature; `float` there means "int or inf" as well.
+        simple = wanted[parameter].annotation
+        if simple in ("int", "float", "bool"):
+            assert kind == simple or (parameter, kind) == ("n_iter_no_change", "int or inf")
+
+
+def test_parameters_of_both_estimators_are_told_alike():
+    first, second = (read_entries(inspect.getdoc(each)) for each in ESTIMATORS.values())
+    assert {name for name in first if name in second and first[name] != second[name]} == {
+        "metric",  # another one by default
+        "callbacks",  # other curves
+    }
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_each_attribute_of_an_estimator_has_an_entry_of_its_own(name):
+    X, y = np.arange(12.0).reshape(6, 2), [0, 1, 0, 1, 0, 1]
+    model = ESTIMATORS[name](
+        hidden_layer_sizes=4, solver="sgd", max_iter=2, tol=0.0, n_iter_no_change=math.inf
+    )
+    with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
+        model.fit(pandas.DataFrame(X, columns=["a", "b"]), y)
+    text = inspect.getdoc(ESTIMATORS[name])
+    found = read_entries(text, "Attributes")
+    assert set(found) == {each for each in dir(model) if each[0] != "_" and each[-1] == "_"}
+    for attribute, (kind, description) in found.items():
+        assert text.count(f"\n{attribute} : {kind}\n") == 1
+        assert len(description) > 20
 
 
 def test_every_page_is_in_the_navigation():

@@ -157,6 +157,25 @@ def test_the_regressor_follows_scikit_learn(case, outputs):
     assert ours.score(X, y) == pytest.approx(theirs.score(X, y))
 
 
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_the_regressor_of_counts_follows_scikit_learn(case, outputs):
+    X = np.random.default_rng(0).standard_normal((210, 6))
+    y = np.random.default_rng(1).poisson(np.exp(1 + X[:, :outputs] / 2)).squeeze()
+    options = {"loss": "poisson", **CASES[case]}
+    if case in ("plain", "inverse scaling"):
+        options["learning_rate_init"] /= 10  # else the rates overflow
+    for weights in (None, np.arange(210.0) % 3):
+        if weights is not None:  # in one batch, where both mean the same by the loss of an epoch
+            options["batch_size"] = 189 if "early" in case else 210
+        ours, theirs = both_fitted("MLPRegressor", X, y, weights, **options)
+        assert_same(ours, theirs)
+        assert ours.out_activation_ == "exp"
+        assert ours.predict(X).shape == theirs.predict(X).shape
+        assert_allclose(ours.predict(X), theirs.predict(X), rtol=1e-7)
+        assert ours.score(X, y) == pytest.approx(theirs.score(X, y))
+
+
 @pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
 def test_float32_follows_too(solver):
     X = X_BINARY.astype(np.float32)
@@ -373,7 +392,16 @@ def test_probabilities_of_several_labels_do_not_sum_to_one():
     assert found.shape == y.shape
     assert_array_equal(found > 0.5, y)
     assert np.abs(found.sum(axis=1) - 1).max() > 1e-5
-    assert np.isfinite(model.predict_log_proba(X)).all()
+    logarithms = model.predict_log_proba(X)
+    assert np.isfinite(logarithms).all()
+    assert_allclose(logarithms[found > 0], np.log(found[found > 0]), rtol=1e-6)
+    # Several are 1 to the last bit; then the first of them is the most probable in both.
+    assert ((found == 1).sum(axis=1) > 1).any()
+    assert_array_equal(logarithms.argmax(axis=1), found.argmax(axis=1))
+    model.coefs_ = [-weights for weights in model.coefs_]
+    model.intercepts_ = [-1e4 * np.ones_like(biases) for biases in model.intercepts_]
+    assert (model.predict_proba(X) == 0).all()
+    assert_allclose(model.predict_log_proba(X), -1e4, rtol=0.1)
 
 
 def test_a_log_probability_is_finite_where_the_probability_is_zero():

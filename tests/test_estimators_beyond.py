@@ -123,6 +123,7 @@ def test_each_layer_starts_as_its_activation_wants():
         ("quantile", np.median),
         (fastnn.Quantile(0.9), lambda y: np.quantile(y, 0.9)),
         ("squared_error", np.mean),
+        ("poisson", np.mean),
     ],
 )
 def test_a_loss_is_least_where_it_should_be(loss, expected, solver):
@@ -132,6 +133,15 @@ def test_a_loss_is_least_where_it_should_be(loss, expected, solver):
         random_state=0,
     ).fit(np.zeros((501, 1)), y)  # fmt: skip
     assert model.predict([[0.0]])[0] == pytest.approx(expected(y), abs=0.05)
+
+
+def test_rates_that_overflow_are_no_score():
+    model = MLPRegressor("poisson", (), max_iter=2, learning_rate_init=1e-9, random_state=0)
+    X, y = np.linspace(-1, 1, 60).reshape(-1, 1), np.arange(60) % 5
+    model.fit(X, y, validation_data=(1e6 * X, y))
+    assert model.history_.val_loss == [np.inf] * 2
+    assert np.isnan(model.history_.val_score).all()
+    assert (model.predict(1e6 * X) == np.inf).any()
 
 
 def test_hubers_loss_minds_outliers_less():
@@ -152,7 +162,8 @@ def test_hubers_loss_minds_outliers_less():
 def test_losses_of_several_outputs_are_one_loss_each():
     X, y = make_regression(n_samples=80, n_features=4, random_state=0)
     y = y / y.std()
-    for loss in ("squared_error", "absolute_error", "huber"):
+    for loss in ("squared_error", "absolute_error", "huber", "poisson"):
+        y = np.abs(y) if loss == "poisson" else y
         one = MLPRegressor(loss, (), max_iter=5, random_state=0).fit(X, y)
         two = MLPRegressor(loss, (), max_iter=1, random_state=0).fit(X, np.column_stack([y, y]))
         start = MLPRegressor(loss, (), max_iter=1, random_state=0).fit(X, y)
@@ -163,7 +174,9 @@ def test_losses_of_several_outputs_are_one_loss_each():
         for model, targets in ((start, y), (two, np.column_stack([y, y]))):
             model.partial_fit(X, targets)
         assert_allclose(two.coefs_[0][:, :1], start.coefs_[0], rtol=1e-12)
-        assert two.loss_curve_[-1] == pytest.approx(start.loss_curve_[-1], rel=1e-3)
+        # As scikit-learn has it, the loss of counts is the sum over the outputs, others their mean.
+        count = 2 if loss == "poisson" else 1
+        assert two.loss_curve_[-1] == pytest.approx(count * start.loss_curve_[-1], rel=1e-3)
         assert one.n_iter_ == 5
 
 
@@ -224,7 +237,7 @@ def test_r2_is_scikit_learns(weighted):
     model = small(MLPRegressor).fit(X, y, validation_data=(X, y, weights))
     expected = r2_score(y, model.predict(X), sample_weight=weights)
     assert model.validation_scores_[-1] == pytest.approx(expected)
-    assert small(MLPRegressor)._score(y, y, weights) == 1.0
+    assert model._score(y, y, weights) == 1.0
 
 
 def test_label_smoothing():

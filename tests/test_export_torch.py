@@ -100,8 +100,9 @@ def test_what_is_written_is_the_state_dict_of_torch(case, tmp_path):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("case", torch_modules.CASES)
-def test_what_is_written_comes_back_without_help(case, dtype, tmp_path):
-    model = fastnn.Sequential(make_layers(case, dtype=dtype), loss=fastnn.Huber(2.5))
+@pytest.mark.parametrize("loss", [fastnn.Huber(2.5), fastnn.Poisson()])
+def test_what_is_written_comes_back_without_help(case, dtype, loss, tmp_path):
+    model = fastnn.Sequential(make_layers(case, dtype=dtype), loss=loss)
     for layer in model.layers:
         if "weights" in layer.stored:
             layer.weights = np.cos(np.arange(layer.weights.size)).reshape(layer.weights.shape)

@@ -1,5 +1,6 @@
-"""The two losses against NumPy in float64, with labels, one-hot and soft rows."""
+"""Losses against NumPy in float64: cross-entropies of labels, one-hot and soft rows; of counts."""
 
+import decimal
 import math
 
 import numpy as np
@@ -187,3 +188,84 @@ def test_labels_of_any_kind(loss):
     for dtype in (bool, np.int64, np.float16, np.float32):
         rows = np.eye(2)[labels].astype(dtype)
         assert_allclose(loss().forward(y_pred, rows), expected, rtol=1e-14)
+
+
+# ---------------------------------------------------------------------------- of counts
+
+
+def half_deviance(z, y):
+    """Return y log(y) - y z - y + e**z, in decimals of 60 digits."""
+    with decimal.localcontext(prec=60):
+        z, y = decimal.Decimal(float(z)), decimal.Decimal(float(y))
+        return float((y * y.ln() - y * z - y if y else 0) + z.exp())
+
+
+def make_counts(shape, dtype):
+    """Return logarithms of rates, and counts of which some are 0, some as expected, some large."""
+    rng = np.random.default_rng(0)
+    z = rng.uniform(-3, 9, shape).astype(dtype)
+    y = rng.poisson(np.exp(z.astype(np.float64)))
+    y.ravel()[::5] = rng.integers(0, 20000, y.ravel()[::5].shape)
+    y.ravel()[::7] = 0
+    return z, y
+
+
+@every_shape
+@every_dtype
+def test_poisson(shape, dtype):
+    (z, y), loss = make_counts(shape, dtype), fastnn.Poisson()
+    before = z.tobytes(), y.tobytes()
+    found, gradient = loss.forward(z, y), loss.backward(z, y)
+    assert found.dtype == gradient.dtype == dtype
+    wide, rate = z.astype(np.float64), np.exp(z.astype(np.float64))
+    expected = np.vectorize(half_deviance)(wide, y)
+    # The logarithm of the count is rounded, which moves a loss by |rate - y| times as much.
+    eps, size = np.finfo(dtype).eps, expected + np.abs(rate - y) * (1 + np.abs(wide))
+    assert_allclose(found, expected.mean(axis=1), rtol=0, atol=(16 * eps * size).max())
+    assert (np.abs(found - expected.mean(axis=1)) <= 16 * eps * size.mean(axis=1)).all()
+    assert (np.abs(gradient * y.size - (rate - y)) <= 4 * eps * (rate + y)).all()
+    assert (z.tobytes(), y.tobytes()) == before
+    assert loss.calculate(z, y) == np.mean(found)
+
+
+@every_dtype
+def test_the_loss_of_the_right_rate_is_zero_to_the_last_bits(dtype):
+    """Where y log(y) - y z - y + e**z cancels: of a million, in float32, all digits."""
+    loss = fastnn.Poisson()
+    for count in (1, 7, 1000, 1_000_000):
+        z = np.array([[math.log(count)]], dtype)
+        assert 0 <= loss.forward(z, [count])[0] <= count * (20 * np.finfo(dtype).eps) ** 2
+    assert loss.forward([[-1e4]], [0]) == [0]
+
+
+@every_dtype
+def test_rates_at_the_ends_of_what_a_number_can_be(dtype):
+    loss, most = fastnn.Poisson(), float(np.log(np.finfo(dtype).max))
+    last = dtype(most - 0.01)  # e**last is a number, and of last + 1 it is not
+    least = float(np.finfo(dtype).tiny)
+    for y in (0.0, least, 1.0, 1000.0):
+        assert_allclose(loss.forward([[last]], [y]), [half_deviance(last, y)], rtol=1e-4)
+        with np.errstate(over="ignore"):
+            assert loss.forward([[last + dtype(1)]], [y]) == [np.inf]
+        low = loss.forward(np.array([[-200]], dtype), [y])
+        assert_allclose(low, [half_deviance(-200, y)], rtol=1e-6, atol=1e-45)
+
+
+def test_the_gradient_of_counts_is_central_differences():
+    loss, step, weights = fastnn.Poisson(), 1e-6, [1.0, 0.0, 2.0, 0.5]
+    z, y = np.random.default_rng(0).uniform(-1, 2, (4, 3)), np.arange(12.0).reshape(4, 3) % 5
+    for given in (None, weights):
+        loss.backward(z, y, sample_weight=given)
+        for at in np.ndindex(z.shape):
+            shift = np.zeros_like(z)
+            shift[at] = step
+            above, below = (loss.calculate(z + s, y, sample_weight=given) for s in (shift, -shift))
+            slope = (above - below) / (2 * step)
+            assert_allclose(loss.dinputs[at], slope, rtol=1e-6, atol=1e-8)
+
+
+def test_counts_are_not_below_zero():
+    for method in ("forward", "backward"):
+        with pytest.raises(ValueError, match=r"^y_true\[1, 0\] is -2.0, expected numbers of at le"):
+            getattr(fastnn.Poisson(), method)([[0.0], [1.0]], [1, -2])
+    assert repr(fastnn.Poisson()) == "Poisson()"

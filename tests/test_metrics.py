@@ -5,6 +5,7 @@ import functools
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from sklearn.metrics import mean_poisson_deviance
 from test_trainer import N, fit, make_data, make_model
 
 import fastnn
@@ -66,6 +67,7 @@ def test_weights_count_as_repetitions():
         (metrics.mean_squared_error, GUESS),
         (metrics.mean_absolute_error, GUESS),
         (metrics.r2, GUESS),
+        (metrics.poisson_deviance, GUESS + 0.5),
     ):
         weighted = function(TRUE, guess, sample_weight=WEIGHTS)
         assert weighted == pytest.approx(function(TRUE[repeated], guess[repeated]), rel=1e-12)
@@ -94,6 +96,18 @@ def test_metrics_of_numbers():
     assert (metrics.r2([2, 2], [2, 2]), metrics.r2([2, 2], [2, 3])) == (1, 0)
 
 
+def test_the_deviance_of_rates():
+    # By hand: 2 (2 log(2 / 1) - 2 + 1), and twice the rate where nothing was counted.
+    assert metrics.poisson_deviance([2.0], [1.0]) == pytest.approx(4 * np.log(2) - 2, rel=1e-15)
+    assert metrics.poisson_deviance([0.0, 3.0], [1.5, 3.0]) == 1.5
+    assert metrics.poisson_deviance([0.0], [0.0]) == 0
+    assert metrics.poisson_deviance([1.0], [0.0]) == np.inf
+    rng = np.random.default_rng(0)
+    counts, rates = rng.poisson(3, (50, 2)), rng.uniform(0.1, 9, (50, 2))
+    expected = [mean_poisson_deviance(counts[:, k], rates[:, k]) for k in (0, 1)]
+    assert metrics.poisson_deviance(counts, rates) == pytest.approx(np.mean(expected), rel=1e-12)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -106,6 +120,16 @@ def test_metrics_of_numbers():
         (lambda: metrics.top_k_accuracy([1], [[1, 2]], 0), ValueError, "k is 0, expected"),
         (lambda: metrics.r2(["a"], ["b"]), TypeError, "y_true has dtype <U1, expected real"),
         (lambda: metrics.r2([[1, 2]], [[1]]), ValueError, r"y_pred has shape \(1, 1\), expected"),
+        (
+            lambda: metrics.poisson_deviance([1, -2], [1, 2]),
+            ValueError,
+            "y_true has -2.0, exp",
+        ),
+        (
+            lambda: metrics.poisson_deviance([1, 2], [1, -2]),
+            ValueError,
+            "y_pred has -2.0, exp",
+        ),
         (lambda: metrics.r2(1, 1), ValueError, r"y_true has shape \(\), expected"),
         (lambda: Metric("f1"), TypeError, "function is 'f1', expected"),
         (lambda: Metric(len, name=""), TypeError, "name is '', expected"),
@@ -132,6 +156,7 @@ ASKED = {
     "labels": ["precision", "recall", "f1", "top_2"],
     "answers": ["precision", "recall", "f1"],
     "squared": ["mse", "mae", "r2"],
+    "counts": ["poisson_deviance", "mse"],
 }
 
 
@@ -146,7 +171,8 @@ def test_curves_are_those_of_the_model_after_each_epoch(loss, own):
         for name, function in (
             ("precision", metrics.precision), ("recall", metrics.recall), ("f1", metrics.f1),
             ("mse", metrics.mean_squared_error), ("mae", metrics.mean_absolute_error),
-            ("r2", metrics.r2), ("top_2", functools.partial(metrics.top_k_accuracy, k=2)),
+            ("r2", metrics.r2), ("poisson_deviance", metrics.poisson_deviance),
+            ("top_2", functools.partial(metrics.top_k_accuracy, k=2)),
         ):  # fmt: skip
             if name in expected:
                 guess = run.model.predict_proba if name == "top_2" else run.model.predict
@@ -158,7 +184,7 @@ def test_curves_are_those_of_the_model_after_each_epoch(loss, own):
         callbacks=[fastnn.LambdaCallback(on_epoch_end=score)],
     )  # fmt: skip
     assert {name: history.curves[name] for name in expected} == expected
-    assert len(history.f1 if loss != "squared" else history.r2) == 3
+    assert len(history.curves[ASKED[loss][0]]) == 3
 
 
 def test_metrics_cost_no_bits():
@@ -268,7 +294,7 @@ def test_bad_metrics_are_refused_before_training(value, error, message, validati
 def test_metrics_of_numbers_are_not_for_classes_nor_the_other_way_round():
     X, y = make_data("squared")
     model = make_model(loss="squared")
-    with pytest.raises(ValueError, match=r"^metrics\[0\] is 'f1', expected one of mse, mae, r2"):
+    with pytest.raises(ValueError, match=r"^metrics\[0\] is 'f1', expected one of mse, mae, poiss"):
         model.evaluate(X, y, metrics=["f1"])
     with pytest.raises(ValueError, match=r"^metrics\[0\] wants probabilities, expected .* numbers"):
         model.evaluate(X, y, metrics=[Metric(metrics.r2, probabilities=True)])

@@ -166,7 +166,7 @@ def test_handle_answers_as_the_model(words, dtype):
 
 @pytest.mark.parametrize("outputs", [1, 3])
 @pytest.mark.parametrize(
-    "loss", [fastnn.MeanSquaredError(), fastnn.BinaryCrossEntropy(),
+    "loss", [fastnn.MeanSquaredError(), fastnn.BinaryCrossEntropy(), fastnn.Poisson(),
              fastnn.BinaryCrossEntropy(from_logits=False)],
 )  # fmt: skip
 def test_handle_of_numbers_and_of_answers(loss, outputs):

@@ -93,7 +93,7 @@ def full_batch(model, X, y, weights=None, threads=1):
     return with_crew(threads, lambda crew: FullBatch(model, data, crew).evaluate())
 
 
-@pytest.mark.parametrize("loss", ["labels", "answers", "squared", "Huber"])
+@pytest.mark.parametrize("loss", ["labels", "answers", "squared", "Huber", "counts"])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_the_gradient_is_central_differences(loss, weighted, monkeypatch):
     monkeypatch.setattr("fastnn.solvers._ROWS", 16)  # 37 rows: two whole batches and 5

@@ -38,6 +38,7 @@ LOSSES = {
     "absolute": fastnn.MeanAbsoluteError,
     "Huber": lambda: fastnn.Huber(0.5),
     "quantile": lambda: fastnn.Quantile(0.8),
+    "counts": fastnn.Poisson,
 }
 OPTIMIZERS = {
     "SGD": lambda: fastnn.SGD(0.05),
@@ -72,6 +73,8 @@ def make_data(loss, dtype=np.float64, n=N):
         return X, rng.dirichlet(np.ones(OUTPUTS), n)
     if "answers" in loss:
         return X, rng.integers(0, 2, (n, OUTPUTS))
+    if loss == "counts":
+        return X / 4, rng.poisson(1, (n, OUTPUTS))  # with larger ones some rates diverge
     return X, rng.standard_normal((n, OUTPUTS))
 
 
@@ -176,7 +179,8 @@ def test_predictions_are_what_the_loss_means(loss):
     outputs = model._forward_logits(X, False)
     found = model.predict(X)
     if model.loss.task == "numbers":
-        assert_allclose(found, outputs, rtol=1e-9)
+        wanted = np.exp(outputs) if loss == "counts" else outputs
+        assert_allclose(found, wanted, rtol=1e-9)
         with pytest.raises(AttributeError, match="no probabilities"):
             model.predict_proba(X)
         assert list(model.evaluate(X, y)) == ["loss"]
@@ -193,7 +197,7 @@ def test_predictions_are_what_the_loss_means(loss):
     assert found.dtype == np.int64
 
 
-@pytest.mark.parametrize("loss", ["answers", "squared"])
+@pytest.mark.parametrize("loss", ["answers", "squared", "counts"])
 def test_one_output_takes_and_gives_one_dimension(loss):
     X, y = make_data(loss)
     models = []
@@ -654,7 +658,7 @@ def test_bad_weights(loss, options, words):
     assert np.array_equal(model.parameters, before)
 
 
-@pytest.mark.parametrize("loss", ["answers", "squared"])
+@pytest.mark.parametrize("loss", ["answers", "squared", "counts"])
 def test_bad_targets(loss):
     X, y = make_data(loss)
     model = make_model("ReLU", loss)
@@ -668,6 +672,28 @@ def test_bad_targets(loss):
     if loss == "answers":
         with pytest.raises(ValueError, match=r"y\[3, 1\] is 1.5, expected numbers from 0 to 1"):
             fit(model, X, bad)
+    bad[3, 1] = -1
+    if loss == "counts":
+        before = model.parameters.copy()
+        with pytest.raises(ValueError, match=r"^y\[3, 1\] is -1.0, expected numbers of at least 0"):
+            fit(model, X, bad)
+        with pytest.raises(ValueError, match=r"^validation_data\[1\]\[3, 1\] is -1.0, expected"):
+            fit(model, X, y, validation_data=(X, bad))
+        assert np.array_equal(model.parameters, before)
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["compiled", "layer by layer"])
+@every_dtype
+def test_a_rate_that_overflows_is_a_loss_that_is_not_finite(own, dtype):
+    X, y = make_data("counts", dtype)
+    model = make_model("Tanh", "counts", dtype)
+    if own:
+        model._steps = None
+    fit(model, X, y)
+    before = model.parameters.copy()
+    with pytest.raises(fastnn.NonFiniteLossError, match="epoch 1"):
+        fit(model, X, y, fastnn.SGD(1e4))
+    assert np.array_equal(model.parameters, before)
 
 
 @pytest.mark.parametrize("loss", ["mse", fastnn.CategoricalCrossEntropy(), fastnn.Huber])

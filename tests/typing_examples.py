@@ -23,7 +23,7 @@ class StopAtAccuracy(fastnn.Callback):
         self.wanted = wanted
         self.epochs: list[int] = []
 
-    def on_epoch_end(self, run: fastnn.callbacks.Run) -> None:
+    def on_epoch_end(self, run: fastnn.Run) -> None:
         self.epochs.append(run.epoch)
         if run.history.latest()["accuracy"] >= self.wanted:
             run.stopped = True
@@ -219,11 +219,18 @@ def by_columns(X: Floats, Y: Floats) -> float:
     return columnwise.cce(Y.T, values)
 
 
+def describe(model: fastnn.Sequential, optimizer: fastnn.Optimizer) -> list[str]:
+    layers = [layer for layer in model.layers if isinstance(layer, fastnn.Layer)]
+    loss: fastnn.Loss = model.loss
+    return [repr(each) for each in (*layers, loss, optimizer)]
+
+
 def run_all(folder: Path) -> None:
     X, y = datasets.make_spiral(20, 3, rng=0)
     samples: Floats = X.astype(np.float64)
     model = train(folder)
     ask(model)
+    print(describe(model, fastnn.SGD()))
     save_and_load(model, folder)
     train_in_other_ways(samples, y)
     step_by_hand(samples, y)

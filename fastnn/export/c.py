@@ -31,10 +31,10 @@ def to_c(model: Sequential, path: PathLike, *, prefix: str = "model") -> None:
 
     A classifier writes the probabilities of its classes and returns the label. A yes-or-no model
     with one output writes its probability and returns the answer, 0 or 1; with several it returns
-    nothing. A model of numbers writes `outputs` and returns nothing. The comment at the top says
-    which, what it takes of memory, and gives an example. Nothing is allocated, and there is no
-    state: threads may call it side by side. Numbers that are not finite are not refused: they
-    come out as NaN.
+    nothing. A model of numbers writes `outputs`, what `predict` gives, and returns nothing. The
+    comment at the top says which, what it takes of memory, and gives an example. Nothing is
+    allocated, and there is no state: threads may call it side by side. Numbers that are not finite
+    are not refused: they come out as NaN.
 
     Compilers order the additions of a sum as they stand, so values differ from those of fastnn by
     the rounding of products, which are fused with additions here.
@@ -275,6 +275,8 @@ class _Source:
             self.body.append(f"{self.call('softmax', self.output, n)};")
         elif loss.finish == t.SIGMOID:
             self.each("sigmoid")
+        elif loss.finish == t.EXP:
+            self.each("exponential")
         if self._returns():
             self.body.append(f"return {'label' if loss.task == 'classes' else 'answer'};")
 
@@ -387,6 +389,12 @@ static REAL @elu(REAL x, REAL alpha)
 static REAL @tanh(REAL x)
 {
     return tanh(x);
+}
+""",
+    "exponential": """\
+static REAL @exponential(REAL x)
+{
+    return exp(x);
 }
 """,
     "sigmoid": """\

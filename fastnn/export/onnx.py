@@ -286,6 +286,8 @@ def _yes_or_no(graph: _Graph, outputs: str) -> None:
 
 
 def _numbers(graph: _Graph, outputs: str) -> None:
+    if graph.network.loss.finish == t.EXP:
+        outputs = graph.add("Exp", outputs)
     _answer_each(graph, "prediction", outputs)
 
 

@@ -68,7 +68,8 @@ def to_torch(model: Sequential, path: PathLike) -> None:
 
     Module i is layer i. So a dense layer there is `i.weight` (O, I), the weights transposed, and
     `i.bias` (O,); without biases there is no `i.bias`. The modules give what `model.forward`
-    gives: logits, unless the last layer is a :class:`Softmax` or :class:`Sigmoid`. In PyTorch::
+    gives: logits, unless the last layer is a :class:`Softmax` or :class:`Sigmoid`; after
+    :class:`Poisson` logarithms of rates. In PyTorch::
 
         from safetensors import safe_open
         from safetensors.torch import load_file

@@ -83,7 +83,7 @@ class Accuracy_Categorical(Accuracy):
         return right
 
     def __repr__(self) -> str:
-        return f"Accuracy_Categorical(binary={self.binary})"
+        return f"{type(self).__name__}(binary={getattr(self, 'binary', '?')})"
 
 
 class Accuracy_Regression(Accuracy):

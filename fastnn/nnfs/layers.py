@@ -109,9 +109,10 @@ class Layer_Dense(Neighbour, Dense):
 
     def __repr__(self) -> str:
         given = "".join(
-            f", {name}={getattr(self, name)}" for name in REGULARIZERS if getattr(self, name)
+            f", {name}={getattr(self, name)}" for name in REGULARIZERS if getattr(self, name, 0)
         )
-        return f"Layer_Dense({self.n_inputs}, {self.n_neurons}{given})"
+        sizes = ", ".join(str(getattr(self, name, "?")) for name in ("n_inputs", "n_neurons"))
+        return f"{type(self).__name__}({sizes}{given})"
 
 
 class Layer_Dropout(Neighbour, Layer):
@@ -165,7 +166,8 @@ class Layer_Dropout(Neighbour, Layer):
         return self.dinputs
 
     def __repr__(self) -> str:
-        return f"Layer_Dropout({1 - self.rate:.12g})"
+        rate = f"{1 - self.rate:.12g}" if hasattr(self, "rate") else "?"
+        return f"{type(self).__name__}({rate})"
 
 
 class Layer_Input(Neighbour, Layer):

@@ -462,12 +462,12 @@ class Model:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        if self._final:
+        if state.get("_final"):
             self.finalize()
 
     def __repr__(self) -> str:
-        layers = "".join(f"    {layer!r},\n" for layer in self.layers)
-        return f"Model([\n{layers}])"
+        layers = "".join(f"    {layer!r},\n" for layer in getattr(self, "layers", ()))
+        return f"{type(self).__name__}([\n{layers}])"
 
 
 def _show(place: str, accuracy: float, data_loss: float, penalty: float, rate: float) -> None:
