@@ -212,16 +212,29 @@ def pack_fault(panels, table, parameters):
 
 
 @numba.njit
+def states_fault(table, states):
+    """Return _STATES_COLUMNS unless there are as many as parameters that an optimizer moves."""
+    for layer in range(len(table)):
+        step = table[layer]
+        if step[t.OPERATION] == t.DENSE or step[t.OPERATION] >= t.LAYER_NORM:
+            rows = step[t.N_INPUTS] if step[t.OPERATION] == t.DENSE else 1
+            weights_end = step[t.WEIGHTS] + rows * step[t.N_OUTPUTS]
+            biases_end = step[t.BIASES] + step[t.N_OUTPUTS]
+            if step[t.WEIGHTS] < 0 or max(weights_end, biases_end) > states.shape[1]:
+                return _STATES_COLUMNS
+    return 0
+
+
+@numba.njit
 def unpack_fault(states, workspace, table):
     fault = table_fault(table)
+    if fault == 0 and len(states) > 0:
+        fault = states_fault(table, states)
     if fault != 0:
         return fault
     for layer in range(len(table)):
         step = table[layer]
         if step[t.OPERATION] == t.DENSE:
-            size = step[t.N_INPUTS] * step[t.N_OUTPUTS]
-            if step[t.WEIGHTS] < 0 or step[t.WEIGHTS] + size > states.shape[1]:
-                return _STATES_COLUMNS
             if not _holds(workspace, step[t.STATES], len(states) * _panels(workspace, step)):
                 return _WORKSPACE
     return 0
@@ -374,11 +387,10 @@ def train_fault(
         if len(states) < n_states:
             return _STATES_ROWS
         n_states = len(states)
-        for layer in range(len(table)):
-            step = table[layer]
-            end = step[t.BIASES] + step[t.N_OUTPUTS]
-            if n_states > 0 and step[t.WEIGHTS] >= 0 and end > states.shape[1]:
-                return _STATES_COLUMNS
+        if n_states > 0:
+            fault = states_fault(table, states)
+        if fault != 0:
+            return fault
     fault = places_fault(table, workspace, min(batch_size, order.shape[1]), n_states)
     if fault == 0:
         fault = targets_fault(labels, targets, n_samples, n_outputs, loss)
