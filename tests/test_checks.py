@@ -32,6 +32,9 @@ FREE = {
     ("all_finite", "values", 1),
 }
 
+# Of which float32 and float64 are both right; for labels in the third.
+ONE_ARRAY_OF_FLOATS = ("all_finite", "convert_rows", "cross_entropy_forward")
+
 # Of the kernels of whole networks: the axes of which any other size is wrong, or a smaller one.
 ANY, LESS = (-1, 1, 3), (-1,)
 NETWORK_SIZES = {
@@ -121,19 +124,9 @@ def digests():
     """Return {case: digest of all arrays after a right call}."""
     found = {}
     for case, arguments in plain_calls():
-        arguments = copied(arguments)
-        for value in arguments[: len(arguments) - len(inspect_inputs(case))]:
-            if isinstance(value, np.ndarray) and not KERNELS[case].in_place:
-                value[...] = 0
         KERNELS[case].kernel(*arguments)
         found[case] = digest(arguments)
     return found
-
-
-def inspect_inputs(case):
-    spec = KERNELS[case]
-    shape = SHAPES[len(spec.dimensions)]
-    return spec.make_arguments(np.random.default_rng(0), shape, np.float32)[1]
 
 
 def library_digest():
@@ -165,8 +158,8 @@ def library_digest():
     targets = rng.standard_normal((50, 3)).astype(np.float32)
     model.fit(X, targets, **quick, validation_split=0.2)
     found += [model.parameters, model.predict(X), model.compiled().predict(X[0])]
-    hidden, relu, output, head = (*layers()[:1], fastnn.ReLU(), *layers()[1:], None)
-    head = fastnn.SoftmaxCrossEntropy()
+    hidden, output = layers()
+    relu, head = fastnn.ReLU(), fastnn.SoftmaxCrossEntropy()
     head.forward(output.forward(relu.forward(hidden.forward(X))), y)
     hidden.backward(relu.backward(output.backward(head.backward(head.output, y))))
     found += [hidden.dweights, hidden.dbiases, output.dweights]
@@ -207,6 +200,10 @@ def wrong_sizes():
                 yield name, name, arguments, i, resized(arguments[i], axis, by)
 
 
+def show(found):
+    print(json.dumps(found))
+
+
 def refusal(name, argument, arguments):
     """Return None where a call is refused as it has to be, else what happened."""
     try:
@@ -230,7 +227,7 @@ def fuzz(count):
         found = refusal(name, argument, changed)
         if found:
             passed.append([case, argument, wrong.shape, found])
-    print(json.dumps([passed, len(calls)]))
+    show([passed, len(calls)])
 
 
 def of_wrong_types():
@@ -249,7 +246,7 @@ def of_wrong_types():
                 wrong = [[1.0], np.zeros(shape, np.int16), np.ones((3, 4), dtype).T]
                 if not spec.optional and name != "all_finite":
                     wrong += [None, np.zeros((1, 1, *shape), dtype)]
-                if spec.dtype != "floats" and name not in ("all_finite", "convert_rows"):
+                if spec.dtype != "floats" and name not in ONE_ARRAY_OF_FLOATS:
                     wrong.append(np.zeros(shape, other))
                 if spec.written:
                     wrong.append(np.zeros(shape, dtype))
@@ -266,7 +263,7 @@ def wrong_types(count):
         if found := refusal(name, argument, arguments):
             bad = arguments[list(CONTRACTS[name]).index(argument)]
             passed.append([name, argument, repr(bad), found])
-    print(json.dumps([passed, len(calls)]))
+    show([passed, len(calls)])
 
 
 # -------------------------------------------------------------------------------- the tests
@@ -298,12 +295,11 @@ def test_arguments_of_a_wrong_type_are_refused():
 
 
 def test_right_calls_give_the_same_bits_with_checks():
-    assert run_checked("print(test_checks.json.dumps(test_checks.digests()))") == digests()
+    assert run_checked("show(test_checks.digests())") == digests()
 
 
 def test_fastnn_itself_passes_the_checks():
-    found = run_checked("print(test_checks.json.dumps(test_checks.library_digest()))")
-    assert found == library_digest()
+    assert run_checked("show(test_checks.library_digest())") == library_digest()
 
 
 REFUSED = {
