@@ -52,8 +52,8 @@ class CompiledModel:
 
     def __new__(cls, predictor: Predictor, loss: Loss) -> CompiledModel:
         if type(predictor) is not Predictor:
-            kind = type(predictor).__name__
-            raise TypeError(f"predictor is a {kind}: a handle comes from model.compiled()")
+            given = type(predictor).__name__
+            raise TypeError(f"predictor is a {given}: a handle comes from model.compiled()")
         self = super().__new__(cls)
         # For jitted code (`jitted.py`): arrays, where they are, and sizes.
         arrays: tuple[Any, ...] = (
