@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from .kernels.table import IDENTITY
 from .losses import Loss
 from .prediction import Predictor
-from .types import Array, Floats
-from .validation import refuse_not_finite, unlocked
+from .types import Array, DType, Floats
+from .validation import as_anything, refuse_not_finite, unlocked
 
 
 class CompiledModel:
     """Answers as a model did when its `compiled()` was called, with a copy of its parameters.
 
     Both methods may also be called in `numba.njit` functions, to which the handle comes as an
-    argument or as a global variable; they release the GIL there if the function does. Nothing is
-    converted, so that the same call works in both worlds. Several threads may use one handle.
+    argument, as a global variable, or in a tuple, a list, a typed dict or an attribute of a
+    jitclass; whatever holds it keeps it alive. They release the GIL there if the function does.
+    Nothing is converted, so that the same call works in both worlds. Several threads may use one
+    handle.
 
     Attributes
     ----------
     n_inputs, n_outputs : int
-        I and C.
+        I and C. As all attributes, they can be read only: assignment raises AttributeError.
     dtype : float32 or float64
     loss : Loss
         The model's, which says what a prediction is.
@@ -39,19 +41,64 @@ class CompiledModel:
     1 [1]
     """
 
-    def __init__(self, predictor: Predictor, loss: Loss) -> None:
-        self._predictor, self.loss = predictor, loss
-        self.n_inputs, self.n_outputs = predictor.n_inputs, predictor.n_outputs
-        self.dtype = predictor.dtype
-        # For jitted code (`jitted.py`): where the arrays are, and sizes.
+    # Machine code reads the memory behind these, so that nothing may change after `__new__`.
+    __slots__ = ("__weakref__", "_arrays", "_header", "_kind", "_loss", "_predictor")
+
+    _predictor: Predictor
+    _loss: Loss
+    _arrays: tuple[Any, ...]
+    _header: bytes
+    _kind: tuple[Any, ...]
+
+    def __new__(cls, predictor: Predictor, loss: Loss) -> CompiledModel:
+        if type(predictor) is not Predictor:
+            given = type(predictor).__name__
+            raise TypeError(f"predictor is a {given}: a handle comes from model.compiled()")
+        self = super().__new__(cls)
+        # For jitted code (`jitted.py`): arrays, where they are, and sizes.
         arrays: tuple[Any, ...] = (
             predictor.parameters, predictor.panels, predictor.table, predictor.plan_coefficients
         )  # fmt: skip
-        sizes = self.n_inputs, self.n_outputs, predictor.few_size, predictor.many_size
-        self._header = np.array(
-            [*map(_address, arrays), *(array.size for array in arrays), *sizes], np.int64
-        )
-        self._address = _address(self._header)
+        sizes = (
+            predictor.n_inputs, predictor.n_outputs, predictor.few_size, predictor.many_size
+        )  # fmt: skip
+        numbers = [*map(_address, arrays), *(array.size for array in arrays), *sizes]
+        kind = predictor.dtype, loss.task, loss.finish, loss.threshold, predictor.n_outputs == 1
+        for name, value in {
+            "_predictor": predictor,
+            "_loss": loss,
+            "_arrays": arrays,
+            "_header": np.array(numbers, np.int64).tobytes(),
+            "_kind": kind,
+        }.items():
+            object.__setattr__(self, name, value)
+        return self
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"{name} cannot be set: a handle stays as compiled() made it")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"{name} cannot be deleted: a handle stays as compiled() made it")
+
+    @property
+    def n_inputs(self) -> int:
+        """I."""
+        return self._predictor.n_inputs
+
+    @property
+    def n_outputs(self) -> int:
+        """C."""
+        return self._predictor.n_outputs
+
+    @property
+    def dtype(self) -> DType:
+        """float32 or float64."""
+        return self._predictor.dtype
+
+    @property
+    def loss(self) -> Loss:
+        """The model's."""
+        return self._loss
 
     def predict_proba(self, x: Floats) -> Floats:
         """Return the probabilities (C,) of one sample `x` (I,), or (N, C) of samples (N, I).
@@ -62,21 +109,24 @@ class CompiledModel:
             Unless `x` is a C-contiguous array of finite numbers of the network's dtype, with I
             features. Jitted code gets numba's TypingError for a TypeError.
         """
-        if self.loss.task == "numbers":
+        loss = self._loss
+        if loss.task == "numbers":
             raise AttributeError(
                 "the model predicts numbers, which have no probabilities: use predict"
             )
-        return self._outputs(x, self.loss.finish)
+        return self._outputs(x, loss.finish)
 
     def predict(self, x: Floats) -> Array:
         """Return what the model's `predict` does, for one sample `x` (I,) or samples (N, I).
 
         Errors as in `predict_proba`.
         """
-        return self.loss.decide(self._outputs(x, IDENTITY))
+        return self._loss.decide(self._outputs(x, IDENTITY))
 
     def _outputs(self, x: Floats, finish: int) -> Floats:
-        rows = x[np.newaxis] if isinstance(x, np.ndarray) and x.ndim == 1 else x
+        if type(x) is not np.ndarray:
+            x = self._plain(x)
+        rows = x[np.newaxis] if x.ndim == 1 else x
         outputs = self._predictor.run_few(rows, finish)
         if outputs is None:
             self._check(x)
@@ -85,22 +135,25 @@ class CompiledModel:
                 refuse_not_finite(x, "x", x)
         return outputs if rows is x else outputs[0]
 
-    def _check(self, x: Floats) -> None:
-        if not isinstance(x, np.ndarray) or x.dtype != self.dtype:
+    def _plain(self, x: object) -> Array:
+        """Return an array of a subclass, such as a memory map, as a plain one."""
+        if not isinstance(x, np.ndarray):
             kind = getattr(x, "dtype", type(x).__name__)
             raise TypeError(f"x is {kind}, expected an array of {self.dtype}")
-        if x.ndim not in (1, 2) or x.shape[-1] != self.n_inputs:
-            raise ValueError(
-                f"x has shape {x.shape}, expected ({self.n_inputs},) or (N, {self.n_inputs})"
-            )
+        return as_anything(x, "x")
+
+    def _check(self, x: Array) -> None:
+        dtype, n_inputs = self._predictor.dtype, self._predictor.n_inputs
+        if x.dtype != dtype:
+            raise TypeError(f"x is {x.dtype}, expected an array of {dtype}")
+        if x.ndim not in (1, 2) or x.shape[-1] != n_inputs:
+            raise ValueError(f"x has shape {x.shape}, expected ({n_inputs},) or (N, {n_inputs})")
         if not (x.flags.c_contiguous and x.flags.aligned):
             raise ValueError(f"x has strides {x.strides}, expected a C-contiguous array")
 
     def __reduce__(self) -> tuple[type[CompiledModel], tuple[Predictor, Loss]]:
-        return CompiledModel, (
-            self._predictor,
-            self.loss,
-        )  # the header holds addresses of this process
+        # Without the header, which holds addresses of this process.
+        return CompiledModel, (self._predictor, self._loss)
 
     def __repr__(self) -> str:
         return f"<CompiledModel of {self.n_inputs} inputs, {self.n_outputs} outputs, {self.dtype}>"

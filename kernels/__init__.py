@@ -2,6 +2,7 @@
 
 They never check their arguments, as BLAS does not: `README.md` in this folder holds one contract
 a kernel. Outputs come first. Arrays are C-contiguous and of one dtype, float32 or float64.
+With FASTNN_CHECKS=1 in the environment they do check, and raise ValueError.
 """
 
 import os

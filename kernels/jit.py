@@ -6,6 +6,7 @@ Environment variables
 ---------------------
 FASTNN_CACHE : "0" keeps no machine code on disk.
 FASTNN_CACHE_DIR : the folder of the cache, in place of the user's cache folder.
+FASTNN_CHECKS : "1" has all public kernels check their arguments (`checks.py`).
 """
 
 import _thread
@@ -37,6 +38,8 @@ from .interruption import (
     wait_for,
 )
 
+from . import checks
+
 _FLAGS = {
     # Threads run kernels side by side; no kernel touches a Python object.
     "nogil": True,
@@ -51,6 +54,8 @@ _FLAGS = {
 
 def kernel(function):
     """Compile `function` on first use, for the types that it is called with."""
+    if checks.CHECKS:
+        function = checks.checked(function, inner(function), _FLAGS)
     dispatcher = numba.njit(**_FLAGS)(function)
     # What the dispatcher calls for types that it has no machine code for.
     dispatcher._compile_for_args = functools.partial(_compile_apart, dispatcher._compile_for_args)
@@ -193,7 +198,8 @@ def _digest_sources():
     if not sources:
         return None
     digest = hashlib.sha256()
-    for part in (sys.version, numba.__version__, llvmlite.__version__):
+    # Code with checks is not to be taken for code without.
+    for part in (sys.version, numba.__version__, llvmlite.__version__, str(checks.CHECKS)):
         digest.update(part.encode())
     for name in sorted(sources):
         digest.update(name.encode() + sources[name])

@@ -18,7 +18,10 @@ PACKAGES = {
 # A module a line, so that two changes seldom meet.
 FLOORS = (
     """
+    kernels.checks
+    kernels.contracts
     kernels.elementary
+    kernels.faults
     kernels.gemm
     kernels.interruption
     kernels.jit

@@ -1,0 +1,246 @@
+"""FASTNN_CHECKS=1: public kernels look at their arguments before they touch memory.
+
+For every set of types a check is written out as the source of a function, from `contracts.py`. It
+raises ValueError with the name of the kernel and of the argument. Numba wants the text of an
+exception as a constant, so it says what was expected, and which sizes differ, without their values.
+What the types say (a dtype, the number of dimensions, the layout) is in the text.
+"""
+
+import inspect
+import os
+
+from numba import types
+from numba.extending import overload
+
+from . import faults
+from . import table as t
+from .contracts import CONTRACTS, Array
+
+CHECKS = os.environ.get("FASTNN_CHECKS", "0") == "1"
+
+
+def checked(function, compute, flags):
+    """Return a Python function for numba: it checks the arguments of `function`, then computes.
+
+    `compute` is `function`, compiled for callers in jitted code.
+    """
+    name, arguments = function.__name__, ", ".join(inspect.signature(function).parameters)
+
+    def guard(*arguments):
+        """Stand for the check of some types, and the kernel behind it."""
+
+    @overload(guard, strict=False, jit_options=flags)
+    def _guard(*kinds):
+        scope = {**vars(faults), "compute": compute}
+        exec(source_of(name, dict(zip(arguments.split(", "), kinds, strict=True))), scope)
+        return scope["check"]
+
+    scope = {"guard": guard}
+    exec(f"def {name}({arguments}):\n    return guard({arguments})", scope)
+    wrapper = scope[name]
+    for attribute in ("__module__", "__qualname__", "__doc__"):
+        setattr(wrapper, attribute, getattr(function, attribute))
+    return wrapper
+
+
+# Checks of arguments that hold together by what is in them; the rest follows from the contracts.
+_PLANS = {
+    "convert_rows": "convert_fault(rows, source, layout, indices)",
+    "optimizer_update": "optimizer_fault(states, rule)",
+    "pack_network": "pack_fault(panels, table, parameters)",
+    "predict_few": (
+        "few_fault(outputs, workspace, table, coefficients is not None, parameters, inputs)"
+    ),
+    "predict_rows": (
+        "rows_fault(outputs, workspace, panels, table, coefficients is not None, parameters, "
+        "inputs, block)"
+    ),
+    "train_steps": (
+        "train_fault(parameters, states, workspace, scores, sums, table, coefficients, inputs, "
+        "layout, scaling, labels, targets, sample_weights, order, first_step, last_step, "
+        "batch_size, keys, loss, rule, numbers)"
+    ),
+    "unpack_states": "unpack_fault(states, workspace, table)",
+}
+
+
+# ------------------------------------------------------------------- the source of a check
+
+
+def source_of(name, kinds):
+    """Return the source of `check`, for arguments of numba's types `kinds`."""
+    contract = CONTRACTS[name]
+    names = ", ".join(contract)
+    arrays = {
+        argument: spec
+        for argument, spec in contract.items()
+        if isinstance(spec, Array) and not _is_left_out(spec, kinds, argument)
+    }
+    wrong = _wrong_type(contract, arrays, kinds)
+    if wrong:
+        return f"def check({names}):\n    {_raise(name, wrong)}"
+    lines = [
+        *_numbers(name, contract),
+        *_shapes(name, arrays, kinds),
+        *_overlaps(name, arrays),
+        *_indices(name, arrays, kinds),
+        *_plans(name),
+        f"return compute({names})",
+    ]
+    return "\n    ".join([f"def check({names}):", *lines])
+
+
+def _raise(name, words):
+    return f"raise ValueError({f'{name}: {words}'!r})"
+
+
+def _unless(condition, name, words):
+    return f"if not ({condition}): {_raise(name, words)}"
+
+
+def _is_none(kind):
+    return isinstance(kind, types.NoneType) or kind == types.Omitted(None)
+
+
+def _inputs_first(arrays):
+    return sorted(arrays.items(), key=lambda item: item[1].written)
+
+
+def _is_left_out(spec, kinds, argument):
+    """Return whether no kernel looks at an array: it is None, or what reads it is not asked for."""
+    unread = spec.read_for and _is_none(kinds[spec.read_for])
+    return unread or (spec.optional and _is_none(kinds[argument]))
+
+
+def _wrong_type(contract, arrays, kinds):
+    """Return what is wrong about the type of an argument, or None."""
+    floats = [
+        (argument, kinds[argument].dtype)
+        for argument, spec in _inputs_first(arrays)
+        if spec.dtype == "float" and isinstance(kinds[argument], types.Array)
+    ]
+    like = floats[0] if floats else (None, None)
+    for argument, spec in contract.items():
+        kind = kinds[argument]
+        if argument in arrays:
+            wanted = _wanted_array(spec, kind, kinds, *like)
+        elif isinstance(spec, Array):
+            continue
+        elif isinstance(types.unliteral(kind), types.Integer | types.Boolean):
+            continue
+        else:
+            whole = "a whole number" if spec.whole else "a number"
+            wanted = None if not spec.whole and isinstance(kind, types.Float) else whole
+        if wanted:
+            return f"{argument} is {kind}, expected {wanted}"
+    return None
+
+
+def _wanted_array(spec, kind, kinds, first, dtype):
+    """Return what was expected of an array, or None where its type is right.
+
+    `dtype` is the one of the call, that of its first array of floats.
+    """
+    n_dims = [kind.ndim] if spec.shapes == ("...",) and hasattr(kind, "ndim") else None
+    n_dims = n_dims or [len(shape.split()) for shape in spec.shapes]
+    shapes = " or ".join("(" + shape.replace(" ", ", ") + ")" for shape in spec.shapes)
+    if not isinstance(kind, types.Array) or kind.layout != "C" or not kind.aligned:
+        return f"a C-contiguous array {shapes}"
+    if kind.ndim not in n_dims:
+        return f"an array {shapes}"
+    if spec.written and not kind.mutable:
+        return "an array that may be written"
+    if spec.dtype == "samples" and (kind.ndim == 2) != _is_none(kinds["layout"]):
+        return "(N, I) where layout is None, else bytes"
+    right = {
+        "float": (dtype,),
+        "floats": (types.float32, types.float64),
+        "targets": (types.int64 if kind.ndim == 1 else dtype,),
+        "samples": (types.uint8 if kind.ndim == 1 else dtype,),
+    }.get(spec.dtype) or (getattr(types, spec.dtype, None),)
+    if kind.dtype not in right:
+        words = " or ".join(map(str, right))
+        shared = kind.dtype in (types.float32, types.float64) and spec.dtype == "float"
+        return f"{words}, as {first}" if shared else words
+    if dtype not in (None, types.float32, types.float64):
+        return "float32 or float64"
+    return None
+
+
+def _numbers(name, contract):
+    for argument, spec in contract.items():
+        if not isinstance(spec, Array) and spec.bounds:
+            bounds = spec.bounds.format(argument)
+            yield _unless(bounds, name, f"{argument} is out of range, expected {bounds}")
+
+
+def _shape_of(spec, kind):
+    """Return the sizes of the shape that an array of this type should have."""
+    shapes = [shape.split() for shape in spec.shapes]
+    return next((shape for shape in shapes if len(shape) == kind.ndim), None)
+
+
+def _shapes(name, arrays, kinds):
+    """Yield checks of shapes; a size is that of the first argument that has it, inputs first."""
+    known = {}  # {size: (expression, words)}
+    for argument, spec in _inputs_first(arrays):
+        kind = kinds[argument]
+        if spec.shapes == ("...",):
+            first, n_dims = known.setdefault("...", (argument, kind.ndim))
+            same = [f"{argument}.shape[{axis}] == {first}.shape[{axis}]" for axis in range(n_dims)]
+            condition = " and ".join(same or ["True"]) if kind.ndim == n_dims else "False"
+            yield _unless(condition, name, f"{argument} has another shape than {first}")
+            continue
+        sizes = _shape_of(spec, kind)
+        text = ", ".join(sizes) + "," * (len(sizes) == 1)
+        for axis, size in enumerate(sizes):
+            here = f"{argument}.shape[{axis}]"
+            if size.isdigit():
+                value, words = size, size
+            elif hasattr(t, size):
+                value, words = str(getattr(t, size)), f"table.{size}"
+            elif size in known:
+                value, words = known[size]
+            else:
+                known[size] = here, here
+                if size == "C":
+                    yield _unless(f"{here} > 0", name, f"{argument} has no columns, expected some")
+                continue
+            expected = f"{argument} is not ({text}): {here} is not {words}"
+            yield _unless(f"{here} == {value}", name, expected)
+
+
+def _overlaps(name, arrays):
+    """Yield checks that what is written shares no memory with other arguments."""
+    for i, (argument, spec) in enumerate(arrays.items()):
+        for j, (other, beside) in enumerate(arrays.items()):
+            if not spec.written or other == argument or (beside.written and j < i):
+                continue
+            words = f"{argument} shares memory with {other}"
+            if other in spec.may_be:
+                words += ", and does not start where it does"
+                yield _unless(f"is_same_or_apart({argument}, {other})", name, words)
+            else:
+                yield _unless(f"is_apart({argument}, {other})", name, words)
+
+
+def _indices(name, arrays, kinds):
+    """Yield checks of labels and of indices of rows."""
+    for argument, spec in arrays.items():
+        if spec.dtype == "targets" and kinds[argument].ndim == 1:
+            like = next(a for a, s in arrays.items() if s.shapes == ("B C",) and not s.written)
+            words = f"{argument} has a label outside of [0, C), with C = {like}.shape[1]"
+            yield _unless(f"is_below({argument}, {like}.shape[1])", name, words)
+        if spec.below:
+            like = next(a for a, s in arrays.items() if s.shapes[0].split()[0] == spec.below)
+            words = f"{argument} has an index outside of [0, {spec.below}), the rows of {like}"
+            yield _unless(f"is_below({argument}, {like}.shape[0])", name, words)
+
+
+def _plans(name):
+    """Yield the check of arguments that hold together by what is in them."""
+    if name in _PLANS:
+        yield f"fault = {_PLANS[name]}"
+        for number, words in enumerate(faults.FAULTS):
+            if number:
+                yield _unless(f"fault != {number}", name, words)

@@ -1,0 +1,300 @@
+"""What every public kernel takes, as data: `README.md` in this folder says the same in words.
+
+FASTNN_CHECKS=1 compiles checks from it (`checks.py`). Sizes in shapes are those of `README.md`: a
+letter stands for one number in all arguments of a call, a capital name for one of `table.py`.
+"""
+
+from typing import NamedTuple
+
+
+class Array(NamedTuple):
+    """An array among the arguments of a kernel."""
+
+    shapes: tuple[str, ...]
+    """One of these: sizes with spaces between them, or "..." for any shape, the same in a call."""
+
+    dtype: str = "float"
+    """A dtype; "float" is the one of the call, "floats" float32 or float64, whatever the others.
+    "targets" are labels (B,) of int64 below C, or rows (B, C) of the dtype of the call."""
+
+    written: bool = False
+    optional: bool = False
+    """None will do."""
+
+    may_be: tuple[str, ...] = ()
+    """Of a written array: the arguments that it may be. With all others it shares no memory."""
+
+    below: str = ""
+    """Of indices: the size that they are less than."""
+
+    read_for: str = ""
+    """It is not looked at where this argument is None."""
+
+
+class Number(NamedTuple):
+    """A number among the arguments of a kernel."""
+
+    whole: bool
+    bounds: str = ""
+    """A condition on it, which stands at {}."""
+
+
+def _array(*shapes, **properties):
+    return Array(shapes, **properties)
+
+
+def _out(*shapes, **properties):
+    return Array(shapes, written=True, **properties)
+
+
+def _number(bounds=""):
+    return Number(False, bounds)
+
+
+def _whole(bounds=""):
+    return Number(True, bounds)
+
+
+_TABLE = _array("L N_COLUMNS", dtype="int64")
+_COEFFICIENTS = _array("L N_COEFFICIENTS", dtype="float64", optional=True)
+_TARGETS = _array("B", "B C", dtype="targets")
+_FINISH = _whole("2 <= {} <= 4")  # SOFTMAX, IDENTITY, SIGMOID
+_EPSILON = _number("0 < {} < 0.5")
+_ACTIVATION = _whole("3 <= {} <= 10")  # from IDENTITY to SILU
+_LOSS = _whole("1 <= {} <= 6")  # from BINARY_FROM_LOGITS to QUANTILE
+_RULE = _whole("-1 <= {} <= 8")  # from FUSED_DESCENT to LOOKAHEAD
+
+CONTRACTS = {
+    "dense_forward": {
+        "outputs": _out("B O"),
+        "inputs": _array("B I"),
+        "weights": _array("I O"),
+        "biases": _array("1 O", "O"),
+    },
+    "dense_backward": {
+        "dinputs": _out("B I", optional=True),
+        "dweights": _out("I O", optional=True),
+        "dbiases": _out("1 O", "O", optional=True),
+        "doutputs": _array("B O"),
+        "inputs": _array("B I", read_for="dweights"),
+        "weights": _array("I O", read_for="dinputs"),
+    },
+    "relu_forward": {"outputs": _out("...", may_be=("inputs",)), "inputs": _array("...")},
+    "relu_backward": {
+        "dinputs": _out("...", may_be=("doutputs", "inputs")),
+        "doutputs": _array("..."),
+        "inputs": _array("..."),
+    },
+    "softmax_forward": {"outputs": _out("B C", may_be=("inputs",)), "inputs": _array("B C")},
+    "softmax_backward": {
+        "dinputs": _out("B C", may_be=("doutputs", "outputs")),
+        "doutputs": _array("B C"),
+        "outputs": _array("B C"),
+    },
+    "cross_entropy_forward": {
+        "losses": _out("B", dtype="floats"),
+        "probabilities": _array("B C"),
+        "targets": _TARGETS,
+        "epsilon": _EPSILON,
+    },
+    "cross_entropy_backward": {
+        "dprobabilities": _out("B C"),
+        "probabilities": _array("B C"),
+        "targets": _TARGETS,
+        "epsilon": _EPSILON,
+    },
+    "softmax_cross_entropy_forward": {
+        "losses": _out("B", dtype="floats"),
+        "probabilities": _out("B C", may_be=("logits",)),
+        "logits": _array("B C"),
+        "targets": _TARGETS,
+    },
+    "softmax_cross_entropy_backward": {
+        "dlogits": _out("B C", may_be=("probabilities",)),
+        "probabilities": _array("B C"),
+        "targets": _TARGETS,
+    },
+    "softmax_cross_entropy": {
+        "losses": _out("B", dtype="floats"),
+        "dlogits": _out("B C", may_be=("logits",)),
+        "logits": _array("B C"),
+        "targets": _TARGETS,
+    },
+    "dropout_forward": {
+        "outputs": _out("B I", may_be=("inputs",)),
+        "mask": _out("B I"),
+        "inputs": _array("B I"),
+        "rate": _number("0 <= {} < 1"),
+        "key": _whole("0 <= {}"),
+        "layer": _whole("0 <= {} < 2**32"),
+        "step": _whole("0 <= {} < 2**32"),
+    },
+    "dropout_backward": {
+        "dinputs": _out("...", may_be=("doutputs", "mask")),
+        "doutputs": _array("..."),
+        "mask": _array("..."),
+    },
+    "layer_norm_forward": {
+        "outputs": _out("B I", may_be=("inputs",)),
+        "normalized": _out("B I"),
+        "scales": _out("B"),
+        "inputs": _array("B I"),
+        "weights": _array("1 I"),
+        "biases": _array("1 I"),
+        "epsilon": _number(),
+    },
+    "layer_norm_backward": {
+        "dinputs": _out("B I"),
+        "dweights": _out("1 I"),
+        "dbiases": _out("1 I"),
+        "doutputs": _array("B I"),
+        "normalized": _array("B I"),
+        "scales": _array("B"),
+        "weights": _array("1 I"),
+    },
+    "batch_norm_forward": {
+        "outputs": _out("B I", may_be=("inputs",)),
+        "normalized": _out("B I"),
+        "scales": _out("1 I"),
+        "means": _out("1 I"),
+        "variances": _out("1 I"),
+        "inputs": _array("B I"),
+        "weights": _array("1 I"),
+        "biases": _array("1 I"),
+        "epsilon": _number(),
+    },
+    "batch_norm_backward": {
+        "dinputs": _out("B I"),
+        "dweights": _out("1 I"),
+        "dbiases": _out("1 I"),
+        "doutputs": _array("B I"),
+        "normalized": _array("B I"),
+        "scales": _array("1 I"),
+        "weights": _array("1 I"),
+    },
+    "batch_norm_predict": {
+        "outputs": _out("B I", may_be=("inputs",)),
+        "inputs": _array("B I"),
+        "weights": _array("1 I"),
+        "biases": _array("1 I"),
+        "running_mean": _array("1 I"),
+        "running_variance": _array("1 I"),
+        "epsilon": _number(),
+    },
+    "running_update": {
+        "running_mean": _out("1 I"),
+        "running_variance": _out("1 I"),
+        "means": _array("1 I"),
+        "variances": _array("1 I"),
+        "rows": _whole("0 <= {}"),
+        "momentum": _number(),
+    },
+    "gather_rows": {
+        "rows": _out("B I"),
+        "source": _array("N I"),
+        "indices": _array("B", dtype="int64", below="N"),
+    },
+    "convert_rows": {
+        "rows": _out("B I"),
+        "source": _array("S", dtype="uint8"),
+        "layout": _array("N_LAYOUT", dtype="int64"),
+        "scaling": _array("N_SCALING", dtype="float64"),
+        "indices": _array("B", dtype="int64"),
+    },
+    "all_finite": {"values": _array("...")},
+    "sgd_update": {
+        "parameters": _out("...", may_be=("gradients",)),
+        "gradients": _array("..."),
+        "learning_rate": _number(),
+    },
+    "optimizer_update": {
+        "parameters": _out("P"),
+        "states": _out("S P"),
+        "gradients": _array("P"),
+        "rule": _RULE,
+        "numbers": _array("N_NUMBERS", dtype="float64"),
+        "scale": _number(),
+        "l1": _number(),
+        "l2": _number(),
+    },
+    "activation_forward": {
+        "outputs": _out("...", may_be=("inputs",)),
+        "inputs": _array("..."),
+        "kind": _ACTIVATION,
+        "number": _number(),
+    },
+    "activation_backward": {
+        "dinputs": _out("...", may_be=("doutputs", "inputs", "outputs")),
+        "doutputs": _array("..."),
+        "inputs": _array("..."),
+        "outputs": _array("..."),
+        "kind": _ACTIVATION,
+        "number": _number(),
+    },
+    "loss_forward": {
+        "losses": _out("B", dtype="floats"),
+        "outputs": _array("B C"),
+        "targets": _array("B C"),
+        "kind": _LOSS,
+        "number": _number(),
+    },
+    "loss_backward": {
+        "doutputs": _out("B C", may_be=("outputs",)),
+        "outputs": _array("B C"),
+        "targets": _array("B C"),
+        "kind": _LOSS,
+        "number": _number(),
+    },
+    "train_steps": {
+        "parameters": _out("P"),
+        "states": _out("S Q", optional=True),
+        "workspace": _out("W"),
+        "scores": _out("SCORES M", dtype="float64"),
+        "sums": _out("N_SUMS U", dtype="float64"),
+        "barrier": _out("BARRIER_SIZE", dtype="int64"),
+        "table": _TABLE,
+        "coefficients": _COEFFICIENTS,
+        "inputs": _array("N I", "Y", dtype="samples"),
+        "layout": _array("N_LAYOUT", dtype="int64", optional=True),
+        "scaling": _array("N_SCALING", dtype="float64", optional=True),
+        "labels": _array("K", dtype="int64"),
+        "targets": _array("T O"),
+        "sample_weights": _array("V", dtype="float64", optional=True),
+        "order": _array("E D", dtype="int64"),
+        "first_step": _whole("0 <= {}"),
+        "last_step": _whole("first_step <= {}"),
+        "batch_size": _whole("1 <= {}"),
+        "keys": _array("E 2", dtype="int64", optional=True),
+        "loss": _whole("0 <= {} <= 6"),
+        "loss_number": _number(),
+        "smoothing": _number("0 <= {} < 1"),
+        "rule": _RULE,
+        "numbers": _array("X N_NUMBERS", dtype="float64"),
+        "totals": _out("E N_TOTALS", dtype="float64"),
+        "repack": _whole(),
+        "thread": _whole("0 <= {}"),
+        "threads": _whole("thread < {}"),
+    },
+    "unpack_states": {"states": _out("S P"), "workspace": _array("W"), "table": _TABLE},
+    "pack_network": {"panels": _out("Q"), "table": _TABLE, "parameters": _array("P")},
+    "predict_rows": {
+        "outputs": _out("N O"),
+        "workspace": _out("W"),
+        "panels": _array("Q"),
+        "table": _TABLE,
+        "coefficients": _COEFFICIENTS,
+        "parameters": _array("P"),
+        "inputs": _array("N I"),
+        "block": _whole("1 <= {}"),
+        "finish": _FINISH,
+    },
+    "predict_few": {
+        "outputs": _out("N O"),
+        "workspace": _out("W"),
+        "table": _TABLE,
+        "coefficients": _COEFFICIENTS,
+        "parameters": _array("P"),
+        "inputs": _array("N I"),
+        "finish": _FINISH,
+    },
+}
