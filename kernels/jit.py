@@ -30,6 +30,7 @@ from numba.core.caching import _Cache
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler_lock import global_compiler_lock
 
+from . import checks
 from .interruption import (
     POLL_SECONDS,
     Interruption,
@@ -37,8 +38,6 @@ from .interruption import (
     run_interruptible,
     wait_for,
 )
-
-from . import checks
 
 _FLAGS = {
     # Threads run kernels side by side; no kernel touches a Python object.
