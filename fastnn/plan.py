@@ -149,7 +149,7 @@ def make_plan(
             row[t.DBIASES] = workspace.take(n_outputs)
             _make_room(row, workspace)
         elif operation == t.BATCH_NORM:
-            row[t.SCALES] = workspace.take(2 * input_row)
+            row[t.SCALES] = workspace.take(3 * input_row)
         width = n_outputs
     return Plan(table, coefficients, workspace.size, 0 if training else panels.size, n_sums)
 
@@ -166,6 +166,7 @@ def _make_room(row: Integers, workspace: _Workspace) -> None:
     if operation == t.BATCH_NORM:
         size = 2 * -(-workspace.capacity // t.BLOCK) * row[t.OUTPUT_ROW]
         row[t.MOMENTS], row[t.SUMS] = workspace.take(size), workspace.take(size)
+        row[t.SCALES] = workspace.take(3 * row[t.OUTPUT_ROW])
 
 
 def _fuse(steps: Steps) -> list[tuple[int, Any, int]]:

@@ -24,7 +24,7 @@ def dense_backward(dinputs, dweights, dbiases, doutputs, inputs, weights):
     if dweights is not None:
         dweights[...] = inputs.T @ doutputs
     if dbiases is not None:
-        dbiases[...] = doutputs.sum(axis=0, keepdims=True)
+        dbiases[...] = _sum(doutputs)
 
 
 def relu_forward(outputs, inputs):
@@ -127,26 +127,44 @@ def _scales(variances, epsilon):
     return 1 / np.sqrt(variances + variances.dtype.type(epsilon))
 
 
-def _moments(values, axis):
-    """Return mean and variance, zeros of nothing, along an axis that is kept."""
+def _sum(values, axis=0):
+    """Return the sum along an axis that is kept: along the first one NumPy adds row by row."""
+    return values.sum(axis=axis, keepdims=True, dtype=np.float64)
+
+
+def _center(values, axis):
+    """Return (mean, values - mean) along an axis that is kept, of nothing zeros.
+
+    What the rounded mean lacks is taken from differences, which are exact where it matters.
+    """
     count = max(values.shape[axis], 1)
-    mean = values.sum(axis=axis, keepdims=True) / count
-    return mean, np.square(values - mean).sum(axis=axis, keepdims=True) / count
+    mean = (_sum(values, axis) / count).astype(values.dtype)
+    distances = values - mean
+    shift = (_sum(distances, axis) / count).astype(values.dtype)
+    return mean + shift, distances - shift
 
 
 def layer_norm_forward(outputs, normalized, scales, inputs, weights, biases, epsilon):
     """outputs (B, I) = normalized * weights (1, I) + biases (1, I), each row by itself."""
-    mean, variance = _moments(inputs, 1)
-    scales[...] = _scales(variance, epsilon)[:, 0]
-    normalized[...] = (inputs - mean) * scales[:, None]
+    # Exact; squares of larger numbers may overflow.
+    widest, shrink = (2.0**50, 2.0**-80) if inputs.itemsize == 4 else (2.0**490, 2.0**-540)
+    most = np.abs(inputs).max(axis=1, keepdims=True, initial=0)
+    factors = np.where(most > widest, shrink, 1).astype(inputs.dtype)
+    _, distances = _center(inputs * factors, 1)
+    variances = (_sum(np.square(distances), 1) / max(inputs.shape[1], 1)).astype(inputs.dtype)
+    alone = np.sqrt(inputs.dtype.type(epsilon)) * factors
+    spread = np.sqrt(variances + inputs.dtype.type(epsilon) * factors * factors)
+    found = 1 / np.where(variances == 0, alone, spread)
+    scales[...] = (found * factors)[:, 0]
+    normalized[...] = distances * found
     outputs[...] = normalized * weights + biases
 
 
 def layer_norm_backward(dinputs, dweights, dbiases, doutputs, normalized, scales, weights):
     """Gradients of `layer_norm_forward`, given doutputs (B, I)."""
     g, count = doutputs * weights, max(doutputs.shape[1], 1)
-    dweights[...] = (doutputs * normalized).sum(axis=0)
-    dbiases[...] = doutputs.sum(axis=0)
+    dweights[...] = _sum(doutputs * normalized)
+    dbiases[...] = _sum(doutputs)
     mean = g.sum(axis=1, keepdims=True) / count
     product = (g * normalized).sum(axis=1, keepdims=True) / count
     dinputs[...] = (g - mean - normalized * product) * scales[:, None]
@@ -156,24 +174,25 @@ def batch_norm_forward(
     outputs, normalized, scales, means, variances, inputs, weights, biases, epsilon
 ):
     """outputs (B, I) = normalized * weights (1, I) + biases (1, I), each column by itself."""
-    means[...], variances[...] = _moments(inputs, 0)
+    means[...], distances = _center(inputs, 0)
+    variances[...] = _sum(np.square(distances)) / max(len(inputs), 1)
     scales[...] = _scales(variances, epsilon)
-    normalized[...] = (inputs - means) * scales
+    normalized[...] = distances * scales
     outputs[...] = normalized * weights + biases
 
 
 def batch_norm_backward(dinputs, dweights, dbiases, doutputs, normalized, scales, weights):
     """Gradients of `batch_norm_forward`, given doutputs (B, I)."""
-    dweights[...] = (doutputs * normalized).sum(axis=0)
-    dbiases[...] = doutputs.sum(axis=0)
+    dweights[...] = _sum(doutputs * normalized)
+    dbiases[...] = _sum(doutputs)
     means = (dbiases + normalized * dweights) / max(len(doutputs), 1)
     dinputs[...] = (doutputs - means) * (weights * scales)
 
 
 def batch_norm_predict(outputs, inputs, weights, biases, running_mean, running_variance, epsilon):
-    """outputs (B, I) = inputs * scale + shift, with the moments (1, I) that a run has seen."""
+    """outputs (B, I) = (inputs - running_mean) * scale + biases, with moments (1, I) of a run."""
     scale = weights * _scales(running_variance, epsilon)
-    outputs[...] = inputs * scale + (biases - running_mean * scale)
+    outputs[...] = (inputs - running_mean) * scale + biases
 
 
 def running_update(running_mean, running_variance, means, variances, rows, momentum):
