@@ -18,7 +18,7 @@ from .history import History
 from .kernels import table as t
 from .losses import Loss
 from .memory import aligned_empty
-from .optimizers import Optimizer
+from .optimizers import Optimizer, length_of
 from .parallel import Crew, check_interruption
 from .plan import Plan
 from .samples import Samples
@@ -545,8 +545,9 @@ class LayerTrainer(Trainer):
             arrays = list(self.model._trained_arrays())
             options = {}
             if self.optimizer.clip_norm is not None:
-                squares = (np.square(g, dtype=np.float64).sum() for _, g in arrays)
-                options["length"] = float(np.sqrt(sum(squares)))
+                options["length"] = length_of(gradients for _, gradients in arrays)
+                if not np.isfinite(options["length"]):
+                    return batch + 1
             for parameters, gradients in arrays:
                 self.optimizer.update(parameters, gradients, **options)
             totals[t.TOTAL_LOSS] += losses @ weights

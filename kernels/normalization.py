@@ -16,11 +16,9 @@ A rounded mean is not good enough for values that are far from 0 and close toget
 to the rounded mean, which are exact, and the rest of the mean (`shift`) is subtracted too.
 """
 
-from numba import types
-from numba.extending import overload
-
 from .jit import inner, kernel
 from .simd import (
+    by_dtype,
     first_lane,
     first_true,
     fma,
@@ -43,27 +41,13 @@ from .update import flushed
 # ------------------------------------------------------------------------- when more is needed
 
 
-def _constant(narrow, wide):
-    """Return a function of jitted code: `narrow` at pointers to float32, `wide` at float64."""
-
-    def constant(like):
-        raise NotImplementedError("it runs in jitted code only")
-
-    @overload(constant)
-    def _constant(like):
-        number = narrow if like.dtype == types.float32 else wide
-        return lambda like: number
-
-    return constant
-
-
 # How far the rest of a row's mean may move a normalised value: 256 roundings of 1. Sums of values
 # around 0 stay far below it.
-_most_shift = _constant(2.0**-16, 2.0**-45)
+_most_shift = by_dtype(2.0**-16, 2.0**-45)
 
 # How many deviations a column's mean may be away from 0: its rounding error, of a few units in the
 # last place, is then at most about 1e-4 (1e-9 in float64) of the deviation.
-_most_distance = _constant(2.0**8, 2.0**20)
+_most_distance = by_dtype(2.0**8, 2.0**20)
 
 # The same for predictions, where another way takes no longer.
 _MOST_FOLDED = 2.0**8
@@ -71,8 +55,8 @@ _MOST_FOLDED = 2.0**8
 # Rows with a value above `_widest` are multiplied by `_shrink` first. So no sum of squares
 # overflows, nor does one become subnormal: the largest value of such a row is far above its last
 # digit.
-_widest = _constant(2.0**50, 2.0**490)
-_shrink = _constant(2.0**-80, 2.0**-540)
+_widest = by_dtype(2.0**50, 2.0**490)
+_shrink = by_dtype(2.0**-80, 2.0**-540)
 
 # ------------------------------------------------------------------------------ rows
 

@@ -246,7 +246,9 @@ def _slope(p, l1):
 
 def optimizer_update(parameters, states, gradients, rule, numbers, scale, l1, l2):
     """Take one step of the optimizer `rule`, in place: parameters (P,), states (S, P)."""
-    g = scale * (gradients + _slope(parameters, l1) + 2 * l2 * parameters)
+    # In float64: a factor of a very long gradient is no number of float32.
+    g = (gradients + _slope(parameters, l1) + 2 * l2 * parameters) * np.float64(scale)
+    g = g.astype(parameters.dtype)
     g = np.clip(g, -numbers[t.CLIP], numbers[t.CLIP]) + numbers[t.DECAY] * parameters
     parameters *= numbers[t.SHRINK]
     rate, first, second = numbers[t.RATE], numbers[t.FIRST], numbers[t.SECOND]
@@ -543,13 +545,17 @@ def train_steps(
             mass = weights.sum() if len(weights) else len(indices)
             share = 1 / mass if mass > 0 else 0.0
             pieces = [(place, l1 * share, l2 * share) for place, l1, l2 in pieces]
-        squares = 0.0
+        squares, wide = 0.0, 0.0
         for place, l1, l2 in pieces:
-            p, g = parameters[place], gradients[place]
+            p = parameters[place]
             tally[t.TOTAL_PENALTY] += len(indices) * (abs(l1) * np.abs(p) + l2 * p * p).sum()
-            squares += np.square(g + _slope(p, l1) + 2 * l2 * p).sum()
+            g = (gradients[place] + _slope(p, l1) + 2 * l2 * p).astype(np.float64)
+            with np.errstate(over="ignore"):
+                squares += np.square(g).sum()
+            wide += np.square(g * 2.0**-540).sum()
         if now[t.CLIP_NORM] < np.inf:
-            scale = min(1.0, now[t.CLIP_NORM] / (np.sqrt(squares) + 1e-6))
+            root, unit = (np.sqrt(squares), 1.0) if squares < np.inf else (np.sqrt(wide), 2.0**-540)
+            scale = min(1.0, now[t.CLIP_NORM] / (root + 1e-6 * unit) * unit)
         for place, l1, l2 in pieces:
             state = states[:, place]
             optimizer_update(parameters[place], state, gradients[place], rule, now, scale, l1, l2)

@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils, errors
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
-from numba.extending import intrinsic, lower_builtin, models, register_model
+from numba.extending import intrinsic, lower_builtin, models, overload, register_model
 
 from . import target
 
@@ -173,6 +173,20 @@ def _offset_pointer(context, builder, sig, args):
 
 
 # ---------------------------------------------------------------------------- vectors
+
+
+def by_dtype(narrow, wide):
+    """Return a function for jitted code: `narrow` where vector or pointer is float32, or `wide`."""
+
+    def number(like):
+        raise NotImplementedError("it runs in jitted code only")
+
+    @overload(number)
+    def _number(like):
+        value = narrow if like.dtype == types.float32 else wide
+        return lambda like: value
+
+    return number
 
 
 def _element_pointer(pointer):

@@ -74,12 +74,15 @@ def slope_of(p, l1):
 def follow_vector(rule, numbers, scale, p, g, a, b, c, l1, l2):
     """Return (p, a, b, c): parameters after one step along gradients g, and their state.
 
+    `scale`: two factors of the gradients.
+
     The formula of each rule, and its source, stands with its class in `fastnn/optimizers.py`.
     """
     zero = splat(p, 0.0)
     # The penalty l1 |p| + l2 p**2 is a part of the loss, so its slope comes before all else.
     slope = slope_of(p, l1)
-    g = (fma(splat(p, 2.0 * l2), p, g) + slope) * scale
+    # A factor far below 1 comes in two parts: as one it would be subnormal, or 0, in float32.
+    g = (fma(splat(p, 2.0 * l2), p, g) + slope) * scale[0] * scale[1]
     limit = splat(p, numbers[CLIP])
     g = select(g > limit, limit, g)
     g = select(g < zero - limit, zero - limit, g)
@@ -172,16 +175,17 @@ def follow(
         numbers[RATE], numbers[FIRST], numbers[SECOND], numbers[EPSILON], numbers[CORRECTION],
         numbers[DECAY], numbers[SHRINK], numbers[CLIP],
     )  # fmt: skip
+    parts = (2.0**-64, scale * 2.0**64) if scale < 2.0**-64 else (1.0, scale)
     whole = size - size % step
     for i in range(0, whole, step):  # the constant `step` makes plain loads of masked ones
         follow_lanes(
-            parameters + i, gradients + i, states + i, distance, step, count, rule, now, scale,
+            parameters + i, gradients + i, states + i, distance, step, count, rule, now, parts,
             l1, l2,
         )  # fmt: skip
     if whole < size:
         follow_lanes(
             parameters + whole, gradients + whole, states + whole, distance, size - whole, count,
-            rule, now, scale, l1, l2,
+            rule, now, parts, l1, l2,
         )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from test_training import SlowDense
 import fastnn
 from fastnn import kernels
 from fastnn.kernels import reference
+from fastnn.kernels import table as t
 
 every_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 every_norm = pytest.mark.parametrize("norm", [fastnn.LayerNorm, fastnn.BatchNorm])
@@ -236,3 +237,179 @@ def test_the_moments_of_a_very_long_batch(column):
     layer.forward(column)
     layer.backward(column)
     assert_allclose(layer.dbiases, column.sum(dtype=np.float64), rtol=1e-6)
+
+
+def long_case(rows, dtype, n_inputs=5, n_outputs=49):
+    """Return doutputs, inputs and weights of a dense layer, with sums far from 0."""
+    rng = np.random.default_rng(0)
+    doutputs = rng.uniform(0, 1, (rows, n_outputs)).astype(dtype)
+    inputs = rng.uniform(-0.5, 1, (rows, n_inputs)).astype(dtype)
+    return doutputs, inputs, rng.normal(size=(n_inputs, n_outputs)).astype(dtype)
+
+
+def plain_sums(terms):
+    """Return the sums over the rows in the order of `sums.py`."""
+    total = lost = np.zeros_like(terms[0])
+    for first in range(0, len(terms), t.SUM_ROWS):
+        part = np.add.accumulate(terms[first : first + t.SUM_ROWS], axis=0)[-1] - lost
+        following = total + part
+        total, lost = following, (following - total) - part
+    return total
+
+
+@every_dtype
+@pytest.mark.parametrize("extra", [-1, 0, 1, 17, 4096, 4097])
+def test_sums_go_by_blocks_of_rows(dtype, extra):
+    """Up to the first block they are plain sums; poisoned memory behind is never read."""
+    rows = t.SUM_ROWS + extra
+    doutputs, inputs, weights = long_case(rows, dtype)
+    for fill in (0.0, np.nan):
+        gradients = [np.full(shape, fill, dtype) for shape in ((rows, 5), (5, 49), (1, 49))]
+        kernels.dense_backward(*gradients, doutputs, inputs, weights)
+        assert np.array_equal(gradients[2][0], plain_sums(doutputs))
+        if extra <= 0:
+            zeros, product = np.zeros((1, 49), dtype), np.empty((5, 49), dtype)
+            kernels.dense_forward(product, inputs.T.copy(), doutputs, zeros)
+            assert np.array_equal(gradients[1], product)
+        exact = inputs.T.astype(np.float64) @ doutputs.astype(np.float64)
+        assert_allclose(gradients[1], exact, rtol=2e-5 if dtype is np.float32 else 1e-13)
+        alone = np.full((5, 49), fill, dtype)
+        kernels.dense_backward(None, alone, None, doutputs, inputs, weights)
+        assert np.array_equal(alone, gradients[1])
+
+
+@pytest.mark.parametrize("sizes", [(1, 1), (97, 3), (100, 60)])
+def test_pieces_of_a_long_gradient(sizes):
+    """Pieces at the edges of 96 rows and of panels."""
+    doutputs, inputs, weights = long_case(t.SUM_ROWS + 300, np.float32, *sizes)
+    dweights = np.full(sizes, np.nan, np.float32)
+    kernels.dense_backward(None, dweights, None, doutputs, inputs, weights)
+    exact = inputs.T.astype(np.float64) @ doutputs.astype(np.float64)
+    assert_allclose(dweights, exact, rtol=1e-4)
+
+
+def test_the_gradients_of_a_very_long_batch(column):
+    """The bias gradient of 30 million rows was 4 % off, of equal numbers sooner."""
+    equal = np.full((MANY, 1), 0.1, np.float32)
+    dweights, dbiases = (np.empty((1, 1), np.float32) for _ in range(2))
+    kernels.dense_backward(None, dweights, dbiases, equal, column, dweights)
+    exact = float(np.float32(0.1))
+    # The bound of a block is 2.4e-4; its additions of equal numbers all err to one side.
+    assert_allclose(dbiases, exact * MANY, rtol=1e-4)
+    assert_allclose(dweights, exact * column.sum(dtype=np.float64), rtol=1e-4)
+
+
+OPTIMIZERS = {
+    "plain": lambda: fastnn.SGD(1e-3),
+    "momentum": lambda: fastnn.SGD(1e-3, 0.9),
+    "clipped": lambda: fastnn.SGD(1e-3, clip_norm=0.1),
+    "Adam": lambda: fastnn.Adam(1e-3),
+}
+
+
+@every_dtype
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.filterwarnings("ignore::fastnn.SlowTrainingWarning")
+def test_a_batch_of_several_blocks_trains_with_the_same_bits_in_every_way(optimizer, dtype):
+    """And one of a single block with those of its plain sums, whatever the rule."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(2 * t.SUM_ROWS + 100, 6)).astype(dtype)
+    y = (X.sum(axis=1) > 0).astype(int)
+
+    def make(kind=fastnn.Dense):
+        layers = [kind(6, 100, rng=0, dtype=dtype), fastnn.ReLU()]
+        layers += [fastnn.BatchNorm(100, dtype=dtype), fastnn.LayerNorm(100, dtype=dtype)]
+        return fastnn.Sequential([*layers, kind(100, 2, rng=1, dtype=dtype)])
+
+    found = []
+    for threads, kind in ((1, fastnn.Dense), (2, fastnn.Dense), (3, fastnn.Dense), (1, SlowDense)):
+        model = make(kind)
+        model.fit(
+            X, y, epochs=2, batch_size=len(X), seed=0, threads=threads, verbose=False,
+            optimizer=OPTIMIZERS[optimizer](),
+        )  # fmt: skip
+        found.append([getattr(each, name) for each in model.layers
+                      for name in getattr(each, "stored", ())])  # fmt: skip
+    for other in found[1:]:
+        for a, b in zip(found[0], other, strict=True):
+            if optimizer == "clipped" and other is found[-1]:  # its length has other roundings
+                assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+            else:
+                assert np.array_equal(a, b)
+
+
+# --------------------------------------------------------------------------- clip_norm
+
+
+@every_dtype
+@pytest.mark.parametrize("size", [1e-30, 1e10, 1e25, 3e38, 1e160, 1e300])
+def test_update_clips_a_gradient_of_any_length(dtype, size):
+    """A float32 gradient longer than 1.8e19 gave a step of 0, float64 from 1e160."""
+    if dtype is np.float32 and size > 1e39:
+        size = 1e38
+    gradient = np.array([3, -4, 0, 12], dtype) / dtype(13) * dtype(size)
+    for momentum in (0.0, 0.9):
+        for limit in (1.0, 1e-6):
+            parameters = np.zeros(4, dtype)
+            fastnn.SGD(0.5, momentum, clip_norm=limit).update(parameters, gradient)
+            factor = min(1, limit / (size + 1e-6))
+            wanted = -0.5 * gradient.astype(np.longdouble) * factor
+            assert_allclose(parameters, wanted.astype(np.float64), rtol=1e-5)
+
+
+@every_dtype
+def test_a_gradient_longer_than_any_number_is_clipped(dtype):
+    most = float(np.finfo(dtype).max)
+    parameters = np.zeros(100, dtype)
+    fastnn.SGD(1.0, clip_norm=1.0).update(parameters, np.full(100, most, dtype))
+    assert_allclose(parameters, -0.1, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "size"), [(np.float32, 1e12), (np.float32, 1e25), (np.float64, 1e100),
+                        (np.float64, 1e200)],
+)  # fmt: skip
+@pytest.mark.parametrize("norm", [None, fastnn.LayerNorm])
+@pytest.mark.filterwarnings("ignore::fastnn.SlowTrainingWarning")
+def test_fit_clips_a_gradient_of_any_length(dtype, size, norm, monkeypatch):
+    """The same step compiled with any threads, layer by layer, in NumPy, and of a short one."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40, 30)).astype(dtype)
+    y = rng.choice([-1.0, 1.0], (40, 3)).astype(dtype)
+
+    def trained(scale, kind=fastnn.Dense, threads=1):
+        # Of absolute errors the gradient is of the size of the inputs and the weights.
+        last = kind(70, 3, rng=1, dtype=dtype)
+        last.weights = last.weights * dtype(scale)
+        middle = [norm(70, dtype=dtype)] if norm else []
+        layers = [kind(30, 70, rng=0, dtype=dtype), fastnn.Tanh(), *middle, last]
+        model = fastnn.Sequential(layers, loss=fastnn.MeanAbsoluteError())
+        before = [layer.weights.astype(np.float64) for layer in layers if hasattr(layer, "weights")]
+        model.fit(
+            X, y, epochs=1, batch_size=40, seed=0, verbose=False, threads=threads,
+            optimizer=fastnn.SGD(0.5, clip_norm=1.0),
+        )  # fmt: skip
+        after = [layer.weights for layer in layers if hasattr(layer, "weights")]
+        return [b - a for a, b in zip(before, after, strict=True)]
+
+    first = trained(size)
+    assert any(each.any() for each in first)
+    assert np.abs(np.concatenate([each.ravel() for each in first])).max() > 1e-3
+    for threads in (2, 3):
+        again = trained(size, threads=threads)
+        assert all(map(np.array_equal, first, again))
+    ways = [trained(size, SlowDense)]
+    monkeypatch.setattr(kernels, "train_steps", reference.train_steps)
+    monkeypatch.setattr(kernels, "unpack_states", reference.unpack_states)
+    ways.append(trained(size))
+    for way in ways:
+        for a, b in zip(first[:-1], way[:-1], strict=True):
+            assert_allclose(a, b, rtol=0, atol=1e-5 if dtype is np.float32 else 1e-12)
+
+
+@every_dtype
+@pytest.mark.parametrize("wrong", [np.inf, np.nan])
+def test_a_gradient_that_is_not_finite_is_not_clipped_in_silence(dtype, wrong):
+    parameters = np.ones(3, dtype)
+    fastnn.SGD(0.5, clip_norm=1.0).update(parameters, np.array([1, wrong, 1], dtype))
+    assert not np.isfinite(parameters[1])
