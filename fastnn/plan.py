@@ -41,8 +41,8 @@ class Plan(NamedTuple):
 
     @property
     def widest(self) -> int:
-        """The most outputs of any step."""
-        return int(self.table[:, t.N_OUTPUTS].max())
+        """The most inputs or outputs of any step."""
+        return int(self.table[:, [t.N_INPUTS, t.N_OUTPUTS]].max())
 
 
 def runs_as(layer: Any, kind: type[Any]) -> bool:
@@ -96,11 +96,11 @@ def make_plan(
     panels = workspace if training else _Workspace(capacity, itemsize)
     parameter, n_sums, n_draws, trains = 0, 0, 0, False
     running = sum(layer.n_parameters for _, layer, _ in fused)
-    inputs, input_row = workspace.rows(n_inputs) if training else (0, 0)
     dinputs, width, finish = -1, n_inputs, t.STORE
     # Without training only the values of two neighbouring layers are alive at a time.
     widest = max([layer.n_neurons for op, layer, _ in fused if op == t.DENSE] + [n_inputs])
     pair = [] if training else [workspace.rows(widest) for _ in range(2)]
+    inputs, input_row = workspace.rows(n_inputs) if training else pair[1]
     rows = zip(table, coefficients, fused, strict=True)
     for i, (row, factors, (operation, layer, activation)) in enumerate(rows):
         n_outputs = layer.n_neurons if operation == t.DENSE else width

@@ -534,6 +534,7 @@ class LayerTrainer(Trainer):
             weights = data.weights[indices] if len(data.weights) else np.ones(len(indices))
             try:
                 rows = data.inputs.take(indices)
+                rows[np.abs(rows) < np.finfo(rows.dtype).tiny] = 0  # as `kernels.train_steps` does
                 outputs = self.model._forward_logits(rows, True, data.targets.shape[1])
                 losses, gradient = loss.measure(outputs, wanted, weights)
                 if not np.isfinite(losses).all():

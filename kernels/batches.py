@@ -1,7 +1,19 @@
 """Shuffled mini-batches, and the scan that guards what enters a network."""
 
 from .jit import inner, kernel
-from .simd import fma, lanes, load, load_part, pointer, splat, store, store_part, sum_lanes
+from .simd import (
+    cut,
+    fma,
+    lanes,
+    load,
+    load_part,
+    pointer,
+    select,
+    splat,
+    store,
+    store_part,
+    sum_lanes,
+)
 
 
 @inner
@@ -13,6 +25,18 @@ def copy_row(result, row, size):
         store(result + j, load(row + j))
     if whole < size:
         store_part(result + whole, load_part(row + whole, size - whole, 0.0), size - whole)
+
+
+@inner
+def cut_row(result, row, size):
+    """result = row, with zeros for subnormal numbers; `result` may be `row`."""
+    step = lanes(row)
+    whole = size - size % step
+    for j in range(0, whole, step):
+        store(result + j, cut(load(row + j)))
+    if whole < size:
+        rest = size - whole
+        store_part(result + whole, cut(load_part(row + whole, rest, 0.0)), rest)
 
 
 @kernel
@@ -43,6 +67,18 @@ def is_finite(start, size):
     for i in range(whole, size, step):
         a = fma(load_part(start + i, min(step, size - i), 0.0), zero, a)
     return sum_lanes((a + b) + (c + d)) == 0.0
+
+
+@inner
+def has_tails(start, size):
+    """Return whether one of `size` finite elements at a pointer is subnormal."""
+    step = lanes(start)
+    found = splat(start, 0.0)
+    one, zero = splat(start, 1.0), splat(start, 0.0)
+    for i in range(0, size, step):
+        x = load_part(start + i, min(step, size - i), 0.0)
+        found = found + select(cut(x) == x, zero, one)
+    return sum_lanes(found) > 0.0
 
 
 @kernel

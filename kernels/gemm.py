@@ -28,6 +28,7 @@ from . import target
 from .jit import inner
 from .simd import (
     emit_call,
+    emit_flush,
     emit_fma,
     emit_load,
     emit_splat,
@@ -313,7 +314,10 @@ class _TileEmitter:
             return builder.select(builder.fcmp_ordered("<=", output, zero), zero, value)
 
         def descend(i, v, value):
-            return emit_fma(self.context, builder, rate, value, self.load(results[i], v, masks[v]))
+            before = self.load(results[i], v, masks[v])
+            return emit_flush(
+                builder, emit_fma(self.context, builder, rate, value, before), keep_sign=False
+            )
 
         end = builder.append_basic_block("tile.end")
         default = builder.append_basic_block("tile.finish")

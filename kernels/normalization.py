@@ -21,6 +21,7 @@ from .simd import (
     by_dtype,
     first_lane,
     first_true,
+    flushed,
     fma,
     is_null,
     keep,
@@ -36,7 +37,6 @@ from .simd import (
 )
 from .sums import add_block
 from .table import BLOCK, SUM_ROWS
-from .update import flushed
 
 # ------------------------------------------------------------------------- when more is needed
 

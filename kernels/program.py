@@ -15,7 +15,7 @@ import math
 
 import numpy as np
 
-from .batches import copy_row
+from .batches import cut_row
 from .conversion import convert_row
 from .gemm import (
     PIECE_ROWS,
@@ -358,16 +358,20 @@ def total_squares(sums):
 
 @inner
 def gather(samples, sample_row, inputs, layout, scaling, indices, first, end, n_inputs):
-    """samples [first, end) = the inputs at `indices`, of which the first is sample 0."""
+    """samples [first, end) = the inputs at `indices`, of which the first is sample 0.
+
+    Subnormal numbers become 0: products of them take many times as long.
+    """
     source = pointer(inputs)
     if layout is None:
         rows = retyped(samples, source)  # they are of this type, which the compiler cannot see
         for i in range(first, end):
-            copy_row(samples + i * sample_row, rows + indices[i] * n_inputs, n_inputs)
+            cut_row(samples + i * sample_row, rows + indices[i] * n_inputs, n_inputs)
     else:
         for i in range(first, end):
             result = samples + i * sample_row
             convert_row(result, source, layout, scaling, indices[i], n_inputs)
+            cut_row(result, result, n_inputs)
 
 
 @kernel

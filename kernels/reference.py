@@ -41,11 +41,13 @@ def softmax_forward(outputs, inputs):
     """outputs (B, C) = softmax over each row of inputs (B, C)."""
     e = np.exp(inputs - inputs.max(axis=1, keepdims=True))
     outputs[...] = e / e.sum(axis=1, keepdims=True)
+    _flush(outputs)
 
 
 def softmax_backward(dinputs, doutputs, outputs):
     """dinputs (B, C) = outputs * (doutputs - sum(doutputs * outputs)), the sum over each row."""
     dinputs[...] = outputs * (doutputs - (doutputs * outputs).sum(axis=1, keepdims=True))
+    _flush(dinputs)
 
 
 def _rows(targets, like):
@@ -81,6 +83,7 @@ def softmax_cross_entropy_backward(dlogits, probabilities, targets):
     wanted = _rows(targets, probabilities)
     weight = wanted.sum(axis=1, keepdims=True)
     dlogits[...] = (probabilities * weight - wanted) / len(wanted)
+    _flush(dlogits)
 
 
 def softmax_cross_entropy(losses, dlogits, logits, targets):
@@ -237,6 +240,7 @@ def all_finite(values):
 def sgd_update(parameters, gradients, learning_rate):
     """parameters = parameters - learning_rate * gradients, in place."""
     parameters -= learning_rate * gradients
+    _flush(parameters)
 
 
 def _slope(p, l1):
@@ -277,11 +281,11 @@ def optimizer_update(parameters, states, gradients, rule, numbers, scale, l1, l2
         scale = np.sqrt(size) * numbers[t.CORRECTION] + numbers[t.EPSILON]
         with np.errstate(invalid="ignore"):  # 0 / 0 without an epsilon is NaN, as in the kernel
             parameters -= rate * (direction / scale)
-    if rule not in (t.DESCENT, t.FUSED_DESCENT):
-        _flush(parameters, *states[: t.N_STATES[rule]])
+    _flush(parameters, *states[: t.N_STATES[rule]])
 
 
 def _flush(*arrays):
+    """Put 0 for subnormal numbers, with which arithmetic takes many times as long."""
     for values in arrays:
         values[np.abs(values) < np.finfo(values.dtype).tiny] = 0
 
@@ -303,6 +307,7 @@ def activation_forward(outputs, inputs, kind, number):
             t.GELU_TANH: lambda: x / (1 + np.exp(-2 * _bend(x))),
             t.SILU: lambda: x / (1 + np.exp(-x)),
         }[kind]()
+    _flush(outputs)
 
 
 def activation_backward(dinputs, doutputs, inputs, outputs, kind, number):
@@ -326,6 +331,7 @@ def activation_backward(dinputs, doutputs, inputs, outputs, kind, number):
             t.SILU: lambda: s * (1 + x * (1 - s)),
         }[kind]()
     )
+    _flush(dinputs)
 
 
 def _bend(x):
@@ -363,6 +369,7 @@ def loss_forward(losses, outputs, targets, kind, number):
 def loss_backward(doutputs, outputs, targets, kind, number):
     """doutputs (B, O) = gradient of the mean of the losses (B,) of `loss_forward`."""
     doutputs[...] = _losses_and_slopes(outputs, targets, kind, number)[1] / outputs.size
+    _flush(doutputs)
 
 
 def _dense_views(step, parameters):
@@ -524,6 +531,7 @@ def train_steps(
         else:
             batch = np.empty((len(indices), table[0, t.N_INPUTS]), parameters.dtype)
             convert_rows(batch, inputs, layout, scaling, indices)
+        _flush(batch)
         key, first = (None, 0) if keys is None else keys[epoch].tolist()
         values, kept = _forward(table, coefficients, parameters, batch, key, first + number)
         wanted = targets[indices] if len(targets) else targets
@@ -582,7 +590,9 @@ def predict_rows(
         rows = slice(start, start + block)
         if not all_finite(inputs[rows]):
             return start
-        values = _forward(table, coefficients, parameters, inputs[rows])[0][-1]
+        batch = inputs[rows].copy()
+        _flush(batch)
+        values = _forward(table, coefficients, parameters, batch)[0][-1]
         if finish == t.SOFTMAX:
             softmax_forward(outputs[rows], values)
         else:

@@ -27,7 +27,7 @@ N_INPUTS = 1
 N_OUTPUTS = 2
 WEIGHTS = 3  # (N_INPUTS, N_OUTPUTS)
 BIASES = 4  # (1, N_OUTPUTS)
-INPUTS = 5  # (capacity, N_INPUTS); the first row reads the gathered batch there
+INPUTS = 5  # (capacity, N_INPUTS); the first row finds the gathered batch there
 INPUT_ROW = 6  # distance between two rows of INPUTS and of DINPUTS
 OUTPUTS = 7  # (capacity, N_OUTPUTS)
 OUTPUT_ROW = 8  # distance between two rows of OUTPUTS and of DOUTPUTS
@@ -105,7 +105,7 @@ N_COEFFICIENTS = 6
 STORE = 0  # result = sums
 FINISH_RELU = 1  # result = sums where > 0 or NaN, else 0
 FINISH_MASK = 2  # result = sums where `other` > 0 or NaN, else 0: the gradient through a ReLU
-FINISH_DESCEND = 3  # result = result - rate * sums: a step of gradient descent, in place
+FINISH_DESCEND = 3  # result = result - rate * sums, 0 where subnormal: a step of descent, in place
 
 # Rows of the sums (float64) that the weights phase keeps of rows of weights, and of biases.
 SQUARES = 0  # of the gradient

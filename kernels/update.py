@@ -10,6 +10,7 @@ from numba.extending import overload
 
 from .jit import inner, kernel
 from .simd import (
+    flushed,
     fma,
     lanes,
     load,
@@ -50,12 +51,13 @@ def descend(parameters, gradients, size, rate):
     factor = splat(parameters, -rate)
     whole = size - size % step
     for i in range(0, whole, step):
-        store(parameters + i, fma(factor, load(gradients + i), load(parameters + i)))
+        p = fma(factor, load(gradients + i), load(parameters + i))
+        store(parameters + i, flushed(p))
     if whole < size:
         rest = size - whole
         g = load_part(gradients + whole, rest, 0.0)
         p = load_part(parameters + whole, rest, 0.0)
-        store_part(parameters + whole, fma(factor, g, p), rest)
+        store_part(parameters + whole, flushed(fma(factor, g, p)), rest)
 
 
 @inner
@@ -119,20 +121,10 @@ def follow_vector(rule, numbers, scale, p, g, a, b, c, l1, l2):
     return fma(back, direction / scale, p), a, b, c
 
 
-def flushed(x):
-    """Return the vector `x` with 0 for subnormal lanes (jitted code only).
-
-    Averages of parameters that no sample moves any more, and these parameters where a penalty
-    shrinks them, fall by a factor a step until they are subnormal, and arithmetic on such numbers
-    takes many times as long: an epoch of Adam on digits took 8,500 us in place of 550.
-    """
-    raise NotImplementedError("kernels.update.flushed runs in jitted code only")
-
-
 def squarable(x):
     """Return the vector `x` with 0 for lanes whose square is subnormal (jitted code only).
 
-    As `flushed`: the penalty alone leaves such gradients, step after step.
+    As `simd.flushed`: the penalty alone leaves such gradients, step after step.
     """
     raise NotImplementedError("kernels.update.squarable runs in jitted code only")
 
@@ -146,17 +138,6 @@ def _squarable(x):
         return select(select(x < zero, zero - x, x) < smallest, zero, x)
 
     return squarable_vector
-
-
-@overload(flushed)
-def _flushed(x):
-    smallest = 2.0**-126 if x.dtype == types.float32 else 2.0**-1022
-
-    def flushed_vector(x):
-        zero = splat(x, 0.0)
-        return select(select(x < zero, zero - x, x) < smallest, zero, x)
-
-    return flushed_vector
 
 
 @inner
@@ -204,13 +185,12 @@ def follow_lanes(
         c = load_part(states + 2 * distance, rest, 0.0)
     p, a, b, c = follow_vector(rule, numbers, scale, p, g, a, b, c, l1, l2)
     if count > 0:
-        p = flushed(p)
         store_part(states, flushed(a), rest)
     if count > 1:
         store_part(states + distance, flushed(b), rest)
     if count > 2:
         store_part(states + 2 * distance, flushed(c), rest)
-    store_part(parameters, p, rest)
+    store_part(parameters, flushed(p), rest)
 
 
 @inner
