@@ -4,11 +4,12 @@ from .jit import inner, kernel
 from .simd import (
     cut,
     fma,
+    is_subnormal,
     lanes,
+    least_magnitude,
     load,
     load_part,
     pointer,
-    select,
     splat,
     store,
     store_part,
@@ -70,15 +71,23 @@ def is_finite(start, size):
 
 
 @inner
-def has_tails(start, size):
-    """Return whether one of `size` finite elements at a pointer is subnormal."""
+def scan(start, size):
+    """Return (whether `size` elements are finite, as `is_finite`, whether one is subnormal)."""
     step = lanes(start)
-    found = splat(start, 0.0)
-    one, zero = splat(start, 1.0), splat(start, 0.0)
-    for i in range(0, size, step):
-        x = load_part(start + i, min(step, size - i), 0.0)
-        found = found + select(cut(x) == x, zero, one)
-    return sum_lanes(found) > 0.0
+    zero = splat(start, 0.0)
+    a = b = c = d = p = q = r = s = zero
+    whole = size - size % (4 * step)
+    for i in range(0, whole, 4 * step):
+        w, x = load(start + i), load(start + (i + step))
+        y, z = load(start + (i + 2 * step)), load(start + (i + 3 * step))
+        a, b, c, d = fma(w, zero, a), fma(x, zero, b), fma(y, zero, c), fma(z, zero, d)
+        p, q = least_magnitude(p, w), least_magnitude(q, x)
+        r, s = least_magnitude(r, y), least_magnitude(s, z)
+    for i in range(whole, size, step):
+        w = load_part(start + i, min(step, size - i), 0.0)
+        a, p = fma(w, zero, a), least_magnitude(p, w)
+    tails = is_subnormal(p) or is_subnormal(q) or is_subnormal(r) or is_subnormal(s)
+    return sum_lanes((a + b) + (c + d)) == 0.0, tails
 
 
 @kernel

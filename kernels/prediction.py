@@ -6,7 +6,7 @@ numbers they take a copy of the block with zeros for these, which cost many time
 """
 
 from .activations import activate
-from .batches import copy_row, cut_row, has_tails, is_finite
+from .batches import copy_row, cut_row, scan
 from .gemm import row_product
 from .jit import inner, kernel
 from .norm_passes import fold_norms, predict_norm_row
@@ -71,10 +71,11 @@ def predict_rows(
     for start in range(0, len(inputs), block):
         rows = min(block, len(inputs) - start)
         source = pointer(inputs) + start * n_inputs
-        if not is_finite(source, rows * n_inputs):
+        finite, tails = scan(source, rows * n_inputs)
+        if not finite:
             return start
         row = n_inputs
-        if has_tails(source, rows * n_inputs):
+        if tails:
             copy, row = w + table[0, INPUTS], table[0, INPUT_ROW]
             for i in range(rows):
                 cut_row(copy + i * row, source + i * n_inputs, n_inputs)
@@ -98,9 +99,10 @@ def predict_few(outputs, workspace, table, coefficients, parameters, inputs, fin
     n_inputs, n_outputs = table[0, N_INPUTS], table[len(table) - 1, N_OUTPUTS]
     for i in range(len(inputs)):
         values = pointer(inputs) + i * n_inputs
-        if not is_finite(values, n_inputs):
+        finite, tails = scan(values, n_inputs)
+        if not finite:
             return i
-        if has_tails(values, n_inputs):
+        if tails:
             cut_row(w + half, values, n_inputs)  # the first layer writes to the other half
             values = w + half
         for layer in range(len(table)):

@@ -465,9 +465,9 @@ def test_plain_descent_to_zero_leaves_no_subnormal_weights(fused, dtype):
     """Targets of 0 shrink weights by a factor a step, without any decay."""
     dense = fastnn.Dense(1, 40, dtype=dtype, rng=0, use_bias=fused)
     model = fastnn.Sequential([dense], loss=fastnn.MeanSquaredError())
-    X, y = np.ones((8, 1), dtype), np.zeros((8, 40), dtype)
+    X, y = np.array([[1], [-1]] * 4, dtype), np.zeros((8, 40), dtype)
     optimizer = fastnn.SGD(5.0)
-    for _ in range(10 if dtype is np.float32 else 80):
+    for _ in range(20 if dtype is np.float32 else 150):
         model.fit(X, y, epochs=20, batch_size=8, seed=0, optimizer=optimizer, verbose=False)
         assert count_subnormal(dense.weights, dense.biases) == 0
     assert not dense.weights.any()
