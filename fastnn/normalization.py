@@ -12,6 +12,7 @@ from . import kernels
 from .layers import ParameterLayer
 from .types import Floats, MaybeNone, Seed
 from .validation import (
+    NotFiniteError,
     as_array,
     as_count,
     as_dtype,
@@ -33,6 +34,12 @@ class _Norm(ParameterLayer):
     def __init__(self, n_features: int, epsilon: float, dtype: DTypeLike, trainable: bool) -> None:
         shape, dtype = (1, as_count(n_features, "n_features")), as_dtype(dtype)
         self.epsilon, self.trainable = as_positive(epsilon, "epsilon"), trainable
+        limits = np.finfo(dtype)
+        if not float(limits.tiny) <= self.epsilon <= float(limits.max):
+            raise ValueError(
+                f"epsilon is {self.epsilon}, "
+                f"expected {limits.tiny} to {limits.max}, the range of {dtype}"
+            )
         self._weights, self._biases = np.full(shape, 1, dtype), np.full(shape, 0, dtype)
 
     def reset_parameters(self, rng: Seed = None) -> None:
@@ -246,6 +253,12 @@ class BatchNorm(_Norm):
             output, normalized, scales, means, variances, unlocked(inputs),
             self._weights, self._biases, self.epsilon,
         )  # fmt: skip
+        if not kernels.all_finite(variances):
+            column = int(np.isfinite(variances).argmin())
+            raise NotFiniteError(
+                f"inputs has a variance in column {column} that is too large for {self.dtype}, "
+                f"expected numbers whose squares add up to less than {np.finfo(self.dtype).max}"
+            )
         if len(inputs):
             kernels.running_update(
                 self._running_mean, self._running_variance, means, variances, len(inputs),
@@ -277,8 +290,9 @@ class BatchNorm(_Norm):
         scales = 1 / np.sqrt(self._running_variance + self.dtype.type(self.epsilon))
         normalized = (inputs - self._running_mean) * scales
         self._prepare_gradients()
-        self._dweights[...] = (dvalues * normalized).sum(axis=0, keepdims=True)
-        self._dbiases[...] = dvalues.sum(axis=0, keepdims=True)
+        wide = {"axis": 0, "keepdims": True, "dtype": np.float64}  # many rows are added one by one
+        self._dweights[...] = (dvalues * normalized).sum(**wide)
+        self._dbiases[...] = dvalues.sum(**wide)
         self.dinputs = dvalues * (self._weights * scales)
         return self.dinputs
 

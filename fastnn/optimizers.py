@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +29,24 @@ from .validation import (
     is_nothing,
     unlocked,
 )
+
+
+def length_of(gradients: Iterable[Floats]) -> float:
+    """Return the length of all gradients together: inf only above the largest float64."""
+    length, unit = _measure(gradients)
+    return length / unit
+
+
+def _measure(gradients: Iterable[Floats]) -> tuple[float, float]:
+    """Return (length of the gradients times unit, unit): a unit below 1 where squares overflow."""
+    gradients, unit = list(gradients), 1.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = sum(float(np.square(g, dtype=np.float64).sum()) for g in gradients)
+        if squares == math.inf:
+            unit = 2.0**-540
+            wide = (np.multiply(g, unit, dtype=np.float64) for g in gradients)
+            squares = sum(float(np.square(g).sum()) for g in wide)
+    return math.sqrt(squares), unit
 
 
 class State:
@@ -245,9 +263,8 @@ class Optimizer:
         slopes = np.require(gradients, requirements=["C_CONTIGUOUS", "ALIGNED"])
         scale = 1.0
         if self.clip_norm is not None:
-            if length is None:
-                length = math.sqrt(np.square(slopes, dtype=np.float64).sum())
-            scale = min(1.0, self.clip_norm / (length + 1e-6))
+            size, unit = _measure([slopes]) if length is None else (length, 1.0)
+            scale = min(1.0, self.clip_norm / (size + 1e-6 * unit) * unit)
         arguments = (
             ready.reshape(-1), state.arrays, unlocked(slopes).reshape(-1), self.rule, numbers,
             scale, 0.0, 0.0,

@@ -41,8 +41,8 @@ class Plan(NamedTuple):
 
     @property
     def widest(self) -> int:
-        """The most outputs of any step."""
-        return int(self.table[:, t.N_OUTPUTS].max())
+        """The most inputs or outputs of any step."""
+        return int(self.table[:, [t.N_INPUTS, t.N_OUTPUTS]].max())
 
 
 def runs_as(layer: Any, kind: type[Any]) -> bool:
@@ -96,11 +96,11 @@ def make_plan(
     panels = workspace if training else _Workspace(capacity, itemsize)
     parameter, n_sums, n_draws, trains = 0, 0, 0, False
     running = sum(layer.n_parameters for _, layer, _ in fused)
-    inputs, input_row = workspace.rows(n_inputs) if training else (0, 0)
     dinputs, width, finish = -1, n_inputs, t.STORE
     # Without training only the values of two neighbouring layers are alive at a time.
     widest = max([layer.n_neurons for op, layer, _ in fused if op == t.DENSE] + [n_inputs])
     pair = [] if training else [workspace.rows(widest) for _ in range(2)]
+    inputs, input_row = workspace.rows(n_inputs) if training else pair[1]
     rows = zip(table, coefficients, fused, strict=True)
     for i, (row, factors, (operation, layer, activation)) in enumerate(rows):
         n_outputs = layer.n_neurons if operation == t.DENSE else width
@@ -149,7 +149,7 @@ def make_plan(
             row[t.DBIASES] = workspace.take(n_outputs)
             _make_room(row, workspace)
         elif operation == t.BATCH_NORM:
-            row[t.SCALES] = workspace.take(2 * input_row)
+            row[t.SCALES] = workspace.take(3 * input_row)
         width = n_outputs
     return Plan(table, coefficients, workspace.size, 0 if training else panels.size, n_sums)
 
@@ -166,6 +166,7 @@ def _make_room(row: Integers, workspace: _Workspace) -> None:
     if operation == t.BATCH_NORM:
         size = 2 * -(-workspace.capacity // t.BLOCK) * row[t.OUTPUT_ROW]
         row[t.MOMENTS], row[t.SUMS] = workspace.take(size), workspace.take(size)
+        row[t.SCALES] = workspace.take(3 * row[t.OUTPUT_ROW])
 
 
 def _fuse(steps: Steps) -> list[tuple[int, Any, int]]:

@@ -18,7 +18,7 @@ from .kernels import table as t
 from .kernels.interruption import check_interruption
 from .losses import Loss
 from .memory import aligned_empty
-from .optimizers import Optimizer
+from .optimizers import Optimizer, length_of
 from .parallel import Crew, finish
 from .plan import Plan
 from .samples import Samples
@@ -576,6 +576,7 @@ class LayerTrainer(Trainer):
         weights = data.weights[indices] if len(data.weights) else np.ones(len(indices))
         try:
             rows = data.inputs.take(indices)
+            rows[np.abs(rows) < np.finfo(rows.dtype).tiny] = 0  # as `kernels.train_steps` does
             outputs = self.model._forward_logits(rows, True, data.targets.shape[1])
             losses, gradient = loss.measure(outputs, wanted, weights)
             if not np.isfinite(losses).all():
@@ -587,8 +588,9 @@ class LayerTrainer(Trainer):
         arrays = list(self.model._trained_arrays())
         options = {}
         if self.optimizer.clip_norm is not None:
-            squares = (np.square(g, dtype=np.float64).sum() for _, g in arrays)
-            options["length"] = float(np.sqrt(sum(squares)))
+            options["length"] = length_of(gradients for _, gradients in arrays)
+            if not np.isfinite(options["length"]):
+                return False
         self.optimizer.update_all(arrays, applied, **options)
         totals[t.TOTAL_LOSS] += losses @ weights
         totals[t.TOTAL_WEIGHT] += weights.sum()

@@ -8,7 +8,7 @@ import math
 
 from .elementary import erfc, exp, expm1, sigmoid, tanh
 from .jit import inner, kernel
-from .simd import fma, lanes, load_part, pointer, select, splat, store_part
+from .simd import cut, fma, lanes, load_part, pointer, select, splat, store_part
 from .table import ELU, EXP, GELU, GELU_TANH, IDENTITY, LEAKY_RELU, SIGMOID, SILU
 
 _ROOT_HALF = math.sqrt(0.5)
@@ -79,7 +79,7 @@ def activate(outputs, inputs, size, kind, number):
     for i in range(0, size, step):
         rest = min(step, size - i)
         x = load_part(inputs + i, rest, 0.0)
-        store_part(outputs + i, activation_vector(kind, x, number), rest)
+        store_part(outputs + i, cut(activation_vector(kind, x, number)), rest)
 
 
 @inner
@@ -90,7 +90,7 @@ def activate_back(dinputs, doutputs, inputs, outputs, size, kind, number):
         rest = min(step, size - i)
         x, y = load_part(inputs + i, rest, 0.0), load_part(outputs + i, rest, 0.0)
         slope = slope_vector(kind, x, y, number)
-        store_part(dinputs + i, load_part(doutputs + i, rest, 0.0) * slope, rest)
+        store_part(dinputs + i, cut(load_part(doutputs + i, rest, 0.0) * slope), rest)
 
 
 @kernel

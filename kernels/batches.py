@@ -1,7 +1,20 @@
 """Shuffled mini-batches, and the scan that guards what enters a network."""
 
 from .jit import inner, kernel
-from .simd import fma, lanes, load, load_part, pointer, splat, store, store_part, sum_lanes
+from .simd import (
+    cut,
+    fma,
+    is_subnormal,
+    lanes,
+    least_magnitude,
+    load,
+    load_part,
+    pointer,
+    splat,
+    store,
+    store_part,
+    sum_lanes,
+)
 
 
 @inner
@@ -13,6 +26,18 @@ def copy_row(result, row, size):
         store(result + j, load(row + j))
     if whole < size:
         store_part(result + whole, load_part(row + whole, size - whole, 0.0), size - whole)
+
+
+@inner
+def cut_row(result, row, size):
+    """result = row, with zeros for subnormal numbers; `result` may be `row`."""
+    step = lanes(row)
+    whole = size - size % step
+    for j in range(0, whole, step):
+        store(result + j, cut(load(row + j)))
+    if whole < size:
+        rest = size - whole
+        store_part(result + whole, cut(load_part(row + whole, rest, 0.0)), rest)
 
 
 @kernel
@@ -43,6 +68,26 @@ def is_finite(start, size):
     for i in range(whole, size, step):
         a = fma(load_part(start + i, min(step, size - i), 0.0), zero, a)
     return sum_lanes((a + b) + (c + d)) == 0.0
+
+
+@inner
+def scan(start, size):
+    """Return (whether `size` elements are finite, as `is_finite`, whether one is subnormal)."""
+    step = lanes(start)
+    zero = splat(start, 0.0)
+    a = b = c = d = p = q = r = s = zero
+    whole = size - size % (4 * step)
+    for i in range(0, whole, 4 * step):
+        w, x = load(start + i), load(start + (i + step))
+        y, z = load(start + (i + 2 * step)), load(start + (i + 3 * step))
+        a, b, c, d = fma(w, zero, a), fma(x, zero, b), fma(y, zero, c), fma(z, zero, d)
+        p, q = least_magnitude(p, w), least_magnitude(q, x)
+        r, s = least_magnitude(r, y), least_magnitude(s, z)
+    for i in range(whole, size, step):
+        w = load_part(start + i, min(step, size - i), 0.0)
+        a, p = fma(w, zero, a), least_magnitude(p, w)
+    tails = is_subnormal(p) or is_subnormal(q) or is_subnormal(r) or is_subnormal(s)
+    return sum_lanes((a + b) + (c + d)) == 0.0, tails
 
 
 @kernel

@@ -11,6 +11,7 @@ from .elementary import exp, log
 from .jit import inner, kernel
 from .simd import (
     broadcast,
+    cut,
     element,
     first_lane,
     first_true,
@@ -106,8 +107,8 @@ def label_row(gradient, logits, size, label, scale):
         right = first_true(x == largest) == label
         e = exp(x - largest)
         total = sum_lanes(e)
-        p = e * (1.0 / total)
-        store_part(gradient, (p - one_hot_lanes(p, label)) * scale, size)
+        p = cut(e * (1.0 / total))
+        store_part(gradient, cut((p - one_hot_lanes(p, label)) * scale), size)
     else:
         largest = row_max(logits, size)
         right = is_first_max(logits, label, largest)
@@ -184,10 +185,11 @@ def label_gradient_row(gradient, row, size, total, label, scale):
     wanted = element(row, get(row + label) * factor - 1.0)
     whole = size - size % step
     for j in range(0, whole, step):
-        store(gradient + j, load(row + j) * factor * scale)
+        store(gradient + j, cut(cut(load(row + j) * factor) * scale))
     if whole < size:
         rest = size - whole
-        store_part(gradient + whole, load_part(row + whole, rest, 0.0) * factor * scale, rest)
+        p = cut(load_part(row + whole, rest, 0.0) * factor)
+        store_part(gradient + whole, cut(p * scale), rest)
     put(gradient + label, wanted * element(row, scale))
 
 
@@ -198,8 +200,9 @@ def target_gradient_row(gradient, row, size, total, targets, weight, scale):
     factor = 1.0 / total
     for j in range(0, size, step):
         rest = min(step, size - j)
-        p = load_part(row + j, rest, 0.0) * factor
-        store_part(gradient + j, (p * weight - load_part(targets + j, rest, 0.0)) * scale, rest)
+        p = cut(load_part(row + j, rest, 0.0) * factor)
+        d = (p * weight - load_part(targets + j, rest, 0.0)) * scale
+        store_part(gradient + j, cut(d), rest)
 
 
 @inner

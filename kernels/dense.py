@@ -1,8 +1,9 @@
 """Dense (fully connected) layer: outputs = inputs @ weights + biases."""
 
-from .gemm import column_sums, matmul
+from .gemm import column_sums, matmul, sum_products
 from .jit import kernel
 from .simd import null, pointer
+from .table import SUM_ROWS
 
 
 @kernel
@@ -42,12 +43,17 @@ def dense_backward(dinputs, dweights, dbiases, doutputs, inputs, weights):
         )  # fmt: skip
     if dweights is not None:
         depth = inputs.shape[1]
-        matmul(
-            pointer(dweights), columns,
-            pointer(inputs), 1, depth,
-            slopes, columns, False,
-            depth, columns, rows,
-            null(slopes),
-        )  # fmt: skip
+        if rows > SUM_ROWS:
+            sum_products(
+                pointer(dweights), pointer(inputs), depth, slopes, columns, depth, columns, rows
+            )
+        else:
+            matmul(
+                pointer(dweights), columns,
+                pointer(inputs), 1, depth,
+                slopes, columns, False,
+                depth, columns, rows,
+                null(slopes),
+            )  # fmt: skip
     if dbiases is not None:
         column_sums(pointer(dbiases), slopes, columns, rows, columns)

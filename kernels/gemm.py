@@ -15,7 +15,7 @@ step ld) and `doutputs @ weights.T` (on a transposed copy of the weights).
 
 Every element of a result is summed by one thread from the first to the last term of the inner
 dimension, one multiply-add at a time, whatever the tile: the bits do not depend on tile sizes,
-vector width or threads.
+vector width or threads. Where that dimension is a batch, callers take it in blocks (`sums.py`).
 """
 
 import itertools
@@ -28,6 +28,7 @@ from . import target
 from .jit import inner
 from .simd import (
     emit_call,
+    emit_flush,
     emit_fma,
     emit_load,
     emit_splat,
@@ -46,7 +47,8 @@ from .simd import (
     store,
     store_part,
 )
-from .table import FINISH_DESCEND, FINISH_MASK, FINISH_RELU, STORE
+from .sums import add_block
+from .table import FINISH_DESCEND, FINISH_MASK, FINISH_RELU, STORE, SUM_ROWS
 
 _I64 = ir.IntType(64)
 
@@ -312,7 +314,10 @@ class _TileEmitter:
             return builder.select(builder.fcmp_ordered("<=", output, zero), zero, value)
 
         def descend(i, v, value):
-            return emit_fma(self.context, builder, rate, value, self.load(results[i], v, masks[v]))
+            before = self.load(results[i], v, masks[v])
+            return emit_flush(
+                builder, emit_fma(self.context, builder, rate, value, before), keep_sign=False
+            )
 
         end = builder.append_basic_block("tile.end")
         default = builder.append_basic_block("tile.finish")
@@ -575,26 +580,93 @@ def row_product(result, left, right, start, columns, depth):
 
 @inner
 def column_sums(result, source, source_row, rows, columns):
-    """result (columns,) = sum of source (rows, columns) over the rows, from first to last."""
+    """result (columns,) = sum of source (rows, columns) over the rows, as `sums.py` has it."""
     step = lanes(source)
     whole = columns - columns % (4 * step)
+    zero = splat(source, 0.0)
     # Four columns of vectors side by side: one alone would wait for its additions.
     for j in range(0, whole, 4 * step):
-        a = splat(source, 0.0)
-        b, c, d = a, a, a
-        for i in range(rows):
-            row = source + (i * source_row + j)
-            a = a + load(row)
-            b = b + load(row + step)
-            c = c + load(row + 2 * step)
-            d = d + load(row + 3 * step)
-        store(result + j, a)
-        store(result + (j + step), b)
-        store(result + (j + 2 * step), c)
-        store(result + (j + 3 * step), d)
+        all_a = all_b = all_c = all_d = lost_a = lost_b = lost_c = lost_d = zero
+        for first in range(0, rows, SUM_ROWS):
+            a = b = c = d = zero
+            for i in range(first, min(rows, first + SUM_ROWS)):
+                row = source + (i * source_row + j)
+                a = a + load(row)
+                b = b + load(row + step)
+                c = c + load(row + 2 * step)
+                d = d + load(row + 3 * step)
+            all_a, lost_a = add_block(all_a, lost_a, a)
+            all_b, lost_b = add_block(all_b, lost_b, b)
+            all_c, lost_c = add_block(all_c, lost_c, c)
+            all_d, lost_d = add_block(all_d, lost_d, d)
+        store(result + j, all_a)
+        store(result + (j + step), all_b)
+        store(result + (j + 2 * step), all_c)
+        store(result + (j + 3 * step), all_d)
     for j in range(whole, columns, step):
         taken = min(step, columns - j)
-        total = splat(source, 0.0)
-        for i in range(rows):
-            total = total + load_part(source + (i * source_row + j), taken, 0.0)
+        total = lost = zero
+        for first in range(0, rows, SUM_ROWS):
+            part = zero
+            for i in range(first, min(rows, first + SUM_ROWS)):
+                part = part + load_part(source + (i * source_row + j), taken, 0.0)
+            total, lost = add_block(total, lost, part)
         store_part(result + j, total, taken)
+
+
+# A piece of a matrix on the stack: 96 rows of a whole panel.
+PIECE_ROWS = 96
+PIECE_SIZE = PIECE_ROWS * 48
+
+
+@inner
+def clear(values, size):
+    """values = 0, `size` elements at a pointer."""
+    step = lanes(values)
+    for i in range(0, size, step):
+        store_part(values + i, splat(values, 0.0), min(step, size - i))
+
+
+@inner
+def add_piece(total, lost, part, size):
+    """Add the sums of a block to `total` and `lost`, as `add_block` does, element by element."""
+    step = lanes(total)
+    for i in range(0, size, step):
+        taken = min(step, size - i)
+        t, missing = add_block(
+            load_part(total + i, taken, 0.0), load_part(lost + i, taken, 0.0),
+            load_part(part + i, taken, 0.0),
+        )  # fmt: skip
+        store_part(total + i, t, taken)
+        store_part(lost + i, missing, taken)
+
+
+@inner
+def sum_products(result, left, left_row, right, right_row, rows, columns, depth):
+    """result (rows, columns) = left (depth, rows).T @ right (depth, columns), as `sums.py` has it.
+
+    Piece by piece, so that the sums of blocks of the depth fit on the stack.
+    """
+    width, nothing = tile_columns(result), null(result)
+    total, lost = scratch(result, PIECE_SIZE), scratch(result, PIECE_SIZE)
+    part = scratch(result, PIECE_SIZE)
+    for row in range(0, rows, PIECE_ROWS):
+        height = min(PIECE_ROWS, rows - row)
+        for column in range(0, columns, width):
+            taken = min(width, columns - column)
+            clear(total, height * taken)
+            clear(lost, height * taken)
+            for first in range(0, depth, SUM_ROWS):
+                matmul(
+                    part, taken,
+                    left + (first * left_row + row), 1, left_row,
+                    right + (first * right_row + column), right_row, False,
+                    height, taken, min(SUM_ROWS, depth - first),
+                    nothing,
+                )  # fmt: skip
+                add_piece(total, lost, part, height * taken)
+            for i in range(height):
+                for j in range(0, taken, lanes(result)):
+                    count = min(lanes(result), taken - j)
+                    values = load_part(total + (i * taken + j), count, 0.0)
+                    store_part(result + ((row + i) * columns + column + j), values, count)

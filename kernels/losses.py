@@ -9,6 +9,7 @@ import numpy as np
 from .elementary import exp, expm1, log
 from .jit import inner, kernel
 from .simd import (
+    cut,
     fma,
     get,
     is_null,
@@ -93,7 +94,7 @@ def loss_row(gradient, outputs, targets, size, kind, number, scale):
         z, t = load_part(outputs + j, rest, 0.5), load_part(targets + j, rest, 0.5)
         loss, slope = loss_vector(kind, z, t, number)
         if not is_null(gradient):
-            store_part(gradient + j, slope * factor, rest)
+            store_part(gradient + j, cut(slope * factor), rest)
         total = total + keep(loss, rest)
     return np.float64(sum_lanes(total)) / size
 

@@ -1,4 +1,8 @@
-"""LAYER_NORM and BATCH_NORM of a table: their part in the passes, and in the weights phase."""
+"""LAYER_NORM and BATCH_NORM of a table: their part in the passes, and in the weights phase.
+
+The SCALES of a BATCH_NORM are three rows: center, scale and shift in a prediction; mean, variance
+and scale of the batch in training.
+"""
 
 import numpy as np
 
@@ -6,6 +10,7 @@ from .gemm import tile_lanes, tile_rows
 from .jit import inner
 from .normalization import (
     column_gradients,
+    column_scale,
     columns_back,
     fold,
     fold_row,
@@ -17,7 +22,6 @@ from .normalization import (
     layer_norm_back,
     layer_norm_row,
     normalise_columns,
-    scale_of,
 )
 from .panels import share
 from .simd import fma, get, lanes, load_part, null, put, store_part
@@ -32,6 +36,7 @@ from .table import (
     FIRST_SUM,
     FUSED_DESCENT,
     INPUT_ROW,
+    INPUTS,
     KEPT,
     LAYER_NORM,
     MOMENTS,
@@ -57,21 +62,22 @@ from .update import follow
 
 @inner
 def fold_norms(table, coefficients, parameters, workspace):
-    """Keep scale and shift of every BATCH_NORM."""
+    """Keep center, scale and shift of every BATCH_NORM."""
     for layer in range(len(table)):
         step = table[layer]
         if step[OPERATION] == BATCH_NORM:
             size, scales = step[N_OUTPUTS], workspace + step[SCALES]
             for j in range(0, size, lanes(workspace)):
                 count = min(lanes(workspace), size - j)
-                scale, shift = fold(
+                center, scale, shift = fold(
                     parameters + (step[WEIGHTS] + j), parameters + (step[BIASES] + j),
                     parameters + (step[RUNNING_MEAN] + j),
                     parameters + (step[RUNNING_VARIANCE] + j),
                     count, coefficients[layer, NUMBER],
                 )  # fmt: skip
-                store_part(scales + j, scale, count)
-                store_part(scales + (step[OUTPUT_ROW] + j), shift, count)
+                store_part(scales + j, center, count)
+                store_part(scales + (step[OUTPUT_ROW] + j), scale, count)
+                store_part(scales + (2 * step[OUTPUT_ROW] + j), shift, count)
 
 
 @inner
@@ -87,9 +93,11 @@ def predict_norm_rows(step, epsilon, parameters, workspace, inputs, input_row, f
         else:
             for j in range(0, size, lanes(a)):
                 count = min(lanes(a), size - j)
-                scale = load_part(scales + j, count, 0.0)
-                shift = load_part(scales + (row + j), count, 0.0)
-                store_part(b + j, fma(load_part(a + j, count, 0.0), scale, shift), count)
+                center = load_part(scales + j, count, 0.0)
+                scale = load_part(scales + (row + j), count, 0.0)
+                shift = load_part(scales + (2 * row + j), count, 0.0)
+                x = load_part(a + j, count, 0.0) - center
+                store_part(b + j, fma(x, scale, shift), count)
 
 
 @inner
@@ -150,17 +158,27 @@ def batch_norm_rows(
 
     Each thread keeps the moments of its own blocks of rows, and merges those of all: that is a
     part in `BLOCK` of the work, and saves a second barrier. False where the barrier says so.
+    The thread with the first row leaves what it found for the way back, behind the next barrier.
     """
     size, row = step[N_OUTPUTS], step[OUTPUT_ROW]
+    scales = workspace + step[SCALES]
     keep_moments(workspace + step[MOMENTS], inputs, step[INPUT_ROW], first, rows, row, size)
     if not wait(gate, threads):
         return False
     for j in range(0, size, lanes(inputs)):
         count, at = min(lanes(inputs), size - j), first * row + j
         mean, variance = kept_moments(workspace + (step[MOMENTS] + j), row, batch, count)
+        # Of all rows: nobody writes to the inputs before the batch ends.
+        shift, variance, scale = column_scale(
+            workspace + (step[INPUTS] + j), step[INPUT_ROW], batch, count, mean, variance, epsilon
+        )
+        if first == 0 and rows > 0:
+            store_part(scales + j, mean + shift, count)
+            store_part(scales + (row + j), variance, count)
+            store_part(scales + (2 * row + j), scale, count)
         normalise_columns(
             workspace + (step[OUTPUTS] + at), workspace + (step[KEPT] + at), inputs + j,
-            row, step[INPUT_ROW], rows, count, mean, scale_of(variance, epsilon),
+            row, step[INPUT_ROW], rows, count, mean, shift, scale,
             parameters + (step[WEIGHTS] + j), parameters + (step[BIASES] + j),
         )  # fmt: skip
     return True
@@ -168,7 +186,7 @@ def batch_norm_rows(
 
 @inner
 def batch_norm_rows_back(
-    step, epsilon, parameters, workspace, dinputs, doutputs, first, rows, batch, gate, threads
+    step, parameters, workspace, dinputs, doutputs, first, rows, batch, gate, threads
 ):
     """Take the gradient of the rows [first, first + rows), at pointers to their first, back."""
     size, row = step[N_OUTPUTS], step[OUTPUT_ROW]
@@ -178,11 +196,11 @@ def batch_norm_rows_back(
         return False
     for j in range(0, size, lanes(doutputs)):
         count = min(lanes(doutputs), size - j)
-        _, variance = kept_moments(workspace + (step[MOMENTS] + j), row, batch, count)
+        scale = load_part(workspace + (step[SCALES] + 2 * row + j), count, 0.0)
         sums, products = kept_sums(workspace + (step[SUMS] + j), row, batch, count)
         columns_back(
             dinputs + j, doutputs + j, kept + j, step[INPUT_ROW], row, rows, count, batch,
-            sums, products, scale_of(variance, epsilon), parameters + (step[WEIGHTS] + j),
+            sums, products, scale, parameters + (step[WEIGHTS] + j),
         )  # fmt: skip
     return True
 
@@ -235,8 +253,9 @@ def follow_norms(
         if step[OPERATION] == BATCH_NORM:
             for j in range(begin, end, lanes(workspace)):
                 count = min(lanes(workspace), end - j)
-                moments = workspace + (step[MOMENTS] + j)
-                mean, variance = kept_moments(moments, step[OUTPUT_ROW], rows, count)
+                moments = workspace + (step[SCALES] + j)
+                mean = load_part(moments, count, 0.0)
+                variance = load_part(moments + step[OUTPUT_ROW], count, 0.0)
                 follow_moments(
                     parameters + (step[RUNNING_MEAN] + j),
                     parameters + (step[RUNNING_VARIANCE] + j),

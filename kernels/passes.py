@@ -281,7 +281,7 @@ def backward_rows(
                         step, parameters, workspace, dinputs, doutputs, first, rows
                     )
                 elif not batch_norm_rows_back(
-                    step, coefficients[layer, NUMBER], parameters, workspace, dinputs, doutputs,
+                    step, parameters, workspace, dinputs, doutputs,
                     first, rows, batch, gate, threads,
                 ):  # fmt: skip
                     return False

@@ -1,11 +1,12 @@
 """Prediction: rows through a whole network in one compiled call that allocates nothing.
 
 Both kernels look for NaN and infinity in a block of rows just before they use it, when it has to
-come into the cache anyway: a scan of its own would read all data twice.
+come into the cache anyway: a scan of its own would read all data twice. Where they find subnormal
+numbers they take a copy of the block with zeros for these, which cost many times as much.
 """
 
 from .activations import activate
-from .batches import copy_row, is_finite
+from .batches import copy_row, cut_row, scan
 from .gemm import row_product
 from .jit import inner, kernel
 from .norm_passes import fold_norms, predict_norm_row
@@ -20,6 +21,8 @@ from .table import (
     EXP,
     FINISH,
     FINISH_RELU,
+    INPUT_ROW,
+    INPUTS,
     LAYER_NORM,
     N_INPUTS,
     N_OUTPUTS,
@@ -69,9 +72,16 @@ def predict_rows(
     for start in range(0, len(inputs), block):
         rows = min(block, len(inputs) - start)
         source = pointer(inputs) + start * n_inputs
-        if not is_finite(source, rows * n_inputs):
+        finite, tails = scan(source, rows * n_inputs)
+        if not finite:
             return start
-        forward_rows(table, coefficients, p, pointer(panels), w, source, n_inputs, 0, rows)
+        row = n_inputs
+        if tails:
+            copy, row = w + table[0, INPUTS], table[0, INPUT_ROW]
+            for i in range(rows):
+                cut_row(copy + i * row, source + i * n_inputs, n_inputs)
+            source = copy
+        forward_rows(table, coefficients, p, pointer(panels), w, source, row, 0, rows)
         for i in range(rows):
             values = w + (tail[OUTPUTS] + i * tail[OUTPUT_ROW])
             finish_row(pointer(outputs) + (start + i) * n_outputs, values, n_outputs, finish)
@@ -82,16 +92,20 @@ def predict_rows(
 def predict_few(outputs, workspace, table, coefficients, parameters, inputs, finish):
     """As `predict_rows`, with the same bits, one row at a time and without packing anything.
 
-    To pack a matrix of weights takes as long as to multiply a few rows by it. workspace: the
-    outputs of two layers, whatever the table is laid out for.
+    To pack a matrix of weights takes as long as to multiply a few rows by it. workspace: twice the
+    widest values, inputs or outputs of a layer, whatever the table is laid out for.
     """
     p, w = pointer(parameters), pointer(workspace)
     half = len(workspace) // 2
     n_inputs, n_outputs = table[0, N_INPUTS], table[len(table) - 1, N_OUTPUTS]
     for i in range(len(inputs)):
         values = pointer(inputs) + i * n_inputs
-        if not is_finite(values, n_inputs):
+        finite, tails = scan(values, n_inputs)
+        if not finite:
             return i
+        if tails:
+            cut_row(w + half, values, n_inputs)  # the first layer writes to the other half
+            values = w + half
         for layer in range(len(table)):
             step = table[layer]
             size = step[N_OUTPUTS]

@@ -15,9 +15,13 @@ import math
 
 import numpy as np
 
-from .batches import copy_row
+from .batches import cut_row
 from .conversion import convert_row
 from .gemm import (
+    PIECE_ROWS,
+    PIECE_SIZE,
+    add_piece,
+    clear,
     column_sums,
     matmul_panel,
     panel_width,
@@ -37,7 +41,7 @@ from .panels import (
     unpack_weights,
 )
 from .passes import backward_rows, batch_weight, loss_rows, train_forward
-from .simd import element, get, null, pointer, retyped, scratch, splat, store_part
+from .simd import by_dtype, element, get, null, pointer, retyped, scratch
 from .table import (
     BIASES,
     BIASES_L1,
@@ -46,6 +50,7 @@ from .table import (
     DBIASES,
     DENSE,
     DOUTPUTS,
+    DWEIGHTS,
     FINISH_DESCEND,
     FIRST_SUM,
     FUSED_DESCENT,
@@ -66,6 +71,7 @@ from .table import (
     SQUARES,
     STATES,
     STORE,
+    SUM_ROWS,
     TOTAL_LOSS,
     TOTAL_PENALTY,
     TOTAL_RIGHT,
@@ -79,12 +85,9 @@ from .threads import wait
 from .update import add_slopes, descend, follow, penalty_of, sum_squares
 
 # Rows of a weight matrix whose gradient is formed, and repacked, in one go: few enough that they
-# and their inputs stay in the L2 cache, enough to use each panel of output gradients often.
-_STRIP = 96
-
-
-# A piece of a gradient that an optimizer with a state takes from here: a strip by a whole panel.
-_PIECE = _STRIP * 48
+# and their inputs stay in the L2 cache, enough to use each panel of output gradients often. A strip
+# by a whole panel is a piece.
+_STRIP = PIECE_ROWS
 
 
 @inner
@@ -95,6 +98,7 @@ def descend_weights(table, parameters, workspace, rows, rate, thread, threads):
     cost a small network 10 % of its step.
     """
     width, lanes = tile_columns(workspace), tile_lanes(workspace)
+    piece = scratch(workspace, PIECE_SIZE)
     for layer in range(len(table)):
         step = table[layer]
         if step[OPERATION] != DENSE:
@@ -108,6 +112,10 @@ def descend_weights(table, parameters, workspace, rows, rate, thread, threads):
             for column in range(0, n_outputs, width):
                 padded = panel_width(workspace, n_outputs - column)
                 panel = workspace + (step[PANELS] + column * n_inputs + row * padded)
+                if rows > SUM_ROWS:
+                    form_piece(step, workspace, piece, row, height, column, rows)
+                    descend(panel, piece, height * padded, rate)
+                    continue
                 matmul_panel(
                     panel, padded,
                     inputs + row, 1, input_row,
@@ -125,13 +133,33 @@ def descend_weights(table, parameters, workspace, rows, rate, thread, threads):
 
 @inner
 def form_piece(step, workspace, piece, row, height, column, rows):
-    """piece = gradient of the weights [row, row + height) of the panel at `column`."""
-    n_outputs = step[N_OUTPUTS]
-    doutputs = workspace + step[DOUTPUTS]
+    """piece = gradient of the weights [row, row + height) of the panel at `column`.
+
+    Zeros stand where the panel is wider than its columns.
+    """
+    padded = panel_width(workspace, step[N_OUTPUTS] - column)
+    size = height * padded
+    fill_padding(piece, size, step[N_OUTPUTS] - column, padded)
+    form_block(step, workspace, piece, row, height, column, 0, min(rows, SUM_ROWS))
+    if rows > SUM_ROWS:
+        part, lost = scratch(workspace, PIECE_SIZE), scratch(workspace, PIECE_SIZE)
+        clear(lost, size)
+        clear(part, size)
+        for first in range(SUM_ROWS, rows, SUM_ROWS):
+            count = min(SUM_ROWS, rows - first)
+            form_block(step, workspace, part, row, height, column, first, count)
+            add_piece(piece, lost, part, size)
+
+
+@inner
+def form_block(step, workspace, piece, row, height, column, first, rows):
+    """piece = what the rows [first, first + rows) of the batch add to a piece of the gradient."""
+    n_outputs, output_row = step[N_OUTPUTS], step[OUTPUT_ROW]
+    doutputs = workspace + (step[DOUTPUTS] + first * output_row)
     matmul_panel(
         piece, panel_width(workspace, n_outputs - column),
-        workspace + (step[INPUTS] + row), 1, step[INPUT_ROW],
-        doutputs + column, step[OUTPUT_ROW], doutputs,
+        workspace + (step[INPUTS] + first * step[INPUT_ROW] + row), 1, step[INPUT_ROW],
+        doutputs + column, output_row, doutputs,
         height, min(tile_columns(workspace), n_outputs - column), rows,
         null(piece), 0,
         STORE, piece, 0, 0.0,
@@ -145,7 +173,7 @@ def update_weights(
 ):  # fmt: skip
     """Form this thread's slices of every gradient over the whole batch, and step down them."""
     width, lanes = tile_columns(workspace), tile_lanes(workspace)
-    scratch_piece = scratch(workspace, _PIECE)
+    scratch_piece = scratch(workspace, PIECE_SIZE)
     for layer in range(len(table)):
         step = table[layer]
         if step[OPERATION] != DENSE or step[TRAINS] == 0:
@@ -170,7 +198,6 @@ def update_weights(
                 piece = workspace + (step[GRADIENTS] + place)
                 if not formed:
                     piece = scratch_piece
-                    fill_padding(piece, height * padded, n_outputs - column, padded)
                     form_piece(step, workspace, piece, row, height, column, rows)
                 if formed:
                     l1, l2 = 0.0, 0.0
@@ -209,9 +236,7 @@ def sum_biases(step, workspace, rows, begin, end):
 def fill_padding(piece, size, columns, padded):
     """Write zeros where a piece is wider than its columns: no product writes there."""
     if columns < padded:
-        zero, step = splat(piece, 0.0), tile_lanes(piece)
-        for i in range(0, size, step):
-            store_part(piece + i, zero, step)
+        clear(piece, size)
 
 
 @inner
@@ -252,7 +277,6 @@ def keep_gradients(
                 padded = panel_width(workspace, n_outputs - column)
                 place = column * n_inputs + row * padded
                 piece = workspace + (step[GRADIENTS] + place)
-                fill_padding(piece, height * padded, n_outputs - column, padded)
                 form_piece(step, workspace, piece, row, height, column, rows)
                 add_slopes(piece, workspace + (step[PANELS] + place), height * padded, l1, l2)
                 for i in range(height):
@@ -273,31 +297,81 @@ def keep_gradients(
             sums[SQUARES, step[FIRST_SUM] + n_inputs + j] = d * d
 
 
+# Gradients whose squares overflow are multiplied by this, in float64, before they are squared.
+wide_unit = by_dtype(1.0, 2.0**-540)
+
+
 @inner
-def clip_factor(sums, limit):
+def keep_wide_squares(table, workspace, sums, thread, threads):
+    """Keep the squares of this thread's slices of every gradient, times `wide_unit`, anew."""
+    width, lanes = tile_columns(workspace), tile_lanes(workspace)
+    for layer in range(len(table)):
+        step = table[layer]
+        if step[TRAINS] <= 0:
+            continue
+        n_inputs, n_outputs, at = step[N_INPUTS], step[N_OUTPUTS], step[FIRST_SUM]
+        if step[OPERATION] == DENSE:
+            begin, end = share_weights(step, workspace, thread, threads)
+            for row in range(begin, end):
+                squares = 0.0
+                for column in range(0, n_outputs, width):
+                    padded = panel_width(workspace, n_outputs - column)
+                    piece = workspace + (step[GRADIENTS] + column * n_inputs + row * padded)
+                    for j in range(padded):
+                        squares += wide_square(piece + j)
+                sums[SQUARES, at + row] = squares
+        begin, end = share(n_outputs, 4 * lanes, thread, threads)
+        for j in range(begin, end):
+            if step[OPERATION] != DENSE:
+                sums[SQUARES, at + j] = wide_square(workspace + (step[DWEIGHTS] + j))
+            if step[HAS_BIASES] != 0:
+                slope = workspace + (step[DBIASES] + j)
+                sums[SQUARES, at + n_inputs + j] = wide_square(slope)
+
+
+@inner
+def wide_square(place):
+    """Return the square of the number at `place` times `wide_unit`."""
+    value = np.float64(get(place)) * wide_unit(place)
+    return value * value
+
+
+@inner
+def clip_factor(squares, unit, limit):
     """Return what brings the gradient to the length `limit`, at most 1.
 
     Pascanu, Mikolov, Bengio, "On the difficulty of training recurrent neural networks" (2013),
-    algorithm 1; the small number in the denominator is PyTorch's.
+    algorithm 1; the small number in the denominator is PyTorch's. `squares`: the sum of those of
+    the gradient times `unit`. Those that became 0 do not count beside the small number.
     """
+    return min(1.0, limit / (math.sqrt(squares) + 1e-6 * unit) * unit)
+
+
+@inner
+def total_squares(sums):
+    """Return the sum of all squares, in one order."""
     total = 0.0
     for i in range(sums.shape[1]):
         total += sums[SQUARES, i]
-    return min(1.0, limit / (math.sqrt(total) + 1e-6))
+    return total
 
 
 @inner
 def gather(samples, sample_row, inputs, layout, scaling, indices, first, end, n_inputs):
-    """samples [first, end) = the inputs at `indices`, of which the first is sample 0."""
+    """samples [first, end) = the inputs at `indices`, of which the first is sample 0.
+
+    Subnormal numbers become 0: products of them take many times as long.
+    """
     source = pointer(inputs)
     if layout is None:
         rows = retyped(samples, source)  # they are of this type, which the compiler cannot see
         for i in range(first, end):
-            copy_row(samples + i * sample_row, rows + indices[i] * n_inputs, n_inputs)
+            cut_row(samples + i * sample_row, rows + indices[i] * n_inputs, n_inputs)
     else:
         for i in range(first, end):
             result = samples + i * sample_row
             convert_row(result, source, layout, scaling, indices[i], n_inputs)
+            cut_row(result, result, n_inputs)
 
 
 @kernel
@@ -404,7 +478,16 @@ def train_steps(
                 keep_gradients(table, coefficients, p, w, sums, batch, strength, thread, threads)
                 if not wait(gate, threads):
                     return step
-                scale = clip_factor(sums, now[CLIP_NORM])
+                factor, squares = 1.0, total_squares(sums)
+                if not math.isfinite(squares):  # they overflow, or a gradient is not finite itself
+                    if not wait(gate, threads):
+                        return step
+                    factor = wide_unit(w)
+                    keep_wide_squares(table, w, sums, thread, threads)
+                    if not wait(gate, threads):
+                        return step
+                    squares = total_squares(sums)
+                scale = clip_factor(squares, factor, now[CLIP_NORM])
             update_weights(
                 table, coefficients, p, pointer(states), states.shape[1], w, sums, batch,
                 rule, now, scale, strength, thread, threads,

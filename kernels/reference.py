@@ -24,7 +24,7 @@ def dense_backward(dinputs, dweights, dbiases, doutputs, inputs, weights):
     if dweights is not None:
         dweights[...] = inputs.T @ doutputs
     if dbiases is not None:
-        dbiases[...] = doutputs.sum(axis=0, keepdims=True)
+        dbiases[...] = _sum(doutputs)
 
 
 def relu_forward(outputs, inputs):
@@ -41,11 +41,13 @@ def softmax_forward(outputs, inputs):
     """outputs (B, C) = softmax over each row of inputs (B, C)."""
     e = np.exp(inputs - inputs.max(axis=1, keepdims=True))
     outputs[...] = e / e.sum(axis=1, keepdims=True)
+    _flush(outputs)
 
 
 def softmax_backward(dinputs, doutputs, outputs):
     """dinputs (B, C) = outputs * (doutputs - sum(doutputs * outputs)), the sum over each row."""
     dinputs[...] = outputs * (doutputs - (doutputs * outputs).sum(axis=1, keepdims=True))
+    _flush(dinputs)
 
 
 def _rows(targets, like):
@@ -81,6 +83,7 @@ def softmax_cross_entropy_backward(dlogits, probabilities, targets):
     wanted = _rows(targets, probabilities)
     weight = wanted.sum(axis=1, keepdims=True)
     dlogits[...] = (probabilities * weight - wanted) / len(wanted)
+    _flush(dlogits)
 
 
 def softmax_cross_entropy(losses, dlogits, logits, targets):
@@ -127,26 +130,44 @@ def _scales(variances, epsilon):
     return 1 / np.sqrt(variances + variances.dtype.type(epsilon))
 
 
-def _moments(values, axis):
-    """Return mean and variance, zeros of nothing, along an axis that is kept."""
+def _sum(values, axis=0):
+    """Return the sum along an axis that is kept: along the first one NumPy adds row by row."""
+    return values.sum(axis=axis, keepdims=True, dtype=np.float64)
+
+
+def _center(values, axis):
+    """Return (mean, values - mean) along an axis that is kept, of nothing zeros.
+
+    What the rounded mean lacks is taken from differences, which are exact where it matters.
+    """
     count = max(values.shape[axis], 1)
-    mean = values.sum(axis=axis, keepdims=True) / count
-    return mean, np.square(values - mean).sum(axis=axis, keepdims=True) / count
+    mean = (_sum(values, axis) / count).astype(values.dtype)
+    distances = values - mean
+    shift = (_sum(distances, axis) / count).astype(values.dtype)
+    return mean + shift, distances - shift
 
 
 def layer_norm_forward(outputs, normalized, scales, inputs, weights, biases, epsilon):
     """outputs (B, I) = normalized * weights (1, I) + biases (1, I), each row by itself."""
-    mean, variance = _moments(inputs, 1)
-    scales[...] = _scales(variance, epsilon)[:, 0]
-    normalized[...] = (inputs - mean) * scales[:, None]
+    # Exact; squares of larger numbers may overflow.
+    widest, shrink = (2.0**50, 2.0**-80) if inputs.itemsize == 4 else (2.0**490, 2.0**-540)
+    most = np.abs(inputs).max(axis=1, keepdims=True, initial=0)
+    factors = np.where(most > widest, shrink, 1).astype(inputs.dtype)
+    _, distances = _center(inputs * factors, 1)
+    variances = (_sum(np.square(distances), 1) / max(inputs.shape[1], 1)).astype(inputs.dtype)
+    alone = np.sqrt(inputs.dtype.type(epsilon)) * factors
+    spread = np.sqrt(variances + inputs.dtype.type(epsilon) * factors * factors)
+    found = 1 / np.where(variances == 0, alone, spread)
+    scales[...] = (found * factors)[:, 0]
+    normalized[...] = distances * found
     outputs[...] = normalized * weights + biases
 
 
 def layer_norm_backward(dinputs, dweights, dbiases, doutputs, normalized, scales, weights):
     """Gradients of `layer_norm_forward`, given doutputs (B, I)."""
     g, count = doutputs * weights, max(doutputs.shape[1], 1)
-    dweights[...] = (doutputs * normalized).sum(axis=0)
-    dbiases[...] = doutputs.sum(axis=0)
+    dweights[...] = _sum(doutputs * normalized)
+    dbiases[...] = _sum(doutputs)
     mean = g.sum(axis=1, keepdims=True) / count
     product = (g * normalized).sum(axis=1, keepdims=True) / count
     dinputs[...] = (g - mean - normalized * product) * scales[:, None]
@@ -156,24 +177,25 @@ def batch_norm_forward(
     outputs, normalized, scales, means, variances, inputs, weights, biases, epsilon
 ):
     """outputs (B, I) = normalized * weights (1, I) + biases (1, I), each column by itself."""
-    means[...], variances[...] = _moments(inputs, 0)
+    means[...], distances = _center(inputs, 0)
+    variances[...] = _sum(np.square(distances)) / max(len(inputs), 1)
     scales[...] = _scales(variances, epsilon)
-    normalized[...] = (inputs - means) * scales
+    normalized[...] = distances * scales
     outputs[...] = normalized * weights + biases
 
 
 def batch_norm_backward(dinputs, dweights, dbiases, doutputs, normalized, scales, weights):
     """Gradients of `batch_norm_forward`, given doutputs (B, I)."""
-    dweights[...] = (doutputs * normalized).sum(axis=0)
-    dbiases[...] = doutputs.sum(axis=0)
+    dweights[...] = _sum(doutputs * normalized)
+    dbiases[...] = _sum(doutputs)
     means = (dbiases + normalized * dweights) / max(len(doutputs), 1)
     dinputs[...] = (doutputs - means) * (weights * scales)
 
 
 def batch_norm_predict(outputs, inputs, weights, biases, running_mean, running_variance, epsilon):
-    """outputs (B, I) = inputs * scale + shift, with the moments (1, I) that a run has seen."""
+    """outputs (B, I) = (inputs - running_mean) * scale + biases, with moments (1, I) of a run."""
     scale = weights * _scales(running_variance, epsilon)
-    outputs[...] = inputs * scale + (biases - running_mean * scale)
+    outputs[...] = (inputs - running_mean) * scale + biases
 
 
 def running_update(running_mean, running_variance, means, variances, rows, momentum):
@@ -218,6 +240,7 @@ def all_finite(values):
 def sgd_update(parameters, gradients, learning_rate):
     """parameters = parameters - learning_rate * gradients, in place."""
     parameters -= learning_rate * gradients
+    _flush(parameters)
 
 
 def _slope(p, l1):
@@ -227,7 +250,9 @@ def _slope(p, l1):
 
 def optimizer_update(parameters, states, gradients, rule, numbers, scale, l1, l2):
     """Take one step of the optimizer `rule`, in place: parameters (P,), states (S, P)."""
-    g = scale * (gradients + _slope(parameters, l1) + 2 * l2 * parameters)
+    # In float64: a factor of a very long gradient is no number of float32.
+    g = (gradients + _slope(parameters, l1) + 2 * l2 * parameters) * np.float64(scale)
+    g = g.astype(parameters.dtype)
     g = np.clip(g, -numbers[t.CLIP], numbers[t.CLIP]) + numbers[t.DECAY] * parameters
     parameters *= numbers[t.SHRINK]
     rate, first, second = numbers[t.RATE], numbers[t.FIRST], numbers[t.SECOND]
@@ -256,11 +281,11 @@ def optimizer_update(parameters, states, gradients, rule, numbers, scale, l1, l2
         scale = np.sqrt(size) * numbers[t.CORRECTION] + numbers[t.EPSILON]
         with np.errstate(invalid="ignore"):  # 0 / 0 without an epsilon is NaN, as in the kernel
             parameters -= rate * (direction / scale)
-    if rule not in (t.DESCENT, t.FUSED_DESCENT):
-        _flush(parameters, *states[: t.N_STATES[rule]])
+    _flush(parameters, *states[: t.N_STATES[rule]])
 
 
 def _flush(*arrays):
+    """Put 0 for subnormal numbers, with which arithmetic takes many times as long."""
     for values in arrays:
         values[np.abs(values) < np.finfo(values.dtype).tiny] = 0
 
@@ -283,6 +308,7 @@ def activation_forward(outputs, inputs, kind, number):
             t.SILU: lambda: x / (1 + np.exp(-x)),
             t.EXP: lambda: np.exp(x),
         }[kind]()
+    _flush(outputs)
 
 
 def activation_backward(dinputs, doutputs, inputs, outputs, kind, number):
@@ -307,6 +333,7 @@ def activation_backward(dinputs, doutputs, inputs, outputs, kind, number):
             t.EXP: lambda: y,
         }[kind]()
     )
+    _flush(dinputs)
 
 
 def _bend(x):
@@ -350,6 +377,7 @@ def loss_forward(losses, outputs, targets, kind, number):
 def loss_backward(doutputs, outputs, targets, kind, number):
     """doutputs (B, O) = gradient of the mean of the losses (B,) of `loss_forward`."""
     doutputs[...] = _losses_and_slopes(outputs, targets, kind, number)[1] / outputs.size
+    _flush(doutputs)
 
 
 def _dense_views(step, parameters):
@@ -512,6 +540,7 @@ def train_steps(
         else:
             batch = np.empty((len(indices), table[0, t.N_INPUTS]), parameters.dtype)
             convert_rows(batch, inputs, layout, scaling, indices)
+        _flush(batch)
         key, first = (None, 0) if keys is None else keys[epoch].tolist()
         values, kept = _forward(table, coefficients, parameters, batch, key, first + number)
         wanted = targets[indices] if len(targets) else targets
@@ -533,13 +562,17 @@ def train_steps(
             mass = weights.sum() if len(weights) else len(indices)
             share = 1 / mass if mass > 0 else 0.0
             pieces = [(place, l1 * share, l2 * share) for place, l1, l2 in pieces]
-        squares = 0.0
+        squares, wide = 0.0, 0.0
         for place, l1, l2 in pieces:
-            p, g = parameters[place], gradients[place]
+            p = parameters[place]
             tally[t.TOTAL_PENALTY] += len(indices) * (abs(l1) * np.abs(p) + l2 * p * p).sum()
-            squares += np.square(g + _slope(p, l1) + 2 * l2 * p).sum()
+            g = (gradients[place] + _slope(p, l1) + 2 * l2 * p).astype(np.float64)
+            with np.errstate(over="ignore"):
+                squares += np.square(g).sum()
+            wide += np.square(g * 2.0**-540).sum()
         if now[t.CLIP_NORM] < np.inf:
-            scale = min(1.0, now[t.CLIP_NORM] / (np.sqrt(squares) + 1e-6))
+            root, unit = (np.sqrt(squares), 1.0) if squares < np.inf else (np.sqrt(wide), 2.0**-540)
+            scale = min(1.0, now[t.CLIP_NORM] / (root + 1e-6 * unit) * unit)
         for place, l1, l2 in pieces:
             state = states[:, place]
             optimizer_update(parameters[place], state, gradients[place], rule, now, scale, l1, l2)
@@ -566,7 +599,9 @@ def predict_rows(
         rows = slice(start, start + block)
         if not all_finite(inputs[rows]):
             return start
-        values = _forward(table, coefficients, parameters, inputs[rows])[0][-1]
+        batch = inputs[rows].copy()
+        _flush(batch)
+        values = _forward(table, coefficients, parameters, batch)[0][-1]
         if finish == t.SOFTMAX:
             softmax_forward(outputs[rows], values)
         else:

@@ -5,6 +5,7 @@ import numpy as np
 from .elementary import exp
 from .jit import inner, kernel
 from .simd import (
+    cut,
     fma,
     get,
     lanes,
@@ -55,13 +56,14 @@ def exp_row(result, row, size, shift):
 
 @inner
 def scale_row(row, size, factor):
-    """row = row * factor, in place."""
+    """row = row * factor, in place, with zeros for subnormal numbers."""
     step = lanes(row)
     whole = size - size % step
     for j in range(0, whole, step):
-        store(row + j, load(row + j) * factor)
+        store(row + j, cut(load(row + j) * factor))
     if whole < size:
-        store_part(row + whole, load_part(row + whole, size - whole, 0.0) * factor, size - whole)
+        rest = size - whole
+        store_part(row + whole, cut(load_part(row + whole, rest, 0.0) * factor), rest)
 
 
 @inner
@@ -71,7 +73,7 @@ def softmax_row(result, row, size):
         # In registers: reading back what a masked store has just written would stall.
         x = load_part(row, size, -np.inf)
         e = exp(x - max_lanes(x))
-        store_part(result, e * (1.0 / sum_lanes(e)), size)
+        store_part(result, cut(e * (1.0 / sum_lanes(e))), size)
     else:
         total = exp_row(result, row, size, row_max(row, size))
         scale_row(result, size, 1.0 / total)
@@ -91,10 +93,10 @@ def softmax_gradient_row(dinputs, doutputs, outputs, size):
         total = fma(load_part(doutputs + whole, rest, 0.0), s, total)
     mean = sum_lanes(total)
     for j in range(0, whole, step):
-        store(dinputs + j, load(outputs + j) * (load(doutputs + j) - mean))
+        store(dinputs + j, cut(load(outputs + j) * (load(doutputs + j) - mean)))
     if rest > 0:
         d = load_part(doutputs + whole, rest, 0.0)
-        store_part(dinputs + whole, load_part(outputs + whole, rest, 0.0) * (d - mean), rest)
+        store_part(dinputs + whole, cut(load_part(outputs + whole, rest, 0.0) * (d - mean)), rest)
 
 
 @kernel

@@ -28,7 +28,7 @@ N_INPUTS = 1
 N_OUTPUTS = 2
 WEIGHTS = 3  # (N_INPUTS, N_OUTPUTS)
 BIASES = 4  # (1, N_OUTPUTS)
-INPUTS = 5  # (capacity, N_INPUTS); the first row reads the gathered batch there
+INPUTS = 5  # (capacity, N_INPUTS); the first row finds the gathered batch there
 INPUT_ROW = 6  # distance between two rows of INPUTS and of DINPUTS
 OUTPUTS = 7  # (capacity, N_OUTPUTS)
 OUTPUT_ROW = 8  # distance between two rows of OUTPUTS and of DOUTPUTS
@@ -46,7 +46,7 @@ HAS_BIASES = 19  # 0 where there are zeros in their place, which stay
 FIRST_SUM = 20  # of the layer's N_INPUTS + N_OUTPUTS columns of the sums
 KEPT = 21  # for the way back: DROPOUT's mask, or normalized values; as OUTPUTS
 DRAW = 22  # which DROPOUT of the network it is, from 0
-SCALES = 23  # (capacity,) of LAYER_NORM's rows; scale and shift of BATCH_NORM in a prediction
+SCALES = 23  # (capacity,) of LAYER_NORM's rows; (3, OUTPUT_ROW) of BATCH_NORM, see `norm_passes.py`
 MOMENTS = 24  # (capacity / BLOCK, 2, OUTPUT_ROW) of BATCH_NORM's blocks of rows: of its inputs
 SUMS = 25  # likewise, of its gradients
 DWEIGHTS = 26  # (1, N_OUTPUTS)
@@ -57,6 +57,12 @@ N_COLUMNS = 29
 # Rows over which sums of a batch are formed before they meet: 16 rows leave little to merge, and
 # few enough are in one thread's share.
 BLOCK = 16
+
+# Rows over which a sum of a batch goes from first to last: a multiple of BLOCK. In one plain sum
+# 30 million equal float32 numbers lost 4 %; that of a block is at most 2.4e-4 off (and of numbers
+# of both signs some 1e-6), and the sums of the blocks are added without a loss (`sums.py`). Fewer
+# rows would change the bits of usual batches.
+SUM_ROWS = 4096
 
 # How parameters follow their gradients (`update.py`), and how many states each has.
 DESCENT = 0
@@ -100,7 +106,7 @@ N_COEFFICIENTS = 6
 STORE = 0  # result = sums
 FINISH_RELU = 1  # result = sums where > 0 or NaN, else 0
 FINISH_MASK = 2  # result = sums where `other` > 0 or NaN, else 0: the gradient through a ReLU
-FINISH_DESCEND = 3  # result = result - rate * sums: a step of gradient descent, in place
+FINISH_DESCEND = 3  # result = result - rate * sums, 0 where subnormal: a step of descent, in place
 
 # Rows of the sums (float64) that the weights phase keeps of rows of weights, and of biases.
 SQUARES = 0  # of the gradient

@@ -10,6 +10,7 @@ from numba.extending import overload
 
 from .jit import inner, kernel
 from .simd import (
+    flushed,
     fma,
     lanes,
     load,
@@ -50,12 +51,13 @@ def descend(parameters, gradients, size, rate):
     factor = splat(parameters, -rate)
     whole = size - size % step
     for i in range(0, whole, step):
-        store(parameters + i, fma(factor, load(gradients + i), load(parameters + i)))
+        p = fma(factor, load(gradients + i), load(parameters + i))
+        store(parameters + i, flushed(p))
     if whole < size:
         rest = size - whole
         g = load_part(gradients + whole, rest, 0.0)
         p = load_part(parameters + whole, rest, 0.0)
-        store_part(parameters + whole, fma(factor, g, p), rest)
+        store_part(parameters + whole, flushed(fma(factor, g, p)), rest)
 
 
 @inner
@@ -74,12 +76,15 @@ def slope_of(p, l1):
 def follow_vector(rule, numbers, scale, p, g, a, b, c, l1, l2):
     """Return (p, a, b, c): parameters after one step along gradients g, and their state.
 
+    `scale`: two factors of the gradients.
+
     The formula of each rule, and its source, stands with its class in `fastnn/optimizers.py`.
     """
     zero = splat(p, 0.0)
     # The penalty l1 |p| + l2 p**2 is a part of the loss, so its slope comes before all else.
     slope = slope_of(p, l1)
-    g = (fma(splat(p, 2.0 * l2), p, g) + slope) * scale
+    # A factor far below 1 comes in two parts: as one it would be subnormal, or 0, in float32.
+    g = (fma(splat(p, 2.0 * l2), p, g) + slope) * scale[0] * scale[1]
     limit = splat(p, numbers[CLIP])
     g = select(g > limit, limit, g)
     g = select(g < zero - limit, zero - limit, g)
@@ -116,20 +121,10 @@ def follow_vector(rule, numbers, scale, p, g, a, b, c, l1, l2):
     return fma(back, direction / scale, p), a, b, c
 
 
-def flushed(x):
-    """Return the vector `x` with 0 for subnormal lanes (jitted code only).
-
-    Averages of parameters that no sample moves any more, and these parameters where a penalty
-    shrinks them, fall by a factor a step until they are subnormal, and arithmetic on such numbers
-    takes many times as long: an epoch of Adam on digits took 8,500 us in place of 550.
-    """
-    raise NotImplementedError("kernels.update.flushed runs in jitted code only")
-
-
 def squarable(x):
     """Return the vector `x` with 0 for lanes whose square is subnormal (jitted code only).
 
-    As `flushed`: the penalty alone leaves such gradients, step after step.
+    As `simd.flushed`: the penalty alone leaves such gradients, step after step.
     """
     raise NotImplementedError("kernels.update.squarable runs in jitted code only")
 
@@ -143,17 +138,6 @@ def _squarable(x):
         return select(select(x < zero, zero - x, x) < smallest, zero, x)
 
     return squarable_vector
-
-
-@overload(flushed)
-def _flushed(x):
-    smallest = 2.0**-126 if x.dtype == types.float32 else 2.0**-1022
-
-    def flushed_vector(x):
-        zero = splat(x, 0.0)
-        return select(select(x < zero, zero - x, x) < smallest, zero, x)
-
-    return flushed_vector
 
 
 @inner
@@ -172,16 +156,17 @@ def follow(
         numbers[RATE], numbers[FIRST], numbers[SECOND], numbers[EPSILON], numbers[CORRECTION],
         numbers[DECAY], numbers[SHRINK], numbers[CLIP],
     )  # fmt: skip
+    parts = (2.0**-64, scale * 2.0**64) if scale < 2.0**-64 else (1.0, scale)
     whole = size - size % step
     for i in range(0, whole, step):  # the constant `step` makes plain loads of masked ones
         follow_lanes(
-            parameters + i, gradients + i, states + i, distance, step, count, rule, now, scale,
+            parameters + i, gradients + i, states + i, distance, step, count, rule, now, parts,
             l1, l2,
         )  # fmt: skip
     if whole < size:
         follow_lanes(
             parameters + whole, gradients + whole, states + whole, distance, size - whole, count,
-            rule, now, scale, l1, l2,
+            rule, now, parts, l1, l2,
         )  # fmt: skip
 
 
@@ -200,13 +185,12 @@ def follow_lanes(
         c = load_part(states + 2 * distance, rest, 0.0)
     p, a, b, c = follow_vector(rule, numbers, scale, p, g, a, b, c, l1, l2)
     if count > 0:
-        p = flushed(p)
         store_part(states, flushed(a), rest)
     if count > 1:
         store_part(states + distance, flushed(b), rest)
     if count > 2:
         store_part(states + 2 * distance, flushed(c), rest)
-    store_part(parameters, p, rest)
+    store_part(parameters, flushed(p), rest)
 
 
 @inner

@@ -75,3 +75,19 @@ def make_model(answer, layers=("ReLU",), dtype=np.float32, *, first=()):
 
 def make_rows(n, dtype=np.float32):
     return np.random.default_rng(n).normal(0, 1, (n, 7)).astype(dtype)
+
+
+def make_far_model(name, dtype):
+    """Return a network that normalises its inputs, and rows that are hard to normalise."""
+    n = 37
+    norm = make_norm(name, n, dtype)
+    dense = fastnn.Dense(n, n, dtype=dtype)
+    dense.weights = np.eye(n)
+    steps, size = np.arange(n), 1e30 if dtype == np.float32 else 1e200
+    rows = [np.full(n, 123456.789), 2.0**20 + steps / 8]
+    if name == "BatchNorm":
+        norm.running_mean = np.full((1, n), 123456.789)
+        rows = [rows[0], 123456.789 + steps / 8]
+    else:
+        rows += [np.full(n, size), steps * size]
+    return fastnn.Sequential([norm, dense], loss=fastnn.MeanSquaredError()), np.array(rows, dtype)

@@ -80,6 +80,13 @@ WORDS = {
     "key": lambda rng, size, dtype: int(rng.integers(2**63)),
     "place": lambda rng, size, dtype: int(rng.integers(2**32)),
     "half": lambda rng, size, dtype: 0.5,
+    # Of rows and columns: far from 0, and with squares that overflow.
+    "far": lambda rng, size, dtype: (
+        rng.standard_normal((size["B"], size["I"])) + (3e4 if dtype == np.float32 else 3e8)
+    ).astype(dtype),
+    "huge": lambda rng, size, dtype: (
+        rng.standard_normal((size["B"], size["I"])) * (1e30 if dtype == np.float32 else 1e200)
+    ).astype(dtype),
 }
 
 
@@ -334,12 +341,21 @@ KERNELS = {
     "layer_norm_forward": _case(
         "layer_norm_forward", "BI", "BI BI B", "BI 1I 1I small", _layer_norm_forward
     ),
+    "layer_norm_forward-far": _case(
+        "layer_norm_forward", "BI", "BI BI B", "far 1I 1I small", _layer_norm_forward
+    ),
+    "layer_norm_forward-huge": _case(
+        "layer_norm_forward", "BI", "BI BI B", "huge 1I 1I small", _layer_norm_forward
+    ),
     "layer_norm_backward": _case(
         "layer_norm_backward", "BI", "BI 1I 1I", "BI BI B 1I", _norm_backward(1),
         gradient_of="layer_norm_forward",
     ),
     "batch_norm_forward": _case(
         "batch_norm_forward", "BI", "BI BI 1I 1I 1I", "BI 1I 1I small", _batch_norm_forward
+    ),
+    "batch_norm_forward-far": _case(
+        "batch_norm_forward", "BI", "BI BI 1I 1I 1I", "far 1I 1I small", _batch_norm_forward
     ),
     "batch_norm_backward": _case(
         "batch_norm_backward", "BI", "BI 1I 1I", "BI BI 1I 1I", _norm_backward(0),

@@ -28,6 +28,7 @@ FLOORS = (
     kernels.philox
     kernels.reference
     kernels.simd
+    kernels.sums
     kernels.table
     kernels.target
     kernels.threads

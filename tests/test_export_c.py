@@ -267,3 +267,10 @@ def test_gelu_has_its_constant_to_the_last_digit(tmp_path):
     to_c(export_cases.make_model("numbers", ["GELU"], np.float64), tmp_path / "model.c")
     (found,) = re.findall(r"erfc\(-([\d.]+) \* x\)", (tmp_path / "model.c").read_text())
     assert float(found) == math.sqrt(0.5)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["LayerNorm", "BatchNorm"])
+def test_normalisation_far_from_zero_and_of_huge_rows(name, dtype, load):
+    model, X = export_cases.make_far_model(name, dtype)
+    check(model, load, X, TOLERANCE[dtype])

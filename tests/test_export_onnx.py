@@ -160,3 +160,10 @@ def test_more_parameters_than_a_file_may_have(monkeypatch, tmp_path):
     monkeypatch.setattr("fastnn.export.onnx._MOST_BYTES", 1000)
     with pytest.raises(ValueError, match="model has 1,008 bytes of parameters, expected at most"):
         to_onnx(export_cases.make_model("classes"), tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["LayerNorm", "BatchNorm"])
+def test_normalisation_far_from_zero_and_of_huge_rows(name, dtype, tmp_path):
+    model, X = export_cases.make_far_model(name, dtype)
+    check(model, tmp_path / "model.onnx", X, TOLERANCE[dtype])

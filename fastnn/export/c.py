@@ -126,6 +126,9 @@ class _Source:
         text = template.replace("REAL", self.real)
         text = _FUNCTIONS.sub(rf"\1{'f' * self.is_float}(", text)
         text = re.sub(r"(?<![\w.])\d+\.\d+", lambda found: self.number(float(found[0])), text)
+        # Those of `kernels/normalization.py`.
+        widest, shrink = (2.0**50, 2.0**-80) if self.is_float else (2.0**490, 2.0**-540)
+        text = text.replace("WIDEST", self.number(widest)).replace("SHRINK", self.number(shrink))
         return text.replace("@", f"{self.prefix}_")
 
     # -------------------------------------------------------------- the file
@@ -456,19 +459,36 @@ static int @largest(const REAL *values, int n)
 }
 """,
     "layer_norm": """\
+/* Large numbers are made smaller first, so that no square overflows; of numbers that are far from
+   0 and close together the mean is corrected by their differences to it. */
 static void @layer_norm(
     REAL *values, const REAL *weights, const REAL *biases, int n, REAL epsilon)
 {
-    REAL mean = 0.0, variance = 0.0, scale;
+    REAL most = 0.0, factor = 1.0, mean = 0.0, shift = 0.0, variance = 0.0, scale;
 
     for (int i = 0; i < n; i++)
+        most = fabs(values[i]) > most ? fabs(values[i]) : most;
+    if (most > WIDEST)
+        factor = SHRINK;
+    for (int i = 0; i < n; i++) {
+        values[i] *= factor;
         mean += values[i];
+    }
     mean /= (REAL)n;
+    for (int i = 0; i < n; i++) {
+        values[i] -= mean;
+        shift += values[i];
+    }
+    shift /= (REAL)n;
+    for (int i = 0; i < n; i++) {
+        values[i] -= shift;
+        variance += values[i] * values[i];
+    }
+    variance /= (REAL)n;
+    scale = variance > 0.0 ? sqrt(variance + epsilon * factor * factor) : sqrt(epsilon) * factor;
+    scale = 1.0 / scale;
     for (int i = 0; i < n; i++)
-        variance += (values[i] - mean) * (values[i] - mean);
-    scale = 1.0 / sqrt(variance / (REAL)n + epsilon);
-    for (int i = 0; i < n; i++)
-        values[i] = (values[i] - mean) * scale * weights[i] + biases[i];
+        values[i] = values[i] * scale * weights[i] + biases[i];
 }
 """,
     "batch_norm": """\

@@ -225,14 +225,22 @@ def _times_sigmoid(graph: _Graph, x: str, bent: str) -> str:
 
 
 def _layer_norm(graph: _Graph, x: str, layer: Any) -> str:
+    """In simple operators: ONNX Runtime's LayerNormalization gives 0 where squares overflow.
+
+    The steps are those of the wide rows in `kernels/normalization.py`.
+    """
     weights, biases = (graph.stored(layer, name) for name in ("weights", "biases"))
-    if not graph.is_double:
-        return graph.add("LayerNormalization", x, weights, biases, axis=-1, epsilon=layer.epsilon)
-    # In simple operators: the epsilon of LayerNormalization is a float32.
-    centred = graph.add("Sub", x, graph.add("ReduceMean", x, axes=[1]))
-    variance = graph.add("ReduceMean", graph.add("Mul", centred, centred), axes=[1])
-    deviation = graph.add("Sqrt", graph.add("Add", variance, layer.epsilon))
-    scaled = graph.add("Mul", graph.add("Div", centred, deviation), weights)
+    widest, shrink = (2.0**490, 2.0**-540) if graph.is_double else (2.0**50, 2.0**-80)
+    most = graph.add("ReduceMax", graph.add("Abs", x), axes=[1])
+    factor = graph.add("Where", graph.add("Greater", most, widest), shrink, 1)
+    x = graph.add("Mul", x, factor)
+    for _ in range(2):  # the second time takes what the rounded mean lacks
+        x = graph.add("Sub", x, graph.add("ReduceMean", x, axes=[1]))
+    variance = graph.add("ReduceMean", graph.add("Mul", x, x), axes=[1])
+    least = graph.add("Mul", factor, math.sqrt(layer.epsilon))
+    deviation = graph.add("Sqrt", graph.add("Add", variance, graph.add("Mul", least, least)))
+    deviation = graph.add("Max", deviation, least)  # the square of a small one is 0
+    scaled = graph.add("Mul", graph.add("Div", x, deviation), weights)
     return graph.add("Add", scaled, biases)
 
 
