@@ -22,6 +22,7 @@ FLOORS = (
     kernels.gemm
     kernels.jit
     kernels.philox
+    kernels.private
     kernels.reference
     kernels.simd
     kernels.table

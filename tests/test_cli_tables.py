@@ -27,6 +27,7 @@ from fastnn.cli import (
     report,
 )
 from fastnn.history import History
+from fastnn.kernels import jit
 
 COMMAND = [sys.executable, "-m", "fastnn"]
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX terminals")
@@ -901,8 +902,8 @@ def test_info(call):
 def test_info_knows_the_cache(tmp_path):
     (tmp_path / "one.bin").write_bytes(b"x" * 1000)
     for folder, expected in (
-        (tmp_path, {"files": 1, "bytes": 1000}),
-        (tmp_path / "no", {"files": 0}),
+        (tmp_path, {"files": 1, "bytes": 1000, "problem": None}),
+        (tmp_path / "no", {"files": 0, "problem": None}),
     ):
         done = subprocess.run(
             [*COMMAND, "info", "--json"], capture_output=True, text=True, check=True,
@@ -910,6 +911,17 @@ def test_info_knows_the_cache(tmp_path):
         )  # fmt: skip
         cache = json.loads(done.stdout)["cache"]
         assert cache == {"folder": str(folder), "bytes": 0, **expected}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_info_says_why_a_cache_is_not_used(call, tmp_path, monkeypatch):
+    tmp_path.chmod(0o777)
+    monkeypatch.setattr(jit, "cache_folder", lambda: tmp_path)
+    _, output, _ = call("info", "--json")
+    reason = f"{os.path.realpath(tmp_path)} may be written by others"
+    assert json.loads(output)["cache"]["problem"].startswith(reason)
+    _, output, _ = call("info")
+    assert "not used: " in output
 
 
 def test_info_without_compiled_kernels():
@@ -928,6 +940,16 @@ def test_warmup(call, monkeypatch):
     _, output, _ = call("warmup", "--json")
     assert seen == ["float64", "float32"]
     assert json.loads(output)["seconds"] >= 0
+
+
+@pytest.mark.parametrize("library", bench_peers.PEERS)
+def test_bench_runs_no_module_of_the_current_folder(library, tmp_path, monkeypatch):
+    for name in ("numpy", "jax", "torch", "sklearn", "fastnn", "json"):
+        (tmp_path / f"{name}.py").write_text("open('ran', 'w')")
+    monkeypatch.chdir(tmp_path)
+    with bench._Worker(library, 1) as worker:
+        assert worker.hello.keys() <= {"version", "missing"}
+    assert not (tmp_path / "ran").exists()
 
 
 def test_bench_measures_what_is_installed(call, monkeypatch):
