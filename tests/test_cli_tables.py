@@ -921,7 +921,7 @@ def test_info_says_why_a_cache_is_not_used(call, tmp_path, monkeypatch):
     reason = f"{os.path.realpath(tmp_path)} may be written by others"
     assert json.loads(output)["cache"]["problem"].startswith(reason)
     _, output, _ = call("info")
-    assert "not used: " in output
+    assert "not used:" in output
 
 
 def test_info_without_compiled_kernels():
