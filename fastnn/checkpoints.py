@@ -287,9 +287,9 @@ class Session:
             if _has_state(each)
         ]
         tree = files.pack(state, "state", arrays)
-        arrays |= run.model._stored_arrays()
+        learned = run.model._stored_arrays()
         description = {"kind": "checkpoint", **self._describe(), "notes": run.model.notes}
-        files.write(path, {**description, "state": tree}, arrays)
+        files.write(path, {**description, "state": tree}, arrays | learned, finite=learned)
 
     def _describe(self) -> dict[str, Any]:
         """Return what has to be the same when the run goes on."""

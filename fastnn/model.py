@@ -531,10 +531,8 @@ class Sequential(Trainable):
         path, config = as_path(path), self.to_config()
         notes = _as_notes(self.notes if notes is None else notes)
         arrays = self._stored_arrays()
-        for name, array in arrays.items():
-            if not np.isfinite(array).all():
-                raise ValueError(f"{name} is not finite, expected a model that can be loaded")
-        files.write(path, {"kind": "model", "model": config, "notes": notes}, arrays)
+        description = {"kind": "model", "model": config, "notes": notes}
+        files.write(path, description, arrays, finite=arrays)
         self.notes = notes
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,7 +56,11 @@ def read_network(model: Any) -> Network:
 
 
 def read_layers(model: Any) -> list[tuple[int, int, Any]]:
-    """Return [(number, operation, layer), ...] of all layers of a model; errors as above."""
+    """Return [(number, operation, layer), ...] of all layers of a model; errors as above.
+
+    The layers are copies with arrays of their own: what is checked here is what is written, also
+    where another thread goes on training.
+    """
     if not isinstance(model, Sequential):
         hint = "its model_, a" if isinstance(getattr(model, "model_", None), Sequential) else "a"
         raise TypeError(f"model is {model!r:.80}, expected {hint} fastnn.Sequential")
@@ -66,10 +71,18 @@ def read_layers(model: Any) -> list[tuple[int, int, Any]]:
                 f"layers[{i}] is {layer!r:.80}, expected one of fastnn's own layers: "
                 "nothing but these can be exported"
             )
-        for name in layer.stored:
-            if not np.isfinite(getattr(layer, name)).all():
-                raise ValueError(f"layers[{i}].{name} is not finite, expected finite numbers")
-    return steps
+    return [(i, operation, _copied(layer, f"layers[{i}]")) for i, operation, layer in steps]
+
+
+def _copied(layer: Any, title: str) -> Any:
+    """Return a copy of a layer with finite arrays of its own."""
+    twin = copy.copy(layer)
+    twin.forget_passes()  # large, and of no use here
+    twin = copy.deepcopy(twin)
+    for name in twin.stored:
+        if not np.isfinite(getattr(twin, name)).all():
+            raise ValueError(f"{title}.{name} is not finite, expected finite numbers")
+    return twin
 
 
 def has_biases(layer: Any) -> bool:
