@@ -65,6 +65,7 @@ FLOORS = (
     metrics
     normalization
     optimizers
+    paths
     plots
     preprocessing
     progress
