@@ -16,6 +16,7 @@ from .errors import (
     DivergedModelsError,
     FileFormatError,
     NonFiniteLossError,
+    PreparedInputsWarning,
     SlowTrainingWarning,
 )
 from .history import History
@@ -89,6 +90,7 @@ __all__ = [
     "Metric",
     "NonFiniteLossError",
     "OneCycleRate",
+    "PreparedInputsWarning",
     "ProgressBar",
     "ProgressLines",
     "Quantile",

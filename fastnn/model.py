@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -15,7 +16,7 @@ from . import configs, files
 from .callbacks import Callback
 from .compiled import CompiledModel
 from .dropout import Dropout, draw_key
-from .errors import FileFormatError
+from .errors import FileFormatError, warn_of_prepared_inputs
 from .evaluation import evaluate, finished
 from .fitting import Trainable
 from .history import History
@@ -548,6 +549,11 @@ def load(path: PathLike) -> Sequential:
     OSError
         Where the file cannot be read.
 
+    Warns
+    -----
+    PreparedInputsWarning
+        For a model of `fastnn train`, which does not take the columns of a table.
+
     Examples
     --------
     >>> model = fastnn.Sequential([fastnn.Dense(2, 3, rng=0)])
@@ -560,6 +566,13 @@ def load(path: PathLike) -> Sequential:
     >>> again.notes
     {'made': 'in an example'}
     """
+    model = read_model(path)
+    warn_of_prepared_inputs(model.notes, os.fspath(path), level=3)
+    return model
+
+
+def read_model(path: PathLike) -> Sequential:
+    """Return the model in a file, as `load` does, without its warning."""
     path = Path(as_path(path))
     description, arrays = files.read(path)
     try:

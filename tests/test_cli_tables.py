@@ -28,6 +28,7 @@ from fastnn.cli import (
 )
 from fastnn.history import History
 from fastnn.kernels import jit
+from fastnn.model import read_model
 
 COMMAND = [sys.executable, "-m", "fastnn"]
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX terminals")
@@ -307,11 +308,45 @@ def test_saved_model_predicts_raw_rows(call, classifier, houses):
     code, output, _ = call("evaluate", classifier, houses, "--json")
     assert json.loads(output)["accuracy"] == pytest.approx(accuracy)
     # As the same steps by hand.
-    model = fastnn.load(classifier)
+    with pytest.warns(fastnn.PreparedInputsWarning):
+        model = fastnn.load(classifier)
     preprocessor = preprocessing.Preprocessor.from_list(model.notes["preprocessing"])
     X = preprocessor.transform(HOUSES)
     labels = np.array(["no", "yes"])[model.predict(X)]
     assert labels.tolist() == predicted["prediction"].to_list()
+
+
+@pytest.mark.parametrize("kind", ["classifier", "regressor"])
+def test_a_loaded_model_warns_of_raw_rows(kind, request, tmp_path):
+    """It takes raw numbers without a word else, and its answers are wrong."""
+    path = request.getfixturevalue(kind)
+    with pytest.warns(fastnn.PreparedInputsWarning) as caught:
+        model = fastnn.load(path)
+    (warning,) = caught
+    assert warning.filename == __file__
+    said = str(warning.message)
+    assert said.startswith(f"{path} is a model of `fastnn train`: it takes inputs that are prepar")
+    assert "`fastnn predict` predicts raw rows" in said
+    assert ("standardised target" in said) == (kind == "regressor")
+    for write in (fastnn.export.to_c, fastnn.export.to_onnx, fastnn.export.to_torch):
+        with pytest.warns(fastnn.PreparedInputsWarning, match="`fastnn export` writes") as caught:
+            write(model, tmp_path / "exported")
+        assert [each.filename for each in caught] == [__file__]
+    model.save(tmp_path / "again")
+    with pytest.warns(fastnn.PreparedInputsWarning):
+        fastnn.load(tmp_path / "again")
+    model.save(tmp_path / "other", notes={"preprocessing": "by hand", "target": "price"})
+    fastnn.load(tmp_path / "other")
+
+
+def test_the_command_line_does_not_warn_of_its_own_models(classifier, houses, tmp_path):
+    for command in (
+        ["predict", classifier, houses],
+        ["evaluate", classifier, houses],
+        ["export", classifier, tmp_path / "model.c"],
+    ):
+        done = subprocess.run([*COMMAND, *map(str, command)], capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_probabilities_and_kept_columns(call, classifier, houses, tmp_path):
@@ -454,7 +489,7 @@ def test_probabilities_of_numbers_are_refused(call, regressor, houses):
     ],
 )
 def test_model_files_of_others(call, classifier, houses, change, error):
-    model = fastnn.load(classifier)
+    model = read_model(classifier)
     model.save(classifier, notes=change(model.notes))
     code, output, errors = call("predict", classifier, houses)
     assert (code, output) == (2, "")
@@ -1012,7 +1047,7 @@ def test_export_offers_the_formats_that_there_are(call, classifier, monkeypatch,
     code, output, errors = call("export", classifier, path)
     assert (code, errors) == (0, "")
     assert f"{path}: C99 source, " in output
-    assert path.read_text() == f"/* {fastnn.load(classifier).parameters.size} */"
+    assert path.read_text() == f"/* {read_model(classifier).parameters.size} */"
     code, _, errors = call("export", classifier, tmp_path / "model.onnx")
     assert code == 2
     assert errors.endswith("expected a path that ends in .c or .safetensors\n")

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-import fastnn
-
 from .. import datasets, tables
+from ..model import read_model
 from ..tables import Table
 from ..types import Floats, PathLike, Seed
 from . import printing
@@ -64,7 +63,7 @@ class Saved:
             raise ValueError(f"MODEL is {path!r}, expected a file, and there is none{hint}")
         from .. import preprocessing
 
-        self.model = fastnn.load(path)
+        self.model = read_model(path)
         notes = self.model.notes or {}
         if not {"preprocessing", "target"} <= notes.keys():
             raise ValueError(

@@ -103,6 +103,7 @@ def with_raw_inputs(saved: data.Saved) -> tuple[fastnn.Sequential, list[str]]:
     units of the target. Categories stay 0 or 1, and nothing fills what is missing.
     """
     model = saved.model.clone()
+    model.notes = {}  # what they say of the inputs no longer holds
     dense = [layer for layer in model.layers if isinstance(layer, fastnn.Dense)]
     if model.layers[0] is not dense[0]:
         raise ValueError(f"layers[0] is {model.layers[0]!r}, expected a Dense layer")
