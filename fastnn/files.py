@@ -41,6 +41,7 @@ import safetensors
 import safetensors.numpy
 
 from .errors import FileFormatError
+from .memory import physical_memory
 from .types import Array, PathLike
 
 FORMAT = 1
@@ -204,7 +205,30 @@ def _read_bytes(path: PathLike) -> bytes:
     path = Path(path)
     if not stat.S_ISREG(path.stat().st_mode):
         raise FileFormatError(path, "is not a regular file")
-    return path.read_bytes()
+    with path.open("rb") as file:
+        size, start = os.fstat(file.fileno()).st_size, file.read(8)
+        length = int.from_bytes(start, "little")
+        header = file.read(length) if length <= min(size - 8, _MOST_OF_HEADER) else b""
+        # A file with holes may have more bytes than any memory: of one whose size is not what its
+        # header says, a few are enough to find the error.
+        n_bytes = _announced(header)
+        if n_bytes is None or size != 8 + length + n_bytes:
+            return start + header + file.read(_FEW)
+        if size > physical_memory():
+            raise FileFormatError(path, f"has {size:,} bytes, more than the memory of this machine")
+        return start + header + file.read(n_bytes)
+
+
+_MOST_OF_HEADER, _FEW = 100_000_000, 4096  # bytes; the first is what safetensors takes
+
+
+def _announced(header: bytes) -> int | None:
+    """Return how many bytes of arrays a header says there are; None for what is no header."""
+    try:
+        arrays = [each for name, each in json.loads(header).items() if name != "__metadata__"]
+        return max([each["data_offsets"][1] for each in arrays], default=0)
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+        return None
 
 
 def _read_arrays(data: bytes, *, widen: bool = False) -> dict[str, Array]:

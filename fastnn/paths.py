@@ -23,7 +23,7 @@ def fields_of(path: str, argument: str = "path") -> set[str]:
     """
     try:
         parts = [each for each in string.Formatter().parse(path) if each[1] is not None]
-        names = {name for _, name, *_ in parts}
+        names = {str(name) for _, name, *_ in parts}
         path.format(epoch=1, step=0)
         readable = all(_has_digits(form, conversion) for *_, form, conversion in parts)
     except (ValueError, KeyError, IndexError, AttributeError):

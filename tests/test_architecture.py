@@ -62,6 +62,7 @@ FLOORS = (
     labels
     layers
     losses
+    memory
     metrics
     normalization
     optimizers
@@ -70,6 +71,7 @@ FLOORS = (
     preprocessing
     progress
     schedules
+    sources
     tables
     types
     validation
@@ -83,7 +85,6 @@ FLOORS = (
     fitting
     jitted
     many
-    memory
     model
     network
     parallel

@@ -23,6 +23,7 @@ _MODULES = {
     "warmup": "machine",
     "bench": "bench",
 }
+_MOST_SHOWN = 4_000  # characters of an error: names and values may be as long as a file
 _BAD_INPUT = ValueError, OSError, ImportError, MemoryError
 
 
@@ -73,5 +74,8 @@ def _open_streams() -> None:
 def _fail(code: int, message: str, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    print("fastnn:", harmless(" ".join(message.split())), file=sys.stderr)
+    text = " ".join(message.split())
+    if len(text) > _MOST_SHOWN:
+        text = f"{text[:_MOST_SHOWN]} ..."
+    print("fastnn:", harmless(text), file=sys.stderr)
     return code

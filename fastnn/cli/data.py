@@ -108,8 +108,10 @@ def unknown_lines(preprocessor: Preprocessor, frame: Any) -> Iterator[str]:
     """Return a line for each column with categories that training has not seen."""
     for name, (categories, rows) in preprocessor.unknown(frame).items():
         count = "a category" if len(categories) == 1 else f"{len(categories):,} categories"
-        shown = ", ".join(map(repr, categories[:3])) + (", ..." if len(categories) > 3 else "")
+        shown = ", ".join(f"{each!r:.80}" for each in categories[:3]) + (
+            ", ..." if len(categories) > 3 else ""
+        )
         yield (
-            f"column {name!r} has {count} unknown to the model ({shown}), in "
+            f"column {name!r:.80} has {count} unknown to the model ({shown}), in "
             f"{printing.some(rows, 'row')}: all its features are 0"
         )

@@ -124,7 +124,8 @@ def with_raw_inputs(saved: data.Saved) -> tuple[fastnn.Sequential, list[str]]:
         dense[-1].biases[...] = dense[-1].biases * target.scale + target.shift
     few = [each.name for each in numbers if abs(each.shift) > _FAR * each.scale]
     notes = [
-        f"column {name!r} varies little beside its size: {model.dtype} inputs are not exact enough"
+        f"column {name!r:.80} varies little beside its size: {model.dtype} inputs are not exact "
+        "enough"
         for name in few
         if model.dtype == np.float32
     ]
@@ -132,6 +133,6 @@ def with_raw_inputs(saved: data.Saved) -> tuple[fastnn.Sequential, list[str]]:
     if filled:
         notes.append(
             "nothing fills missing values here, which `fastnn predict` fills in the columns "
-            + ", ".join(filled)
+            + printing.listed(filled)
         )
     return model, notes
