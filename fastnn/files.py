@@ -226,7 +226,8 @@ def _announced(header: bytes) -> int | None:
     """Return how many bytes of arrays a header says there are; None for what is no header."""
     try:
         arrays = [each for name, each in json.loads(header).items() if name != "__metadata__"]
-        return max([each["data_offsets"][1] for each in arrays], default=0)
+        last = max([each["data_offsets"][1] for each in arrays], default=0)
+        return last if type(last) is int and last >= 0 else None
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
         return None
 

@@ -315,12 +315,12 @@ def _silenced() -> Iterator[None]:
 
 def _read_arrays(source: Path | io.BytesIO, name: str) -> Any:
     pl = _polars("tables")
-    opened = contextlib.nullcontext(source) if isinstance(source, io.BytesIO) else source.open("rb")
     if isinstance(source, Path):
         sources.check_size(source, name)
+    opened = contextlib.nullcontext(source) if isinstance(source, io.BytesIO) else source.open("rb")
     try:
         with opened as file:
-            loaded = np.load(file, allow_pickle=False)
+            loaded: Any = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.lib.npyio.NpzFile):
                 size = sum(each.file_size for each in loaded.zip.infolist())
                 arrays = dict(loaded) if size <= sources.MOST_BYTES else None

@@ -1151,3 +1151,94 @@ def test_export_says_what_to_install(call, classifier, monkeypatch, tmp_path):
     assert code == 2
     assert errors == 'fastnn: error: to_onnx needs onnx: pip install "fastnn[onnx]"\n'
     assert not (tmp_path / "model.onnx").exists()
+
+
+# ---------------------------------------------------------------------- long, wide, endless
+
+LONG = "w" * 5_000_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"a,y\n1,x\n{LONG},z\n3,x\n4,z\n",
+        f"{LONG},y\n1,x\n2,z\nthree,x\n4,z\n",
+        f"{LONG},y\n,x\n,z\n,x\n,z\n",
+        f"{LONG},y\n2020-01-01,x\n2020-01-02,z\n",
+        f"{LONG},{LONG},y\n1,1,x\n2,2,z\n",
+        f'a,y\n1,"{LONG}\n2,\n',
+        f"a,z{LONG}\n1,x\n2,z\n",
+        f"a,y\n1,{LONG}\n2,{LONG}\n",
+        f"{LONG}\n1\n2\n",
+    ],
+    ids=["value", "name", "no values", "date", "names", "quote", "target", "class", "only name"],
+)
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_messages_are_short_however_long_the_values(call, text, task, tmp_path):
+    (tmp_path / "t.csv").write_text(text)
+    code, output, errors = call("train", tmp_path / "t.csv", "--target", "y", "--task", task)
+    assert (code, output) == (2, "")
+    assert errors.startswith("fastnn: error: ")
+    assert len(errors) < 1000
+
+
+def test_predictions_of_long_values(call, classifier, tmp_path):
+    (tmp_path / "t.csv").write_text(f"age,town,rooms\n30,Oslo,4\n{LONG},Oslo,4\n")
+    code, output, errors = call("predict", classifier, tmp_path / "t.csv")
+    assert (code, output, len(errors) < 300) == (2, "", True)
+    (tmp_path / "t.csv").write_text(f"age,town,rooms\n30,Oslo,4\n30,{LONG},4\n")
+    code, output, errors = call("predict", classifier, tmp_path / "t.csv")
+    assert (code, output.count("\n"), len(errors) < 300) == (0, 3, True)
+    (tmp_path / "t.csv").write_text(f"age,town,rooms,dear\n30,Oslo,4,yes\n30,Oslo,4,{LONG}\n")
+    code, output, errors = call("evaluate", classifier, tmp_path / "t.csv")
+    assert (code, output, len(errors) < 300) == (2, "", True)
+
+
+def test_errors_are_cut_whoever_makes_them(call, monkeypatch):
+    def fail(options):
+        raise ValueError(LONG)
+
+    monkeypatch.setattr("fastnn.cli.machine.run", fail)
+    code, _, errors = call("info")
+    assert (code, len(errors) < 4100, errors[-5:]) == (2, True, " ...\n")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="needs a device without an end")
+def test_a_device_without_end(call, classifier):
+    code, output, errors = call("train", "/dev/zero", "--target", "y")
+    assert (code, output) == (2, "")
+    assert errors.startswith("fastnn: error: path: /dev/zero has a NUL character in line 1")
+    for kind in ("npy", "npz", "parquet", "json"):
+        assert call("train", "/dev/zero", "--target", "y", "--format", kind)[0] == 2
+    assert call("predict", classifier, "/dev/zero")[0] == 2
+    code, output, errors = call("predict", "/dev/zero", "digits")
+    assert (code, output) == (2, "")
+    assert errors.startswith("fastnn: error: MODEL is '/dev/zero', expected a file")
+
+
+def test_wide_tables_take_time_in_proportion(call, monkeypatch, tmp_path):
+    """The list of columns is as long as the table is wide: nobody asks for it column by column."""
+    rng, n = np.random.default_rng(0), 300
+    X = rng.standard_normal((40, n)).round(3)
+    frame = pl.DataFrame({f"c{i}": X[:, i] for i in range(n)})
+    frame = frame.with_columns(y=pl.Series(["a", "b"] * 20), t=pl.Series(["u", "v", "w", "x"] * 10))
+    frame.write_csv(tmp_path / "t.csv")
+    asked, columns = [], pl.DataFrame.columns
+    monkeypatch.setattr(
+        pl.DataFrame,
+        "columns",
+        property(lambda self: asked.append(1) or columns.fget(self), columns.fset),
+    )
+    path, dropped = tmp_path / "m.safetensors", ",".join(f"c{i}" for i in range(0, n, 2))
+    for command in (
+        ["train", tmp_path / "t.csv", "--target", "y", "--epochs", 1, "--save", path],
+        ["predict", path, tmp_path / "t.csv"],
+        ["evaluate", path, tmp_path / "t.csv"],
+        ["export", path, tmp_path / "m.c"],
+        ["train", tmp_path / "t.csv", "--target", "y", "--epochs", 1, "--drop", dropped],
+        ["train", tmp_path / "t.csv", "--target", "y", "--epochs", 1, "--missing", "mean"],
+    ):
+        asked.clear()
+        code, _, errors = call(*command)
+        assert (code, errors) == (0, "")
+        assert len(asked) < 50, command

@@ -358,6 +358,28 @@ def test_what_is_no_file(tmp_path):
             fastnn.load(value)
 
 
+@pytest.mark.parametrize(
+    ("begin", "size", "words"),
+    [
+        (b"", 2**43, "is not a file of fastnn"),
+        (make_file({"a": F4}, b"1234"), 2**43, "not fully covered"),
+        (
+            make_file({"a": F4 | {"shape": [2**41], "data_offsets": [0, 2**43]}}),
+            None,
+            r"has 8,796,093,0\d\d,\d\d\d bytes, more than the memory of this machine",
+        ),
+    ],
+)
+def test_a_file_with_a_large_hole(path, begin, size, words):
+    """It takes no room on the disk, and more than there is in memory."""
+    path.write_bytes(begin)
+    try:
+        os.truncate(path, size or len(begin) + 2**43)
+    except OSError:
+        pytest.skip("the disk takes no such file")
+    assert peak_of(fastnn.load, path, words) < 1_000_000
+
+
 def test_a_pipe_does_not_block(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(fastnn.FileFormatError, match="is not a regular file"):
