@@ -5,7 +5,7 @@ One decorator, :func:`kernel`, and one cache. Nothing is compiled at import.
 Environment variables
 ---------------------
 FASTNN_CACHE : "0" keeps no machine code on disk.
-FASTNN_CACHE_DIR : the folder of the cache, in place of the user's cache folder.
+FASTNN_CACHE_DIR : the folder of the cache, an absolute path, in place of the user's cache folder.
 """
 
 import contextlib

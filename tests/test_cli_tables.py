@@ -1194,6 +1194,16 @@ def test_predictions_of_long_values(call, classifier, tmp_path):
     assert (code, output, len(errors) < 300) == (2, "", True)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs links")
+def test_a_link_to_nowhere_is_refused_before_any_work(call, houses, tmp_path):
+    (tmp_path / "m.safetensors").symlink_to(tmp_path / "none" / "m.safetensors")
+    code, output, errors = call(
+        "train", houses, "--target", "dear", "--save", tmp_path / "m.safetensors"
+    )
+    assert (code, output) == (2, "")
+    assert errors.endswith(f"there is no {str(tmp_path / 'none')!r}\n")
+
+
 def test_errors_are_cut_whoever_makes_them(call, monkeypatch):
     def fail(options):
         raise ValueError(LONG)
@@ -1211,6 +1221,9 @@ def test_a_device_without_end(call, classifier):
     for kind in ("npy", "npz", "parquet", "json"):
         assert call("train", "/dev/zero", "--target", "y", "--format", kind)[0] == 2
     assert call("predict", classifier, "/dev/zero")[0] == 2
+    code, output, errors = call("info", "--config", "/dev/zero")
+    assert (code, output) == (2, "")
+    assert errors.endswith("/dev/zero has more than 1,000,000 bytes, expected options\n")
     code, output, errors = call("predict", "/dev/zero", "digits")
     assert (code, output) == (2, "")
     assert errors.startswith("fastnn: error: MODEL is '/dev/zero', expected a file")
