@@ -19,6 +19,18 @@ class PreparedInputsWarning(UserWarning):
 
     `fastnn train` standardises numbers, makes a feature of each category, and standardises the
     target of a regression. How is in the `notes` of the model, which it does not apply itself.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> model = fastnn.Sequential([fastnn.Dense(2, 3, rng=0)])
+    >>> notes = {"preprocessing": [], "target": {"task": "classification"}}  # of `fastnn train`
+    >>> model.save("pets.safetensors", notes=notes)
+    >>> with warnings.catch_warnings(record=True) as found:
+    ...     warnings.simplefilter("always")
+    ...     model = fastnn.load("pets.safetensors")
+    >>> print(str(found[0].message)[:45])
+    pets.safetensors is a model of `fastnn train`
     """
 
 

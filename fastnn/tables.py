@@ -322,7 +322,8 @@ def _read_arrays(source: Path | io.BytesIO, name: str) -> Any:
         with opened as file:
             loaded: Any = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.lib.npyio.NpzFile):
-                size = sum(each.file_size for each in loaded.zip.infolist())
+                packed: Any = loaded.zip
+                size = sum(each.file_size for each in packed.infolist())
                 arrays = dict(loaded) if size <= sources.MOST_BYTES else None
             else:
                 arrays = {"": loaded}
