@@ -36,7 +36,7 @@ print(time.perf_counter() - begin)
 def _seconds(code, threads, **variables):
     """Return the number that `code` prints, run in a process of its own."""
     result = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-P", "-c", code],
         env=environment(threads) | variables,
         stdout=subprocess.PIPE,
         text=True,

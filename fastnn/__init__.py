@@ -20,6 +20,7 @@ from .errors import (
     FileFormatError,
     MissingClassWarning,
     NonFiniteLossError,
+    PreparedInputsWarning,
     SlowTrainingWarning,
 )
 from .history import History
@@ -100,6 +101,7 @@ __all__ = [
     "OneCycleRate",
     "Optimizer",
     "Poisson",
+    "PreparedInputsWarning",
     "ProgressBar",
     "ProgressLines",
     "Quantile",

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import glob
 import math
 import os
-import re
-import string
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +12,8 @@ from typing import Any, Literal
 from . import files
 from .callbacks import Callback, Run
 from .monitor import Mode, as_mode, cost_of, sign_of
+from .paths import fields_of, pattern_of
+from .paths import find_checkpoint as find_checkpoint
 from .types import PathLike
 from .validation import as_choice, as_count, as_flag, as_path, as_positive
 
@@ -35,7 +34,8 @@ class Checkpoint(Callback):
     path : path-like
         One file, or one for each time where the name has {epoch} in it, as in
         "run-{epoch:03d}.safetensors": the epoch that has ended or is running, from 1. {step} is
-        how many batches the running epoch has taken, 0 at its end.
+        how many batches the running epoch has taken, 0 at its end. A brace in the name of a file
+        is written twice. `resume` takes the same path.
     every : int or float
         How many units lie between two files.
     unit : {"epochs", "batches", "seconds"}
@@ -104,8 +104,8 @@ class Checkpoint(Callback):
         self.keep = None if keep is None else as_count(keep, "keep")
         self.save_best_only = as_flag(save_best_only, "save_best_only")
         self.monitor, self.mode = monitor, as_mode(mode)
-        fields = _fields(self.path)
-        if _fields(os.path.dirname(self.path)):
+        fields = fields_of(self.path)
+        if fields_of(os.path.dirname(self.path)):
             raise ValueError(f"path is {self.path!r}, expected fields in the name of the file only")
         if self.keep not in (None, 1) and "epoch" not in fields:
             raise ValueError(f"keep is {keep}, expected a path with {{epoch}} in it beside that")
@@ -133,7 +133,7 @@ class Checkpoint(Callback):
         path = Path(os.path.realpath(self._path_at(1, 0)))
         if path.is_dir() or not path.parent.is_dir():
             raise ValueError(f"path is {self.path!r}, expected a file in a folder that exists")
-        files.remove_leftovers(path.parent, _pattern(Path(self.path).name))
+        files.remove_leftovers(path.parent, pattern_of(Path(self.path).name))
 
     def on_chunk_end(self, run: Run) -> None:
         """Ask for a file within an epoch, where it is time."""
@@ -199,54 +199,3 @@ class Checkpoint(Callback):
 
 def _places(kept: Any) -> list[tuple[int, int]]:
     return [(int(epoch), int(step)) for epoch, step in kept]
-
-
-def _fields(path: str) -> set[str]:
-    """Return the names of the fields in a path that is a pattern.
-
-    Raises
-    ------
-    ValueError
-        For other fields than {epoch} and {step}.
-    """
-    try:
-        names = {name for _, name, _, _ in string.Formatter().parse(path) if name is not None}
-        path.format(epoch=1, step=0)
-    except (ValueError, KeyError, IndexError, AttributeError):
-        names = {"?"}
-    if not names <= {"epoch", "step"}:
-        raise ValueError(f"path is {path!r}, expected no other fields than {{epoch}} and {{step}}")
-    return names
-
-
-def _pattern(name: str) -> str:
-    """Return a file name as a glob pattern: an asterisk for each field."""
-    parts = string.Formatter().parse(name)
-    return "".join(
-        glob.escape(text) + ("*" if field is not None else "") for text, field, *_ in parts
-    )
-
-
-def find_checkpoint(path: str) -> PathLike | None:
-    """Return the file to resume from, or None where there is none yet.
-
-    Of a `path` with {epoch} in it the last file. ValueError where there is no such folder.
-    """
-    if not Path(path).parent.is_dir():
-        raise ValueError(f"resume is {path!r}, expected a file in a folder that exists")
-    if os.path.lexists(path) or not _fields(path):
-        return path if os.path.lexists(path) else None
-    parts = string.Formatter().parse(Path(path).name)
-    wanted = "".join(
-        re.escape(text) + (rf"(?P<{name}>\d+)" if name is not None else "")
-        for text, name, _, _ in parts
-    )
-    found = []
-    for each in Path(path).parent.glob(_pattern(Path(path).name)):
-        match = re.fullmatch(wanted, each.name)
-        if match:
-            place = match.groupdict()
-            # At the end of an epoch the step is 0.
-            step = int(place.get("step", 0)) or math.inf
-            found.append((int(place.get("epoch", 0)), step, each))
-    return max(found)[2] if found else None

@@ -147,11 +147,13 @@ def read_csv(
     for column in table:
         if column.null_count():
             row = rows[column.is_null().arg_max()]
-            raise ValueError(f"column {column.name!r}, row {row} is empty, expected a value")
+            raise ValueError(f"column {column.name!r:.80}, row {row} is empty, expected a value")
 
     labels = table[target]
     if labels.n_unique() == 1:
-        raise ValueError(f"target {target!r} is {labels[0]!r} in every row, expected two classes")
+        raise ValueError(
+            f"target {target!r:.80} is {labels[0]!r:.80} in every row, expected two classes"
+        )
     columns = table.drop(target)
     features = np.empty(columns.shape, dtype)
     for index, column in enumerate(columns):
@@ -273,14 +275,14 @@ def _as_feature(texts: Any, rows: Integers, dtype: DTypeLike) -> Floats:
     numbers = texts.cast(pl.Float64, strict=False)
     if numbers.null_count():
         at = numbers.is_null().arg_max()
-        place = f"column {texts.name!r}, row {rows[at]}"
-        raise ValueError(f"{place} is {texts[at]!r}, expected a number")
+        place = f"column {texts.name!r:.80}, row {rows[at]}"
+        raise ValueError(f"{place} is {texts[at]!r:.80}, expected a number")
     with np.errstate(over="ignore"):
         feature: Floats = numbers.to_numpy().astype(dtype)
     if not np.isfinite(feature).all():
         at = int(np.isfinite(feature).argmin())
-        place = f"column {texts.name!r}, row {rows[at]}"
-        raise ValueError(f"{place} is {texts[at]!r}, expected a finite number within {dtype}")
+        place = f"column {texts.name!r:.80}, row {rows[at]}"
+        raise ValueError(f"{place} is {texts[at]!r:.80}, expected a finite number within {dtype}")
     return feature
 
 

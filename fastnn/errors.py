@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Self
+import warnings
+from collections.abc import Mapping
+from typing import Any, Self
 
 from .history import History
 from .types import PathLike
@@ -14,6 +16,41 @@ class SlowTrainingWarning(UserWarning):
 
 class MissingClassWarning(UserWarning):
     """`validation_split` leaves a class in one part only, as where rows are sorted by class."""
+
+
+class PreparedInputsWarning(UserWarning):
+    """A model of the command line takes and gives other numbers than those of a table.
+
+    `fastnn train` standardises numbers, makes a feature of each category, and standardises the
+    target of a regression. How is in the `notes` of the model, which it does not apply itself.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> model = fastnn.Sequential([fastnn.Dense(2, 3, rng=0)])
+    >>> notes = {"preprocessing": [], "target": {"task": "classification"}}  # of `fastnn train`
+    >>> model.save("pets.safetensors", notes=notes)
+    >>> with warnings.catch_warnings(record=True) as found:
+    ...     warnings.simplefilter("always")
+    ...     model = fastnn.load("pets.safetensors")
+    >>> print(str(found[0].message)[:45])
+    pets.safetensors is a model of `fastnn train`
+    """
+
+
+def warn_of_prepared_inputs(notes: Mapping[str, Any], what: str, level: int) -> None:
+    """Warn the user, who is so many calls away, where notes are those of the command line."""
+    target = notes.get("target")
+    if not isinstance(target, dict) or "preprocessing" not in notes:
+        return
+    units = ", and gives the standardised target" * (target.get("task") == "regression")
+    warnings.warn(
+        f"{what} is a model of `fastnn train`: it takes inputs that are prepared as its "
+        f"notes['preprocessing'] says, not the columns of a table{units}. `fastnn predict` "
+        "predicts raw rows, and `fastnn export` writes a model that takes raw numbers",
+        PreparedInputsWarning,
+        stacklevel=level,
+    )
 
 
 class NonFiniteLossError(ArithmeticError):

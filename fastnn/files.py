@@ -29,9 +29,10 @@ import errno
 import json
 import math
 import os
+import secrets
 import stat
-import threading
 import zlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -40,6 +41,7 @@ import safetensors
 import safetensors.numpy
 
 from .errors import FileFormatError
+from .memory import physical_memory
 from .types import Array, PathLike
 
 FORMAT = 1
@@ -50,8 +52,15 @@ _DTYPES = {
 _NAMES = {np.dtype(code): name for name, code in _DTYPES.items()}
 
 
-def write(path: PathLike, description: dict[str, Any], arrays: dict[str, Array]) -> None:
+def write(
+    path: PathLike,
+    description: dict[str, Any],
+    arrays: dict[str, Array],
+    finite: Collection[str] = (),
+) -> None:
     """Write a file as a whole: until all of it is on the disk, the file that was there stays.
+
+    The arrays are copied first, so another thread may go on changing them.
 
     Parameters
     ----------
@@ -59,13 +68,21 @@ def write(path: PathLike, description: dict[str, Any], arrays: dict[str, Array])
     description : dict
         What JSON can hold: "kind", "model", ...
     arrays : dict of str to ndarray
+    finite : collection of str
+        The names of the arrays that must be finite.
 
     Raises
     ------
+    ValueError
+        For an array that is not finite and has to be.
     OSError
         Where it cannot be written; nothing of it is left then.
     """
-    arrays = {name: np.require(array, requirements="C") for name, array in arrays.items()}
+    # One copy is checked, makes the checksum, and is written: the file fits together.
+    arrays = {name: np.array(array, order="C") for name, array in arrays.items()}
+    for name in finite:
+        if not np.isfinite(arrays[name]).all():
+            raise ValueError(f"{name} is not finite, expected a model that can be loaded")
     description = {"format": FORMAT, **description}
     description["checksum"] = _checksum(description, arrays)
     metadata = {"fastnn": json.dumps(description, allow_nan=False)}
@@ -73,17 +90,31 @@ def write(path: PathLike, description: dict[str, Any], arrays: dict[str, Array])
 
 
 def replace(path: PathLike, data: bytes) -> None:
-    """Write bytes to a temporary file beside `path`, and give it that name when it is on disk."""
+    """Write bytes to a temporary file beside `path`, and give it that name when it is on disk.
+
+    A file that is there keeps its mode and, where the system allows it, its owner and group. A
+    link stays one: what it points at is replaced.
+    """
     path = Path(os.path.realpath(path))
-    if path.exists() and not path.is_file():  # root could put a file in the place of /dev/null
+    before = path.stat() if path.exists() else None
+    if before and not stat.S_ISREG(before.st_mode):  # root could replace /dev/null by a file
         raise OSError(errno.EINVAL, "expected a regular file, or none", str(path))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    temporary = path.with_name(_temporary_name(path.name))
+
+    def create(name: str, flags: int) -> int:
+        # Until it has the mode of the file that it replaces, nobody else can open it.
+        return os.open(name, flags | getattr(os, "O_NOFOLLOW", 0), 0o600 if before else 0o666)
+
     try:
-        with temporary.open("wb") as file:
+        with open(temporary, "xb", opener=create) as file:
+            if before and os.name == "posix":
+                _take_over(file.fileno(), before)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except FileExistsError:  # not made here, so not to be removed
+        raise
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -96,17 +127,41 @@ def replace(path: PathLike, data: bytes) -> None:
             os.close(folder)
 
 
+_LONGEST_NAME = 255  # bytes, on most file systems
+_SHORT = "fastnn"  # begins temporary names in the place of a name that would make them too long
+
+
+def _temporary_name(name: str) -> str:
+    """Return a name that no file has: it has the process in it, and begins with `name`."""
+    rest = f"{os.getpid()}.{secrets.token_hex(8)}.tmp"
+    made = f".{name}.{rest}"
+    return made if len(os.fsencode(made)) <= _LONGEST_NAME else f".{_SHORT}.{rest}"
+
+
+def _take_over(file: int, before: os.stat_result) -> None:
+    """Give an open file the owner, group and mode of another one, as far as the system lets it."""
+    mode = before.st_mode & 0o777
+    with contextlib.suppress(OSError):
+        os.fchown(file, before.st_uid, -1)
+    try:
+        os.fchown(file, -1, before.st_gid)
+    except OSError:  # what one group may do is not for another one
+        mode &= ~stat.S_IRWXG | (mode & stat.S_IRWXO) << 3
+    os.fchmod(file, mode)
+
+
 def remove_leftovers(folder: PathLike, pattern: str) -> None:
     """Remove what killed processes have left of writing files whose names fit a glob pattern."""
     if os.name != "posix":  # elsewhere nothing asks harmlessly whether a process lives
         return
-    for temporary in Path(folder).glob(f".{pattern}.*.tmp"):
-        with contextlib.suppress(OSError, ValueError):
-            process = int(temporary.name.split(".")[-3])
-            try:
-                os.kill(process, 0)
-            except ProcessLookupError:
-                temporary.unlink()
+    for begin in (pattern, _SHORT):
+        for temporary in Path(folder).glob(f".{begin}.*.tmp"):
+            with contextlib.suppress(OSError, ValueError):
+                process = int(temporary.name.split(".")[-3])
+                try:
+                    os.kill(process, 0)
+                except ProcessLookupError:
+                    temporary.unlink()
 
 
 def read(path: PathLike) -> tuple[dict[str, Any], dict[str, Array]]:
@@ -150,7 +205,31 @@ def _read_bytes(path: PathLike) -> bytes:
     path = Path(path)
     if not stat.S_ISREG(path.stat().st_mode):
         raise FileFormatError(path, "is not a regular file")
-    return path.read_bytes()
+    with path.open("rb") as file:
+        size, start = os.fstat(file.fileno()).st_size, file.read(8)
+        length = int.from_bytes(start, "little")
+        header = file.read(length) if length <= min(size - 8, _MOST_OF_HEADER) else b""
+        # A file with holes may have more bytes than any memory: of one whose size is not what its
+        # header says, a few are enough to find the error.
+        n_bytes = _announced(header)
+        if n_bytes is None or size != 8 + length + n_bytes:
+            return start + header + file.read(_FEW)
+        if size > physical_memory():
+            raise FileFormatError(path, f"has {size:,} bytes, more than the memory of this machine")
+        return start + header + file.read(n_bytes)
+
+
+_MOST_OF_HEADER, _FEW = 100_000_000, 4096  # bytes; the first is what safetensors takes
+
+
+def _announced(header: bytes) -> int | None:
+    """Return how many bytes of arrays a header says there are; None for what is no header."""
+    try:
+        arrays = [each for name, each in json.loads(header).items() if name != "__metadata__"]
+        last = max([each["data_offsets"][1] for each in arrays], default=0)
+        return last if type(last) is int and last >= 0 else None
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+        return None
 
 
 def _read_arrays(data: bytes, *, widen: bool = False) -> dict[str, Array]:
@@ -217,10 +296,10 @@ def _checksum(description: dict[str, Any], arrays: dict[str, Array]) -> str:
 def pack(tree: Any, name: str, arrays: dict[str, Array]) -> Any:
     """Return a tree of dicts, lists and numbers as JSON has it; its arrays go to `arrays`.
 
-    An array gets the name of its place, which begins with `name`.
+    An array gets the name of its place, which begins with `name`; it is not copied.
     """
     if isinstance(tree, np.ndarray) and tree.dtype in _NAMES:
-        arrays[name] = tree.copy()
+        arrays[name] = tree
         return {"$array": name}
     if isinstance(tree, dict) and all(isinstance(key, str) for key in tree):
         return {key: pack(value, f"{name}.{key}", arrays) for key, value in tree.items()}

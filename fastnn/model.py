@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -15,7 +16,7 @@ from . import configs, files
 from .callbacks import Callback
 from .compiled import CompiledModel
 from .dropout import Dropout, draw_key
-from .errors import FileFormatError
+from .errors import FileFormatError, warn_of_prepared_inputs
 from .evaluation import evaluate, finished
 from .fitting import Trainable
 from .history import History
@@ -540,10 +541,8 @@ class Sequential(Trainable):
         path, config = as_path(path), self.to_config()
         notes = _as_notes(self.notes if notes is None else notes)
         arrays = self._stored_arrays()
-        for name, array in arrays.items():
-            if not np.isfinite(array).all():
-                raise ValueError(f"{name} is not finite, expected a model that can be loaded")
-        files.write(path, {"kind": "model", "model": config, "notes": notes}, arrays)
+        description = {"kind": "model", "model": config, "notes": notes}
+        files.write(path, description, arrays, finite=arrays)
         self.notes = notes
 
 
@@ -559,6 +558,11 @@ def load(path: PathLike) -> Sequential:
     OSError
         Where the file cannot be read.
 
+    Warns
+    -----
+    PreparedInputsWarning
+        For a model of `fastnn train`, which does not take the columns of a table.
+
     Examples
     --------
     >>> model = fastnn.Sequential([fastnn.Dense(2, 3, rng=0)])
@@ -571,6 +575,13 @@ def load(path: PathLike) -> Sequential:
     >>> again.notes
     {'made': 'in an example'}
     """
+    model = read_model(path)
+    warn_of_prepared_inputs(model.notes, os.fspath(path), level=3)
+    return model
+
+
+def read_model(path: PathLike) -> Sequential:
+    """Return the model in a file, as `load` does, without its warning."""
     path = Path(as_path(path))
     description, arrays = files.read(path)
     try:

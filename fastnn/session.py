@@ -85,7 +85,8 @@ class Session:
         """
         if any(each._is_due for each in self._writers()):
             description, arrays = self._pack()
-            self._write_due(lambda path: files.write(path, description, arrays))
+            finite = [*self.run.model._stored_arrays()]
+            self._write_due(lambda path: files.write(path, description, arrays, finite))
 
     def _writers(self) -> list[Checkpoint]:
         return [each for each in self.callbacks if isinstance(each, Checkpoint)]

@@ -5,7 +5,7 @@ One decorator, :func:`kernel`, and one cache. Nothing is compiled at import.
 Environment variables
 ---------------------
 FASTNN_CACHE : "0" keeps no machine code on disk.
-FASTNN_CACHE_DIR : the folder of the cache, in place of the user's cache folder.
+FASTNN_CACHE_DIR : the folder of the cache, an absolute path, in place of the user's cache folder.
 FASTNN_CHECKS : "1" has all public kernels check their arguments (`checks.py`).
 """
 
@@ -13,24 +13,26 @@ import _thread
 import contextlib
 import contextvars
 import ctypes
+import errno
 import functools
 import hashlib
 import os
 import pickle
 import sys
-import tempfile
 import threading
+import warnings
 from pathlib import Path
 
 import llvmlite
 import numba
+import platformdirs
 from numba import _dynfunc
 from numba.core import compiler, serialize
 from numba.core.caching import _Cache
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler_lock import global_compiler_lock
 
-from . import checks
+from . import checks, private
 from .interruption import (
     POLL_SECONDS,
     Interruption,
@@ -162,24 +164,26 @@ class _InnerLibrary(JITCodeLibrary):
 _RAISE = ctypes.cast(ctypes.pythonapi.PyErr_NoMemory, ctypes.c_void_p).value
 
 
+def _warn(text):
+    with contextlib.suppress(Warning):  # where warnings are errors, the cache still breaks nothing
+        warnings.warn(text, RuntimeWarning, stacklevel=2)
+
+
 @functools.cache
 def cache_folder():
     """Return the folder of the machine code cache, or None where there can be none."""
     if _SOURCE_STAMP is None or os.environ.get("FASTNN_CACHE", "1") == "0":
         return None
     if chosen := os.environ.get("FASTNN_CACHE_DIR"):
-        return Path(chosen)
+        if os.path.isabs(chosen):
+            return Path(chosen)
+        _warn(f"FASTNN_CACHE_DIR is {chosen!r}, expected an absolute path: it is ignored")
     try:
-        home = Path.home()
-    except RuntimeError:  # no HOME, and no entry in the password file
+        folder = platformdirs.user_cache_path("fastnn", appauthor=False)
+    except (RuntimeError, OSError):  # no HOME, and no entry in the password file
         return None
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA", home / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = home / "Library" / "Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or home / ".cache"
-    return Path(base) / "fastnn"
+    # Else whoever chooses the working folder would choose the machine code.
+    return folder if folder.is_absolute() else None
 
 
 def _digest_sources():
@@ -214,11 +218,28 @@ def _checksum(path, payload):
     return hashlib.sha256(path.name.encode() + payload).digest()
 
 
+_PROBLEMS = {}  # {folder: why it was of no use}: a warning is given once
+
+
+def cache_problem():
+    """Return why the folder of the cache is not used; None where it is, or may yet be made."""
+    folder = cache_folder()
+    if folder is not None and folder not in _PROBLEMS:
+        try:
+            private.open_folder(folder)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            return str(error)
+    return _PROBLEMS.get(folder)
+
+
 class MachineCodeCache(_Cache):
     """One file for each kernel and signature, named by everything that its code depends on.
 
     A file is written whole and renamed into place, and opens with the checksum of the rest: a
     reader sees a complete file or none. Whatever goes wrong with the disk, the kernel is compiled.
+    Reading a file runs what is in it, so `private.py` looks who can have written it.
     """
 
     def __init__(self, function, folder):
@@ -236,33 +257,42 @@ class MachineCodeCache(_Cache):
         target_context.refresh()
         try:
             path = self._path(sig, target_context)
-            content = path.read_bytes()
+            content = private.read(private.open_folder(self._folder) / path.name)
             checksum, payload = content[:32], content[32:]
             if _checksum(path, payload) != checksum:
                 return None
             return compiler.CompileResult._rebuild(target_context, *pickle.loads(payload))
+        except private.NotPrivateError as error:
+            self._warn_of(error)
         except Exception:  # an unreadable cache costs a compilation, never the program
-            return None
+            pass
+        return None
 
     def save_overload(self, sig, data):
         """Store the compile result `data` for `sig`, where the disk allows it."""
-        temporary = None
         try:
             if data.library.has_dynamic_globals:
                 return
             path = self._path(sig, data.target_context)
             payload = serialize.dumps(data._reduce())
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
-                temporary = Path(file.name)
-                file.write(_checksum(path, payload) + payload)
-            temporary.replace(path)
-        except Exception:  # a full or read-only disk: run from memory
+            folder = private.open_folder(self._folder, make=True)
+            private.write(folder / path.name, _checksum(path, payload) + payload)
+        except private.NotPrivateError as error:
+            self._warn_of(error)
+        except OSError as error:  # on a read-only disk this is as it should be
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                self._warn_of(error)
+        except Exception:  # run from memory
             pass
-        finally:
-            if temporary is not None:
-                with contextlib.suppress(OSError):  # renamed, or in a folder that lets nothing go
-                    temporary.unlink()
+
+    def _warn_of(self, error):
+        """Say once why the cache is of no use."""
+        if self._folder not in _PROBLEMS:
+            _PROBLEMS[self._folder] = str(error)
+            _warn(
+                f"kernels are compiled in every process, as the cache of machine code is not used: "
+                f"{error}. FASTNN_CACHE_DIR moves the cache, FASTNN_CACHE=0 turns it off"
+            )
 
     def enable(self):
         """Do nothing: FASTNN_CACHE decides before a kernel is made."""

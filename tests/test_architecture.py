@@ -26,6 +26,7 @@ FLOORS = (
     kernels.interruption
     kernels.jit
     kernels.philox
+    kernels.private
     kernels.reference
     kernels.simd
     kernels.sums
@@ -68,14 +69,17 @@ FLOORS = (
     labels
     layers
     losses
+    memory
     metrics
     monitor
     normalization
     optimizers
+    paths
     plots
     preprocessing
     progress
     schedules
+    sources
     tables
     types
     validation
@@ -89,7 +93,6 @@ FLOORS = (
     fitting
     jitted
     many
-    memory
     model
     network
     parallel

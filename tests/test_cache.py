@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn.kernels import jit, target
+from fastnn.kernels import jit, private, target
 
 PACKAGE, KERNELS = Path(fastnn.__file__).parent, Path(fastnn.kernels.__file__).parent
 
@@ -270,6 +270,196 @@ tempfile.gettempdir = gettempdir
     assert run(cache, RELU, nowhere) == (RELU_VALUES, [])
 
 
+def test_relative_folder_is_ignored(warm, tmp_path, monkeypatch):
+    """Who chooses the working folder does not choose the machine code."""
+    monkeypatch.chdir(tmp_path)
+    (warm / "fastnn").symlink_to(".")
+    home = tmp_path / "home"
+    home.mkdir()
+    for name in ("FASTNN_CACHE_DIR", "XDG_CACHE_HOME"):
+        places = {"FASTNN_CACHE_DIR": None, "XDG_CACHE_HOME": None, "HOME": home, name: "warm"}
+        files = sorted(warm.rglob("*"))
+        assert run(None, FASTNN_CACHE="1", **places) == (RELU_VALUES, RELU_COMPILED)
+        assert sorted(warm.rglob("*")) == files
+        assert (home / ".cache" / "fastnn").exists() == (sys.platform == "linux")
+        shutil.rmtree(home / ".cache", ignore_errors=True)
+
+
+def test_relative_folder_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("FASTNN_CACHE_DIR", "here")
+    monkeypatch.delenv("FASTNN_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.warns(RuntimeWarning, match="FASTNN_CACHE_DIR is 'here', expected an absolute"):
+        folder = jit.cache_folder.__wrapped__()
+    assert folder == tmp_path / "fastnn" or sys.platform != "linux"
+
+
+# ---------------------------------------------------------------------- files of other users
+
+OTHER = 65534
+
+
+class Planted:
+    """Unpickling one makes the folder that is named here."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.marker),)
+
+
+@pytest.fixture
+def planted(warm, stored, tmp_path):
+    """Return a cache folder with a file that makes the folder `marker` where it is unpickled."""
+    payload = pickle.dumps(Planted(tmp_path / "marker"))
+    (warm / stored[0]).write_bytes(sealed(stored[0], payload))
+    return warm
+
+
+def test_planted_file_runs_where_it_is_read(planted, tmp_path):
+    """Or else the tests below would show nothing."""
+    assert run(planted) == (RELU_VALUES, RELU_COMPILED)
+    assert (tmp_path / "marker").is_dir()
+
+
+def give_away(path):
+    """Let another user own a file or folder; return code that makes it so for a process."""
+    if os.geteuid() == 0:
+        os.chown(path, OTHER, OTHER)
+        return ""
+    return f"os.geteuid = lambda: {OTHER}"
+
+
+WARNED = """
+import warnings
+with warnings.catch_warnings(record=True) as found:
+    warnings.simplefilter("always")
+    values = [relu(), descend()]
+values = [values, [str(each.message) for each in found]]
+"""
+
+# What another user could do: {name: (what is changed, how, what is said of it)}.
+OPEN = {
+    "folder of another user": ("", give_away, "belongs to another user"),
+    "folder of a group": ("", lambda path: path.chmod(0o770), "may be written by its group"),
+    "folder of all": ("", lambda path: path.chmod(0o707), "may be written by others"),
+    "sticky folder": ("", lambda path: path.chmod(0o1777), "may be written by others"),
+    "parent of another user": ("..", give_away, "belongs to another user"),
+    "parent of all": ("..", lambda path: path.chmod(0o777), "may be written by others"),
+    "file of another user": ("*.bin", give_away, "belongs to another user"),
+    "file of a group": ("*.bin", lambda path: path.chmod(0o620), "may be written by its group"),
+    "file of all": ("*.bin", lambda path: path.chmod(0o602), "may be written by others"),
+}
+
+
+@posix
+@pytest.mark.parametrize("case", OPEN)
+def test_what_another_user_may_write_is_not_read(case, planted, stored, tmp_path):
+    where, change, reason = OPEN[case]
+    cache = tmp_path / "parent" / "cache"
+    cache.parent.mkdir()
+    planted.rename(cache)
+    path = {"": cache, "..": cache.parent, "*.bin": cache / stored[0]}[where]
+    content = (cache / stored[0]).read_bytes()
+    before = change(path) or ""
+    (values, warned), compiled = run(cache, WARNED, before)
+    assert (values, compiled) == (BOTH_VALUES, [*RELU_COMPILED, *DESCEND_COMPILED])
+    assert not (tmp_path / "marker").exists()
+    (warning,) = warned
+    assert f"{os.path.realpath(path)} {reason}" in warning
+    if where == "*.bin":  # replaced by one of this user's own
+        assert os.stat(path).st_mode & 0o777 == 0o600
+        assert run(cache, BOTH, before) == (BOTH_VALUES, [])
+    else:  # nothing is written there
+        assert [each.read_bytes() for each in cache.iterdir()] == [content]
+
+
+@posix
+def test_warnings_as_errors_break_nothing(planted, tmp_path):
+    planted.chmod(0o777)
+    assert run(planted) == (RELU_VALUES, RELU_COMPILED)
+    assert not (tmp_path / "marker").exists()
+
+
+@posix
+def test_home_of_another_user(tmp_path):
+    """As under sudo, where HOME may stay that of the user."""
+    home = tmp_path / "home"
+    home.mkdir()
+    places = {"XDG_CACHE_HOME": None, "FASTNN_CACHE_DIR": None, "HOME": home}
+    (_, warned), _ = run(None, WARNED, give_away(home), **places)
+    assert len(warned) == 1
+    assert list(home.iterdir()) == []
+
+
+@posix
+def test_private_folder_below_a_sticky_one(warm):
+    warm.parent.chmod(0o1777)
+    assert run(warm) == (RELU_VALUES, [])
+
+
+@posix
+def test_links_lead_to_the_folder_that_counts(warm, tmp_path):
+    (tmp_path / "link").symlink_to(warm)
+    assert run(tmp_path / "link") == (RELU_VALUES, [])
+    warm.chmod(0o777)
+    assert run(tmp_path / "link") == (RELU_VALUES, RELU_COMPILED)
+
+
+@posix
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_file_that_is_no_file(kind, planted, stored, tmp_path):
+    path = planted / stored[0]
+    if kind == "link":
+        path.rename(tmp_path / "elsewhere")
+        path.symlink_to(tmp_path / "elsewhere")
+    else:
+        path.unlink()
+        os.mkfifo(path)
+    assert run(planted) == (RELU_VALUES, RELU_COMPILED)
+    assert not (tmp_path / "marker").exists()
+    assert path.is_file()
+    assert not path.is_symlink()
+    assert run(planted) == (RELU_VALUES, [])
+
+
+@posix
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o277])
+def test_modes_whatever_the_umask(umask, tmp_path):
+    cache = tmp_path / "some" / "cache"
+    assert run(cache, before=f"os.umask({umask})") == (RELU_VALUES, RELU_COMPILED)
+    (path,) = cache.iterdir()
+    assert [each.stat().st_mode & 0o777 for each in (cache.parent, cache, path)] == [
+        0o700, 0o700, 0o600,
+    ]  # fmt: skip
+    assert run(cache) == (RELU_VALUES, [])
+
+
+@posix
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs other owners")
+@pytest.mark.parametrize(("owner", "trusted"), [(0, True), (1234, True), (OTHER, False)])
+def test_whose_files_a_user_reads(owner, trusted, tmp_path, monkeypatch):
+    """Their own, and those of root, who may do everything anyway: as in a container image."""
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "file").touch()
+    for path in (tmp_path / "cache", tmp_path / "cache" / "file"):
+        os.chown(path, owner, owner)
+    monkeypatch.setattr(os, "geteuid", lambda: 1234)
+    if trusted:
+        assert private.read(private.open_folder(tmp_path / "cache") / "file") == b""
+    else:
+        with pytest.raises(private.NotPrivateError, match="cache belongs to another user"):
+            private.open_folder(tmp_path / "cache")
+
+
+def test_nothing_is_left_to_the_cache_of_numba():
+    """It unpickles what lies beside the sources or in the user's cache folder, unseen."""
+    for folder in (PACKAGE, KERNELS):
+        for path in folder.rglob("*.py"):
+            assert "cache=True" not in path.read_text(encoding="utf-8"), path
+
+
 # ---------------------------------------------------------------------- read-only folders
 
 # Permission bits do not bind a process with this capability, such as one of root.
@@ -346,6 +536,29 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
 """
     assert run(cache, RELU, full) == (RELU_VALUES, RELU_COMPILED)
     assert list(cache.iterdir()) == []
+
+
+NO_ROOM = """
+import errno, tempfile
+made = tempfile.NamedTemporaryFile
+def full(*arguments, **options):
+    file = made(*arguments, **options)
+    def write(content):
+        file.file.write(content[:99])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    file.write = write
+    return file
+tempfile.NamedTemporaryFile = full
+"""
+
+
+def test_disk_without_room_is_named_once(tmp_path):
+    (values, warned), compiled = run(tmp_path, WARNED, NO_ROOM)
+    assert (values, compiled) == (BOTH_VALUES, [*RELU_COMPILED, *DESCEND_COMPILED])
+    (warning,) = warned
+    assert "compiled in every process" in warning
+    assert "No space left on device" in warning
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_folder_that_lets_no_file_go(tmp_path):

@@ -579,6 +579,31 @@ def test_which_file_is_the_last(tmp_path):
     assert find_checkpoint(str(tmp_path / "run")) is None
 
 
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("run{{1}}", "run{1}"),
+        ("run{{1}}-{epoch:03d}", "run{1}-002"),
+        ("{{a}}/run", "{a}/run"),
+        ("{{a}}/run-{epoch}", "{a}/run-2"),
+        ("{epoch}-{epoch:02}", "2-02"),
+        ("{epoch!s:0>4}", "0002"),
+        ("run-{step}{{}}", "run-0{}"),
+    ],
+)
+def test_resume_names_a_file_as_a_checkpoint_does(name, written, tmp_path):
+    """Or it would begin anew, and replace what is there."""
+    pattern, case = tmp_path / name, Case()
+    (tmp_path / "{a}").mkdir()
+    (tmp_path / "1-02").touch()  # of no epoch
+    expected = case.run()
+    case.run(pattern, epochs=2, unit="epochs")
+    assert (tmp_path / written).is_file()
+    assert os.fspath(find_checkpoint(str(pattern))) == str(tmp_path / written)
+    assert find_checkpoint(str(tmp_path / written)) == str(tmp_path / written)
+    compare(case.run(seed=99, resume=pattern), expected)
+
+
 def test_it_comes_after_the_others(path):
     """Else the file would not know what they have done."""
     seen = []
@@ -607,6 +632,10 @@ def test_it_comes_after_the_others(path):
         (("a{epoch",), {}, r"path is 'a\{epoch', expected no other fields than \{epoch\} and"),
         (("a{loss}",), {"keep": 2}, r"path is 'a\{loss\}', expected no other fields"),
         (("{epoch}/a",), {}, "expected fields in the name of the file only"),
+        (("a{1}",), {}, r"path is 'a\{1\}', expected no other .* brace .* is written twice"),
+        (("{epoch:x}",), {}, r"path is '\{epoch:x\}', expected digits in its fields, as in"),
+        (("{epoch:4d}",), {}, r"expected digits in its fields, as in \{epoch:03d\}"),
+        (("{epoch:{step}}",), {}, "expected no other fields"),
         (("a",), {"save_best_only": 1}, "save_best_only is 1, expected True or False"),
         (("a",), {"mode": "best"}, "mode is 'best', expected"),
         (("a",), {"save_best_only": True, "unit": "batches"}, "unit is 'batches', expected"),

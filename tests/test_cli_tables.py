@@ -28,6 +28,8 @@ from fastnn.cli import (
     report,
 )
 from fastnn.history import History
+from fastnn.kernels import jit
+from fastnn.model import read_model
 
 COMMAND = [sys.executable, "-m", "fastnn"]
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX terminals")
@@ -380,11 +382,45 @@ def test_saved_model_predicts_raw_rows(call, classifier, houses):
     code, output, _ = call("evaluate", classifier, houses, "--json")
     assert json.loads(output)["accuracy"] == pytest.approx(accuracy)
     # As the same steps by hand.
-    model = fastnn.load(classifier)
+    with pytest.warns(fastnn.PreparedInputsWarning):
+        model = fastnn.load(classifier)
     preprocessor = preprocessing.Preprocessor.from_list(model.notes["preprocessing"])
     X = preprocessor.transform(HOUSES)
     labels = np.array(["no", "yes"])[model.predict(X)]
     assert labels.tolist() == predicted["prediction"].to_list()
+
+
+@pytest.mark.parametrize("kind", ["classifier", "regressor"])
+def test_a_loaded_model_warns_of_raw_rows(kind, request, tmp_path):
+    """It takes raw numbers without a word else, and its answers are wrong."""
+    path = request.getfixturevalue(kind)
+    with pytest.warns(fastnn.PreparedInputsWarning) as caught:
+        model = fastnn.load(path)
+    (warning,) = caught
+    assert warning.filename == __file__
+    said = str(warning.message)
+    assert said.startswith(f"{path} is a model of `fastnn train`: it takes inputs that are prepar")
+    assert "`fastnn predict` predicts raw rows" in said
+    assert ("standardised target" in said) == (kind == "regressor")
+    for write in (fastnn.export.to_c, fastnn.export.to_onnx, fastnn.export.to_torch):
+        with pytest.warns(fastnn.PreparedInputsWarning, match="`fastnn export` writes") as caught:
+            write(model, tmp_path / "exported")
+        assert [each.filename for each in caught] == [__file__]
+    model.save(tmp_path / "again")
+    with pytest.warns(fastnn.PreparedInputsWarning):
+        fastnn.load(tmp_path / "again")
+    model.save(tmp_path / "other", notes={"preprocessing": "by hand", "target": "price"})
+    fastnn.load(tmp_path / "other")
+
+
+def test_the_command_line_does_not_warn_of_its_own_models(classifier, houses, tmp_path):
+    for command in (
+        ["predict", classifier, houses],
+        ["evaluate", classifier, houses],
+        ["export", classifier, tmp_path / "model.c"],
+    ):
+        done = subprocess.run([*COMMAND, *map(str, command)], capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_probabilities_and_kept_columns(call, classifier, houses, tmp_path):
@@ -527,7 +563,7 @@ def test_probabilities_of_numbers_are_refused(call, regressor, houses):
     ],
 )
 def test_model_files_of_others(call, classifier, houses, change, error):
-    model = fastnn.load(classifier)
+    model = read_model(classifier)
     model.save(classifier, notes=change(model.notes))
     code, output, errors = call("predict", classifier, houses)
     assert (code, output) == (2, "")
@@ -976,8 +1012,8 @@ def test_info(call):
 def test_info_knows_the_cache(tmp_path):
     (tmp_path / "one.bin").write_bytes(b"x" * 1000)
     for folder, expected in (
-        (tmp_path, {"files": 1, "bytes": 1000}),
-        (tmp_path / "no", {"files": 0}),
+        (tmp_path, {"files": 1, "bytes": 1000, "problem": None}),
+        (tmp_path / "no", {"files": 0, "problem": None}),
     ):
         done = subprocess.run(
             [*COMMAND, "info", "--json"], capture_output=True, text=True, check=True,
@@ -985,6 +1021,17 @@ def test_info_knows_the_cache(tmp_path):
         )  # fmt: skip
         cache = json.loads(done.stdout)["cache"]
         assert cache == {"folder": str(folder), "bytes": 0, **expected}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_info_says_why_a_cache_is_not_used(call, tmp_path, monkeypatch):
+    tmp_path.chmod(0o777)
+    monkeypatch.setattr(jit, "cache_folder", lambda: tmp_path)
+    _, output, _ = call("info", "--json")
+    reason = f"{os.path.realpath(tmp_path)} may be written by others"
+    assert json.loads(output)["cache"]["problem"].startswith(reason)
+    _, output, _ = call("info")
+    assert "not used:" in output
 
 
 def test_info_without_compiled_kernels():
@@ -1003,6 +1050,16 @@ def test_warmup(call, monkeypatch):
     _, output, _ = call("warmup", "--json")
     assert seen == ["float64", "float32"]
     assert json.loads(output)["seconds"] >= 0
+
+
+@pytest.mark.parametrize("library", bench_peers.PEERS)
+def test_bench_runs_no_module_of_the_current_folder(library, tmp_path, monkeypatch):
+    for name in ("numpy", "jax", "torch", "sklearn", "fastnn", "json"):
+        (tmp_path / f"{name}.py").write_text("open('ran', 'w')")
+    monkeypatch.chdir(tmp_path)
+    with bench._Worker(library, 1) as worker:
+        assert worker.hello.keys() <= {"version", "missing"}
+    assert not (tmp_path / "ran").exists()
 
 
 def test_bench_measures_what_is_installed(call, monkeypatch):
@@ -1065,7 +1122,7 @@ def test_export_offers_the_formats_that_there_are(call, classifier, monkeypatch,
     code, output, errors = call("export", classifier, path)
     assert (code, errors) == (0, "")
     assert f"{path}: C99 source, " in output
-    assert path.read_text() == f"/* {fastnn.load(classifier).parameters.size} */"
+    assert path.read_text() == f"/* {read_model(classifier).parameters.size} */"
     code, _, errors = call("export", classifier, tmp_path / "model.onnx")
     assert code == 2
     assert errors.endswith("expected a path that ends in .c or .safetensors\n")
@@ -1169,3 +1226,107 @@ def test_export_says_what_to_install(call, classifier, monkeypatch, tmp_path):
     assert code == 2
     assert errors == 'fastnn: error: to_onnx needs onnx: pip install "onnx>=1.16"\n'
     assert not (tmp_path / "model.onnx").exists()
+
+
+# ---------------------------------------------------------------------- long, wide, endless
+
+LONG = "w" * 5_000_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"a,y\n1,x\n{LONG},z\n3,x\n4,z\n",
+        f"{LONG},y\n1,x\n2,z\nthree,x\n4,z\n",
+        f"{LONG},y\n,x\n,z\n,x\n,z\n",
+        f"{LONG},y\n2020-01-01,x\n2020-01-02,z\n",
+        f"{LONG},{LONG},y\n1,1,x\n2,2,z\n",
+        f'a,y\n1,"{LONG}\n2,\n',
+        f"a,z{LONG}\n1,x\n2,z\n",
+        f"a,y\n1,{LONG}\n2,{LONG}\n",
+        f"{LONG}\n1\n2\n",
+    ],
+    ids=["value", "name", "no values", "date", "names", "quote", "target", "class", "only name"],
+)
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_messages_are_short_however_long_the_values(call, text, task, tmp_path):
+    (tmp_path / "t.csv").write_text(text)
+    code, output, errors = call("train", tmp_path / "t.csv", "--target", "y", "--task", task)
+    assert (code, output) == (2, "")
+    assert errors.startswith("fastnn: error: ")
+    assert len(errors) < 1000
+
+
+def test_predictions_of_long_values(call, classifier, tmp_path):
+    (tmp_path / "t.csv").write_text(f"age,town,rooms\n30,Oslo,4\n{LONG},Oslo,4\n")
+    code, output, errors = call("predict", classifier, tmp_path / "t.csv")
+    assert (code, output, len(errors) < 300) == (2, "", True)
+    (tmp_path / "t.csv").write_text(f"age,town,rooms\n30,Oslo,4\n30,{LONG},4\n")
+    code, output, errors = call("predict", classifier, tmp_path / "t.csv")
+    assert (code, output.count("\n"), len(errors) < 300) == (0, 3, True)
+    (tmp_path / "t.csv").write_text(f"age,town,rooms,dear\n30,Oslo,4,yes\n30,Oslo,4,{LONG}\n")
+    code, output, errors = call("evaluate", classifier, tmp_path / "t.csv")
+    assert (code, output, len(errors) < 300) == (2, "", True)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs links")
+def test_a_link_to_nowhere_is_refused_before_any_work(call, houses, tmp_path):
+    (tmp_path / "m.safetensors").symlink_to(tmp_path / "none" / "m.safetensors")
+    code, output, errors = call(
+        "train", houses, "--target", "dear", "--save", tmp_path / "m.safetensors"
+    )
+    assert (code, output) == (2, "")
+    assert errors.endswith(f"there is no {str(tmp_path / 'none')!r}\n")
+
+
+def test_errors_are_cut_whoever_makes_them(call, monkeypatch):
+    def fail(options):
+        raise ValueError(LONG)
+
+    monkeypatch.setattr("fastnn.cli.machine.run", fail)
+    code, _, errors = call("info")
+    assert (code, len(errors) < 4100, errors[-5:]) == (2, True, " ...\n")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="needs a device without an end")
+def test_a_device_without_end(call, classifier):
+    code, output, errors = call("train", "/dev/zero", "--target", "y")
+    assert (code, output) == (2, "")
+    assert errors.startswith("fastnn: error: path: /dev/zero has a NUL character in line 1")
+    for kind in ("npy", "npz", "parquet", "json"):
+        assert call("train", "/dev/zero", "--target", "y", "--format", kind)[0] == 2
+    assert call("predict", classifier, "/dev/zero")[0] == 2
+    code, output, errors = call("info", "--config", "/dev/zero")
+    assert (code, output) == (2, "")
+    assert errors.endswith("/dev/zero has more than 1,000,000 bytes, expected options\n")
+    code, output, errors = call("predict", "/dev/zero", "digits")
+    assert (code, output) == (2, "")
+    assert errors.startswith("fastnn: error: MODEL is '/dev/zero', expected a file")
+
+
+def test_wide_tables_take_time_in_proportion(call, monkeypatch, tmp_path):
+    """The list of columns is as long as the table is wide: nobody asks for it column by column."""
+    rng, n = np.random.default_rng(0), 300
+    X = rng.standard_normal((40, n)).round(3)
+    frame = pl.DataFrame({f"c{i}": X[:, i] for i in range(n)})
+    frame = frame.with_columns(y=pl.Series(["a", "b"] * 20), t=pl.Series(["u", "v", "w", "x"] * 10))
+    frame.write_csv(tmp_path / "t.csv")
+    asked, columns = [], pl.DataFrame.columns
+    monkeypatch.setattr(
+        pl.DataFrame,
+        "columns",
+        property(lambda self: asked.append(1) or columns.fget(self), columns.fset),
+    )
+    path, dropped = tmp_path / "m.safetensors", ",".join(f"c{i}" for i in range(0, n, 2))
+    for command in (
+        ["train", tmp_path / "t.csv", "--target", "y", "--epochs", 1, "--save", path],
+        ["predict", path, tmp_path / "t.csv"],
+        ["evaluate", path, tmp_path / "t.csv"],
+        ["export", path, tmp_path / "m.c"],
+        ["train", tmp_path / "t.csv", "--target", "y", "--epochs", 1, "--drop", dropped],
+        ["train", tmp_path / "t.csv", "--target", "y", "--epochs", 1, "--missing", "mean"],
+    ):
+        asked.clear()
+        code, _, errors = call(*command)
+        assert (code, errors) == (0, "")
+        assert len(asked) < 50, command

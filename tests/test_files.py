@@ -360,6 +360,28 @@ def test_what_is_no_file(tmp_path):
             fastnn.load(value)
 
 
+@pytest.mark.parametrize(
+    ("begin", "size", "words"),
+    [
+        (b"", 2**43, "is not a file of fastnn"),
+        (make_file({"a": F4}, b"1234"), 2**43, "not fully covered"),
+        (
+            make_file({"a": F4 | {"shape": [2**41], "data_offsets": [0, 2**43]}}),
+            None,
+            r"has 8,796,093,0\d\d,\d\d\d bytes, more than the memory of this machine",
+        ),
+    ],
+)
+def test_a_file_with_a_large_hole(path, begin, size, words):
+    """It takes no room on the disk, and more than there is in memory."""
+    path.write_bytes(begin)
+    try:
+        os.truncate(path, size or len(begin) + 2**43)
+    except OSError:
+        pytest.skip("the disk takes no such file")
+    assert peak_of(fastnn.load, path, words) < 1_000_000
+
+
 def test_a_pipe_does_not_block(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(fastnn.FileFormatError, match="is not a regular file"):
@@ -549,8 +571,8 @@ class FullDisk:
 
 
 def fill_disk(monkeypatch, room=100):
-    opened = type(files.Path()).open
-    monkeypatch.setattr(files.Path, "open", lambda *a, **k: FullDisk(opened(*a, **k), room))
+    full = lambda *a, **k: FullDisk(open(*a, **k), room)  # noqa: E731
+    monkeypatch.setattr(files, "open", full, raising=False)
 
 
 def test_a_full_disk_keeps_the_file_that_was_there(path, monkeypatch):
@@ -590,6 +612,126 @@ def test_the_file_is_on_disk_before_it_gets_its_name(path, monkeypatch):
     assert calls == ["fsync", "replace", "fsync"]
 
 
+@pytest.fixture
+def umask():
+    """A mask that takes other bits away than the usual one."""
+    before = os.umask(0o026)
+    yield
+    os.umask(before)
+
+
+posix = pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+
+
+@posix
+@pytest.mark.parametrize("mode", [0o600, 0o644, 0o640, 0o666, 0o400])
+@pytest.mark.usefixtures("umask")
+def test_a_replaced_file_keeps_its_mode(path, mode):
+    make_model().save(path)
+    assert path.stat().st_mode & 0o777 == 0o640
+    path.chmod(mode)
+    make_model(seed=9).save(path)
+    assert path.stat().st_mode & 0o777 == mode
+    assert np.array_equal(fastnn.load(path).parameters, make_model(seed=9).parameters)
+
+
+def write_c(model, path):
+    fastnn.export.to_c(model, path)
+
+
+def write_onnx(model, path):
+    pytest.importorskip("onnx")
+    fastnn.export.to_onnx(model, path)
+
+
+def write_torch(model, path):
+    fastnn.export.to_torch(model, path)
+
+
+def write_checkpoint(model, path):
+    model.fit(X, [0, 1, 2, 0, 1, 2], seed=0, epochs=1, callbacks=[fastnn.Checkpoint(path)])
+
+
+def write_log(model, path):
+    model.fit(X, [0, 1, 2, 0, 1, 2], seed=0, epochs=1, callbacks=[fastnn.CSVLogger(path)])
+
+
+WRITERS = [
+    fastnn.Sequential.save, write_c, write_onnx, write_torch, write_checkpoint, write_log,
+]  # fmt: skip
+
+
+@posix
+@pytest.mark.parametrize("write", WRITERS, ids=lambda write: write.__name__)
+def test_every_writer_keeps_mode_and_link(write, tmp_path):
+    link, real = tmp_path / "link", tmp_path / "folder" / "real"
+    real.parent.mkdir()
+    real.touch()
+    real.chmod(0o600)
+    link.symlink_to(real)
+    write(make_model(), str(link))
+    assert link.is_symlink()
+    assert real.stat().st_size > 0
+    assert real.stat().st_mode & 0o777 == 0o600
+    assert sorted(os.listdir(tmp_path)) == ["folder", "link"]
+    assert os.listdir(real.parent) == ["real"]
+
+
+@pytest.mark.parametrize("write", WRITERS, ids=lambda write: write.__name__)
+@pytest.mark.parametrize("length", [226, 227, 254, 255])
+def test_long_names(write, length, tmp_path):
+    for name in ("n" * length, "é" * (length // 2) + "n" * (length % 2)):
+        write(make_model(), str(tmp_path / name))
+        assert (tmp_path / name).stat().st_size > 0
+        (tmp_path / name).unlink()
+    assert os.listdir(tmp_path) == []
+
+
+@posix
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs other owners")
+def test_a_replaced_file_keeps_its_owner(path, monkeypatch):
+    make_model().save(path)
+    os.chown(path, 1234, 4321)
+    path.chmod(0o660)
+    make_model(seed=9).save(path)
+    found = path.stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (1234, 4321, 0o660)
+
+    def refuse(*_):
+        raise PermissionError("not permitted")
+
+    monkeypatch.setattr(os, "fchown", refuse)
+    make_model(seed=9).save(path)
+    found = path.stat()
+    assert (found.st_uid, found.st_mode & 0o777) == (os.geteuid(), 0o600)
+
+
+@posix
+def test_the_temporary_file_is_new_and_closed_to_others(path, monkeypatch):
+    make_model().save(path)
+    path.chmod(0o600)
+    victim = path.parent / "victim"
+    victim.write_text("as it was")
+    monkeypatch.setattr(files, "_temporary_name", lambda name: ".planted")
+    (path.parent / ".planted").symlink_to(victim)
+    with pytest.raises(FileExistsError):
+        make_model(seed=9).save(path)
+    assert victim.read_text() == "as it was"
+    assert (path.parent / ".planted").is_symlink()
+    (path.parent / ".planted").unlink()
+    modes = []
+    opened = os.open
+
+    def watched(name, flags, mode=0o777, **options):
+        if str(name).endswith(".planted"):
+            modes.append((mode, flags & (os.O_EXCL | os.O_NOFOLLOW)))
+        return opened(name, flags, mode, **options)
+
+    monkeypatch.setattr(os, "open", watched)
+    make_model(seed=9).save(path)
+    assert modes == [(0o600, os.O_EXCL | os.O_NOFOLLOW)]
+
+
 def test_a_link_keeps_pointing_at_the_file(path):
     real = path.parent / "real"
     make_model().save(real)
@@ -622,6 +764,95 @@ def test_parameters_that_are_not_finite_are_not_saved(path):
     assert np.array_equal(fastnn.load(path).parameters, make_model().parameters)
 
 
+def let_another_thread_write(buffer, monkeypatch):
+    """Change parameters whenever they have just been looked at while a file is written."""
+
+    def changing(function):
+        def changed(*arguments, **options):
+            found = function(*arguments, **options)
+            buffer[...] += 1
+            return found
+
+        return changed
+
+    monkeypatch.setattr(files, "_checksum", changing(files._checksum))
+    monkeypatch.setattr(np, "isfinite", changing(np.isfinite))
+
+
+def test_another_thread_changes_what_is_saved(path, monkeypatch):
+    model = make_model()
+    with monkeypatch.context() as patch:
+        let_another_thread_write(model._buffer, patch)
+        model.save(path)
+    assert np.array_equal(fastnn.load(path).parameters, make_model().parameters)
+    assert not np.array_equal(model.parameters, make_model().parameters)
+
+
+def test_another_thread_changes_what_a_checkpoint_holds(path, monkeypatch):
+    class Beside(fastnn.Callback):
+        """Stands before the checkpoint, which comes last."""
+
+        def on_epoch_end(self, run):
+            self.parameters = run.model.parameters.copy()
+            let_another_thread_write(run.model._buffer, monkeypatch)
+
+    beside, writing = Beside(), fastnn.Checkpoint(path)
+    make_model().fit(X, [0, 1, 2, 0, 1, 2], seed=0, epochs=1, callbacks=[beside, writing])
+    assert np.array_equal(fastnn.load(path).parameters, beside.parameters)
+
+
+@pytest.mark.parametrize("what", ["save", "save_parameters"])
+def test_another_thread_changes_what_the_book_saves(what, path, monkeypatch):
+    from fastnn.nnfs import Layer_Dense, Model
+
+    model = Model()
+    model.add(Layer_Dense(4, 3))
+    model.finalize()
+    before = model.layers[0].weights.copy()
+    with monkeypatch.context() as patch:
+        let_another_thread_write(model.layers[0].weights, patch)
+        getattr(model, what)(path)
+    assert np.array_equal(files.read(path)[1]["0.weights"], before)
+    assert not np.array_equal(model.layers[0].weights, before)
+
+
+def test_what_the_book_could_not_load_is_not_saved(path):
+    from fastnn.nnfs import Layer_Dense, Model
+
+    model = Model()
+    model.add(Layer_Dense(4, 3))
+    model.finalize()
+    model.save(path)
+    before = path.read_bytes()
+    model.layers[0].weights[1, 1] = np.inf
+    with pytest.raises(ValueError, match=r"0\.weights is not finite"):
+        model.save(path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("write", [write_c, write_onnx, write_torch])
+def test_another_thread_ruins_what_is_exported(write, path, monkeypatch):
+    """What has been found finite is what is written."""
+    model = fastnn.Sequential([fastnn.Dense(4, 3, rng=0)])
+    write(model, path)
+    expected = path.read_bytes()
+    looked_at = []
+    checked = np.isfinite
+
+    def ruining(array):
+        found = checked(array)
+        looked_at.append(np.shape(array))
+        if len(looked_at) == 2:
+            model._buffer[...] = np.nan
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "isfinite", ruining)
+        write(model, path)
+    assert looked_at[:2] == [(4, 3), (1, 3)]
+    assert path.read_bytes() == expected
+
+
 def test_threads_may_save_to_one_file(path):
     models = [make_model(seed=seed) for seed in range(4)]
 
@@ -644,10 +875,11 @@ def test_leftovers_of_dead_processes_are_removed(path):
     os.waitpid(dead, 0)
     names = [
         f".{path.name}.{dead}.7.tmp",
+        f".fastnn.{dead}.7.tmp",
         f".{path.name}.{os.getpid()}.7.tmp",
         f".other.{dead}.7.tmp",
     ]
     for name in names:
         (path.parent / name).touch()
     files.remove_leftovers(path.parent, path.name)
-    assert sorted(os.listdir(path.parent)) == sorted(names[1:])
+    assert sorted(os.listdir(path.parent)) == sorted(names[2:])

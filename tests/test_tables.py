@@ -3,15 +3,17 @@
 import gzip
 import io
 import os
+import re
 import sys
 import threading
+import zlib
 from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
 import pytest
 
-from fastnn import tables
+from fastnn import datasets, sources, tables
 
 TOWNS = ["Rome", "Oslo", "Bern"]
 FRAME = pl.DataFrame({"size": [1.5, 2.0, -3.25], "town": TOWNS, "rooms": [1, 2, 3]})
@@ -226,3 +228,200 @@ def test_without_polars(monkeypatch):
         ImportError, match=r'^reading tables needs polars: pip install "polars>=1.0"$'
     ):
         tables.table_of({"x": [1]}, "x")
+
+
+# ---------------------------------------------------------------------- more than there is room for
+
+ROOM = 1_000_000
+
+
+@pytest.fixture
+def little_room(monkeypatch):
+    monkeypatch.setattr(sources, "MOST_BYTES", ROOM)
+
+
+class Stream:
+    """An open file that never ends, and counts how much has been read of it."""
+
+    def __init__(self, begin, pattern):
+        self.begin, self.pattern, self.read_bytes = begin, pattern, 0
+
+    def read(self, size):
+        text = self.begin if self.read_bytes == 0 else b""
+        text = (text + self.pattern * (size // len(self.pattern) + 1))[:size]
+        self.read_bytes += size
+        return text
+
+
+def zstd_bomb(n_blocks):
+    """Return a file that Zstandard unpacks to n times 128 KiB of ones, from 4 bytes each."""
+    block = (2**17 << 3 | 1 << 1).to_bytes(3, "little") + b"1"
+    last = (0 << 3 | 1).to_bytes(3, "little")
+    return b"\x28\xb5\x2f\xfd\x00\x58" + block * n_blocks + last
+
+
+def npy(dtype, shape, data=b""):
+    """Return a .npy file whose header says what it likes."""
+    file = io.BytesIO()
+    header = {"descr": dtype, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    return file.getvalue() + data
+
+
+def npz(**arrays):
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)
+    return file.getvalue()
+
+
+def parquet(n_rows):
+    file = io.BytesIO()
+    pl.DataFrame({"a": np.zeros(n_rows)}).write_parquet(file)
+    return file.getvalue()
+
+
+ONES = b"a,b\n" + b"1,2\n" * ROOM
+BOMBS = {
+    "t.csv": (ONES, "holds more than 1,000,000 bytes, half the memory of this machine"),
+    "t.csv.gz": (gzip.compress(ONES), "unpacks to more than 1,000,000 bytes, half the memory"),
+    "z.csv.gz": (zlib.compress(ONES), "unpacks to more than 1,000,000 bytes, half the memory"),
+    "two.csv.gz": (gzip.compress(ONES[:600_000]) * 2, "unpacks to more than 1,000,000 bytes"),
+    "t.csv.zst": (zstd_bomb(100), "unpacks to more than 1,000,000 bytes, half the memory"),
+    "t.jsonl.gz": (gzip.compress(b'{"a": 1}\n' * ROOM), "unpacks to more than 1,000,000 bytes"),
+    "t.json": (b"[" + b'{"a": 1},' * ROOM + b"]", "holds more than 1,000,000 bytes, half the"),
+    "t.npz": (npz(a=np.zeros(ROOM)), "unpacks to more than 1,000,000 bytes, half the memory"),
+    "t.npy": (npy("<f8", (ROOM,), bytes(8 * ROOM)), "holds more than 1,000,000 bytes, half the"),
+    "t.parquet": (parquet(ROOM), "has 1,000,000 rows of 1 columns, which take more than 1,000,0"),
+    "short.csv": (
+        b"x," * 1999 + b"x\n" + b"1\n" * 2000,
+        "has 2,001 rows of 2,000 values, which take more than 1,000,000 bytes, half the memory",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+@pytest.mark.usefixtures("little_room")
+def test_what_does_not_fit_into_memory(name, tmp_path, monkeypatch):
+    content, error = BOMBS[name]
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=error):
+        tables.read_table(path)
+    if len(content) > ROOM:
+        error = "holds|has or unpacks to more than 1,000,000 bytes"
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content)))
+    with pytest.raises(ValueError, match=error):
+        tables.read_table("-", name.split(".")[1])
+
+
+@pytest.mark.parametrize("flags", [0x00, 0x20, 0x60, 0x80, 0xA4, 0xC0, 0x03])
+def test_size_of_zstd_files(flags):
+    """Of any kind of header, with frames that are skipped, and blocks of all kinds."""
+    single = flags >> 5 & 1
+    header = bytes(1 - single + (0, 1, 2, 4)[flags & 3] + (single, 2, 4, 8)[flags >> 6])
+    blocks = (7 << 3 | 0).to_bytes(3, "little") + b"1234567"  # as it is
+    blocks += (1000 << 3 | 1 << 1).to_bytes(3, "little") + b"1"  # one byte again and again
+    blocks += (5 << 3 | 2 << 1 | 1).to_bytes(3, "little") + b"12345"  # packed
+    frame = b"\x28\xb5\x2f\xfd" + bytes([flags]) + header + blocks + b"abcd" * (flags >> 2 & 1)
+    skipped = b"\x5a\x2a\x4d\x18\x03\x00\x00\x00xyz"
+    bound = sources._zstd_bound(memoryview(skipped + frame + skipped + frame))
+    assert bound == 2 * (7 + 1000 + 2**17)
+
+
+@pytest.mark.usefixtures("little_room")
+def test_packed_files_that_fit(tmp_path):
+    text = FRAME.write_csv().encode()
+    packed = {
+        "one.gz": gzip.compress(text),
+        "two.gz": gzip.compress(text[:9]) + gzip.compress(text[9:]) + bytes(512),
+        "three.gz": zlib.compress(text),
+    }
+    for name, content in packed.items():
+        (tmp_path / name).write_bytes(content)
+        assert as_typed(tables.read_table(tmp_path / name, "csv").frame).equals(FRAME)
+    for content in (gzip.compress(text)[:-9] + b"123456789", gzip.compress(text) + b"more"):
+        (tmp_path / "bad.csv.gz").write_bytes(content)
+        with pytest.raises(OSError, match=r"bad\.csv\.gz cannot be read \("):
+            tables.read_table(tmp_path / "bad.csv.gz")
+
+
+@pytest.mark.usefixtures("little_room")
+def test_lines_within_quotes_are_no_rows(tmp_path):
+    (tmp_path / "t.csv").write_bytes(b'a,b,c\n1,"' + b"\n" * 100_000 + b'x",3\n4,5,6\n')
+    frame = tables.read_table(tmp_path / "t.csv").frame
+    assert frame["b"].str.len_chars().to_list() == [1, 1]
+    assert frame["c"].to_list() == ["3", "6"]
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (npy("<f8", (0, 2**40)), "has no rows below the column names, expected samples"),
+        (npy("<U0", (2**40,)), r"has an array of <U0, shape \(1099511627776,\); expected numbers"),
+        (npy([("a", "<U0")], (2**40,)), r"has an array of .*, shape \(1099511627776,\); expected"),
+        (npy("<f8", (2**50,)), r"is no file of NumPy arrays \("),
+        (npy("<f8", (2**40, 2**40)), r"is no file of NumPy arrays \("),
+    ],
+)
+def test_headers_that_announce_too_much(content, error, tmp_path, monkeypatch):
+    (tmp_path / "t.npy").write_bytes(content)
+    with pytest.raises(ValueError, match=error):
+        tables.read_table(tmp_path / "t.npy")
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content)))
+    with pytest.raises(ValueError, match=error):
+        tables.read_table("-")
+
+
+@pytest.mark.parametrize(
+    ("kind", "begin", "error"),
+    [
+        (None, b"", "has a NUL character in line 1, expected text in UTF-8"),
+        (None, b"a,b\n1,2\n3", "has a NUL character in line 3, expected text"),
+        ("jsonl", b"", "has a NUL character in line 1, expected text"),
+        ("npy", b"", "does not begin as a file of npy does"),
+        ("npz", b"", "does not begin as a file of npz does"),
+        ("parquet", b"", "does not begin as a file of parquet does"),
+    ],
+)
+def test_a_device_without_end_is_refused_at_once(kind, begin, error, monkeypatch):
+    stream = Stream(begin, b"\0")
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=stream))
+    with pytest.raises(ValueError, match=f"path: standard input {error}"):
+        tables.read_table("-", kind)
+    assert stream.read_bytes <= 2**16
+
+
+@pytest.mark.usefixtures("little_room")
+@pytest.mark.parametrize(("kind", "begin"), [("csv", b"a,b\n"), ("parquet", b"PAR1")])
+def test_a_pipe_without_end_is_read_so_far(kind, begin, monkeypatch):
+    stream = Stream(begin, b"1,2\n")
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=stream))
+    with pytest.raises(ValueError, match="standard input has or unpacks to more than 1,000,000"):
+        tables.read_table("-", kind)
+    assert stream.read_bytes < 3 * ROOM
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "line"),
+    [
+        ("t.csv", b"a,b\n1,x\n2,\x00y\n", 3),
+        ("t.csv", b"a\x00,b\n1,x\n", 1),
+        ("t.csv", b"a,b\n1,c\x00d\n2,\n", 2),  # the last value of a row is missing
+        ("t.tsv", b"a\tb\n1\tc\x00d\n2\t\n", 2),
+        ("t.csv", b"a,b\n" + b"1,2\n" * 500_000 + b"3,\x00\n", 500_002),
+        ("t.csv.gz", gzip.compress(b"a,b\n" + b"1,2\n" * 500_000 + b"3,\x00\n"), 500_002),
+        ("t.jsonl", b'{"a": 1}\n{"a": "\x00"}\n', 2),
+        ("t.json", b'[{"a": 1},\n{"a": "\x00"}]', 2),
+    ],
+)
+def test_text_with_nul_in_it(name, content, line, tmp_path):
+    path = tmp_path / name
+    path.write_bytes(content)
+    error = (
+        f"^path: {re.escape(str(path))} has a NUL character in line {line}, expected text in UTF"
+    )
+    with pytest.raises(ValueError, match=error):
+        tables.read_table(path)
+    if name == "t.csv":
+        with pytest.raises(ValueError, match=error):
+            datasets.read_csv(path, target="b")

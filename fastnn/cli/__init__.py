@@ -24,6 +24,7 @@ _MODULES = {
     "warmup": "machine",
     "bench": "bench",
 }
+_MOST_SHOWN = 4_000  # characters of an error: names and values may be as long as a file
 _BAD_INPUT = ValueError, OSError, ImportError, MemoryError
 
 
@@ -78,5 +79,7 @@ def _fail(code: int, message: str, debug: bool) -> int:
         traceback.print_exc()
     # Blanks stay as they are: the message may have an option with a name in it, to be pasted.
     line = re.sub(r"\s*[\t\n\v\f\r]\s*", " ", message.strip())
+    if len(line) > _MOST_SHOWN:
+        line = f"{line[:_MOST_SHOWN]} ..."
     print("fastnn:", harmless(line), file=sys.stderr)
     return code

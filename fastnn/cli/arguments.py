@@ -10,7 +10,6 @@ import io
 import math
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 from .. import __version__, tables
@@ -52,6 +51,7 @@ DEFAULTS = {
 RATES = {"sgd": 0.05, "adam": 0.003, "adamw": 0.003, "rmsprop": 0.001, "adagrad": 0.03}
 OPTIMIZERS = tuple(RATES)
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "leaky_relu", "elu", "gelu", "silu")
+_MOST_OF_CONFIG = 1_000_000  # bytes
 MISSING = ("refuse", "median", "mean")
 
 
@@ -114,7 +114,14 @@ def _read_config(path: str, command: argparse.ArgumentParser) -> tuple[list[str]
     Underscores may stand for hyphens, lists for values with commas.
     """
     try:
-        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        with open(path, "rb") as file:
+            content = file.read(_MOST_OF_CONFIG + 1)  # a device may have no end
+        if len(content) > _MOST_OF_CONFIG:
+            raise ValueError(
+                f"argument --config: {path} has more than {_MOST_OF_CONFIG:,} bytes, "
+                "expected options"
+            )
+        values = tomllib.loads(content.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"argument --config: {path} is not TOML ({error})") from None
     except OSError as error:

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 from .. import parallel
-from . import machine, printing
+from . import bench_peers, machine, printing
 from .bench_peers import NETWORKS, PEERS
 
 _ROUNDS = 5
@@ -121,8 +121,9 @@ class _Worker:
         environment = dict(os.environ, JAX_PLATFORMS="cpu")
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC"):
             environment[name] = str(threads)
+        # Without -P, a numpy.py or torch.py in the current folder would be run.
         self._process: Any = subprocess.Popen(
-            [sys.executable, "-m", "fastnn.cli.bench_peers", library, str(threads)],
+            [sys.executable, "-P", bench_peers.__file__, library, str(threads)],
             env=environment, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )  # fmt: skip

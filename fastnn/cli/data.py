@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-import fastnn
-
 from .. import datasets, tables
+from ..model import read_model
 from ..tables import Table
 from ..types import Floats, PathLike, Seed
 from . import printing
@@ -64,7 +63,7 @@ class Saved:
             raise ValueError(f"MODEL is {path!r}, expected a file, and there is none{hint}")
         from .. import preprocessing
 
-        self.model = fastnn.load(path)
+        self.model = read_model(path)
         notes = self.model.notes or {}
         if not {"preprocessing", "target"} <= notes.keys():
             raise ValueError(
@@ -109,8 +108,10 @@ def unknown_lines(preprocessor: Preprocessor, frame: Any) -> Iterator[str]:
     """Return a line for each column with categories that training has not seen."""
     for name, (categories, rows) in preprocessor.unknown(frame).items():
         count = "a category" if len(categories) == 1 else f"{len(categories):,} categories"
-        shown = ", ".join(map(repr, categories[:3])) + (", ..." if len(categories) > 3 else "")
+        shown = ", ".join(f"{each!r:.80}" for each in categories[:3]) + (
+            ", ..." if len(categories) > 3 else ""
+        )
         yield (
-            f"column {name!r} has {count} unknown to the model ({shown}), in "
+            f"column {name!r:.80} has {count} unknown to the model ({shown}), in "
             f"{printing.some(rows, 'row')}: all its features are 0"
         )

@@ -103,6 +103,7 @@ def with_raw_inputs(saved: data.Saved) -> tuple[fastnn.Sequential, list[str]]:
     units of the target. Categories stay 0 or 1, and nothing fills what is missing.
     """
     model = saved.model.clone()
+    model.notes = {}  # what they say of the inputs no longer holds
     dense = [layer for layer in model.layers if isinstance(layer, fastnn.Dense)]
     if model.layers[0] is not dense[0]:
         raise ValueError(f"layers[0] is {model.layers[0]!r}, expected a Dense layer")
@@ -123,7 +124,8 @@ def with_raw_inputs(saved: data.Saved) -> tuple[fastnn.Sequential, list[str]]:
         dense[-1].biases[...] = dense[-1].biases * target.scale + target.shift
     few = [each.name for each in numbers if abs(each.shift) > _FAR * each.scale]
     notes = [
-        f"column {name!r} varies little beside its size: {model.dtype} inputs are not exact enough"
+        f"column {name!r:.80} varies little beside its size: {model.dtype} inputs are not exact "
+        "enough"
         for name in few
         if model.dtype == np.float32
     ]
@@ -131,6 +133,6 @@ def with_raw_inputs(saved: data.Saved) -> tuple[fastnn.Sequential, list[str]]:
     if filled:
         notes.append(
             "nothing fills missing values here, which `fastnn predict` fills in the columns "
-            + ", ".join(filled)
+            + printing.listed(filled)
         )
     return model, notes

@@ -88,7 +88,7 @@ def _kernels() -> dict[str, Any]:
 
 
 def _cache() -> dict[str, Any] | None:
-    """Return where machine code is kept, how many files it has, and how large they are."""
+    """Return where machine code is kept, its files and their bytes, and why it is not used."""
     if kernels.REFERENCE:
         return None
     from ..kernels import jit
@@ -97,20 +97,25 @@ def _cache() -> dict[str, Any] | None:
     if folder is None:
         return None
     files = [file.stat().st_size for file in Path(folder).rglob("*") if file.is_file()]
-    return {"folder": str(folder), "files": len(files), "bytes": sum(files)}
+    return {
+        "folder": str(folder), "files": len(files), "bytes": sum(files),
+        "problem": jit.cache_problem(),
+    }  # fmt: skip
 
 
 def _cache_lines(cache: Any) -> list[str]:
     if cache is None:
         return ["none: machine code is compiled in every process"]
+    if cache["problem"]:
+        return [cache["folder"], *printing.wrapped([f"not used: {cache['problem']}"])]
     size = f"{cache['bytes'] / 1e6:,.1f} MB in {printing.some(cache['files'], 'file')}"
     return [cache["folder"], size if cache["files"] else "empty; fastnn warmup fills it"]
 
 
 def _versions() -> dict[str, str | None]:
     names = (
-        "numpy", "numba", "llvmlite", "tqdm", "safetensors", "polars", "matplotlib", "scikit-learn",
-        "onnx",
+        "numpy", "numba", "llvmlite", "tqdm", "safetensors", "platformdirs", "polars", "matplotlib",
+        "scikit-learn", "onnx",
     )  # fmt: skip
     found: dict[str, str | None] = {
         "fastnn": fastnn.__version__,

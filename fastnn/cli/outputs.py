@@ -29,14 +29,17 @@ def check(
             f"argument {argument}: {str(path)!r}, expected a path that ends in "
             f"{', '.join(suffixes)}"
         )
+    # What a link points at is what is replaced.
+    folder = Path(os.path.realpath(path)).parent
     if path.is_dir():
         raise ValueError(f"argument {argument}: {str(path)!r} is a folder, expected a file")
-    if not path.parent.is_dir():
+    if not folder.is_dir():
+        missing = path.parent if not path.parent.is_dir() else folder
         raise ValueError(
             f"argument {argument}: {str(path)!r}, expected a folder that exists: "
-            f"there is no {str(path.parent)!r}"
+            f"there is no {str(missing)!r}"
         )
-    if not os.access(path.parent, os.W_OK):
+    if not os.access(folder, os.W_OK):
         raise ValueError(f"argument {argument}: the folder of {str(path)!r} cannot be written")
     for name, other in inputs.items():
         if path.exists() and Path(other).exists() and path.samefile(other):

@@ -101,7 +101,7 @@ def _find_target(options: Namespace, table: Table) -> str:
         )
     table.require(name, "target")
     if name in (*options.drop, *options.categorical):
-        raise ValueError(f"target is {name!r}, expected a column that no other option names")
+        raise ValueError(f"target is {name!r:.80}, expected a column that no other option names")
     return name
 
 
@@ -111,7 +111,7 @@ def _target_lines(target: Any, wanted: Sequence[Array], why: str | None) -> Iter
         yield printing.shortened(f"{len(target.labels):,} classes: {shown}")
     else:
         low, high = min(map(np.min, wanted)), max(map(np.max, wanted))
-        yield f"target {target.name!r} from {low:,.6g} to {high:,.6g}"
+        yield f"target {target.name!r:.80} from {low:,.6g} to {high:,.6g}"
     if why is not None:
         doubtful = target.task == "regression" or type(target.labels[0]) is int
         yield f"{target.task}: {why}{' (see --task)' if doubtful else ''}"
@@ -129,9 +129,9 @@ def _feature_lines(preprocessor: Preprocessor, frame: Any, missing: str) -> Iter
         columns = printing.some(len(categories), "column")
         yield (
             f"{columns} of categories, one-hot, {printing.some(count, 'feature')}: "
-            + ", ".join(f"{column.name} ({len(column.categories)})" for column in categories)
+            + printing.listed([f"{each.name:.80} ({len(each.categories)})" for each in categories])
         )
     if missing != "refuse":
         counts = {series.name: series.null_count() for series in frame if series.null_count()}
-        shown = ", ".join(f"{name} ({count:,})" for name, count in counts.items())
+        shown = printing.listed([f"{name:.80} ({count:,})" for name, count in counts.items()])
         yield f"missing values, filled with the {missing} or most frequent: {shown or 'none'}"

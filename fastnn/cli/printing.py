@@ -15,6 +15,7 @@ from ..types import Array
 WIDTH = 79
 _INDENT = 10
 _CONTROLS = dict.fromkeys([*range(32), *range(127, 160)], "\ufffd")
+_MOST_NAMES = 100  # of columns, in a line
 _MOST_CLASSES = 20  # whose figures are shown; of more, the worst
 
 
@@ -49,6 +50,11 @@ def _plain(value: Any) -> Any:
 def some(number: int, noun: str) -> str:
     """Return "1 sample", "2 samples"."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names with commas between them, of many the first ones."""
+    return ", ".join(names[:_MOST_NAMES]) + ", ..." * (len(names) > _MOST_NAMES)
 
 
 def rounded(number: float) -> str:

@@ -54,6 +54,11 @@ def to_c(model: Sequential, path: PathLike, *, prefix: str = "model") -> None:
     OSError
         Where the file cannot be written; the one that was there stays.
 
+    Warns
+    -----
+    PreparedInputsWarning
+        For a model of `fastnn train`: `fastnn export` writes one that takes raw numbers.
+
     Examples
     --------
     >>> layers = [fastnn.Dense(2, 3, rng=0), fastnn.ReLU(), fastnn.Dense(3, 2, rng=1)]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..errors import warn_of_prepared_inputs
 from ..kernels import table as t
 from ..losses import Loss
 from ..model import Sequential
@@ -46,7 +48,7 @@ def read_network(model: Any) -> Network:
     ValueError
         For a network without a dense layer, for parameters that are not finite.
     """
-    steps = read_layers(model)
+    steps = read_layers(model, level=5)
     if model._n_features is None:
         raise ValueError("model has no Dense layer, expected one: the number of inputs is unknown")
     steps = [step for step in steps[: len(model._logit_layers())] if step[1] != t.DROPOUT]
@@ -54,8 +56,12 @@ def read_network(model: Any) -> Network:
     return Network(steps, model._n_features, n_outputs, model.dtype, model.loss)
 
 
-def read_layers(model: Any) -> list[tuple[int, int, Any]]:
-    """Return [(number, operation, layer), ...] of all layers of a model; errors as above."""
+def read_layers(model: Any, level: int = 4) -> list[tuple[int, int, Any]]:
+    """Return [(number, operation, layer), ...] of all layers of a model; errors as above.
+
+    Warns the user, so many calls away, of a model of the command line. The layers are copies with
+    arrays of their own: what is checked here is what is written, also where another thread trains.
+    """
     if not isinstance(model, Sequential):
         hint = "its model_, a" if isinstance(getattr(model, "model_", None), Sequential) else "a"
         raise TypeError(f"model is {model!r:.80}, expected {hint} fastnn.Sequential")
@@ -66,10 +72,19 @@ def read_layers(model: Any) -> list[tuple[int, int, Any]]:
                 f"layers[{i}] is {layer!r:.80}, expected one of fastnn's own layers: "
                 "nothing but these can be exported"
             )
-        for name in layer.stored:
-            if not np.isfinite(getattr(layer, name)).all():
-                raise ValueError(f"layers[{i}].{name} is not finite, expected finite numbers")
-    return steps
+    warn_of_prepared_inputs(model.notes, "model", level)
+    return [(i, operation, _copied(layer, f"layers[{i}]")) for i, operation, layer in steps]
+
+
+def _copied(layer: Any, title: str) -> Any:
+    """Return a copy of a layer with finite arrays of its own."""
+    twin = copy.copy(layer)
+    twin.forget_passes()  # large, and of no use here
+    twin = copy.deepcopy(twin)
+    for name in twin.stored:
+        if not np.isfinite(getattr(twin, name)).all():
+            raise ValueError(f"{title}.{name} is not finite, expected finite numbers")
+    return twin
 
 
 def has_biases(layer: Any) -> bool:

@@ -68,7 +68,7 @@ def save_model(model: Any, path: PathLike) -> None:
         for name, kinds in _PARTS.items()
         if getattr(model, name) is not None
     }
-    write(path, {"kind": _MODEL, "layers": described, **parts}, tensors)
+    write(path, {"kind": _MODEL, "layers": described, **parts}, tensors, finite=tensors)
 
 
 def load_model(model: Any, path: PathLike) -> Any:

@@ -1,0 +1,92 @@
+"""Files that nobody else can have written: unpickling one runs whatever its writer wants.
+
+A folder is private where its owner is this user or root, neither its group nor others may write to
+it, and the same holds for every folder above it; a folder above may also be sticky, as /tmp is,
+where users cannot rename what is not theirs. Permissions in access control lists count: they show
+in the bits of the group. Windows has neither owners nor bits in this sense, so nothing is refused.
+"""
+
+import contextlib
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+
+class NotPrivateError(PermissionError):
+    """A file or folder that another user owns, or may write to."""
+
+
+def open_folder(folder, make=False):
+    """Return the real path of a private folder.
+
+    With `make`, missing folders are made, for this user alone.
+
+    Raises
+    ------
+    NotPrivateError
+        Where another user could have put files there.
+    OSError
+        Where there is no such folder.
+    """
+    real = Path(os.path.realpath(folder))
+    # From the root down: nobody can swap an entry of a folder that has been looked at already.
+    for each in (*reversed(real.parents), real):
+        try:
+            found = os.lstat(each)
+        except FileNotFoundError:
+            if not make:
+                raise
+            with contextlib.suppress(FileExistsError):  # another process was faster
+                os.mkdir(each, 0o700)
+                os.chmod(each, 0o700)  # whatever the umask has taken away
+            found = os.lstat(each)
+        if not stat.S_ISDIR(found.st_mode):
+            raise NotADirectoryError(f"{each} is no folder")
+        _refuse(each, found, sticky=each != real)
+    return real
+
+
+def read(path):
+    """Return the bytes of a private file in a folder that `open_folder` has returned."""
+    with open(path, "rb", opener=_open) as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(f"{path} is no regular file")
+        _refuse(path, found)
+        return file.read()
+
+
+def write(path, content):
+    """Write a private file as a whole, or leave what was there."""
+    temporary = None
+    try:
+        # Opened with O_EXCL and O_NOFOLLOW.
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            temporary = Path(file.name)
+            if hasattr(os, "fchmod"):
+                os.fchmod(file.fileno(), 0o600)
+            file.write(content)
+        temporary.replace(path)
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):  # renamed, or in a folder that lets nothing go
+                temporary.unlink()
+
+
+def _open(path, flags):
+    # A pipe in the place of a file would wait for a writer.
+    for name in ("O_NOFOLLOW", "O_NONBLOCK"):
+        flags |= getattr(os, name, 0)
+    return os.open(path, flags)
+
+
+def _refuse(path, found, sticky=False):
+    if not hasattr(os, "geteuid"):
+        return
+    if found.st_uid not in (0, os.geteuid()):
+        raise NotPrivateError(f"{path} belongs to another user ({found.st_uid})")
+    writable = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    if writable and not (sticky and found.st_mode & stat.S_ISVTX):
+        who = "others" if writable & stat.S_IWOTH else "its group"
+        raise NotPrivateError(f"{path} may be written by {who} (chmod go-w would end that)")
