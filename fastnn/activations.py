@@ -6,7 +6,7 @@ All take (B, I) of float32 or float64; other numbers become one of the two. Erro
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,15 +14,18 @@ from numpy.typing import ArrayLike
 from . import kernels
 from .kernels import table as t
 from .layers import Layer
+from .settings import Fixed, Setting
 from .types import Floats
 from .validation import as_gradient, as_positive, as_rows, unlocked
+
+_Approximation: TypeAlias = Literal["none", "tanh"]
 
 
 class Activation(Layer):
     """What they share; a subclass names its operation in the compiled program."""
 
-    operation = t.IDENTITY
-    number = 0.0
+    operation = Fixed(t.IDENTITY)
+    number = Fixed(0.0)
 
     def forward(self, inputs: ArrayLike, training: bool = False) -> Floats:
         """Return the activation of `inputs` (B, I)."""
@@ -65,7 +68,7 @@ class Sigmoid(Activation):
     array([[0.27, 0.5 , 0.88]])
     """
 
-    operation = t.SIGMOID
+    operation = Fixed(t.SIGMOID)
 
 
 class Tanh(Activation):
@@ -77,7 +80,7 @@ class Tanh(Activation):
     array([[-0.76,  0.  ,  0.96]])
     """
 
-    operation = t.TANH
+    operation = Fixed(t.TANH)
 
 
 class LeakyReLU(Activation):
@@ -96,10 +99,11 @@ class LeakyReLU(Activation):
     array([[-0.1,  0. ,  2. ]])
     """
 
-    operation = t.LEAKY_RELU
+    operation = Fixed(t.LEAKY_RELU)
+    negative_slope = Setting(as_positive, predicts=True)
 
     def __init__(self, negative_slope: float = 0.01) -> None:
-        self.negative_slope = as_positive(negative_slope, "negative_slope")
+        self.negative_slope = negative_slope
 
     @property
     def number(self) -> float:  # type: ignore[override]  # read-only here
@@ -127,10 +131,11 @@ class ELU(Activation):
     array([[-0.63,  0.  ,  2.  ]])
     """
 
-    operation = t.ELU
+    operation = Fixed(t.ELU)
+    alpha = Setting(as_positive, predicts=True)
 
     def __init__(self, alpha: float = 1.0) -> None:
-        self.alpha = as_positive(alpha, "alpha")
+        self.alpha = alpha
 
     @property
     def number(self) -> float:  # type: ignore[override]  # read-only here
@@ -139,6 +144,12 @@ class ELU(Activation):
 
     def __repr__(self) -> str:
         return f"ELU(alpha={self.alpha})"
+
+
+def _as_approximation(value: _Approximation, name: str) -> _Approximation:
+    if value not in ("none", "tanh"):
+        raise ValueError(f'{name} is {value!r}, expected "none" or "tanh"')
+    return value
 
 
 class GELU(Activation):
@@ -157,9 +168,9 @@ class GELU(Activation):
     array([[-0.16,  0.  ,  1.95]])
     """
 
+    approximate = Setting(_as_approximation, predicts=True)
+
     def __init__(self, approximate: Literal["none", "tanh"] = "none") -> None:
-        if approximate not in ("none", "tanh"):
-            raise ValueError(f'approximate is {approximate!r}, expected "none" or "tanh"')
         self.approximate = approximate
 
     @property
@@ -182,4 +193,4 @@ class SiLU(Activation):
     array([[-0.27,  0.  ,  1.76]])
     """
 
-    operation = t.SILU
+    operation = Fixed(t.SILU)

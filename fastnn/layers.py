@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from . import kernels
-from .initialisers import make_weights
+from .initialisers import as_init, make_weights
+from .settings import Setting, non_negative, shown
 from .types import DType, Floats, Init, MaybeNone, Rows, Seed, Shape
 from .validation import (
     as_array,
@@ -24,7 +25,6 @@ from .validation import (
     as_generator,
     as_gradient,
     as_matrix,
-    as_number,
     as_rows,
     unlocked,
 )
@@ -66,9 +66,20 @@ class Layer:
         for name in self._of_passes:
             vars(self).pop(name, None)
 
+    def _take_note(self) -> None:
+        """Tell the model of this layer that it predicts otherwise from now on."""
+        model = getattr(self, "_model", lambda: None)()
+        if model is not None:
+            model._plan_passes()
+
+    def _show(self, name: str) -> Any:
+        """Return a view of the private array `_name`, or None where there is none yet."""
+        array = getattr(self, f"_{name}")
+        return None if array is None else shown(vars(self).setdefault("_shown", {}), name, array)
+
     def __getstate__(self) -> dict[str, Any]:
         # The model that holds this layer is not a part of a copy of the layer.
-        return {name: value for name, value in vars(self).items() if name != "_model"}
+        return {k: value for k, value in vars(self).items() if k not in ("_model", "_shown")}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
@@ -77,24 +88,18 @@ class Layer:
 class ParameterLayer(Layer):
     """What layers with weights and biases share: their arrays, and those of the gradients.
 
-    The arrays may be parts of a model's flat buffers: assigning copies values into them.
+    The arrays may be parts of a model's flat buffers: assigning copies values into them. Kernels
+    get private arrays, of which the attributes are views: their numbers may be changed in place,
+    and nothing else of them matters.
     """
 
     stored: tuple[str, ...] = "weights", "biases"
-    use_bias = True
+    use_bias: bool = True
+    trainable = Setting(as_flag)  # whether training changes the parameters
     _dweights: Floats | MaybeNone = None
     _dbiases: Floats | MaybeNone = None
     _weights: Rows
     _biases: Rows
-
-    @property
-    def trainable(self) -> bool:
-        """Whether training changes the parameters."""
-        return self._trainable
-
-    @trainable.setter
-    def trainable(self, value: bool) -> None:
-        self._trainable = as_flag(value, "trainable")
 
     @property
     def penalties(self) -> tuple[float, float, float, float]:
@@ -119,7 +124,8 @@ class ParameterLayer(Layer):
     @property
     def weights(self) -> Floats:
         """The weights (I, O)."""
-        return self._weights
+        weights: Floats = self._show("weights")
+        return weights
 
     @weights.setter
     def weights(self, value: ArrayLike) -> None:
@@ -128,7 +134,8 @@ class ParameterLayer(Layer):
     @property
     def biases(self) -> Floats:
         """The biases (1, O)."""
-        return self._biases
+        biases: Floats = self._show("biases")
+        return biases
 
     @biases.setter
     def biases(self, value: ArrayLike) -> None:
@@ -137,7 +144,7 @@ class ParameterLayer(Layer):
     @property
     def dweights(self) -> Floats | MaybeNone:
         """The gradient (I, O) of the weights, or None before the first `backward`."""
-        return self._dweights
+        return self._show("dweights")
 
     @dweights.setter
     def dweights(self, value: ArrayLike) -> None:
@@ -147,7 +154,7 @@ class ParameterLayer(Layer):
     @property
     def dbiases(self) -> Floats | MaybeNone:
         """The gradient (1, O) of the biases, or None before the first `backward`."""
-        return self._dbiases
+        return self._show("dbiases")
 
     @dbiases.setter
     def dbiases(self, value: ArrayLike) -> None:
@@ -160,7 +167,7 @@ class ParameterLayer(Layer):
             self._dbiases = np.full_like(self._biases, 0)
 
     def _assign(self, name: str, value: ArrayLike) -> None:
-        parameter = getattr(self, name)
+        parameter = getattr(self, f"_{name}")
         array = as_array(value, name)
         if array.shape != parameter.shape:
             raise ValueError(f"{name} has shape {array.shape}, expected {parameter.shape}")
@@ -222,6 +229,10 @@ class Dense(ParameterLayer):
            [ 3., -3.]], dtype=float32)
     """
 
+    weights_l1, weights_l2 = Setting(non_negative), Setting(non_negative)
+    biases_l1, biases_l2 = Setting(non_negative), Setting(non_negative)
+    use_bias, init = Setting(as_flag), Setting(as_init)
+
     def __init__(
         self,
         n_inputs: int,
@@ -239,12 +250,9 @@ class Dense(ParameterLayer):
     ) -> None:
         shape = as_count(n_inputs, "n_inputs"), as_count(n_neurons, "n_neurons")
         dtype = as_dtype(dtype)
-        self.weights_l1 = as_number(weights_l1, "weights_l1", 0)
-        self.weights_l2 = as_number(weights_l2, "weights_l2", 0)
-        self.biases_l1 = as_number(biases_l1, "biases_l1", 0)
-        self.biases_l2 = as_number(biases_l2, "biases_l2", 0)
-        self.use_bias, self.trainable = as_flag(use_bias, "use_bias"), trainable
-        self.init = init
+        self.weights_l1, self.weights_l2 = weights_l1, weights_l2
+        self.biases_l1, self.biases_l2 = biases_l1, biases_l2
+        self.use_bias, self.trainable, self.init = use_bias, trainable, init
         self._weights = make_weights(init, as_generator(rng), shape, dtype)
         self._biases = np.full((1, self.n_neurons), 0, dtype)
 

@@ -14,9 +14,10 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from . import kernels
 from .kernels import table as t
+from .settings import Fixed, Setting, fraction, small_epsilon
 from .types import Array, Floats, Integers, MaybeNone, Task
 from .validation import (
-    as_number,
+    as_flag,
     as_positive,
     as_rows,
     as_sample_weights,
@@ -98,10 +99,10 @@ class CategoricalCrossEntropy(Loss):
            [ 0.    , -1.    ,  0.    ]])
     """
 
+    epsilon = Setting(small_epsilon)
+
     def __init__(self, epsilon: float = 1e-7) -> None:
-        self.epsilon = as_positive(epsilon, "epsilon")
-        if self.epsilon >= 0.5:
-            raise ValueError(f"epsilon is {self.epsilon}, expected a number below 0.5")
+        self.epsilon = epsilon
 
     def forward(self, y_pred: ArrayLike, y_true: ArrayLike) -> Floats:
         """Return the losses (B,) of probabilities (B, C)."""
@@ -155,12 +156,14 @@ class SoftmaxCrossEntropy(Loss):
     """
 
     output: Floats | MaybeNone = None
-    kind = t.SOFTMAX_CROSS_ENTROPY
+    kind = Fixed(t.SOFTMAX_CROSS_ENTROPY)
     number = 0.0
-    task, finish, threshold = "classes", t.SOFTMAX, 0.0
+    task: Fixed[Task] = Fixed("classes")
+    finish, threshold = Fixed(t.SOFTMAX), Fixed(0.0)
+    label_smoothing = Setting(fraction)
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
-        self.label_smoothing = as_number(label_smoothing, "label_smoothing", 0, 1)
+        self.label_smoothing = label_smoothing
 
     def forward(
         self, logits: ArrayLike, y_true: ArrayLike, sample_weight: ArrayLike | None = None
@@ -228,8 +231,8 @@ class _OutputLoss(Loss):
 
     kind: Any = None
     number = 0.0
-    task: Task = "numbers"
-    finish, threshold = t.IDENTITY, 0.0
+    task: Fixed[Task] = Fixed("numbers")
+    finish, threshold = Fixed(t.IDENTITY), Fixed(0.0)
 
     def decide(self, outputs: Floats) -> Array:
         """Return the predictions of outputs (..., O): (...) where O is 1."""
@@ -297,14 +300,13 @@ class BinaryCrossEntropy(_OutputLoss):
     array([6.931e-01, 1.000e+03])
     """
 
-    def __init__(self, from_logits: bool = True, epsilon: float = 1e-7) -> None:
-        if not isinstance(from_logits, bool):
-            raise TypeError(f"from_logits is {from_logits!r}, expected True or False")
-        self.from_logits, self.epsilon = from_logits, as_positive(epsilon, "epsilon")
-        if self.epsilon >= 0.5:
-            raise ValueError(f"epsilon is {self.epsilon}, expected a number below 0.5")
+    task: Fixed[Task] = Fixed("answers")
+    # Networks with this loss have been laid out for it.
+    from_logits = Setting(as_flag, lasts=True)
+    epsilon = Setting(small_epsilon)
 
-    task = "answers"
+    def __init__(self, from_logits: bool = True, epsilon: float = 1e-7) -> None:
+        self.from_logits, self.epsilon = from_logits, epsilon
 
     @property
     def finish(self) -> int:  # type: ignore[override]  # read-only here
@@ -352,7 +354,7 @@ class MeanSquaredError(_OutputLoss):
     array([0., 4.])
     """
 
-    kind = t.SQUARED_ERROR
+    kind = Fixed(t.SQUARED_ERROR)
 
 
 class MeanAbsoluteError(_OutputLoss):
@@ -364,7 +366,7 @@ class MeanAbsoluteError(_OutputLoss):
     array([0., 2.])
     """
 
-    kind = t.ABSOLUTE_ERROR
+    kind = Fixed(t.ABSOLUTE_ERROR)
 
 
 class Huber(_OutputLoss):
@@ -383,15 +385,23 @@ class Huber(_OutputLoss):
     array([0.125, 9.5  ])
     """
 
-    kind = t.HUBER
+    kind = Fixed(t.HUBER)
+    delta = Setting(as_positive)
 
     def __init__(self, delta: float = 1.0) -> None:
-        self.delta = as_positive(delta, "delta")
+        self.delta = delta
 
     @property
     def number(self) -> float:  # type: ignore[override]  # read-only here
         """Delta."""
         return self.delta
+
+
+def _as_quantile(value: float, name: str) -> float:
+    quantile = as_positive(value, name)
+    if quantile >= 1:
+        raise ValueError(f"{name} is {value}, expected a number below 1")
+    return quantile
 
 
 class Quantile(_OutputLoss):
@@ -410,12 +420,11 @@ class Quantile(_OutputLoss):
     array([0.9, 0.1])
     """
 
-    kind = t.QUANTILE
+    kind = Fixed(t.QUANTILE)
+    q = Setting(_as_quantile)
 
     def __init__(self, q: float = 0.5) -> None:
-        self.q = as_positive(q, "q")
-        if self.q >= 1:
-            raise ValueError(f"q is {q}, expected a number below 1")
+        self.q = q
 
     @property
     def number(self) -> float:  # type: ignore[override]  # read-only here

@@ -20,6 +20,7 @@ from .memory import aligned_empty
 from .optimizers import Optimizer
 from .plan import program_layers, runs_as
 from .prediction import Predictor
+from .settings import shown
 from .streams import Stream
 from .summary import Summary
 from .types import DType, Floats, MaybeNone, OwnLayer, Seed, Snapshot
@@ -39,12 +40,17 @@ class Network:
         self.optimizer: Optimizer | None = None
         self._rng: np.random.Generator | None = None
         try:
-            self.layers: tuple[Any, ...] = tuple(layers)
+            self._layers: tuple[Any, ...] = tuple(layers)
         except TypeError:
             raise TypeError(f"layers is {layers!r}, expected a list of layers") from None
         self.notes: dict[str, Any] = {}
         self._check_layers()
         self._adopt()
+
+    @property
+    def layers(self) -> tuple[Any, ...]:
+        """The layers. They cannot be swapped: other layers make another network."""
+        return self._layers
 
     def _check_layers(self) -> None:
         if not self.layers:
@@ -137,7 +143,7 @@ class Network:
     @property
     def parameters(self) -> Floats:
         """The flat parameter buffer."""
-        return self._parameters
+        return shown(vars(self).setdefault("_shown", {}), "parameters", self._parameters)
 
     @parameters.setter
     def parameters(self, value: ArrayLike) -> None:
@@ -152,7 +158,7 @@ class Network:
     def gradients(self) -> Floats:
         """The flat gradient buffer."""
         if self._gradients is None:
-            self._gradients = aligned_empty(self.parameters.size, self.dtype)
+            self._gradients = aligned_empty(self._parameters.size, self.dtype)
             self._gradients[...] = 0
             arrays = [
                 (layer, name, getattr(layer, name))
@@ -160,10 +166,10 @@ class Network:
                 for name in ("weights", "biases")
             ]
             for (layer, name, _), view in zip(arrays, _cut(self._gradients, arrays), strict=True):
-                if (gradient := getattr(layer, f"d{name}")) is not None:
+                if (gradient := getattr(layer, f"_d{name}")) is not None:
                     view[...] = gradient
                 setattr(layer, f"_d{name}", view)
-        return self._gradients
+        return shown(vars(self).setdefault("_shown", {}), "gradients", self._gradients)
 
     def _logit_layers(self) -> tuple[Any, ...]:
         """Return the layers up to the outputs that the loss takes."""
@@ -317,7 +323,8 @@ class Network:
         return copy.deepcopy(self)  # two models on one buffer would train each other
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_stream": None}  # which works on the parameters of this model
+        # A stream works on the parameters of this model, and views are on its memory.
+        return {**vars(self), "_stream": None, "_shown": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

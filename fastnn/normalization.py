@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from . import kernels
 from .layers import ParameterLayer
+from .settings import Setting
 from .types import Floats, MaybeNone, Seed
 from .validation import (
     as_array,
@@ -26,13 +27,14 @@ from .validation import (
 class _Norm(ParameterLayer):
     """What both share: the weights start as 1, the biases as 0, both (1, D)."""
 
+    epsilon = Setting(as_positive, predicts=True)
     normalized: Floats | MaybeNone = None
     _scales: Floats | None = None
     _of_passes = *ParameterLayer._of_passes, "normalized", "_scales"
 
     def __init__(self, n_features: int, epsilon: float, dtype: DTypeLike, trainable: bool) -> None:
         shape, dtype = (1, as_count(n_features, "n_features")), as_dtype(dtype)
-        self.epsilon, self.trainable = as_positive(epsilon, "epsilon"), trainable
+        self.epsilon, self.trainable = epsilon, trainable
         self._weights, self._biases = np.full(shape, 1, dtype), np.full(shape, 0, dtype)
 
     def reset_parameters(self, rng: Seed = None) -> None:
@@ -55,6 +57,7 @@ class _Norm(ParameterLayer):
     def _take_back(self, dvalues: ArrayLike, backward: Callable[..., None]) -> Floats:
         """Return the gradient of the inputs by a kernel, and keep those of the parameters."""
         normalized = self._kept("normalized", n_features=self.n_features, dtype=self.dtype)
+        self._check_normalized(normalized)
         dvalues = as_gradient(dvalues, "dvalues", normalized.shape, self.dtype)
         self._prepare_gradients()
         dinputs = np.empty_like(normalized)
@@ -64,6 +67,9 @@ class _Norm(ParameterLayer):
         )  # fmt: skip
         self.dinputs = dinputs
         return dinputs
+
+    def _check_normalized(self, normalized: Floats) -> None:
+        """Refuse an array of a script's that has not one row for each row of the last inputs."""
 
     def _describe(self, usual: Mapping[str, Any]) -> str:
         special = "".join(
@@ -133,8 +139,23 @@ class LayerNorm(_Norm):
         """Return the gradient with respect to the inputs, (B, D); keep those of the parameters."""
         return self._take_back(dvalues, kernels.layer_norm_backward)
 
+    def _check_normalized(self, normalized: Floats) -> None:
+        if self._scales is None or len(normalized) != len(self._scales):
+            rows = 0 if self._scales is None else len(self._scales)
+            raise ValueError(
+                f"normalized has shape {normalized.shape}, "
+                f"expected ({rows}, {self.n_features}), as the last forward left it"
+            )
+
     def __repr__(self) -> str:
         return self._describe({"epsilon": 1e-5, "trainable": True})
+
+
+def _as_momentum(value: float, name: str) -> float:
+    momentum = float(as_number(value, name, 0))
+    if momentum > 1:
+        raise ValueError(f"{name} is {value}, expected a number from 0 to 1")
+    return momentum
 
 
 class BatchNorm(_Norm):
@@ -187,6 +208,7 @@ class BatchNorm(_Norm):
     """
 
     stored = "weights", "biases", "running_mean", "running_variance"
+    momentum = Setting(_as_momentum)
 
     def __init__(
         self,
@@ -198,9 +220,7 @@ class BatchNorm(_Norm):
         trainable: bool = True,
     ) -> None:
         super().__init__(n_features, epsilon, dtype, trainable)
-        self.momentum = float(as_number(momentum, "momentum", 0))
-        if momentum > 1:
-            raise ValueError(f"momentum is {momentum}, expected a number from 0 to 1")
+        self.momentum = momentum
         self._running_mean = np.full_like(self._biases, 0)
         self._running_variance = np.full_like(self._biases, 1)
 
@@ -212,7 +232,8 @@ class BatchNorm(_Norm):
     @property
     def running_mean(self) -> Floats:
         """The mean (1, D) that a prediction takes."""
-        return self._running_mean
+        mean: Floats = self._show("running_mean")
+        return mean
 
     @running_mean.setter
     def running_mean(self, value: ArrayLike) -> None:
@@ -221,11 +242,12 @@ class BatchNorm(_Norm):
     @property
     def running_variance(self) -> Floats:
         """The variance (1, D) that a prediction takes."""
-        return self._running_variance
+        variance: Floats = self._show("running_variance")
+        return variance
 
     @running_variance.setter
     def running_variance(self, value: ArrayLike) -> None:
-        array = as_array(value, "running_variance")
+        array = np.array(as_array(value, "running_variance"))
         if (array < 0).any():
             raise ValueError(
                 f"running_variance goes down to {array.min()}, expected numbers of at least 0"

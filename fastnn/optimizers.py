@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import weakref
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 from . import kernels
 from .kernels import table as t
 from .schedules import InverseTimeRate
+from .settings import Setting, fraction, non_negative, optional_positive, shown
 from .types import Array, DType, Floats, Rate
-from .validation import DTYPES, as_array, as_flag, as_number, as_positive, unlocked
+from .validation import DTYPES, as_array, as_flag, as_matrix, as_positive, unlocked
 
 
 class State:
@@ -26,21 +28,40 @@ class State:
 
     def __init__(self, parameters: Floats, n_states: int) -> None:
         self.iterations = 0
-        self.arrays = np.full((n_states, parameters.size), 0, parameters.dtype)
+        self._arrays = np.full((n_states, parameters.size), 0, parameters.dtype)
+
+    @property
+    def arrays(self) -> Floats:
+        """The averages (S, P), a view. Assigning copies values."""
+        return shown(vars(self), "_shown", self._arrays)
+
+    @arrays.setter
+    def arrays(self, value: ArrayLike) -> None:
+        array = as_array(value, "arrays")
+        if array.shape != self._arrays.shape:
+            raise ValueError(f"arrays has shape {array.shape}, expected {self._arrays.shape}")
+        self._arrays[...] = as_matrix(array, "arrays", self._arrays.dtype)
 
     def snapshot(self) -> tuple[int, Floats]:
         """Return what `restore` needs to come back to this moment."""
-        return self.iterations, self.arrays.copy()
+        return self.iterations, self._arrays.copy()
 
     def restore(self, snapshot: tuple[int, Floats]) -> None:
         """Come back to the moment of a snapshot."""
-        self.iterations, self.arrays[...] = snapshot
+        self.iterations, self._arrays[...] = snapshot
+
+
+def _as_rate(value: Rate, name: str) -> Rate:
+    return value if callable(value) else as_positive(value, name)
 
 
 class Optimizer:
     """What all share. `learning_rate` is a number, or a callable of the step, from 0."""
 
     rule = t.DESCENT
+    learning_rate: Setting[Any] = Setting(_as_rate)
+    weight_decay = Setting(non_negative)
+    clip_norm, clip_value = Setting(optional_positive), Setting(optional_positive)
 
     def __init__(
         self,
@@ -49,12 +70,8 @@ class Optimizer:
         clip_norm: float | None,
         clip_value: float | None,
     ) -> None:
-        if not callable(learning_rate):
-            learning_rate = as_positive(learning_rate, "learning_rate")
-        self.learning_rate = learning_rate
-        self.weight_decay = as_number(weight_decay, "weight_decay", 0)
-        self.clip_norm = None if clip_norm is None else as_positive(clip_norm, "clip_norm")
-        self.clip_value = None if clip_value is None else as_positive(clip_value, "clip_value")
+        self.learning_rate, self.weight_decay = learning_rate, weight_decay
+        self.clip_norm, self.clip_value = clip_norm, clip_value
         self._states: dict[int, tuple[weakref.ref[Array], State]] = {}
 
     @property
@@ -74,7 +91,7 @@ class Optimizer:
         kept = self._states.get(key)
         # A rule that a script has changed may need other averages.
         shape = self.n_states, parameters.size
-        fits = kept is not None and kept[1].arrays.shape == shape
+        fits = kept is not None and kept[1]._arrays.shape == shape
         if kept is None or not fits or kept[0]() is not parameters:
             states = self._states
             reference = weakref.ref(parameters, lambda _: states.pop(key, None))
@@ -148,7 +165,9 @@ class Optimizer:
         if not isinstance(parameters, np.ndarray) or parameters.dtype not in DTYPES:
             kind = getattr(parameters, "dtype", type(parameters).__name__)
             raise TypeError(f"parameters is {kind}, expected an array of float32 or float64")
-        gradients = as_array(gradients, "gradients")
+        gradients, state = as_array(gradients, "gradients"), self.state_of(parameters)
+        # Objects of its own: no script can give them another shape.
+        parameters = np.asarray(parameters).view()
         if gradients.shape != parameters.shape or gradients.dtype != parameters.dtype:
             raise ValueError(
                 f"gradients is {gradients.dtype} of shape {gradients.shape}, "
@@ -156,9 +175,10 @@ class Optimizer:
             )
         if not parameters.flags.writeable:
             raise ValueError("parameters is read-only, expected an array that can be updated")
-        state = self.state_of(parameters)
-        numbers = self.numbers(state.iterations, 1, parameters.dtype)[0]
         ready = np.require(parameters, requirements=["C_CONTIGUOUS", "ALIGNED"])
+        if state._arrays.shape != (self.n_states, ready.size):
+            raise ValueError("parameters had another shape a moment ago, expected it to stay")
+        numbers = self.numbers(state.iterations, 1, parameters.dtype)[0]
         slopes = np.require(gradients, requirements=["C_CONTIGUOUS", "ALIGNED"])
         scale = 1.0
         if self.clip_norm is not None:
@@ -166,7 +186,7 @@ class Optimizer:
                 length = math.sqrt(np.square(slopes, dtype=np.float64).sum())
             scale = min(1.0, self.clip_norm / (length + 1e-6))
         kernels.optimizer_update(
-            ready.reshape(-1), state.arrays, unlocked(slopes).reshape(-1), self.rule, numbers,
+            ready.reshape(-1), state._arrays, unlocked(slopes).reshape(-1), self.rule, numbers,
             scale, 0.0, 0.0,
         )  # fmt: skip
         state.iterations += 1
@@ -225,6 +245,9 @@ class SGD(Optimizer):
     array([ 0.8 , -2.05])
     """
 
+    momentum, decay = Setting(fraction), Setting(non_negative)
+    nesterov = Setting(as_flag)
+
     def __init__(
         self,
         learning_rate: Rate = 0.01,
@@ -237,13 +260,13 @@ class SGD(Optimizer):
         clip_value: float | None = None,
     ) -> None:
         super().__init__(learning_rate, weight_decay, clip_norm, clip_value)
-        self.momentum = as_number(momentum, "momentum", 0, 1)
-        self.nesterov = as_flag(nesterov, "nesterov")
-        self.decay = as_number(decay, "decay", 0)
-        if self.nesterov and not self.momentum:
+        self.momentum, self.nesterov, self.decay = momentum, nesterov, decay
+
+    def _check_together(self, values: Mapping[str, Any]) -> None:
+        if values.get("nesterov") and not values["momentum"]:
             raise ValueError("nesterov is True, expected a momentum above 0 with it")
-        if self.decay and callable(learning_rate):
-            raise ValueError(f"decay is {decay}, expected 0 beside a schedule")
+        if values.get("decay") and callable(values["learning_rate"]):
+            raise ValueError(f"decay is {values['decay']}, expected 0 beside a schedule")
 
     @property
     def rule(self) -> int:  # type: ignore[override]  # read-only here
@@ -285,6 +308,7 @@ class AdaGrad(Optimizer):
     """
 
     rule = t.ADAGRAD
+    epsilon = Setting(non_negative)
 
     def __init__(
         self,
@@ -296,7 +320,7 @@ class AdaGrad(Optimizer):
         clip_value: float | None = None,
     ) -> None:
         super().__init__(learning_rate, weight_decay, clip_norm, clip_value)
-        self.epsilon = as_number(epsilon, "epsilon", 0)
+        self.epsilon = epsilon
 
     def _fill(self, rows: Floats, steps: NDArray[np.integer[Any]]) -> None:
         rows[:, t.EPSILON] = self.epsilon
@@ -323,6 +347,7 @@ class RMSprop(AdaGrad):
     """
 
     rule = t.RMSPROP
+    rho = Setting(fraction)
 
     def __init__(
         self,
@@ -337,7 +362,7 @@ class RMSprop(AdaGrad):
         super().__init__(
             learning_rate, epsilon, weight_decay, clip_norm=clip_norm, clip_value=clip_value
         )
-        self.rho = as_number(rho, "rho", 0, 1)
+        self.rho = rho
 
     def _fill(self, rows: Floats, steps: NDArray[np.integer[Any]]) -> None:
         super()._fill(rows, steps)
@@ -371,6 +396,9 @@ class Adam(Optimizer):
     array([ 0.9, -2.1])
     """
 
+    beta_1, beta_2 = Setting(fraction), Setting(fraction)
+    epsilon, amsgrad = Setting(non_negative), Setting(as_flag)
+
     def __init__(
         self,
         learning_rate: Rate = 0.001,
@@ -384,10 +412,8 @@ class Adam(Optimizer):
         clip_value: float | None = None,
     ) -> None:
         super().__init__(learning_rate, weight_decay, clip_norm, clip_value)
-        self.beta_1 = as_number(beta_1, "beta_1", 0, 1)
-        self.beta_2 = as_number(beta_2, "beta_2", 0, 1)
-        self.epsilon = as_number(epsilon, "epsilon", 0)
-        self.amsgrad = as_flag(amsgrad, "amsgrad")
+        self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
+        self.amsgrad = amsgrad
 
     @property
     def rule(self) -> int:  # type: ignore[override]  # read-only here

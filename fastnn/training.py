@@ -208,6 +208,8 @@ class Draws:
             order = as_order(self.shuffle(n), n)
         else:
             order = self.rng.permutation(n) if self.shuffle else np.arange(n)
+            if type(self.rng) is not np.random.Generator:  # a subclass may give anything
+                order = as_order(order, n, "what seed.permutation gave")
         return Epoch(order[: self.n_used], draw_key(self.rng) if self.drops else 0)
 
     @property

@@ -68,6 +68,7 @@ FLOORS = (
     preprocessing
     progress
     schedules
+    settings
     tables
     types
     validation
