@@ -33,6 +33,7 @@ from .training import (
     Targets,
     Trainer,
     compiles,
+    describe_layers,
     make_trainer,
     run_epochs,
 )
@@ -86,6 +87,7 @@ class Trainable(Network):
     ) -> Callable[[], History]:
         """Check all arguments of `fit`; return the function that trains."""
         model = cast("Sequential", self)  # no other class is made of this one
+        made_for = describe_layers(self)
         epochs, batch_size = as_count(epochs, "epochs"), as_count(batch_size, "batch_size")
         optimizer = SGD() if optimizer is None else optimizer
         self._check_fit(optimizer, threads)
@@ -165,14 +167,14 @@ class Trainable(Network):
 
         def train() -> History:
             if data is None:
-                stream = Stream(self, optimizer, threads)
+                stream = Stream(self, optimizer, made_for, threads)
                 trainer: Trainer = BatchTrainer(
                     stream, source, functools.partial(self._as_batch, class_weight, scaling)
                 )
                 return run_epochs(run, trainer, order, watched, *rest)
-            work = 3 * batch_size * self.parameters.size
+            work = 3 * batch_size * self._parameters.size
             with Crew(resolve_threads(threads, work) if compiled else 1) as crew:
-                trainer = make_trainer(self, data, n_used, batch_size, optimizer, crew)
+                trainer = make_trainer(self, data, n_used, batch_size, optimizer, crew, made_for)
                 return run_epochs(run, trainer, order, watched, *rest)
 
         return train
@@ -226,7 +228,7 @@ class Trainable(Network):
             n_states=optimizer.n_states, keep_gradients=optimizer.clip_norm is not None,
         )  # fmt: skip
         return CompiledTrainer(
-            plan, crew, self.parameters, data, n_used, batch_size, self.loss, optimizer,
+            plan, crew, self._show("parameters"), data, n_used, batch_size, self.loss, optimizer,
             buffer=self._buffer,
         )  # fmt: skip
 

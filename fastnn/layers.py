@@ -42,6 +42,7 @@ class Layer:
     stored: tuple[str, ...] = ()
     n_parameters: int = 0
     _of_passes: tuple[str, ...] = "inputs", "output", "dinputs", "_dweights", "_dbiases"
+    _exposed = False  # whether a script may have changed, or may change, an array at any time
     _model: Callable[[], Any]
 
     if TYPE_CHECKING:  # each layer has its own
@@ -75,7 +76,10 @@ class Layer:
     def _show(self, name: str) -> Any:
         """Return a view of the private array `_name`, or None where there is none yet."""
         array = getattr(self, f"_{name}")
-        return None if array is None else shown(vars(self).setdefault("_shown", {}), name, array)
+        if array is None:
+            return None
+        self._exposed = True
+        return shown(vars(self).setdefault("_shown", {}), name, array)
 
     def __getstate__(self) -> dict[str, Any]:
         # The model that holds this layer is not a part of a copy of the layer.
@@ -172,6 +176,7 @@ class ParameterLayer(Layer):
         if array.shape != parameter.shape:
             raise ValueError(f"{name} has shape {array.shape}, expected {parameter.shape}")
         parameter[...] = as_matrix(array, name, parameter.dtype)
+        self._exposed = True
 
 
 class Dense(ParameterLayer):
@@ -268,6 +273,7 @@ class Dense(ParameterLayer):
             self.init, as_generator(rng), self._weights.shape, self.dtype
         )
         self._biases[...] = 0
+        self._exposed = True
 
     @property
     def penalties(self) -> tuple[float, float, float, float]:

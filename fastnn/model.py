@@ -29,6 +29,7 @@ from .prediction import Predictor
 from .progress import Verbose
 from .samples import UNSCALED, Samples
 from .streams import Stream, pass_over
+from .training import describe_layers
 from .types import (
     Array,
     Batch,
@@ -291,6 +292,7 @@ class Sequential(Trainable):
         """
         if optimizer is None:
             optimizer = self.optimizer or SGD()
+        made_for = describe_layers(self)
         self._check_fit(optimizer, threads)
         scaling = as_scaling(scale, offset, self.dtype)
         data = self._as_data(X, y, sample_weight, "X", "y", "sample_weight", scaling=scaling)
@@ -302,9 +304,9 @@ class Sequential(Trainable):
         if seed is not None or self._rng is None:
             self._rng = as_generator(seed, "seed")
         stream, self._stream = self._stream, None  # not kept where an error ends the call
-        if stream is None or stream.optimizer is not optimizer or not stream.is_current():
+        if stream is None or stream.optimizer is not optimizer or not stream.is_current(made_for):
             self._warn_of_slow_training(optimizer, 3)
-            stream = Stream(self, optimizer)
+            stream = Stream(self, optimizer, made_for)
         stream.threads, self.optimizer = threads, optimizer
         drops = any(isinstance(layer, Dropout) for layer in self.layers)
         history = pass_over(stream, data, batch_size, draw_key(self._rng) if drops else 0)

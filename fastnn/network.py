@@ -44,6 +44,8 @@ class Network:
         except TypeError:
             raise TypeError(f"layers is {layers!r}, expected a list of layers") from None
         self.notes: dict[str, Any] = {}
+        self._exposed = False  # whether a script may change parameters at any time
+        self._version = 0  # how often they were changed as a whole
         self._check_layers()
         self._adopt()
 
@@ -99,7 +101,7 @@ class Network:
         self._n_features: int | MaybeNone = self._count_features()
         self._gradients: Floats | MaybeNone = None
         arrays = [
-            (layer, name, getattr(layer, name))
+            (layer, name, getattr(layer, f"_{name}"))
             for part in (slice(2), slice(2, None))
             for layer in self._parametric
             for name in layer.stored[part]
@@ -107,10 +109,12 @@ class Network:
         dtype = self._parametric[0].dtype if self._parametric else np.dtype(np.float32)
         self._buffer = aligned_empty(sum(array.size for *_, array in arrays), dtype)
         n_parameters = sum(layer.n_parameters for layer in self._parametric)
+        self._pieces: list[tuple[Any, str, Floats]] = []
         self._parameters = self._buffer[:n_parameters]
         for (layer, name, array), view in zip(arrays, _cut(self._buffer, arrays), strict=True):
             view[...] = array
             setattr(layer, f"_{name}", view)
+            self._pieces.append((layer, f"_{name}", view))
         for layer in self.layers:
             if isinstance(layer, Layer):
                 layer._model = weakref.ref(self)
@@ -119,11 +123,21 @@ class Network:
 
     def _plan_passes(self) -> None:
         """Choose the layers up to what the loss takes, and lay out predictions."""
+        self._check_pieces()
         self._stream: Stream | None = None
         self._steps = program_layers(self._logit_layers())
         self._predictor: Predictor | MaybeNone = None
         if self._steps is not None:
             self._predictor = Predictor(self._steps, self._n_features, self._buffer)
+
+    def _check_pieces(self) -> None:
+        """Refuse a layer that no longer has the arrays of this network."""
+        for layer, name, view in self._pieces:
+            if getattr(layer, name) is not view:
+                raise ValueError(
+                    f"layers[{self.layers.index(layer)}], {layer!r}, was made anew: "
+                    "expected the layer that the network was made of"
+                )
 
     @property
     def loss(self) -> Loss:
@@ -143,7 +157,8 @@ class Network:
     @property
     def parameters(self) -> Floats:
         """The flat parameter buffer."""
-        return shown(vars(self).setdefault("_shown", {}), "parameters", self._parameters)
+        self._exposed = True
+        return self._show("parameters")
 
     @parameters.setter
     def parameters(self, value: ArrayLike) -> None:
@@ -153,6 +168,18 @@ class Network:
                 f"parameters has shape {array.shape}, expected {self._parameters.shape}"
             )
         self._parameters[...] = as_matrix(array, "parameters", self.dtype)
+        self._version += 1
+
+    def _show(self, name: str) -> Floats:
+        """Return the view of a flat buffer that scripts and optimizers know it by."""
+        return shown(vars(self).setdefault("_shown", {}), name, getattr(self, f"_{name}"))
+
+    def _note_change(self) -> None:
+        self._version += 1
+
+    def _may_be_changed(self) -> bool:
+        """Return whether a script has, or had, parameters in its hands."""
+        return self._exposed or any(layer._exposed for layer in self._parametric)
 
     @property
     def gradients(self) -> Floats:
@@ -161,7 +188,7 @@ class Network:
             self._gradients = aligned_empty(self._parameters.size, self.dtype)
             self._gradients[...] = 0
             arrays = [
-                (layer, name, getattr(layer, name))
+                (layer, name, getattr(layer, f"_{name}"))
                 for layer in self._parametric
                 for name in ("weights", "biases")
             ]
@@ -169,7 +196,7 @@ class Network:
                 if (gradient := getattr(layer, f"_d{name}")) is not None:
                     view[...] = gradient
                 setattr(layer, f"_d{name}", view)
-        return shown(vars(self).setdefault("_shown", {}), "gradients", self._gradients)
+        return self._show("gradients")
 
     def _logit_layers(self) -> tuple[Any, ...]:
         """Return the layers up to the outputs that the loss takes."""
@@ -265,8 +292,8 @@ class Network:
                 for layer in self._parametric
                 if layer.trainable and any(layer.penalties)
                 for values, l1, l2 in (
-                    (layer.weights, layer.weights_l1, layer.weights_l2),
-                    (layer.biases, layer.biases_l1, layer.biases_l2),
+                    (layer._weights, layer.weights_l1, layer.weights_l2),
+                    (layer._biases, layer.biases_l1, layer.biases_l2),
                 )
             )
         )
@@ -279,6 +306,7 @@ class Network:
 
     def _restore(self, snapshot: Snapshot) -> None:
         self._buffer[...], own = snapshot
+        self._version += 1
         for layer, (weights, biases) in zip(self._own_layers(), own, strict=True):
             layer.weights[...], layer.biases[...] = weights, biases
 
@@ -290,7 +318,7 @@ class Network:
         """Return {"0.weights": array, ...}: what all layers have learned, not copied."""
         own = self._own_layers()
         return {
-            f"{i}.{name}": getattr(layer, name)
+            f"{i}.{name}": getattr(layer, f"_{name}" if isinstance(layer, ParameterLayer) else name)
             for i, layer in enumerate(self.layers)
             for name in getattr(layer, "stored", ("weights", "biases") if layer in own else ())
         }

@@ -40,6 +40,7 @@ class _Norm(ParameterLayer):
     def reset_parameters(self, rng: Seed = None) -> None:
         """Set the weights to 1 and the biases to 0."""
         self._weights[...], self._biases[...] = 1, 0
+        self._exposed = True
 
     @property
     def n_features(self) -> int:

@@ -6,6 +6,7 @@ own has no row in them: `program_layers` then gives None, and the model works la
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from .dropout import Dropout
 from .kernels import table as t
 from .layers import Dense, ReLU, Softmax
 from .normalization import BatchNorm, LayerNorm
+from .settings import Setting
 from .types import Floats, Integers, MaybeNone, Steps
 
 _LINE = 64  # bytes of a cache line, and of a vector
@@ -28,6 +30,21 @@ _KINDS = (
     (t.LAYER_NORM, LayerNorm),
     (t.BATCH_NORM, BatchNorm),
 )
+
+
+@functools.cache
+def _settings_of(kind: type[Any]) -> tuple[str, ...]:
+    """Return the names of the settings of a class."""
+    named = {name: each for base in reversed(kind.__mro__) for name, each in vars(base).items()}
+    return tuple(name for name, each in named.items() if isinstance(each, Setting))
+
+
+def describe_layer(layer: Any) -> tuple[Any, ...]:
+    """Return what a plan depends on of a layer, and a script may change."""
+    values, kind = vars(layer), type(layer)
+    settings = [values.get(name) for name in _settings_of(kind)]
+    own = "forward" in values or "backward" in values
+    return kind, own, id(values.get("_weights")), *settings
 
 
 class Plan(NamedTuple):
@@ -48,12 +65,17 @@ class Plan(NamedTuple):
 def runs_as(layer: Any, kind: type[Any]) -> bool:
     """Return whether the program may take `layer` for one of class `kind`.
 
-    A subclass may rename or initialise; one with passes of its own is another layer.
+    A subclass may rename or initialise; one with passes of its own is another layer, and so is an
+    object that was given some.
     """
-    return (
-        isinstance(layer, kind)
-        and type(layer).forward is kind.forward
-        and type(layer).backward is kind.backward
+    return isinstance(layer, kind) and not overrides(layer, kind, "forward", "backward")
+
+
+def overrides(value: Any, kind: type[Any], *methods: str) -> bool:
+    """Return whether `value`, a `kind`, has one of some methods from elsewhere."""
+    return any(
+        name in vars(value) or getattr(type(value), name) is not getattr(kind, name)
+        for name in methods
     )
 
 
@@ -111,7 +133,7 @@ def make_plan(
         finish = activation
         row[t.FINISH] = activation
         if layer.n_parameters:
-            row[t.WEIGHTS], row[t.BIASES] = parameter, parameter + layer.weights.size
+            row[t.WEIGHTS], row[t.BIASES] = parameter, parameter + layer._weights.size
             parameter += layer.n_parameters
             row[t.TRAINS], row[t.HAS_BIASES] = layer.trainable, layer.use_bias
             row[t.FIRST_SUM] = n_sums

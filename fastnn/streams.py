@@ -13,7 +13,7 @@ from .history import History
 from .kernels import table as t
 from .optimizers import Optimizer
 from .parallel import Crew, resolve_threads
-from .training import Data, Epoch, Trainer, compiles, describe_layers, make_trainer
+from .training import Data, Epoch, Trainer, _traits_of, compiles, make_trainer
 from .types import Batch, BatchSource, Floats
 
 if TYPE_CHECKING:
@@ -26,18 +26,24 @@ class Stream:
     The steps are taken inside a `with` block. Nothing else may change the parameters there.
     """
 
-    def __init__(self, model: Trainable, optimizer: Optimizer, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        model: Trainable,
+        optimizer: Optimizer,
+        made_for: tuple[Any, ...],
+        threads: int | None = None,
+    ) -> None:
         self.model, self.optimizer, self.threads = model, optimizer, threads
         self.trainer: Any = None
         self.crew: Crew | None = None
         self.capacity = 0
-        self.traits = _traits_of(model, optimizer)
+        self.made_for, self.traits = made_for, _traits_of(optimizer)
 
-    def is_current(self) -> bool:
-        """Return whether what the workspace was laid out for is still so."""
+    def is_current(self, made_for: tuple[Any, ...]) -> bool:
+        """Return whether the workspace was laid out for layers and a loss like these."""
         state = getattr(self.trainer, "state", None)
-        kept = state is None or self.optimizer.state_of(self.model.parameters) is state
-        return kept and self.traits == _traits_of(self.model, self.optimizer)
+        kept = state is None or self.optimizer.state_of(self.model._show("parameters")) is state
+        return kept and (self.made_for, self.traits) == (made_for, _traits_of(self.optimizer))
 
     def take(self, data: Data, epoch: Epoch, batch_size: int, totals: Floats) -> int | None:
         """Take the steps of an :class:`Epoch` on `data`; return None or the batch that failed."""
@@ -51,9 +57,12 @@ class Stream:
 
     def _make_room(self, data: Data, n: int, batch_size: int) -> None:
         self._close()
-        self.crew = Crew(resolve_threads(self.threads, 3 * batch_size * self.model.parameters.size))
+        work = 3 * batch_size * self.model._parameters.size
+        self.crew = Crew(resolve_threads(self.threads, work))
         if batch_size > self.capacity:
-            self.trainer = make_trainer(self.model, data, n, batch_size, self.optimizer, self.crew)
+            self.trainer = make_trainer(
+                self.model, data, n, batch_size, self.optimizer, self.crew, self.made_for
+            )
             self.capacity = batch_size
         self.trainer.crew, self.trainer.is_packed = self.crew, False
 
@@ -69,13 +78,6 @@ class Stream:
 
     def __exit__(self, *error: object) -> None:
         self._close()
-
-
-def _traits_of(model: Trainable, optimizer: Optimizer) -> tuple[Any, ...]:
-    """Return all that a plan depends on and a script may change."""
-    smoothing = getattr(model.loss, "label_smoothing", 0)
-    kind = optimizer.rule, optimizer.is_plain, optimizer.clip_norm is None
-    return *describe_layers(model), smoothing, *kind
 
 
 class Batches:
@@ -116,6 +118,7 @@ class BatchTrainer(Trainer):
     ) -> None:
         self.stream, self.batches, self.as_data = stream, batches, as_data
         self.optimizer, self.loss = stream.optimizer, stream.model.loss
+        self.model, self.made_for = stream.model, stream.made_for
         layers = (layer for layer in stream.model._parametric if layer.trainable)
         self.penalised = any(any(layer.penalties) for layer in layers)
         self.totals = np.full(t.N_TOTALS, 0.0)
@@ -124,7 +127,7 @@ class BatchTrainer(Trainer):
         """Return the arrays for which the optimizer keeps a state each."""
         model = self.stream.model
         if compiles(model, self.optimizer):
-            return [model.parameters]
+            return [model._show("parameters")]
         return [getattr(owner, name) for owner, name, _ in model._trained_places()]
 
     def settle(self) -> None:
@@ -135,6 +138,7 @@ class BatchTrainer(Trainer):
         totals, n = np.full((1, t.N_TOTALS), 0.0), 0
         with self.stream:
             for number, batch in self.batches:
+                self.check_model()
                 data = self.as_data(number, batch)
                 order = np.arange(len(data.inputs))
                 part = Epoch(order, epoch.key, number - 1)
@@ -152,9 +156,10 @@ def pass_over(stream: Stream, data: Data, batch_size: int, key: int) -> History:
     before = model._snapshot()
     with stream, np.errstate(over="ignore", invalid="ignore"):
         failed = stream.take(data, Epoch(np.arange(n), key), batch_size, totals)
+    model._note_change()
     if failed or not model._is_finite():
         model._restore(before)
-        stream.optimizer.forget(model.parameters)
+        stream.optimizer.forget(model._show("parameters"))
         raise NonFiniteLossError(1, failed or stream.trainer.n_batches, History())
     history = History()
     history.append(1, stream.trainer.curves(totals[0], n))

@@ -20,10 +20,10 @@ from .losses import Loss
 from .memory import aligned_empty
 from .optimizers import Optimizer
 from .parallel import Crew, check_interruption
-from .plan import Plan
+from .plan import Plan, describe_layer
 from .samples import Samples
 from .schedules import ReduceOnPlateau, Schedule
-from .types import Array, Floats, Integers, PathLike, Shuffle
+from .types import Array, Floats, Integers, MaybeNone, PathLike, Shuffle
 from .validation import NotFiniteError, as_order, unlocked
 
 if TYPE_CHECKING:
@@ -68,27 +68,20 @@ def run_epochs(
         for callback in callbacks:
             stack.callback(callback.close)
         stack.callback(delattr, run, "_session")  # who keeps the run does not keep all its buffers
+        stack.callback(model._note_change)
         _begin_schedule(trainer, run.curve_names)
         restore = None if resume is None else session.read(resume)
         call("on_fit_begin")
         if restore is not None:
             restore()
         alone = observe is None and not callbacks
-        # Without callbacks nobody is there to change a layer.
-        layers = (
-            describe_layers(model) if callbacks and compiles(model, trainer.optimizer) else None
-        )
         while run.epoch < run.epochs and not run.stopped:
             if alone and _run_ahead(run, trainer, order):
                 continue
             session.begin_epoch()
             run.epoch, run.step = run.epoch + 1, trainer.step
             call("on_epoch_begin")
-            if layers is not None and layers != describe_layers(model):
-                raise ValueError(
-                    "a layer or the loss was changed during the run, "
-                    "expected them to stay as they were when it began"
-                )
+            trainer.check_model()
             # A weight that overflows shows in the loss of the next batch, or here at the end.
             with np.errstate(over="ignore", invalid="ignore"):
                 curves, failed = trainer.run_epoch(order())
@@ -96,8 +89,9 @@ def run_epochs(
             if failed is not None or not model._is_finite():
                 batch = trainer.n_batches if failed is None else failed
                 model._restore(session.start)
-                trainer.optimizer.forget(model.parameters)
+                trainer.optimizer.forget(model._show("parameters"))
                 raise NonFiniteLossError(run.epoch, batch, history)
+            trainer.check_model()  # what is observed belongs to the same loss
             history.append(run.epoch, curves if observe is None else {**curves, **observe()})
             watch = getattr(trainer.optimizer.learning_rate, "observe", None)
             if watch is not None:
@@ -230,6 +224,8 @@ class Trainer:
     on_chunk: Callable[[int], None] | None = None
     strides: Sequence[int] = ()
     epochs_ahead = 1
+    model: Network | MaybeNone = None
+    made_for: tuple[Any, ...] = ()
     _last_chunk = -np.inf
 
     if TYPE_CHECKING:  # each has its own
@@ -239,6 +235,14 @@ class Trainer:
         def trained_arrays(self) -> list[Floats]: ...
         def settle(self) -> None: ...
         def run_epoch(self, epoch: Epoch) -> tuple[Any, int | None]: ...
+
+    def check_model(self) -> None:
+        """Refuse another loss, or a layer that a script has changed meanwhile."""
+        if self.model is not None and describe_layers(self.model) != self.made_for:
+            raise ValueError(
+                "a layer or the loss was changed during the run, "
+                "expected them to stay as they were when it began"
+            )
 
     @property
     def curve_names(self) -> list[str]:
@@ -274,6 +278,7 @@ class CompiledTrainer(Trainer):
     given: tuple[Any, ...]
     is_packed = False
     """Whether the workspace holds the parameters and states as they are now."""
+    _left: tuple[int, Floats | None] = 0, None  # the parameters after the last call
 
     def __init__(
         self,
@@ -319,7 +324,7 @@ class CompiledTrainer(Trainer):
             self.given = None, None, unlocked(data.inputs.array), None, None, None
         else:
             inputs = *data.inputs.view(), data.inputs.scaling
-            self.given = self.state.arrays, self.plan.coefficients, *inputs, data.weights
+            self.given = self.state._arrays, self.plan.coefficients, *inputs, data.weights
 
     def _choose_rule(self) -> int:
         owners = self.plan.table[self.plan.table[:, t.WEIGHTS] >= 0]
@@ -386,8 +391,8 @@ class CompiledTrainer(Trainer):
 
     def unpack(self) -> None:
         """Copy the optimizer's states from the workspace to their arrays."""
-        if len(self.state.arrays):
-            kernels.unpack_states(self.state.arrays, self.workspace, self.plan.table)
+        if len(self.state._arrays):
+            kernels.unpack_states(self.state._arrays, self.workspace, self.plan.table)
 
     def take(self, epoch: Epoch, totals: Floats) -> int | None:
         """Take the steps of a part of an epoch; return None or the batch that failed, from 1.
@@ -417,11 +422,18 @@ class CompiledTrainer(Trainer):
         step, n_steps = self.first, len(epochs) * self.n_batches
         while step < n_steps:
             check_interruption()
-            self._check_optimizer()
             last = min(step + self.steps, n_steps, *_next_stops(self.strides, step))
-            numbers = self.optimizer.numbers(self.taken + step, last - step, self.parameters.dtype)
+            numbers = self.optimizer.numbers(self.taken + step, last - step, self.buffer.dtype)
+            # Nothing of a user's own runs between these checks and the kernel.
+            self._check_optimizer(numbers, last - step)
+            self.check_model()
+            repack = repack and step == self.first
+            if not repack and self._is_touched():
+                self.unpack()
+                repack = True
             begin = time.perf_counter()
             reached = self._run(step, last, orders, keys, numbers, totals, repack)
+            self._remember()
             if reached < last:
                 return reached % self.n_batches + 1
             # Some clocks stand still for 16 ms.
@@ -432,8 +444,34 @@ class CompiledTrainer(Trainer):
                 self.on_chunk(step)
         return None
 
-    def _check_optimizer(self) -> None:
+    def _remember(self) -> None:
+        """Keep the parameters as the program leaves them, where a script may change them."""
+        model = self.model
+        if model is not None:
+            left = self.buffer.copy() if model._may_be_changed() else None
+            self._left = model._version, left
+
+    def _is_touched(self) -> bool:
+        """Return whether the parameters may be others than the program has left.
+
+        It goes on with the weights that it keeps packed, and would not see it.
+        """
+        if self.model is None:
+            return False
+        version, left = self._left
+        if version != self.model._version:
+            return True
+        if not self.model._may_be_changed():
+            return False
+        return left is None or left.tobytes() != self.buffer.tobytes()
+
+    def _check_optimizer(self, numbers: Floats, count: int) -> None:
         """Refuse what the workspace was not laid out for: a kernel would write beside it."""
+        if numbers.shape != (count, t.N_NUMBERS) or numbers.dtype != np.float64:
+            raise ValueError(
+                f"optimizer.numbers gave {numbers.dtype} of shape {numbers.shape}, "
+                f"expected float64 of ({count}, {t.N_NUMBERS})"
+            )
         if self.traits != _traits_of(self.optimizer):
             raise ValueError(
                 f"optimizer is now {self.optimizer!r}, expected its kind of step (momentum, "
@@ -452,7 +490,7 @@ class CompiledTrainer(Trainer):
     ) -> int:
         """Take some steps, with all threads of the crew; return the step that was reached."""
         barrier, data = np.full(t.BARRIER_SIZE, 0, np.int64), self.data
-        repack = repack and first == self.first
+        loss, number = self.loss.kind, self.loss.number
         states, coefficients, inputs, layout, scaling, weights = self.given
 
         def run(thread: int) -> int:
@@ -461,7 +499,7 @@ class CompiledTrainer(Trainer):
                 self.plan.table, coefficients,
                 inputs, layout, scaling, data.labels, data.targets, weights, orders,
                 first, last, self.batch_size, keys,
-                self.loss.kind, self.loss.number, self.smoothing,
+                loss, number, self.smoothing,
                 self.rule, numbers, totals, repack, thread, self.crew.size,
             )  # fmt: skip
             return reached
@@ -529,6 +567,7 @@ class LayerTrainer(Trainer):
         data, loss = self.data, self.loss
         for batch in range(begin, self.n_batches):
             check_interruption()
+            self.check_model()
             indices = epoch.order[batch * self.batch_size : (batch + 1) * self.batch_size]
             for i, layer in enumerate(self.drops):
                 layer._place = epoch.key, i, epoch.first + batch
@@ -565,23 +604,33 @@ def _traits_of(optimizer: Optimizer) -> tuple[Any, ...]:
     return optimizer.rule, optimizer.is_plain, optimizer.clip_norm is None
 
 
-def _is_plain_value(value: object) -> bool:
-    return type(value) in (bool, int, float, str, type(None))
-
-
 def describe_layers(model: Network) -> tuple[Any, ...]:
     """Return what a plan depends on beside the optimizer, and a script may change."""
-    values = [v for layer in model.layers for v in vars(layer).values() if _is_plain_value(v)]
-    return values, model.loss
+    smoothing = getattr(model.loss, "label_smoothing", 0)
+    return [describe_layer(layer) for layer in model.layers], id(model.loss), smoothing
 
 
 def make_trainer(
-    model: Trainable, data: Data, n_used: int, batch_size: int, optimizer: Optimizer, crew: Crew
+    model: Trainable,
+    data: Data,
+    n_used: int,
+    batch_size: int,
+    optimizer: Optimizer,
+    crew: Crew,
+    made_for: tuple[Any, ...],
 ) -> CompiledTrainer | LayerTrainer:
-    """Return the trainer of a model: compiled where all layers, and the optimizer, are known."""
-    if not compiles(model, optimizer):
-        return LayerTrainer(model, data, n_used, batch_size, optimizer)
-    return model._compiled_trainer(crew, data, n_used, batch_size, optimizer)
+    """Return the trainer of a model: compiled where all layers, and the optimizer, are known.
+
+    `made_for` is what `describe_layers` gave when `data` was checked.
+    """
+    trainer: CompiledTrainer | LayerTrainer
+    if compiles(model, optimizer):
+        trainer = model._compiled_trainer(crew, data, n_used, batch_size, optimizer)
+    else:
+        trainer = LayerTrainer(model, data, n_used, batch_size, optimizer)
+    trainer.model, trainer.made_for = model, made_for
+    trainer.check_model()
+    return trainer
 
 
 def compiles(model: Network, optimizer: Optimizer) -> bool:
