@@ -44,7 +44,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import get_scorer, get_scorer_names
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state, column_or_1d
-from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import (
     _check_partial_fit_first_call,
@@ -69,6 +69,7 @@ from .losses import (
     SoftmaxCrossEntropy,
 )
 from .model import Sequential
+from .own_losses import LossLike, as_loss
 from .solvers import AdamSteps, MomentumSteps, StoppingRule, run_lbfgs
 
 if TYPE_CHECKING:  # scikit-learn has no types, and its decorators would hide ours
@@ -489,7 +490,8 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             outputs = model._outputs(X, "validation_data[0]", t.IDENTITY, threads)
             if not np.isfinite(outputs).all():
                 return math.inf, math.nan
-            losses, _ = model.loss.measure(outputs, targets, np.ones(1))
+            each = np.ones(1) if weights is None else weights
+            losses, _ = model.loss.measure(outputs, targets, each)
             loss = as_loss(float(np.average(losses, weights=weights)), 0.0)
             score = -loss if metric is None else float(metric(outputs))
             if self.early_stopping and math.isnan(score):
@@ -838,10 +840,11 @@ class MLPRegressor(RegressorMixin, _MLP):
 
     Parameters
     ----------
-    loss : str or Loss
+    loss : str, Loss, object or pair of callables
         "squared_error", "absolute_error", "huber" (with a delta of 1), "quantile" (the median),
-        or a loss of numbers such as `fastnn.Quantile(0.9)`. Half the squared error is taken, as
-        in scikit-learn. The gradient is the one of the sum over the outputs.
+        or a loss of numbers such as `fastnn.Quantile(0.9)`, also one of your own, as `Sequential`
+        takes it; not with the solver lbfgs. Half the squared error is taken, as in scikit-learn.
+        The gradient is the one of the sum over the outputs.
     hidden_layer_sizes, solver, alpha, batch_size, learning_rate, learning_rate_init, power_t, \
     max_iter, shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, \
     early_stopping, validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, max_fun
@@ -875,12 +878,12 @@ class MLPRegressor(RegressorMixin, _MLP):
 
     _parameter_constraints = {  # noqa: RUF012
         **_MLP._parameter_constraints,
-        "loss": [StrOptions(set(_LOSSES)), Loss],
+        "loss": [StrOptions(set(_LOSSES)), Loss, HasMethods(["forward", "backward"]), tuple],
     }
 
     def __init__(
         self,
-        loss: str | Loss = "squared_error",
+        loss: str | LossLike = "squared_error",
         hidden_layer_sizes: int | Sequence[int] = (100,),
         activation: str | Activation | ReLU | Sequence[str | Activation | ReLU] = "relu",
         *,
@@ -952,16 +955,23 @@ class MLPRegressor(RegressorMixin, _MLP):
     def _make_loss(self) -> Loss:
         if isinstance(self.loss, str):
             return _LOSSES[self.loss]()
-        if getattr(self.loss, "task", None) != "numbers":
+        loss = as_loss(copy.deepcopy(self.loss))
+        if loss.task != "numbers":
             raise ValueError(f"loss is {self.loss!r}, expected a loss of numbers, such as Huber()")
-        return copy.deepcopy(self.loss)
+        if loss._is_own and self.solver == "lbfgs":
+            raise ValueError(
+                f"loss is {self.loss!r}, a loss of your own, "
+                "expected the solver adam or sgd with it"
+            )
+        return loss
 
     def _smooth(self, targets: Array) -> Array:
         return targets
 
     def _scales(self) -> tuple[Callable[[float, float], float], float]:
         """Return scikit-learn's loss as a function of ours, and the factor of its gradient."""
-        part = 0.5 if self.model_.loss.kind == t.SQUARED_ERROR else 1.0
+        loss = self.model_.loss
+        part = 0.5 if loss.kind == t.SQUARED_ERROR and not loss._is_own else 1.0
         scale = part * self.n_outputs_
         return lambda loss, penalty: part * loss + scale * penalty, scale
 

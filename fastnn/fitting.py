@@ -21,6 +21,8 @@ from .metrics import Metric, MetricLike, as_metrics
 from .network import Network
 from .normalization import BatchNorm
 from .optimizers import SGD, Optimizer
+from .own import is_own, overrides
+from .own_losses import OwnLoss
 from .parallel import Crew, resolve_threads
 from .plan import make_plan, operation_of
 from .progress import Verbose, as_progress
@@ -49,6 +51,7 @@ from .validation import (
     as_sample_weights,
     as_scaling,
     as_targets,
+    as_values,
     unlocked,
 )
 
@@ -204,11 +207,12 @@ class Trainable(Network):
 
     def _warn_of_slow_training(self, optimizer: Optimizer, level: int) -> None:
         """Warn the user, who is so many calls away, of what cannot be compiled."""
-        optimizers = [optimizer] if type(optimizer).update is not Optimizer.update else []
+        optimizers = [optimizer] if overrides(optimizer, Optimizer, "update") else []
+        losses = [self.loss] if self.loss._is_own else []
         own = [layer for layer in self._logit_layers() if operation_of(layer) is None]
         kinds = [
-            f"{type(each).__name__}, {kind} of your own"
-            for kind, found in (("a layer", own), ("an optimizer", optimizers))
+            f"{each.name if isinstance(each, OwnLoss) else type(each).__name__}, {kind} of your own"
+            for kind, found in (("a layer", own), ("an optimizer", optimizers), ("a loss", losses))
             for each in found
         ]
         if kinds and not self._warned:
@@ -266,6 +270,8 @@ class Trainable(Network):
         dtype = self.dtype if self._parametric else np.float64
         if self.loss.task != "classes":
             rows = self.loss.as_targets(given, name, len(inputs), n_classes, dtype)
+            if is_own(self.loss, "as_targets"):
+                rows = as_values(rows, name, len(inputs), n_classes, dtype)
             return np.full(len(inputs), 0, np.int64), unlocked(rows)
         targets = as_targets(given, name, len(inputs), n_classes, dtype)
         if targets.ndim == 1:

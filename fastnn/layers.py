@@ -100,6 +100,7 @@ class ParameterLayer(Layer):
     stored: tuple[str, ...] = "weights", "biases"
     use_bias: bool = True
     trainable = Setting(as_flag)  # whether training changes the parameters
+    _penalty_part = 1.0  # of the penalties, in a step of an optimizer that shares them out
     _dweights: Floats | MaybeNone = None
     _dbiases: Floats | MaybeNone = None
     _weights: Rows
@@ -324,6 +325,7 @@ class Dense(ParameterLayer):
             (self._weights, self._dweights, self.weights_l1, self.weights_l2),
             (self._biases, self._dbiases, self.biases_l1, self.biases_l2),
         ):
+            l1, l2 = l1 * self._penalty_part, l2 * self._penalty_part
             slopes += l1 * self._sign(values) + 2 * l2 * values
 
     @staticmethod

@@ -14,8 +14,9 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from . import kernels
 from .kernels import table as t
+from .own import is_own, measure_by_passes
 from .settings import Fixed, Setting, fraction, small_epsilon
-from .types import Array, Floats, Integers, MaybeNone, Task
+from .types import Array, Floats, Integers, MaybeNone, Shape, Task
 from .validation import (
     as_flag,
     as_positive,
@@ -53,6 +54,17 @@ class Loss:
         if sample_weight is None:
             return np.mean(losses)
         return np.average(losses, weights=as_sample_weights(sample_weight, len(losses)))
+
+    @property
+    def _is_own(self) -> bool:
+        """Whether a user's own class replaces what the compiled program does of a loss."""
+        return is_own(self, "forward", "backward", "measure", "hits", "smoothed")
+
+    def _measure_by_passes(
+        self, passes: Any, outputs: Floats, targets: Array, weights: Floats
+    ) -> tuple[Floats, Floats]:
+        losses, gradient = measure_by_passes(passes, outputs, targets, weights, outputs)
+        return losses, _weigh(gradient, weights)
 
     def _weighted(self, gradient: Floats, sample_weight: ArrayLike | None) -> Floats:
         if sample_weight is None:
@@ -174,7 +186,13 @@ class SoftmaxCrossEntropy(Loss):
             return np.mean(losses)
         return np.average(losses, weights=as_sample_weights(sample_weight, len(losses)))
 
-    calculate = forward  # type: ignore[assignment]  # its first argument is `logits`
+    def calculate(
+        self, logits: ArrayLike, y_true: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> np.floating[Any]:
+        """Return what `forward` does."""
+        given = {} if sample_weight is None else {"sample_weight": sample_weight}
+        mean: np.floating[Any] = self.forward(logits, y_true, **given)
+        return mean
 
     def _losses(self, logits: ArrayLike, y_true: ArrayLike) -> tuple[Floats, Floats]:
         """Return the losses (B,) and the probabilities (B, C)."""
@@ -203,10 +221,17 @@ class SoftmaxCrossEntropy(Loss):
         return labels
 
     def measure(self, logits: Floats, targets: Array, weights: Floats) -> tuple[Floats, Floats]:
-        """Return losses (B,) and the gradient of their weighted mean; nothing is checked."""
-        losses, gradient = np.empty(len(logits)), np.empty_like(logits)
+        """Return losses (B,) and the gradient of their weighted mean; numbers are not checked."""
+        _check_shape(targets, logits.shape if targets.ndim == 2 else logits.shape[:1])
         if targets.ndim == 2:
             targets = targets.astype(logits.dtype, copy=False)
+        if is_own(self, "forward", "backward"):
+            vars(self).pop("output", None)  # which `forward` may keep, for `backward`
+            probabilities = np.empty_like(logits)
+            kernels.softmax_forward(probabilities, logits)
+            losses, gradient = measure_by_passes(self, logits, targets, weights, probabilities)
+            return losses, _weigh(gradient, weights)
+        losses, gradient = np.empty(len(logits)), np.empty_like(logits)
         kernels.softmax_cross_entropy(losses, gradient, logits, self.smoothed(targets, logits))
         return losses, _weigh(gradient, weights)
 
@@ -256,9 +281,12 @@ class _OutputLoss(Loss):
         return dinputs
 
     def measure(self, outputs: Floats, targets: Array, weights: Floats) -> tuple[Floats, Floats]:
-        """Return losses (B,) and the gradient of their weighted mean; nothing is checked."""
-        losses, gradient = np.empty(len(outputs)), np.empty_like(outputs)
+        """Return losses (B,) and the gradient of their weighted mean; numbers are not checked."""
+        _check_shape(targets, outputs.shape)
         targets = targets.astype(outputs.dtype, copy=False)
+        if is_own(self, "forward", "backward"):
+            return self._measure_by_passes(self, outputs, targets, weights)
+        losses, gradient = np.empty(len(outputs)), np.empty_like(outputs)
         kernels.loss_forward(losses, outputs, targets, self.kind, self.number)
         kernels.loss_backward(gradient, outputs, targets, self.kind, self.number)
         return losses, _weigh(gradient, weights)
@@ -430,6 +458,11 @@ class Quantile(_OutputLoss):
     def number(self) -> float:  # type: ignore[override]  # read-only here
         """Q."""
         return self.q
+
+
+def _check_shape(targets: Array, shape: Shape) -> None:
+    if targets.shape != shape:
+        raise ValueError(f"the targets have shape {targets.shape}, expected {shape}, as the loss")
 
 
 def _weigh(gradient: Floats, weights: Floats) -> Floats:

@@ -64,10 +64,15 @@ class Sequential(Trainable):
         trains layer by layer, with the same results, but slower. The last layer gives the outputs
         (B, O): logits for a loss of logits, and then a :class:`Softmax` or :class:`Sigmoid` behind
         it is fused with the loss.
-    loss : Loss
+    loss : Loss, object or pair of callables
         By default :class:`SoftmaxCrossEntropy`: the model is a classifier. Else
         :class:`BinaryCrossEntropy`, :class:`MeanSquaredError`, :class:`MeanAbsoluteError`,
-        :class:`Huber` or :class:`Quantile`.
+        :class:`Huber` or :class:`Quantile`, or a loss of your own, for numbers: an object with
+        `forward(y_pred, y_true)`, which gives the losses (B,) of predictions and targets (B, O),
+        and `backward(y_pred, y_true)`, which gives the gradient (B, O) of their mean, or keeps it
+        in `dinputs`; or a pair of such functions. `model.loss` is then an `OwnLoss` around it. A
+        class derived from one of fastnn's losses may replace its `forward` and `backward`. With a
+        loss of your own a network trains layer by layer.
 
     Attributes
     ----------

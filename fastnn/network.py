@@ -18,6 +18,7 @@ from .layers import Layer, ParameterLayer, Softmax
 from .losses import Loss, SoftmaxCrossEntropy
 from .memory import aligned_empty
 from .optimizers import Optimizer
+from .own_losses import LossLike, as_loss
 from .plan import program_layers, runs_as
 from .prediction import Predictor
 from .settings import shown
@@ -35,8 +36,8 @@ from .validation import (
 class Network:
     """Layers that feed each other and a loss: what :class:`Sequential` is made of."""
 
-    def __init__(self, layers: Iterable[Layer | OwnLayer], loss: Loss | None = None) -> None:
-        self._loss = _as_loss(SoftmaxCrossEntropy() if loss is None else loss)
+    def __init__(self, layers: Iterable[Layer | OwnLayer], loss: LossLike | None = None) -> None:
+        self._loss = as_loss(SoftmaxCrossEntropy() if loss is None else loss)
         self.optimizer: Optimizer | None = None
         self._rng: np.random.Generator | None = None
         try:
@@ -145,8 +146,8 @@ class Network:
         return self._loss
 
     @loss.setter
-    def loss(self, value: Loss) -> None:
-        self._loss = _as_loss(value)
+    def loss(self, value: LossLike) -> None:
+        self._loss = as_loss(value)
         self._plan_passes()
 
     @property
@@ -288,7 +289,7 @@ class Network:
         """Return what the penalties of all layers add to the loss."""
         return float(
             sum(
-                l1 * np.abs(values).sum() + l2 * np.square(values).sum()
+                layer._penalty_part * (l1 * np.abs(values).sum() + l2 * np.square(values).sum())
                 for layer in self._parametric
                 if layer.trainable and any(layer.penalties)
                 for values, l1, l2 in (
@@ -362,12 +363,6 @@ class Network:
         layers = "".join(f"    {layer!r},\n" for layer in self.layers)
         loss = "" if repr(self.loss) == "SoftmaxCrossEntropy()" else f", loss={self.loss!r}"
         return f"{type(self).__name__}([\n{layers}]{loss})"
-
-
-def _as_loss(value: Loss) -> Loss:
-    if not isinstance(value, Loss) or not hasattr(value, "kind"):
-        raise TypeError(f"loss is {value!r}, expected a loss such as MeanSquaredError()")
-    return value
 
 
 def _cut(buffer: Floats, arrays: Iterable[tuple[Any, str, Floats]]) -> Iterator[Floats]:

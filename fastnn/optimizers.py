@@ -59,6 +59,7 @@ class Optimizer:
     """What all share. `learning_rate` is a number, or a callable of the step, from 0."""
 
     rule = t.DESCENT
+    per_sample = False  # whether penalties are divided by the weight of the batch
     learning_rate: Setting[Any] = Setting(_as_rate)
     weight_decay = Setting(non_negative)
     clip_norm, clip_value = Setting(optional_positive), Setting(optional_positive)

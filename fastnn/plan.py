@@ -17,6 +17,7 @@ from .dropout import Dropout
 from .kernels import table as t
 from .layers import Dense, ReLU, Softmax
 from .normalization import BatchNorm, LayerNorm
+from .own import overrides
 from .settings import Setting
 from .types import Floats, Integers, MaybeNone, Steps
 
@@ -41,7 +42,8 @@ def _settings_of(kind: type[Any]) -> tuple[str, ...]:
 
 def describe_layer(layer: Any) -> tuple[Any, ...]:
     """Return what a plan depends on of a layer, and a script may change."""
-    values, kind = vars(layer), type(layer)
+    values: Any = vars(layer)
+    kind: Any = type(layer)
     settings = [values.get(name) for name in _settings_of(kind)]
     own = "forward" in values or "backward" in values
     return kind, own, id(values.get("_weights")), *settings
@@ -69,14 +71,6 @@ def runs_as(layer: Any, kind: type[Any]) -> bool:
     object that was given some.
     """
     return isinstance(layer, kind) and not overrides(layer, kind, "forward", "backward")
-
-
-def overrides(value: Any, kind: type[Any], *methods: str) -> bool:
-    """Return whether `value`, a `kind`, has one of some methods from elsewhere."""
-    return any(
-        name in vars(value) or getattr(type(value), name) is not getattr(kind, name)
-        for name in methods
-    )
 
 
 def operation_of(layer: Any) -> int | None:

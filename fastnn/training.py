@@ -19,6 +19,7 @@ from .kernels import table as t
 from .losses import Loss
 from .memory import aligned_empty
 from .optimizers import Optimizer
+from .own import overrides
 from .parallel import Crew, check_interruption
 from .plan import Plan, describe_layer
 from .samples import Samples
@@ -561,6 +562,12 @@ class LayerTrainer(Trainer):
         finally:
             for layer in self.drops:
                 layer._place = None
+            self._share_penalties(1.0)
+
+    def _share_penalties(self, part: float) -> None:
+        if self.optimizer.per_sample:
+            for layer in self.model._parametric:
+                layer._penalty_part = part
 
     def _take_batches(self, epoch: Epoch, totals: Floats, begin: int) -> int | None:
         """Take the steps of an epoch; return None or the batch that failed, from 1."""
@@ -573,6 +580,7 @@ class LayerTrainer(Trainer):
                 layer._place = epoch.key, i, epoch.first + batch
             wanted = data.wanted[indices]
             weights = data.weights[indices] if len(data.weights) else np.ones(len(indices))
+            self._share_penalties(1 / float(weights.sum() or 1.0))
             try:
                 rows = data.inputs.take(indices)
                 outputs = self.model._forward_logits(rows, True, data.targets.shape[1])
@@ -607,7 +615,8 @@ def _traits_of(optimizer: Optimizer) -> tuple[Any, ...]:
 def describe_layers(model: Network) -> tuple[Any, ...]:
     """Return what a plan depends on beside the optimizer, and a script may change."""
     smoothing = getattr(model.loss, "label_smoothing", 0)
-    return [describe_layer(layer) for layer in model.layers], id(model.loss), smoothing
+    loss = id(model.loss), model.loss._is_own, smoothing
+    return [describe_layer(layer) for layer in model.layers], loss
 
 
 def make_trainer(
@@ -634,5 +643,6 @@ def make_trainer(
 
 
 def compiles(model: Network, optimizer: Optimizer) -> bool:
-    """Return whether the program has all layers, and the optimizer's own steps."""
-    return model._steps is not None and type(optimizer).update is Optimizer.update
+    """Return whether the program has all layers, the loss and the optimizer's steps."""
+    own = model.loss._is_own or overrides(optimizer, Optimizer, "update")
+    return model._steps is not None and not own

@@ -64,6 +64,8 @@ FLOORS = (
     metrics
     normalization
     optimizers
+    own
+    own_losses
     plots
     preprocessing
     progress
