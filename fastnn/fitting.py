@@ -34,6 +34,7 @@ from .training import (
     Draws,
     Targets,
     Trainer,
+    check_unchanged,
     compiles,
     describe_layers,
     make_trainer,
@@ -142,6 +143,7 @@ class Trainable(Network):
 
         def observe() -> dict[str, float]:
             found = measure(model, data, measured, threads) if measured and data else {}
+            check_unchanged(self, made_for)  # by a metric of a user's own
             if validation is None:
                 return found
             held_out = evaluate(model, validation, measured, threads)
@@ -189,6 +191,7 @@ class Trainable(Network):
             optimizer.rates(0, 1, self.dtype)
         if threads is not None:
             as_count(threads, "threads")
+        self._check_pieces()
         self._check_own_layers()
         if not self._parametric and not self._own_layers():
             raise ValueError("the model has no layer with parameters, so fit has nothing to train")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -55,6 +55,21 @@ def _as_rate(value: Rate, name: str) -> Rate:
     return value if callable(value) else as_positive(value, name)
 
 
+_Place: TypeAlias = tuple[int, int, int]
+
+
+def _place_of(parameters: Floats) -> tuple[Floats, _Place]:
+    """Return the array that owns the memory of `parameters`, and what tells the place in it.
+
+    Views come and go; what an optimizer keeps belongs to the numbers.
+    """
+    owner: Any = parameters
+    while isinstance(owner.base, np.ndarray):
+        owner = owner.base
+    address = parameters.__array_interface__["data"][0]
+    return owner, (id(owner), address, parameters.nbytes)
+
+
 class Optimizer:
     """What all share. `learning_rate` is a number, or a callable of the step, from 0."""
 
@@ -73,7 +88,7 @@ class Optimizer:
     ) -> None:
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.clip_norm, self.clip_value = clip_norm, clip_value
-        self._states: dict[int, tuple[weakref.ref[Array], State]] = {}
+        self._states: dict[_Place, tuple[weakref.ref[Array], State]] = {}
 
     @property
     def n_states(self) -> int:
@@ -88,14 +103,14 @@ class Optimizer:
 
     def state_of(self, parameters: Floats) -> State:
         """Return the :class:`State` kept of the array `parameters`: zeros at first."""
-        key = id(parameters)
+        owner, key = _place_of(parameters)
         kept = self._states.get(key)
         # A rule that a script has changed may need other averages.
         shape = self.n_states, parameters.size
         fits = kept is not None and kept[1]._arrays.shape == shape
-        if kept is None or not fits or kept[0]() is not parameters:
+        if kept is None or not fits or kept[0]() is not owner:
             states = self._states
-            reference = weakref.ref(parameters, lambda _: states.pop(key, None))
+            reference = weakref.ref(owner, lambda _: states.pop(key, None))
             kept = self._states[key] = reference, State(parameters, self.n_states)
         return kept[1]
 
@@ -148,14 +163,14 @@ class Optimizer:
 
     def forget(self, parameters: Floats) -> None:
         """Start anew with the array `parameters`."""
-        self._states.pop(id(parameters), None)
+        self._states.pop(_place_of(parameters)[1], None)
 
     def update(
         self, parameters: Floats, gradients: ArrayLike, *, length: float | None = None
     ) -> None:
         """Take one step for two arrays of one shape, float32 or float64; `parameters` changes.
 
-        A state is kept for each array object. `length`: of the whole gradient, for `clip_norm`,
+        A state is kept for each array: views of the same numbers share it. `length`: of the whole gradient, for `clip_norm`,
         where these are only a part.
 
         Raises

@@ -239,11 +239,8 @@ class Trainer:
 
     def check_model(self) -> None:
         """Refuse another loss, or a layer that a script has changed meanwhile."""
-        if self.model is not None and describe_layers(self.model) != self.made_for:
-            raise ValueError(
-                "a layer or the loss was changed during the run, "
-                "expected them to stay as they were when it began"
-            )
+        if self.model is not None:
+            check_unchanged(self.model, self.made_for)
 
     @property
     def curve_names(self) -> list[str]:
@@ -617,6 +614,15 @@ def describe_layers(model: Network) -> tuple[Any, ...]:
     smoothing = getattr(model.loss, "label_smoothing", 0)
     loss = id(model.loss), model.loss._is_own, smoothing
     return [describe_layer(layer) for layer in model.layers], loss
+
+
+def check_unchanged(model: Network, made_for: tuple[Any, ...]) -> None:
+    """Refuse a model that is no longer as `describe_layers` found it."""
+    if describe_layers(model) != made_for:
+        raise ValueError(
+            "a layer or the loss was changed during the run, "
+            "expected them to stay as they were when it began"
+        )
 
 
 def make_trainer(
