@@ -170,8 +170,8 @@ class Optimizer:
     ) -> None:
         """Take one step for two arrays of one shape, float32 or float64; `parameters` changes.
 
-        A state is kept for each array: views of the same numbers share it. `length`: of the whole gradient, for `clip_norm`,
-        where these are only a part.
+        A state is kept for each array: views of the same numbers share it. `length`: of the whole
+        gradient, for `clip_norm`, where these are only a part.
 
         Raises
         ------

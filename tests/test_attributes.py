@@ -29,7 +29,7 @@ import warnings
 
 import numpy as np
 import fastnn
-from fastnn import LambdaCallback
+from fastnn import LambdaCallback, columnwise
 
 warnings.simplefilter("ignore")
 rng = np.random.default_rng(0)
@@ -109,8 +109,7 @@ def run(alter):
 for found, expected in zip(run(True), run(False)):
     assert np.array_equal(found, expected)
 
-dense = fastnn.columnwise.Dense(3, 2, rng=0)
-other = fastnn.columnwise.Dense(3, 2, rng=0)
+dense, other = (columnwise.Dense(3, 2, rng=0) for _ in range(2))
 alter_all(dense, ["weights"])
 for each in (dense, other):
     each.forward(np.ones((3, 5)))
