@@ -663,3 +663,57 @@ finally:
     thread.join()
 """
     )
+
+
+# ------------------------------------------------------------------------- networks from scratch
+
+
+def make_from_scratch(rate=0.1):
+    np.random.seed(0)
+    model = nnfs.Model()
+    model.add(nnfs.Layer_Dense(4, 8))
+    model.add(nnfs.Layer_Dropout(rate))
+    model.add(nnfs.Activation_ReLU())
+    model.add(nnfs.Layer_Dense(8, 3))
+    model.add(nnfs.Activation_Linear())
+    model.set(
+        loss=nnfs.Loss_MeanSquaredError(),
+        optimizer=nnfs.Optimizer_SGD(0.05),
+        accuracy=nnfs.Accuracy_Regression(),
+    )
+    model.finalize()
+    return model
+
+
+def train_from_scratch(model):
+    rng = np.random.default_rng(0)
+    np.random.seed(1)
+    model.train(rng.standard_normal((32, 4)), rng.standard_normal((32, 3)), epochs=3)
+    return np.concatenate([a.ravel() for pair in model.get_parameters() for a in pair])
+
+
+def another_loss(model):
+    model.loss = nnfs.Loss_MeanAbsoluteError()
+
+
+def another_rate(model):
+    model.layers[1].rate = 0.5
+
+
+def another_layer(model):
+    np.random.seed(5)
+    model.layers[3] = nnfs.Layer_Dense(8, 3)
+
+
+@pytest.mark.parametrize("alter", [another_loss, another_rate, another_layer])
+def test_a_part_of_a_model_from_scratch_is_replaced(alter, capsys):
+    """The program went on with the loss, the rate and the layers of `finalize`."""
+    model, expected = make_from_scratch(), make_from_scratch()
+    alter(model), alter(expected)
+    expected.finalize()
+    found = train_from_scratch(model)
+    assert np.array_equal(found, train_from_scratch(expected))
+    assert not np.allclose(found, train_from_scratch(make_from_scratch()))
+    model.layers[3] = nnfs.Layer_Dense(8_000, 3)
+    with pytest.raises(ValueError, match=r"takes 8000 inputs, expected 8"):
+        train_from_scratch(model)
