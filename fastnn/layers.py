@@ -167,7 +167,8 @@ class ParameterLayer(Layer):
         self._assign("dbiases", value)
 
     def _prepare_gradients(self) -> None:
-        if self._dweights is None:
+        known = self._dweights  # which a layer that was made anew has of its former size
+        if known is None or (known.shape, known.dtype) != (self._weights.shape, self.dtype):
             self._dweights = np.full_like(self._weights, 0)
             self._dbiases = np.full_like(self._biases, 0)
 

@@ -357,6 +357,7 @@ class Network:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        self._check_layers()  # a script may have made one anew
         self._adopt()
 
     def __repr__(self) -> str:

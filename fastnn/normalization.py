@@ -70,7 +70,14 @@ class _Norm(ParameterLayer):
         return dinputs
 
     def _check_normalized(self, normalized: Floats) -> None:
-        """Refuse an array of a script's that has not one row for each row of the last inputs."""
+        """Refuse an array of a script's that does not belong to the scales of the last forward."""
+        wanted = len(normalized) if isinstance(self, LayerNorm) else self.n_features
+        if self._scales is None or self._scales.size != wanted:
+            found = None if self._scales is None else self._scales.shape
+            raise ValueError(
+                f"normalized has shape {normalized.shape}, expected what the last forward left "
+                f"beside scales of shape {found}"
+            )
 
     def _describe(self, usual: Mapping[str, Any]) -> str:
         special = "".join(
@@ -139,14 +146,6 @@ class LayerNorm(_Norm):
     def backward(self, dvalues: ArrayLike) -> Floats:
         """Return the gradient with respect to the inputs, (B, D); keep those of the parameters."""
         return self._take_back(dvalues, kernels.layer_norm_backward)
-
-    def _check_normalized(self, normalized: Floats) -> None:
-        if self._scales is None or len(normalized) != len(self._scales):
-            rows = 0 if self._scales is None else len(self._scales)
-            raise ValueError(
-                f"normalized has shape {normalized.shape}, "
-                f"expected ({rows}, {self.n_features}), as the last forward left it"
-            )
 
     def __repr__(self) -> str:
         return self._describe({"epsilon": 1e-5, "trainable": True})
