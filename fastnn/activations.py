@@ -14,18 +14,19 @@ from numpy.typing import ArrayLike
 from . import kernels
 from .kernels import table as t
 from .layers import Layer
-from .settings import Fixed, Setting
+from .settings import Guarded, Setting
 from .types import Floats
 from .validation import as_gradient, as_positive, as_rows, unlocked
 
 _Approximation: TypeAlias = Literal["none", "tanh"]
 
 
-class Activation(Layer):
+class Activation(Guarded, Layer):
     """What they share; a subclass names its operation in the compiled program."""
 
-    operation = Fixed(t.IDENTITY)
-    number = Fixed(0.0)
+    _fixed = "operation", "number"
+    operation = t.IDENTITY
+    number = 0.0
 
     def forward(self, inputs: ArrayLike, training: bool = False) -> Floats:
         """Return the activation of `inputs` (B, I)."""
@@ -68,7 +69,7 @@ class Sigmoid(Activation):
     array([[0.27, 0.5 , 0.88]])
     """
 
-    operation = Fixed(t.SIGMOID)
+    operation = t.SIGMOID
 
 
 class Tanh(Activation):
@@ -80,7 +81,7 @@ class Tanh(Activation):
     array([[-0.76,  0.  ,  0.96]])
     """
 
-    operation = Fixed(t.TANH)
+    operation = t.TANH
 
 
 class LeakyReLU(Activation):
@@ -99,7 +100,7 @@ class LeakyReLU(Activation):
     array([[-0.1,  0. ,  2. ]])
     """
 
-    operation = Fixed(t.LEAKY_RELU)
+    operation = t.LEAKY_RELU
     negative_slope = Setting(as_positive, predicts=True)
 
     def __init__(self, negative_slope: float = 0.01) -> None:
@@ -131,7 +132,7 @@ class ELU(Activation):
     array([[-0.63,  0.  ,  2.  ]])
     """
 
-    operation = Fixed(t.ELU)
+    operation = t.ELU
     alpha = Setting(as_positive, predicts=True)
 
     def __init__(self, alpha: float = 1.0) -> None:
@@ -193,4 +194,4 @@ class SiLU(Activation):
     array([[-0.27,  0.  ,  1.76]])
     """
 
-    operation = Fixed(t.SILU)
+    operation = t.SILU

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from . import kernels
 from .kernels import table as t
 from .own import is_own, measure_by_passes
-from .settings import Fixed, Setting, fraction, small_epsilon
+from .settings import Guarded, Setting, fraction, small_epsilon
 from .types import Array, Floats, Integers, MaybeNone, Shape, Task
 from .validation import (
     as_flag,
@@ -28,9 +28,10 @@ from .validation import (
 )
 
 
-class Loss:
+class Loss(Guarded):
     """A loss with one value a sample: a subclass gives `forward(y_pred, y_true)`."""
 
+    _fixed = "kind", "task", "finish", "threshold"
     dinputs: Floats | MaybeNone = None
 
     # Of those that a network can be trained on.
@@ -168,10 +169,10 @@ class SoftmaxCrossEntropy(Loss):
     """
 
     output: Floats | MaybeNone = None
-    kind = Fixed(t.SOFTMAX_CROSS_ENTROPY)
+    kind = t.SOFTMAX_CROSS_ENTROPY
     number = 0.0
-    task: Fixed[Task] = Fixed("classes")
-    finish, threshold = Fixed(t.SOFTMAX), Fixed(0.0)
+    task: Task = "classes"
+    finish, threshold = t.SOFTMAX, 0.0
     label_smoothing = Setting(fraction)
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
@@ -256,8 +257,8 @@ class _OutputLoss(Loss):
 
     kind: Any = None
     number = 0.0
-    task: Fixed[Task] = Fixed("numbers")
-    finish, threshold = Fixed(t.IDENTITY), Fixed(0.0)
+    task: Task = "numbers"
+    finish, threshold = t.IDENTITY, 0.0
 
     def decide(self, outputs: Floats) -> Array:
         """Return the predictions of outputs (..., O): (...) where O is 1."""
@@ -328,7 +329,7 @@ class BinaryCrossEntropy(_OutputLoss):
     array([6.931e-01, 1.000e+03])
     """
 
-    task: Fixed[Task] = Fixed("answers")
+    task: Task = "answers"
     # Networks with this loss have been laid out for it.
     from_logits = Setting(as_flag, lasts=True)
     epsilon = Setting(small_epsilon)
@@ -382,7 +383,7 @@ class MeanSquaredError(_OutputLoss):
     array([0., 4.])
     """
 
-    kind = Fixed(t.SQUARED_ERROR)
+    kind = t.SQUARED_ERROR
 
 
 class MeanAbsoluteError(_OutputLoss):
@@ -394,7 +395,7 @@ class MeanAbsoluteError(_OutputLoss):
     array([0., 2.])
     """
 
-    kind = Fixed(t.ABSOLUTE_ERROR)
+    kind = t.ABSOLUTE_ERROR
 
 
 class Huber(_OutputLoss):
@@ -413,7 +414,7 @@ class Huber(_OutputLoss):
     array([0.125, 9.5  ])
     """
 
-    kind = Fixed(t.HUBER)
+    kind = t.HUBER
     delta = Setting(as_positive)
 
     def __init__(self, delta: float = 1.0) -> None:
@@ -448,7 +449,7 @@ class Quantile(_OutputLoss):
     array([0.9, 0.1])
     """
 
-    kind = Fixed(t.QUANTILE)
+    kind = t.QUANTILE
     q = Setting(_as_quantile)
 
     def __init__(self, q: float = 0.5) -> None:

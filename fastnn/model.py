@@ -334,12 +334,12 @@ class Sequential(Trainable):
         `batch_size` and `threads` as in `predict`, `scale`, `offset` and errors as in `fit`; a
         model of numbers, not of classes or answers, raises AttributeError.
         """
-        if self.loss.task == "numbers":
+        if self._task == "numbers":
             raise AttributeError(
                 "the model predicts numbers, which have no probabilities: use predict"
             )
         scaling = as_scaling(scale, offset, self.dtype)
-        return self._batched(X, self.loss.finish, batch_size, threads, scaling)
+        return self._batched(X, self._finish, batch_size, threads, scaling)
 
     def predict(
         self,

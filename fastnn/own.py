@@ -16,25 +16,22 @@ _PACKAGE = __name__.partition(".")[0]
 def overrides(value: Any, kind: Any, *methods: str) -> bool:
     """Return whether `value`, a `kind`, has one of some methods from elsewhere."""
     found: Any = type(value)
-    return _replaces(found, kind, methods) or any(name in vars(value) for name in methods)
+    return _replaces(found, kind, methods) or not vars(value).keys().isdisjoint(methods)
 
 
 def is_own(value: Any, *methods: str) -> bool:
     """Return whether one of some methods of `value` is a user's own, not of a class of fastnn's."""
     found: Any = type(value)
-    return overrides(value, _class_here(found), *methods)
+    return _replaces(found, None, methods) or not vars(value).keys().isdisjoint(methods)
 
 
 @functools.cache
-def _replaces(found: type[Any], kind: type[Any], methods: tuple[str, ...]) -> bool:
+def _replaces(found: Any, kind: Any, methods: tuple[str, ...]) -> bool:
+    if kind is None:  # the nearest class of this package
+        mro = found.__mro__
+        here = (each for each in mro if each.__module__.partition(".")[0] in (_PACKAGE, "builtins"))
+        kind = next(here)
     return any(getattr(found, name, None) is not getattr(kind, name, None) for name in methods)
-
-
-@functools.cache
-def _class_here(kind: type[Any]) -> type[Any]:
-    """Return the nearest class of this package that `kind` is, or is derived from."""
-    mro = kind.__mro__
-    return next(each for each in mro if each.__module__.partition(".")[0] in (_PACKAGE, "builtins"))
 
 
 def measure_by_passes(

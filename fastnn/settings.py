@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, overload
 
 from .types import Array
 from .validation import as_number, as_positive
@@ -57,23 +57,21 @@ class Setting(Generic[T]):
                 take_note()
 
 
-class Fixed(Generic[T]):
-    """An attribute of a class, which instances cannot have another value of."""
+class Guarded:
+    """Base of classes with attributes, named in `_fixed`, that no instance may have a value of.
 
-    def __init__(self, value: T) -> None:
-        self.value = value
+    They choose kernels, and networks have been laid out by them.
+    """
 
-    def __set_name__(self, owner: type[Any], name: str) -> None:
-        self.name = name
+    _fixed: ClassVar[tuple[str, ...]] = ()
 
-    def __get__(self, instance: object | None, owner: type[Any]) -> T:
-        return self.value
-
-    def __set__(self, instance: object, value: Any) -> None:
-        raise AttributeError(
-            f"{self.name} of {type(instance).__name__} cannot be assigned, "
-            f"expected it to stay {self.value!r}"
-        )
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self._fixed:
+            raise AttributeError(
+                f"{name} of {type(self).__name__} cannot be assigned, "
+                f"expected it to stay {getattr(self, name)!r}"
+            )
+        super().__setattr__(name, value)
 
 
 def non_negative(value: float, name: str) -> float:
@@ -109,7 +107,7 @@ def shown(memory: MutableMapping[str, Any], name: str, array: Array) -> Array:
     if known is not None and known[0] is array:
         view: Array = known[1]
         root = array if array.base is None else array.base
-        same = view.shape == array.shape and view.dtype == array.dtype
+        same = view.shape == array.shape and view.dtype is array.dtype
         if same and view.strides == array.strides and view.base is root:
             return view
     view = array.view()

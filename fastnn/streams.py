@@ -36,7 +36,7 @@ class Stream:
         self.model, self.optimizer, self.threads = model, optimizer, threads
         self.trainer: Any = None
         self.crew: Crew | None = None
-        self.capacity = 0
+        self.capacity, self.goes_on = 0, False
         self.made_for, self.traits = made_for, _traits_of(optimizer)
 
     def is_current(self, made_for: tuple[Any, ...]) -> bool:
@@ -65,6 +65,7 @@ class Stream:
             )
             self.capacity = batch_size
         self.trainer.crew, self.trainer.is_packed = self.crew, False
+        self.trainer.goes_on = self.goes_on
 
     def _close(self) -> None:
         if self.crew is not None:
@@ -119,6 +120,7 @@ class BatchTrainer(Trainer):
         self.stream, self.batches, self.as_data = stream, batches, as_data
         self.optimizer, self.loss = stream.optimizer, stream.model.loss
         self.model, self.made_for = stream.model, stream.made_for
+        stream.goes_on = True  # from one batch to the next
         layers = (layer for layer in stream.model._parametric if layer.trainable)
         self.penalised = any(any(layer.penalties) for layer in layers)
         self.totals = np.full(t.N_TOTALS, 0.0)
@@ -138,8 +140,11 @@ class BatchTrainer(Trainer):
         totals, n = np.full((1, t.N_TOTALS), 0.0), 0
         with self.stream:
             for number, batch in self.batches:
-                self.check_model()
-                data = self.as_data(number, batch)
+                try:
+                    data = self.as_data(number, batch)
+                except (TypeError, ValueError):
+                    self.check_model()  # these may be targets of another loss
+                    raise
                 order = np.arange(len(data.inputs))
                 part = Epoch(order, epoch.key, number - 1)
                 if self.stream.take(data, part, len(order), totals):

@@ -21,7 +21,7 @@ from .memory import aligned_empty
 from .optimizers import Optimizer
 from .own import overrides
 from .parallel import Crew, check_interruption
-from .plan import Plan, describe_layer
+from .plan import Plan, describe
 from .samples import Samples
 from .schedules import ReduceOnPlateau, Schedule
 from .types import Array, Floats, Integers, MaybeNone, PathLike, Shuffle
@@ -276,6 +276,7 @@ class CompiledTrainer(Trainer):
     given: tuple[Any, ...]
     is_packed = False
     """Whether the workspace holds the parameters and states as they are now."""
+    goes_on = False  # whether the next call may begin with what the last one has left packed
     _left: tuple[int, Floats | None] = 0, None  # the parameters after the last call
 
     def __init__(
@@ -431,7 +432,8 @@ class CompiledTrainer(Trainer):
                 repack = True
             begin = time.perf_counter()
             reached = self._run(step, last, orders, keys, numbers, totals, repack)
-            self._remember()
+            if last < n_steps or self.goes_on:
+                self._remember()
             if reached < last:
                 return reached % self.n_batches + 1
             # Some clocks stand still for 16 ms.
@@ -611,9 +613,9 @@ def _traits_of(optimizer: Optimizer) -> tuple[Any, ...]:
 
 def describe_layers(model: Network) -> tuple[Any, ...]:
     """Return what a plan depends on beside the optimizer, and a script may change."""
-    smoothing = getattr(model.loss, "label_smoothing", 0)
-    loss = id(model.loss), model.loss._is_own, smoothing
-    return [describe_layer(layer) for layer in model.layers], loss
+    loss = model._loss
+    smoothing = getattr(loss, "label_smoothing", 0)
+    return id(loss), loss._is_own, smoothing, describe(model._layers)
 
 
 def check_unchanged(model: Network, made_for: tuple[Any, ...]) -> None:
