@@ -230,12 +230,14 @@ class Trainable(Network):
     def _compiled_trainer(
         self, crew: Crew, data: Data, n_used: int, batch_size: int, optimizer: Optimizer
     ) -> CompiledTrainer:
+        parameters = self._show("parameters")
+        n_states = len(optimizer.state_of(parameters).arrays)
         plan = make_plan(
             self._steps, data.inputs.shape[1], batch_size, self.dtype.itemsize, training=True,
-            n_states=optimizer.n_states, keep_gradients=optimizer.clip_norm is not None,
+            n_states=n_states, keep_gradients=optimizer.clip_norm is not None,
         )  # fmt: skip
         return CompiledTrainer(
-            plan, crew, self._show("parameters"), data, n_used, batch_size, self.loss, optimizer,
+            plan, crew, parameters, data, n_used, batch_size, self.loss, optimizer,
             buffer=self._buffer,
         )  # fmt: skip
 

@@ -24,6 +24,7 @@ from .layers import Layer
 from .metrics import MetricLike
 from .network import call_forward
 from .optimizers import SGD, Optimizer
+from .own import is_own
 from .parallel import resolve_threads
 from .prediction import Predictor
 from .progress import Verbose
@@ -479,10 +480,13 @@ class Sequential(Trainable):
         Raises
         ------
         ValueError
-            Where the network has a layer of your own: nothing can compile it.
+            Where the network has a layer of your own, or its loss a `decide`: nothing can compile
+            them.
         """
         if self._steps is None:
             raise ValueError("the model has a layer of your own, so it cannot be compiled")
+        if is_own(self.loss, "decide"):
+            raise ValueError("the loss has a `decide` of your own, so it cannot be compiled")
         predictor = Predictor(self._steps, self._n_features, self._buffer.copy(), frozen=True)
         return CompiledModel(predictor, self.loss)
 

@@ -20,7 +20,7 @@ from .kernels import table as t
 from .schedules import InverseTimeRate
 from .settings import Setting, fraction, non_negative, optional_positive, shown
 from .types import Array, DType, Floats, Rate
-from .validation import DTYPES, as_array, as_flag, as_matrix, as_positive, unlocked
+from .validation import DTYPES, as_array, as_flag, as_index, as_matrix, as_positive, unlocked
 
 
 class State:
@@ -53,6 +53,11 @@ class State:
 
 def _as_rate(value: Rate, name: str) -> Rate:
     return value if callable(value) else as_positive(value, name)
+
+
+def _n_states(optimizer: Optimizer) -> int:
+    """Return how many averages the rule of an optimizer has: kernels count on it."""
+    return t.N_STATES[as_index(optimizer.rule, "rule", len(t.N_STATES))]
 
 
 _Place: TypeAlias = tuple[int, int, int]
@@ -93,7 +98,7 @@ class Optimizer:
     @property
     def n_states(self) -> int:
         """How many averages each parameter has."""
-        return t.N_STATES[self.rule]
+        return _n_states(self)
 
     @property
     def is_plain(self) -> bool:
@@ -106,12 +111,13 @@ class Optimizer:
         owner, key = _place_of(parameters)
         kept = self._states.get(key)
         # A rule that a script has changed may need other averages.
-        shape = self.n_states, parameters.size
+        n_states = _n_states(self)
+        shape = n_states, parameters.size
         fits = kept is not None and kept[1]._arrays.shape == shape
         if kept is None or not fits or kept[0]() is not owner:
             states = self._states
             reference = weakref.ref(owner, lambda _: states.pop(key, None))
-            kept = self._states[key] = reference, State(parameters, self.n_states)
+            kept = self._states[key] = reference, State(parameters, n_states)
         return kept[1]
 
     def rates(self, first: int, count: int, dtype: DType) -> Floats:
@@ -192,7 +198,7 @@ class Optimizer:
         if not parameters.flags.writeable:
             raise ValueError("parameters is read-only, expected an array that can be updated")
         ready = np.require(parameters, requirements=["C_CONTIGUOUS", "ALIGNED"])
-        if state._arrays.shape != (self.n_states, ready.size):
+        if state._arrays.shape != (_n_states(self), ready.size):
             raise ValueError("parameters had another shape a moment ago, expected it to stay")
         numbers = self.numbers(state.iterations, 1, parameters.dtype)[0]
         slopes = np.require(gradients, requirements=["C_CONTIGUOUS", "ALIGNED"])

@@ -19,7 +19,7 @@ from .kernels import table as t
 from .losses import Loss
 from .memory import aligned_empty
 from .optimizers import Optimizer
-from .own import overrides
+from .own import is_own, overrides
 from .parallel import Crew, check_interruption
 from .plan import Plan, describe
 from .samples import Samples
@@ -348,6 +348,7 @@ class CompiledTrainer(Trainer):
         rate = self.optimizer.learning_rate
         # One that observes needs each epoch's curves; a user's own function may do anything.
         known = isinstance(rate, Schedule) and not hasattr(rate, "observe")
+        known = known and not is_own(rate, "__call__")
         if self.has_failed or (callable(rate) and not known):
             return 1
         return max(1, self.steps // self.n_batches)

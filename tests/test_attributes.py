@@ -386,6 +386,40 @@ def test_an_optimizer_of_ones_own_that_gives_other_numbers():
         fit(make_model(), X, y, Short())
 
 
+def test_an_optimizer_of_ones_own_that_counts_its_averages_wrongly():
+    """The kernels of Adam write two."""
+
+    class Stateless(fastnn.Adam):
+        n_states = 0
+
+    class Unknown(fastnn.AdaGrad):
+        rule = 42
+
+    X, y = make_data("labels")
+    model, expected = make_model(), make_model()
+    for each, optimizer in ((model, Stateless()), (expected, fastnn.Adam())):
+        fit(each, X, y, optimizer)
+        each.partial_fit(X, y, optimizer=optimizer)
+        optimizer.update(each.parameters, each.gradients + 1)
+    assert np.array_equal(model.parameters, expected.parameters)
+    with pytest.raises(ValueError, match=r"^rule is 42, expected a whole number from 0 to"):
+        fit(model, X, y, Unknown())
+
+
+def test_a_schedule_of_ones_own_is_asked_epoch_by_epoch():
+    """Several short epochs ran in one call, with the rates of a moment before."""
+
+    class Follows(fastnn.ConstantRate):
+        def __call__(self, step):
+            seen.append(abs(model.parameters).sum())
+            return super().__call__(step)
+
+    X, y = make_data("labels")
+    model, seen = make_model(), []
+    fit(model, X, y, fastnn.SGD(Follows(0.1)), epochs=5)
+    assert len(set(seen)) > 3
+
+
 def test_a_generator_of_ones_own_that_gives_no_order():
     class Beyond(np.random.Generator):
         def permutation(self, x, axis=0):

@@ -310,3 +310,20 @@ def test_an_estimator_with_a_loss_of_ones_own():
             assert_allclose(each.validation_scores_, fitted[0].validation_scores_, rtol=1e-9)
     with pytest.raises(ValueError, match=r"^loss is .* a loss of your own, expected the solver"):
         fastnn.MLPRegressor(loss=Half(), solver="lbfgs").fit(X, Y)
+
+
+def test_what_a_loss_decides_cannot_leave_python(tmp_path):
+    """Jitted code and exports answered as the parent does."""
+
+    class Doubled(fastnn.MeanSquaredError):
+        def decide(self, outputs):
+            return 2 * super().decide(outputs)
+
+    model = make(Doubled())
+    with pytest.raises(ValueError, match=r"^the loss has a `decide` of your own"):
+        model.compiled()
+    with pytest.raises(TypeError, match=r"^loss is Doubled\(\), expected one without a `decide`"):
+        fastnn.export.to_c(model, tmp_path / "model.c")
+    assert np.array_equal(
+        make((fourth, slope_of_fourth)).compiled().predict(X), make(None).forward(X)
+    )
