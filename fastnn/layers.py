@@ -168,7 +168,8 @@ class ParameterLayer(Layer):
 
     def _prepare_gradients(self) -> None:
         known = self._dweights  # which a layer that was made anew has of its former size
-        if known is None or (known.shape, known.dtype) != (self._weights.shape, self.dtype):
+        wanted = self._weights.shape, self._weights.dtype
+        if known is None or (known.shape, known.dtype) != wanted:
             self._dweights = np.full_like(self._weights, 0)
             self._dbiases = np.full_like(self._biases, 0)
 
@@ -294,17 +295,18 @@ class Dense(ParameterLayer):
 
     def forward(self, inputs: ArrayLike, training: bool = False) -> Floats:
         """Return inputs (B, I) @ weights + biases, of shape (B, O)."""
-        inputs = as_rows(inputs, "inputs", n_features=self.n_inputs, dtype=self.dtype)
-        output = np.empty((len(inputs), self.n_neurons), self.dtype)
+        n_inputs, n_neurons = self._weights.shape  # which no subclass says otherwise
+        inputs = as_rows(inputs, "inputs", n_features=n_inputs, dtype=self._weights.dtype)
+        output = np.empty((len(inputs), n_neurons), self._weights.dtype)
         kernels.dense_forward(output, unlocked(inputs), self._weights, self._biases)
         self.inputs, self.output = inputs, output
         return output
 
     def backward(self, dvalues: ArrayLike) -> Floats:
         """Return the gradient with respect to the inputs, (B, I); keep those of the parameters."""
-        inputs = self._kept("inputs", n_features=self.n_inputs, dtype=self.dtype)
-        shape = len(inputs), self.n_neurons
-        dvalues = as_gradient(dvalues, "dvalues", shape, self.dtype)
+        (n_inputs, n_neurons), dtype = self._weights.shape, self._weights.dtype
+        inputs = self._kept("inputs", n_features=n_inputs, dtype=dtype)
+        dvalues = as_gradient(dvalues, "dvalues", (len(inputs), n_neurons), dtype)
         self._prepare_gradients()
         dinputs = np.empty_like(inputs)
         kernels.dense_backward(

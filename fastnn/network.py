@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import itertools
 import weakref
 from collections.abc import Iterable, Iterator
 from typing import Any, Self
@@ -17,6 +18,7 @@ from .kernels import table as t
 from .layers import Layer, ParameterLayer, Softmax
 from .losses import Loss, SoftmaxCrossEntropy
 from .memory import aligned_empty
+from .normalization import BatchNorm
 from .optimizers import Optimizer
 from .own_losses import LossLike, as_loss
 from .plan import program_layers, runs_as
@@ -103,13 +105,13 @@ class Network:
         self._gradients: Floats | MaybeNone = None
         arrays = [
             (layer, name, getattr(layer, f"_{name}"))
-            for part in (slice(2), slice(2, None))
+            for part in range(3)
             for layer in self._parametric
-            for name in layer.stored[part]
+            for name in _stored_names(layer)[part]
         ]
         dtype = self._parametric[0].dtype if self._parametric else np.dtype(np.float32)
         self._buffer = aligned_empty(sum(array.size for *_, array in arrays), dtype)
-        n_parameters = sum(layer.n_parameters for layer in self._parametric)
+        n_parameters = sum(layer._weights.size + layer._biases.size for layer in self._parametric)
         self._pieces: list[tuple[Any, str, Floats]] = []
         self._parameters = self._buffer[:n_parameters]
         for (layer, name, array), view in zip(arrays, _cut(self._buffer, arrays), strict=True):
@@ -323,7 +325,13 @@ class Network:
         return {
             f"{i}.{name}": getattr(layer, f"_{name}" if isinstance(layer, ParameterLayer) else name)
             for i, layer in enumerate(self.layers)
-            for name in getattr(layer, "stored", ("weights", "biases") if layer in own else ())
+            for name in (
+                itertools.chain(*_stored_names(layer))
+                if isinstance(layer, ParameterLayer)
+                else ("weights", "biases")
+                if layer in own
+                else ()
+            )
         }
 
     # ------------------------------------------------------------------ the object itself
@@ -366,6 +374,13 @@ class Network:
         layers = "".join(f"    {layer!r},\n" for layer in self.layers)
         loss = "" if repr(self.loss) == "SoftmaxCrossEntropy()" else f", loss={self.loss!r}"
         return f"{type(self).__name__}([\n{layers}]{loss})"
+
+
+def _stored_names(layer: ParameterLayer) -> tuple[tuple[str, ...], ...]:
+    """Return the names of parameters, of what else the program keeps, of a subclass's arrays."""
+    known = BatchNorm.stored if isinstance(layer, BatchNorm) else ParameterLayer.stored
+    own = tuple(name for name in type(layer).stored if name not in known)
+    return known[:2], known[2:], own
 
 
 def _cut(buffer: Floats, arrays: Iterable[tuple[Any, str, Floats]]) -> Iterator[Floats]:

@@ -53,13 +53,15 @@ class _Norm(ParameterLayer):
         return self.n_features, self.n_features
 
     def _as_inputs(self, inputs: ArrayLike) -> Floats:
-        return as_rows(inputs, "inputs", n_features=self.n_features, dtype=self.dtype)
+        width, dtype = self._weights.shape[1], self._weights.dtype
+        return as_rows(inputs, "inputs", n_features=width, dtype=dtype)
 
     def _take_back(self, dvalues: ArrayLike, backward: Callable[..., None]) -> Floats:
         """Return the gradient of the inputs by a kernel, and keep those of the parameters."""
-        normalized = self._kept("normalized", n_features=self.n_features, dtype=self.dtype)
+        width, dtype = self._weights.shape[1], self._weights.dtype
+        normalized = self._kept("normalized", n_features=width, dtype=dtype)
         self._check_normalized(normalized)
-        dvalues = as_gradient(dvalues, "dvalues", normalized.shape, self.dtype)
+        dvalues = as_gradient(dvalues, "dvalues", normalized.shape, dtype)
         self._prepare_gradients()
         dinputs = np.empty_like(normalized)
         backward(
@@ -71,7 +73,7 @@ class _Norm(ParameterLayer):
 
     def _check_normalized(self, normalized: Floats) -> None:
         """Refuse an array of a script's that does not belong to the scales of the last forward."""
-        wanted = len(normalized) if isinstance(self, LayerNorm) else self.n_features
+        wanted = normalized.shape[0 if isinstance(self, LayerNorm) else 1]
         if self._scales is None or self._scales.size != wanted:
             found = None if self._scales is None else self._scales.shape
             raise ValueError(
@@ -135,7 +137,7 @@ class LayerNorm(_Norm):
         """Return the normalised inputs (B, D) * weights + biases."""
         inputs = self._as_inputs(inputs)
         output, normalized = np.empty_like(inputs), np.empty_like(inputs)
-        scales = np.empty(len(inputs), self.dtype)
+        scales = np.empty(len(inputs), inputs.dtype)
         kernels.layer_norm_forward(
             output, normalized, scales, unlocked(inputs), self._weights, self._biases, self.epsilon
         )

@@ -217,6 +217,49 @@ refused(lambda: copy.deepcopy(model), "layers[1] takes 8 inputs, expected 9")
     )
 
 
+def test_what_describes_a_layer_says_something_else():
+    """The plan counted parameters by attributes that a script, or a subclass, may set."""
+    run_python(
+        BEGIN
+        + """
+import copy
+
+def attempt(layers):
+    for call in (lambda model: model.fit(X, y), lambda model: model.predict(X),
+                 lambda model: copy.deepcopy(model).fit(X, y)):
+        try:
+            call(fastnn.Sequential(copy.deepcopy(layers)))
+        except (ValueError, AttributeError, TypeError) as error:
+            pass
+
+def layers():
+    ends = fastnn.Dense(4, 8, rng=0), fastnn.Dense(8, 3, rng=1)
+    return [ends[0], fastnn.Tanh(), fastnn.BatchNorm(8), ends[1]]
+
+for i in range(4):
+    for name, value in (("stored", ()), ("stored", ("weights",)), ("n_parameters", 10**7)):
+        model = fastnn.Sequential(layers())
+        try:
+            setattr(model.layers[i], name, value)
+        except AttributeError:
+            continue
+        for each in (model, copy.deepcopy(model)):
+            each.fit(X, y, seed=0)
+            expected = fastnn.Sequential(layers())
+            expected.fit(X, y, seed=0)
+            assert np.array_equal(each.parameters, expected.parameters)
+for name, value in (("stored", ()), ("n_neurons", 5_000), ("n_inputs", 5_000), ("n_parameters", 1),
+                    ("widths", (4, 5_000)), ("widths", (5_000, 8)), ("stored", ("biases",))):
+    attempt([type("Odd", (fastnn.Dense,), {name: value})(4, 8, rng=0), *layers()[1:]])
+    for odd in (type("Odd", (fastnn.Dense,), {name: value})(4, 8, rng=0),
+                type("Odd", (fastnn.BatchNorm,), {name: value, "n_features": 5_000})(4),
+                type("Odd", (fastnn.LayerNorm,), {name: value, "n_features": 5_000})(4)):
+        odd.backward(odd.forward(X, training=True))
+    attempt([*layers()[:2], type("Odd", (fastnn.BatchNorm,), {name: value})(8), layers()[3]])
+"""
+    )
+
+
 def test_a_layer_of_a_model_that_is_made_anew_is_refused():
     """Its parameters no longer lay where the plan said."""
     X, y = make_data("labels")
