@@ -6,7 +6,7 @@ All take (B, I) of float32 or float64; other numbers become one of the two. Erro
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,13 +14,17 @@ from numpy.typing import ArrayLike
 from . import kernels
 from .kernels import table as t
 from .layers import Layer
+from .settings import Guarded, Setting
 from .types import Floats
 from .validation import as_gradient, as_positive, as_rows, unlocked
 
+_Approximation: TypeAlias = Literal["none", "tanh"]
 
-class Activation(Layer):
+
+class Activation(Guarded, Layer):
     """What they share; a subclass names its operation in the compiled program."""
 
+    _fixed = "operation", "number"
     operation = t.IDENTITY
     number = 0.0
 
@@ -97,9 +101,10 @@ class LeakyReLU(Activation):
     """
 
     operation = t.LEAKY_RELU
+    negative_slope = Setting(as_positive, predicts=True)
 
     def __init__(self, negative_slope: float = 0.01) -> None:
-        self.negative_slope = as_positive(negative_slope, "negative_slope")
+        self.negative_slope = negative_slope
 
     @property
     def number(self) -> float:  # type: ignore[override]  # read-only here
@@ -128,9 +133,10 @@ class ELU(Activation):
     """
 
     operation = t.ELU
+    alpha = Setting(as_positive, predicts=True)
 
     def __init__(self, alpha: float = 1.0) -> None:
-        self.alpha = as_positive(alpha, "alpha")
+        self.alpha = alpha
 
     @property
     def number(self) -> float:  # type: ignore[override]  # read-only here
@@ -139,6 +145,12 @@ class ELU(Activation):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(alpha={getattr(self, 'alpha', '?')})"
+
+
+def _as_approximation(value: _Approximation, name: str) -> _Approximation:
+    if value not in ("none", "tanh"):
+        raise ValueError(f'{name} is {value!r}, expected "none" or "tanh"')
+    return value
 
 
 class GELU(Activation):
@@ -157,9 +169,9 @@ class GELU(Activation):
     array([[-0.16,  0.  ,  1.95]])
     """
 
+    approximate = Setting(_as_approximation, predicts=True)
+
     def __init__(self, approximate: Literal["none", "tanh"] = "none") -> None:
-        if approximate not in ("none", "tanh"):
-            raise ValueError(f'approximate is {approximate!r}, expected "none" or "tanh"')
         self.approximate = approximate
 
     @property

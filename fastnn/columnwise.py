@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from . import kernels
 from .batches import generate_batch_indices
 from .optimizers import SGD
+from .settings import shown
 from .types import Array, Floats, MaybeNone, Seed
 from .validation import (
     as_array,
@@ -101,11 +102,12 @@ class Dense(Layer):
         weights = as_generator(rng).standard_normal(shape).astype(as_dtype(dtype))
         weights[:, -1] = 0.01
         self._weights = weights
+        self._shown: dict[str, Any] = {}
 
     @property
     def weights(self) -> Floats:
         """The weights (O, I + 1), biases in the last column."""
-        return self._weights
+        return shown(self._shown, "weights", self._weights)
 
     @weights.setter
     def weights(self, value: ArrayLike) -> None:

@@ -7,8 +7,9 @@ from numpy.typing import ArrayLike
 
 from . import kernels
 from .layers import Layer
+from .settings import Setting, fraction
 from .types import Floats, Seed
-from .validation import as_generator, as_gradient, as_number, as_rows, unlocked
+from .validation import as_generator, as_gradient, as_rows, unlocked
 
 
 class Dropout(Layer):
@@ -51,11 +52,12 @@ class Dropout(Layer):
     array([[1., 2., 3., 4., 5.]])
     """
 
+    rate = Setting(lambda value, name: float(fraction(value, name)))
     mask: Floats | None = None
     _of_passes = *Layer._of_passes, "mask"
 
     def __init__(self, rate: float, rng: Seed = None) -> None:
-        self.rate = float(as_number(rate, "rate", 0, 1))
+        self.rate = rate
         self._key, self._step = draw_key(as_generator(rng)), 0
         self._place: tuple[int, int, int] | None = None
 

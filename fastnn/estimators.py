@@ -43,7 +43,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import get_scorer, get_scorer_names
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state, column_or_1d
-from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import (
     _check_partial_fit_first_call,
@@ -69,6 +69,7 @@ from .losses import (
     SoftmaxCrossEntropy,
 )
 from .model import Sequential
+from .own_losses import LossLike, as_loss
 from .solvers import AdamSteps, MomentumSteps, StoppingRule, run_lbfgs
 
 if TYPE_CHECKING:  # scikit-learn has no types, and its decorators would hide ours
@@ -498,8 +499,11 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
         def measure(model: Sequential) -> tuple[float, float]:
             outputs = model._outputs(X, "validation_data[0]", t.IDENTITY, threads)
-            losses, _ = model.loss.measure(outputs, targets, np.ones(1))
-            if not (np.isfinite(outputs).all() and np.isfinite(losses).all()):
+            if not np.isfinite(outputs).all():
+                return math.inf, math.nan
+            each = np.ones(1) if weights is None else weights
+            losses, _ = model.loss.measure(outputs, targets, each)
+            if not np.isfinite(losses).all():
                 return math.inf, math.nan
             loss = as_loss(float(np.average(losses, weights=weights)), 0.0)
             score = -loss if metric is None else float(metric(outputs))
@@ -926,12 +930,13 @@ class MLPRegressor(RegressorMixin, _MLP):
 
     Parameters
     ----------
-    loss : str or Loss
+    loss : str, Loss, object or pair of callables
         "squared_error", "poisson" (for counts: the network gives the logarithms of what
         `predict` gives), "absolute_error", "huber" (with a delta of 1), "quantile" (the median),
-        or a loss of numbers such as `fastnn.Quantile(0.9)`. Half the squared error, and half the
-        Poisson deviance, are taken, as in scikit-learn. The gradient is the one of the sum over
-        the outputs.
+        or a loss of numbers such as `fastnn.Quantile(0.9)`, also one of your own, as `Sequential`
+        takes it; not with the solver lbfgs. Half the squared error, and half the Poisson
+        deviance, are taken, as in scikit-learn. The gradient is the one of the sum over the
+        outputs.
     hidden_layer_sizes : int or sequence of int
         The units of each hidden layer; an int is one layer, an empty sequence none.
     activation : str or activation layer, or a list of them
@@ -1051,12 +1056,12 @@ class MLPRegressor(RegressorMixin, _MLP):
 
     _parameter_constraints = {  # noqa: RUF012
         **_MLP._parameter_constraints,
-        "loss": [StrOptions(set(_LOSSES)), Loss],
+        "loss": [StrOptions(set(_LOSSES)), Loss, HasMethods(["forward", "backward"]), tuple],
     }
 
     def __init__(
         self,
-        loss: str | Loss = "squared_error",
+        loss: str | LossLike = "squared_error",
         hidden_layer_sizes: int | Sequence[int] = (100,),
         activation: str | Activation | ReLU | Sequence[str | Activation | ReLU] = "relu",
         *,
@@ -1136,18 +1141,25 @@ class MLPRegressor(RegressorMixin, _MLP):
     def _make_loss(self) -> Loss:
         if isinstance(self.loss, str):
             return _LOSSES[self.loss]()
-        if getattr(self.loss, "task", None) != "numbers":
+        loss = as_loss(copy.deepcopy(self.loss))
+        if loss.task != "numbers":
             raise ValueError(f"loss is {self.loss!r}, expected a loss of numbers, such as Huber()")
-        return copy.deepcopy(self.loss)
+        if loss._is_own and self.solver == "lbfgs":
+            raise ValueError(
+                f"loss is {self.loss!r}, a loss of your own, "
+                "expected the solver adam or sgd with it"
+            )
+        return loss
 
     def _smooth(self, targets: Array) -> Array:
         return targets
 
     def _scales(self) -> tuple[Callable[[float, float], float], float]:
         """Return scikit-learn's loss as a function of ours, and the factor of its gradient."""
-        if self.model_.loss.kind == t.POISSON:  # the sum over the outputs, not the mean
+        loss = self.model_.loss
+        if loss.kind == t.POISSON and not loss._is_own:  # the sum over the outputs, not the mean
             return lambda loss, penalty: self.n_outputs_ * (loss + penalty), self.n_outputs_
-        part = 0.5 if self.model_.loss.kind == t.SQUARED_ERROR else 1.0
+        part = 0.5 if loss.kind == t.SQUARED_ERROR and not loss._is_own else 1.0
         scale = part * self.n_outputs_
         return lambda loss, penalty: part * loss + scale * penalty, scale
 

@@ -25,7 +25,7 @@ def evaluate(
     """Return {"loss": ..., "accuracy": ..., the metrics}, weighted where `data` has weights."""
     outputs = model._outputs(data.inputs, "X", t.IDENTITY, threads, data.targets.shape[1])
     loss, weights = model.loss, data.weights if len(data.weights) else None
-    losses, _ = loss.measure(outputs, data.wanted, np.ones(1))
+    losses, _ = loss.measure(outputs, data.wanted, np.ones(1) if weights is None else weights)
     found = {"loss": float(np.average(losses, weights=weights)) + model._penalty()}
     if loss.task != "numbers":
         hits = loss.hits(outputs, data.wanted, data.labels)

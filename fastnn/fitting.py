@@ -21,6 +21,8 @@ from .metrics import Metric, MetricLike, as_metrics
 from .network import Network
 from .normalization import BatchNorm
 from .optimizers import SGD, Optimizer
+from .own import is_own, overrides
+from .own_losses import OwnLoss
 from .parallel import Crew, resolve_threads, with_crew
 from .plan import make_plan, operation_of
 from .progress import Verbose, as_progress
@@ -32,7 +34,9 @@ from .training import (
     Draws,
     Targets,
     Trainer,
+    check_unchanged,
     compiles,
+    describe_layers,
     make_trainer,
     run_epochs,
 )
@@ -48,6 +52,7 @@ from .validation import (
     as_sample_weights,
     as_scaling,
     as_targets,
+    as_values,
     unlocked,
 )
 
@@ -86,6 +91,7 @@ class Trainable(Network):
     ) -> Callable[[], History]:
         """Check all arguments of `fit`; return the function that trains."""
         model = cast("Sequential", self)  # no other class is made of this one
+        made_for = describe_layers(self)
         epochs, batch_size = as_count(epochs, "epochs"), as_count(batch_size, "batch_size")
         optimizer = SGD() if optimizer is None else optimizer
         self._check_fit(optimizer, threads)
@@ -138,6 +144,7 @@ class Trainable(Network):
 
         def observe() -> dict[str, float]:
             found = measure(model, data, measured, threads) if measured and data else {}
+            check_unchanged(self, made_for)  # by a metric of a user's own
             if validation is None:
                 return found
             held_out = evaluate(model, validation, measured, threads)
@@ -166,15 +173,15 @@ class Trainable(Network):
 
         def train() -> History:
             if data is None:
-                stream = Stream(self, optimizer, threads)
+                stream = Stream(self, optimizer, made_for, threads)
                 trainer: Trainer = BatchTrainer(
                     stream, source, functools.partial(self._as_batch, class_weight, scaling)
                 )
                 return run_epochs(run, trainer, order, watched, *rest)
-            work = 3 * batch_size * self.parameters.size
+            work = 3 * batch_size * self._parameters.size
 
             def train_with(crew: Crew) -> History:
-                trainer = make_trainer(self, data, n_used, batch_size, optimizer, crew)
+                trainer = make_trainer(self, data, n_used, batch_size, optimizer, crew, made_for)
                 return run_epochs(run, trainer, order, watched, *rest)
 
             return with_crew(resolve_threads(threads, work) if compiled else 1, train_with)
@@ -188,6 +195,7 @@ class Trainable(Network):
             optimizer.rates(0, 1, self.dtype)
         if threads is not None:
             as_count(threads, "threads")
+        self._check_pieces()
         self._check_own_layers()
         if not self._parametric and not self._own_layers():
             raise ValueError("the model has no layer with parameters, so fit has nothing to train")
@@ -206,11 +214,12 @@ class Trainable(Network):
 
     def _warn_of_slow_training(self, optimizer: Optimizer, level: int) -> None:
         """Warn the user, who is so many calls away, of what cannot be compiled."""
-        optimizers = [optimizer] if type(optimizer).update is not Optimizer.update else []
+        optimizers = [optimizer] if overrides(optimizer, Optimizer, "update") else []
+        losses = [self.loss] if self.loss._is_own else []
         own = [layer for layer in self._logit_layers() if operation_of(layer) is None]
         kinds = [
-            f"{type(each).__name__}, {kind} of your own"
-            for kind, found in (("a layer", own), ("an optimizer", optimizers))
+            f"{each.name if isinstance(each, OwnLoss) else type(each).__name__}, {kind} of your own"
+            for kind, found in (("a layer", own), ("an optimizer", optimizers), ("a loss", losses))
             for each in found
         ]
         if kinds and not self._warned:
@@ -248,12 +257,14 @@ class Trainable(Network):
     def _compiled_trainer(
         self, crew: Crew, data: Data, n_used: int, batch_size: int, optimizer: Optimizer
     ) -> CompiledTrainer:
+        parameters = self._show("parameters")
+        n_states = len(optimizer.state_of(parameters).arrays)
         plan = make_plan(
             self._steps, data.inputs.shape[1], batch_size, self.dtype.itemsize, training=True,
-            n_states=optimizer.n_states, keep_gradients=optimizer.clip_norm is not None,
+            n_states=n_states, keep_gradients=optimizer.clip_norm is not None,
         )  # fmt: skip
         return CompiledTrainer(
-            plan, crew, self.parameters, data, n_used, batch_size, self.loss, optimizer,
+            plan, crew, parameters, data, n_used, batch_size, self.loss, optimizer,
             buffer=self._buffer,
         )  # fmt: skip
 
@@ -291,6 +302,8 @@ class Trainable(Network):
         dtype = self.dtype if self._parametric else np.float64
         if self.loss.task != "classes":
             rows = self.loss.as_targets(given, name, len(inputs), n_classes, dtype)
+            if is_own(self.loss, "as_targets"):
+                rows = as_values(rows, name, len(inputs), n_classes, dtype)
             return np.full(len(inputs), 0, np.int64), unlocked(rows)
         targets = as_targets(given, name, len(inputs), n_classes, dtype)
         if targets.ndim == 1:

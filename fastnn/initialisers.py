@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import DTypeLike
 
+from .settings import Setting
 from .types import Floats, Init
 from .validation import as_array, as_matrix, as_positive
 
@@ -39,14 +40,23 @@ class scaled_normal:
     0.01
     """
 
+    deviation = Setting(as_positive)
+
     def __init__(self, deviation: float = 0.01) -> None:
-        self.deviation = as_positive(deviation, "deviation")
+        self.deviation = deviation
 
     def __call__(self, rng: np.random.Generator, shape: tuple[int, int]) -> Floats:
         return rng.standard_normal(shape) * self.deviation
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({getattr(self, 'deviation', '?')})"
+
+
+def as_init(value: Init, name: str = "init") -> Init:
+    """Return `value`, one of `NAMES` or a callable of (rng, shape)."""
+    if not callable(value) and (not isinstance(value, str) or value not in NAMES):
+        raise ValueError(f"{name} is {value!r}, expected one of {', '.join(NAMES)} or a callable")
+    return value
 
 
 def make_weights(
@@ -58,8 +68,6 @@ def make_weights(
         if weights.shape != shape:
             raise ValueError(f"init gave weights of shape {weights.shape}, expected {shape}")
         return as_matrix(weights, "the weights that init gave", dtype).copy()
-    if not isinstance(init, str) or init not in NAMES:
-        raise ValueError(f"init is {init!r}, expected one of {', '.join(NAMES)} or a callable")
     deviation = math.sqrt(_VARIANCES[init.removesuffix("_uniform")](*shape))
     if init.endswith("_uniform"):
         limit = math.sqrt(3) * deviation

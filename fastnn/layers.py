@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from . import kernels
-from .initialisers import make_weights
+from .initialisers import as_init, make_weights
+from .settings import Setting, non_negative, shown
 from .types import DType, Floats, Init, MaybeNone, Rows, Seed, Shape
 from .validation import (
     as_array,
@@ -24,7 +25,6 @@ from .validation import (
     as_generator,
     as_gradient,
     as_matrix,
-    as_number,
     as_rows,
     unlocked,
 )
@@ -60,6 +60,7 @@ class Layer:
     stored: tuple[str, ...] = ()
     n_parameters: int = 0
     _of_passes: tuple[str, ...] = "inputs", "output", "dinputs", "_dweights", "_dbiases"
+    _exposed = False  # whether a script may have changed, or may change, an array at any time
     _model: Callable[[], Any]
 
     if TYPE_CHECKING:  # each layer has its own
@@ -84,9 +85,23 @@ class Layer:
         for name in self._of_passes:
             vars(self).pop(name, None)
 
+    def _take_note(self) -> None:
+        """Tell the model of this layer that it predicts otherwise from now on."""
+        model = getattr(self, "_model", lambda: None)()
+        if model is not None:
+            model._plan_passes()
+
+    def _show(self, name: str) -> Any:
+        """Return a view of the private array `_name`, or None where there is none yet."""
+        array = getattr(self, f"_{name}")
+        if array is None:
+            return None
+        self._exposed = True
+        return shown(vars(self).setdefault("_shown", {}), name, array)
+
     def __getstate__(self) -> dict[str, Any]:
         # The model that holds this layer is not a part of a copy of the layer.
-        return {name: value for name, value in vars(self).items() if name != "_model"}
+        return {k: value for k, value in vars(self).items() if k not in ("_model", "_shown")}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
@@ -95,24 +110,19 @@ class Layer:
 class ParameterLayer(Layer):
     """What layers with weights and biases share: their arrays, and those of the gradients.
 
-    The arrays may be parts of a model's flat buffers: assigning copies values into them.
+    The arrays may be parts of a model's flat buffers: assigning copies values into them. Kernels
+    get private arrays, of which the attributes are views: their numbers may be changed in place,
+    and nothing else of them matters.
     """
 
     stored: tuple[str, ...] = "weights", "biases"
-    use_bias = True
+    use_bias: bool = True
+    trainable = Setting(as_flag)  # whether training changes the parameters
+    _penalty_part = 1.0  # of the penalties, in a step of an optimizer that shares them out
     _dweights: Floats | MaybeNone = None
     _dbiases: Floats | MaybeNone = None
     _weights: Rows
     _biases: Rows
-
-    @property
-    def trainable(self) -> bool:
-        """Whether training changes the parameters."""
-        return self._trainable
-
-    @trainable.setter
-    def trainable(self, value: bool) -> None:
-        self._trainable = as_flag(value, "trainable")
 
     @property
     def penalties(self) -> tuple[float, float, float, float]:
@@ -137,7 +147,8 @@ class ParameterLayer(Layer):
     @property
     def weights(self) -> Floats:
         """The weights (I, O)."""
-        return self._weights
+        weights: Floats = self._show("weights")
+        return weights
 
     @weights.setter
     def weights(self, value: ArrayLike) -> None:
@@ -146,7 +157,8 @@ class ParameterLayer(Layer):
     @property
     def biases(self) -> Floats:
         """The biases (1, O)."""
-        return self._biases
+        biases: Floats = self._show("biases")
+        return biases
 
     @biases.setter
     def biases(self, value: ArrayLike) -> None:
@@ -155,7 +167,7 @@ class ParameterLayer(Layer):
     @property
     def dweights(self) -> Floats | MaybeNone:
         """The gradient (I, O) of the weights, or None before the first `backward`."""
-        return self._dweights
+        return self._show("dweights")
 
     @dweights.setter
     def dweights(self, value: ArrayLike) -> None:
@@ -165,7 +177,7 @@ class ParameterLayer(Layer):
     @property
     def dbiases(self) -> Floats | MaybeNone:
         """The gradient (1, O) of the biases, or None before the first `backward`."""
-        return self._dbiases
+        return self._show("dbiases")
 
     @dbiases.setter
     def dbiases(self, value: ArrayLike) -> None:
@@ -173,16 +185,19 @@ class ParameterLayer(Layer):
         self._assign("dbiases", value)
 
     def _prepare_gradients(self) -> None:
-        if self._dweights is None:
+        known = self._dweights  # which a layer that was made anew has of its former size
+        wanted = self._weights.shape, self._weights.dtype
+        if known is None or (known.shape, known.dtype) != wanted:
             self._dweights = np.full_like(self._weights, 0)
             self._dbiases = np.full_like(self._biases, 0)
 
     def _assign(self, name: str, value: ArrayLike) -> None:
-        parameter = getattr(self, name)
+        parameter = getattr(self, f"_{name}")
         array = as_array(value, name)
         if array.shape != parameter.shape:
             raise ValueError(f"{name} has shape {array.shape}, expected {parameter.shape}")
         parameter[...] = as_matrix(array, name, parameter.dtype)
+        self._exposed = True
 
 
 class Dense(ParameterLayer):
@@ -240,6 +255,10 @@ class Dense(ParameterLayer):
            [ 3., -3.]], dtype=float32)
     """
 
+    weights_l1, weights_l2 = Setting(non_negative), Setting(non_negative)
+    biases_l1, biases_l2 = Setting(non_negative), Setting(non_negative)
+    use_bias, init = Setting(as_flag), Setting(as_init)
+
     def __init__(
         self,
         n_inputs: int,
@@ -257,12 +276,9 @@ class Dense(ParameterLayer):
     ) -> None:
         shape = as_count(n_inputs, "n_inputs"), as_count(n_neurons, "n_neurons")
         dtype = as_dtype(dtype)
-        self.weights_l1 = as_number(weights_l1, "weights_l1", 0)
-        self.weights_l2 = as_number(weights_l2, "weights_l2", 0)
-        self.biases_l1 = as_number(biases_l1, "biases_l1", 0)
-        self.biases_l2 = as_number(biases_l2, "biases_l2", 0)
-        self.use_bias, self.trainable = as_flag(use_bias, "use_bias"), trainable
-        self.init = init
+        self.weights_l1, self.weights_l2 = weights_l1, weights_l2
+        self.biases_l1, self.biases_l2 = biases_l1, biases_l2
+        self.use_bias, self.trainable, self.init = use_bias, trainable, init
         self._weights = make_weights(init, as_generator(rng), shape, dtype)
         self._biases = np.full((1, self.n_neurons), 0, dtype)
 
@@ -278,6 +294,7 @@ class Dense(ParameterLayer):
             self.init, as_generator(rng), self._weights.shape, self.dtype
         )
         self._biases[...] = 0
+        self._exposed = True
 
     @property
     def penalties(self) -> tuple[float, float, float, float]:
@@ -296,17 +313,18 @@ class Dense(ParameterLayer):
 
     def forward(self, inputs: ArrayLike, training: bool = False) -> Floats:
         """Return inputs (B, I) @ weights + biases, of shape (B, O)."""
-        inputs = as_rows(inputs, "inputs", n_features=self.n_inputs, dtype=self.dtype)
-        output = np.empty((len(inputs), self.n_neurons), self.dtype)
+        n_inputs, n_neurons = self._weights.shape  # which no subclass says otherwise
+        inputs = as_rows(inputs, "inputs", n_features=n_inputs, dtype=self._weights.dtype)
+        output = np.empty((len(inputs), n_neurons), self._weights.dtype)
         kernels.dense_forward(output, unlocked(inputs), self._weights, self._biases)
         self.inputs, self.output = inputs, output
         return output
 
     def backward(self, dvalues: ArrayLike) -> Floats:
         """Return the gradient with respect to the inputs, (B, I); keep those of the parameters."""
-        inputs = self._kept("inputs", n_features=self.n_inputs, dtype=self.dtype)
-        shape = len(inputs), self.n_neurons
-        dvalues = as_gradient(dvalues, "dvalues", shape, self.dtype)
+        (n_inputs, n_neurons), dtype = self._weights.shape, self._weights.dtype
+        inputs = self._kept("inputs", n_features=n_inputs, dtype=dtype)
+        dvalues = as_gradient(dvalues, "dvalues", (len(inputs), n_neurons), dtype)
         self._prepare_gradients()
         dinputs = np.empty_like(inputs)
         kernels.dense_backward(
@@ -328,6 +346,7 @@ class Dense(ParameterLayer):
             (self._weights, self._dweights, self.weights_l1, self.weights_l2),
             (self._biases, self._dbiases, self.biases_l1, self.biases_l2),
         ):
+            l1, l2 = l1 * self._penalty_part, l2 * self._penalty_part
             slopes += l1 * self._sign(values) + 2 * l2 * values
 
     @staticmethod

@@ -14,9 +14,11 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from . import kernels
 from .kernels import table as t
-from .types import Array, Floats, Integers, MaybeNone, Task
+from .own import is_own, measure_by_passes
+from .settings import Guarded, Setting, fraction, small_epsilon
+from .types import Array, Floats, Integers, MaybeNone, Shape, Task
 from .validation import (
-    as_number,
+    as_flag,
     as_positive,
     as_rows,
     as_sample_weights,
@@ -27,7 +29,7 @@ from .validation import (
 )
 
 
-class Loss:
+class Loss(Guarded):
     """Base of losses with one value a sample: a subclass gives `forward(y_pred, y_true)`.
 
     Attributes
@@ -44,6 +46,7 @@ class Loss:
     3.0
     """
 
+    _fixed = "kind", "task", "finish", "threshold"
     dinputs: Floats | MaybeNone = None
 
     # Of those that a network can be trained on.
@@ -67,6 +70,17 @@ class Loss:
         if sample_weight is None:
             return np.mean(losses)
         return np.average(losses, weights=as_sample_weights(sample_weight, len(losses)))
+
+    @property
+    def _is_own(self) -> bool:
+        """Whether a user's own class replaces what the compiled program does of a loss."""
+        return is_own(self, "forward", "backward", "measure", "hits", "smoothed")
+
+    def _measure_by_passes(
+        self, passes: Any, outputs: Floats, targets: Array, weights: Floats
+    ) -> tuple[Floats, Floats]:
+        losses, gradient = measure_by_passes(passes, outputs, targets, weights, outputs)
+        return losses, _weigh(gradient, weights)
 
     def _weighted(self, gradient: Floats, sample_weight: ArrayLike | None) -> Floats:
         if sample_weight is None:
@@ -117,10 +131,10 @@ class CategoricalCrossEntropy(Loss):
            [ 0.    , -1.    ,  0.    ]])
     """
 
+    epsilon = Setting(small_epsilon)
+
     def __init__(self, epsilon: float = 1e-7) -> None:
-        self.epsilon = as_positive(epsilon, "epsilon")
-        if self.epsilon >= 0.5:
-            raise ValueError(f"epsilon is {self.epsilon}, expected a number below 0.5")
+        self.epsilon = epsilon
 
     def forward(self, y_pred: ArrayLike, y_true: ArrayLike) -> Floats:
         """Return the losses (B,) of probabilities (B, C)."""
@@ -176,10 +190,12 @@ class SoftmaxCrossEntropy(Loss):
     output: Floats | MaybeNone = None
     kind = t.SOFTMAX_CROSS_ENTROPY
     number = 0.0
-    task, finish, threshold = "classes", t.SOFTMAX, 0.0
+    task: Task = "classes"
+    finish, threshold = t.SOFTMAX, 0.0
+    label_smoothing = Setting(fraction)
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
-        self.label_smoothing = as_number(label_smoothing, "label_smoothing", 0, 1)
+        self.label_smoothing = label_smoothing
 
     def forward(
         self, logits: ArrayLike, y_true: ArrayLike, sample_weight: ArrayLike | None = None
@@ -190,7 +206,13 @@ class SoftmaxCrossEntropy(Loss):
             return np.mean(losses)
         return np.average(losses, weights=as_sample_weights(sample_weight, len(losses)))
 
-    calculate = forward  # type: ignore[assignment]  # its first argument is `logits`
+    def calculate(
+        self, logits: ArrayLike, y_true: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> np.floating[Any]:
+        """Return what `forward` does."""
+        given = {} if sample_weight is None else {"sample_weight": sample_weight}
+        mean: np.floating[Any] = self.forward(logits, y_true, **given)
+        return mean
 
     def _losses(self, logits: ArrayLike, y_true: ArrayLike) -> tuple[Floats, Floats]:
         """Return the losses (B,) and the probabilities (B, C)."""
@@ -219,10 +241,17 @@ class SoftmaxCrossEntropy(Loss):
         return labels
 
     def measure(self, logits: Floats, targets: Array, weights: Floats) -> tuple[Floats, Floats]:
-        """Return losses (B,) and the gradient of their weighted mean; nothing is checked."""
-        losses, gradient = np.empty(len(logits)), np.empty_like(logits)
+        """Return losses (B,) and the gradient of their weighted mean; numbers are not checked."""
+        _check_shape(targets, logits.shape if targets.ndim == 2 else logits.shape[:1])
         if targets.ndim == 2:
             targets = targets.astype(logits.dtype, copy=False)
+        if is_own(self, "forward", "backward"):
+            vars(self).pop("output", None)  # which `forward` may keep, for `backward`
+            probabilities = np.empty_like(logits)
+            kernels.softmax_forward(probabilities, logits)
+            losses, gradient = measure_by_passes(self, logits, targets, weights, probabilities)
+            return losses, _weigh(gradient, weights)
+        losses, gradient = np.empty(len(logits)), np.empty_like(logits)
         kernels.softmax_cross_entropy(losses, gradient, logits, self.smoothed(targets, logits))
         return losses, _weigh(gradient, weights)
 
@@ -272,9 +301,12 @@ class _OutputLoss(Loss):
         return dinputs
 
     def measure(self, outputs: Floats, targets: Array, weights: Floats) -> tuple[Floats, Floats]:
-        """Return losses (B,) and the gradient of their weighted mean; nothing is checked."""
-        losses, gradient = np.empty(len(outputs)), np.empty_like(outputs)
+        """Return losses (B,) and the gradient of their weighted mean; numbers are not checked."""
+        _check_shape(targets, outputs.shape)
         targets = targets.astype(outputs.dtype, copy=False)
+        if is_own(self, "forward", "backward"):
+            return self._measure_by_passes(self, outputs, targets, weights)
+        losses, gradient = np.empty(len(outputs)), np.empty_like(outputs)
         kernels.loss_forward(losses, outputs, targets, self.kind, self.number)
         kernels.loss_backward(gradient, outputs, targets, self.kind, self.number)
         return losses, _weigh(gradient, weights)
@@ -316,14 +348,13 @@ class BinaryCrossEntropy(_OutputLoss):
     array([6.931e-01, 1.000e+03])
     """
 
-    def __init__(self, from_logits: bool = True, epsilon: float = 1e-7) -> None:
-        if not isinstance(from_logits, bool):
-            raise TypeError(f"from_logits is {from_logits!r}, expected True or False")
-        self.from_logits, self.epsilon = from_logits, as_positive(epsilon, "epsilon")
-        if self.epsilon >= 0.5:
-            raise ValueError(f"epsilon is {self.epsilon}, expected a number below 0.5")
+    task: Task = "answers"
+    # Networks with this loss have been laid out for it.
+    from_logits = Setting(as_flag, lasts=True)
+    epsilon = Setting(small_epsilon)
 
-    task = "answers"
+    def __init__(self, from_logits: bool = True, epsilon: float = 1e-7) -> None:
+        self.from_logits, self.epsilon = from_logits, epsilon
 
     @property
     def finish(self) -> int:  # type: ignore[override]  # read-only here
@@ -399,14 +430,22 @@ class Huber(_OutputLoss):
     """
 
     kind = t.HUBER
+    delta = Setting(as_positive)
 
     def __init__(self, delta: float = 1.0) -> None:
-        self.delta = as_positive(delta, "delta")
+        self.delta = delta
 
     @property
     def number(self) -> float:  # type: ignore[override]  # read-only here
         """Delta."""
         return self.delta
+
+
+def _as_quantile(value: float, name: str) -> float:
+    quantile = as_positive(value, name)
+    if quantile >= 1:
+        raise ValueError(f"{name} is {value}, expected a number below 1")
+    return quantile
 
 
 class Quantile(_OutputLoss):
@@ -426,11 +465,10 @@ class Quantile(_OutputLoss):
     """
 
     kind = t.QUANTILE
+    q = Setting(_as_quantile)
 
     def __init__(self, q: float = 0.5) -> None:
-        self.q = as_positive(q, "q")
-        if self.q >= 1:
-            raise ValueError(f"q is {q}, expected a number below 1")
+        self.q = q
 
     @property
     def number(self) -> float:  # type: ignore[override]  # read-only here
@@ -488,6 +526,11 @@ def _refuse(wrong: Array, targets: Floats, name: str, expected: str) -> Floats:
         place = f"{name}[{', '.join(map(str, at))}]"
         raise ValueError(f"{place} is {targets[at]}, expected {expected}")
     return targets
+
+
+def _check_shape(targets: Array, shape: Shape) -> None:
+    if targets.shape != shape:
+        raise ValueError(f"the targets have shape {targets.shape}, expected {shape}, as the loss")
 
 
 def _weigh(gradient: Floats, weights: Floats) -> Floats:

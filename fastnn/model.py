@@ -25,11 +25,13 @@ from .layers import Layer
 from .metrics import MetricLike
 from .network import call_forward
 from .optimizers import SGD, Optimizer
+from .own import is_own
 from .parallel import resolve_threads
 from .prediction import Predictor
 from .progress import Verbose
 from .samples import UNSCALED, Samples
 from .streams import Stream, pass_over
+from .training import describe_layers
 from .types import (
     Array,
     Batch,
@@ -64,10 +66,15 @@ class Sequential(Trainable):
         trains layer by layer, with the same results, but slower. The last layer gives the outputs
         (B, O): logits for a loss of logits, and then a :class:`Softmax` or :class:`Sigmoid` behind
         it is fused with the loss.
-    loss : Loss
+    loss : Loss, object or pair of callables
         By default :class:`SoftmaxCrossEntropy`: the model is a classifier. Else
         :class:`BinaryCrossEntropy`, :class:`MeanSquaredError`, :class:`MeanAbsoluteError`,
-        :class:`Huber`, :class:`Quantile` or :class:`Poisson`.
+        :class:`Huber`, :class:`Quantile` or :class:`Poisson`, or a loss of your own, for numbers:
+        an object with `forward(y_pred, y_true)`, which gives the losses (B,) of predictions and
+        targets (B, O), and `backward(y_pred, y_true)`, which gives the gradient (B, O) of their
+        mean, or keeps it in `dinputs`; or a pair of such functions. `model.loss` is then an
+        `OwnLoss` around it. A class derived from one of fastnn's losses may replace its `forward`
+        and `backward`. With a loss of your own a network trains layer by layer.
 
     Attributes
     ----------
@@ -298,6 +305,7 @@ class Sequential(Trainable):
         """
         if optimizer is None:
             optimizer = self.optimizer or SGD()
+        made_for = describe_layers(self)
         self._check_fit(optimizer, threads)
         scaling = as_scaling(scale, offset, self.dtype)
         data = self._as_data(X, y, sample_weight, "X", "y", "sample_weight", scaling=scaling)
@@ -309,9 +317,9 @@ class Sequential(Trainable):
         if seed is not None or self._rng is None:
             self._rng = as_generator(seed, "seed")
         stream, self._stream = self._stream, None  # not kept where an error ends the call
-        if stream is None or stream.optimizer is not optimizer or not stream.is_current():
+        if stream is None or stream.optimizer is not optimizer or not stream.is_current(made_for):
             self._warn_of_slow_training(optimizer, 3)
-            stream = Stream(self, optimizer)
+            stream = Stream(self, optimizer, made_for)
         stream.threads, self.optimizer = threads, optimizer
         drops = any(isinstance(layer, Dropout) for layer in self.layers)
         history = pass_over(stream, data, batch_size, draw_key(self._rng) if drops else 0)
@@ -334,12 +342,12 @@ class Sequential(Trainable):
         `batch_size` and `threads` as in `predict`, `scale`, `offset` and errors as in `fit`; a
         model of numbers, not of classes or answers, raises AttributeError.
         """
-        if self.loss.task == "numbers":
+        if self._task == "numbers":
             raise AttributeError(
                 "the model predicts numbers, which have no probabilities: use predict"
             )
         scaling = as_scaling(scale, offset, self.dtype)
-        return self._batched(X, self.loss.finish, batch_size, threads, scaling)
+        return self._batched(X, self._finish, batch_size, threads, scaling)
 
     def predict(
         self,
@@ -482,10 +490,13 @@ class Sequential(Trainable):
         Raises
         ------
         ValueError
-            Where the network has a layer of your own: nothing can compile it.
+            Where the network has a layer of your own, or its loss a `decide`: nothing can compile
+            them.
         """
         if self._steps is None:
             raise ValueError("the model has a layer of your own, so it cannot be compiled")
+        if is_own(self.loss, "decide"):
+            raise ValueError("the loss has a `decide` of your own, so it cannot be compiled")
         predictor = Predictor(self._steps, self._n_features, self._buffer.copy(), frozen=True)
         return CompiledModel(predictor, self.loss)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import itertools
 import weakref
 from collections.abc import Iterable, Iterator
 from typing import Any, Self
@@ -17,9 +18,12 @@ from .kernels import table as t
 from .layers import Layer, ParameterLayer, Softmax
 from .losses import Loss, SoftmaxCrossEntropy
 from .memory import aligned_empty
+from .normalization import BatchNorm
 from .optimizers import Optimizer
+from .own_losses import LossLike, as_loss
 from .plan import program_layers, runs_as
 from .prediction import Predictor
+from .settings import shown
 from .streams import Stream
 from .summary import Summary
 from .types import DType, Floats, MaybeNone, OwnLayer, Seed, Snapshot
@@ -34,17 +38,24 @@ from .validation import (
 class Network:
     """Layers that feed each other and a loss: what :class:`Sequential` is made of."""
 
-    def __init__(self, layers: Iterable[Layer | OwnLayer], loss: Loss | None = None) -> None:
-        self._loss = _as_loss(SoftmaxCrossEntropy() if loss is None else loss)
+    def __init__(self, layers: Iterable[Layer | OwnLayer], loss: LossLike | None = None) -> None:
+        self._loss = as_loss(SoftmaxCrossEntropy() if loss is None else loss)
         self.optimizer: Optimizer | None = None
         self._rng: np.random.Generator | None = None
         try:
-            self.layers: tuple[Any, ...] = tuple(layers)
+            self._layers: tuple[Any, ...] = tuple(layers)
         except TypeError:
             raise TypeError(f"layers is {layers!r}, expected a list of layers") from None
         self.notes: dict[str, Any] = {}
+        self._exposed = False  # whether a script may change parameters at any time
+        self._version = 0  # how often they were changed as a whole
         self._check_layers()
         self._adopt()
+
+    @property
+    def layers(self) -> tuple[Any, ...]:
+        """The layers. They cannot be swapped: other layers make another network."""
+        return self._layers
 
     def _check_layers(self) -> None:
         if not self.layers:
@@ -93,18 +104,20 @@ class Network:
         self._n_features: int | MaybeNone = self._count_features()
         self._gradients: Floats | MaybeNone = None
         arrays = [
-            (layer, name, getattr(layer, name))
-            for part in (slice(2), slice(2, None))
+            (layer, name, getattr(layer, f"_{name}"))
+            for part in range(3)
             for layer in self._parametric
-            for name in layer.stored[part]
+            for name in _stored_names(layer)[part]
         ]
         dtype = self._parametric[0].dtype if self._parametric else np.dtype(np.float32)
         self._buffer = aligned_empty(sum(array.size for *_, array in arrays), dtype)
-        n_parameters = sum(layer.n_parameters for layer in self._parametric)
+        n_parameters = sum(layer._weights.size + layer._biases.size for layer in self._parametric)
+        self._pieces: list[tuple[Any, str, Floats]] = []
         self._parameters = self._buffer[:n_parameters]
         for (layer, name, array), view in zip(arrays, _cut(self._buffer, arrays), strict=True):
             view[...] = array
             setattr(layer, f"_{name}", view)
+            self._pieces.append((layer, f"_{name}", view))
         for layer in self.layers:
             if isinstance(layer, Layer):
                 layer._model = weakref.ref(self)
@@ -113,11 +126,23 @@ class Network:
 
     def _plan_passes(self) -> None:
         """Choose the layers up to what the loss takes, and lay out predictions."""
+        self._check_pieces()
+        # Kept here, as a prediction of one row takes 1.5 us.
+        self._task, self._finish = self._loss.task, self._loss.finish
         self._stream: Stream | None = None
         self._steps = program_layers(self._logit_layers())
         self._predictor: Predictor | MaybeNone = None
         if self._steps is not None:
             self._predictor = Predictor(self._steps, self._n_features, self._buffer)
+
+    def _check_pieces(self) -> None:
+        """Refuse a layer that no longer has the arrays of this network."""
+        for layer, name, view in self._pieces:
+            if getattr(layer, name) is not view:
+                raise ValueError(
+                    f"layers[{self.layers.index(layer)}], {layer!r}, was made anew: "
+                    "expected the layer that the network was made of"
+                )
 
     @property
     def loss(self) -> Loss:
@@ -125,8 +150,8 @@ class Network:
         return self._loss
 
     @loss.setter
-    def loss(self, value: Loss) -> None:
-        self._loss = _as_loss(value)
+    def loss(self, value: LossLike) -> None:
+        self._loss = as_loss(value)
         self._plan_passes()
 
     @property
@@ -137,7 +162,8 @@ class Network:
     @property
     def parameters(self) -> Floats:
         """The flat parameter buffer."""
-        return self._parameters
+        self._exposed = True
+        return self._show("parameters")
 
     @parameters.setter
     def parameters(self, value: ArrayLike) -> None:
@@ -147,23 +173,35 @@ class Network:
                 f"parameters has shape {array.shape}, expected {self._parameters.shape}"
             )
         self._parameters[...] = as_matrix(array, "parameters", self.dtype)
+        self._version += 1
+
+    def _show(self, name: str) -> Floats:
+        """Return the view of a flat buffer that scripts and optimizers know it by."""
+        return shown(vars(self).setdefault("_shown", {}), name, getattr(self, f"_{name}"))
+
+    def _note_change(self) -> None:
+        self._version += 1
+
+    def _may_be_changed(self) -> bool:
+        """Return whether a script has, or had, parameters in its hands."""
+        return self._exposed or any(layer._exposed for layer in self._parametric)
 
     @property
     def gradients(self) -> Floats:
         """The flat gradient buffer."""
         if self._gradients is None:
-            self._gradients = aligned_empty(self.parameters.size, self.dtype)
+            self._gradients = aligned_empty(self._parameters.size, self.dtype)
             self._gradients[...] = 0
             arrays = [
-                (layer, name, getattr(layer, name))
+                (layer, name, getattr(layer, f"_{name}"))
                 for layer in self._parametric
                 for name in ("weights", "biases")
             ]
             for (layer, name, _), view in zip(arrays, _cut(self._gradients, arrays), strict=True):
-                if (gradient := getattr(layer, f"d{name}")) is not None:
+                if (gradient := getattr(layer, f"_d{name}")) is not None:
                     view[...] = gradient
                 setattr(layer, f"_d{name}", view)
-        return self._gradients
+        return self._show("gradients")
 
     def _logit_layers(self) -> tuple[Any, ...]:
         """Return the layers up to the outputs that the loss takes."""
@@ -255,12 +293,12 @@ class Network:
         """Return what the penalties of all layers add to the loss."""
         return float(
             sum(
-                l1 * np.abs(values).sum() + l2 * np.square(values).sum()
+                layer._penalty_part * (l1 * np.abs(values).sum() + l2 * np.square(values).sum())
                 for layer in self._parametric
                 if layer.trainable and any(layer.penalties)
                 for values, l1, l2 in (
-                    (layer.weights, layer.weights_l1, layer.weights_l2),
-                    (layer.biases, layer.biases_l1, layer.biases_l2),
+                    (layer._weights, layer.weights_l1, layer.weights_l2),
+                    (layer._biases, layer.biases_l1, layer.biases_l2),
                 )
             )
         )
@@ -273,6 +311,7 @@ class Network:
 
     def _restore(self, snapshot: Snapshot) -> None:
         self._buffer[...], own = snapshot
+        self._version += 1
         for layer, (weights, biases) in zip(self._own_layers(), own, strict=True):
             layer.weights[...], layer.biases[...] = weights, biases
 
@@ -284,9 +323,15 @@ class Network:
         """Return {"0.weights": array, ...}: what all layers have learned, not copied."""
         own = self._own_layers()
         return {
-            f"{i}.{name}": getattr(layer, name)
+            f"{i}.{name}": getattr(layer, f"_{name}" if isinstance(layer, ParameterLayer) else name)
             for i, layer in enumerate(self.layers)
-            for name in getattr(layer, "stored", ("weights", "biases") if layer in own else ())
+            for name in (
+                itertools.chain(*_stored_names(layer))
+                if isinstance(layer, ParameterLayer)
+                else ("weights", "biases")
+                if layer in own
+                else ()
+            )
         }
 
     # ------------------------------------------------------------------ the object itself
@@ -317,10 +362,12 @@ class Network:
         return copy.deepcopy(self)  # two models on one buffer would train each other
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_stream": None}  # which works on the parameters of this model
+        # A stream works on the parameters of this model, and views are on its memory.
+        return {**vars(self), "_stream": None, "_shown": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        self._check_layers()  # a script may have made one anew
         self._adopt()
 
     def __repr__(self) -> str:
@@ -330,10 +377,11 @@ class Network:
         return f"{type(self).__name__}([\n{layers}]{loss})"
 
 
-def _as_loss(value: Loss) -> Loss:
-    if not isinstance(value, Loss) or not hasattr(value, "kind"):
-        raise TypeError(f"loss is {value!r}, expected a loss such as MeanSquaredError()")
-    return value
+def _stored_names(layer: ParameterLayer) -> tuple[tuple[str, ...], ...]:
+    """Return the names of parameters, of what else the program keeps, of a subclass's arrays."""
+    known = BatchNorm.stored if isinstance(layer, BatchNorm) else ParameterLayer.stored
+    own = tuple(name for name in type(layer).stored if name not in known)
+    return known[:2], known[2:], own
 
 
 def _cut(buffer: Floats, arrays: Iterable[tuple[Any, str, Floats]]) -> Iterator[Floats]:

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from . import kernels
 from .layers import ParameterLayer
+from .settings import Setting
 from .types import Floats, MaybeNone, Seed
 from .validation import (
     NotFiniteError,
@@ -27,24 +28,28 @@ from .validation import (
 class _Norm(ParameterLayer):
     """What both share: the weights start as 1, the biases as 0, both (1, D)."""
 
+    epsilon = Setting(as_positive, predicts=True)
     normalized: Floats | MaybeNone = None
     _scales: Floats | None = None
     _of_passes = *ParameterLayer._of_passes, "normalized", "_scales"
 
     def __init__(self, n_features: int, epsilon: float, dtype: DTypeLike, trainable: bool) -> None:
         shape, dtype = (1, as_count(n_features, "n_features")), as_dtype(dtype)
-        self.epsilon, self.trainable = as_positive(epsilon, "epsilon"), trainable
-        limits = np.finfo(dtype)
-        if not float(limits.tiny) <= self.epsilon <= float(limits.max):
-            raise ValueError(
-                f"epsilon is {self.epsilon}, "
-                f"expected {limits.tiny} to {limits.max}, the range of {dtype}"
-            )
         self._weights, self._biases = np.full(shape, 1, dtype), np.full(shape, 0, dtype)
+        self.epsilon, self.trainable = epsilon, trainable
+
+    def _check_together(self, values: Mapping[str, Any]) -> None:
+        limits, epsilon = np.finfo(values["_weights"].dtype), values["epsilon"]
+        if not float(limits.tiny) <= epsilon <= float(limits.max):
+            raise ValueError(
+                f"epsilon is {epsilon}, "
+                f"expected {limits.tiny} to {limits.max}, the range of {limits.dtype}"
+            )
 
     def reset_parameters(self, rng: Seed = None) -> None:
         """Set the weights to 1 and the biases to 0."""
         self._weights[...], self._biases[...] = 1, 0
+        self._exposed = True
 
     @property
     def n_features(self) -> int:
@@ -57,12 +62,15 @@ class _Norm(ParameterLayer):
         return self.n_features, self.n_features
 
     def _as_inputs(self, inputs: ArrayLike) -> Floats:
-        return as_rows(inputs, "inputs", n_features=self.n_features, dtype=self.dtype)
+        width, dtype = self._weights.shape[1], self._weights.dtype
+        return as_rows(inputs, "inputs", n_features=width, dtype=dtype)
 
     def _take_back(self, dvalues: ArrayLike, backward: Callable[..., None]) -> Floats:
         """Return the gradient of the inputs by a kernel, and keep those of the parameters."""
-        normalized = self._kept("normalized", n_features=self.n_features, dtype=self.dtype)
-        dvalues = as_gradient(dvalues, "dvalues", normalized.shape, self.dtype)
+        width, dtype = self._weights.shape[1], self._weights.dtype
+        normalized = self._kept("normalized", n_features=width, dtype=dtype)
+        self._check_normalized(normalized)
+        dvalues = as_gradient(dvalues, "dvalues", normalized.shape, dtype)
         self._prepare_gradients()
         dinputs = np.empty_like(normalized)
         backward(
@@ -71,6 +79,16 @@ class _Norm(ParameterLayer):
         )  # fmt: skip
         self.dinputs = dinputs
         return dinputs
+
+    def _check_normalized(self, normalized: Floats) -> None:
+        """Refuse an array of a script's that does not belong to the scales of the last forward."""
+        wanted = normalized.shape[0 if isinstance(self, LayerNorm) else 1]
+        if self._scales is None or self._scales.size != wanted:
+            found = None if self._scales is None else self._scales.shape
+            raise ValueError(
+                f"normalized has shape {normalized.shape}, expected what the last forward left "
+                f"beside scales of shape {found}"
+            )
 
     def _describe(self, usual: Mapping[str, Any]) -> str:
         special = "".join(
@@ -129,7 +147,7 @@ class LayerNorm(_Norm):
         """Return the normalised inputs (B, D) * weights + biases."""
         inputs = self._as_inputs(inputs)
         output, normalized = np.empty_like(inputs), np.empty_like(inputs)
-        scales = np.empty(len(inputs), self.dtype)
+        scales = np.empty(len(inputs), inputs.dtype)
         kernels.layer_norm_forward(
             output, normalized, scales, unlocked(inputs), self._weights, self._biases, self.epsilon
         )
@@ -143,6 +161,13 @@ class LayerNorm(_Norm):
 
     def __repr__(self) -> str:
         return self._describe({"epsilon": 1e-5, "trainable": True})
+
+
+def _as_momentum(value: float, name: str) -> float:
+    momentum = float(as_number(value, name, 0))
+    if momentum > 1:
+        raise ValueError(f"{name} is {value}, expected a number from 0 to 1")
+    return momentum
 
 
 class BatchNorm(_Norm):
@@ -195,6 +220,7 @@ class BatchNorm(_Norm):
     """
 
     stored = "weights", "biases", "running_mean", "running_variance"
+    momentum = Setting(_as_momentum)
 
     def __init__(
         self,
@@ -206,9 +232,7 @@ class BatchNorm(_Norm):
         trainable: bool = True,
     ) -> None:
         super().__init__(n_features, epsilon, dtype, trainable)
-        self.momentum = float(as_number(momentum, "momentum", 0))
-        if momentum > 1:
-            raise ValueError(f"momentum is {momentum}, expected a number from 0 to 1")
+        self.momentum = momentum
         self._running_mean = np.full_like(self._biases, 0)
         self._running_variance = np.full_like(self._biases, 1)
 
@@ -220,7 +244,8 @@ class BatchNorm(_Norm):
     @property
     def running_mean(self) -> Floats:
         """The mean (1, D) that a prediction takes."""
-        return self._running_mean
+        mean: Floats = self._show("running_mean")
+        return mean
 
     @running_mean.setter
     def running_mean(self, value: ArrayLike) -> None:
@@ -229,11 +254,12 @@ class BatchNorm(_Norm):
     @property
     def running_variance(self) -> Floats:
         """The variance (1, D) that a prediction takes."""
-        return self._running_variance
+        variance: Floats = self._show("running_variance")
+        return variance
 
     @running_variance.setter
     def running_variance(self, value: ArrayLike) -> None:
-        array = as_array(value, "running_variance")
+        array = np.array(as_array(value, "running_variance"))
         if (array < 0).any():
             raise ValueError(
                 f"running_variance goes down to {array.min()}, expected numbers of at least 0"

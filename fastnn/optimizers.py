@@ -10,21 +10,24 @@ from __future__ import annotations
 import itertools
 import math
 import weakref
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import kernels
 from .kernels import table as t
+from .own import overrides
 from .schedules import InverseTimeRate
+from .settings import Setting, fraction, non_negative, optional_positive, shown
 from .types import Array, DType, Floats, Rate
 from .validation import (
     DTYPES,
     as_array,
     as_flag,
-    as_number,
+    as_index,
+    as_matrix,
     as_positive,
     is_nothing,
     unlocked,
@@ -54,15 +57,51 @@ class State:
 
     def __init__(self, parameters: Floats, n_states: int) -> None:
         self.iterations = 0
-        self.arrays = np.full((n_states, parameters.size), 0, parameters.dtype)
+        self._arrays = np.full((n_states, parameters.size), 0, parameters.dtype)
+
+    @property
+    def arrays(self) -> Floats:
+        """The averages (S, P), a view. Assigning copies values."""
+        return shown(vars(self), "_shown", self._arrays)
+
+    @arrays.setter
+    def arrays(self, value: ArrayLike) -> None:
+        array = as_array(value, "arrays")
+        if array.shape != self._arrays.shape:
+            raise ValueError(f"arrays has shape {array.shape}, expected {self._arrays.shape}")
+        self._arrays[...] = as_matrix(array, "arrays", self._arrays.dtype)
 
     def snapshot(self) -> tuple[int, Floats]:
         """Return what `restore` needs to come back to this moment."""
-        return self.iterations, self.arrays.copy()
+        return self.iterations, self._arrays.copy()
 
     def restore(self, snapshot: tuple[int, Floats]) -> None:
         """Come back to the moment of a snapshot."""
-        self.iterations, self.arrays[...] = snapshot
+        self.iterations, self._arrays[...] = snapshot
+
+
+def _as_rate(value: Rate, name: str) -> Rate:
+    return value if callable(value) else as_positive(value, name)
+
+
+def _n_states(optimizer: Optimizer) -> int:
+    """Return how many averages the rule of an optimizer has: kernels count on it."""
+    return t.N_STATES[as_index(optimizer.rule, "rule", len(t.N_STATES))]
+
+
+_Place: TypeAlias = tuple[int, int, int]
+
+
+def _place_of(parameters: Floats) -> tuple[Floats, _Place]:
+    """Return the array that owns the memory of `parameters`, and what tells the place in it.
+
+    Views come and go; what an optimizer keeps belongs to the numbers.
+    """
+    owner: Any = parameters
+    while isinstance(owner.base, np.ndarray):
+        owner = owner.base
+    address = parameters.__array_interface__["data"][0]
+    return owner, (id(owner), address, parameters.nbytes)
 
 
 class _Step(NamedTuple):
@@ -121,6 +160,10 @@ class Optimizer:
     """
 
     rule = t.DESCENT
+    per_sample = False  # whether penalties are divided by the weight of the batch
+    learning_rate: Setting[Any] = Setting(_as_rate)
+    weight_decay = Setting(non_negative)
+    clip_norm, clip_value = Setting(optional_positive), Setting(optional_positive)
 
     def __init__(
         self,
@@ -129,18 +172,14 @@ class Optimizer:
         clip_norm: float | None,
         clip_value: float | None,
     ) -> None:
-        if not callable(learning_rate):
-            learning_rate = as_positive(learning_rate, "learning_rate")
-        self.learning_rate = learning_rate
-        self.weight_decay = as_number(weight_decay, "weight_decay", 0)
-        self.clip_norm = None if clip_norm is None else as_positive(clip_norm, "clip_norm")
-        self.clip_value = None if clip_value is None else as_positive(clip_value, "clip_value")
-        self._states: dict[int, tuple[weakref.ref[Array], State]] = {}
+        self.learning_rate, self.weight_decay = learning_rate, weight_decay
+        self.clip_norm, self.clip_value = clip_norm, clip_value
+        self._states: dict[_Place, tuple[weakref.ref[Array], State]] = {}
 
     @property
     def n_states(self) -> int:
         """How many averages each parameter has."""
-        return t.N_STATES[self.rule]
+        return _n_states(self)
 
     @property
     def is_plain(self) -> bool:
@@ -150,15 +189,16 @@ class Optimizer:
 
     def state_of(self, parameters: Floats) -> State:
         """Return the :class:`State` kept of the array `parameters`: zeros at first."""
-        key = id(parameters)
+        owner, key = _place_of(parameters)
         kept = self._states.get(key)
         # A rule that a script has changed may need other averages.
-        shape = self.n_states, parameters.size
-        fits = kept is not None and kept[1].arrays.shape == shape
-        if kept is None or not fits or kept[0]() is not parameters:
+        n_states = _n_states(self)
+        shape = n_states, parameters.size
+        fits = kept is not None and kept[1]._arrays.shape == shape
+        if kept is None or not fits or kept[0]() is not owner:
             states = self._states
-            reference = weakref.ref(parameters, lambda _: states.pop(key, None))
-            kept = self._states[key] = reference, State(parameters, self.n_states)
+            reference = weakref.ref(owner, lambda _: states.pop(key, None))
+            kept = self._states[key] = reference, State(parameters, n_states)
         return kept[1]
 
     def rates(self, first: int, count: int, dtype: DType) -> Floats:
@@ -210,15 +250,15 @@ class Optimizer:
 
     def forget(self, parameters: Floats) -> None:
         """Start anew with the array `parameters`."""
-        self._states.pop(id(parameters), None)
+        self._states.pop(_place_of(parameters)[1], None)
 
     def update(
         self, parameters: Floats, gradients: ArrayLike, *, length: float | None = None
     ) -> None:
         """Take one step for two arrays of one shape, float32 or float64; `parameters` changes.
 
-        A state is kept for each array object. `length`: of the whole gradient, for `clip_norm`,
-        where these are only a part.
+        A state is kept for each array: views of the same numbers share it. `length`: of the whole
+        gradient, for `clip_norm`, where these are only a part.
 
         Raises
         ------
@@ -235,7 +275,7 @@ class Optimizer:
         Where an exception of a signal handler strikes, such as Ctrl-C, it takes none or all.
         `applied`, an empty list, has an item for each array that has changed.
         """
-        if type(self).update is Optimizer.update:
+        if not overrides(self, Optimizer, "update"):
             _apply([self._prepare(*pair, **options) for pair in pairs], applied)
             return
         for parameters, gradients in pairs:
@@ -249,7 +289,9 @@ class Optimizer:
         if not isinstance(parameters, np.ndarray) or parameters.dtype not in DTYPES:
             kind = getattr(parameters, "dtype", type(parameters).__name__)
             raise TypeError(f"parameters is {kind}, expected an array of float32 or float64")
-        gradients = as_array(gradients, "gradients")
+        gradients, state = as_array(gradients, "gradients"), self.state_of(parameters)
+        # Objects of its own: no script can give them another shape.
+        parameters = np.asarray(parameters).view()
         if gradients.shape != parameters.shape or gradients.dtype != parameters.dtype:
             raise ValueError(
                 f"gradients is {gradients.dtype} of shape {gradients.shape}, "
@@ -257,16 +299,17 @@ class Optimizer:
             )
         if not parameters.flags.writeable:
             raise ValueError("parameters is read-only, expected an array that can be updated")
-        state = self.state_of(parameters)
-        numbers = self.numbers(state.iterations, 1, parameters.dtype)[0]
         ready = np.require(parameters, requirements=["C_CONTIGUOUS", "ALIGNED"])
+        if state._arrays.shape != (_n_states(self), ready.size):
+            raise ValueError("parameters had another shape a moment ago, expected it to stay")
+        numbers = self.numbers(state.iterations, 1, parameters.dtype)[0]
         slopes = np.require(gradients, requirements=["C_CONTIGUOUS", "ALIGNED"])
         scale = 1.0
         if self.clip_norm is not None:
             size, unit = _measure([slopes]) if length is None else (length, 1.0)
             scale = min(1.0, self.clip_norm / (size + 1e-6 * unit) * unit)
         arguments = (
-            ready.reshape(-1), state.arrays, unlocked(slopes).reshape(-1), self.rule, numbers,
+            ready.reshape(-1), state._arrays, unlocked(slopes).reshape(-1), self.rule, numbers,
             scale, 0.0, 0.0,
         )  # fmt: skip
         return _Step(parameters, ready, state, state.iterations + 1, arguments)
@@ -323,6 +366,9 @@ class SGD(Optimizer):
     array([ 0.8 , -2.05])
     """
 
+    momentum, decay = Setting(fraction), Setting(non_negative)
+    nesterov = Setting(as_flag)
+
     def __init__(
         self,
         learning_rate: Rate = 0.01,
@@ -335,13 +381,13 @@ class SGD(Optimizer):
         clip_value: float | None = None,
     ) -> None:
         super().__init__(learning_rate, weight_decay, clip_norm, clip_value)
-        self.momentum = as_number(momentum, "momentum", 0, 1)
-        self.nesterov = as_flag(nesterov, "nesterov")
-        self.decay = as_number(decay, "decay", 0)
-        if self.nesterov and not self.momentum:
+        self.momentum, self.nesterov, self.decay = momentum, nesterov, decay
+
+    def _check_together(self, values: Mapping[str, Any]) -> None:
+        if values.get("nesterov") and not values["momentum"]:
             raise ValueError("nesterov is True, expected a momentum above 0 with it")
-        if self.decay and callable(learning_rate):
-            raise ValueError(f"decay is {decay}, expected 0 beside a schedule")
+        if values.get("decay") and callable(values["learning_rate"]):
+            raise ValueError(f"decay is {values['decay']}, expected 0 beside a schedule")
 
     @property
     def rule(self) -> int:  # type: ignore[override]  # read-only here
@@ -383,6 +429,7 @@ class AdaGrad(Optimizer):
     """
 
     rule = t.ADAGRAD
+    epsilon = Setting(non_negative)
 
     def __init__(
         self,
@@ -394,7 +441,7 @@ class AdaGrad(Optimizer):
         clip_value: float | None = None,
     ) -> None:
         super().__init__(learning_rate, weight_decay, clip_norm, clip_value)
-        self.epsilon = as_number(epsilon, "epsilon", 0)
+        self.epsilon = epsilon
 
     def _fill(self, rows: Floats, steps: NDArray[np.integer[Any]]) -> None:
         rows[:, t.EPSILON] = self.epsilon
@@ -421,6 +468,7 @@ class RMSprop(AdaGrad):
     """
 
     rule = t.RMSPROP
+    rho = Setting(fraction)
 
     def __init__(
         self,
@@ -435,7 +483,7 @@ class RMSprop(AdaGrad):
         super().__init__(
             learning_rate, epsilon, weight_decay, clip_norm=clip_norm, clip_value=clip_value
         )
-        self.rho = as_number(rho, "rho", 0, 1)
+        self.rho = rho
 
     def _fill(self, rows: Floats, steps: NDArray[np.integer[Any]]) -> None:
         super()._fill(rows, steps)
@@ -469,6 +517,9 @@ class Adam(Optimizer):
     array([ 0.9, -2.1])
     """
 
+    beta_1, beta_2 = Setting(fraction), Setting(fraction)
+    epsilon, amsgrad = Setting(non_negative), Setting(as_flag)
+
     def __init__(
         self,
         learning_rate: Rate = 0.001,
@@ -482,10 +533,8 @@ class Adam(Optimizer):
         clip_value: float | None = None,
     ) -> None:
         super().__init__(learning_rate, weight_decay, clip_norm, clip_value)
-        self.beta_1 = as_number(beta_1, "beta_1", 0, 1)
-        self.beta_2 = as_number(beta_2, "beta_2", 0, 1)
-        self.epsilon = as_number(epsilon, "epsilon", 0)
-        self.amsgrad = as_flag(amsgrad, "amsgrad")
+        self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
+        self.amsgrad = amsgrad
 
     @property
     def rule(self) -> int:  # type: ignore[override]  # read-only here

@@ -6,6 +6,7 @@ own has no row in them: `program_layers` then gives None, and the model works la
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -14,8 +15,10 @@ import numpy as np
 from .activations import Activation
 from .dropout import Dropout
 from .kernels import table as t
-from .layers import Dense, ReLU, Softmax
+from .layers import Dense, ParameterLayer, ReLU, Softmax
 from .normalization import BatchNorm, LayerNorm
+from .own import overrides
+from .settings import Setting
 from .types import Floats, Integers, MaybeNone, Steps
 
 _LINE = 64  # bytes of a cache line, and of a vector
@@ -28,6 +31,29 @@ _KINDS = (
     (t.LAYER_NORM, LayerNorm),
     (t.BATCH_NORM, BatchNorm),
 )
+
+
+@functools.cache
+def _names_of(kind: type[Any]) -> tuple[str, ...]:
+    """Return the names of what may change in a layer of a class: its settings, and its passes."""
+    named = {name: each for base in reversed(kind.__mro__) for name, each in vars(base).items()}
+    settings = (name for name, each in named.items() if isinstance(each, Setting))
+    return *settings, "forward", "backward"
+
+
+def describe(layers: Iterable[Any]) -> list[Any]:
+    """Return what a plan depends on of layers, and a script may change.
+
+    A run compares it wherever a user's code may have run: 1 us, where a step takes 3.
+    """
+    found: list[Any] = []
+    for layer in layers:
+        kind: Any = type(layer)
+        values = vars(layer)
+        found.append(kind)
+        found.append(id(values.get("_weights")))
+        found.extend(map(values.get, _names_of(kind)))
+    return found
 
 
 class Plan(NamedTuple):
@@ -48,13 +74,10 @@ class Plan(NamedTuple):
 def runs_as(layer: Any, kind: type[Any]) -> bool:
     """Return whether the program may take `layer` for one of class `kind`.
 
-    A subclass may rename or initialise; one with passes of its own is another layer.
+    A subclass may rename or initialise; one with passes of its own is another layer, and so is an
+    object that was given some.
     """
-    return (
-        isinstance(layer, kind)
-        and type(layer).forward is kind.forward
-        and type(layer).backward is kind.backward
-    )
+    return isinstance(layer, kind) and not overrides(layer, kind, "forward", "backward")
 
 
 def operation_of(layer: Any) -> int | None:
@@ -95,24 +118,25 @@ def make_plan(
     workspace = _Workspace(capacity, itemsize)
     panels = workspace if training else _Workspace(capacity, itemsize)
     parameter, n_sums, n_draws, trains = 0, 0, 0, False
-    running = sum(layer.n_parameters for _, layer, _ in fused)
+    running = sum(_n_parameters(layer) for _, layer, _ in fused)
     dinputs, width, finish = -1, n_inputs, t.STORE
     # Without training only the values of two neighbouring layers are alive at a time.
-    widest = max([layer.n_neurons for op, layer, _ in fused if op == t.DENSE] + [n_inputs])
+    widest = max([layer._weights.shape[1] for op, layer, _ in fused if op == t.DENSE] + [n_inputs])
     pair = [] if training else [workspace.rows(widest) for _ in range(2)]
     inputs, input_row = workspace.rows(n_inputs) if training else pair[1]
     rows = zip(table, coefficients, fused, strict=True)
     for i, (row, factors, (operation, layer, activation)) in enumerate(rows):
-        n_outputs = layer.n_neurons if operation == t.DENSE else width
+        n_outputs = layer._weights.shape[1] if operation == t.DENSE else width
         row[t.OPERATION], row[t.N_INPUTS], row[t.N_OUTPUTS] = operation, width, n_outputs
         row[t.INPUTS], row[t.INPUT_ROW] = inputs, input_row
         row[t.DINPUTS] = dinputs if trains else -1
         row[t.BACKWARD_FINISH] = t.FINISH_MASK if finish == t.FINISH_RELU else t.STORE
         finish = activation
         row[t.FINISH] = activation
-        if layer.n_parameters:
-            row[t.WEIGHTS], row[t.BIASES] = parameter, parameter + layer.weights.size
-            parameter += layer.n_parameters
+        if isinstance(layer, ParameterLayer):
+            _check_sizes(layer, width if operation == t.DENSE else 1, n_outputs)
+            row[t.WEIGHTS], row[t.BIASES] = parameter, parameter + layer._weights.size
+            parameter += _n_parameters(layer)
             row[t.TRAINS], row[t.HAS_BIASES] = layer.trainable, layer.use_bias
             row[t.FIRST_SUM] = n_sums
             n_sums += width + n_outputs
@@ -152,6 +176,22 @@ def make_plan(
             row[t.SCALES] = workspace.take(3 * input_row)
         width = n_outputs
     return Plan(table, coefficients, workspace.size, 0 if training else panels.size, n_sums)
+
+
+def _n_parameters(layer: Any) -> int:
+    # Of the arrays themselves: attributes of a class of a user's own may say anything.
+    size: int = layer._weights.size + layer._biases.size if isinstance(layer, ParameterLayer) else 0
+    return size
+
+
+def _check_sizes(layer: Any, n_rows: int, n_outputs: int) -> None:
+    """Refuse parameters that are not where a kernel would look for them."""
+    found = layer._weights.shape, layer._biases.shape
+    if found != ((n_rows, n_outputs), (1, n_outputs)):
+        raise ValueError(
+            f"{layer!r} has weights and biases of shapes {found[0]} and {found[1]}, "
+            f"expected ({n_rows}, {n_outputs}) and (1, {n_outputs})"
+        )
 
 
 def _make_room(row: Integers, workspace: _Workspace) -> None:

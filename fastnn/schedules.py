@@ -11,7 +11,8 @@ from typing import Any
 
 from .metrics import Metric
 from .monitor import Mode, as_mode, cost_of, sign_of
-from .validation import as_count, as_index, as_number, as_positive
+from .settings import Setting, fraction, non_negative
+from .validation import as_count, as_index, as_positive
 
 
 class Schedule:
@@ -48,8 +49,10 @@ class ConstantRate(Schedule):
     [0.1, 0.1, 0.1]
     """
 
+    rate = Setting(as_positive)
+
     def __init__(self, rate: float) -> None:
-        self.rate = as_positive(rate, "rate")
+        self.rate = rate
 
     def __call__(self, step: int) -> float:
         return self.rate
@@ -73,9 +76,10 @@ class StepRate(Schedule):
     [0.1, 0.1, 0.01, 0.001]
     """
 
+    rate, every, factor = Setting(as_positive), Setting(as_count), Setting(as_positive)
+
     def __init__(self, rate: float, every: int, factor: float = 0.1) -> None:
-        self.rate, self.every = as_positive(rate, "rate"), as_count(every, "every")
-        self.factor = as_positive(factor, "factor")
+        self.rate, self.every, self.factor = rate, every, factor
 
     def __call__(self, step: int) -> float:
         return self.rate * self.factor ** (step // self.every)
@@ -91,8 +95,10 @@ class ExponentialRate(Schedule):
     [0.1, 0.0349, 0.0122]
     """
 
+    rate, factor = Setting(as_positive), Setting(as_positive)
+
     def __init__(self, rate: float, factor: float) -> None:
-        self.rate, self.factor = as_positive(rate, "rate"), as_positive(factor, "factor")
+        self.rate, self.factor = rate, factor
 
     def __call__(self, step: int) -> float:
         return self.rate * self.factor**step
@@ -108,8 +114,10 @@ class InverseTimeRate(Schedule):
     [0.1, 0.05, 0.0333]
     """
 
+    rate, decay = Setting(as_positive), Setting(non_negative)
+
     def __init__(self, rate: float, decay: float) -> None:
-        self.rate, self.decay = as_positive(rate, "rate"), as_number(decay, "decay", 0)
+        self.rate, self.decay = rate, decay
 
     def __call__(self, step: int) -> float:
         return self.rate / (1 + self.decay * step)
@@ -136,18 +144,29 @@ class CosineRate(Schedule):
     [0.02, 0.1, 0.05, 0.0]
     """
 
+    rate, steps = Setting(as_positive), Setting(as_count)
+    warm_up, last = Setting(non_negative), Setting(non_negative)
+
     def __init__(self, rate: float, steps: int, warm_up: int = 0, last: float = 0.0) -> None:
-        self.rate, self.steps = as_positive(rate, "rate"), as_count(steps, "steps")
-        self.warm_up = as_number(warm_up, "warm_up", 0)
-        self.last = as_number(last, "last", 0)
-        if self.warm_up >= self.steps:
-            raise ValueError(f"warm_up is {warm_up}, expected fewer than steps, {steps}")
+        self.rate, self.steps, self.warm_up, self.last = rate, steps, warm_up, last
+
+    def _check_together(self, values: Mapping[str, Any]) -> None:
+        warm_up = values.get("warm_up", 0)
+        if warm_up and warm_up >= values["steps"]:
+            raise ValueError(f"warm_up is {warm_up}, expected fewer than steps, {values['steps']}")
 
     def __call__(self, step: int) -> float:
         if step < self.warm_up:
             return self.rate * (step + 1) / (self.warm_up + 1)
         part = min(1.0, (step - self.warm_up) / (self.steps - self.warm_up))
         return self.last + (self.rate - self.last) * (1 + math.cos(math.pi * part)) / 2
+
+
+def _as_two_or_more(value: int, name: str) -> int:
+    count = as_count(value, name)
+    if count < 2:
+        raise ValueError(f"{name} is {count}, expected at least 2")
+    return count
 
 
 class OneCycleRate(Schedule):
@@ -174,14 +193,14 @@ class OneCycleRate(Schedule):
     [0.004, 0.1, 0.0717, 0.0]
     """
 
+    rate, steps, rising = Setting(as_positive), Setting(_as_two_or_more), Setting(fraction)
+    first, last = Setting(as_positive), Setting(as_positive)
+
     def __init__(
         self, rate: float, steps: int, rising: float = 0.3, first: float = 25.0, last: float = 1e4
     ) -> None:
-        self.rate, self.steps = as_positive(rate, "rate"), as_count(steps, "steps")
-        self.rising = as_number(rising, "rising", 0, 1)
-        self.first, self.last = as_positive(first, "first"), as_positive(last, "last")
-        if self.steps < 2:
-            raise ValueError(f"steps is {steps}, expected at least 2")
+        self.rate, self.steps, self.rising = rate, steps, rising
+        self.first, self.last = first, last
 
     def __call__(self, step: int) -> float:
         low, step = self.rate / self.first, min(step, self.steps - 1)
@@ -190,6 +209,14 @@ class OneCycleRate(Schedule):
             return _cosine(low, self.rate, step / top)
         end = self.steps - 1
         return _cosine(self.rate, low / self.last, (step - max(top, 0)) / (end - max(top, 0)))
+
+
+def _as_mode(value: Mode, name: str) -> Mode:
+    return as_mode(value)
+
+
+def _as_epochs(value: int, name: str) -> int:
+    return as_index(value, name, 2**31)
 
 
 class ReduceOnPlateau(Schedule):
@@ -237,6 +264,9 @@ class ReduceOnPlateau(Schedule):
     """
 
     changing = ("current_rate", "best", "waited")
+    rate, factor, patience = Setting(as_positive), Setting(fraction), Setting(non_negative)
+    min_delta, last = Setting(non_negative), Setting(non_negative)
+    mode, cooldown = Setting(_as_mode), Setting(_as_epochs)
 
     def __init__(
         self,
@@ -249,10 +279,10 @@ class ReduceOnPlateau(Schedule):
         mode: Mode = "auto",
         cooldown: int = 0,
     ) -> None:
-        self.rate, self.factor = as_positive(rate, "rate"), as_number(factor, "factor", 0, 1)
-        self.patience, self.monitor = as_number(patience, "patience", 0), monitor
-        self.min_delta, self.last = as_number(min_delta, "min_delta", 0), as_number(last, "last", 0)
-        self.mode, self.cooldown = as_mode(mode), as_index(cooldown, "cooldown", 2**31)
+        self.rate, self.factor = rate, factor
+        self.patience, self.monitor = patience, monitor
+        self.min_delta, self.last = min_delta, last
+        self.mode, self.cooldown = mode, cooldown
         self._sign: int | None = None  # known when there are curves
         self.reset()
 

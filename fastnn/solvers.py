@@ -32,12 +32,14 @@ _ROWS = 1024
 class _Steps(Optimizer):
     """Steps along `scale` times the gradient of the data loss; penalties are a sample's share."""
 
+    per_sample = True
+
     def __init__(self, learning_rate: float, scale: float) -> None:
         super().__init__(learning_rate, 0.0, None, None)
         self.scale = scale
 
     def _fill(self, rows: Floats, steps: NDArray[np.integer[Any]]) -> None:
-        rows[:, t.PER_SAMPLE] = 1
+        rows[:, t.PER_SAMPLE] = self.per_sample
 
 
 class MomentumSteps(_Steps):

@@ -13,7 +13,7 @@ from .history import History
 from .kernels import table as t
 from .optimizers import Optimizer
 from .parallel import Crew, finish, resolve_threads
-from .training import Data, Epoch, Trainer, describe_layers, make_trainer, trained_arrays
+from .training import Data, Epoch, Trainer, _traits_of, make_trainer, trained_arrays
 from .types import Batch, BatchSource, Floats
 
 if TYPE_CHECKING:
@@ -28,18 +28,24 @@ class Stream:
     The steps are taken inside of `run`. Nothing else may change the parameters there.
     """
 
-    def __init__(self, model: Trainable, optimizer: Optimizer, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        model: Trainable,
+        optimizer: Optimizer,
+        made_for: tuple[Any, ...],
+        threads: int | None = None,
+    ) -> None:
         self.model, self.optimizer, self.threads = model, optimizer, threads
         self.trainer: Any = None
         self.crew: Crew | None = None
-        self.capacity = 0
-        self.traits = _traits_of(model, optimizer)
+        self.capacity, self.goes_on = 0, False
+        self.made_for, self.traits = made_for, _traits_of(optimizer)
 
-    def is_current(self) -> bool:
-        """Return whether what the workspace was laid out for is still so."""
+    def is_current(self, made_for: tuple[Any, ...]) -> bool:
+        """Return whether the workspace was laid out for layers and a loss like these."""
         state = getattr(self.trainer, "state", None)
-        kept = state is None or self.optimizer.state_of(self.model.parameters) is state
-        return kept and self.traits == _traits_of(self.model, self.optimizer)
+        kept = state is None or self.optimizer.state_of(self.model._show("parameters")) is state
+        return kept and (self.made_for, self.traits) == (made_for, _traits_of(self.optimizer))
 
     def run(self, work: Callable[[], T]) -> T:
         """Return work(), which may call `take`; the threads have ended by then."""
@@ -71,7 +77,7 @@ class Stream:
         return failed
 
     def _make_room(self, data: Data, n: int, batch_size: int) -> None:
-        threads = resolve_threads(self.threads, 3 * batch_size * self.model.parameters.size)
+        threads = resolve_threads(self.threads, 3 * batch_size * self.model._parameters.size)
         if self.crew is None or threads > self.crew.wanted:
             if self.crew is not None:
                 self.crew.end()
@@ -79,21 +85,17 @@ class Stream:
             self.crew.start()
         if batch_size > self.capacity:
             self._settle()
-            trainer = make_trainer(self.model, data, n, batch_size, self.optimizer, self.crew)
-            self.trainer, self.capacity = trainer, batch_size
+            self.trainer = make_trainer(
+                self.model, data, n, batch_size, self.optimizer, self.crew, self.made_for
+            )
+            self.capacity = batch_size
         self.trainer.crew, self.trainer.is_packed = self.crew, False
+        self.trainer.goes_on = self.goes_on
 
     def _settle(self) -> None:
         """Copy the optimizer's averages from the workspace to where they are kept."""
         if self.trainer is not None and self.trainer.is_packed:
             self.trainer.unpack()
-
-
-def _traits_of(model: Trainable, optimizer: Optimizer) -> tuple[Any, ...]:
-    """Return all that a plan depends on and a script may change."""
-    smoothing = getattr(model.loss, "label_smoothing", 0)
-    kind = optimizer.rule, optimizer.is_plain, optimizer.clip_norm is None
-    return *describe_layers(model), smoothing, *kind
 
 
 class Batches:
@@ -134,6 +136,8 @@ class BatchTrainer(Trainer):
     ) -> None:
         self.stream, self.batches, self.as_data = stream, batches, as_data
         self.optimizer, self.loss = stream.optimizer, stream.model.loss
+        self.model, self.made_for = stream.model, stream.made_for
+        stream.goes_on = True  # from one batch to the next
         layers = (layer for layer in stream.model._parametric if layer.trainable)
         self.penalised = any(any(layer.penalties) for layer in layers)
         self.totals = np.full(t.N_TOTALS, 0.0)
@@ -152,7 +156,11 @@ class BatchTrainer(Trainer):
         def take_batches() -> int | None:
             n = 0
             for number, batch in self.batches:
-                data = self.as_data(number, batch)
+                try:
+                    data = self.as_data(number, batch)
+                except (TypeError, ValueError):
+                    self.check_model()  # these may be targets of another loss
+                    raise
                 order = np.arange(len(data.inputs))
                 part = Epoch(order, epoch.key, number - 1)
                 if self.stream.take(data, part, len(order), totals):
@@ -184,6 +192,7 @@ def pass_over(stream: Stream, data: Data, batch_size: int, key: int) -> History:
     try:
         with np.errstate(over="ignore", invalid="ignore"):
             failed = stream.run(take)
+        model._note_change()
         if failed or not model._is_finite():
             raise NonFiniteLossError(1, failed or stream.trainer.n_batches, History())
     except BaseException as error:

@@ -19,12 +19,13 @@ from .kernels.interruption import check_interruption
 from .losses import Loss
 from .memory import aligned_empty
 from .optimizers import Optimizer, length_of
+from .own import is_own, overrides
 from .parallel import Crew, finish
-from .plan import Plan
+from .plan import Plan, describe
 from .samples import Samples
 from .schedules import ReduceOnPlateau, Schedule
 from .session import Session
-from .types import Array, Floats, Integers, PathLike, Shuffle
+from .types import Array, Floats, Integers, MaybeNone, PathLike, Shuffle
 from .validation import NotFiniteError, as_order, unlocked
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def run_epochs(
         for callback in callbacks:
             stack.callback(callback.close)
         stack.callback(setattr, trainer, "on_chunk", None)  # which refers to the trainer
+        stack.callback(model._note_change)
         _begin_schedule(trainer, run)
         restore = None if resume is None else session.read(resume)
         call("on_fit_begin")
@@ -76,21 +78,13 @@ def run_epochs(
             restore()
         del restore  # with the arrays of the file
         alone = observe is None and not callbacks
-        # Without callbacks nobody is there to change a layer.
-        layers = (
-            describe_layers(model) if callbacks and compiles(model, trainer.optimizer) else None
-        )
         while run.epoch < run.epochs and not run.stopped:
             if alone and _run_ahead(run, trainer, order):
                 continue
             session.begin_epoch()
             run.epoch, run.step = run.epoch + 1, trainer.step
             call("on_epoch_begin")
-            if layers is not None and layers != describe_layers(model):
-                raise ValueError(
-                    "a layer or the loss was changed during the run, "
-                    "expected them to stay as they were when it began"
-                )
+            trainer.check_model()
             try:
                 # A weight that overflows shows in the loss of the next batch, or here at the end.
                 with np.errstate(over="ignore", invalid="ignore"):
@@ -104,6 +98,7 @@ def run_epochs(
                 if isinstance(error, NonFiniteLossError) or not model._is_finite():
                     finish(session.roll_back)
                 raise
+            trainer.check_model()  # what is observed belongs to the same loss
             history.append(run.epoch, curves if observe is None else {**curves, **observe()})
             watch = getattr(trainer.optimizer.learning_rate, "observe", None)
             if watch is not None:
@@ -227,6 +222,8 @@ class Draws:
             order = as_order(self.shuffle(n), n)
         else:
             order = self.rng.permutation(n) if self.shuffle else np.arange(n)
+            if type(self.rng) is not np.random.Generator:  # a subclass may give anything
+                order = as_order(order, n, "what seed.permutation gave")
         return Epoch(order[: self.n_used], draw_key(self.rng) if self.drops else 0)
 
     @property
@@ -247,6 +244,8 @@ class Trainer:
     on_chunk: Callable[[int], None] | None = None
     strides: Sequence[int] = ()
     epochs_ahead = 1
+    model: Network | MaybeNone = None
+    made_for: tuple[Any, ...] = ()
     _last_chunk = -np.inf
 
     if TYPE_CHECKING:  # each has its own
@@ -256,6 +255,11 @@ class Trainer:
         def trained_arrays(self) -> list[Floats]: ...
         def settle(self) -> None: ...
         def run_epoch(self, epoch: Epoch) -> tuple[Any, int | None]: ...
+
+    def check_model(self) -> None:
+        """Refuse another loss, or a layer that a script has changed meanwhile."""
+        if self.model is not None:
+            check_unchanged(self.model, self.made_for)
 
     @property
     def curve_names(self) -> list[str]:
@@ -292,6 +296,8 @@ class CompiledTrainer(Trainer):
     given: tuple[Any, ...]
     is_packed = False
     """Whether the workspace holds the parameters and states as they are now."""
+    goes_on = False  # whether the next call may begin with what the last one has left packed
+    _left: tuple[int, Floats | None] = 0, None  # the parameters after the last call
 
     def __init__(
         self,
@@ -337,7 +343,7 @@ class CompiledTrainer(Trainer):
             self.given = None, None, unlocked(data.inputs.array), None, None, None
         else:
             inputs = *data.inputs.view(), data.inputs.scaling
-            self.given = self.state.arrays, self.plan.coefficients, *inputs, data.weights
+            self.given = self.state._arrays, self.plan.coefficients, *inputs, data.weights
 
     def _choose_rule(self) -> int:
         owners = self.plan.table[self.plan.table[:, t.WEIGHTS] >= 0]
@@ -362,6 +368,7 @@ class CompiledTrainer(Trainer):
         rate = self.optimizer.learning_rate
         # One that observes needs each epoch's curves; a user's own function may do anything.
         known = isinstance(rate, Schedule) and not hasattr(rate, "observe")
+        known = known and not is_own(rate, "__call__")
         if self.has_failed or (callable(rate) and not known):
             return 1
         return max(1, self.steps // self.n_batches)
@@ -406,8 +413,8 @@ class CompiledTrainer(Trainer):
 
     def unpack(self) -> None:
         """Copy the optimizer's states from the workspace to their arrays."""
-        if len(self.state.arrays):
-            kernels.unpack_states(self.state.arrays, self.workspace, self.plan.table)
+        if len(self.state._arrays):
+            kernels.unpack_states(self.state._arrays, self.workspace, self.plan.table)
 
     def take(self, epoch: Epoch, totals: Floats) -> int | None:
         """Take the steps of a part of an epoch; return None or the batch that failed, from 1.
@@ -442,11 +449,19 @@ class CompiledTrainer(Trainer):
         step, n_steps = self.first, len(epochs) * self.n_batches
         while step < n_steps:
             check_interruption()
-            self._check_optimizer()
             last = min(step + self.steps, n_steps, *_next_stops(self.strides, step))
-            numbers = self.optimizer.numbers(self.taken + step, last - step, self.parameters.dtype)
+            numbers = self.optimizer.numbers(self.taken + step, last - step, self.buffer.dtype)
+            # Nothing of a user's own runs between these checks and the kernel.
+            self._check_optimizer(numbers, last - step)
+            self.check_model()
+            repack = repack and step == self.first
+            if not repack and self._is_touched():
+                self.unpack()
+                repack = True
             begin = time.perf_counter()
             reached = self._run(step, last, orders, keys, numbers, totals, repack)
+            if last < n_steps or self.goes_on:
+                self._remember()
             if reached < last:
                 return reached % self.n_batches + 1
             # Some clocks stand still for 16 ms.
@@ -457,8 +472,34 @@ class CompiledTrainer(Trainer):
                 self.on_chunk(step)
         return None
 
-    def _check_optimizer(self) -> None:
+    def _remember(self) -> None:
+        """Keep the parameters as the program leaves them, where a script may change them."""
+        model = self.model
+        if model is not None:
+            left = self.buffer.copy() if model._may_be_changed() else None
+            self._left = model._version, left
+
+    def _is_touched(self) -> bool:
+        """Return whether the parameters may be others than the program has left.
+
+        It goes on with the weights that it keeps packed, and would not see it.
+        """
+        if self.model is None:
+            return False
+        version, left = self._left
+        if version != self.model._version:
+            return True
+        if not self.model._may_be_changed():
+            return False
+        return left is None or left.tobytes() != self.buffer.tobytes()
+
+    def _check_optimizer(self, numbers: Floats, count: int) -> None:
         """Refuse what the workspace was not laid out for: a kernel would write beside it."""
+        if numbers.shape != (count, t.N_NUMBERS) or numbers.dtype != np.float64:
+            raise ValueError(
+                f"optimizer.numbers gave {numbers.dtype} of shape {numbers.shape}, "
+                f"expected float64 of ({count}, {t.N_NUMBERS})"
+            )
         if self.traits != _traits_of(self.optimizer):
             raise ValueError(
                 f"optimizer is now {self.optimizer!r}, expected its kind of step (momentum, "
@@ -477,7 +518,7 @@ class CompiledTrainer(Trainer):
     ) -> int:
         """Take some steps, with all threads of the crew; return the step that was reached."""
         data = self.data
-        repack = repack and first == self.first
+        loss, number = self.loss.kind, self.loss.number
         states, coefficients, inputs, layout, scaling, weights = self.given
 
         def run(thread: int) -> int:
@@ -486,7 +527,7 @@ class CompiledTrainer(Trainer):
                 self.plan.table, coefficients,
                 inputs, layout, scaling, data.labels, data.targets, weights, orders,
                 first, last, self.batch_size, keys,
-                self.loss.kind, self.loss.number, self.smoothing,
+                loss, number, self.smoothing,
                 self.rule, numbers, totals, repack, thread, self.crew.size,
             )  # fmt: skip
             return reached
@@ -544,16 +585,23 @@ class LayerTrainer(Trainer):
         finally:
             for layer in self.drops:
                 layer._place = None
+            self._share_penalties(1.0)
+
+    def _share_penalties(self, part: float) -> None:
+        if self.optimizer.per_sample:
+            for layer in self.model._parametric:
+                layer._penalty_part = part
 
     def _take_batches(self, epoch: Epoch, totals: Floats, begin: int) -> int | None:
         """Take the steps of an epoch; return None or the batch that failed, from 1."""
         for batch in range(begin, self.n_batches):
             check_interruption()
+            self.check_model()
             indices = epoch.order[batch * self.batch_size : (batch + 1) * self.batch_size]
             for i, layer in enumerate(self.drops):
                 layer._place = epoch.key, i, epoch.first + batch
             # A forward pass changes running moments. They belong to the step, as the update does.
-            moments = self.model._buffer[self.model.parameters.size :]
+            moments = self.model._buffer[self.model._parameters.size :]
             before = moments.copy()
             applied: list[Any] = []
             try:
@@ -574,6 +622,7 @@ class LayerTrainer(Trainer):
         data, loss = self.data, self.loss
         wanted = data.wanted[indices]
         weights = data.weights[indices] if len(data.weights) else np.ones(len(indices))
+        self._share_penalties(1 / float(weights.sum() or 1.0))
         try:
             rows = data.inputs.take(indices)
             rows[np.abs(rows) < np.finfo(rows.dtype).tiny] = 0  # as `kernels.train_steps` does
@@ -611,32 +660,53 @@ def _steps_of(totals: Floats) -> int:
     return int(totals[:, t.TOTAL_STEPS].sum())
 
 
-def _is_plain_value(value: object) -> bool:
-    return type(value) in (bool, int, float, str, type(None))
-
-
 def describe_layers(model: Network) -> tuple[Any, ...]:
     """Return what a plan depends on beside the optimizer, and a script may change."""
-    values = [v for layer in model.layers for v in vars(layer).values() if _is_plain_value(v)]
-    return values, model.loss
+    loss = model._loss
+    smoothing = getattr(loss, "label_smoothing", 0)
+    return id(loss), loss._is_own, smoothing, describe(model._layers)
+
+
+def check_unchanged(model: Network, made_for: tuple[Any, ...]) -> None:
+    """Refuse a model that is no longer as `describe_layers` found it."""
+    if describe_layers(model) != made_for:
+        raise ValueError(
+            "a layer or the loss was changed during the run, "
+            "expected them to stay as they were when it began"
+        )
 
 
 def make_trainer(
-    model: Trainable, data: Data, n_used: int, batch_size: int, optimizer: Optimizer, crew: Crew
+    model: Trainable,
+    data: Data,
+    n_used: int,
+    batch_size: int,
+    optimizer: Optimizer,
+    crew: Crew,
+    made_for: tuple[Any, ...],
 ) -> CompiledTrainer | LayerTrainer:
-    """Return the trainer of a model: compiled where all layers, and the optimizer, are known."""
-    if not compiles(model, optimizer):
-        return LayerTrainer(model, data, n_used, batch_size, optimizer)
-    return model._compiled_trainer(crew, data, n_used, batch_size, optimizer)
+    """Return the trainer of a model: compiled where all layers, and the optimizer, are known.
+
+    `made_for` is what `describe_layers` gave when `data` was checked.
+    """
+    trainer: CompiledTrainer | LayerTrainer
+    if compiles(model, optimizer):
+        trainer = model._compiled_trainer(crew, data, n_used, batch_size, optimizer)
+    else:
+        trainer = LayerTrainer(model, data, n_used, batch_size, optimizer)
+    trainer.model, trainer.made_for = model, made_for
+    trainer.check_model()
+    return trainer
 
 
 def compiles(model: Network, optimizer: Optimizer) -> bool:
-    """Return whether the program has all layers, and the optimizer's own steps."""
-    return model._steps is not None and type(optimizer).update is Optimizer.update
+    """Return whether the program has all layers, the loss and the optimizer's steps."""
+    own = model.loss._is_own or overrides(optimizer, Optimizer, "update")
+    return model._steps is not None and not own
 
 
 def trained_arrays(model: Network, optimizer: Optimizer) -> list[Floats]:
     """Return the arrays for which the optimizer keeps a state each."""
     if compiles(model, optimizer):
-        return [model.parameters]
+        return [model._show("parameters")]
     return [getattr(owner, name) for owner, name, _ in model._trained_places()]

@@ -87,31 +87,34 @@ def as_number(value: float, name: str, lowest: float, below: float = math.inf) -
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
         raise TypeError(f"{name} is {value!r}, {expected}")
     try:
-        finite = math.isfinite(value)
+        number = int(value) if isinstance(value, numbers.Integral) else float(value)
+        finite = math.isfinite(number)
     except OverflowError:
         finite = False
-    if not (finite and lowest <= value < below):
+    if not (finite and lowest <= number < below):
         raise ValueError(f"{name} is {value}, {expected}")
-    return value
+    return number
 
 
 def as_scaling(scale: float, offset: float, dtype: DTypeLike) -> Scaling:
     """Return (scale, offset), finite numbers of `dtype` as floats; a scale of 0 is refused."""
     if type(scale) is type(offset) is float and scale == 1 and offset == 0:
         return 1.0, 0.0  # at once: a prediction of one row takes as long as the rest
+    found: list[float] = []
     for value, name in ((scale, "scale"), (offset, "offset")):
         expected = f"expected a finite number of {np.dtype(dtype)}"
         expected += " other than 0" if name == "scale" else ""
         if not isinstance(value, numbers.Real) or isinstance(value, bool):
             raise TypeError(f"{name} is {value!r}, {expected}")
         try:
-            with np.errstate(over="ignore", under="ignore"):
-                number = np.float64(float(value)).astype(dtype)
+            found.append(float(value))
         except OverflowError:
-            number = np.inf
+            found.append(math.inf)
+        with np.errstate(over="ignore", under="ignore"):
+            number = np.float64(found[-1]).astype(dtype)
         if not np.isfinite(number) or (name == "scale" and number == 0):
             raise ValueError(f"{name} is {value}, {expected}")
-    return float(scale), float(offset)
+    return found[0], found[1]
 
 
 def as_flag(value: bool, name: str) -> bool:
@@ -161,11 +164,14 @@ def as_generator(value: Seed, name: str = "rng") -> np.random.Generator:
 
 
 def as_anything(value: ArrayLike, name: str) -> Array:
-    """Return `value` as a plain array."""
+    """Return `value` as a plain array: an object of its own, on the same memory where it is one.
+
+    A script, or another thread, may give its own object another shape or dtype at any time.
+    """
     if np.ma.is_masked(value):
         raise ValueError(f"{name} has masked values, expected a plain array")
     try:
-        array = np.asarray(value)
+        array = np.asarray(value).view()
     except ValueError:  # rows of different lengths
         raise ValueError(f"{name} is not rectangular, expected rows of one length") from None
     return _numbers_of_frame(value, array) if array.dtype.hasobject else array
@@ -201,10 +207,16 @@ class NotFiniteError(ValueError):
     """A number is NaN or infinite, or too large for the dtype."""
 
 
-def as_matrix(array: Array, name: str, dtype: DTypeLike) -> Floats:
-    """Return an array of real numbers as finite, C-contiguous, aligned numbers of `dtype`."""
+def as_matrix(array: Array, name: str, dtype: DTypeLike, *, copy: bool = False) -> Floats:
+    """Return an array of real numbers as finite, C-contiguous, aligned numbers of `dtype`.
+
+    With `copy` in memory of their own: what is checked is what stays.
+    """
     with np.errstate(over="ignore"):
-        matrix = np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED"])
+        if copy:
+            matrix = np.array(array, dtype, order="C")
+        else:
+            matrix = np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED"])
     if not kernels.all_finite(unlocked(matrix)):
         refuse_not_finite(matrix, name, array)
     return matrix
@@ -319,8 +331,13 @@ def as_targets(value: ArrayLike, name: str, n_rows: int, n_classes: int, dtype: 
 
 
 def as_labels(array: Array, name: str, n_classes: int) -> Integers:
-    """Return an array of numbers as int64 labels in [0, n_classes)."""
+    """Return an array of numbers as int64 labels in [0, n_classes), in memory of their own.
+
+    Kernels read and write where they point, so the copy is what is checked: another thread may
+    write to the given array meanwhile, as may whoever shares its memory.
+    """
     expected = f"expected whole numbers from 0 to {n_classes - 1}"
+    array = np.array(array)
     if array.dtype.kind == "f":
         wrong = ~np.isfinite(array) | (array != np.floor(array))
         if wrong.any():
@@ -330,24 +347,19 @@ def as_labels(array: Array, name: str, n_classes: int) -> Integers:
     if wrong.any():
         at = int(wrong.argmax())
         raise ValueError(f"{name}[{at}] is {array[at]}, {expected}")
-    return array.astype(np.int64)
+    return array.astype(np.int64, order="C", copy=False)
 
 
 def as_order(value: ArrayLike, n_rows: int, name: str = "what shuffle gave") -> Integers:
-    """Return indices (n_rows,) of samples, each in [0, n_rows), as an int64 array of their own.
-
-    A copy: a kernel reads samples where they point, whoever writes to the given array meanwhile.
-    """
+    """Return indices (n_rows,) of samples, each in [0, n_rows), as an int64 array of their own."""
     array = as_array(value, name)
     if array.shape != (n_rows,):
         raise ValueError(f"{name} has shape {array.shape}, expected ({n_rows},)")
-    if array.dtype == np.int64 and 0 <= array.min() and array.max() < n_rows:
-        return np.array(array)
     return as_labels(array, name, n_rows)
 
 
 def _as_distributions(array: Array, name: str, dtype: DTypeLike) -> Floats:
-    rows = as_matrix(array, name, dtype)
+    rows = as_matrix(array, name, dtype, copy=True)
     wrong = (rows < 0).any(axis=1) | (np.abs(rows.sum(axis=1) - 1) > 1e-3)
     if wrong.any():
         at = int(wrong.argmax())
@@ -365,7 +377,7 @@ def as_values(value: ArrayLike, name: str, n_rows: int, n_outputs: int, dtype: D
     if array.shape != (n_rows, n_outputs):
         plain = f"({n_rows},) or " if n_outputs == 1 else ""
         raise ValueError(f"{name} has shape {array.shape}, expected {plain}({n_rows}, {n_outputs})")
-    return as_matrix(array, name, dtype)
+    return as_matrix(array, name, dtype, copy=True)
 
 
 def as_sample_weights(value: ArrayLike, n_rows: int, name: str = "sample_weight") -> Floats:
@@ -373,7 +385,7 @@ def as_sample_weights(value: ArrayLike, n_rows: int, name: str = "sample_weight"
     array = as_array(value, name)
     if array.shape != (n_rows,):
         raise ValueError(f"{name} has shape {array.shape}, expected ({n_rows},)")
-    weights = as_matrix(array, name, np.float64)
+    weights = as_matrix(array, name, np.float64, copy=True)
     if (weights < 0).any():
         at = int((weights < 0).argmax())
         raise ValueError(f"{name}[{at}] is {weights[at]}, expected numbers of at least 0")

@@ -74,11 +74,14 @@ FLOORS = (
     monitor
     normalization
     optimizers
+    own
+    own_losses
     paths
     plots
     preprocessing
     progress
     schedules
+    settings
     sources
     tables
     types

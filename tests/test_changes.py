@@ -77,7 +77,10 @@ def test_numbers_of_the_optimizer_may_change(own):
 def test_averages_of_another_size_are_not_taken():
     X, y = make_data("labels")
     model, expected, optimizer = make_model(), make_model(), fastnn.Adam()
-    optimizer.state_of(model.parameters).arrays = np.zeros((2, 3))
+    state = optimizer.state_of(model.parameters)
+    with pytest.raises(ValueError, match=r"^arrays has shape \(2, 3\), expected"):
+        state.arrays = np.zeros((2, 3))
+    state.arrays.shape = (-1,)
     fit(model, X, y, optimizer)
     fit(expected, X, y, fastnn.Adam())
     assert np.array_equal(model.parameters, expected.parameters)

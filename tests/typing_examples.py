@@ -52,6 +52,24 @@ class Doubled(fastnn.Dense):
         return 2 * super().forward(inputs, training)
 
 
+class Squares:
+    """A loss of one's own."""
+
+    def forward(self, y_pred: Floats, y_true: Floats) -> Floats:
+        losses: Floats = ((y_pred - y_true) ** 2).mean(axis=1)
+        return losses
+
+    def backward(self, y_pred: Floats, y_true: Floats) -> Floats:
+        return 2 * (y_pred - y_true) / y_pred.size
+
+
+class Halved(fastnn.MeanSquaredError):
+    """A loss of fastnn's, changed."""
+
+    def forward(self, y_pred: npt.ArrayLike, y_true: npt.ArrayLike) -> Floats:
+        return super().forward(y_pred, y_true) / 2
+
+
 def falling(step: int) -> float:
     return 0.1 / (1 + step)
 
@@ -132,6 +150,11 @@ def train_in_other_ways(X: Floats, y: npt.NDArray[np.int64]) -> None:
         own.fit(X, y, shuffle=lambda n: np.arange(n)[::-1])
     except fastnn.NonFiniteLossError as error:
         print(error.epoch, error.batch)
+    squares = Squares()
+    curve = fastnn.Sequential([fastnn.Dense(2, 1)], loss=squares)
+    curve.loss = squares.forward, squares.backward
+    curve.loss = Halved()
+    print(curve.loss.task, curve.fit(X, y, optimizer=fastnn.SGD(1e-3)).loss)
     losses = [fastnn.MeanSquaredError(), fastnn.Huber(0.5), fastnn.Quantile(0.9)]
     models = [fastnn.Sequential([fastnn.Dense(2, 1)], loss) for loss in losses]
     found: list[fastnn.History] = fastnn.fit_many(models, X, y, seed=[0, 1, None], epochs=2)

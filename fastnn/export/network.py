@@ -11,6 +11,7 @@ from ..errors import warn_of_prepared_inputs
 from ..kernels import table as t
 from ..losses import Loss
 from ..model import Sequential
+from ..own import is_own
 from ..plan import operation_of
 from ..types import DType, Floats
 
@@ -44,13 +45,19 @@ def read_network(model: Any) -> Network:
     Raises
     ------
     TypeError
-        For what is no :class:`Sequential`, or has a layer of the user's own.
+        For what is no :class:`Sequential`, or has a layer, or a `decide` of its loss, of the user's
+        own.
     ValueError
         For a network without a dense layer, for parameters that are not finite.
     """
     steps = read_layers(model, level=5)
     if model._n_features is None:
         raise ValueError("model has no Dense layer, expected one: the number of inputs is unknown")
+    if is_own(model.loss, "decide"):
+        raise TypeError(
+            f"loss is {model.loss!r:.80}, expected one without a `decide` of your own: "
+            "nothing but fastnn's can be exported"
+        )
     steps = [step for step in steps[: len(model._logit_layers())] if step[1] != t.DROPOUT]
     n_outputs = [layer.n_neurons for _, operation, layer in steps if operation == t.DENSE][-1]
     return Network(steps, model._n_features, n_outputs, model.dtype, model.loss)

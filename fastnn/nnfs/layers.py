@@ -10,8 +10,9 @@ from numpy.typing import ArrayLike
 from ..activations import Identity, Sigmoid
 from ..initialisers import scaled_normal
 from ..layers import Dense, Layer, ReLU, Softmax
+from ..settings import Setting
 from ..types import Array, Floats, Integers
-from ..validation import as_gradient, as_number, as_rows
+from ..validation import as_gradient, as_number, as_positive, as_rows
 
 REGULARIZERS = (
     "weight_regularizer_l1", "weight_regularizer_l2", "bias_regularizer_l1", "bias_regularizer_l2",
@@ -115,6 +116,13 @@ class Layer_Dense(Neighbour, Dense):
         return f"{type(self).__name__}({sizes}{given})"
 
 
+def _as_kept(value: float, name: str) -> float:
+    kept = as_positive(value, name)
+    if kept > 1:
+        raise ValueError(f"{name} is {value}, expected the fraction kept, at most 1")
+    return kept
+
+
 class Layer_Dropout(Neighbour, Layer):
     """Zeros at random places while training, and what is left scaled up to the same mean.
 
@@ -143,6 +151,8 @@ class Layer_Dropout(Neighbour, Layer):
     """
 
     binary_mask = None
+
+    rate = Setting(_as_kept)
 
     def __init__(self, rate: float) -> None:
         self.rate = 1 - as_number(rate, "rate", 0, 1)

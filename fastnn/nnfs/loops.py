@@ -130,7 +130,7 @@ class ProgramLoop:
             optimizer.state_of(network.parameters),
             [
                 (layer, beginning, getattr(layer, name))
-                for layer in model.trainable_layers
+                for layer in network._parametric
                 for name, beginning in KINDS
             ],
         )
@@ -138,7 +138,7 @@ class ProgramLoop:
         self.trainer = network._compiled_trainer(crew, data, batch_size, batch_size, optimizer)
         # Biases start at 0, where the slope of |b| is 1 in the book.
         self.trainer.plan.coefficients[:, t.BIASES_L1] *= -1
-        for layer in model.trainable_layers:
+        for layer in network._parametric:
             _leave_zero(layer.weights, layer.weights_l1)
 
     @property

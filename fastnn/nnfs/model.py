@@ -83,6 +83,7 @@ class Model:
         self.softmax_classifier_output: Any = None
         self.network: Any = None
         self.history, self._final, self._warned = History(), False, False
+        self._made_of: tuple[Any, ...] = ()
 
     def add(self, layer: Any) -> None:
         """Add a layer behind the others."""
@@ -133,6 +134,11 @@ class Model:
         )
         self.network = None  # before there is another one: a layer belongs to one network
         self.network, self._final = make_network(self), True
+        self._made_of = self._parts()
+
+    def _parts(self) -> tuple[Any, ...]:
+        """Return what the network was made of, and a script may change."""
+        return self.loss, *((layer, getattr(layer, "rate", None)) for layer in self.layers)
 
     # ------------------------------------------------------------------ training
 
@@ -391,6 +397,8 @@ class Model:
     def _check_set(self, method: str, *names: str) -> None:
         if not self._final:
             raise RuntimeError(f"{method} was called before finalize")
+        if self._parts() != self._made_of:
+            self.finalize()
         for name in names:
             if getattr(self, name) is None:
                 raise RuntimeError(f"{name} is None, expected set({name}=...) before {method}")

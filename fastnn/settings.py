@@ -1,0 +1,115 @@
+"""Attributes of layers, losses, optimizers and schedules that stay as checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableMapping
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, overload
+
+from .types import Array
+from .validation import as_number, as_positive
+
+T = TypeVar("T")
+
+
+class Setting(Generic[T]):
+    """An attribute that is checked whenever it is assigned, by a constructor or by a script.
+
+    `check(value, name)` returns what is kept, or raises TypeError or ValueError. Where the object
+    has a method `_check_together`, it is asked too, with a dict of all attributes as they would be.
+    Its method `_take_note`, if any, is called after a value that `predicts` has changed: one that
+    plays a part in predictions. One that `lasts` cannot be changed.
+
+    The value lies in the instance under the same name. There is no `__get__`, so reading it costs
+    as little as reading any attribute.
+    """
+
+    def __init__(
+        self, check: Callable[[Any, str], T], *, predicts: bool = False, lasts: bool = False
+    ) -> None:
+        self.check, self.predicts, self.lasts = check, predicts, lasts
+
+    def __set_name__(self, owner: type[Any], name: str) -> None:
+        self.name = name
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __get__(self, instance: None, owner: type[Any]) -> Self: ...
+        @overload
+        def __get__(self, instance: object, owner: type[Any]) -> T: ...
+        def __get__(self, instance: object | None, owner: type[Any]) -> Self | T: ...
+
+    def __set__(self, instance: object, value: T) -> None:
+        kept, known = self.check(value, self.name), vars(instance)
+        together = getattr(instance, "_check_together", None)
+        if together is not None:
+            together({**known, self.name: kept})
+        changes = self.name in known and known[self.name] != kept
+        if changes and self.lasts:
+            raise AttributeError(
+                f"{self.name} cannot be assigned, expected it to stay {known[self.name]!r}: "
+                f"make another {type(instance).__name__}"
+            )
+        known[self.name] = kept
+        if changes and self.predicts:
+            take_note = getattr(instance, "_take_note", None)
+            if take_note is not None:
+                take_note()
+
+
+class Guarded:
+    """Base of classes with attributes, named in `_fixed`, that no instance may have a value of.
+
+    They choose kernels, and networks have been laid out by them.
+    """
+
+    _fixed: ClassVar[tuple[str, ...]] = ()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self._fixed:
+            raise AttributeError(
+                f"{name} of {type(self).__name__} cannot be assigned, "
+                f"expected it to stay {getattr(self, name)!r}"
+            )
+        super().__setattr__(name, value)
+
+
+def non_negative(value: float, name: str) -> float:
+    """Return `value`, a finite number of at least 0."""
+    return as_number(value, name, 0)
+
+
+def fraction(value: float, name: str) -> float:
+    """Return `value`, a number of at least 0 and below 1."""
+    return as_number(value, name, 0, 1)
+
+
+def small_epsilon(value: float, name: str) -> float:
+    """Return `value`, a number above 0 and below 0.5, by which probabilities are moved."""
+    epsilon = as_positive(value, name)
+    if epsilon >= 0.5:
+        raise ValueError(f"{name} is {epsilon}, expected a number below 0.5")
+    return epsilon
+
+
+def optional_positive(value: float | None, name: str) -> float | None:
+    """Return `value`, None or a finite number above 0."""
+    return None if value is None else as_positive(value, name)
+
+
+def shown(memory: MutableMapping[str, Any], name: str, array: Array) -> Array:
+    """Return the view of a private array that a script may see: the same one each time.
+
+    Kernels get the private array. A script may give the view another shape or dtype in place; then
+    the next call returns a new one. `memory` keeps it.
+    """
+    known = memory.get(name)
+    if known is not None and known[0] is array:
+        view: Array = known[1]
+        root = array if array.base is None else array.base
+        same = view.shape == array.shape and view.dtype is array.dtype
+        if same and view.strides == array.strides and view.base is root:
+            return view
+    view = array.view()
+    memory[name] = array, view
+    return view
