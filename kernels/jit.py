@@ -26,7 +26,7 @@ from numba.core import compiler, serialize
 from numba.core.caching import _Cache
 from numba.core.codegen import JITCodeLibrary
 
-from . import checks
+CHECKS = os.environ.get("FASTNN_CHECKS", "0") == "1"
 
 _FLAGS = {
     # Threads run kernels side by side; no kernel touches a Python object.
@@ -42,8 +42,10 @@ _FLAGS = {
 
 def kernel(function):
     """Compile `function` on first use, for the types that it is called with."""
-    if checks.CHECKS:
-        function = checks.checked(function, inner(function), _FLAGS)
+    if CHECKS:
+        from .checks import checked  # takes 50 ms
+
+        function = checked(function, inner(function), _FLAGS)
     dispatcher = numba.njit(**_FLAGS)(function)
     folder = cache_folder()
     if folder is not None:
@@ -135,7 +137,7 @@ def _digest_sources():
         return None
     digest = hashlib.sha256()
     # Code with checks is not to be taken for code without.
-    for part in (sys.version, numba.__version__, llvmlite.__version__, str(checks.CHECKS)):
+    for part in (sys.version, numba.__version__, llvmlite.__version__, str(CHECKS)):
         digest.update(part.encode())
     for name in sorted(sources):
         digest.update(name.encode() + sources[name])
