@@ -7,7 +7,6 @@ What the types say (a dtype, the number of dimensions, the layout) is in the tex
 """
 
 import inspect
-import os
 
 from numba import types
 from numba.extending import overload
@@ -15,8 +14,6 @@ from numba.extending import overload
 from . import faults
 from . import table as t
 from .contracts import CONTRACTS, Array
-
-CHECKS = os.environ.get("FASTNN_CHECKS", "0") == "1"
 
 
 def checked(function, compute, flags):

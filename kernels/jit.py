@@ -32,7 +32,7 @@ from numba.core.caching import _Cache
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler_lock import global_compiler_lock
 
-from . import checks, private
+from . import private
 from .interruption import (
     POLL_SECONDS,
     Interruption,
@@ -40,6 +40,8 @@ from .interruption import (
     run_interruptible,
     wait_for,
 )
+
+CHECKS = os.environ.get("FASTNN_CHECKS", "0") == "1"
 
 _FLAGS = {
     # Threads run kernels side by side; no kernel touches a Python object.
@@ -55,8 +57,10 @@ _FLAGS = {
 
 def kernel(function):
     """Compile `function` on first use, for the types that it is called with."""
-    if checks.CHECKS:
-        function = checks.checked(function, inner(function), _FLAGS)
+    if CHECKS:
+        from .checks import checked  # takes 50 ms
+
+        function = checked(function, inner(function), _FLAGS)
     dispatcher = numba.njit(**_FLAGS)(function)
     # What the dispatcher calls for types that it has no machine code for.
     dispatcher._compile_for_args = functools.partial(_compile_apart, dispatcher._compile_for_args)
@@ -202,7 +206,7 @@ def _digest_sources():
         return None
     digest = hashlib.sha256()
     # Code with checks is not to be taken for code without.
-    for part in (sys.version, numba.__version__, llvmlite.__version__, str(checks.CHECKS)):
+    for part in (sys.version, numba.__version__, llvmlite.__version__, str(CHECKS)):
         digest.update(part.encode())
     for name in sorted(sources):
         digest.update(name.encode() + sources[name])
