@@ -49,6 +49,7 @@ FLOORS = (
     kernels.passes
     kernels.prediction
     kernels.program
+    kernels.weights
     """,
     """
     activations
