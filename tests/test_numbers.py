@@ -470,7 +470,8 @@ def test_plain_descent_to_zero_leaves_no_subnormal_weights(fused, dtype):
     for _ in range(24 if dtype is np.float32 else 180):
         model.fit(X, y, epochs=20, batch_size=8, seed=0, optimizer=optimizer, verbose=False)
         assert count_subnormal(dense.weights, dense.biases) == 0
-    assert not dense.weights.any()
+    # The gradient of a mean over 8 samples and 40 outputs is 0 before the weights are.
+    assert np.abs(dense.weights).max() < 1000 * np.finfo(dtype).tiny
 
 
 @every_dtype
