@@ -111,7 +111,7 @@ class LayerNorm(_Norm):
     n_features : int
         D, of inputs and outputs.
     epsilon : float
-        Above 0.
+        Above 0, a normal number of the dtype.
     dtype : float32 or float64
         Of the parameters and of all results.
     trainable : bool
@@ -191,7 +191,7 @@ class BatchNorm(_Norm):
     momentum : float
         The part of a new batch in the running moments, from 0 up to 1.
     epsilon : float
-        Above 0.
+        Above 0, a normal number of the dtype.
     dtype : float32 or float64
         Of the parameters and of all results.
     trainable : bool
@@ -267,7 +267,14 @@ class BatchNorm(_Norm):
         self._assign("running_variance", array)
 
     def forward(self, inputs: ArrayLike, training: bool = False) -> Floats:
-        """Return the normalised inputs (B, D) * weights + biases."""
+        """Return the normalised inputs (B, D) * weights + biases.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For other inputs; in training also for one row, and for a column whose variance is too
+            large for the dtype. The running moments then stay.
+        """
         inputs = self._as_inputs(inputs)
         if not training:
             return self._predict(inputs)
@@ -316,9 +323,10 @@ class BatchNorm(_Norm):
         scales = 1 / np.sqrt(self._running_variance + self.dtype.type(self.epsilon))
         normalized = (inputs - self._running_mean) * scales
         self._prepare_gradients()
-        wide = {"axis": 0, "keepdims": True, "dtype": np.float64}  # many rows are added one by one
-        self._dweights[...] = (dvalues * normalized).sum(**wide)
-        self._dbiases[...] = dvalues.sum(**wide)
+        # NumPy adds rows one by one, so many of them need float64.
+        products = dvalues * normalized
+        self._dweights[...] = products.sum(axis=0, keepdims=True, dtype=np.float64)
+        self._dbiases[...] = dvalues.sum(axis=0, keepdims=True, dtype=np.float64)
         self.dinputs = dvalues * (self._weights * scales)
         return self.dinputs
 

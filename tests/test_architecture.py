@@ -56,6 +56,7 @@ FLOORS = (
     kernels.passes
     kernels.prediction
     kernels.program
+    kernels.weights
     """,
     """
     activations
