@@ -58,10 +58,10 @@ def _whole(bounds=""):
 _TABLE = _array("L N_COLUMNS", dtype="int64")
 _COEFFICIENTS = _array("L N_COEFFICIENTS", dtype="float64", optional=True)
 _TARGETS = _array("B", "B C", dtype="targets")
-_FINISH = _whole("2 <= {} <= 4")  # SOFTMAX, IDENTITY, SIGMOID
+_FINISH = _whole("2 <= {0} <= 4 or {0} == 11")  # SOFTMAX, IDENTITY, SIGMOID, EXP
 _EPSILON = _number("0 < {} < 0.5")
-_ACTIVATION = _whole("3 <= {} <= 10")  # from IDENTITY to SILU
-_LOSS = _whole("1 <= {} <= 6")  # from BINARY_FROM_LOGITS to QUANTILE
+_ACTIVATION = _whole("3 <= {} <= 11")  # from IDENTITY to EXP
+_LOSS = _whole("1 <= {} <= 7")  # from BINARY_FROM_LOGITS to POISSON
 _RULE = _whole("-1 <= {} <= 8")  # from FUSED_DESCENT to LOOKAHEAD
 
 CONTRACTS = {
@@ -265,7 +265,7 @@ CONTRACTS = {
         "last_step": _whole("first_step <= {}"),
         "batch_size": _whole("1 <= {}"),
         "keys": _array("E 2", dtype="int64", optional=True),
-        "loss": _whole("0 <= {} <= 6"),
+        "loss": _whole("0 <= {} <= 7"),
         "loss_number": _number(),
         "smoothing": _number("0 <= {} < 1"),
         "rule": _RULE,

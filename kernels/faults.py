@@ -187,7 +187,7 @@ def rows_fault(outputs, workspace, panels, table, has_coefficients, parameters, 
         if layer > 0 and not _holds(workspace, step[t.INPUTS], span):
             return _WORKSPACE
         if step[t.OPERATION] == t.BATCH_NORM:
-            if not _holds(workspace, step[t.SCALES], row + width):
+            if not _holds(workspace, step[t.SCALES], 2 * row + width):
                 return _WORKSPACE
         if step[t.OPERATION] == t.DENSE:
             if not _holds(panels, step[t.PANELS], _panels(panels, step)):
@@ -301,6 +301,7 @@ def places_fault(table, workspace, batch, n_states):
             right = right and _holds(workspace, step[t.SCALES], batch)
         if operation == t.BATCH_NORM:
             size = 2 * ((batch + t.BLOCK - 1) // t.BLOCK) * row
+            right = right and _holds(workspace, step[t.SCALES], 2 * row + width)
             right = right and _holds(workspace, step[t.MOMENTS], size)
             right = right and _holds(workspace, step[t.SUMS], size)
         if not right:
