@@ -19,6 +19,7 @@ from .settings import Guarded, Setting, fraction, small_epsilon
 from .types import Array, Floats, Integers, MaybeNone, Shape, Task
 from .validation import (
     as_flag,
+    as_number,
     as_positive,
     as_rows,
     as_sample_weights,
@@ -47,6 +48,12 @@ class Loss(Guarded):
     """
 
     _fixed = "kind", "task", "finish", "threshold"
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "number":  # a kernel takes it
+            value = as_number(value, "number", 0)
+        super().__setattr__(name, value)
+
     dinputs: Floats | MaybeNone = None
 
     # Of those that a network can be trained on.

@@ -321,6 +321,7 @@ class Network:
 
     def _stored_arrays(self) -> dict[str, Floats]:
         """Return {"0.weights": array, ...}: what all layers have learned, not copied."""
+        self._check_pieces()
         own = self._own_layers()
         return {
             f"{i}.{name}": getattr(layer, f"_{name}" if isinstance(layer, ParameterLayer) else name)
