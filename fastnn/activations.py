@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from . import kernels
 from .kernels import table as t
 from .layers import Layer
-from .settings import Guarded, Setting
+from .settings import Guarded, Setting, known
 from .types import Floats
 from .validation import as_gradient, as_positive, as_rows, unlocked
 
@@ -112,7 +112,7 @@ class LeakyReLU(Activation):
         return self.negative_slope
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(negative_slope={getattr(self, 'negative_slope', '?')})"
+        return f"{type(self).__name__}(negative_slope={known(self, 'negative_slope')})"
 
 
 class ELU(Activation):
@@ -144,7 +144,7 @@ class ELU(Activation):
         return self.alpha
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(alpha={getattr(self, 'alpha', '?')})"
+        return f"{type(self).__name__}(alpha={known(self, 'alpha')})"
 
 
 def _as_approximation(value: _Approximation, name: str) -> _Approximation:
@@ -180,7 +180,7 @@ class GELU(Activation):
         return t.GELU_TANH if self.approximate == "tanh" else t.GELU
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(approximate={getattr(self, 'approximate', '?')!r})"
+        return f"{type(self).__name__}(approximate={known(self, 'approximate')!r})"
 
 
 class SiLU(Activation):

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from . import kernels
 from .layers import Layer
-from .settings import Setting, fraction
+from .settings import Setting, fraction, known
 from .types import Floats, Seed
 from .validation import as_generator, as_gradient, as_rows, unlocked
 
@@ -93,7 +93,7 @@ class Dropout(Layer):
         return dinputs
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({getattr(self, 'rate', '?')})"
+        return f"{type(self).__name__}({known(self, 'rate')})"
 
 
 def draw_key(rng: np.random.Generator) -> int:

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from . import kernels
 from .initialisers import as_init, make_weights
-from .settings import Setting, non_negative, shown
+from .settings import Setting, known, non_negative, shown
 from .types import DType, Floats, Init, MaybeNone, Rows, Seed, Shape
 from .validation import (
     as_array,
@@ -359,10 +359,10 @@ class Dense(ParameterLayer):
         special = "".join(
             f", {name}={getattr(self, name)!r}"
             for name, value in usual.items()
-            if getattr(self, name, value) != value
+            if known(self, name, value) != value
         )
         sizes, names = "{}, {}, dtype={}", ("n_inputs", "n_neurons", "dtype")
-        sizes = sizes.format(*(getattr(self, name, "?") for name in names))
+        sizes = sizes.format(*(known(self, name) for name in names))
         return f"{type(self).__name__}({sizes}{special})"
 
 

@@ -255,12 +255,18 @@ def infer_kinds(
     return kinds
 
 
+# A message does not repeat a longer name.
+_LONGEST_NAME = 200
+
+
 def _leave_out(series: pl.Series) -> str:
     return f"leave it out with {_option('--drop', series.name)}"
 
 
 def _option(flag: str, name: str) -> str:
     """Return an option that names a column, as one may paste it into a shell."""
+    if len(name) > _LONGEST_NAME:
+        return f"{flag} and its name"
     text = io.StringIO()
     # The command takes lists, in which a comma is part of a name where the name is in quotes.
     quoting: Any = csv.QUOTE_ALL if name != name.strip() else csv.QUOTE_MINIMAL
@@ -296,10 +302,15 @@ def _infer_kind(series: pl.Series, table: Table) -> str:
     return _as_few(texts)
 
 
+def _is_pattern(name: str) -> bool:
+    """Return whether polars takes the name of a column for a pattern of names."""
+    return name == "*" or (name.startswith("^") and name.endswith("$"))
+
+
 def _check_type(series: pl.Series, table: Table, is_target: bool = False) -> None:
     """Raise ValueError for a column that can be neither numbers nor categories."""
     name = series.name
-    if name == "*" or (name.startswith("^") and name.endswith("$")):
+    if _is_pattern(name):
         hint = "" if is_target else f", or {_leave_out(series)}"
         raise ValueError(
             f"column {name!r} has a name that polars takes for a pattern of names, expected one "
@@ -398,7 +409,7 @@ def _whole_numbers(table: Table, names: list[str]) -> dict[str, pl.Series]:
 
     All at once: of 100,000 columns one by one it takes minutes.
     """
-    frame = table.frame.select(names)
+    frame = table.frame.select([name for name in names if not _is_pattern(name)])
     known = [each.name for each in frame if each.dtype.is_numeric() or each.dtype == pl.String]
     numbers = frame.select(pl.col(known).cast(pl.Float64, strict=False))
     finite = numbers.select(pl.all().is_finite().all())

@@ -57,6 +57,12 @@ class Setting(Generic[T]):
                 take_note()
 
 
+def known(instance: object, name: str, unknown: Any = "?") -> Any:
+    """Return an attribute, or `unknown` where no constructor has set it: what a repr shows."""
+    value = getattr(instance, name, unknown)
+    return unknown if isinstance(value, Setting) else value
+
+
 class Guarded:
     """Base of classes with attributes, named in `_fixed`, that no instance may have a value of.
 

@@ -743,7 +743,7 @@ values = probabilities[0].tolist()
     edit(
         site,
         "softmax.py",
-        "store(row + j, load(row + j) * factor)",
+        "store(row + j, cut(load(row + j) * factor))",
         "store(row + j, load(row + j) * factor * 2.0)",
     )
     assert run(cache, code, "", site)[0] == [0.25] * 8

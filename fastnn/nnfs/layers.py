@@ -176,7 +176,7 @@ class Layer_Dropout(Neighbour, Layer):
         return self.dinputs
 
     def __repr__(self) -> str:
-        rate = f"{1 - self.rate:.12g}" if hasattr(self, "rate") else "?"
+        rate = f"{1 - self.rate:.12g}" if "rate" in vars(self) else "?"
         return f"{type(self).__name__}({rate})"
 
 
