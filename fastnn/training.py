@@ -491,7 +491,8 @@ class CompiledTrainer(Trainer):
             return True
         if not self.model._may_be_changed():
             return False
-        return left is None or left.tobytes() != self.buffer.tobytes()
+        bits = f"u{self.buffer.itemsize}"  # without a copy, and NaN equals itself
+        return left is None or not np.array_equal(left.view(bits), self.buffer.view(bits))
 
     def _check_optimizer(self, numbers: Floats, count: int) -> None:
         """Refuse what the workspace was not laid out for: a kernel would write beside it."""
