@@ -321,7 +321,7 @@ class CompiledTrainer(Trainer):
         self.state = optimizer.state_of(parameters)
         trains = plan.table[:, t.TRAINS] == 1
         self.penalised = bool(plan.coefficients[trains, : t.NUMBER].any())
-        self.rule = self._choose_rule()
+        self.rule = self._choose_rule(batch_size)
         self.load(data, n_used, batch_size)
         self.workspace = aligned_empty(plan.workspace_size, parameters.dtype)
         self.workspace[...] = 0
@@ -345,9 +345,10 @@ class CompiledTrainer(Trainer):
             inputs = *data.inputs.view(), data.inputs.scaling
             self.given = self.state._arrays, self.plan.coefficients, *inputs, data.weights
 
-    def _choose_rule(self) -> int:
+    def _choose_rule(self, batch_size: int) -> int:
         owners = self.plan.table[self.plan.table[:, t.WEIGHTS] >= 0]
-        plain = self.optimizer.is_plain and not self.penalised
+        # Longer batches are summed in blocks, for which the fused step has no code.
+        plain = self.optimizer.is_plain and not self.penalised and batch_size <= t.SUM_ROWS
         plain = plain and bool(owners[:, [t.TRAINS, t.HAS_BIASES]].all())
         return t.FUSED_DESCENT if plain else self.optimizer.rule
 

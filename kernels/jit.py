@@ -25,7 +25,6 @@ from pathlib import Path
 
 import llvmlite
 import numba
-import platformdirs
 from numba import _dynfunc
 from numba.core import compiler, serialize
 from numba.core.caching import _Cache
@@ -64,9 +63,7 @@ def kernel(function):
     dispatcher = numba.njit(**_FLAGS)(function)
     # What the dispatcher calls for types that it has no machine code for.
     dispatcher._compile_for_args = functools.partial(_compile_apart, dispatcher._compile_for_args)
-    folder = cache_folder()
-    if folder is not None:
-        dispatcher._cache = MachineCodeCache(function, folder)
+    dispatcher._cache = MachineCodeCache(function)
     return dispatcher
 
 
@@ -182,6 +179,8 @@ def cache_folder():
         if os.path.isabs(chosen):
             return Path(chosen)
         _warn(f"FASTNN_CACHE_DIR is {chosen!r}, expected an absolute path: it is ignored")
+    import platformdirs
+
     try:
         folder = platformdirs.user_cache_path("fastnn", appauthor=False)
     except (RuntimeError, OSError):  # no HOME, and no entry in the password file
@@ -246,10 +245,11 @@ class MachineCodeCache(_Cache):
     Reading a file runs what is in it, so `private.py` looks who can have written it.
     """
 
-    def __init__(self, function, folder):
+    def __init__(self, function):
         self._name = f"{function.__module__}.{function.__qualname__}"
-        self._folder = folder
 
+    # Asked for at the first use: to find the user's folder takes 20 ms, a seventh of the import.
+    _folder = property(lambda self: cache_folder())
     cache_path = property(lambda self: str(self._folder))
 
     def _path(self, signature, target_context):
@@ -258,6 +258,8 @@ class MachineCodeCache(_Cache):
 
     def load_overload(self, sig, target_context):
         """Return the stored compile result for `sig`, or None."""
+        if self._folder is None:
+            return None
         target_context.refresh()
         try:
             path = self._path(sig, target_context)
@@ -275,7 +277,7 @@ class MachineCodeCache(_Cache):
     def save_overload(self, sig, data):
         """Store the compile result `data` for `sig`, where the disk allows it."""
         try:
-            if data.library.has_dynamic_globals:
+            if self._folder is None or data.library.has_dynamic_globals:
                 return
             path = self._path(sig, data.target_context)
             payload = serialize.dumps(data._reduce())
@@ -299,6 +301,6 @@ class MachineCodeCache(_Cache):
             )
 
     def enable(self):
-        """Do nothing: FASTNN_CACHE decides before a kernel is made."""
+        """Do nothing: FASTNN_CACHE decides."""
 
     disable = flush = enable

@@ -34,7 +34,6 @@ from .table import (
     PER_SAMPLE,
     RATE,
     RIGHT,
-    SUM_ROWS,
     TOTAL_LOSS,
     TOTAL_PENALTY,
     TOTAL_RIGHT,
@@ -44,7 +43,6 @@ from .table import (
 from .threads import wait
 from .weights import (
     clip_factor,
-    descend_long,
     descend_weights,
     keep_gradients,
     keep_wide_squares,
@@ -165,9 +163,7 @@ def train_steps(
         now, scale = numbers[step - first_step], 1.0
         if keys is not None:
             form_norms(table, w, sums, batch, thread, threads)
-        if rule == FUSED_DESCENT and batch > SUM_ROWS:
-            descend_long(table, p, w, batch, element(w, now[RATE]), thread, threads)
-        elif rule == FUSED_DESCENT:
+        if rule == FUSED_DESCENT:
             descend_weights(table, p, w, batch, element(w, now[RATE]), thread, threads)
         elif states is not None:
             strength = 1.0

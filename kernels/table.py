@@ -76,7 +76,7 @@ AMSGRAD = 7
 LOOKAHEAD = 8  # VELOCITY in Nesterov's form
 N_STATES = (0, 1, 1, 1, 1, 1, 2, 3, 1)
 # DESCENT that neither clips nor decays, without penalties, where all layers train and have
-# biases: tiles of a gradient take the step by themselves.
+# biases: tiles of a gradient take the step by themselves. For batches of up to SUM_ROWS.
 FUSED_DESCENT = -1
 
 # What an optimizer needs to know for one step: a row of float64.

@@ -98,31 +98,6 @@ def descend_weights(table, parameters, workspace, rows, rate, thread, threads):
 
 
 @inner
-def descend_long(table, parameters, workspace, rows, rate, thread, threads):
-    """As `descend_weights`, for a batch whose sums are formed block by block."""
-    width = tile_columns(workspace)
-    piece = scratch(workspace, PIECE_SIZE)
-    for layer in range(len(table)):
-        step = table[layer]
-        if step[OPERATION] != DENSE:
-            continue
-        n_inputs, n_outputs = step[N_INPUTS], step[N_OUTPUTS]
-        begin, end = share_weights(step, workspace, thread, threads)
-        for row in range(begin, end, _STRIP):
-            height = min(_STRIP, end - row)
-            for column in range(0, n_outputs, width):
-                padded = panel_width(workspace, n_outputs - column)
-                panel = workspace + (step[PANELS] + column * n_inputs + row * padded)
-                form_piece(step, workspace, piece, row, height, column, rows)
-                descend(panel, piece, height * padded, rate)
-            transpose_weights(step, workspace, row, row + height)
-        begin, end = share(n_outputs, 4 * tile_lanes(workspace), thread, threads)
-        sum_biases(step, workspace, rows, begin, end)
-        dbiases = workspace + (step[DBIASES] + begin)
-        descend(parameters + (step[BIASES] + begin), dbiases, end - begin, rate)
-
-
-@inner
 def form_piece(step, workspace, piece, row, height, column, rows):
     """piece = gradient of the weights [row, row + height) of the panel at `column`.
 
