@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .history import History
 from .metrics import Metric
-from .monitor import Mode, as_mode, cost_of, sign_of
+from .monitor import Mode, as_curve, as_mode, cost_of, sign_of
+from .settings import Setting, non_negative
 from .types import PathLike, Snapshot
 from .validation import as_flag, as_number, check_finite, check_tree
 
@@ -167,6 +168,14 @@ class LambdaCallback(Callback):
                 setattr(self, name, function)
 
 
+def _as_mode(value: Mode, name: str) -> Mode:
+    return as_mode(value)
+
+
+def _as_baseline(value: float | None, name: str) -> float | None:
+    return None if value is None else as_number(value, name, -math.inf)
+
+
 class EarlyStopping(Callback):
     """Stops when a curve has not improved for some epochs.
 
@@ -208,6 +217,11 @@ class EarlyStopping(Callback):
     (30, 5)
     """
 
+    monitor, mode = Setting(as_curve), Setting(_as_mode)
+    patience, min_delta = Setting(non_negative), Setting(non_negative)
+    restore_best, baseline = Setting(as_flag), Setting(_as_baseline)
+    start_from_epoch = Setting(non_negative)
+
     def __init__(
         self,
         monitor: str = "val_loss",
@@ -218,13 +232,10 @@ class EarlyStopping(Callback):
         baseline: float | None = None,
         start_from_epoch: int = 0,
     ) -> None:
-        self.monitor = monitor
-        self.patience = as_number(patience, "patience", 0)
-        self.min_delta = as_number(min_delta, "min_delta", 0)
-        self.restore_best = as_flag(restore_best, "restore_best")
-        self.mode = as_mode(mode)
-        self.baseline = None if baseline is None else as_number(baseline, "baseline", -math.inf)
-        self.start_from_epoch = as_number(start_from_epoch, "start_from_epoch", 0)
+        self.monitor, self.mode = monitor, mode
+        self.patience, self.min_delta = patience, min_delta
+        self.restore_best, self.baseline = restore_best, baseline
+        self.start_from_epoch = start_from_epoch
 
     def on_fit_begin(self, run: Run) -> None:
         """Check that there will be such a curve."""

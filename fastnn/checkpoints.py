@@ -5,19 +5,24 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from . import files
 from .callbacks import Callback, Run
-from .monitor import Mode, as_mode, cost_of, sign_of
+from .monitor import Mode, as_curve, as_mode, cost_of, sign_of
 from .paths import fields_of, pattern_of
 from .paths import find_checkpoint as find_checkpoint
+from .settings import Setting
 from .types import PathLike
 from .validation import as_choice, as_count, as_flag, as_path, as_positive
 
 _UNITS = ("epochs", "batches", "seconds")
+
+
+def _as_number_of_files(value: int | None, name: str) -> int | None:
+    return None if value is None else as_count(value, name)
 
 
 class Checkpoint(Callback):
@@ -86,6 +91,12 @@ class Checkpoint(Callback):
     """
 
     comes_last = True
+    path: Setting[Any] = Setting(as_path)
+    unit: Setting[Any] = Setting(lambda value, name: as_choice(value, name, _UNITS))
+    every: Setting[Any] = Setting(lambda value, name: value)  # checked together with the unit
+    keep = Setting(_as_number_of_files)
+    save_best_only, monitor = Setting(as_flag), Setting(as_curve)
+    mode: Setting[Mode] = Setting(lambda value, name: as_mode(value))
 
     def __init__(
         self,
@@ -98,18 +109,21 @@ class Checkpoint(Callback):
         monitor: str = "val_loss",
         mode: Mode = "auto",
     ) -> None:
-        self.path, self.unit = as_path(path), as_choice(unit, "unit", _UNITS)
-        check: Callable[[Any, str], Any] = as_positive if unit == "seconds" else as_count
-        self.every = check(every, "every")
-        self.keep = None if keep is None else as_count(keep, "keep")
-        self.save_best_only = as_flag(save_best_only, "save_best_only")
-        self.monitor, self.mode = monitor, as_mode(mode)
-        fields = fields_of(self.path)
-        if fields_of(os.path.dirname(self.path)):
-            raise ValueError(f"path is {self.path!r}, expected fields in the name of the file only")
-        if self.keep not in (None, 1) and "epoch" not in fields:
+        self.path, self.unit, self.every = path, unit, every
+        self.keep, self.save_best_only = keep, save_best_only
+        self.monitor, self.mode = monitor, mode
+
+    def _check_together(self, values: Mapping[str, Any]) -> None:
+        path, unit, keep = (values.get(name) for name in ("path", "unit", "keep"))
+        if "every" in values:
+            check: Callable[[Any, str], Any] = as_positive if unit == "seconds" else as_count
+            check(values["every"], "every")
+        fields = fields_of(path)
+        if fields_of(os.path.dirname(path)):
+            raise ValueError(f"path is {path!r}, expected fields in the name of the file only")
+        if keep not in (None, 1) and "epoch" not in fields:
             raise ValueError(f"keep is {keep}, expected a path with {{epoch}} in it beside that")
-        if self.save_best_only and unit != "epochs":
+        if values.get("save_best_only") and unit != "epochs":
             raise ValueError(f'unit is {unit!r}, expected "epochs" with save_best_only')
 
     @property

@@ -472,7 +472,7 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         )
         return (
             (X[train], self._smooth(targets[train]), w_train),
-            (X[held_out], y[held_out], targets[held_out], w_held_out),
+            (X[held_out], y[held_out], self._check_targets(targets[held_out], "y"), w_held_out),
         )
 
     def _as_validation(self, validation_data: Batch, wanted: Array) -> tuple[Any, Any, Any, Any]:
@@ -487,7 +487,15 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 f"validation_data[1] has shape {y.shape}, expected {expected}, as y has"
             )
         weights = self._weigh(rest[0] if rest else None, X, y)
-        return X, y, self._encode(y, False, True, self.model_.dtype, "validation_data[1]"), weights
+        targets = self._encode(y, False, True, self.model_.dtype, "validation_data[1]")
+        return X, y, self._check_targets(targets, "validation_data[1]"), weights
+
+    def _check_targets(self, targets: Array, name: str) -> Array:
+        """Refuse targets that the loss does not take, such as counts below 0."""
+        loss, shape = self.model_.loss, targets.shape
+        if loss.task == "numbers":
+            loss.as_targets(targets, name, *shape, self.model_.dtype)
+        return targets
 
     def _make_measure(
         self, X: Any, y: Any, targets: Array, weights: Floats | None

@@ -96,6 +96,8 @@ def replace(path: PathLike, data: bytes) -> None:
     link stays one: what it points at is replaced.
     """
     path = Path(os.path.realpath(path))
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "expected a file in a folder that exists", str(path))
     before = path.stat() if path.exists() else None
     if before and not stat.S_ISREG(before.st_mode):  # root could replace /dev/null by a file
         raise OSError(errno.EINVAL, "expected a regular file, or none", str(path))

@@ -26,9 +26,11 @@ from numba.extending import (
 from . import kernels
 from .compiled import CompiledModel
 from .kernels import jit
-from .kernels.simd import pointer
+from .kernels.simd import is_null, pointer
 from .kernels.table import IDENTITY, N_COEFFICIENTS, N_COLUMNS
 from .prediction import BLOCK_ROWS, FEW_ROWS
+
+_UNSET = "the handle was never assigned, expected one that model.compiled() has returned"
 
 # Handles whose address is part of machine code: they live as long as the code may.
 _constants = []
@@ -88,8 +90,13 @@ def _unbox_handle(kind, handle, c):
 @box(CompiledModelType)
 def _box_handle(kind, value, c):
     handle = cgutils.create_struct_proxy(kind)(c.context, c.builder, value).handle
-    c.pyapi.incref(handle)
-    c.context.nrt.decref(c.builder, kind, value)
+    # Null in a variable that jitted code has never assigned: numba fills those with zeros.
+    with c.builder.if_else(cgutils.is_null(c.builder, handle), likely=False) as (unset, there):
+        with unset:
+            c.pyapi.err_set_string("PyExc_ValueError", _UNSET)
+        with there:
+            c.pyapi.incref(handle)
+            c.context.nrt.decref(c.builder, kind, value)
     return handle
 
 
@@ -128,6 +135,8 @@ def _pointer(typingctx, address, dtype):
 
 @njit(nogil=True)
 def _run(header, rows, finish):
+    if is_null(header):
+        raise ValueError(_UNSET)
     parameters = carray(_pointer(header[0], rows.dtype), header[4])
     table = carray(_pointer(header[2], np.int64), (header[6] // N_COLUMNS, N_COLUMNS))
     coefficients = carray(_pointer(header[3], np.float64), (len(table), N_COEFFICIENTS))

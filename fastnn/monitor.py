@@ -19,6 +19,13 @@ def as_mode(mode: Mode) -> Mode:
     return mode
 
 
+def as_curve(value: str, name: str) -> str:
+    """Return `value`, the name of a curve."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is {value!r}, expected the name of a curve")
+    return value
+
+
 def sign_of(monitor: str, mode: Mode, names: Iterable[str], metrics: Iterable[Metric] = ()) -> int:
     """Return 1 where lower values of the curve `monitor` are better, else -1.
 

@@ -208,7 +208,7 @@ class Session:
                     callback.restore(self.run, kept)
                 except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
                     kind = type(callback).__name__
-                    raise FileFormatError(path, f"has no state for {kind}: {error!r}") from None
+                    raise FileFormatError(path, f"has no state for {kind}: {error}") from None
             self._restore_rest(state, stored, random)
             here = os.path.realpath(path)
 

@@ -74,7 +74,8 @@ def _compile_apart(compile_for_args, *args, **kwargs):
     half filled, and no kernel could be compiled any more until the process ended. Such an
     exception is raised here when the compiler has stopped, at its next safe point.
     """
-    on_main = threading.current_thread() is threading.main_thread()
+    # By their numbers: `current_thread` would make an entry for a thread of `_thread`, and keep it.
+    on_main = threading.get_ident() == threading.main_thread().ident
     # A thread that holds the lock of the compiler would wait for itself.
     if not on_main or global_compiler_lock.is_locked():
         return compile_for_args(*args, **kwargs)

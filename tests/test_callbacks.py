@@ -1,6 +1,7 @@
 """Callbacks: when they are called, what they see, and what they may do."""
 
 import csv
+import math
 
 import numpy as np
 import pytest
@@ -323,3 +324,52 @@ def test_repr():
         "EarlyStopping(monitor='val_loss', patience=3, min_delta=0.0, restore_best=True, "
         "mode='auto', baseline=None, start_from_epoch=0)"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("patience", -1, ValueError), ("patience", math.nan, ValueError),
+        ("patience", "a", TypeError), ("min_delta", -1, ValueError), ("mode", "up", ValueError),
+        ("start_from_epoch", -1, ValueError), ("monitor", 3, TypeError),
+        ("restore_best", 2, TypeError), ("baseline", "low", TypeError),
+    ],
+)  # fmt: skip
+def test_early_stopping_refuses_by_assignment_what_its_constructor_refuses(name, value, error):
+    with pytest.raises(error) as constructed:
+        fastnn.EarlyStopping(**{name: value})
+    stop = fastnn.EarlyStopping()
+    before = dict(vars(stop))
+    with pytest.raises(error) as assigned:
+        setattr(stop, name, value)
+    assert str(assigned.value) == str(constructed.value)
+    assert vars(stop) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("every", 0, ValueError), ("every", 1.5, TypeError), ("keep", -1, ValueError),
+        ("keep", 2, ValueError), ("path", 3, TypeError), ("path", "{x}", ValueError),
+        ("unit", "foo", ValueError), ("mode", "up", ValueError), ("monitor", 3, TypeError),
+        ("save_best_only", None, TypeError),
+    ],
+)  # fmt: skip
+def test_a_checkpoint_refuses_by_assignment_what_its_constructor_refuses(name, value, error):
+    given = {"path": "run.safetensors", name: value}
+    with pytest.raises(error) as constructed:
+        fastnn.Checkpoint(**given)
+    checkpoint = fastnn.Checkpoint("run.safetensors")
+    before = dict(vars(checkpoint))
+    with pytest.raises(error) as assigned:
+        setattr(checkpoint, name, value)
+    assert str(assigned.value) == str(constructed.value)
+    assert vars(checkpoint) == before
+
+
+def test_settings_of_a_checkpoint_fit_each_other_after_an_assignment():
+    checkpoint = fastnn.Checkpoint("run-{epoch}.safetensors", 0.5, unit="seconds", keep=3)
+    for name, value in (("unit", "epochs"), ("path", "run.safetensors"), ("save_best_only", True)):
+        with pytest.raises((TypeError, ValueError)):
+            setattr(checkpoint, name, value)
+    assert (checkpoint.unit, checkpoint.every, checkpoint.keep) == ("seconds", 0.5, 3)

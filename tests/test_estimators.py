@@ -702,3 +702,12 @@ def test_scikit_learn_skips_the_same_checks(name):
 def test_checks_beside_those(Estimator, check):
     name = Estimator.__name__
     getattr(estimator_checks, check)(name, Estimator(hidden_layer_sizes=5, max_iter=2))
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_held_out_counts_are_not_below_zero(early_stopping):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 3)), rng.poisson(2.0, 60).astype(float)
+    model = MLPRegressor("poisson", (4,), max_iter=2, early_stopping=early_stopping)
+    with pytest.raises(ValueError, match=r"validation_data\[1\]\[0, 0\] is -.*at least 0"):
+        model.fit(X, y, validation_data=(X, -1 - y))

@@ -356,3 +356,49 @@ def test_masked_values_are_refused(method, n):
         x = np.ma.array(rows, mask=np.broadcast_to(mask, rows.shape))
         with pytest.raises(ValueError, match="x has masked values, expected a plain array"):
             getattr(handle, method)(x)
+
+
+def test_a_handle_that_was_never_assigned_is_an_error():
+    """In a jitclass that has no value for it yet, and in a variable that no loop has set."""
+    code = """
+import numba, numpy as np, fastnn
+from numba.experimental import jitclass
+layers = [fastnn.Dense(4, 3, rng=0), fastnn.ReLU(), fastnn.Dense(3, 2, rng=1)]
+handle, x = fastnn.Sequential(layers).compiled(), np.ones((1, 4), np.float32)
+
+@jitclass([("handle", numba.typeof(handle))])
+class Holder:
+    def __init__(self):
+        pass
+    def ask(self, x):
+        return self.handle.predict(x)
+
+@numba.njit
+def ask(n, handle, x):
+    for _ in range(n):
+        last = handle
+    return last.predict(x)
+
+@numba.njit
+def give(n, handle):
+    for _ in range(n):
+        last = handle
+    return last
+
+calls = [
+    lambda: Holder().ask(x), lambda: Holder().handle, lambda: ask(0, handle, x),
+    lambda: give(0, handle),
+]
+for call in calls:
+    try:
+        call()
+    except ValueError as error:
+        print(error)
+print(ask(2, handle, x) == handle.predict(x), give(2, handle) is handle)
+"""
+    *errors, last = run_python(code).splitlines()
+    assert (
+        errors
+        == ["the handle was never assigned, expected one that model.compiled() has returned"] * 4
+    )
+    assert last == "[ True] True"

@@ -264,5 +264,7 @@ def test_error_in_a_worker_does_not_hang():
 def test_no_threads_stay_behind():
     X, y = make_data()
     before = _thread._count()
+    listed = threading.enumerate()
     fit(make_model(), X, y, threads=4)
     assert count_threads(before) == before
+    assert threading.enumerate() == listed
