@@ -61,7 +61,8 @@ class NonFiniteLossError(ArithmeticError):
     Attributes
     ----------
     epoch, batch : int
-        Where it happened, counted from 1.
+        Where it happened, counted from 1. What only the parameters show, and not the loss of a
+        batch, is found at the end of an epoch: `batch` is its last one then.
     history : History
         The curves of the epochs before.
 
@@ -76,16 +77,20 @@ class NonFiniteLossError(ArithmeticError):
     3 True
     """
 
-    def __init__(self, epoch: int, batch: int, history: History | None = None) -> None:
-        self.epoch, self.batch, self.history = epoch, batch, history
+    def __init__(
+        self, epoch: int, batch: int, history: History | None = None, at_end: bool = False
+    ) -> None:
+        self.epoch, self.batch, self.history, self._at_end = epoch, batch, history, at_end
+        found = f"the loss is no longer finite in epoch {epoch}, batch {batch}"
+        if at_end:
+            found = f"a parameter or moment is no longer finite at the end of epoch {epoch}"
         super().__init__(
-            f"the loss is no longer finite in epoch {epoch}, batch {batch}; the parameters are "
-            f"those at the end of epoch {epoch - 1} (0: before training). "
-            "A smaller learning_rate or standardised features usually help"
+            f"{found}; the parameters are those at the end of epoch {epoch - 1} (0: before "
+            "training). A smaller learning_rate or standardised features usually help"
         )
 
-    def __reduce__(self) -> tuple[type[Self], tuple[int, int, History | None]]:
-        return type(self), (self.epoch, self.batch, self.history)
+    def __reduce__(self) -> tuple[type[Self], tuple[int, int, History | None, bool]]:
+        return type(self), (self.epoch, self.batch, self.history, self._at_end)
 
 
 class FileFormatError(ValueError):

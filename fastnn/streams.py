@@ -194,7 +194,8 @@ def pass_over(stream: Stream, data: Data, batch_size: int, key: int) -> History:
             failed = stream.run(take)
         model._note_change()
         if failed or not model._is_finite():
-            raise NonFiniteLossError(1, failed or stream.trainer.n_batches, History())
+            batch = failed or stream.trainer.n_batches
+            raise NonFiniteLossError(1, batch, History(), at_end=not failed)
     except BaseException as error:
         if isinstance(error, NonFiniteLossError) or not model._is_finite():
             finish(roll_back)

@@ -92,7 +92,7 @@ def run_epochs(
                 run.n_steps, run.n_samples = trainer.n_batches, trainer.n_used
                 if failed is not None or not model._is_finite():
                     batch = trainer.n_batches if failed is None else failed
-                    raise NonFiniteLossError(run.epoch, batch, history)
+                    raise NonFiniteLossError(run.epoch, batch, history, at_end=failed is None)
             except BaseException as error:
                 # Also where Ctrl-C came between the overflow and its discovery.
                 if isinstance(error, NonFiniteLossError) or not model._is_finite():

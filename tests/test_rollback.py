@@ -173,3 +173,19 @@ def test_ctrl_c_after_the_overflow_and_before_its_discovery():
     with pytest.raises((KeyboardInterrupt, fastnn.NonFiniteLossError)):
         fit(model, optimizer, 9, callbacks=[Watch()])
     assert state_of(model, optimizer) == state_of(expected, kept)
+
+
+@pytest.mark.parametrize("train", [fit, fit_batches])
+def test_what_only_the_moments_show_is_found_at_the_end_of_the_epoch(train):
+    """A variance that overflows leaves the losses of its batches finite."""
+    layers = [fastnn.BatchNorm(FEATURES), fastnn.Dense(FEATURES, 2, rng=0)]
+    model, optimizer = fastnn.Sequential(layers, loss=fastnn.MeanSquaredError()), fastnn.SGD(0.01)
+    before = state_of(model, optimizer)
+    X, y = make_data()
+    X[:BATCH] *= np.float32(1e30)
+    given = {"X": X, "y": y, "batch_size": BATCH, "shuffle": False}
+    if train is fit_batches:
+        given = {"batches": [(X[i : i + BATCH], y[i : i + BATCH]) for i in range(0, N, BATCH)]}
+    with pytest.raises(fastnn.NonFiniteLossError, match="moment is no longer finite at the end"):
+        model.fit(**given, epochs=2, optimizer=optimizer, verbose=0)
+    assert state_of(model, optimizer) == before

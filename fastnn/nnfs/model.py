@@ -256,7 +256,7 @@ class Model:
                 loop.end()
                 raise
             if not self._is_finite():
-                raise NonFiniteLossError(epoch, done, self.history)
+                raise NonFiniteLossError(epoch, done, self.history, at_end=True)
         except BaseException as error:
             if isinstance(error, NonFiniteLossError) or not self._is_finite():
                 finish(lambda: self._restore(before))
