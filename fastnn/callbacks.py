@@ -232,10 +232,9 @@ class EarlyStopping(Callback):
         baseline: float | None = None,
         start_from_epoch: int = 0,
     ) -> None:
-        self.monitor, self.mode = monitor, mode
-        self.patience, self.min_delta = patience, min_delta
-        self.restore_best, self.baseline = restore_best, baseline
-        self.start_from_epoch = start_from_epoch
+        self.monitor, self.patience, self.min_delta = monitor, patience, min_delta
+        self.restore_best, self.mode = restore_best, mode
+        self.baseline, self.start_from_epoch = baseline, start_from_epoch
 
     def on_fit_begin(self, run: Run) -> None:
         """Check that there will be such a curve."""

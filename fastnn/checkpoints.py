@@ -21,6 +21,10 @@ from .validation import as_choice, as_count, as_flag, as_path, as_positive
 _UNITS = ("epochs", "batches", "seconds")
 
 
+def _as_unit(value: str, name: str) -> str:
+    return as_choice(value, name, _UNITS)
+
+
 def _as_number_of_files(value: int | None, name: str) -> int | None:
     return None if value is None else as_count(value, name)
 
@@ -92,7 +96,7 @@ class Checkpoint(Callback):
 
     comes_last = True
     path: Setting[Any] = Setting(as_path)
-    unit: Setting[Any] = Setting(lambda value, name: as_choice(value, name, _UNITS))
+    unit: Setting[str] = Setting(_as_unit)
     every: Setting[Any] = Setting(lambda value, name: value)  # checked together with the unit
     keep = Setting(_as_number_of_files)
     save_best_only, monitor = Setting(as_flag), Setting(as_curve)
@@ -114,7 +118,8 @@ class Checkpoint(Callback):
         self.monitor, self.mode = monitor, mode
 
     def _check_together(self, values: Mapping[str, Any]) -> None:
-        path, unit, keep = (values.get(name) for name in ("path", "unit", "keep"))
+        path: str = values["path"]
+        unit, keep = values.get("unit"), values.get("keep")
         if "every" in values:
             check: Callable[[Any, str], Any] = as_positive if unit == "seconds" else as_count
             check(values["every"], "every")

@@ -492,9 +492,9 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def _check_targets(self, targets: Array, name: str) -> Array:
         """Refuse targets that the loss does not take, such as counts below 0."""
-        loss, shape = self.model_.loss, targets.shape
+        loss = self.model_.loss
         if loss.task == "numbers":
-            loss.as_targets(targets, name, *shape, self.model_.dtype)
+            loss.as_targets(targets, name, len(targets), targets.shape[1], self.model_.dtype)
         return targets
 
     def _make_measure(
