@@ -168,10 +168,6 @@ class LambdaCallback(Callback):
                 setattr(self, name, function)
 
 
-def _as_mode(value: Mode, name: str) -> Mode:
-    return as_mode(value)
-
-
 def _as_baseline(value: float | None, name: str) -> float | None:
     return None if value is None else as_number(value, name, -math.inf)
 
@@ -217,7 +213,7 @@ class EarlyStopping(Callback):
     (30, 5)
     """
 
-    monitor, mode = Setting(as_curve), Setting(_as_mode)
+    monitor, mode = Setting(as_curve), Setting(as_mode)
     patience, min_delta = Setting(non_negative), Setting(non_negative)
     restore_best, baseline = Setting(as_flag), Setting(_as_baseline)
     start_from_epoch = Setting(non_negative)

@@ -100,7 +100,7 @@ class Checkpoint(Callback):
     every: Setting[Any] = Setting(lambda value, name: value)  # checked together with the unit
     keep = Setting(_as_number_of_files)
     save_best_only, monitor = Setting(as_flag), Setting(as_curve)
-    mode: Setting[Mode] = Setting(lambda value, name: as_mode(value))
+    mode: Setting[Mode] = Setting(as_mode)
 
     def __init__(
         self,

@@ -12,11 +12,11 @@ Mode: TypeAlias = Literal["auto", "min", "max"]
 """Whether lower or higher values of a curve are better; "auto" asks what the curve shows."""
 
 
-def as_mode(mode: Mode) -> Mode:
-    """Return `mode`, one of "auto", "min" and "max"."""
-    if mode not in ("auto", "min", "max"):
-        raise ValueError(f'mode is {mode!r}, expected "auto", "min" or "max"')
-    return mode
+def as_mode(value: Mode, name: str) -> Mode:
+    """Return `value`, one of "auto", "min" and "max"."""
+    if value not in ("auto", "min", "max"):
+        raise ValueError(f'{name} is {value!r}, expected "auto", "min" or "max"')
+    return value
 
 
 def as_curve(value: str, name: str) -> str:

@@ -211,10 +211,6 @@ class OneCycleRate(Schedule):
         return _cosine(self.rate, low / self.last, (step - max(top, 0)) / (end - max(top, 0)))
 
 
-def _as_mode(value: Mode, name: str) -> Mode:
-    return as_mode(value)
-
-
 def _as_epochs(value: int, name: str) -> int:
     return as_index(value, name, 2**31)
 
@@ -266,7 +262,7 @@ class ReduceOnPlateau(Schedule):
     changing = ("current_rate", "best", "waited")
     rate, factor, patience = Setting(as_positive), Setting(fraction), Setting(non_negative)
     min_delta, last = Setting(non_negative), Setting(non_negative)
-    mode, cooldown = Setting(_as_mode), Setting(_as_epochs)
+    mode, cooldown = Setting(as_mode), Setting(_as_epochs)
 
     def __init__(
         self,

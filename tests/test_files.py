@@ -377,8 +377,10 @@ def test_a_file_with_a_large_hole(path, begin, size, words):
     path.write_bytes(begin)
     try:
         os.truncate(path, size or len(begin) + 2**43)
-    except OSError:
-        pytest.skip("the disk takes no such file")
+    except OSError as error:
+        if error.errno not in (errno.EFBIG, errno.EINVAL, errno.ENOSPC):
+            raise
+        pytest.skip("a file cannot be so large on this disk")
     assert peak_of(fastnn.load, path, words) < 1_000_000
 
 
