@@ -119,9 +119,8 @@ def main():
     for name in found[0][0]:
         old, new = ([times[name] for times in found[which]] for which in (0, 1))
         ratios = [b / a for a, b in zip(old, new, strict=True)]
-        print(
-            f"{name:28} {statistics.median(old):9.2f} us {statistics.median(new):9.2f} us  {statistics.median(ratios):.3f}"
-        )
+        before, after, ratio = map(statistics.median, (old, new, ratios))
+        print(f"{name:28} {before:9.2f} us {after:9.2f} us  {ratio:.3f}")
 
 
 if __name__ == "__main__":
