@@ -1,0 +1,337 @@
+"""Digests of what training gives: a change that says that no result changes is held to it.
+
+Each configuration is run with one and with two threads, and must give what `digests.json` has:
+parameters, states of the optimizer, curves, predictions and files, to the last bit.
+
+    python tests/test_digests.py --write
+
+records the digests anew. That is only for a change that says, in the changelog too, which results
+change and why; the difference of `digests.json` then shows these and no others. Never do it in a
+change that says that nothing changes.
+"""
+
+import itertools
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from digest_cases import (
+    CLASSES,
+    F64,
+    N,
+    OwnReLU,
+    OwnSteps,
+    batch_norm,
+    case,
+    changing,
+    checkpointed,
+    dense,
+    estimator_case,
+    fourth_power,
+    layer_norm,
+    nnfs_case,
+    quiet,
+    run_again,
+    run_columnwise,
+    run_compiled,
+    run_files,
+    run_losses,
+    run_many,
+    run_onnx,
+    run_partial_fit,
+    run_passes,
+    run_stream,
+    slope_of_fourth_power,
+)
+
+import fastnn
+from fastnn import nnfs
+
+PATH = Path(__file__).parent / "digests.json"
+C = CLASSES
+ReLU, Softmax, Tanh, Dropout = fastnn.ReLU, fastnn.Softmax, fastnn.Tanh, fastnn.Dropout
+
+LAYERS = {
+    "dense alone": case(C),
+    "dense in float64": case(19, ReLU(), C, dtype=F64),
+    "several tiles": case(150, ReLU(), 70, ReLU(), C, batch_size=100),
+    "several tiles in float64": case(100, ReLU(), 70, ReLU(), C, dtype=F64, batch_size=100),
+    "normal weights": case(dense(19, init="he"), ReLU(), dense(C, init="glorot")),
+    "no biases": case(dense(19, use_bias=False), ReLU(), dense(C, use_bias=False)),
+    "a frozen layer": case(dense(19, trainable=False), ReLU(), 11, Tanh(), C),
+    "a frozen layer in the middle": case(
+        19, ReLU(), dense(11, trainable=False, weights_l2=0.1), layer_norm(trainable=False), C
+    ),
+    "all penalties": case(
+        dense(19, weights_l1=0.01, biases_l2=0.1), ReLU(),
+        dense(11, weights_l2=0.01, biases_l1=0.001), ReLU(), dense(C, weights_l1=1e-3), dtype=F64,
+    ),
+    "penalties in float32": case(dense(19, weights_l1=0.01, weights_l2=0.01), ReLU(), C),
+    "ReLU first and last": case(ReLU(), 19, ReLU(), ReLU(), C, ReLU()),
+    "Softmax first, in the middle and last": case(Softmax(), 19, Softmax(), C, Softmax()),
+    "two Softmax at the end": case(19, C, Softmax(), Softmax()),
+    "Sigmoid": case(fastnn.Sigmoid(), 19, fastnn.Sigmoid(), C, fastnn.Sigmoid()),
+    "Tanh": case(Tanh(), 19, Tanh(), C, Tanh()),
+    "LeakyReLU": case(fastnn.LeakyReLU(0.25), 19, fastnn.LeakyReLU(), C, fastnn.LeakyReLU()),
+    "ELU": case(fastnn.ELU(0.5), 19, fastnn.ELU(), C, fastnn.ELU()),
+    "GELU": case(fastnn.GELU(), 19, fastnn.GELU(), C, fastnn.GELU()),
+    "GELU with tanh": case(fastnn.GELU("tanh"), 19, fastnn.GELU("tanh"), C, fastnn.GELU("tanh")),
+    "SiLU": case(fastnn.SiLU(), 19, fastnn.SiLU(), C, fastnn.SiLU()),
+    "Identity": case(fastnn.Identity(), 19, fastnn.Identity(), C, fastnn.Identity()),
+    "all activations in float64": case(
+        19, fastnn.Sigmoid(), 17, Tanh(), 13, fastnn.LeakyReLU(), 11, fastnn.ELU(), 9,
+        fastnn.GELU(), 9, fastnn.GELU("tanh"), 7, fastnn.SiLU(), 7, fastnn.Identity(), Softmax(), C,
+        dtype=F64,
+    ),
+    "Dropout": case(Dropout(0.125), 19, ReLU(), Dropout(0.5), C),
+    "Dropout last, in float64": case(19, Dropout(0.25), Dropout(0.25), C, Dropout(0.25), dtype=F64),
+    "LayerNorm": case(layer_norm(), 19, layer_norm(epsilon=0.125), ReLU(), C, layer_norm()),
+    "LayerNorm in float64": case(19, layer_norm(), Tanh(), C, dtype=F64),
+    "BatchNorm": case(
+        batch_norm(), 19, batch_norm(momentum=0.25, epsilon=0.125), ReLU(), C, batch_norm()
+    ),
+    "BatchNorm in float64": case(19, batch_norm(), Tanh(), C, dtype=F64),
+    "a frozen BatchNorm": case(19, batch_norm(trainable=False), ReLU(), C),
+    "BatchNorm of several blocks": case(
+        70, batch_norm(), ReLU(), 33, layer_norm(), Dropout(0.25), C, batch_size=290
+    ),
+    "norms, dropout and an activation": case(
+        dense(19, use_bias=False, weights_l2=0.01), batch_norm(), fastnn.GELU(), layer_norm(),
+        Dropout(0.25), dense(11, weights_l1=0.001), fastnn.ELU(), batch_norm(), C, Softmax(),
+        optimizer=fastnn.AdamW(0.0625, weight_decay=0.125),
+    ),
+}  # fmt: skip
+
+LOSSES = {
+    "one-hot targets": case(targets="one-hot"),
+    "soft targets": case(targets="shares"),
+    "soft targets in float64": case(targets="shares", dtype=F64),
+    "label smoothing": case(loss=fastnn.SoftmaxCrossEntropy(0.25)),
+    "label smoothing of soft targets": case(
+        loss=fastnn.SoftmaxCrossEntropy(0.25), targets="shares", dtype=F64
+    ),
+    "binary answers": case(loss=fastnn.BinaryCrossEntropy(), targets="answers"),
+    "binary chances": case(loss=fastnn.BinaryCrossEntropy(), targets="chances", dtype=F64),
+    "binary, one answer": case(
+        19, Tanh(), 1, fastnn.Sigmoid(), loss=fastnn.BinaryCrossEntropy(), targets="answer"
+    ),
+    "binary of probabilities": case(
+        19, Tanh(), C, fastnn.Sigmoid(), targets="answers",
+        loss=fastnn.BinaryCrossEntropy(from_logits=False, epsilon=0.0625),
+    ),
+    "squared error": case(loss=fastnn.MeanSquaredError(), targets="numbers"),
+    "squared error, one output": case(
+        19, Tanh(), 1, loss=fastnn.MeanSquaredError(), targets="number", dtype=F64
+    ),
+    "absolute error": case(loss=fastnn.MeanAbsoluteError(), targets="numbers"),
+    "absolute error in float64": case(
+        loss=fastnn.MeanAbsoluteError(), targets="numbers", dtype=F64
+    ),
+    "Huber": case(loss=fastnn.Huber(0.25), targets="numbers"),
+    "Huber in float64": case(loss=fastnn.Huber(), targets="numbers", dtype=F64),
+    "quantile": case(loss=fastnn.Quantile(0.75), targets="numbers"),
+    "quantile in float64": case(loss=fastnn.Quantile(), targets="numbers", dtype=F64),
+    "Poisson": case(loss=fastnn.Poisson(), targets="counts"),
+    "Poisson in float64": case(loss=fastnn.Poisson(), targets="counts", dtype=F64),
+    "losses without a network": run_losses,
+}  # fmt: skip
+
+OPTIMIZERS = {
+    "SGD, decay": fastnn.SGD(0.25, decay=0.0625),
+    "SGD, weight decay": fastnn.SGD(0.125, weight_decay=0.0625),
+    "SGD, momentum": fastnn.SGD(0.125, momentum=0.5),
+    "SGD, Nesterov": fastnn.SGD(0.125, momentum=0.5, nesterov=True, weight_decay=0.0625),
+    "SGD, clipped values": fastnn.SGD(0.5, clip_value=0.03125),
+    "SGD, clipped norm": fastnn.SGD(0.5, momentum=0.5, clip_norm=0.125),
+    "SGD, both clipped": fastnn.SGD(0.5, clip_norm=0.125, clip_value=0.03125),
+    "AdaGrad": fastnn.AdaGrad(0.125, 0.0625, weight_decay=0.0625, clip_value=0.125),
+    "RMSprop": fastnn.RMSprop(0.0625, 0.75, weight_decay=0.0625, clip_norm=0.5),
+    "Adam": fastnn.Adam(0.0625),
+    "Adam, all options": fastnn.Adam(0.0625, 0.75, 0.875, 1e-3, 0.0625, clip_norm=0.25),
+    "Adam, AMSGrad": fastnn.Adam(0.0625, 0.75, 0.5, amsgrad=True, clip_value=0.0625),
+    "AdamW": fastnn.AdamW(0.0625, weight_decay=0.125),
+    "AdamW, AMSGrad": fastnn.AdamW(0.0625, amsgrad=True, weight_decay=0.125, clip_norm=0.25),
+}
+SCHEDULES = {
+    "ConstantRate": fastnn.ConstantRate(0.125),
+    "StepRate": fastnn.StepRate(0.25, every=7, factor=0.5),
+    "ExponentialRate": fastnn.ExponentialRate(0.25, 0.875),
+    "InverseTimeRate": fastnn.InverseTimeRate(0.25, 0.125),
+    "CosineRate": fastnn.CosineRate(0.25, 20, warm_up=5, last=0.0625),
+    "OneCycleRate": fastnn.OneCycleRate(0.25, 20),
+    "ReduceOnPlateau": fastnn.ReduceOnPlateau(0.25, 0.5, patience=0, min_delta=0.75),
+    "a function": lambda step: 0.25 / (1 + step) + 0.0625,
+}
+STEPS = {
+    **{f"{k} in {np.dtype(t)}": case(optimizer=v, dtype=t)
+       for k, v in OPTIMIZERS.items() for t in (np.float32, F64)},
+    **{f"rate: {k}": case(optimizer=fastnn.SGD(v, momentum=0.5), epochs=3)
+       for k, v in SCHEDULES.items()},
+    "clipped norm of a wide network with penalties": case(
+        dense(150, weights_l2=0.01), ReLU(), 70, batch_norm(), ReLU(), C,
+        optimizer=fastnn.Adam(0.0625, clip_norm=0.25), batch_size=110,
+    ),
+    "rate of Adam by a schedule": case(
+        optimizer=fastnn.Adam(fastnn.CosineRate(0.25, 20, warm_up=5)), dtype=F64
+    ),
+}  # fmt: skip
+
+WEIGHTS, ORDER = changing(0.0, 0.5, 1.0, 3.0), np.resize(np.arange(100)[::-1], N)
+FITS = {
+    "sample weights": case(sample_weight=WEIGHTS),
+    "sample weights in float64": case(
+        19, batch_norm(), Tanh(), C, sample_weight=WEIGHTS, dtype=F64
+    ),
+    "class weights": case(class_weight={0: 1, 1: 2, 2: 0.5, 3: 0, 4: 0.25}),
+    "both weights, clipped and smoothed": case(
+        19, ReLU(), Dropout(0.25), C, sample_weight=WEIGHTS,
+        class_weight={0: 2, 1: 1, 2: 1, 3: 1, 4: 1},
+        loss=fastnn.SoftmaxCrossEntropy(0.125), optimizer=fastnn.SGD(0.5, clip_norm=0.125),
+    ),
+    "weighted numbers": case(loss=fastnn.Huber(0.5), targets="numbers", sample_weight=WEIGHTS),
+    "inputs: uint8, scaled": case(inputs="uint8", scale=1 / 255, offset=-0.5),
+    "inputs: uint8, scaled in float64": case(inputs="uint8", scale=1 / 255, offset=-0.5, dtype=F64),
+    "inputs: int8": case(inputs="int8", scale=1 / 64),
+    "inputs: float16": case(inputs="float16"),
+    "inputs: float16 in float64": case(inputs="float16", dtype=F64, scale=0.75),
+    "inputs: Fortran order": case(inputs="Fortran"),
+    "inputs: Fortran order in float64": case(inputs="Fortran", dtype=F64, scale=0.75),
+    "inputs: float32 reversed": case(inputs="reversed"),
+    "inputs: float32 reversed in float64": case(inputs="reversed", dtype=F64),
+    "inputs: every other": case(inputs="every other"),
+    "inputs: int64": case(inputs="int64", scale=1 / 8),
+    "batches of one": case(batch_size=1, steps_per_epoch=20),
+    "one batch": case(batch_size=1000, epochs=3),
+    "batches of 4096 rows and above": case(
+        9, batch_norm(), ReLU(), C, rows=9007, batch_size=4500,
+        sample_weight=np.resize(WEIGHTS, 9007),
+    ),
+    "one batch above 4096 rows in float64": case(
+        9, layer_norm(), ReLU(), C, rows=4500, batch_size=4500, dtype=F64
+    ),
+    "no shuffle, drop_last": case(shuffle=False, drop_last=True),
+    "an order of one's own": case(shuffle=lambda n: ORDER, batch_size=50),
+    "steps_per_epoch and initial_epoch": case(steps_per_epoch=4, initial_epoch=1, epochs=4),
+    "validation and metrics": case(
+        validation_split=0.25, metrics=["precision", "recall", "f1", "top_2"], sample_weight=WEIGHTS
+    ),
+    "validation and metrics of numbers": case(
+        loss=fastnn.MeanSquaredError(), targets="numbers", validation_split=0.25,
+        metrics=["mse", "mae", "r2"],
+    ),
+    "early stopping": case(
+        validation_split=0.25, epochs=9, optimizer=fastnn.SGD(4.0, momentum=0.5),
+        callbacks=[fastnn.EarlyStopping(patience=2)],
+    ),
+    "an epoch in chunks": case(callbacks=[fastnn.LambdaCallback(on_chunk_end=lambda run: None)]),
+    "checkpoints, in one piece": checkpointed(),
+    "checkpoints, resumed at the end of an epoch": checkpointed((2, 0)),
+    "checkpoints, resumed in the middle of an epoch": checkpointed((2, 4)),
+    "checkpoints, resumed twice": checkpointed((1, 6), (3, 7)),
+    "partial_fit": run_partial_fit,
+    "a stream of batches": run_stream,
+    "fit_many": run_many,
+    "fit again": run_again,
+    "handles": run_compiled,
+}  # fmt: skip
+
+OWN = {
+    "passes by hand": run_passes,
+    "a layer of one's own": quiet(case(19, OwnReLU(), batch_norm(), Dropout(0.25), C, dtype=F64)),
+    "a layer of one's own in float32": quiet(
+        case(19, OwnReLU(), C, optimizer=fastnn.Adam(0.0625, clip_norm=0.5), sample_weight=WEIGHTS)
+    ),
+    "an optimizer of one's own": quiet(case(optimizer=OwnSteps(0.5, momentum=0.5))),
+    "a loss of one's own": quiet(
+        case(
+            loss=(fourth_power, slope_of_fourth_power),
+            targets="numbers",
+            dtype=F64,
+            optimizer=fastnn.SGD(0.25, clip_norm=0.03125),
+        )
+    ),
+    "columnwise": run_columnwise,
+}
+
+NNFS = {
+    "nnfs SGD": nnfs_case(lambda: nnfs.Optimizer_SGD(0.25, decay=0.0625)),
+    "nnfs SGD, momentum": nnfs_case(lambda: nnfs.Optimizer_SGD(0.25, 0.0625, 0.5), "answers"),
+    "nnfs Adagrad": nnfs_case(lambda: nnfs.Optimizer_Adagrad(0.125, 0.0625), "numbers"),
+    "nnfs RMSprop": nnfs_case(lambda: nnfs.Optimizer_RMSprop(0.0625, 0.0625), "numbers"),
+    "nnfs Adam": nnfs_case(lambda: nnfs.Optimizer_Adam(0.0625, 0.0625)),
+    "nnfs Adam, Dropout": nnfs_case(lambda: nnfs.Optimizer_Adam(0.0625), drops=True),
+    "nnfs, a layer of one's own": quiet(nnfs_case(lambda: nnfs.Optimizer_Adam(0.0625), own=True)),
+}
+
+ESTIMATORS = {
+    "MLPClassifier, adam": estimator_case("MLPClassifier", learning_rate_init=0.0625),
+    "MLPClassifier, sgd": estimator_case(
+        "MLPClassifier", solver="sgd", activation="tanh", learning_rate="invscaling",
+        learning_rate_init=0.25, dtype="float32", weights=WEIGHTS,
+    ),
+    "MLPClassifier, stopped early": estimator_case(
+        "MLPClassifier", "answers", early_stopping=True, activation="gelu", dropout=0.25,
+        learning_rate_init=0.0625, max_iter=5, n_iter_no_change=2,
+    ),
+    "MLPRegressor, adam": estimator_case("MLPRegressor", "numbers", learning_rate_init=0.0625),
+    "MLPRegressor, sgd": estimator_case(
+        "MLPRegressor", "number", solver="sgd", learning_rate="adaptive", alpha=0.125, loss="huber",
+        nesterovs_momentum=False,
+    ),
+}  # fmt: skip
+
+CASES = {
+    **LAYERS, **LOSSES, **STEPS, **FITS, **OWN, **NNFS, **ESTIMATORS,
+    "files": run_files,
+    "file of ONNX": run_onnx,
+}  # fmt: skip
+
+DIGESTS = json.loads(PATH.read_text()) if PATH.exists() else {}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("name", CASES)
+def test_results_have_the_bits_that_were_recorded(name, threads):
+    assert name in DIGESTS, f"no digests of {name!r} in {PATH.name}"
+    found, expected = CASES[name](threads), DIGESTS[name]
+    parts = sorted(found.keys() | expected.keys())
+    off = [part for part in parts if found.get(part) != expected.get(part)]
+    assert not off, f"{name!r} with threads={threads} has other bits in: {', '.join(off)}"
+
+
+def test_every_digest_is_that_of_a_configuration():
+    assert sorted(DIGESTS) == sorted(CASES)
+
+
+def test_resumed_runs_have_the_digests_of_the_run_in_one_piece():
+    rows = {name: row for name, row in DIGESTS.items() if name.startswith("checkpoints, ")}
+    assert len(rows) == 4
+    for name, row in rows.items():
+        assert row == rows["checkpoints, in one piece"], name
+
+
+def test_no_two_configurations_give_the_same_parameters():
+    """A configuration whose option had no effect would have the parameters of another one."""
+    alike = {"checkpoints, ", "rate: ConstantRate", "an epoch in chunks", "inputs: "}
+    rows = [name for name in DIGESTS if not any(map(name.startswith, alike))]
+    for a, b in itertools.combinations(rows, 2):
+        known = DIGESTS[a].get("parameters"), DIGESTS[b].get("parameters")
+        assert None in known or known[0] != known[1], (a, b)
+
+
+def write():
+    """Record all digests; those of one and two threads must be equal."""
+    digests = {}
+    for name, run in CASES.items():
+        digests[name] = run(1)
+        assert run(2) == digests[name], name
+    PATH.write_text(json.dumps(digests, indent=1) + "\n")
+    print(f"{len(digests)} configurations written to {PATH}")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["--write"]:
+        sys.exit(__doc__)
+    write()
