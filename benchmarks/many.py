@@ -19,7 +19,7 @@ import numpy as np
 
 import fastnn
 from fastnn.datasets import load_digits
-from fastnn.parallel import usable_cpus
+from fastnn.program.threads import usable_cpus
 
 _MODELS, _SAMPLES = 64, 1500
 

@@ -9,12 +9,6 @@ from . import layout as _layout  # noqa: F401 (first: it finds the kernels of a 
 
 # isort: split
 from . import kernels, metrics
-from .activations import ELU, GELU, Identity, LeakyReLU, Sigmoid, SiLU, Tanh
-from .batches import generate_batch_indices
-from .callbacks import Callback, CSVLogger, EarlyStopping, LambdaCallback, Run
-from .checkpoints import Checkpoint
-from .compiled import CompiledModel
-from .dropout import Dropout
 from .errors import (
     DivergedModelsError,
     FileFormatError,
@@ -23,11 +17,15 @@ from .errors import (
     PreparedInputsWarning,
     SlowTrainingWarning,
 )
-from .history import History
-from .initialisers import scaled_normal
-from .labels import one_hot
-from .layers import Dense, Layer, ReLU, Softmax
-from .losses import (
+from .metrics import Metric, accuracy
+from .model import Sequential, load
+from .nn.activations import ELU, GELU, Identity, LeakyReLU, Sigmoid, SiLU, Tanh
+from .nn.batches import generate_batch_indices
+from .nn.dropout import Dropout
+from .nn.initializers import scaled_normal
+from .nn.labels import one_hot
+from .nn.layers import Dense, Layer, ReLU, Softmax
+from .nn.losses import (
     BinaryCrossEntropy,
     CategoricalCrossEntropy,
     Huber,
@@ -38,14 +36,9 @@ from .losses import (
     Quantile,
     SoftmaxCrossEntropy,
 )
-from .many import fit_many
-from .metrics import Metric, accuracy
-from .model import Sequential, load
-from .normalization import BatchNorm, LayerNorm
-from .optimizers import SGD, AdaGrad, Adam, AdamW, Optimizer, RMSprop
-from .parallel import num_threads, set_num_threads
-from .progress import ProgressBar, ProgressLines
-from .schedules import (
+from .nn.normalization import BatchNorm, LayerNorm
+from .nn.optimizers import SGD, AdaGrad, Adam, AdamW, Optimizer, RMSprop
+from .nn.schedules import (
     ConstantRate,
     CosineRate,
     ExponentialRate,
@@ -54,13 +47,19 @@ from .schedules import (
     ReduceOnPlateau,
     StepRate,
 )
-from .summary import Summary
+from .nn.summary import Summary
+from .program.handle import CompiledModel
+from .program.threads import num_threads, set_num_threads
+from .run.callbacks import Callback, CSVLogger, EarlyStopping, LambdaCallback, Run
+from .run.checkpoints import Checkpoint
+from .run.history import History
+from .run.many import fit_many
+from .run.progress import ProgressBar, ProgressLines
+from .version import __version__ as __version__
 from .warmup import warmup
 
 if not kernels.REFERENCE:
-    from . import jitted  # noqa: F401 (numba learns of CompiledModel)
-
-__version__ = "0.1.0"
+    from .program import jitted  # noqa: F401 (numba learns of CompiledModel)
 
 __all__ = [
     "ELU",
@@ -139,16 +138,16 @@ _ESTIMATORS = ("MLPClassifier", "MLPRegressor")
 
 if TYPE_CHECKING:  # a name that is not there is a mistake that a type checker finds
     from . import export as export
-    from .estimators import MLPClassifier as MLPClassifier
-    from .estimators import MLPRegressor as MLPRegressor
     from .export import from_torch as load_torch
     from .export import to_torch as export_torch
+    from .scikit.estimators import MLPClassifier as MLPClassifier
+    from .scikit.estimators import MLPRegressor as MLPRegressor
 else:
 
     def __getattr__(name):
         # What few programs need is imported when it is asked for.
         if name in _ESTIMATORS:  # scikit-learn takes longer to import than the rest
-            from . import estimators
+            from .scikit import estimators
 
             return getattr(estimators, name)
         if name in ("export", "export_torch", "load_torch"):

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from . import kernels
-from .batches import generate_batch_indices
-from .optimizers import SGD
+from .nn.batches import generate_batch_indices
+from .nn.optimizers import SGD
 from .settings import shown
 from .types import Array, Floats, MaybeNone, Seed
 from .validation import (

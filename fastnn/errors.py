@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any, Self
 
-from .history import History
+from .run.history import History
 from .types import PathLike
 
 

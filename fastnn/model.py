@@ -12,45 +12,29 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import configs, files
-from .callbacks import Callback
-from .compiled import CompiledModel
-from .dropout import Dropout, draw_key
+from . import files
 from .errors import FileFormatError, warn_of_prepared_inputs
-from .evaluation import evaluate, finished
-from .fitting import Trainable
-from .history import History
 from .kernels import table as t
-from .layers import Layer
 from .metrics import MetricLike
-from .network import call_forward
-from .optimizers import SGD, Optimizer
-from .own import is_own
-from .parallel import resolve_threads
-from .prediction import Predictor
-from .progress import Verbose
-from .samples import UNSCALED, Samples
-from .streams import Stream, pass_over
-from .training import describe_layers
-from .types import (
-    Array,
-    Batch,
-    BatchSource,
-    Floats,
-    OwnLayer,
-    PathLike,
-    Scaling,
-    Seed,
-    Shuffle,
-)
-from .validation import (
-    as_array,
-    as_count,
-    as_generator,
-    as_path,
-    as_scaling,
-    check_arrays,
-)
+from .nn import configs
+from .nn.dropout import Dropout, draw_key
+from .nn.layers import Layer
+from .nn.network import call_forward
+from .nn.optimizers import SGD, Optimizer
+from .nn.own import is_own
+from .program.handle import CompiledModel
+from .program.prediction import Predictor
+from .program.samples import UNSCALED, Samples
+from .program.streams import Stream, pass_over
+from .program.threads import resolve_threads
+from .program.training import describe_layers
+from .run.callbacks import Callback
+from .run.evaluation import evaluate, finished
+from .run.history import History
+from .run.progress import Verbose
+from .run.request import Trainable
+from .types import Array, Batch, BatchSource, Floats, OwnLayer, PathLike, Scaling, Seed, Shuffle
+from .validation import as_array, as_count, as_generator, as_path, as_scaling, check_arrays
 
 
 class Sequential(Trainable):
@@ -534,7 +518,7 @@ class Sequential(Trainable):
         """Write architecture and parameters to one safetensors file; `fastnn.load` reads it.
 
         A file that is there is replaced when the new one is on the disk as a whole.
-        `fastnn/files.py` describes the format.
+        `fastnn/files/format.py` describes the format.
 
         Parameters
         ----------

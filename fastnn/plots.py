@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .history import History
 from .requirements import missing
+from .run.history import History
 from .types import Array, Floats
 from .validation import as_anything, as_array, as_count, as_rows
 

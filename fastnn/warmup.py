@@ -7,14 +7,14 @@ import copy
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .activations import Tanh
-from .dropout import Dropout
-from .layers import Dense, ReLU, Softmax
-from .losses import CategoricalCrossEntropy, MeanSquaredError, SoftmaxCrossEntropy
 from .model import Sequential
-from .normalization import BatchNorm, LayerNorm
-from .optimizers import Adam
-from .prediction import FEW_ROWS
+from .nn.activations import Tanh
+from .nn.dropout import Dropout
+from .nn.layers import Dense, ReLU, Softmax
+from .nn.losses import CategoricalCrossEntropy, MeanSquaredError, SoftmaxCrossEntropy
+from .nn.normalization import BatchNorm, LayerNorm
+from .nn.optimizers import Adam
+from .program.prediction import FEW_ROWS
 
 
 def warmup(dtype: DTypeLike = np.float32, *, plain: bool = False) -> None:

@@ -29,8 +29,8 @@ from fastnn.kernels.table import (
     SOFTMAX,
     SOFTMAX_CROSS_ENTROPY,
 )
-from fastnn.plan import make_plan
-from fastnn.samples import UNSCALED, Samples
+from fastnn.program.plan import make_plan
+from fastnn.program.samples import UNSCALED, Samples
 
 SHAPES = ((1, 1, 1), (5, 7, 9), (9, 17, 25), (3, 49, 33), (7, 257, 3))
 

@@ -105,7 +105,7 @@ class Sequence:
     def objects(self):
         given = [*self.model.layers, self.model, self.model.loss, self.optimizer]
         rate = self.optimizer.learning_rate
-        if isinstance(rate, fastnn.schedules.Schedule):
+        if isinstance(rate, fastnn.nn.schedules.Schedule):
             given.append(rate)
         with contextlib.suppress(Exception):
             given.append(self.optimizer.state_of(self.model.parameters))

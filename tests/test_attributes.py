@@ -15,7 +15,7 @@ from test_trainer import fit, make_data, make_model
 
 import fastnn
 from fastnn import LambdaCallback, columnwise, nnfs, validation
-from fastnn.dropout import Dropout
+from fastnn.nn.dropout import Dropout
 
 every_path = pytest.mark.parametrize("own", [False, True], ids=["compiled", "layer by layer"])
 
@@ -514,8 +514,8 @@ def set_by_a_step(model):
 @pytest.mark.parametrize("source", ["arrays", "batches"])
 def test_parameters_set_between_two_parts_are_taken(own, optimizer, alter, source, monkeypatch):
     """Of weights and biases set in `on_chunk_end` only the biases were taken."""
-    monkeypatch.setattr("fastnn.training._CHUNK_SECONDS", 0.0)
-    monkeypatch.setattr("fastnn.training._FIRST_CHUNK", 1)
+    monkeypatch.setattr("fastnn.program.training._CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr("fastnn.program.training._FIRST_CHUNK", 1)
     X, y = make_data("labels")
     parts = [(X[:8], y[:8]), (X[8:16], y[8:16]), (X[16:24], y[16:24])]
     model, expected = make(own), make(own)

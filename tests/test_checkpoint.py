@@ -16,8 +16,8 @@ from test_files import JUNK, fill_disk, make_file, put, quick, rewrite, set_item
 from test_trainer import OPTIMIZERS, fit, make_data, make_model
 
 import fastnn
-from fastnn import files
-from fastnn.checkpoints import find_checkpoint
+from fastnn.files import format as files
+from fastnn.run.checkpoints import find_checkpoint
 
 N_STEPS = 5
 EPOCHS = 4
@@ -66,8 +66,8 @@ def no_waiting(monkeypatch):
 @pytest.fixture
 def short_chunks(monkeypatch):
     """Let every compiled call take one step."""
-    monkeypatch.setattr("fastnn.training._CHUNK_SECONDS", 0.0)
-    monkeypatch.setattr("fastnn.training._FIRST_CHUNK", 1)
+    monkeypatch.setattr("fastnn.program.training._CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr("fastnn.program.training._FIRST_CHUNK", 1)
 
 
 def make(own=False, *arguments, normalised=False, **options):
@@ -132,7 +132,9 @@ class Result:
             "parameters": self.model.parameters.tolist(),
             "own": [a.tolist() for k, a in self.model._stored_arrays().items()],
             "states": [(state.iterations, state.arrays.tolist()) for state in states],
-            "rate": vars(rate) if isinstance(rate, fastnn.schedules.Schedule) else repr(rate)[:9],
+            "rate": vars(rate)
+            if isinstance(rate, fastnn.nn.schedules.Schedule)
+            else repr(rate)[:9],
             "random": json.dumps(self.rng.bit_generator.state, default=np.ndarray.tolist),
             "history": (self.history.epochs, self.history.curves),
             "best": (self.stopping.best, self.stopping.best_epoch),
@@ -333,8 +335,8 @@ def test_a_diverging_run_of_many_short_epochs(path, monkeypatch):
         return model.parameters.tolist()
 
     with monkeypatch.context() as patch:
-        patch.setattr("fastnn.training._CHUNK_SECONDS", 0.0)
-        patch.setattr("fastnn.training._FIRST_CHUNK", 1)
+        patch.setattr("fastnn.program.training._CHUNK_SECONDS", 0.0)
+        patch.setattr("fastnn.program.training._FIRST_CHUNK", 1)
         train(callbacks=[fastnn.Checkpoint(path, 1, unit="batches"), Break(2, 3)])
     assert train(resume=path) == train()
 
@@ -501,7 +503,7 @@ def test_files_within_epochs(tmp_path):
 
 def test_files_after_some_seconds(tmp_path, monkeypatch, short_chunks):
     now = [0.0]
-    monkeypatch.setattr("fastnn.checkpoints.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("fastnn.run.checkpoints.time.monotonic", lambda: now[0])
     tick = fastnn.LambdaCallback(on_chunk_end=lambda run: now.__setitem__(0, now[0] + 1))
     X, y = make_data("labels")
     checkpoint = fastnn.Checkpoint(tmp_path / "{epoch}-{step}", 3.0, unit="seconds")
@@ -841,8 +843,8 @@ def whole(tmp_path_factory):
     """The bytes of a checkpoint in the middle of an epoch."""
     path = tmp_path_factory.mktemp("whole") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fastnn.training._CHUNK_SECONDS", 0.0)
-        patch.setattr("fastnn.training._FIRST_CHUNK", 1)
+        patch.setattr("fastnn.program.training._CHUNK_SECONDS", 0.0)
+        patch.setattr("fastnn.program.training._FIRST_CHUNK", 1)
         Case(kind="plateau").run(path, (3, 3))
     return path.read_bytes()
 
@@ -986,7 +988,7 @@ with tempfile.TemporaryDirectory() as folder:
         report["leftovers"] += len(list(Path(folder).glob(f".{path.name}.*.tmp")))
         if path.exists():
             fastnn.load(path)
-            state = fastnn.files.read(path)[0]["state"]
+            state = fastnn.files.format.read(path)[0]["state"]
             report["places"].append([state["epoch"], state["step"]])
         if train(path) != expected:
             report["wrong"].append(number)

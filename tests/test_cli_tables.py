@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 import fastnn
-from fastnn import cli, preprocessing, tables
+from fastnn import cli
 from fastnn.cli import (
     arguments,
     bench,
@@ -27,9 +27,11 @@ from fastnn.cli import (
     printing,
     report,
 )
-from fastnn.history import History
 from fastnn.kernels import jit
 from fastnn.model import read_model
+from fastnn.run.history import History
+from fastnn.tables import preprocessing
+from fastnn.tables import table as tables
 
 COMMAND = [sys.executable, "-m", "fastnn"]
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX terminals")
@@ -725,9 +727,9 @@ def test_balanced_is_for_classes(call, houses):
 
 
 def test_models_without_polars(call, classifier, houses, monkeypatch, tmp_path):
-    for name in ("polars", "fastnn.preprocessing"):
+    for name in ("polars", "fastnn.tables.preprocessing"):
         monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.delitem(sys.modules, "fastnn.preprocessing")
+    monkeypatch.delitem(sys.modules, "fastnn.tables.preprocessing")
     monkeypatch.delattr(fastnn, "preprocessing")
     for command in (["predict", classifier, houses], ["evaluate", classifier, houses],
                     ["export", classifier, tmp_path / "model.c"]):  # fmt: skip

@@ -13,7 +13,7 @@ from test_docs import NAMED, find
 import fastnn
 
 SHOWN = [
-    "fastnn", "fastnn.columnwise", "fastnn.datasets", "fastnn.estimators", "fastnn.export",
+    "fastnn", "fastnn.columnwise", "fastnn.datasets", "fastnn.scikit.estimators", "fastnn.export",
     "fastnn.metrics", "fastnn.nnfs", "fastnn.plots",
 ]  # fmt: skip
 MODULES = [

@@ -350,7 +350,7 @@ def test_no_place_for_an_activation(tmp_path):
         (3, TypeError, "layers is 3, expected a list of layers"),
         (None, ValueError, "activation is None, expected a name such as"),
         ([], ValueError, "layers has 0, expected at least 1: modules 1 have no parameters"),
-        ([fastnn.ReLU], TypeError, "layers[1] is <class 'fastnn.layers.ReLU'>, expected forward"),
+        ([fastnn.ReLU], TypeError, "layers[1] is <class 'fastnn.nn.layers.ReLU'>, expected"),
         (fastnn.ReLU(), TypeError, "layers is ReLU(), expected a list of layers"),
         ([fastnn.Dense(3, 4)], ValueError, "layers has 1 with parameters, expected 2"),
         (

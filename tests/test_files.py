@@ -15,9 +15,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import fastnn
-from fastnn import configs, files
+from fastnn.files import format as files
+from fastnn.nn import configs
 
-LAYERS = [each for each in configs.CLASSES.values() if issubclass(each, fastnn.layers.Layer)]
+LAYERS = [each for each in configs.CLASSES.values() if issubclass(each, fastnn.nn.layers.Layer)]
 
 
 def make_model(dtype=np.float32, seed=0):
@@ -167,8 +168,8 @@ def test_every_class_can_be_described(name):
 
 def test_no_public_class_is_left_out():
     public = {name for name in fastnn.__all__ if isinstance(getattr(fastnn, name), type)}
-    kinds = fastnn.layers.Layer, fastnn.losses.Loss, fastnn.optimizers.Optimizer
-    kinds += (fastnn.schedules.Schedule,)
+    kinds = fastnn.nn.layers.Layer, fastnn.nn.losses.Loss, fastnn.nn.optimizers.Optimizer
+    kinds += (fastnn.nn.schedules.Schedule,)
     parts = {name for name in public if issubclass(getattr(fastnn, name), kinds)}
     bases = {kind.__name__ for kind in kinds}  # which are no parts themselves
     assert parts - bases | {"scaled_normal"} == set(configs.CLASSES)
@@ -190,7 +191,7 @@ def test_an_optimizer_with_a_schedule_is_described():
     assert config["learning_rate"] == {
         "class": "CosineRate", "rate": 0.1, "steps": 50, "warm_up": 3, "last": 0.0,
     }  # fmt: skip
-    again = configs.build(config, "optimizer", fastnn.optimizers.Optimizer)
+    again = configs.build(config, "optimizer", fastnn.nn.optimizers.Optimizer)
     assert repr(again) == repr(optimizer)
 
 

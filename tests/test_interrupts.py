@@ -18,7 +18,7 @@ import pytest
 from child import count_threads, run_python
 
 import fastnn
-from fastnn import kernels, parallel
+from fastnn import kernels
 from fastnn.kernels import interruption, jit
 from fastnn.nnfs import (
     Accuracy_Categorical,
@@ -29,6 +29,7 @@ from fastnn.nnfs import (
     Model,
     Optimizer_Adam,
 )
+from fastnn.program import threads as parallel
 
 # Python itself loses an exception that strikes while it closes a generator, and says so.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -87,7 +88,9 @@ def make_model(dense=fastnn.Dense):
 def state_of(model, optimizer):
     """Return all that a step changes, as something that can be looked up."""
     arrays = [model.parameters] if isinstance(model.layers[0], OwnDense) else []
-    arrays = fastnn.training.trained_arrays(model, optimizer) if arrays else [model.parameters]
+    arrays = (
+        fastnn.program.training.trained_arrays(model, optimizer) if arrays else [model.parameters]
+    )
     states = [optimizer.state_of(array) for array in arrays]
     return (
         model._buffer.tobytes(),

@@ -160,5 +160,5 @@ def test_the_finder_serves_one_package():
     found = finder.find_spec("fastnn.kernels", ["/a/fastnn"])
     assert Path(found.origin) == Path("/a/kernels/__init__.py")
     assert finder.find_spec("fastnn.kernels", ["/b/fastnn"]) is None
-    assert finder.find_spec("fastnn.layers", ["/a/fastnn"]) is None
+    assert finder.find_spec("fastnn.nn.layers", ["/a/fastnn"]) is None
     assert finder.find_spec("kernels") is None

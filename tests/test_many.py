@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import many, parallel
+from fastnn.program import threads as parallel
+from fastnn.run import many
 
 N, FEATURES, CLASSES, MODELS = 70, 6, 3, 7
 

@@ -36,7 +36,7 @@ def make_metrics(names):
 
 @pytest.mark.parametrize("name", LOWER + HIGHER)
 def test_a_curve_knows_its_direction(name):
-    run = fastnn.callbacks.Run(make_model(), 9, 1, make_metrics([name]), [name])
+    run = fastnn.run.callbacks.Run(make_model(), 9, 1, make_metrics([name]), [name])
     stop, best = (
         fastnn.EarlyStopping(name),
         fastnn.Checkpoint("a", monitor=name, save_best_only=True),
@@ -176,6 +176,6 @@ def test_repr_and_config_of_the_rate():
         "ReduceOnPlateau(rate=0.1, factor=0.1, patience=10, monitor='val_accuracy', "
         "min_delta=0.0001, last=0.0, mode='max', cooldown=3)"
     )
-    config = fastnn.configs.describe(fastnn.SGD(rate), "optimizer")
+    config = fastnn.nn.configs.describe(fastnn.SGD(rate), "optimizer")
     assert config["learning_rate"]["mode"] == "max"
     assert config["learning_rate"]["cooldown"] == 3

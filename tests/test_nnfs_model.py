@@ -11,7 +11,8 @@ from book_network import BookNetwork
 from numpy.testing import assert_allclose
 
 import fastnn
-from fastnn import NonFiniteLossError, SlowTrainingWarning, files, kernels
+from fastnn import NonFiniteLossError, SlowTrainingWarning, kernels
+from fastnn.files import format as files
 from fastnn.kernels import reference
 from fastnn.nnfs import (
     Accuracy,

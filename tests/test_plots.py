@@ -10,7 +10,7 @@ import pytest
 
 import fastnn
 from fastnn import datasets, plots
-from fastnn.history import History
+from fastnn.run.history import History
 
 mpl.use("Agg")
 

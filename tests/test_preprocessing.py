@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastnn import datasets, preprocessing, tables
-from fastnn.preprocessing import Category, Classes, Number, Preprocessor, Quantity
+from fastnn import datasets
+from fastnn.tables import preprocessing
+from fastnn.tables import table as tables
+from fastnn.tables.preprocessing import Category, Classes, Number, Preprocessor, Quantity
 
 
 def table_of(**columns):

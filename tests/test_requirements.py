@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import datasets, layout, plots, requirements, tables
+from fastnn import datasets, layout, plots, requirements
 from fastnn.export import to_onnx
+from fastnn.tables import table as tables
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -99,7 +100,7 @@ NEEDED = {
     "tables": (
         "polars", lambda _: tables.table_of({"x": np.arange(2)}, "x"), "cli", "polars"
     ),
-    "columns": ("polars", lambda _: __import__("fastnn.preprocessing"), "cli", "polars"),
+    "columns": ("polars", lambda _: __import__("fastnn.tables.preprocessing"), "cli", "polars"),
 }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from test_files import rewrite
 from test_trainer import fit, make_data, make_model
 
 import fastnn
-from fastnn import files
+from fastnn.files import format as files
 
 X, Y = make_data("labels")
 
@@ -26,8 +26,8 @@ def path(tmp_path):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda _: None)
-    monkeypatch.setattr("fastnn.training._CHUNK_SECONDS", 0.0)
-    monkeypatch.setattr("fastnn.training._FIRST_CHUNK", 1)
+    monkeypatch.setattr("fastnn.program.training._CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr("fastnn.program.training._FIRST_CHUNK", 1)
 
 
 class Script(fastnn.Callback):

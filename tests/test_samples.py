@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import samples
-from fastnn.samples import Samples, as_samples
+from fastnn.program import samples
+from fastnn.program.samples import Samples, as_samples
 
 N, FEATURES, CLASSES = 61, 19, 3
 SCALINGS = {"unscaled": {}, "scaled": {"scale": 1 / 255, "offset": -0.25}}

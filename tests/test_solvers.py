@@ -9,8 +9,8 @@ import fastnn
 from fastnn import kernels
 from fastnn.kernels import reference
 from fastnn.kernels import table as t
-from fastnn.parallel import with_crew
-from fastnn.solvers import AdamSteps, FullBatch, MomentumSteps, run_lbfgs
+from fastnn.program.threads import with_crew
+from fastnn.scikit.solvers import AdamSteps, FullBatch, MomentumSteps, run_lbfgs
 
 STEPS = {
     "plain": lambda scale: MomentumSteps(0.05, 0, True, scale),
@@ -96,7 +96,7 @@ def full_batch(model, X, y, weights=None, threads=1):
 @pytest.mark.parametrize("loss", ["labels", "answers", "squared", "Huber", "counts"])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_the_gradient_is_central_differences(loss, weighted, monkeypatch):
-    monkeypatch.setattr("fastnn.solvers._ROWS", 16)  # 37 rows: two whole batches and 5
+    monkeypatch.setattr("fastnn.scikit.solvers._ROWS", 16)  # 37 rows: two whole batches and 5
     X, y = make_data(loss)
     weights = np.random.default_rng(1).integers(0, 3, len(X)) * 1.0 if weighted else None
     model = make_model("Tanh", loss, hidden=(4,), **PENALTIES)

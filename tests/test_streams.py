@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import streams
+from fastnn.program import streams
 
 N, FEATURES, CLASSES, BATCH = 50, 6, 3, 8
 OPTIMIZERS = {

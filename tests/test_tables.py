@@ -13,7 +13,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fastnn import datasets, sources, tables
+from fastnn import datasets
+from fastnn.tables import sources
+from fastnn.tables import table as tables
 
 TOWNS = ["Rome", "Oslo", "Bern"]
 FRAME = pl.DataFrame({"size": [1.5, 2.0, -3.25], "town": TOWNS, "rooms": [1, 2, 3]})

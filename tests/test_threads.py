@@ -12,7 +12,7 @@ import pytest
 from child import count_threads
 
 import fastnn
-from fastnn import kernels, parallel, training
+from fastnn import kernels
 from fastnn.kernels.table import (
     BARRIER_SIZE,
     DESCENT,
@@ -22,8 +22,10 @@ from fastnn.kernels.table import (
     SCORES,
     SOFTMAX_CROSS_ENTROPY,
 )
-from fastnn.plan import make_plan
-from fastnn.samples import UNSCALED, Samples
+from fastnn.program import threads as parallel
+from fastnn.program import training
+from fastnn.program.plan import make_plan
+from fastnn.program.samples import UNSCALED, Samples
 
 N, FEATURES, CLASSES = 333, 50, 5
 

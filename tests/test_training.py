@@ -21,8 +21,9 @@ from numpy.testing import assert_allclose
 from numpy_network import OwnDense, OwnReLU, PlainNetwork, build, cross_entropy, softmax
 
 import fastnn
-from fastnn import SGD, NonFiniteLossError, generate_batch_indices, kernels, nnfs, training
+from fastnn import SGD, NonFiniteLossError, generate_batch_indices, kernels, nnfs
 from fastnn.kernels import reference
+from fastnn.program import training
 
 N, FEATURES, CLASSES, BATCH, EPOCHS, RATE = 37, 5, 3, 8, 4, 0.2  # the last batch has 5 rows
 STEPS = EPOCHS * math.ceil(N / BATCH)
@@ -766,8 +767,8 @@ def test_progress_in_lines(capfd):
 @pytest.mark.parametrize("dense", [fastnn.Dense, OwnDense])
 def test_progress_bar_as_a_callback(dense, monkeypatch):
     """It fills within an epoch, and `verbose` adds no second one."""
-    monkeypatch.setattr("fastnn.training._CHUNK_SECONDS", 0.0)
-    monkeypatch.setattr("fastnn.training._FIRST_CHUNK", 1)
+    monkeypatch.setattr("fastnn.program.training._CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr("fastnn.program.training._FIRST_CHUNK", 1)
     monkeypatch.setattr(sys, "stderr", Terminal())
     X, targets = make_data(np.float32)
     bar, filled = fastnn.ProgressBar(), []

@@ -12,7 +12,8 @@ import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, NoReturn, TypeAlias
 
-from .. import __version__, tables
+from .. import tables
+from ..version import __version__
 from . import exporting
 
 EXIT_CODES = """\

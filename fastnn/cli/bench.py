@@ -17,7 +17,7 @@ from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
-from .. import parallel
+from ..program import threads as parallel
 from . import bench_peers, machine, printing
 from .bench_peers import NETWORKS, PEERS
 

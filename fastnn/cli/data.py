@@ -18,7 +18,7 @@ from ..types import Floats, PathLike, Seed
 from . import printing
 
 if TYPE_CHECKING:
-    from ..preprocessing import Preprocessor
+    from ..tables.preprocessing import Preprocessor
 
 BUILT_IN = {"digits": "digit", "spiral": "arm"}  # and the column of their labels
 
@@ -61,7 +61,7 @@ class Saved:
             near = difflib.get_close_matches(str(path), _beside(path), n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise ValueError(f"MODEL is {path!r}, expected a file, and there is none{hint}")
-        from .. import preprocessing
+        from ..tables import preprocessing
 
         self.model = read_model(path)
         notes = self.model.notes or {}

@@ -14,7 +14,8 @@ from typing import Any
 
 import fastnn
 
-from .. import kernels, parallel
+from .. import kernels
+from ..program import threads as parallel
 from ..types import DType
 from . import printing
 

@@ -14,7 +14,7 @@ from ..types import Array, Floats
 from . import data, printing
 
 if TYPE_CHECKING:
-    from ..preprocessing import Preprocessor
+    from ..tables.preprocessing import Preprocessor
 
 
 class Prepared(NamedTuple):
@@ -40,7 +40,7 @@ def prepare(
     if built_in:
         _refuse_options_of_files(options)
     table = data.load(options, data_rng)
-    from .. import preprocessing  # polars is there, as the table has been read
+    from ..tables import preprocessing  # polars is there, as the table has been read
 
     name = data.BUILT_IN[options.data] if built_in else _find_target(options, table)
     kinds = preprocessing.infer_kinds(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import plots
-from ..history import History
+from ..run.history import History
 from ..types import PathLike
 from . import outputs
 

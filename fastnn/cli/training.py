@@ -13,9 +13,9 @@ import numpy as np
 
 import fastnn
 
-from ..history import History
-from ..monitor import cost_of
-from ..optimizers import Optimizer
+from ..nn.monitor import cost_of
+from ..nn.optimizers import Optimizer
+from ..run.history import History
 from . import evaluating, machine, outputs, printing, report
 from .arguments import DEFAULTS, RATES, Settings
 from .data import BUILT_IN
@@ -181,7 +181,7 @@ def _timed(function: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[flo
 
 def _write_files(options: Namespace, trained: Trained) -> Iterator[tuple[str, str]]:
     """Write what was asked for; return the option and a line for each file."""
-    from ..preprocessing import target_to_dict  # needs polars
+    from ..tables.preprocessing import target_to_dict  # needs polars
 
     prepared = trained.prepared
     if options.save:

@@ -168,7 +168,7 @@ class _Source:
         return None
 
     def _comment(self, needs_math: bool) -> str:
-        from .. import __version__
+        from ..version import __version__
 
         macro, network = self.prefix.upper(), self.network
         n_bytes = self.n_constants * network.dtype.itemsize

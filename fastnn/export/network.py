@@ -9,10 +9,10 @@ import numpy as np
 
 from ..errors import warn_of_prepared_inputs
 from ..kernels import table as t
-from ..losses import Loss
 from ..model import Sequential
-from ..own import is_own
-from ..plan import operation_of
+from ..nn.losses import Loss
+from ..nn.own import is_own
+from ..program.plan import operation_of
 from ..types import DType, Floats
 
 

@@ -144,7 +144,7 @@ class _Graph:
         self.outputs.append((name, kind, ["N"] if squeezed else ["N", self.network.n_outputs]))
 
     def _make_model(self) -> Any:
-        from .. import __version__
+        from ..version import __version__
 
         make_value = self.onnx.helper.make_tensor_value_info
         graph = self.onnx.helper.make_graph(

@@ -20,16 +20,16 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from .. import configs
-from ..activations import ELU, GELU, Activation, Identity, LeakyReLU, Sigmoid, SiLU, Tanh
-from ..dropout import Dropout
 from ..errors import FileFormatError
 from ..files import read_arrays, replace
 from ..kernels import table as t
-from ..layers import Dense, Layer, ParameterLayer, ReLU, Softmax
-from ..losses import Loss
 from ..model import Sequential
-from ..normalization import BatchNorm, LayerNorm
+from ..nn import configs
+from ..nn.activations import ELU, GELU, Activation, Identity, LeakyReLU, Sigmoid, SiLU, Tanh
+from ..nn.dropout import Dropout
+from ..nn.layers import Dense, Layer, ParameterLayer, ReLU, Softmax
+from ..nn.losses import Loss
+from ..nn.normalization import BatchNorm, LayerNorm
 from ..types import Array, DType, Floats, PathLike
 from ..validation import DTYPES, as_choice, as_path
 from .network import has_biases, read_layers

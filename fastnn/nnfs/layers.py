@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..activations import Identity, Sigmoid
-from ..initialisers import scaled_normal
-from ..layers import Dense, Layer, ReLU, Softmax
+from ..nn.activations import Identity, Sigmoid
+from ..nn.initializers import scaled_normal
+from ..nn.layers import Dense, Layer, ReLU, Softmax
 from ..settings import Setting
 from ..types import Array, Floats, Integers
 from ..validation import as_gradient, as_number, as_positive, as_rows

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..dropout import Dropout
 from ..kernels import table as t
-from ..losses import BinaryCrossEntropy, MeanAbsoluteError, MeanSquaredError
 from ..model import Sequential
-from ..parallel import Crew
-from ..plan import operation_of, program_layers
-from ..training import Data, Epoch
+from ..nn.dropout import Dropout
+from ..nn.losses import BinaryCrossEntropy, MeanAbsoluteError, MeanSquaredError
+from ..program.plan import operation_of, program_layers
+from ..program.threads import Crew
+from ..program.training import Data, Epoch
 from ..types import Array, Floats, Integers
 from ..validation import NotFiniteError
 from .accuracy import Accuracy_Categorical, Accuracy_Regression

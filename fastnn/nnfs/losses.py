@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .. import losses
 from ..kernels import table as t
+from ..nn import losses
 from ..validation import as_flag
 from .layers import REGULARIZERS, Activation_Softmax
 

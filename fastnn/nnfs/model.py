@@ -10,19 +10,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import NonFiniteLossError, SlowTrainingWarning
-from ..history import History
-from ..network import call_backward, call_forward
-from ..parallel import finish, resolve_threads, with_crew
-from ..samples import UNSCALED
+from ..nn.network import call_backward, call_forward
+from ..program.samples import UNSCALED
+from ..program.threads import finish, resolve_threads, with_crew
+from ..run.history import History
 from ..types import Floats, PathLike
 from ..validation import as_anything, as_array, as_count, as_rows
 from . import files
 from .layers import Activation_Softmax, Layer_Input
 from .loops import Found, HandLoop, ProgramLoop, find_obstacle, make_network
-from .losses import (
-    Activation_Softmax_Loss_CategoricalCrossentropy,
-    Loss_CategoricalCrossentropy,
-)
+from .losses import Activation_Softmax_Loss_CategoricalCrossentropy, Loss_CategoricalCrossentropy
 from .optimizers import KINDS
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import optimizers
 from ..kernels import table as t
+from ..nn import optimizers
 from ..types import Array, DType, Floats
 from ..validation import as_array, as_number, as_positive
 

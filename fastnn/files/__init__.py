@@ -1,0 +1,5 @@
+"""The file format: safetensors with a description, written whole or not at all."""
+
+from .format import pack, read, read_arrays, remove_leftovers, replace, unpack, write
+
+__all__ = ["pack", "read", "read_arrays", "remove_leftovers", "replace", "unpack", "write"]

@@ -1,0 +1,1 @@
+"""What a user names: layers, losses, optimizers, schedules; a network over flat buffers."""

@@ -1,0 +1,37 @@
+"""Mini-batches of shuffled sample indices."""
+
+from __future__ import annotations
+
+from ..types import Integers, Seed
+from ..validation import as_count, as_generator
+
+
+def generate_batch_indices(n_samples: int, batch_size: int, rng: Seed = None) -> list[Integers]:
+    """Return the indices of the samples of each batch of one epoch.
+
+    Parameters
+    ----------
+    n_samples, batch_size : int
+        At least 1. The last batch holds what is left, and is never dropped.
+    rng : None, int or numpy.random.Generator
+        Where the order comes from; an int gives the same order every time.
+
+    Returns
+    -------
+    list of ndarray of int64
+        Every index from 0 to n_samples - 1 once, in random order.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For counts that are not whole numbers of at least 1.
+
+    Examples
+    --------
+    >>> fastnn.generate_batch_indices(5, 2, rng=0)
+    [array([2, 4]), array([3, 0]), array([1])]
+    """
+    n_samples = as_count(n_samples, "n_samples")
+    batch_size = as_count(batch_size, "batch_size")
+    order = as_generator(rng).permutation(n_samples)
+    return [order[start : start + batch_size] for start in range(0, n_samples, batch_size)]

@@ -1,0 +1,268 @@
+"""Networks and their parts as plain dicts, and back: the architecture that a file keeps.
+
+A part is {"class": its name, argument: value, ...}, by the signature of its constructor: each
+class keeps every argument in an attribute of the same name.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+import math
+import numbers
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from ..memory import physical_memory
+from ..types import DType, Shape
+from ..validation import as_dtype
+from . import activations, dropout, layers, losses, normalization, optimizers, schedules
+from . import initializers as initialisers
+from .initializers import scaled_normal
+from .layers import Layer, ParameterLayer
+from .losses import Loss
+from .optimizers import Optimizer
+from .schedules import Schedule
+
+if TYPE_CHECKING:
+    from .network import Network
+
+_MODULES = (
+    activations, dropout, initialisers, layers, losses, normalization, optimizers, schedules,
+)  # fmt: skip
+_BASES = Layer, ParameterLayer, activations.Activation, Loss, Optimizer, Schedule
+_NOT_KEPT = ("rng",)  # where the first weights came from
+
+
+Part: TypeAlias = tuple[Any, dict[str, Any]]
+"""A class and the arguments of its constructor."""
+
+
+def _find_classes() -> dict[str, type[Any]]:
+    kinds = (*_BASES, scaled_normal)
+    return {
+        name: value
+        for module in _MODULES
+        for name, value in vars(module).items()
+        if isinstance(value, type) and issubclass(value, kinds) and value not in _BASES
+        if value.__module__ == module.__name__ and name[0] != "_"
+    }
+
+
+CLASSES = _find_classes()
+
+
+def describe(part: Any, name: str, *, own: bool = False) -> dict[str, Any]:
+    """Return the dict of a layer, loss, optimizer, schedule or initialiser.
+
+    A function of the user's own becomes {"function": its name}, as a learning rate, or is left
+    out, as an `init`. With `own`, so do objects of a class of the user's own; else they raise
+    TypeError.
+    """
+    if CLASSES.get(type(part).__name__) is not type(part):
+        if own:
+            return {"class": f"{type(part).__module__}.{type(part).__qualname__}"}
+        raise TypeError(
+            f"{name} is {part!r:.80}, expected one of fastnn's own classes: "
+            "nothing but these can be described"
+        )
+    config: dict[str, Any] = {"class": type(part).__name__}
+    kind: Any = type(part)
+    for argument in _parameters(kind):
+        value = getattr(part, argument)
+        if argument == "init" and callable(value) and not isinstance(value, scaled_normal):
+            continue
+        config[argument] = _plain(value, f"{name}.{argument}")
+    return config
+
+
+def _plain(value: Any, name: str) -> Any:
+    """Return an argument as JSON has it."""
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, np.dtype):
+        return value.name
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
+    if isinstance(value, Schedule | scaled_normal):
+        return describe(value, name, own=True)
+    return {"function": getattr(value, "__qualname__", type(value).__qualname__)}
+
+
+def describe_network(model: Network, *, own: bool = False) -> dict[str, Any]:
+    """Return the dict of a :class:`Sequential`; `own` as for `describe`."""
+    return {
+        "class": "Sequential",
+        "n_features": model._n_features,
+        "dtype": model.dtype.name,
+        "layers": [describe(each, f"layers[{i}]", own=own) for i, each in enumerate(model.layers)],
+        "loss": describe(model.loss, "loss", own=own),
+    }
+
+
+def build(config: Mapping[str, Any], name: str, kind: type[Any] | tuple[type[Any], ...]) -> Any:
+    """Return the object that `config` describes, an instance of `kind`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For anything that is not such a dict; they begin with `name`.
+    """
+    made, arguments = _read(config, name, kind)
+    return _make(made, arguments, name)
+
+
+def build_network(config: Mapping[str, Any]) -> tuple[list[Any], Loss | None]:
+    """Return the (layers, loss) of a dict as `describe_network` gives it, with new weights.
+
+    Nothing is allocated before all names are checked and all sizes added up.
+    """
+    parts = _read_layers(config)
+    n_bytes = sum(
+        math.prod(shape) * dtype.itemsize
+        for shapes in _shapes(parts)
+        for shape, dtype in shapes.values()
+    )
+    if n_bytes > physical_memory():
+        raise ValueError(
+            f"config announces {n_bytes:,} bytes of parameters, "
+            f"expected at most {physical_memory():,}, the memory of this machine"
+        )
+    made = [_make(*part, f"layers[{i}]") for i, part in enumerate(parts)]
+    loss = config.get("loss")
+    return made, None if loss is None else build(loss, "loss", Loss)
+
+
+def stored_shapes(config: Mapping[str, Any]) -> dict[str, tuple[Shape, DType]]:
+    """Return {"0.weights": (shape, dtype), ...} of the network that a dict describes."""
+    return {
+        f"{i}.{name}": expected
+        for i, shapes in enumerate(_shapes(_read_layers(config)))
+        for name, expected in shapes.items()
+    }
+
+
+def check_network(config: Mapping[str, Any], model: Network) -> None:
+    """Raise ValueError where a built network has another input width or dtype than its dict."""
+    for name, value in (("n_features", model._n_features), ("dtype", model.dtype.name)):
+        if config.get(name, value) != value:
+            raise ValueError(f"{name} is {config[name]!r:.80}, expected {value!r}, as in layers")
+
+
+def find_difference(found: Any, expected: Any, name: str) -> tuple[str, Any, Any] | None:
+    """Return (name, found, expected) of the first place where two dicts differ, or None.
+
+    How weights start makes no difference. An argument that `expected` does not have, as it is newer
+    than a file, has its default there.
+    """
+    if isinstance(found, dict) and isinstance(expected, dict):
+        keys = dict.fromkeys([*expected, *found])
+        expected = _defaults(expected.get("class")) | expected
+        pairs = [
+            (found.get(key), expected.get(key), f"{name}.{key}" if name else key)
+            for key in keys
+            if key not in ("init", "class")
+        ]
+        pairs.insert(0, (found.get("class"), expected.get("class"), f"the class of {name}"))
+    elif isinstance(found, list) and isinstance(expected, list) and len(found) == len(expected):
+        both = enumerate(zip(found, expected, strict=True))
+        pairs = [(one, other, f"{name}[{i}]") for i, (one, other) in both]
+    elif isinstance(found, list) and isinstance(expected, list) and isinstance(found[0], dict):
+        pairs = [(len(found), len(expected), f"the number of {name}")]
+    else:
+        same = type(found) is type(expected) and found == expected
+        return None if same else (name, found, expected)
+    return next(filter(None, (find_difference(*pair) for pair in pairs)), None)
+
+
+def _read_layers(config: Mapping[str, Any]) -> list[Part]:
+    """Return [(class, arguments), ...] of the layers, checked as far as names go."""
+    names = "class", "n_features", "dtype", "layers", "loss"
+    _check_keys(config, "config", names)
+    if config.get("class", "Sequential") != "Sequential":
+        raise ValueError(f'config.class is {config["class"]!r:.80}, expected "Sequential"')
+    parts = config.get("layers")
+    if not isinstance(parts, list) or not parts:
+        raise ValueError(f"layers is {parts!r:.80}, expected a list of dicts")
+    return [_read(part, f"layers[{i}]", Layer) for i, part in enumerate(parts)]
+
+
+def _shapes(parts: Iterable[Part]) -> Iterator[dict[str, tuple[Shape, DType]]]:
+    """Yield {name: (shape, dtype)} of what each layer stores."""
+    for i, (made, arguments) in enumerate(parts):
+        defaults = {key: each.default for key, each in _parameters(made).items()}
+        given = {**defaults, **arguments}
+        try:
+            shapes = made.stored_shapes(given)
+            dtype = as_dtype(given.get("dtype", np.float32) if shapes else np.float32)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"layers[{i}].{error}") from None
+        yield {name: (shape, dtype) for name, shape in shapes.items()}
+
+
+def _read(config: Mapping[str, Any], name: str, kind: type[Any] | tuple[type[Any], ...]) -> Part:
+    """Return (class, arguments) of a dict, whose names are checked."""
+    if not isinstance(config, dict) or not isinstance(config.get("class"), str):
+        raise TypeError(f'{name} is {config!r:.80}, expected a dict with "class"')
+    known = {key: each for key, each in CLASSES.items() if issubclass(each, kind)}
+    if config["class"] not in known:
+        raise ValueError(f"{name}.class is {config['class']!r:.80}, {_expected(config, known)}")
+    made: Any = known[config["class"]]
+    parameters = _parameters(made)
+    _check_keys(config, name, ("class", *parameters, *_NOT_KEPT))
+    for key, parameter in parameters.items():
+        if key not in config and parameter.default is parameter.empty:
+            raise ValueError(f"{name}.{key} is missing, expected an argument of {made.__name__}")
+    arguments = {key: value for key, value in config.items() if key != "class"}
+    for key, value in arguments.items():
+        if isinstance(value, dict) and "class" in value and kind in (Layer, Optimizer):
+            arguments[key] = build(value, f"{name}.{key}", (Schedule, scaled_normal))
+        elif key == "dtype" and value not in ("float32", "float64"):
+            raise ValueError(f'{name}.dtype is {value!r:.80}, expected "float32" or "float64"')
+        elif isinstance(value, dict | list):
+            raise TypeError(f"{name}.{key} is {value!r:.80}, expected a number, a flag or a name")
+    return made, arguments
+
+
+def _make(made: type[Any], arguments: dict[str, Any], name: str) -> Any:
+    try:
+        return made(**arguments)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name}.{error}") from None
+
+
+@functools.cache
+def _parameters(made: Any) -> dict[str, inspect.Parameter]:
+    """Return {name: Parameter} of the arguments of a class that are described."""
+    if made.__init__ is object.__init__:
+        return {}
+    found = inspect.signature(made).parameters
+    return {name: each for name, each in found.items() if name not in _NOT_KEPT}
+
+
+def _defaults(name: Any) -> dict[str, Any]:
+    """Return {argument: its default} of a class, as JSON has it; {} for anything else."""
+    made: Any = CLASSES.get(name) if isinstance(name, str) else None
+    return {
+        key: _plain(each.default, key)
+        for key, each in (_parameters(made).items() if made else ())
+        if each.default is not each.empty
+    }
+
+
+def _check_keys(config: Mapping[str, Any], name: str, known: Collection[str]) -> None:
+    if not isinstance(config, dict):
+        raise TypeError(f"{name} is {config!r:.80}, expected a dict")
+    for key in config:
+        if key not in known:
+            raise ValueError(f"{name} has {key!r:.80}, {_expected({'class': key}, known)}")
+
+
+def _expected(config: Mapping[str, Any], known: Collection[str]) -> str:
+    near = difflib.get_close_matches(str(config["class"])[:80], known, 1)
+    return f"expected {near[0]!r}" if near else f"expected one of {', '.join(known)}"

@@ -1,0 +1,101 @@
+"""Dropout: values that are left out at random while training."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .. import kernels
+from ..settings import Setting, fraction, known
+from ..types import Floats, Seed
+from ..validation import as_generator, as_gradient, as_rows, unlocked
+from .layers import Layer
+
+
+class Dropout(Layer):
+    """In training each value is 0 with the probability `rate`, and else scaled by 1 / (1 - rate).
+
+    Without `training` the output is the inputs. Hinton and others, "Improving neural networks by
+    preventing co-adaptation of feature detectors" (2012), scaled in training as PyTorch does.
+
+    The random bits are Philox4x32-10 of a key and of the place: layer, step, row and column. So
+    `fit` gives the same masks with any number of threads. There the key of every epoch comes from
+    `seed`, and `rng` plays no part.
+
+    Parameters
+    ----------
+    rate : float
+        The fraction that is left out: at least 0 and below 1.
+    rng : None, int or numpy.random.Generator
+        Where the key for calls of `forward` by hand comes from, each of which has another mask.
+
+    Attributes
+    ----------
+    mask : ndarray of shape (B, I) or None
+        Of the last `forward`: 0 or 1 / (1 - rate). None without `training`.
+    inputs, output, dinputs : ndarray of shape (B, I)
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a rate out of range; in `forward` for inputs that are not (B, I) finite numbers; in
+        `backward` for `dvalues` unlike the output.
+    RuntimeError
+        In `backward` before `forward`.
+
+    Examples
+    --------
+    >>> dropout = fastnn.Dropout(0.5, rng=0)
+    >>> dropout.forward([[1.0, 2.0, 3.0, 4.0, 5.0]], training=True)
+    array([[ 2.,  0.,  6.,  8., 10.]])
+    >>> dropout.forward([[1.0, 2.0, 3.0, 4.0, 5.0]])
+    array([[1., 2., 3., 4., 5.]])
+    """
+
+    rate = Setting(lambda value, name: float(fraction(value, name)))
+    mask: Floats | None = None
+    _of_passes = *Layer._of_passes, "mask"
+
+    def __init__(self, rate: float, rng: Seed = None) -> None:
+        self.rate = rate
+        self._key, self._step = draw_key(as_generator(rng)), 0
+        self._place: tuple[int, int, int] | None = None
+
+    def forward(self, inputs: ArrayLike, training: bool = False) -> Floats:
+        """Return the inputs (B, I) times the mask."""
+        inputs = as_rows(inputs, "inputs")
+        if not training:
+            self.inputs, self.mask, self.output = inputs, None, inputs.copy()
+            return self.output
+        output, mask = np.empty_like(inputs), np.empty_like(inputs)
+        kernels.dropout_forward(output, mask, unlocked(inputs), self.rate, *self._take_place())
+        self.inputs, self.mask, self.output = inputs, mask, output
+        return output
+
+    def _take_place(self) -> tuple[int, int, int]:
+        """Return (key, layer, step) of the next mask."""
+        if self._place is not None:  # in an epoch of `fit`
+            return self._place
+        self._step += 1
+        return self._key, 0, self._step - 1
+
+    def backward(self, dvalues: ArrayLike) -> Floats:
+        """Return `dvalues` (B, I) times the mask."""
+        inputs = self._kept("inputs")
+        dvalues = as_gradient(dvalues, "dvalues", inputs.shape, inputs.dtype)
+        if self.mask is None:
+            self.dinputs = dvalues.copy()
+            return self.dinputs
+        mask = as_gradient(self.mask, "mask", inputs.shape, inputs.dtype)
+        dinputs = np.empty_like(inputs)
+        kernels.dropout_backward(dinputs, unlocked(dvalues), unlocked(mask))
+        self.dinputs = dinputs
+        return dinputs
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({known(self, 'rate')})"
+
+
+def draw_key(rng: np.random.Generator) -> int:
+    """Return a key of 63 random bits."""
+    return int(rng.integers(2**63))

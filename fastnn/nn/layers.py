@@ -1,0 +1,430 @@
+"""Layers: thin classes that name things and hand arrays to kernels.
+
+`forward(inputs, training=False)` returns what it also keeps in `output`; `backward(dvalues)`
+takes the gradient of the loss with respect to the output and returns the one with respect to the
+inputs, which it also keeps in `dinputs`. Neither ever writes into its argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from .. import kernels
+from ..settings import Setting, known, non_negative, shown
+from ..types import DType, Floats, Init, MaybeNone, Rows, Seed, Shape
+from ..validation import (
+    as_array,
+    as_count,
+    as_dtype,
+    as_flag,
+    as_generator,
+    as_gradient,
+    as_matrix,
+    as_rows,
+    unlocked,
+)
+from .initializers import as_init, make_weights
+
+
+class Layer:
+    """Base of fastnn's layers: what `isinstance` asks, and what annotations say.
+
+    A layer has `forward(inputs, training=False)` and `backward(dvalues)`. One of your own needs
+    no base: any class with these two methods may stand in a :class:`Sequential`.
+
+    Attributes
+    ----------
+    inputs, output : ndarray of shape (B, I), (B, O), or None
+        What the last `forward` took and gave.
+    dinputs : ndarray of shape (B, I), or None
+        What the last `backward` gave.
+    stored : tuple of str
+        The attributes whose arrays make up what the layer has learned.
+    n_parameters : int
+        How many numbers of it are trained.
+
+    Examples
+    --------
+    >>> model = fastnn.Sequential([fastnn.Dense(2, 3, rng=0), fastnn.ReLU()])
+    >>> [isinstance(layer, fastnn.Layer) for layer in model.layers]
+    [True, True]
+    """
+
+    inputs: Floats | MaybeNone = None
+    output: Floats | MaybeNone = None
+    dinputs: Floats | MaybeNone = None
+    stored: tuple[str, ...] = ()
+    n_parameters: int = 0
+    _of_passes: tuple[str, ...] = "inputs", "output", "dinputs", "_dweights", "_dbiases"
+    _exposed = False  # whether a script may have changed, or may change, an array at any time
+    _model: Callable[[], Any]
+
+    if TYPE_CHECKING:  # each layer has its own
+
+        def forward(self, inputs: ArrayLike, training: bool = False) -> Floats: ...
+        def backward(self, dvalues: ArrayLike) -> Floats: ...
+
+    @classmethod
+    def stored_shapes(cls, arguments: Mapping[str, Any]) -> dict[str, Shape]:
+        """Return {name: shape} of these arrays for a dict of all arguments, unchecked ones."""
+        return {name: (1, as_count(arguments["n_features"], "n_features")) for name in cls.stored}
+
+    def _kept(self, name: str, **expected: Any) -> Floats:
+        """Return what `forward` kept, or a script has put there, checked for a kernel."""
+        value = getattr(self, name)
+        if value is None:
+            raise RuntimeError(f"{type(self).__name__}.backward was called before forward")
+        return as_rows(value, name, **expected)
+
+    def forget_passes(self) -> None:
+        """Let go of the arrays of the last forward and backward pass."""
+        for name in self._of_passes:
+            vars(self).pop(name, None)
+
+    def _take_note(self) -> None:
+        """Tell the model of this layer that it predicts otherwise from now on."""
+        model = getattr(self, "_model", lambda: None)()
+        if model is not None:
+            model._plan_passes()
+
+    def _show(self, name: str) -> Any:
+        """Return a view of the private array `_name`, or None where there is none yet."""
+        array = getattr(self, f"_{name}")
+        if array is None:
+            return None
+        self._exposed = True
+        return shown(vars(self).setdefault("_shown", {}), name, array)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The model that holds this layer is not a part of a copy of the layer.
+        return {k: value for k, value in vars(self).items() if k not in ("_model", "_shown")}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+
+class ParameterLayer(Layer):
+    """What layers with weights and biases share: their arrays, and those of the gradients.
+
+    The arrays may be parts of a model's flat buffers: assigning copies values into them. Kernels
+    get private arrays, of which the attributes are views: their numbers may be changed in place,
+    and nothing else of them matters.
+    """
+
+    stored: tuple[str, ...] = "weights", "biases"
+    use_bias: bool = True
+    trainable = Setting(as_flag)  # whether training changes the parameters
+    _penalty_part = 1.0  # of the penalties, in a step of an optimizer that shares them out
+    _dweights: Floats | MaybeNone = None
+    _dbiases: Floats | MaybeNone = None
+    _weights: Rows
+    _biases: Rows
+
+    @property
+    def penalties(self) -> tuple[float, float, float, float]:
+        """The factors of the four penalties."""
+        return 0.0, 0.0, 0.0, 0.0
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """The number of input features, and of outputs."""
+        return self._weights.shape
+
+    @property
+    def n_parameters(self) -> int:  # type: ignore[override]  # read-only here
+        """How many numbers training may change."""
+        return self._weights.size + self._biases.size
+
+    @property
+    def dtype(self) -> DType:
+        """The dtype of the parameters and of all results."""
+        return self._weights.dtype
+
+    @property
+    def weights(self) -> Floats:
+        """The weights (I, O)."""
+        weights: Floats = self._show("weights")
+        return weights
+
+    @weights.setter
+    def weights(self, value: ArrayLike) -> None:
+        self._assign("weights", value)
+
+    @property
+    def biases(self) -> Floats:
+        """The biases (1, O)."""
+        biases: Floats = self._show("biases")
+        return biases
+
+    @biases.setter
+    def biases(self, value: ArrayLike) -> None:
+        self._assign("biases", value)
+
+    @property
+    def dweights(self) -> Floats | MaybeNone:
+        """The gradient (I, O) of the weights, or None before the first `backward`."""
+        return self._show("dweights")
+
+    @dweights.setter
+    def dweights(self, value: ArrayLike) -> None:
+        self._prepare_gradients()
+        self._assign("dweights", value)
+
+    @property
+    def dbiases(self) -> Floats | MaybeNone:
+        """The gradient (1, O) of the biases, or None before the first `backward`."""
+        return self._show("dbiases")
+
+    @dbiases.setter
+    def dbiases(self, value: ArrayLike) -> None:
+        self._prepare_gradients()
+        self._assign("dbiases", value)
+
+    def _prepare_gradients(self) -> None:
+        known = self._dweights  # which a layer that was made anew has of its former size
+        wanted = self._weights.shape, self._weights.dtype
+        if known is None or (known.shape, known.dtype) != wanted:
+            self._dweights = np.full_like(self._weights, 0)
+            self._dbiases = np.full_like(self._biases, 0)
+
+    def _assign(self, name: str, value: ArrayLike) -> None:
+        parameter = getattr(self, f"_{name}")
+        array = as_array(value, name)
+        if array.shape != parameter.shape:
+            raise ValueError(f"{name} has shape {array.shape}, expected {parameter.shape}")
+        parameter[...] = as_matrix(array, name, parameter.dtype)
+        self._exposed = True
+
+
+class Dense(ParameterLayer):
+    """Fully connected layer: output = inputs @ weights + biases.
+
+    Parameters
+    ----------
+    n_inputs, n_neurons : int
+        I and O, the number of input features and of outputs.
+    dtype : float32 or float64
+        Of the parameters and of all results.
+    rng : None, int or numpy.random.Generator
+        Where the first weights come from; an int gives the same weights every time.
+    init : str or callable
+        How the weights start; the biases start at 0. Normal with the variance 2 / I ("he"),
+        2 / (I + O) ("glorot") or 1 / I ("lecun"), uniform with these variances ("he_uniform",
+        ...), "zeros", or a callable of (rng, (I, O)) such as `scaled_normal(0.01)`.
+    weights_l1, weights_l2, biases_l1, biases_l2 : float
+        At least 0. `fit` adds l1 * sum(|p|) + l2 * sum(p**2) to the loss, and `backward` its
+        slope to the gradients while the layer is trainable.
+    use_bias : bool
+        False: the biases are zeros and stay so.
+    trainable : bool
+        False: `fit` leaves the parameters as they are.
+
+    Attributes
+    ----------
+    weights : ndarray of shape (I, O)
+    biases : ndarray of shape (1, O)
+        The parameters. Assigning copies the values into the array that is there, which may be a
+        part of a model's flat buffer; so it does for the gradients.
+    inputs, output : ndarray of shape (B, I), (B, O)
+        Of the last `forward`.
+    dweights, dbiases, dinputs : ndarray of shape (I, O), (1, O), (B, I)
+        Gradients from the last `backward`; None before the first.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For sizes below 1, another dtype, an unknown `init`; in `forward` for inputs that are not
+        (B, I) finite numbers; in `backward` for `dvalues` unlike the output.
+    RuntimeError
+        In `backward` before `forward`.
+
+    Examples
+    --------
+    >>> layer = fastnn.Dense(3, 2, rng=0)
+    >>> layer.forward([[1.0, 2.0, 3.0]]).shape
+    (1, 2)
+    >>> layer.backward([[1.0, -1.0]]).shape
+    (1, 3)
+    >>> layer.dweights
+    array([[ 1., -1.],
+           [ 2., -2.],
+           [ 3., -3.]], dtype=float32)
+    """
+
+    weights_l1, weights_l2 = Setting(non_negative), Setting(non_negative)
+    biases_l1, biases_l2 = Setting(non_negative), Setting(non_negative)
+    use_bias, init = Setting(as_flag), Setting(as_init)
+
+    def __init__(
+        self,
+        n_inputs: int,
+        n_neurons: int,
+        *,
+        dtype: DTypeLike = np.float32,
+        rng: Seed = None,
+        init: Init = "he",
+        weights_l1: float = 0.0,
+        weights_l2: float = 0.0,
+        biases_l1: float = 0.0,
+        biases_l2: float = 0.0,
+        use_bias: bool = True,
+        trainable: bool = True,
+    ) -> None:
+        shape = as_count(n_inputs, "n_inputs"), as_count(n_neurons, "n_neurons")
+        dtype = as_dtype(dtype)
+        self.weights_l1, self.weights_l2 = weights_l1, weights_l2
+        self.biases_l1, self.biases_l2 = biases_l1, biases_l2
+        self.use_bias, self.trainable, self.init = use_bias, trainable, init
+        self._weights = make_weights(init, as_generator(rng), shape, dtype)
+        self._biases = np.full((1, self.n_neurons), 0, dtype)
+
+    @classmethod
+    def stored_shapes(cls, arguments: Mapping[str, Any]) -> dict[str, Shape]:
+        """Return {name: shape} of the parameters for a dict of all arguments."""
+        n_inputs, n_neurons = (as_count(arguments[n], n) for n in ("n_inputs", "n_neurons"))
+        return {"weights": (n_inputs, n_neurons), "biases": (1, n_neurons)}
+
+    def reset_parameters(self, rng: Seed = None) -> None:
+        """Draw new weights as `init` says, and set the biases to 0."""
+        self._weights[...] = make_weights(
+            self.init, as_generator(rng), self._weights.shape, self.dtype
+        )
+        self._biases[...] = 0
+        self._exposed = True
+
+    @property
+    def penalties(self) -> tuple[float, float, float, float]:
+        """The factors of the four penalties."""
+        return self.weights_l1, self.weights_l2, self.biases_l1, self.biases_l2
+
+    @property
+    def n_inputs(self) -> int:
+        """I, the number of input features."""
+        return self._weights.shape[0]
+
+    @property
+    def n_neurons(self) -> int:
+        """O, the number of outputs."""
+        return self._weights.shape[1]
+
+    def forward(self, inputs: ArrayLike, training: bool = False) -> Floats:
+        """Return inputs (B, I) @ weights + biases, of shape (B, O)."""
+        n_inputs, n_neurons = self._weights.shape  # which no subclass says otherwise
+        inputs = as_rows(inputs, "inputs", n_features=n_inputs, dtype=self._weights.dtype)
+        output = np.empty((len(inputs), n_neurons), self._weights.dtype)
+        kernels.dense_forward(output, unlocked(inputs), self._weights, self._biases)
+        self.inputs, self.output = inputs, output
+        return output
+
+    def backward(self, dvalues: ArrayLike) -> Floats:
+        """Return the gradient with respect to the inputs, (B, I); keep those of the parameters."""
+        (n_inputs, n_neurons), dtype = self._weights.shape, self._weights.dtype
+        inputs = self._kept("inputs", n_features=n_inputs, dtype=dtype)
+        dvalues = as_gradient(dvalues, "dvalues", (len(inputs), n_neurons), dtype)
+        self._prepare_gradients()
+        dinputs = np.empty_like(inputs)
+        kernels.dense_backward(
+            dinputs,
+            self._dweights,
+            self._dbiases,
+            unlocked(dvalues),
+            unlocked(inputs),
+            self._weights,
+        )
+        if self.trainable and any(self.penalties):
+            self._add_slopes()
+        self.dinputs = dinputs
+        return dinputs
+
+    def _add_slopes(self) -> None:
+        """Add the slopes of the penalties to the gradients."""
+        for values, slopes, l1, l2 in (
+            (self._weights, self._dweights, self.weights_l1, self.weights_l2),
+            (self._biases, self._dbiases, self.biases_l1, self.biases_l2),
+        ):
+            l1, l2 = l1 * self._penalty_part, l2 * self._penalty_part
+            slopes += l1 * self._sign(values) + 2 * l2 * values
+
+    @staticmethod
+    def _sign(values: Floats) -> Floats:
+        return np.sign(values)
+
+    def __repr__(self) -> str:
+        usual = {"use_bias": True, "trainable": True, "init": "he"}
+        usual |= dict.fromkeys(("weights_l1", "weights_l2", "biases_l1", "biases_l2"), 0)
+        special = "".join(
+            f", {name}={getattr(self, name)!r}"
+            for name, value in usual.items()
+            if known(self, name, value) != value
+        )
+        sizes, names = "{}, {}, dtype={}", ("n_inputs", "n_neurons", "dtype")
+        sizes = sizes.format(*(known(self, name) for name in names))
+        return f"{type(self).__name__}({sizes}{special})"
+
+
+class ReLU(Layer):
+    """Rectified linear unit: output = max(inputs, 0).
+
+    The gradient passes where an input is above 0. Input is (B, I), float32 or float64; other
+    numbers become one of the two. Errors as in :class:`Dense`.
+
+    Examples
+    --------
+    >>> relu = fastnn.ReLU()
+    >>> relu.forward([[-1.0, 2.0]])
+    array([[0., 2.]])
+    >>> relu.backward([[5.0, 5.0]])
+    array([[0., 5.]])
+    """
+
+    def forward(self, inputs: ArrayLike, training: bool = False) -> Floats:
+        """Return max(inputs (B, I), 0)."""
+        inputs = as_rows(inputs, "inputs")
+        output = np.empty_like(inputs)
+        kernels.relu_forward(output, unlocked(inputs))
+        self.inputs, self.output = inputs, output
+        return output
+
+    def backward(self, dvalues: ArrayLike) -> Floats:
+        """Return `dvalues` (B, I) where the inputs were above 0, else 0."""
+        inputs = self._kept("inputs")
+        dvalues = as_gradient(dvalues, "dvalues", inputs.shape, inputs.dtype)
+        dinputs = np.empty_like(inputs)
+        kernels.relu_backward(dinputs, unlocked(dvalues), unlocked(inputs))
+        self.dinputs = dinputs
+        return dinputs
+
+
+class Softmax(Layer):
+    """Probabilities from logits: exp(inputs), normalised to sum to 1 over each row.
+
+    Row maxima are subtracted first, so large logits do not overflow. Input is (B, C), float32 or
+    float64; other numbers become one of the two. Errors as in :class:`Dense`.
+
+    Examples
+    --------
+    >>> fastnn.Softmax().forward([[0.0, 0.0], [0.0, 1000.0]])
+    array([[0.5, 0.5],
+           [0. , 1. ]])
+    """
+
+    def forward(self, inputs: ArrayLike, training: bool = False) -> Floats:
+        """Return the probabilities (B, C)."""
+        inputs = as_rows(inputs, "inputs")
+        output = np.empty_like(inputs)
+        kernels.softmax_forward(output, unlocked(inputs))
+        self.inputs, self.output = inputs, output
+        return output
+
+    def backward(self, dvalues: ArrayLike) -> Floats:
+        """Return output * (dvalues - sum(dvalues * output)), the sum over each row."""
+        output = self._kept("output")
+        dvalues = as_gradient(dvalues, "dvalues", output.shape, output.dtype)
+        dinputs = np.empty_like(output)
+        kernels.softmax_backward(dinputs, unlocked(dvalues), unlocked(output))
+        self.dinputs = dinputs
+        return dinputs

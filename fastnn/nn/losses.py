@@ -1,0 +1,554 @@
+"""Losses: of classes, of yes-or-no questions, and of numbers.
+
+The loss of a batch is the mean over its samples, weighted where weights are given: the sum of
+weight * loss over the sum of the weights. Every gradient is the one of that mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from .. import kernels
+from ..kernels import table as t
+from ..settings import Guarded, Setting, fraction, small_epsilon
+from ..types import Array, Floats, Integers, MaybeNone, Shape, Task
+from ..validation import (
+    as_flag,
+    as_number,
+    as_positive,
+    as_rows,
+    as_sample_weights,
+    as_targets,
+    as_values,
+    is_nothing,
+    unlocked,
+)
+from .own import is_own, measure_by_passes
+
+
+class Loss(Guarded):
+    """Base of losses with one value a sample: a subclass gives `forward(y_pred, y_true)`.
+
+    Attributes
+    ----------
+    dinputs : ndarray of shape (B, O), or None
+        From the last `backward`.
+
+    Examples
+    --------
+    >>> class SquaredLength(fastnn.Loss):
+    ...     def forward(self, y_pred, y_true):
+    ...         return np.square(np.subtract(y_pred, y_true)).sum(axis=1)
+    >>> float(SquaredLength().calculate([[1.0, 2.0], [0.0, 1.0]], [[0.0, 0.0], [0.0, 0.0]]))
+    3.0
+    """
+
+    _fixed = "kind", "task", "finish", "threshold"
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "number":  # a kernel takes it
+            value = as_number(value, "number", 0)
+        super().__setattr__(name, value)
+
+    dinputs: Floats | MaybeNone = None
+
+    # Of those that a network can be trained on.
+    kind: int
+    number: float
+    task: Task
+    finish: int
+    threshold: float
+    forward: Callable[..., Any]
+    backward: Callable[..., Floats]
+    decide: Callable[[Floats], Array]
+    measure: Callable[[Floats, Array, Floats], tuple[Floats, Floats]]
+    hits: Callable[[Floats, Array, Integers], Array]
+    as_targets: Callable[[ArrayLike, str, int, int, DTypeLike], Floats]
+
+    def calculate(
+        self, y_pred: ArrayLike, y_true: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> np.floating[Any]:
+        """Return the mean of the losses of the samples, weighted by `sample_weight` (B,)."""
+        losses: Floats = self.forward(y_pred, y_true)
+        if sample_weight is None:
+            return np.mean(losses)
+        return np.average(losses, weights=as_sample_weights(sample_weight, len(losses)))
+
+    @property
+    def _is_own(self) -> bool:
+        """Whether a user's own class replaces what the compiled program does of a loss."""
+        return is_own(self, "forward", "backward", "measure", "hits", "smoothed")
+
+    def _measure_by_passes(
+        self, passes: Any, outputs: Floats, targets: Array, weights: Floats
+    ) -> tuple[Floats, Floats]:
+        losses, gradient = measure_by_passes(passes, outputs, targets, weights, outputs)
+        return losses, _weigh(gradient, weights)
+
+    def _weighted(self, gradient: Floats, sample_weight: ArrayLike | None) -> Floats:
+        if sample_weight is None:
+            return gradient
+        return _weigh(gradient, as_sample_weights(sample_weight, len(gradient)))
+
+    def __repr__(self) -> str:
+        given = ", ".join(
+            f"{name}={value!r}"
+            for name, value in vars(self).items()
+            if name not in _KEPT and (isinstance(value, bool) or not is_nothing(value))
+        )
+        return f"{type(self).__name__}({given})"
+
+
+# Attributes that are results of a pass.
+_KEPT = ("dinputs", "output", "activation", "loss")
+
+
+class CategoricalCrossEntropy(Loss):
+    """Cross-entropy of probabilities: -sum(y_true * log(y_pred)) for each sample.
+
+    Targets are labels (B,), or rows (B, C) that are one-hot or soft distributions.
+
+    Parameters
+    ----------
+    epsilon : float
+        Probabilities are first moved into [epsilon, 1 - epsilon], so the loss is finite.
+
+    Attributes
+    ----------
+    dinputs : ndarray of shape (B, C)
+        From the last `backward`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For probabilities that are not (B, C) finite numbers, B above 0; for labels outside
+        [0, C) or not whole, rows that are not distributions, or another number of targets.
+
+    Examples
+    --------
+    >>> loss = fastnn.CategoricalCrossEntropy()
+    >>> loss.forward([[0.7, 0.1, 0.2], [0.1, 0.5, 0.4]], [0, 1]).round(4)
+    array([0.3567, 0.6931])
+    >>> loss.backward([[0.7, 0.1, 0.2], [0.1, 0.5, 0.4]], [0, 1]).round(4) + 0.0
+    array([[-0.7143,  0.    ,  0.    ],
+           [ 0.    , -1.    ,  0.    ]])
+    """
+
+    epsilon = Setting(small_epsilon)
+
+    def __init__(self, epsilon: float = 1e-7) -> None:
+        self.epsilon = epsilon
+
+    def forward(self, y_pred: ArrayLike, y_true: ArrayLike) -> Floats:
+        """Return the losses (B,) of probabilities (B, C)."""
+        y_pred, targets = _check(y_pred, "y_pred", y_true)
+        losses = np.empty(len(y_pred), y_pred.dtype)
+        kernels.cross_entropy_forward(losses, y_pred, targets, self.epsilon)
+        return losses
+
+    def backward(
+        self, dvalues: ArrayLike, y_true: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Floats:
+        """Return -y_true / dvalues / B, the gradient at the probabilities `dvalues` (B, C)."""
+        y_pred, targets = _check(dvalues, "dvalues", y_true)
+        dinputs = np.empty_like(y_pred)
+        kernels.cross_entropy_backward(dinputs, y_pred, targets, self.epsilon)
+        self.dinputs = self._weighted(dinputs, sample_weight)
+        return dinputs
+
+
+class SoftmaxCrossEntropy(Loss):
+    """Softmax and cross-entropy in one: exact for logits of any size, and a simple gradient.
+
+    Targets as for :class:`CategoricalCrossEntropy`.
+
+    Parameters
+    ----------
+    label_smoothing : float
+        At least 0 and below 1: this part of each target is spread over all classes. Szegedy and
+        others, "Rethinking the Inception Architecture" (2016), section 7.
+
+    Attributes
+    ----------
+    output : ndarray of shape (B, C)
+        The probabilities of the last `forward`.
+    dinputs : ndarray of shape (B, C)
+        From the last `backward`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :class:`CategoricalCrossEntropy`.
+
+    Examples
+    --------
+    >>> loss = fastnn.SoftmaxCrossEntropy()
+    >>> float(loss.forward([[0.0, 1000.0], [0.0, 0.0]], [0, 1]).round(4))
+    500.3466
+    >>> loss.backward(loss.output, [0, 1])
+    array([[-0.5 ,  0.5 ],
+           [ 0.25, -0.25]])
+    """
+
+    output: Floats | MaybeNone = None
+    kind = t.SOFTMAX_CROSS_ENTROPY
+    number = 0.0
+    task: Task = "classes"
+    finish, threshold = t.SOFTMAX, 0.0
+    label_smoothing = Setting(fraction)
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        self.label_smoothing = label_smoothing
+
+    def forward(
+        self, logits: ArrayLike, y_true: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> np.floating[Any]:
+        """Return the mean loss: of logsumexp(logits) - logits[target] over the batch."""
+        losses, self.output = self._losses(logits, y_true)
+        if sample_weight is None:
+            return np.mean(losses)
+        return np.average(losses, weights=as_sample_weights(sample_weight, len(losses)))
+
+    def calculate(
+        self, logits: ArrayLike, y_true: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> np.floating[Any]:
+        """Return what `forward` does."""
+        given = {} if sample_weight is None else {"sample_weight": sample_weight}
+        mean: np.floating[Any] = self.forward(logits, y_true, **given)
+        return mean
+
+    def _losses(self, logits: ArrayLike, y_true: ArrayLike) -> tuple[Floats, Floats]:
+        """Return the losses (B,) and the probabilities (B, C)."""
+        logits, targets = _check(logits, "logits", y_true)
+        losses = np.empty(len(logits), logits.dtype)
+        output = np.empty_like(logits)
+        kernels.softmax_cross_entropy_forward(
+            losses, output, logits, self.smoothed(targets, logits)
+        )
+        return losses, output
+
+    def backward(
+        self, probabilities: ArrayLike, y_true: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Floats:
+        """Return (probabilities - y_true) / B, the gradient with respect to the logits."""
+        probabilities, targets = _check(probabilities, "probabilities", y_true)
+        dinputs = np.empty_like(probabilities)
+        targets = self.smoothed(targets, probabilities)
+        kernels.softmax_cross_entropy_backward(dinputs, probabilities, targets)
+        self.dinputs = self._weighted(dinputs, sample_weight)
+        return dinputs
+
+    def decide(self, outputs: Floats) -> Integers:
+        """Return the labels of logits (..., C)."""
+        labels: Integers = outputs.argmax(axis=-1)
+        return labels
+
+    def measure(self, logits: Floats, targets: Array, weights: Floats) -> tuple[Floats, Floats]:
+        """Return losses (B,) and the gradient of their weighted mean; numbers are not checked."""
+        _check_shape(targets, logits.shape if targets.ndim == 2 else logits.shape[:1])
+        if targets.ndim == 2:
+            targets = targets.astype(logits.dtype, copy=False)
+        if is_own(self, "forward", "backward"):
+            vars(self).pop("output", None)  # which `forward` may keep, for `backward`
+            probabilities = np.empty_like(logits)
+            kernels.softmax_forward(probabilities, logits)
+            losses, gradient = measure_by_passes(self, logits, targets, weights, probabilities)
+            return losses, _weigh(gradient, weights)
+        losses, gradient = np.empty(len(logits)), np.empty_like(logits)
+        kernels.softmax_cross_entropy(losses, gradient, logits, self.smoothed(targets, logits))
+        return losses, _weigh(gradient, weights)
+
+    def hits(self, logits: Floats, targets: Array, labels: Integers) -> Array:
+        """Return for each sample whether the label of its logits is right, (B,)."""
+        right: Array = logits.argmax(axis=1) == labels
+        return right
+
+    def smoothed(self, targets: Array, like: Array) -> Array:
+        """Return the targets of a batch after smoothing; `like` (B, C) has the classes."""
+        smoothing = getattr(self, "label_smoothing", 0)
+        if not smoothing:
+            return targets
+        if targets.ndim == 1:
+            targets = np.eye(like.shape[1], dtype=like.dtype)[targets]
+        smoothed: Array = (1 - smoothing) * targets + smoothing / like.shape[1]
+        return smoothed.astype(like.dtype)
+
+
+class _OutputLoss(Loss):
+    """A loss that is the mean over the O outputs of a sample; targets are (B,) or (B, O)."""
+
+    kind: Any = None
+    number = 0.0
+    task: Task = "numbers"
+    finish, threshold = t.IDENTITY, 0.0
+
+    def decide(self, outputs: Floats) -> Array:
+        """Return the predictions of outputs (..., O): (...) where O is 1."""
+        return outputs[..., 0] if outputs.shape[-1] == 1 else outputs
+
+    def forward(self, y_pred: ArrayLike, y_true: ArrayLike) -> Floats:
+        """Return the losses (B,) of predictions (B, O)."""
+        y_pred, targets = self._check(y_pred, "y_pred", y_true)
+        losses = np.empty(len(y_pred), y_pred.dtype)
+        kernels.loss_forward(losses, y_pred, targets, self.kind, self.number)
+        return losses
+
+    def backward(
+        self, dvalues: ArrayLike, y_true: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Floats:
+        """Return the gradient (B, O) of the mean loss at the predictions `dvalues` (B, O)."""
+        y_pred, targets = self._check(dvalues, "dvalues", y_true)
+        dinputs = np.empty_like(y_pred)
+        kernels.loss_backward(dinputs, y_pred, targets, self.kind, self.number)
+        self.dinputs = self._weighted(dinputs, sample_weight)
+        return dinputs
+
+    def measure(self, outputs: Floats, targets: Array, weights: Floats) -> tuple[Floats, Floats]:
+        """Return losses (B,) and the gradient of their weighted mean; numbers are not checked."""
+        _check_shape(targets, outputs.shape)
+        targets = targets.astype(outputs.dtype, copy=False)
+        if is_own(self, "forward", "backward"):
+            return self._measure_by_passes(self, outputs, targets, weights)
+        losses, gradient = np.empty(len(outputs)), np.empty_like(outputs)
+        kernels.loss_forward(losses, outputs, targets, self.kind, self.number)
+        kernels.loss_backward(gradient, outputs, targets, self.kind, self.number)
+        return losses, _weigh(gradient, weights)
+
+    def hits(self, outputs: Floats, targets: Array, labels: Integers) -> Array:
+        """Return the part of each sample's answers that is right, (B,)."""
+        right: Array = ((outputs > self.threshold) == (targets > 0.5)).mean(axis=1)
+        return right
+
+    def as_targets(
+        self, value: ArrayLike, name: str, n_rows: int, n_outputs: int, dtype: DTypeLike
+    ) -> Floats:
+        """Return targets of a batch as (B, O) finite numbers."""
+        return as_values(value, name, n_rows, n_outputs, dtype)
+
+    def _check(self, y_pred: ArrayLike, name: str, y_true: ArrayLike) -> tuple[Floats, Floats]:
+        y_pred = as_rows(y_pred, name, allow_empty=False)
+        targets = self.as_targets(y_true, "y_true", *y_pred.shape, y_pred.dtype)
+        return unlocked(y_pred), unlocked(targets)
+
+
+class BinaryCrossEntropy(_OutputLoss):
+    """Cross-entropy of yes-or-no questions, one for each output: targets from 0 to 1.
+
+    -(y log(p) + (1 - y) log(1 - p)), where p is the sigmoid of a logit, or the prediction itself.
+
+    Parameters
+    ----------
+    from_logits : bool
+        Predictions are logits, and the loss is exact for logits of any size. Else probabilities,
+        which are first moved into [epsilon, 1 - epsilon].
+    epsilon : float
+        Above 0 and below 0.5.
+
+    Examples
+    --------
+    >>> loss = fastnn.BinaryCrossEntropy()
+    >>> loss.forward([[0.0], [1000.0]], [1, 0]).round(4)
+    array([6.931e-01, 1.000e+03])
+    """
+
+    task: Task = "answers"
+    # Networks with this loss have been laid out for it.
+    from_logits = Setting(as_flag, lasts=True)
+    epsilon = Setting(small_epsilon)
+
+    def __init__(self, from_logits: bool = True, epsilon: float = 1e-7) -> None:
+        self.from_logits, self.epsilon = from_logits, epsilon
+
+    @property
+    def finish(self) -> int:  # type: ignore[override]  # read-only here
+        """What makes probabilities of outputs."""
+        return t.SIGMOID if self.from_logits else t.IDENTITY
+
+    @property
+    def threshold(self) -> float:  # type: ignore[override]  # read-only here
+        """Outputs above it mean yes."""
+        return 0.0 if self.from_logits else 0.5
+
+    def decide(self, outputs: Floats) -> Array:
+        """Return the answers to outputs (..., O), 0 or 1: (...) where O is 1."""
+        return super().decide((outputs > self.threshold).astype(np.int64))
+
+    @property
+    def kind(self) -> int:  # type: ignore[override]  # read-only here
+        """The loss of the kernels."""
+        return t.BINARY_FROM_LOGITS if self.from_logits else t.BINARY_FROM_PROBABILITIES
+
+    @property
+    def number(self) -> float:  # type: ignore[override]  # read-only here
+        """The epsilon."""
+        return self.epsilon
+
+    def as_targets(
+        self, value: ArrayLike, name: str, n_rows: int, n_outputs: int, dtype: DTypeLike
+    ) -> Floats:
+        """Return targets of a batch as (B, O) numbers from 0 to 1."""
+        targets = super().as_targets(value, name, n_rows, n_outputs, dtype)
+        wrong = (targets < 0) | (targets > 1)
+        return _refuse(wrong, targets, name, "numbers from 0 to 1")
+
+
+class MeanSquaredError(_OutputLoss):
+    """(y_pred - y_true)**2, the mean over the outputs.
+
+    Examples
+    --------
+    >>> fastnn.MeanSquaredError().forward([[1.0], [4.0]], [1.0, 2.0])
+    array([0., 4.])
+    """
+
+    kind = t.SQUARED_ERROR
+
+
+class MeanAbsoluteError(_OutputLoss):
+    """|y_pred - y_true|, the mean over the outputs; its slope is 0 where they are equal.
+
+    Examples
+    --------
+    >>> fastnn.MeanAbsoluteError().forward([[1.0], [4.0]], [1.0, 2.0])
+    array([0., 2.])
+    """
+
+    kind = t.ABSOLUTE_ERROR
+
+
+class Huber(_OutputLoss):
+    """d**2 / 2 for errors d up to delta, and delta * (|d| - delta / 2) beyond.
+
+    Huber, "Robust Estimation of a Location Parameter" (1964).
+
+    Parameters
+    ----------
+    delta : float
+        Above 0.
+
+    Examples
+    --------
+    >>> fastnn.Huber(delta=1.0).forward([[0.5], [10.0]], [0.0, 0.0])
+    array([0.125, 9.5  ])
+    """
+
+    kind = t.HUBER
+    delta = Setting(as_positive)
+
+    def __init__(self, delta: float = 1.0) -> None:
+        self.delta = delta
+
+    @property
+    def number(self) -> float:  # type: ignore[override]  # read-only here
+        """Delta."""
+        return self.delta
+
+
+def _as_quantile(value: float, name: str) -> float:
+    quantile = as_positive(value, name)
+    if quantile >= 1:
+        raise ValueError(f"{name} is {value}, expected a number below 1")
+    return quantile
+
+
+class Quantile(_OutputLoss):
+    """q * d where a prediction is too low by d, (1 - q) * d where it is too high by d.
+
+    Its least is the quantile q of the targets. Koenker, Bassett, "Regression Quantiles" (1978).
+
+    Parameters
+    ----------
+    q : float
+        Above 0 and below 1.
+
+    Examples
+    --------
+    >>> fastnn.Quantile(0.9).forward([[-1.0], [1.0]], [0.0, 0.0]).round(2)
+    array([0.9, 0.1])
+    """
+
+    kind = t.QUANTILE
+    q = Setting(_as_quantile)
+
+    def __init__(self, q: float = 0.5) -> None:
+        self.q = q
+
+    @property
+    def number(self) -> float:  # type: ignore[override]  # read-only here
+        """Q."""
+        return self.q
+
+
+class Poisson(_OutputLoss):
+    """Half the Poisson deviance, for counts and other targets of at least 0.
+
+    Predictions are logarithms of rates: z stands for the rate e**z. The loss is
+    y log(y) - y z - y + e**z, and e**z where y is 0; of several outputs their mean. It is least,
+    0, at e**z = y, and its slope is e**z - y. McCullagh, Nelder, "Generalized Linear Models"
+    (1989), section 2.3.
+
+    A model with this loss predicts rates, not their logarithms.
+
+    Examples
+    --------
+    >>> loss = fastnn.Poisson()
+    >>> loss.forward(np.log([[3.0], [2.0]]), [3.0, 0.0]).round(4) + 0.0
+    array([0., 2.])
+    >>> loss.backward(np.log([[3.0], [2.0]]), [3.0, 0.0]).round(4) + 0.0
+    array([[0.],
+           [1.]])
+    """
+
+    kind = t.POISSON
+    finish = t.EXP
+
+    def decide(self, outputs: Floats) -> Array:
+        """Return the rates of outputs (..., O): (...) where O is 1."""
+        return super().decide(as_rates(outputs))
+
+    def as_targets(
+        self, value: ArrayLike, name: str, n_rows: int, n_outputs: int, dtype: DTypeLike
+    ) -> Floats:
+        """Return targets of a batch as (B, O) numbers of at least 0."""
+        targets = super().as_targets(value, name, n_rows, n_outputs, dtype)
+        return _refuse(targets < 0, targets, name, "numbers of at least 0")
+
+
+def as_rates(outputs: Floats) -> Floats:
+    """Return e**outputs (..., O), with the bits that the compiled program gives."""
+    rows = unlocked(np.ascontiguousarray(outputs).reshape(-1, outputs.shape[-1]))
+    rates = np.empty_like(rows)
+    kernels.activation_forward(rates, rows, t.EXP, 0.0)
+    return rates.reshape(outputs.shape)
+
+
+def _refuse(wrong: Array, targets: Floats, name: str, expected: str) -> Floats:
+    """Return the targets; raise ValueError with the place of the first one that is wrong."""
+    if wrong.any():
+        at = tuple(np.argwhere(wrong)[0])
+        place = f"{name}[{', '.join(map(str, at))}]"
+        raise ValueError(f"{place} is {targets[at]}, expected {expected}")
+    return targets
+
+
+def _check_shape(targets: Array, shape: Shape) -> None:
+    if targets.shape != shape:
+        raise ValueError(f"the targets have shape {targets.shape}, expected {shape}, as the loss")
+
+
+def _weigh(gradient: Floats, weights: Floats) -> Floats:
+    """Turn the gradient of the mean into the one of the weighted mean, in place."""
+    if (weights != 1).any():
+        scale = len(weights) / weights.sum() if weights.any() else 0.0
+        gradient *= (weights * scale).astype(gradient.dtype)[:, np.newaxis]
+    return gradient
+
+
+def _check(y_pred: ArrayLike, name: str, y_true: ArrayLike) -> tuple[Array, Array]:
+    y_pred = as_rows(y_pred, name, allow_empty=False)
+    targets = as_targets(y_true, "y_true", *y_pred.shape, y_pred.dtype)
+    return unlocked(y_pred), unlocked(targets)

@@ -1,0 +1,1 @@
+"""A network as one compiled call: plan, training, streams, prediction, handles, threads."""

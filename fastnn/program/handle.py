@@ -1,0 +1,163 @@
+"""A network as it is at one moment, for short calls from Python and from jitted code."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import numpy as np
+
+from ..kernels.table import IDENTITY
+from ..nn.losses import Loss
+from ..types import Array, DType, Floats
+from ..validation import as_anything, refuse_not_finite, unlocked
+from .prediction import Predictor
+
+
+class CompiledModel:
+    """Answers as a model did when its `compiled()` was called, with a copy of its parameters.
+
+    Both methods may also be called in `numba.njit` functions, to which the handle comes as an
+    argument, as a global variable, or in a tuple, a list, a typed dict or an attribute of a
+    jitclass; whatever holds it keeps it alive. They release the GIL there if the function does.
+    Nothing is converted, so that the same call works in both worlds. Several threads may use one
+    handle.
+
+    Attributes
+    ----------
+    n_inputs, n_outputs : int
+        I and C. As all attributes, they can be read only: assignment raises AttributeError.
+    dtype : float32 or float64
+    loss : Loss
+        The model's, which says what a prediction is.
+
+    Examples
+    --------
+    >>> model = fastnn.Sequential([fastnn.Dense(2, 3, rng=0)])
+    >>> handle = model.compiled()
+    >>> handle
+    <CompiledModel of 2 inputs, 3 outputs, float32>
+    >>> sample = np.array([0.5, -1.0], np.float32)
+    >>> print(handle.predict(sample), model.predict([sample]))
+    1 [1]
+    """
+
+    # Machine code reads the memory behind these, so that nothing may change after `__new__`.
+    __slots__ = ("__weakref__", "_arrays", "_header", "_kind", "_loss", "_predictor")
+
+    _predictor: Predictor
+    _loss: Loss
+    _arrays: tuple[Any, ...]
+    _header: bytes
+    _kind: tuple[Any, ...]
+
+    def __new__(cls, predictor: Predictor, loss: Loss) -> CompiledModel:
+        if type(predictor) is not Predictor:
+            given = type(predictor).__name__
+            raise TypeError(f"predictor is a {given}: a handle comes from model.compiled()")
+        self = super().__new__(cls)
+        # For jitted code (`jitted.py`): arrays, where they are, and sizes.
+        arrays: tuple[Any, ...] = (
+            predictor.parameters, predictor.panels, predictor.table, predictor.plan_coefficients
+        )  # fmt: skip
+        sizes = (
+            predictor.n_inputs, predictor.n_outputs, predictor.few_size, predictor.many_size
+        )  # fmt: skip
+        numbers = [*map(_address, arrays), *(array.size for array in arrays), *sizes]
+        kind = predictor.dtype, loss.task, loss.finish, loss.threshold, predictor.n_outputs == 1
+        for name, value in {
+            "_predictor": predictor,
+            "_loss": loss,
+            "_arrays": arrays,
+            "_header": np.array(numbers, np.int64).tobytes(),
+            "_kind": kind,
+        }.items():
+            object.__setattr__(self, name, value)
+        return self
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"{name} cannot be set: a handle stays as compiled() made it")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"{name} cannot be deleted: a handle stays as compiled() made it")
+
+    @property
+    def n_inputs(self) -> int:
+        """I."""
+        return self._predictor.n_inputs
+
+    @property
+    def n_outputs(self) -> int:
+        """C."""
+        return self._predictor.n_outputs
+
+    @property
+    def dtype(self) -> DType:
+        """float32 or float64."""
+        return self._predictor.dtype
+
+    @property
+    def loss(self) -> Loss:
+        """The model's."""
+        return self._loss
+
+    def predict_proba(self, x: Floats) -> Floats:
+        """Return the probabilities (C,) of one sample `x` (I,), or (N, C) of samples (N, I).
+
+        Raises
+        ------
+        TypeError, ValueError
+            Unless `x` is a C-contiguous array of finite numbers of the network's dtype, with I
+            features. Jitted code gets numba's TypingError for a TypeError.
+        """
+        loss = self._loss
+        if loss.task == "numbers":
+            raise AttributeError(
+                "the model predicts numbers, which have no probabilities: use predict"
+            )
+        return self._outputs(x, loss.finish)
+
+    def predict(self, x: Floats) -> Array:
+        """Return what the model's `predict` does, for one sample `x` (I,) or samples (N, I).
+
+        Errors as in `predict_proba`.
+        """
+        return self._loss.decide(self._outputs(x, IDENTITY))
+
+    def _outputs(self, x: Floats, finish: int) -> Floats:
+        if type(x) is not np.ndarray:
+            x = self._plain(x)
+        rows = x[np.newaxis] if x.ndim == 1 else x
+        outputs = self._predictor.run_few(rows, finish)
+        if outputs is None:
+            self._check(x)
+            outputs = self._predictor.run(unlocked(rows), finish, None)
+            if outputs is None:
+                refuse_not_finite(x, "x", x)
+        return outputs if rows is x else outputs[0]
+
+    def _plain(self, x: object) -> Array:
+        """Return an array of a subclass, such as a memory map, as a plain one."""
+        if not isinstance(x, np.ndarray):
+            kind = getattr(x, "dtype", type(x).__name__)
+            raise TypeError(f"x is {kind}, expected an array of {self.dtype}")
+        return as_anything(x, "x")
+
+    def _check(self, x: Array) -> None:
+        dtype, n_inputs = self._predictor.dtype, self._predictor.n_inputs
+        if x.dtype != dtype:
+            raise TypeError(f"x is {x.dtype}, expected an array of {dtype}")
+        if x.ndim not in (1, 2) or x.shape[-1] != n_inputs:
+            raise ValueError(f"x has shape {x.shape}, expected ({n_inputs},) or (N, {n_inputs})")
+        if not (x.flags.c_contiguous and x.flags.aligned):
+            raise ValueError(f"x has strides {x.strides}, expected a C-contiguous array")
+
+    def __reduce__(self) -> tuple[type[CompiledModel], tuple[Predictor, Loss]]:
+        # Without the header, which holds addresses of this process.
+        return CompiledModel, (self._predictor, self._loss)
+
+    def __repr__(self) -> str:
+        return f"<CompiledModel of {self.n_inputs} inputs, {self.n_outputs} outputs, {self.dtype}>"
+
+
+def _address(array: Array) -> int:
+    return int(array.__array_interface__["data"][0])

@@ -1,0 +1,212 @@
+"""What numba has to know to take a `CompiledModel` into jitted code: its type, value and methods.
+
+The value is the address of the handle's header, and a reference to the handle that numba counts:
+what is stored in a typed list, a jitclass or a generator keeps the handle alive.
+"""
+
+from contextlib import ExitStack
+from functools import cache
+
+import numpy as np
+from numba import carray, from_dtype, njit, types
+from numba.core import cgutils
+from numba.core.errors import TypingError
+from numba.core.imputils import lower_constant
+from numba.extending import (
+    NativeValue,
+    box,
+    intrinsic,
+    models,
+    overload_method,
+    register_model,
+    typeof_impl,
+    unbox,
+)
+
+from .. import kernels
+from ..kernels import jit
+from ..kernels.simd import is_null, pointer
+from ..kernels.table import IDENTITY, N_COEFFICIENTS, N_COLUMNS
+from .handle import CompiledModel
+from .prediction import BLOCK_ROWS, FEW_ROWS
+
+_UNSET = "the handle was never assigned, expected one that model.compiled() has returned"
+
+# Handles whose address is part of machine code: they live as long as the code may.
+_constants = []
+
+
+class CompiledModelType(types.Type):
+    """The type of handles of one dtype and one kind of answers."""
+
+    def __init__(self, dtype, task, finish, threshold, single):
+        self.dtype, self.task, self.finish = dtype, task, finish
+        self.threshold, self.single = threshold, single
+        # With the digest of the kernels, since they are part of a user's function: what numba has
+        # cached of it on disk must not run on the tables of another version.
+        key = dtype, task, finish, threshold, single, jit._SOURCE_STAMP
+        super().__init__(f"fastnn.CompiledModel{key}")
+
+
+@cache
+def _type_of_kind(dtype, *kind):
+    return CompiledModelType(from_dtype(dtype), *kind)
+
+
+@typeof_impl.register(CompiledModel)
+def _type_of_handle(handle, context):
+    return _type_of_kind(*handle._kind)
+
+
+@register_model(CompiledModelType)
+class _HandleModel(models.StructModel):
+    def __init__(self, manager, kind):
+        members = [
+            ("owner", types.MemInfoPointer(types.voidptr)),  # null for a global variable
+            ("header", types.CPointer(types.int64)),
+            ("handle", types.pyobject),  # what `owner` keeps alive
+        ]
+        super().__init__(manager, kind, members)
+
+
+@unbox(CompiledModelType)
+def _unbox_handle(kind, handle, c):
+    value = cgutils.create_struct_proxy(kind)(c.context, c.builder)
+    failed = cgutils.alloca_once_value(c.builder, cgutils.true_bit)
+    with ExitStack() as stack:
+        header = c.pyapi.object_getattr_string(handle, "_header")
+        cgutils.early_exit_if_null(c.builder, stack, header)
+        address = c.pyapi.bytes_as_string(header)
+        c.pyapi.decref(header)  # the handle has it as long as it lives
+        cgutils.early_exit_if_null(c.builder, stack, address)
+        owner = c.pyapi.nrt_meminfo_new_from_pyobject(address, handle)
+        cgutils.early_exit_if_null(c.builder, stack, owner)
+        value.owner, value.handle = owner, handle
+        value.header = c.builder.bitcast(address, value.header.type)
+        c.builder.store(cgutils.false_bit, failed)
+    return NativeValue(value._getvalue(), is_error=c.builder.load(failed))
+
+
+@box(CompiledModelType)
+def _box_handle(kind, value, c):
+    handle = cgutils.create_struct_proxy(kind)(c.context, c.builder, value).handle
+    # Null in a variable that jitted code has never assigned: numba fills those with zeros.
+    with c.builder.if_else(cgutils.is_null(c.builder, handle), likely=False) as (unset, there):
+        with unset:
+            c.pyapi.err_set_string("PyExc_ValueError", _UNSET)
+        with there:
+            c.pyapi.incref(handle)
+            c.context.nrt.decref(c.builder, kind, value)
+    return handle
+
+
+@lower_constant(CompiledModelType)
+def _lower_global_handle(context, builder, kind, handle):
+    _constants.append(handle)
+    value = cgutils.create_struct_proxy(kind)(context, builder)
+    header = np.frombuffer(handle._header, np.int64).__array_interface__["data"][0]
+    # Machine code with an address in it is of no use to another process.
+    for name, address in (("header", header), ("handle", id(handle))):
+        pointer = context.add_dynamic_addr(builder, address, info=f"fastnn.CompiledModel.{name}")
+        setattr(value, name, builder.bitcast(pointer, getattr(value, name).type))
+    value.owner = cgutils.get_null_value(value.owner.type)
+    return value._getvalue()
+
+
+@intrinsic
+def _header(typingctx, handle):
+    """Return the pointer to the numbers that `CompiledModel` has left for jitted code."""
+
+    def codegen(context, builder, sig, args):
+        return cgutils.create_struct_proxy(handle)(context, builder, args[0]).header
+
+    return types.CPointer(types.int64)(handle), codegen
+
+
+@intrinsic
+def _pointer(typingctx, address, dtype):
+    """Return `address` as a pointer to numbers of `dtype`."""
+
+    def codegen(context, builder, sig, args):
+        return builder.inttoptr(args[0], context.get_value_type(sig.return_type))
+
+    return types.CPointer(dtype.dtype)(address, dtype), codegen
+
+
+@njit(nogil=True)
+def _run(header, rows, finish):
+    if is_null(header):
+        raise ValueError(_UNSET)
+    parameters = carray(_pointer(header[0], rows.dtype), header[4])
+    table = carray(_pointer(header[2], np.int64), (header[6] // N_COLUMNS, N_COLUMNS))
+    coefficients = carray(_pointer(header[3], np.float64), (len(table), N_COEFFICIENTS))
+    if rows.shape[1] != header[8]:
+        raise ValueError("x has another number of features than the network has inputs")
+    outputs = np.empty((len(rows), header[9]), rows.dtype)
+    if len(rows) <= FEW_ROWS:
+        workspace = np.empty(header[10], rows.dtype)
+        done = kernels.predict_few(
+            outputs, workspace, table, coefficients, parameters, rows, finish
+        )
+    else:
+        workspace = np.empty(header[11], rows.dtype)
+        panels = carray(_pointer(header[1], rows.dtype), header[5])
+        done = kernels.predict_rows(
+            outputs, workspace, panels, table, coefficients, parameters, rows, BLOCK_ROWS, finish
+        )
+    if done != len(rows):
+        raise ValueError("x is not finite")
+    return outputs
+
+
+@njit(nogil=True)
+def _largest(outputs):
+    found = np.empty(len(outputs), np.int64)
+    for i in range(len(outputs)):
+        found[i] = outputs[i].argmax()
+    return found
+
+
+def _check_type(handle, x):
+    right = isinstance(x, types.Array) and x.dtype == handle.dtype and x.layout == "C"
+    if not (right and x.ndim in (1, 2)):
+        raise TypingError(f"x is {x}, expected a C-contiguous array of {handle.dtype}, 1-D or 2-D")
+
+
+def _for_rows(decide, n_dims):
+    """Return the method that applies `decide` to the rows of `x`, or to `x` as the only row."""
+    # Neither the handle nor a view of `x` goes on: the caller keeps both alive, and to count their
+    # references anew takes 5 % of the time of a row.
+    if n_dims == 2:
+        return lambda handle, x: decide(_header(handle), x)
+    return lambda handle, x: decide(_header(handle), carray(pointer(x), (1, x.size)))[0]
+
+
+@overload_method(CompiledModelType, "predict_proba")
+def _predict_proba(handle, x):
+    _check_type(handle, x)
+    if handle.task == "numbers":
+        raise TypingError("the model predicts numbers, which have no probabilities: use predict")
+    finish = handle.finish
+    return _for_rows(njit(lambda header, rows: _run(header, rows, finish)), x.ndim)
+
+
+@overload_method(CompiledModelType, "predict")
+def _predict(handle, x):
+    _check_type(handle, x)
+    threshold, single, finish = handle.threshold, handle.single, handle.finish
+    if handle.task == "classes":
+        decide = njit(lambda header, rows: _largest(_run(header, rows, IDENTITY)))
+    elif handle.task == "answers" and single:
+        decide = njit(
+            lambda header, rows: (_run(header, rows, IDENTITY)[:, 0] > threshold).astype(np.int64)
+        )
+    elif handle.task == "answers":
+        decide = njit(
+            lambda header, rows: (_run(header, rows, IDENTITY) > threshold).astype(np.int64)
+        )
+    elif single:
+        decide = njit(lambda header, rows: _run(header, rows, finish)[:, 0])
+    else:
+        decide = njit(lambda header, rows: _run(header, rows, finish))
+    return _for_rows(decide, x.ndim)

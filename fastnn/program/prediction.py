@@ -1,0 +1,104 @@
+"""Predictions of the compiled program: a few rows as they come, many in blocks and on threads."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from .. import kernels
+from ..kernels import table as t
+from ..memory import aligned_empty
+from ..types import Floats, Steps
+from .plan import make_plan
+from .samples import Samples
+from .threads import Crew, resolve_threads, with_crew
+
+# Up to so many rows, packing the weights takes longer than reading them as they lie.
+FEW_ROWS = 8
+
+# Rows that go through all layers together: a multiple of every tile height, few enough that the
+# values of a layer of 512 stay in the L2 cache.
+BLOCK_ROWS = 128
+
+
+class Predictor:
+    """Runs rows through a network of built-in layers.
+
+    `steps` comes from `plan.program_layers`. `parameters` is read at every call; `frozen` packs
+    the weights once, and later changes are not seen.
+    """
+
+    def __init__(
+        self, steps: Steps, n_inputs: int, parameters: Floats, *, frozen: bool = False
+    ) -> None:
+        self.n_inputs, self.parameters, self.dtype = n_inputs, parameters, parameters.dtype
+        plan = make_plan(steps, n_inputs, BLOCK_ROWS, self.dtype.itemsize, training=False)
+        self.plan_coefficients = plan.coefficients
+        alone = (plan.table[:, t.OPERATION] >= t.IDENTITY).any()
+        self.table, self.coefficients = plan.table, plan.coefficients if alone else None
+        self.n_outputs = int(plan.table[-1, t.N_OUTPUTS])
+        self.few_size, self.many_size = 2 * plan.widest, plan.workspace_size
+        self._panels_size = plan.panels_size
+        self.panels = None
+        if frozen:
+            self.panels = self._pack()
+
+    def _pack(self) -> Floats:
+        panels = aligned_empty(self._panels_size, self.dtype)
+        kernels.pack_network(panels, self.table, self.parameters)
+        return panels
+
+    def run_few(self, rows: Any, finish: int) -> Floats | None:
+        """Return `finish` of the outputs of a few rows; None where `rows` has to be looked at.
+
+        It is taken as it is: at most `FEW_ROWS` finite rows in a plain array of the right dtype.
+        """
+        if (
+            type(rows) is not np.ndarray
+            or rows.dtype != self.dtype
+            or rows.ndim != 2
+            or not 0 < len(rows) <= FEW_ROWS
+            or rows.shape[1] != self.n_inputs
+            or not rows.flags.carray  # contiguous, aligned, writeable
+        ):
+            return None
+        outputs = np.empty((len(rows), self.n_outputs), self.dtype)
+        workspace = np.empty(self.few_size, self.dtype)
+        done = kernels.predict_few(
+            outputs, workspace, self.table, self.coefficients, self.parameters, rows, finish
+        )
+        return outputs if done == len(rows) else None
+
+    def run(self, rows: Samples | Floats, finish: int, threads: int | None) -> Floats | None:
+        """Return `finish` of the outputs of checked rows; None where one of them is not finite.
+
+        `rows`: an array as the kernels take it, or :class:`Samples`, converted in blocks.
+        """
+        samples = rows if isinstance(rows, Samples) else Samples(rows, self.dtype)
+        threads = resolve_threads(threads, len(rows) * self.parameters.size)
+        if 0 < len(rows) <= FEW_ROWS:
+            return self.run_few(next(samples.blocks(0, len(rows)))[1], finish)
+        outputs = np.empty((len(rows), self.n_outputs), self.dtype)
+        panels = self._pack() if self.panels is None else self.panels
+
+        def predict(crew: Crew, done: list[bool], thread: int) -> None:
+            # A workspace for each thread, so that nobody else can be in it.
+            workspace = aligned_empty(self.many_size, self.dtype)
+            begin, end = (len(rows) * i // crew.size for i in (thread, thread + 1))
+            done[thread] = all(
+                len(block) == kernels.predict_rows(
+                    outputs[first : first + len(block)], workspace, panels, self.table,
+                    self.coefficients, self.parameters, block, BLOCK_ROWS, finish,
+                )
+                for first, block in samples.blocks(begin, end)
+                if not crew.interruption.requested
+            )  # fmt: skip
+
+        def work(crew: Crew) -> bool:
+            done = [False] * crew.size
+            crew.run(functools.partial(predict, crew, done))
+            return all(done)
+
+        return outputs if with_crew(min(threads, max(len(rows), 1)), work) else None

@@ -1,0 +1,144 @@
+"""Samples as they lie in memory, and how they become numbers of a network's dtype."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from .. import kernels
+from ..kernels import table as t
+from ..types import Array, Floats, Integers, Scaling, Shape
+from ..validation import as_matrix, as_table, refuse_not_finite, unlocked
+
+# What is converted while a batch is gathered; numbers of other dtypes are converted beforehand.
+KINDS = {
+    np.dtype(np.uint8): t.UINT8,
+    np.dtype(np.int8): t.INT8,
+    np.dtype(np.float16): t.FLOAT16,
+    np.dtype(np.float32): t.FLOAT32,
+    np.dtype(np.float64): t.FLOAT64,
+}
+
+# Samples that take at most so many bytes once converted are converted beforehand too: that is
+# quicker than doing it anew each epoch, and less is compiled.
+SMALL = 4_000_000
+
+# Rows of about so many bytes are converted at a time where a batch is not what is asked for.
+_BLOCK = 1_000_000
+
+UNSCALED = (1.0, 0.0)
+
+
+class Samples:
+    """Rows (N, I) of finite numbers, of any dtype in `KINDS` and with any strides.
+
+    A network takes `array.astype(dtype) * scale + offset`, calculated in `dtype`; (1, 0) as
+    `scaling` stands for neither.
+    """
+
+    def __init__(self, array: Array, dtype: DTypeLike, scaling: Scaling = UNSCALED) -> None:
+        self.array, self.dtype = array, np.dtype(dtype)
+        self.scaling = np.array(scaling, np.float64)
+        flags = array.flags
+        plain = array.dtype == self.dtype and flags.c_contiguous and flags.aligned
+        self.is_ready = plain and tuple(scaling) == UNSCALED
+        """Whether the array is what a network takes, as it is."""
+
+    @property
+    def shape(self) -> Shape:
+        """(N, I)."""
+        return self.array.shape
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __getitem__(self, rows: slice | Array) -> Samples:
+        return Samples(self.array[rows], self.dtype, tuple(self.scaling))
+
+    def view(self) -> tuple[Array, Integers]:
+        """Return (bytes, layout): what `kernels.train_steps` needs to find the numbers."""
+        low, high = np.lib.array_utils.byte_bounds(self.array)
+        start = self.array.__array_interface__["data"][0] - low
+        layout = [KINDS[self.array.dtype], start, *self.array.strides]
+        return np.asarray(_Bytes(self.array, low, high - low)), np.array(layout, np.int64)
+
+    def take(self, indices: Integers | list[int]) -> Floats:
+        """Return the rows at `indices` as a C-contiguous array of `dtype`."""
+        return self.array[indices] if self.is_ready else self._convert(self.array[indices])
+
+    def _convert(self, rows: Array) -> Floats:
+        """Return what the network takes for some rows of the array, with the kernels' bits."""
+        with np.errstate(over="ignore"):
+            result = np.array(rows, self.dtype, order="C")
+            if tuple(self.scaling) != UNSCALED:
+                scale, offset = self.scaling.astype(self.dtype)
+                result *= scale
+                result += offset
+        return result
+
+    def blocks(self, begin: int, end: int) -> Iterator[tuple[int, Floats]]:
+        """Yield (first, rows): the rows [begin, end) in C-contiguous arrays of `dtype`."""
+        if self.is_ready:
+            yield begin, unlocked(self.array[begin:end])
+            return
+        height = max(1, _BLOCK // (self.shape[1] * self.dtype.itemsize))
+        for first in range(begin, end, height):
+            yield first, self._convert(self.array[first : min(first + height, end)])
+
+    def check(self, name: str) -> None:
+        """Raise NotFiniteError where a number is not finite, or too large for `dtype`."""
+        if self.array.dtype.kind in "iu":
+            limits = np.iinfo(self.array.dtype)
+            extremes = np.array([[limits.min, limits.max]], self.array.dtype)
+            if np.isfinite(self._convert(extremes)).all():
+                return
+        for first, rows in self.blocks(0, len(self)):
+            if not kernels.all_finite(rows):
+                refuse_not_finite(rows, name, self.array, first, tuple(self.scaling))
+
+
+class _Bytes:
+    """The memory of an array, also of one that is read-only: nobody but a kernel is to see it."""
+
+    def __init__(self, array: Array, address: int, size: int) -> None:
+        self.array = array  # kept alive as the base of the view
+        self.__array_interface__ = {
+            "version": 3, "data": (address, False), "shape": (size,), "typestr": "|u1",
+        }  # fmt: skip
+
+
+def as_samples(
+    value: Any,
+    name: str,
+    *,
+    n_features: int | None = None,
+    dtype: DTypeLike | None = None,
+    scaling: Scaling = UNSCALED,
+    allow_empty: bool = True,
+    finite: bool = True,
+) -> Samples:
+    """Return `value` as :class:`Samples`, without a copy unless they are small.
+
+    Without `dtype`, float32 and float64 stay what they are, and other numbers become what NumPy
+    makes of them together with a float32. Without `finite`, a kernel that looks for NaN itself
+    is to be called. Samples are taken as they are: they have been checked.
+    """
+    if isinstance(value, Samples):
+        return value
+    array = as_table(value, name, n_features=n_features, allow_empty=allow_empty)
+    if dtype is None:
+        dtype = np.float32 if np.result_type(array, np.float32) == np.float32 else np.float64
+    if array.dtype not in KINDS or not array.dtype.isnative:
+        array = as_matrix(array, name, dtype)
+    samples = Samples(array, dtype, scaling)
+    if not samples.is_ready and array.size * samples.dtype.itemsize <= SMALL:
+        rows = samples._convert(array)
+        if not kernels.all_finite(rows):
+            refuse_not_finite(rows, name, array, 0, scaling)
+        return Samples(rows, dtype)
+    if finite:
+        samples.check(name)
+    return samples

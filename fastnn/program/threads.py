@@ -1,0 +1,234 @@
+"""How many threads work, and the threads themselves.
+
+Results do not depend on the number: the same seed gives the same bits with 1 thread as with 8.
+"""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import contextvars
+import functools
+import math
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ..kernels import table as t
+from ..kernels.interruption import POLL_SECONDS, Interruption, run_interruptible, wait_for
+from ..validation import as_count
+
+_chosen: contextvars.ContextVar[int | None] = contextvars.ContextVar(
+    "fastnn_num_threads", default=None
+)
+_default: int | None = None
+
+T = TypeVar("T")
+
+# Multiply-adds of a step (or of a prediction) that make another thread worth its two barriers and
+# the lines that cores fetch from each other: two threads won from about 7 million on
+# (`benchmarks/compare.py --write` draws the default against one thread).
+WORK_PER_THREAD = 4_000_000
+
+# More would only be in each other's way, and a typing error could ask for a million.
+MOST_THREADS = 4 * (os.cpu_count() or 16)
+
+
+def set_num_threads(n: int | None) -> None:
+    """Set how many threads `fit` and the predictions use where their `threads` says nothing.
+
+    Parameters
+    ----------
+    n : int or None
+        At least 1. None, the default, lets the work and the CPUs at hand decide each time.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For anything else.
+
+    Examples
+    --------
+    >>> fastnn.set_num_threads(2)
+    >>> fastnn.set_num_threads(None)
+    """
+    global _default
+    _default = None if n is None else as_count(n, "n")
+
+
+@contextlib.contextmanager
+def num_threads(n: int | None) -> Iterator[None]:
+    """Use `n` threads inside a `with` block, in this thread of Python; see `set_num_threads`.
+
+    Examples
+    --------
+    >>> model = fastnn.Sequential([fastnn.Dense(2, 2, rng=0)])
+    >>> with fastnn.num_threads(1):
+    ...     history = model.fit(np.eye(2), [0, 1])
+    """
+    token = _chosen.set(None if n is None else as_count(n, "n"))
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
+
+
+def resolve_threads(threads: int | None, work: int) -> int:
+    """Return the number of threads for `work` multiply-adds that are done between two barriers."""
+    if threads is not None:
+        return min(as_count(threads, "threads"), MOST_THREADS)
+    chosen = _chosen.get() or _default
+    if chosen is not None:
+        return min(chosen, MOST_THREADS)
+    wanted = work // WORK_PER_THREAD
+    return min(usable_cpus(), wanted) if wanted > 1 else 1
+
+
+def usable_cpus() -> int:
+    """Return how many CPUs this process may use: its affinity, and its share by control group."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        count = len(os.sched_getaffinity(0))
+    else:
+        count = os.cpu_count() or 1
+    return max(1, math.ceil(min(count, _cgroup_cpus())))
+
+
+@functools.cache  # the files take 40 us to read: four times a prediction of one row
+def _cgroup_cpus() -> float:
+    """Return the CPU time that the control group may use a second, in seconds."""
+    with contextlib.suppress(OSError, ValueError, IndexError):  # version 2
+        group = next(
+            line.rpartition(":")[2].strip().lstrip("/")
+            for line in Path("/proc/self/cgroup").read_text().splitlines()
+            if line.startswith("0::")
+        )
+        folder = Path("/sys/fs/cgroup", group)
+        quotas = [math.inf]
+        for place in (folder, *folder.parents):
+            with contextlib.suppress(OSError, ValueError):
+                limit, period = (place / "cpu.max").read_text().split()
+                quotas.append(int(limit) / int(period))
+        return min(quotas)
+    with contextlib.suppress(OSError, ValueError):  # version 1
+        folder = Path("/sys/fs/cgroup/cpu")
+        quota = int((folder / "cpu.cfs_quota_us").read_text())
+        if quota > 0:
+            return quota / int((folder / "cpu.cfs_period_us").read_text())
+    return math.inf
+
+
+def finish(function: Callable[[], None]) -> None:
+    """Call a function that may be called twice: again where an exception breaks it off."""
+    try:
+        function()
+    except BaseException:
+        function()
+        raise
+
+
+class Crew:
+    """Threads that run one function together, each with its own number; see `with_crew`.
+
+    Where the system gives fewer threads than asked for, `size` says how many there are.
+    """
+
+    def __init__(self, wanted: int) -> None:
+        self.wanted, self.size = wanted, 1
+        self.gate = np.full(t.BARRIER_SIZE, 0, np.int64)
+        """The barrier of the compiled calls."""
+        self.interruption = Interruption()
+        self._orders: list[queue.SimpleQueue[Any]] = []
+        self._done: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+        self._started: list[int] = []
+        self._ended: list[_thread.LockType] = []
+
+    def start(self) -> None:
+        """Start the threads."""
+        for number in range(1, self.wanted):
+            orders: queue.SimpleQueue[Any] = queue.SimpleQueue()
+            ended = threading.Lock()
+            ended.acquire()
+            self._orders.append(orders)
+            self._ended.append(ended)
+            try:
+                # The built-in functions start a thread and keep a note of it in one step of
+                # Python: no signal is handled between the two.
+                start = map(_thread.start_new_thread, [self._work], [(number, orders, ended)])
+                self._started.extend(start)
+            except RuntimeError:  # the system has no more
+                break
+        self.size = 1 + len(self._started)
+        del self._orders[self.size - 1 :], self._ended[self.size - 1 :]
+
+    def _work(self, number: int, orders: queue.SimpleQueue[Any], ended: _thread.LockType) -> None:
+        try:
+            run_interruptible(self.interruption, self._take_orders, number, orders)
+        except BaseException as error:  # shown by `run`
+            self.gate[t.LEAVE] = 1  # nobody waits for this thread
+            self._done.put(error)
+        finally:
+            ended.release()
+
+    def _take_orders(self, number: int, orders: queue.SimpleQueue[Any]) -> None:
+        while not self.interruption.requested:
+            try:
+                function = orders.get(timeout=POLL_SECONDS)
+            except queue.Empty:
+                continue
+            if function is None:
+                break
+            function(number)
+            self._done.put(None)
+
+    def run(self, function: Callable[[int], T]) -> T:
+        """Call function(0), ..., function(size - 1) side by side; return what function(0) does.
+
+        An error of any of them is raised when all are done; then the crew has to end.
+        """
+        try:
+            for orders in self._orders:
+                orders.put(function)
+            result = function(0)
+            errors = [self._next_done() for _ in self._orders]
+        except BaseException:  # such as Ctrl-C before this thread's part: the others wait for it
+            self.gate[t.LEAVE] = 1
+            raise
+        for error in errors:
+            if error is not None:
+                raise error
+        return result
+
+    def _next_done(self) -> BaseException | None:
+        while True:
+            with contextlib.suppress(queue.Empty):
+                return self._done.get(timeout=POLL_SECONDS)
+
+    def end(self) -> None:
+        """Let the threads go, and wait for them, whatever signals arrive meanwhile."""
+        for orders in self._orders:
+            orders.put(None)
+        wait_for(self._ended[: len(self._started)])
+
+
+def with_crew(wanted: int, work: Callable[[Crew], T]) -> T:
+    """Return work(crew) for a :class:`Crew` of `wanted` threads, which have ended by then.
+
+    So nothing is left behind for a `fork` to break, and on every way out nobody works any more.
+    """
+    crew = Crew(wanted)
+    try:
+        crew.start()
+        return work(crew)
+    finally:
+        # An exception of a signal handler may strike when a function is entered, but not before an
+        # assignment. What it breaks off in the first call of `end`, the second one does.
+        crew.interruption.requested = True
+        try:
+            crew.end()
+        finally:
+            crew.end()

@@ -1,0 +1,1 @@
+"""A training run: checks of a call, epochs, callbacks, history, checkpoints, evaluation."""

@@ -1,0 +1,328 @@
+"""What happens between the epochs of `fit`: stopping early, logging, anything of your own."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ..metrics import Metric
+from ..nn.monitor import Mode, as_curve, as_mode, cost_of, sign_of
+from ..settings import Setting, non_negative
+from ..types import PathLike, Snapshot
+from ..validation import as_flag, as_number, check_finite, check_tree
+from .history import History
+
+if TYPE_CHECKING:
+    from ..model import Sequential
+
+
+class Run:
+    """What a callback sees of a training run; `fit` makes it.
+
+    Attributes
+    ----------
+    model : Sequential
+    history : History
+        The epochs so far.
+    epoch, epochs : int
+        The epoch that runs or has just ended, from 1, and the last one there is to be.
+    step, n_steps : int
+        The steps that the epoch has taken, as of the last chunk, and how many it has.
+    n_samples : int
+        How many samples an epoch takes.
+    curve_names : list of str
+        What the history will hold.
+    metrics : list of Metric
+        Those of `fit`.
+    stopped : bool
+        Set it to True, and no further epoch begins.
+
+    Examples
+    --------
+    >>> def stop_early(run: fastnn.Run):
+    ...     run.stopped = run.epoch == 2
+    >>> model = fastnn.Sequential([fastnn.Dense(2, 2, rng=0)])
+    >>> callbacks = [fastnn.LambdaCallback(on_epoch_end=stop_early)]
+    >>> len(model.fit(np.eye(2), [0, 1], epochs=100, callbacks=callbacks))
+    2
+    """
+
+    def __init__(
+        self,
+        model: Sequential,
+        epochs: int,
+        initial_epoch: int = 0,
+        metrics: Iterable[Metric] = (),
+        curve_names: Iterable[str] = (),
+    ) -> None:
+        self.model, self.history = model, History()
+        self.epoch, self.epochs = initial_epoch, epochs
+        self.step, self.n_steps, self.n_samples = 0, 0, 0
+        self.curve_names, self.metrics = list(curve_names), list(metrics)
+        self.stopped = False
+
+
+class Callback:
+    """Base of callbacks: methods that `fit` calls, each with the :class:`Run`.
+
+    An error that one raises ends the training; the model is as the last whole epoch left it, or
+    within an epoch (`on_chunk_end`) the last whole step.
+
+    Examples
+    --------
+    >>> class Count(fastnn.Callback):
+    ...     epochs = 0
+    ...
+    ...     def on_epoch_end(self, run):
+    ...         self.epochs += 1
+    ...         run.stopped = self.epochs == 3
+    >>> model, count = fastnn.Sequential([fastnn.Dense(2, 2, rng=0)]), Count()
+    >>> history = model.fit(np.eye(2), [0, 1], epochs=100, callbacks=[count])
+    >>> count.epochs
+    3
+    """
+
+    def on_fit_begin(self, run: Run) -> None:
+        """Before the first epoch."""
+
+    def on_epoch_begin(self, run: Run) -> None:
+        """Before each epoch."""
+
+    def on_epoch_end(self, run: Run) -> None:
+        """After each epoch and its validation."""
+
+    def on_chunk_end(self, run: Run) -> None:
+        """After each part of an epoch that one compiled call has taken, about 0.05 seconds.
+
+        Called only where a class overrides it: else no chunk waits for Python.
+        """
+
+    def on_fit_end(self, run: Run) -> None:
+        """After the last epoch, unless an error ended the run."""
+
+    def close(self) -> None:
+        """Last of all, also where an error ended the run."""
+
+    def state(self, run: Run) -> dict[str, Any] | None:
+        """Return what a checkpoint is to keep: None, or a dict of numbers, text and arrays.
+
+        Dicts and lists may be in it. A class that overrides it overrides `restore` too.
+        """
+
+    def restore(self, run: Run, state: Any) -> None:
+        """Take over what `state` returned, with lists for tuples: after `on_fit_begin`.
+
+        The file may hold anything: ValueError for what makes no sense.
+        """
+
+    # Whether it is called after all others, such as one that writes what they have done.
+    comes_last = False
+
+    # A chunk also ends after so many steps of an epoch, and so many more; None: when time is up.
+    chunk_steps: int | None = None
+
+    @property
+    def watches_chunks(self) -> bool:
+        """Whether there is an `on_chunk_end` to call."""
+        return getattr(self.on_chunk_end, "__func__", None) is not Callback.on_chunk_end
+
+    def __repr__(self) -> str:
+        given = ", ".join(f"{k}={v!r}" for k, v in vars(self).items() if k[0] != "_")
+        return f"{type(self).__name__}({given})"
+
+
+Hook: TypeAlias = Callable[[Run], Any]
+
+
+class LambdaCallback(Callback):
+    """Calls functions of the run: `LambdaCallback(on_epoch_end=lambda run: ...)`.
+
+    Examples
+    --------
+    >>> show = fastnn.LambdaCallback(on_epoch_end=lambda run: print("epoch", run.epoch))
+    >>> model = fastnn.Sequential([fastnn.Dense(2, 2, rng=0)])
+    >>> history = model.fit(np.eye(2), [0, 1], epochs=2, callbacks=[show])
+    epoch 1
+    epoch 2
+    """
+
+    def __init__(
+        self,
+        on_fit_begin: Hook | None = None,
+        on_epoch_begin: Hook | None = None,
+        on_chunk_end: Hook | None = None,
+        on_epoch_end: Hook | None = None,
+        on_fit_end: Hook | None = None,
+    ) -> None:
+        given = {
+            "on_fit_begin": on_fit_begin, "on_epoch_begin": on_epoch_begin,
+            "on_chunk_end": on_chunk_end, "on_epoch_end": on_epoch_end, "on_fit_end": on_fit_end,
+        }  # fmt: skip
+        for name, function in given.items():
+            if function is not None:
+                if not callable(function):
+                    raise TypeError(f"{name} is {function!r}, expected a function of the run")
+                setattr(self, name, function)
+
+
+def _as_baseline(value: float | None, name: str) -> float | None:
+    return None if value is None else as_number(value, name, -math.inf)
+
+
+class EarlyStopping(Callback):
+    """Stops when a curve has not improved for some epochs.
+
+    Parameters
+    ----------
+    monitor : str
+        The name of the curve.
+    patience : int
+        So many epochs in a row without an improvement end the run, as in Keras and Lightning. 0
+        does the same as 1: the first epoch that is no improvement is the last one.
+    min_delta : float
+        How much better counts as an improvement.
+    restore_best : bool
+        Leave the model with the parameters of the best epoch.
+    mode : {"auto", "min", "max"}
+        Whether lower or higher is better. "auto" knows it of losses, of accuracy, of fastnn's
+        metrics, and of a :class:`Metric` that says so.
+    baseline : float, optional
+        An epoch that is not better than this counts as one without an improvement, even if it is
+        the best so far.
+    start_from_epoch : int
+        So many epochs are not looked at in the beginning: none of them is the best one.
+
+    Attributes
+    ----------
+    best, best_epoch : float, int
+        Of the last run; inf and 0 before the first epoch that is looked at. That one begins as
+        the best, whatever its value; after it a value that is not finite is never an improvement.
+
+    Examples
+    --------
+    >>> from fastnn.datasets import make_spiral
+    >>> X, y = make_spiral(100, 3, rng=0)
+    >>> layers = [fastnn.Dense(2, 16, rng=0), fastnn.ReLU(), fastnn.Dense(16, 3, rng=1)]
+    >>> model = fastnn.Sequential(layers)
+    >>> stop = fastnn.EarlyStopping("loss", patience=5)
+    >>> history = model.fit(X, y, epochs=500, optimizer=fastnn.Adam(0.1), seed=0, callbacks=[stop])
+    >>> len(history), len(history) - stop.best_epoch
+    (30, 5)
+    """
+
+    monitor, mode = Setting(as_curve), Setting(as_mode)
+    patience, min_delta = Setting(non_negative), Setting(non_negative)
+    restore_best, baseline = Setting(as_flag), Setting(_as_baseline)
+    start_from_epoch = Setting(non_negative)
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        patience: int = 10,
+        min_delta: float = 0.0,
+        restore_best: bool = True,
+        mode: Mode = "auto",
+        baseline: float | None = None,
+        start_from_epoch: int = 0,
+    ) -> None:
+        self.monitor, self.patience, self.min_delta = monitor, patience, min_delta
+        self.restore_best, self.mode = restore_best, mode
+        self.baseline, self.start_from_epoch = baseline, start_from_epoch
+
+    def on_fit_begin(self, run: Run) -> None:
+        """Check that there will be such a curve."""
+        self._sign = sign_of(self.monitor, self.mode, run.curve_names, run.metrics)
+        self.best, self.best_epoch, self._waited = math.inf, 0, 0
+        self._parameters: Snapshot | None = None
+
+    def on_epoch_end(self, run: Run) -> None:
+        """Compare, and stop the run if it is time."""
+        if run.epoch <= self.start_from_epoch:
+            return
+        value = run.history.latest()[self.monitor]
+        improves = self.best_epoch == 0 or self._is_better(value, self.best)
+        if improves:
+            self.best, self.best_epoch = value, run.epoch
+            if self.restore_best:
+                self._parameters = run.model._snapshot()
+        if self.baseline is not None:
+            improves = improves and self._is_better(value, self.baseline)
+        self._waited = 0 if improves else self._waited + 1
+        if self._waited >= max(1, self.patience):
+            run.stopped = True
+
+    def _is_better(self, value: float, other: float) -> bool:
+        return cost_of(value, self._sign) < cost_of(other, self._sign) - self.min_delta
+
+    def state(self, run: Run) -> dict[str, Any]:
+        """Return the best value, its epoch and its parameters, and the epochs waited since."""
+        return {
+            "best": self.best, "best_epoch": self.best_epoch, "waited": self._waited,
+            "parameters": self._parameters,
+        }  # fmt: skip
+
+    def restore(self, run: Run, state: Any) -> None:
+        """Take over what `state` returned."""
+        if isinstance(state, dict) and "waited" not in state:  # of a file from before `baseline`
+            state = {**state, "waited": run.epoch - state.get("best_epoch", 0)}
+        form = {"best": 0.0, "best_epoch": 0, "waited": 0, "parameters": any}
+        check_tree(state, form, "EarlyStopping")
+        if state["parameters"] is not None:
+            check_tree(state["parameters"], run.model._snapshot(), "EarlyStopping.parameters")
+            check_finite(state["parameters"], "EarlyStopping.parameters")
+        self.best, self.best_epoch = float(state["best"]), state["best_epoch"]
+        self._waited, self._parameters = state["waited"], state["parameters"]
+
+    def on_fit_end(self, run: Run) -> None:
+        """Bring the best parameters back."""
+        if self._parameters is not None:
+            run.model._restore(self._parameters)
+            self._parameters = None
+
+
+class CSVLogger(Callback):
+    """Writes the curves to a CSV file, a line an epoch, as they come.
+
+    Parameters
+    ----------
+    path : path-like
+        A file that exists is replaced when the run begins. One that resumes begins with the
+        epochs behind it.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> model = fastnn.Sequential([fastnn.Dense(2, 2, rng=0, init="zeros")])
+    >>> history = model.fit(np.eye(2), [0, 1], epochs=1, callbacks=[fastnn.CSVLogger("log.csv")])
+    >>> print(Path("log.csv").read_text().splitlines()[0])
+    epoch,loss,accuracy
+    """
+
+    def __init__(self, path: PathLike) -> None:
+        self.path = Path(path)
+
+    def on_fit_begin(self, run: Run) -> None:
+        """Write the names of the curves, and the epochs that a resumed run has behind it."""
+        curves = [run.history.curves.get(name, []) for name in run.curve_names]
+        done = zip(run.history.epochs, *curves, strict=True)
+        self._write("w", [["epoch", *run.curve_names], *done])
+
+    def on_epoch_end(self, run: Run) -> None:
+        """Add the values of the epoch."""
+        curves = run.history.latest()
+        self._write("a", [[run.epoch, *(curves[name] for name in run.curve_names)]])
+
+    def _write(self, mode: str, rows: Iterable[Iterable[Any]]) -> None:
+        with self.path.open(mode, newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(rows)
+
+
+def as_callbacks(value: Sequence[Callback]) -> list[Callback]:
+    """Return a list of callbacks."""
+    callbacks = list(value) if isinstance(value, list | tuple) else None
+    if callbacks is None or not all(isinstance(each, Callback) for each in callbacks):
+        raise TypeError(f"callbacks is {value!r}, expected a list of fastnn.Callback objects")
+    return callbacks

@@ -1,0 +1,104 @@
+"""What a training run leaves behind: one value an epoch in each curve."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+# Of a long run a table has so many of the first epochs and of the last.
+_SHOWN = 10
+
+
+class History:
+    """The curves of a training run: one value an epoch. `print` shows them as a table.
+
+    Attributes
+    ----------
+    epochs : list of int
+        The numbers of the epochs, from 1.
+    curves : dict of str to list of float
+        All of them. Each is an attribute too, such as `history.loss`; where there is none it is
+        empty.
+    loss, accuracy, penalty : list of float
+        Mean over the samples of the epoch, each as its batch met it. Loss and accuracy are
+        weighted means where samples have weights, `sample_weight` times `class_weight`. The
+        penalty of the weights, where a layer has one, is a part of the loss. A regression has no
+        accuracy.
+    val_loss, val_accuracy : list of float
+        On the validation data after the epoch, weighted with its `sample_weight`; empty without
+        any. So are the metrics of `fit`, on the samples and (`val_...`) on the validation data.
+
+    Examples
+    --------
+    >>> from fastnn.datasets import make_spiral
+    >>> X, y = make_spiral(100, 3, rng=0)
+    >>> layers = [fastnn.Dense(2, 16, rng=0), fastnn.ReLU(), fastnn.Dense(16, 3, rng=1)]
+    >>> model = fastnn.Sequential(layers)
+    >>> history = model.fit(X, y, epochs=2, seed=0)
+    >>> history
+    <History: 2 epochs, loss 1.0097, accuracy 0.3433>
+    >>> [round(loss, 2) for loss in history.loss]
+    [1.02, 1.01]
+    """
+
+    def __init__(self) -> None:
+        self.epochs: list[int] = []
+        self.curves: dict[str, list[float]] = {}
+
+    def __getattr__(self, name: str) -> list[float]:
+        known = ("loss", "accuracy", "penalty", "val_loss", "val_accuracy")
+        curves: dict[str, list[float]] = self.__dict__.get("curves", {})
+        if name in curves:
+            return curves[name]
+        if name in known:
+            return []
+        raise AttributeError(f"the history has no curve {name!r}, only {', '.join(curves)}")
+
+    def append(self, epoch: int, curves: Mapping[str, float]) -> None:
+        """Add the values of one epoch."""
+        self.epochs.append(epoch)
+        for name, value in curves.items():
+            self.curves.setdefault(name, []).append(value)
+
+    def _trim(self) -> None:
+        """Leave whole epochs only: Ctrl-C may come when some curves have one more value."""
+        whole = min(len(self.epochs), min(map(len, self.curves.values()), default=0))
+        del self.epochs[whole:]
+        for values in self.curves.values():
+            del values[whole:]
+
+    def latest(self) -> dict[str, float]:
+        """Return the curves' names with the values of the last epoch."""
+        return {name: curve[-1] for name, curve in self.curves.items()}
+
+    def to_dict(self) -> dict[str, list[Any]]:
+        """Return {"epoch": ..., curve name: ...}, lists of one length, as data frames take them."""
+        return {"epoch": list(self.epochs), **{k: list(v) for k, v in self.curves.items()}}
+
+    def plot(self, curves: Iterable[str] | None = None, *, axes: Any = None) -> Any:
+        """Draw the curves, or those that are named: `fastnn.plots.plot_history`."""
+        from ..plots import plot_history  # not loaded with fastnn
+
+        return plot_history(self, curves, axes=axes)
+
+    def __len__(self) -> int:
+        return len(self.epochs)
+
+    def __repr__(self) -> str:
+        values = "".join(f", {name} {value:.4f}" for name, value in self.latest().items())
+        return f"<History: {len(self)} epochs{values}>"
+
+    def __str__(self) -> str:
+        names = ["epoch", *self.curves]
+        rows = [
+            [str(epoch), *(f"{value:.4f}" for value in values)]
+            for epoch, *values in zip(self.epochs, *self.curves.values(), strict=True)
+        ]
+        if len(rows) > 2 * _SHOWN:
+            rows = [*rows[:_SHOWN], ["..."] * len(names), *rows[-_SHOWN:]]
+        widths = [max(map(len, column)) for column in zip(names, *rows, strict=True)]
+        lines = (
+            "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+            for row in [names, *rows]
+        )
+        return "\n".join(lines)

@@ -1,0 +1,365 @@
+"""A training run with all that it changes: into a file, and from one."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import files
+from ..errors import FileFormatError
+from ..kernels import table as t
+from ..nn import configs
+from ..nn.optimizers import State
+from ..nn.schedules import Schedule
+from ..types import Array, MaybeNone, PathLike, Rate, Snapshot, StateSnapshot
+from ..validation import check_arrays, check_finite, check_tree
+from .callbacks import Callback, EarlyStopping, Run
+from .checkpoints import Checkpoint
+
+if TYPE_CHECKING:
+    from ..program.training import Trainer
+
+
+class Session:
+    """A training run with all that it changes: what a file keeps and brings back.
+
+    Parameters
+    ----------
+    run : Run
+    trainer : CompiledTrainer or LayerTrainer
+    rng : numpy.random.Generator
+        Of the order of samples.
+    callbacks : list of Callback
+    settings : dict
+        What else has to be the same when the run goes on: the data's sizes.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        trainer: Trainer,
+        rng: np.random.Generator,
+        callbacks: Sequence[Callback],
+        settings: dict[str, Any],
+    ) -> None:
+        self.run, self.trainer, self.rng, self.settings = run, trainer, rng, settings
+        self.callbacks, self.optimizer = callbacks, trainer.optimizer
+        self.curve_names = [*run.curve_names]  # callbacks may add others when they begin
+        # As it is before training: a callback may change it on the way.
+        self.optimizer_config = configs.describe(self.optimizer, "optimizer", own=True)
+        self.start: Snapshot | MaybeNone = None
+        self.states: list[StateSnapshot] | MaybeNone = None
+        self.random: Mapping[str, Any] | None = None
+
+    def begin_epoch(self) -> None:
+        """Take note of where an epoch begins: no file in the middle of it can do without."""
+        if not self.trainer.step:
+            self.start = self.run.model._snapshot()
+            self.states = [state.snapshot() for state in self._optimizer_states()]
+            self.random = self.rng.bit_generator.state
+
+    def roll_back(self) -> None:
+        """Bring parameters and optimizer back to where the epoch began."""
+        self.run.model._restore(self.start)
+        if self.states is None:  # of an epoch that a file of an early version began
+            for array in self.trainer.trained_arrays():
+                self.optimizer.forget(array)
+            return
+        for state, before in zip(self._optimizer_states(), self.states, strict=True):
+            state.restore(before)
+
+    def _optimizer_states(self) -> list[State]:
+        return [self.optimizer.state_of(array) for array in self.trainer.trained_arrays()]
+
+    # ------------------------------------------------------------------ to a file
+
+    def write_files(self) -> None:
+        """Write the run as it stands, between two steps of an epoch or after one, where it is due.
+
+        All files of one moment are the same. They are written when every callback has seen that
+        moment: none of them has an old state of a later one.
+        """
+        if any(each._is_due for each in self._writers()):
+            description, arrays = self._pack()
+            finite = [*self.run.model._stored_arrays()]
+            self._write_due(lambda path: files.write(path, description, arrays, finite))
+
+    def _writers(self) -> list[Checkpoint]:
+        return [each for each in self.callbacks if isinstance(each, Checkpoint)]
+
+    def _write_due(self, write: Callable[[Path], None]) -> None:
+        """Let every Checkpoint whose file is due `write` it.
+
+        Who is due is in the files, so that a run that goes on from one of them writes the others
+        that it was too late for. It changes when all are there.
+        """
+        for each in self._writers():
+            if each._is_due:
+                each._write(write)
+        for each in self._writers():
+            each._is_due, each._gone = False, []
+
+    def _pack(self) -> tuple[dict[str, Any], dict[str, Array]]:
+        """Return (description, arrays) of a file."""
+        run = self.run
+        arrays: dict[str, Array] = {}
+        state = self._state()
+        state["callbacks"] = [
+            {"class": type(each).__name__, "which": _which(each), "state": each.state(run)}
+            for each in self.callbacks
+            if _has_state(each)
+        ]
+        tree = files.pack(state, "state", arrays)
+        arrays |= run.model._stored_arrays()
+        description = {"kind": "checkpoint", **self._describe(), "notes": run.model.notes}
+        return {**description, "state": tree}, arrays
+
+    def _describe(self) -> dict[str, Any]:
+        """Return what has to be the same when the run goes on."""
+        return {
+            "model": configs.describe_network(self.run.model, own=True),
+            "optimizer": self.optimizer_config,
+            "data": self.settings,
+            "curves": self.curve_names,
+        }
+
+    def _state(self) -> dict[str, Any]:
+        run, trainer = self.run, self.trainer
+        within = trainer.step > 0
+        if within:
+            trainer.settle()
+        rate, history = self.optimizer.learning_rate, run.history
+        return {
+            "epoch": run.epoch - within,
+            "step": trainer.step,
+            "stopped": bool(run.stopped),
+            "totals": trainer.totals,
+            "start": [*self.start, self.states] if within else None,
+            "random": self.random if within else self.rng.bit_generator.state,
+            "history": {
+                "epochs": np.array(history.epochs, np.int64),
+                "curves": {k: np.array(v, np.float64) for k, v in history.curves.items()},
+            },
+            "optimizer": [
+                {"iterations": state.iterations, "arrays": state.arrays}
+                for state in self._optimizer_states()
+            ],
+            "learning_rate": rate.state() if isinstance(rate, Schedule) else _number(rate),
+        }
+
+    # ------------------------------------------------------------------ from a file
+
+    def read(self, path: PathLike) -> Callable[[], None]:
+        """Let the run stand where a file left it; return a function that does the rest.
+
+        The history and the epoch are there when callbacks begin; that function then restores the
+        callbacks, the model, the optimizer and the random state, and writes the files of the same
+        moment that were not written any more.
+
+        Raises
+        ------
+        FileFormatError
+            For a file that is not a whole checkpoint.
+        ValueError
+            For one of another run. Nothing has changed then.
+        """
+        description, arrays = files.read(path)
+        copied = {**description}, {**arrays}
+        if description.get("kind") != "checkpoint":
+            raise FileFormatError(path, "is a model, expected a checkpoint; fastnn.load reads it")
+        for name, here in self._describe().items():
+            # As JSON gives back what it was given: lists for tuples.
+            found = configs.find_difference(here, description.get(name), _TITLES[name])
+            if found:
+                what, value, wanted = found
+                raise ValueError(f"{what} is {value!r:.80}, expected {wanted!r:.80}, as in {path}")
+        model = self.run.model
+        expected = {k: (each.shape, each.dtype) for k, each in model._stored_arrays().items()}
+        stored = {name: arrays.pop(name) for name in [*arrays] if name[:1].isdigit()}
+        try:
+            check_arrays(stored, expected)
+            state = files.unpack(description.get("state"), arrays)
+            check_tree(state, self._form(), "state")
+            random = self._check(state)
+            if arrays:
+                raise ValueError(f"the array {min(arrays):.80} belongs to nothing")
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise FileFormatError(path, f"is not a checkpoint to go on from: {error}") from None
+        if state["epoch"] + (state["step"] > 0) > self.run.epochs:
+            raise ValueError(
+                f"epochs is {self.run.epochs}, expected at least "
+                f"{state['epoch'] + (state['step'] > 0)}, as in {path}"
+            )
+        pairs = self._pair_callbacks(state["callbacks"], path)
+        self._restore_run(state)
+
+        def restore() -> None:
+            names = [*self.run.history.curves] or self.run.curve_names
+            if names != self.run.curve_names:
+                raise ValueError(
+                    f"curves is {self.run.curve_names}, expected {names}, as in {path}"
+                )
+            for callback, kept in pairs:
+                try:
+                    callback.restore(self.run, kept)
+                except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
+                    kind = type(callback).__name__
+                    raise FileFormatError(path, f"has no state for {kind}: {error}") from None
+            self._restore_rest(state, stored, random)
+            here = os.path.realpath(path)
+
+            def write(other: Path) -> None:
+                if os.path.realpath(other) != here:
+                    files.write(other, *copied)
+
+            self._write_due(write)
+
+        return restore
+
+    def _form(self) -> dict[str, Any]:
+        """Return a tree like the one of a file; what is `any` is looked at later."""
+        rest = dict.fromkeys(("start", "random", "callbacks"), any)
+        return {**self._state(), **rest, "history": {"epochs": any, "curves": any}}
+
+    def _check(self, state: Any) -> Any:
+        """Check what a file says beyond its form; return a bit generator in its state."""
+        n_steps, dtype = self.trainer.n_batches, self.run.model.dtype
+        if not (0 <= state["epoch"] < 2**31 and 0 <= state["step"] < n_steps):
+            raise ValueError(f"it stands at epoch {state['epoch']}, step {state['step']}")
+        totals = state["totals"]
+        if not np.isfinite(totals).all() or totals[t.TOTAL_STEPS] != state["step"]:
+            raise ValueError("its totals are not those of its step")
+        if state["step"]:
+            self._check_start(state["start"])
+        for each in state["optimizer"]:
+            _check_iterations(each["iterations"])
+        if state["learning_rate"] is not None:
+            trial = copy.copy(self.optimizer)
+            trial.learning_rate = copy.copy(trial.learning_rate)
+            _restore_rate(trial, state["learning_rate"])
+            trial.rates(max([0, *(each["iterations"] for each in state["optimizer"])]), 1, dtype)
+        self._check_history(state["history"])
+        return self._as_bit_generator(state["random"])
+
+    def _check_start(self, start: Any) -> None:
+        """Check where a file says that its epoch began.
+
+        Files of early versions do not have the optimizer's states there.
+        """
+        form: list[Any] = [*self.run.model._snapshot()]
+        if not isinstance(start, list | tuple) or len(start) != len(form):
+            form.append([state.snapshot() for state in self._optimizer_states()])
+        check_tree(start, form, "state.start")
+        check_finite(start[:2], "state.start")
+        for iterations, _ in start[2] if len(form) > 2 else ():
+            _check_iterations(iterations)
+
+    def _check_history(self, history: Any) -> None:
+        curves = history["curves"]
+        known = self.curve_names
+        if not isinstance(curves, dict) or (curves and [*curves][: len(known)] != known):
+            raise ValueError("its history has other curves")
+        check_tree(history["epochs"], np.empty(len(history["epochs"]), np.int64), "epochs")
+        for name, curve in curves.items():
+            check_tree(curve, np.empty(len(history["epochs"])), name)
+
+    def _as_bit_generator(self, random: Any) -> Any:
+        """Return a new bit generator of the kind in use, in a state of a file."""
+        made = copy.deepcopy(self.rng.bit_generator)
+        form, kept = made.state, random.get("bit_generator") if isinstance(random, dict) else None
+        if kept != form["bit_generator"]:
+            raise ValueError(
+                f"seed is a {form['bit_generator']}, expected a Generator of {kept!s:.80}"
+            )
+        check_tree(random, form, "state.random")
+        # NumPy believes these numbers, with which it reads its buffers.
+        places = (random["state"].get("pos", 0), 624), (random.get("buffer_pos", 0), 4)
+        if any(not 0 <= place <= size for place, size in places):
+            raise ValueError("its random state is not one")
+        made.state = random
+        return made
+
+    def _pair_callbacks(self, kept: Any, path: PathLike) -> list[tuple[Callback, Any]]:
+        """Return [(callback, its state), ...]; callbacks that the file does not know begin anew."""
+        pairs, free = [], [each for each in self.callbacks if _has_state(each)]
+        if not isinstance(kept, list):
+            raise FileFormatError(path, f"has callbacks {kept!r:.80}")
+        for each in kept:
+            name = each.get("class") if isinstance(each, dict) else None
+            match = [callback for callback in free if type(callback).__name__ == name]
+            if isinstance(each, dict) and "which" in each:  # else it is of an older file
+                match = [callback for callback in match if _which(callback) == each["which"]]
+            if match:
+                free.remove(match[0])
+                pairs.append((match[0], each.get("state")))
+            elif name != "Checkpoint":
+                raise ValueError(
+                    f"callbacks has no {_named(name, each)}, expected one, as in {path}"
+                )
+        return pairs
+
+    def _restore_run(self, state: Any) -> None:
+        run, history = self.run, state["history"]
+        run.epoch, run.step, run.stopped = state["epoch"], state["step"], state["stopped"]
+        run.history.epochs = history["epochs"].tolist()
+        run.history.curves = {name: each.tolist() for name, each in history["curves"].items()}
+
+    def _restore_rest(self, state: Any, stored: dict[str, Array], random: Any) -> None:
+        model, optimizer = self.run.model, self.optimizer
+        for name, array in model._stored_arrays().items():
+            array[...] = stored[name]
+        for trained, kept in zip(self.trainer.trained_arrays(), state["optimizer"], strict=True):
+            own = optimizer.state_of(trained)
+            own.iterations, own.arrays[...] = kept["iterations"], kept["arrays"]
+        _restore_rate(optimizer, state["learning_rate"])
+        self.rng.bit_generator.state = random.state
+        self.random = random.state
+        if state["start"] is not None:
+            self.start = state["start"][:2]
+            self.states = state["start"][2] if len(state["start"]) > 2 else None
+        self.trainer.totals[...] = state["totals"]
+
+
+def _check_iterations(value: int) -> None:
+    if not 0 <= value < 2**53:
+        raise ValueError(f"the optimizer's iterations are {value}")
+
+
+# The names under which a user knows what is described.
+_TITLES = {"model": "", "optimizer": "optimizer", "data": "", "curves": "curves"}
+
+
+def _restore_rate(optimizer: Any, kept: Any) -> None:
+    """Give an optimizer the learning rate, or its schedule the state, of a file."""
+    if isinstance(kept, dict):
+        optimizer.learning_rate.restore(kept)
+    elif kept is not None:
+        optimizer.learning_rate = kept
+
+
+def _number(rate: Rate) -> float | None:
+    """Return a learning rate that is a number; None for a function."""
+    return None if callable(rate) else float(rate)
+
+
+def _has_state(callback: Callback) -> bool:
+    return type(callback).state is not Callback.state
+
+
+def _which(callback: Callback) -> dict[str, Any]:
+    """Return what tells a callback from others of its class, where a run has several."""
+    if isinstance(callback, Checkpoint):
+        return {"path": os.path.basename(callback.path), "best": callback.save_best_only}
+    return {"monitor": callback.monitor} if isinstance(callback, EarlyStopping) else {}
+
+
+def _named(name: Any, kept: Any) -> str:
+    """Return how a message calls a callback of a file."""
+    which = kept.get("which") if isinstance(kept, dict) else None
+    arguments = ", ".join(f"{k}={v!r}" for k, v in which.items()) if isinstance(which, dict) else ""
+    return f"{name!s:.80}" + (f"({arguments:.80})" if arguments else "")

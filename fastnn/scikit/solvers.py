@@ -1,0 +1,282 @@
+"""What trains the estimators of scikit-learn's interface: its steps, its rule of stopping, L-BFGS.
+
+The formulas are those of scikit-learn's `MLPClassifier` and `MLPRegressor`, so that the same
+weights, order and parameters give the same curves to rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..kernels import table as t
+from ..nn.optimizers import Optimizer
+from ..program.threads import Crew, resolve_threads, with_crew
+from ..program.training import Data, Epoch
+from ..run.callbacks import Callback, Run
+from ..run.history import History
+from ..types import DType, Floats
+
+if TYPE_CHECKING:
+    from ..model import Sequential
+
+# Rows of a step of a full gradient: enough that the weights are read rarely, few enough that the
+# values of wide layers stay in the cache.
+_ROWS = 1024
+
+
+class _Steps(Optimizer):
+    """Steps along `scale` times the gradient of the data loss; penalties are a sample's share."""
+
+    per_sample = True
+
+    def __init__(self, learning_rate: float, scale: float) -> None:
+        super().__init__(learning_rate, 0.0, None, None)
+        self.scale = scale
+
+    def _fill(self, rows: Floats, steps: NDArray[np.integer[Any]]) -> None:
+        rows[:, t.PER_SAMPLE] = self.per_sample
+
+
+class MomentumSteps(_Steps):
+    """v = momentum * v - learning_rate * gradients; parameters += v.
+
+    With Nesterov parameters += momentum * v - learning_rate * gradients, with the new v.
+    """
+
+    def __init__(
+        self, learning_rate: float, momentum: float, nesterov: bool, scale: float = 1.0
+    ) -> None:
+        super().__init__(learning_rate, scale)
+        self.momentum, self.nesterov = momentum, nesterov
+
+    @property
+    def rule(self) -> int:  # type: ignore[override]  # read-only here
+        """The rule of the kernels."""
+        if not self.momentum:
+            return t.DESCENT
+        return t.LOOKAHEAD if self.nesterov else t.VELOCITY
+
+    def _fill(self, rows: Floats, steps: NDArray[np.integer[Any]]) -> None:
+        super()._fill(rows, steps)
+        rows[:, t.RATE] *= self.scale
+        rows[:, t.FIRST] = self.momentum
+
+
+class AdamSteps(_Steps):
+    """Adam, with an epsilon beside the uncorrected root: "epsilon hat" at the end of section 2.
+
+    Kingma, Ba, "Adam: A Method for Stochastic Optimization" (2015).
+    """
+
+    rule = t.ADAM
+
+    def __init__(
+        self, learning_rate: float, beta_1: float, beta_2: float, epsilon: float, scale: float = 1.0
+    ) -> None:
+        super().__init__(learning_rate, scale)
+        self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
+
+    def _fill(self, rows: Floats, steps: NDArray[np.integer[Any]]) -> None:
+        super()._fill(rows, steps)
+        rows[:, t.FIRST], rows[:, t.SECOND] = self.beta_1, self.beta_2
+        rows[:, t.EPSILON] = self.epsilon / self.scale  # a scale of m and sqrt(v) cancels
+        rows[:, t.RATE] *= np.sqrt(1 - self.beta_2**steps) / (1 - self.beta_1**steps)
+
+
+class StoppingRule(Callback):
+    """Keeps an estimator's curves, stops when they no longer improve, and moves the rate.
+
+    Parameters
+    ----------
+    estimator : MLPClassifier or MLPRegressor
+        Its fitted attributes are what is updated.
+    optimizer : Optimizer
+    as_loss : callable
+        Turns (mean loss of the data, penalty) of fastnn into scikit-learn's loss.
+    n_samples : int
+        That an epoch trains on.
+    measure : callable, optional
+        Returns (loss, score) of a model on held-out samples.
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        optimizer: Any,
+        as_loss: Callable[..., float],
+        n_samples: int,
+        measure: Callable[[Any], tuple[float, float]] | None = None,
+    ) -> None:
+        self._estimator, self._optimizer, self._as_loss = estimator, optimizer, as_loss
+        self._n_samples, self._measure = n_samples, measure
+        self.converged = False
+        self.history = History()
+
+    def on_fit_begin(self, run: Run) -> None:
+        """Announce the curves that are added."""
+        self.history = run.history
+        if self._measure:
+            run.curve_names.extend(["val_loss", "val_score"])
+
+    def on_epoch_end(self, run: Run) -> None:
+        """Take the epoch down; stop the run if it is time."""
+        estimator, curves = self._estimator, run.history.curves
+        penalty = curves["penalty"][-1] if "penalty" in curves else 0.0
+        loss = self._as_loss(curves["loss"][-1] - penalty, penalty)
+        curves["loss"][-1] = estimator.loss_ = loss
+        estimator.n_iter_ += 1
+        estimator.t_ += self._n_samples
+        estimator.loss_curve_.append(loss)
+        if estimator.verbose:
+            print(f"Iteration {estimator.n_iter_}, loss = {loss:.8f}")
+        if self._measure:
+            val_loss, score = self._measure(run.model)
+            curves.setdefault("val_loss", []).append(val_loss)
+            curves.setdefault("val_score", []).append(score)
+            estimator.validation_scores_.append(score)
+            if estimator.verbose:
+                print(f"Validation score: {score:f}")
+        self._count(run)
+        if estimator.learning_rate == "invscaling" and estimator.solver == "sgd":
+            rate = estimator.learning_rate_init / (estimator.t_ + 1) ** estimator.power_t
+            self._optimizer.learning_rate = rate
+        if estimator._no_improvement_count > estimator.n_iter_no_change:
+            self._give_up(run)
+
+    def _count(self, run: Run) -> None:
+        """Count the epochs without an improvement; keep the best parameters."""
+        estimator = self._estimator
+        if estimator.early_stopping:
+            score, best = estimator.validation_scores_[-1], estimator.best_validation_score_
+            improves = not score < best + estimator.tol
+            if score > best:
+                estimator.best_validation_score_ = score
+                estimator._best_parameters = run.model.parameters.copy()
+        else:
+            improves = not estimator.loss_ > estimator.best_loss_ - estimator.tol
+            estimator.best_loss_ = min(estimator.loss_, estimator.best_loss_)
+        count = estimator._no_improvement_count
+        estimator._no_improvement_count = 0 if improves else count + 1
+
+    def _give_up(self, run: Run) -> None:
+        """Stop the run, or go on with a fifth of an adaptive rate."""
+        estimator, optimizer = self._estimator, self._optimizer
+        curve = "Validation score" if estimator.early_stopping else "Training loss"
+        message = (
+            f"{curve} did not improve more than tol={estimator.tol:f} "
+            f"for {estimator.n_iter_no_change} consecutive epochs."
+        )
+        adaptive = estimator.solver == "sgd" and estimator.learning_rate == "adaptive"
+        if adaptive and optimizer.learning_rate > 1e-6:
+            optimizer.learning_rate /= 5
+            estimator._no_improvement_count = 0
+            message += f" Setting learning rate to {optimizer.learning_rate:f}"
+        else:
+            run.stopped = self.converged = True
+            message += " Learning rate too small. Stopping." if adaptive else " Stopping."
+        if estimator.verbose:
+            print(message)
+
+
+class _Sum(Optimizer):
+    """No steps: the state becomes the weighted sum of the gradients of an epoch's batches."""
+
+    rule = t.MOMENTUM
+
+    def __init__(self, masses: Floats) -> None:
+        super().__init__(1.0, 0.0, None, None)
+        # sum over k of m_k g_k = m_K a_K, where a_k = m_(k-1) / m_k a_(k-1) + g_k.
+        self._factors = np.concatenate([[0.0], masses[:-1] / masses[1:]])
+
+    def rates(self, first: int, count: int, dtype: DType) -> Floats:
+        """Return rates of 0: the parameters stay."""
+        return np.full(count, 0.0)
+
+    def _fill(self, rows: Floats, steps: NDArray[np.integer[Any]]) -> None:
+        rows[:, t.FIRST] = self._factors[steps - 1]
+
+
+class FullBatch:
+    """The loss of all samples, and its gradient, from the compiled program.
+
+    Parameters
+    ----------
+    model : Sequential
+        Of built-in layers. Its penalties are a part of the loss.
+    data : training.Data
+    crew : Crew
+    """
+
+    def __init__(self, model: Sequential, data: Data, crew: Crew) -> None:
+        order, weights = np.arange(len(data.inputs)), data.weights
+        if len(weights):  # a batch that weighs nothing could not be scaled
+            order = np.flatnonzero(weights)
+        n, rows = len(order), min(len(order), _ROWS)
+        starts = np.arange(0, n, rows)
+        masses = np.add.reduceat(weights[order] if len(weights) else np.full(n, 1.0), starts)
+        self._epoch, self._part = Epoch(order, 0), masses[-1] / masses.sum()
+        self._trainer = model._compiled_trainer(crew, data, n, rows, _Sum(masses))
+
+    def evaluate(self) -> tuple[float, float, Floats | None]:
+        """Return (mean loss of the data, penalty, gradient of their sum (P,) float64).
+
+        The loss is not finite where the parameters are too large; then the gradient is None.
+        """
+        state = self._trainer.state
+        state.iterations = 0
+        with np.errstate(over="ignore", invalid="ignore"):
+            curves, failed = self._trainer.run_epoch(self._epoch)
+        if failed is not None:
+            return math.inf, 0.0, None
+        penalty = curves.get("penalty", 0.0)
+        gradient = state.arrays[0] * np.float64(self._part)
+        return curves["loss"] - penalty, penalty, gradient
+
+
+def run_lbfgs(
+    model: Sequential, data: Data, scale: float, threads: int | None, **options: Any
+) -> tuple[Any, float, float]:
+    """Minimise `scale` times the loss of `data`, penalties included, by L-BFGS-B.
+
+    Nocedal, Wright, "Numerical Optimization" (2006), algorithm 7.5, in SciPy's implementation.
+    `model` ends with the parameters that were found.
+
+    Returns
+    -------
+    result : scipy.optimize.OptimizeResult
+    loss, penalty : float
+        At the end.
+
+    Raises
+    ------
+    FloatingPointError
+        Where the loss is no longer finite; the parameters are those of the start.
+    """
+    from scipy.optimize import minimize
+
+    rows = min(len(data.inputs), _ROWS)
+    start = model.parameters.copy()
+
+    def work(crew: Crew) -> tuple[Any, float, float]:
+        objective = FullBatch(model, data, crew)
+
+        def evaluate(x: Floats) -> tuple[float, Floats]:
+            model.parameters[...] = x
+            loss, penalty, gradient = objective.evaluate()
+            if gradient is None or not np.isfinite(gradient).all():
+                model.parameters[...] = start
+                raise FloatingPointError("the loss is no longer finite")
+            return scale * (loss + penalty), scale * gradient
+
+        result = minimize(
+            evaluate, start.astype(np.float64), jac=True, method="L-BFGS-B", **options
+        )
+        model.parameters[...] = result.x
+        return result, *objective.evaluate()[:2]
+
+    return with_crew(resolve_threads(threads, 3 * rows * start.size), work)

@@ -1,0 +1,158 @@
+"""The bytes of a data file in memory: no more than there is room for, and text unpacked.
+
+A few bytes may unpack to more than any memory, and a pipe or a device may never end.
+"""
+
+from __future__ import annotations
+
+import io
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..memory import physical_memory
+
+MOST_BYTES = physical_memory() // 2
+"""Of a file, and of what is made of it: a table takes its size twice at least."""
+
+TEXT = ("csv", "tsv", "json", "jsonl")
+MAGIC = {"parquet": b"PAR1", "npy": b"\x93NUMPY", "npz": b"PK"}
+_GZIP, _ZLIB, _ZSTD = b"\x1f\x8b", (b"\x78\x01", b"\x78\x9c", b"\x78\xda"), b"\x28\xb5\x2f\xfd"
+_CHUNK = 2**16  # zlib makes at most a thousand times as much of it
+
+
+def too_large(name: str, what: str = "holds") -> ValueError:
+    """Return the error for a file that has more than there is room for."""
+    return ValueError(
+        f"path: {name} {what} more than {MOST_BYTES:,} bytes, half the memory of this machine: "
+        "expected a smaller table"
+    )
+
+
+def read_stream(stream: Any, name: str, kind_of: Callable[[bytes], str]) -> io.BytesIO:
+    """Return what an open file or pipe holds.
+
+    `kind_of(start)` says which kind of file begins so. What is none is refused at its beginning:
+    /dev/zero has no end.
+
+    Raises
+    ------
+    ValueError
+        For more than fits, for another beginning, for text with a NUL character in it.
+    """
+    start = stream.read(_CHUNK)
+    kind = kind_of(start)
+    text = kind in TEXT and not _is_packed(start)
+    if kind in MAGIC and not start.startswith(MAGIC[kind]):
+        raise ValueError(f"path: {name} does not begin as a file of {kind} does")
+    whole = io.BytesIO()
+    piece = start
+    while piece:
+        _append(whole, piece, name, text)
+        piece = stream.read(16 * _CHUNK)
+    whole.seek(0)
+    return whole
+
+
+def read_text(source: Path | io.BytesIO, name: str) -> io.BytesIO:
+    """Return the text of a CSV or JSON file, unpacked from gzip or zlib.
+
+    That of Zstandard stays packed, as polars unpacks it; its size is checked.
+
+    Raises
+    ------
+    ValueError
+        For more than fits, and for a NUL character.
+    OSError
+        For a packed file that is damaged.
+    """
+    if isinstance(source, Path):
+        check_size(source, name)
+        with source.open("rb") as file:
+            source = read_stream(file, name, lambda start: "csv")
+    packed = source.getbuffer()
+    if packed[:4] == _ZSTD:
+        if _zstd_bound(packed) > MOST_BYTES:
+            raise too_large(name, "unpacks to")
+        return source
+    return _inflated(packed, name) if _is_packed(bytes(packed[:4])) else source
+
+
+def is_packed(source: io.BytesIO) -> bool:
+    """Return whether these are bytes that only polars unpacks."""
+    return source.getbuffer()[:4] == _ZSTD
+
+
+def check_size(path: Path, name: str) -> None:
+    """Raise ValueError for a file that has more bytes than fit."""
+    if path.stat().st_size > MOST_BYTES:
+        raise too_large(name)
+
+
+def _is_packed(start: bytes) -> bool:
+    return start.startswith((_GZIP, *_ZLIB, _ZSTD))
+
+
+def _append(whole: io.BytesIO, piece: bytes, name: str, text: bool) -> None:
+    """Add bytes to those that there are, if they fit, and are text if they have to be."""
+    if text and (at := piece.find(b"\0")) >= 0:
+        line = 1 + whole.getvalue().count(b"\n") + piece.count(b"\n", 0, at)
+        raise ValueError(f"path: {name} has a NUL character in line {line}, expected text in UTF-8")
+    if whole.tell() + len(piece) > MOST_BYTES:
+        raise too_large(name, "has or unpacks to")
+    whole.write(piece)
+
+
+def _inflated(packed: memoryview, name: str) -> io.BytesIO:
+    """Return what gzip or zlib have packed, of several parts one behind the other too."""
+    whole = io.BytesIO()
+    at, part, rest = 0, zlib.decompressobj(47), b""  # either of the two
+    try:
+        while rest or at < len(packed):
+            if not rest:
+                rest, at = bytes(packed[at : at + _CHUNK]), at + _CHUNK
+            if part.eof:
+                rest = rest.lstrip(b"\0")  # tapes are filled up with them
+                if not rest:
+                    continue
+                part = zlib.decompressobj(47)
+            _append(whole, part.decompress(rest), name, text=True)
+            rest = part.unused_data
+        if not part.eof:
+            raise zlib.error("unexpected end of file")
+    except zlib.error as error:
+        raise OSError(f"path: {name} cannot be read ({error})") from None
+    whole.seek(0)
+    return whole
+
+
+def _zstd_bound(packed: memoryview) -> int:
+    """Return a size that Zstandard does not exceed; of a damaged file that of its whole blocks.
+
+    See RFC 8878: a block makes at most 128 KiB, or says how much. What a frame says of its size
+    need not be true.
+    """
+    at, bound = 0, 0
+
+    def number(start: int, size: int) -> int:
+        return int.from_bytes(packed[start : start + size], "little")
+
+    while at + 8 <= len(packed):
+        magic = number(at, 4)
+        if magic & ~0xF == 0x184D2A50:  # a frame that is skipped
+            at += 8 + number(at + 4, 4)
+            continue
+        if magic != int.from_bytes(_ZSTD, "little"):
+            break
+        flags = packed[at + 4]
+        single = flags >> 5 & 1
+        at += 6 - single + (0, 1, 2, 4)[flags & 3] + (single, 2, 4, 8)[flags >> 6]
+        last = False
+        while not last and at + 3 <= len(packed):
+            block = number(at, 3)
+            last, kind, size = bool(block & 1), block >> 1 & 3, block >> 3
+            bound += 2**17 if kind == 2 else size
+            at += 4 if kind == 1 else 3 + size
+        at += 4 * (flags >> 2 & 1)
+    return bound
