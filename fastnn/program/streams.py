@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import NonFiniteLossError
 from ..kernels import table as t
-from ..nn.optimizers import Optimizer
+from ..nn.optimizer import Optimizer
 from ..run.history import History
 from ..types import Batch, BatchSource, Floats
 from .threads import Crew, finish, resolve_threads

@@ -15,8 +15,8 @@ from ..kernels import table as t
 from ..kernels.interruption import check_interruption
 from ..memory import aligned_empty
 from ..nn.dropout import Dropout, draw_key
-from ..nn.losses import Loss
-from ..nn.optimizers import Optimizer, length_of
+from ..nn.loss import Loss
+from ..nn.optimizer import Optimizer, length_of
 from ..nn.own import is_own, overrides
 from ..nn.schedules import ReduceOnPlateau, Schedule
 from ..run.callbacks import Callback, Run
@@ -586,13 +586,13 @@ class LayerTrainer(Trainer):
             return self._take_batches(epoch, totals, begin)
         finally:
             for layer in self.drops:
-                layer._place = None
+                layer.place_masks(None)
             self._share_penalties(1.0)
 
     def _share_penalties(self, part: float) -> None:
         if self.optimizer.per_sample:
             for layer in self.model._parametric:
-                layer._penalty_part = part
+                layer.share_penalties(part)
 
     def _take_batches(self, epoch: Epoch, totals: Floats, begin: int) -> int | None:
         """Take the steps of an epoch; return None or the batch that failed, from 1."""
@@ -601,7 +601,7 @@ class LayerTrainer(Trainer):
             self.check_model()
             indices = epoch.order[batch * self.batch_size : (batch + 1) * self.batch_size]
             for i, layer in enumerate(self.drops):
-                layer._place = epoch.key, i, epoch.first + batch
+                layer.place_masks((epoch.key, i, epoch.first + batch))
             # A forward pass changes running moments. They belong to the step, as the update does.
             moments = self.model._buffer[self.model._parameters.size :]
             before = moments.copy()
@@ -666,7 +666,7 @@ def describe_layers(model: Network) -> tuple[Any, ...]:
     """Return what a plan depends on beside the optimizer, and a script may change."""
     loss = model._loss
     smoothing = getattr(loss, "label_smoothing", 0)
-    return id(loss), loss._is_own, smoothing, describe(model._layers)
+    return id(loss), loss.is_own, smoothing, describe(model._layers)
 
 
 def check_unchanged(model: Network, made_for: tuple[Any, ...]) -> None:
@@ -703,7 +703,7 @@ def make_trainer(
 
 def compiles(model: Network, optimizer: Optimizer) -> bool:
     """Return whether the program has all layers, the loss and the optimizer's steps."""
-    own = model.loss._is_own or overrides(optimizer, Optimizer, "update")
+    own = model.loss.is_own or overrides(optimizer, Optimizer, "update")
     return model._steps is not None and not own
 
 

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from ..errors import DivergedModelsError, NonFiniteLossError
 from ..kernels.interruption import Interruption, run_interruptible
 from ..model import Sequential
-from ..nn.optimizers import Optimizer
+from ..nn.optimizer import Optimizer
 from ..program.samples import Samples, as_samples
 from ..program.threads import WORK_PER_THREAD, Crew, resolve_threads, with_crew
 from ..program.training import Targets

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..kernels import table as t
-from ..nn.optimizers import Optimizer
+from ..nn.optimizer import Optimizer
 from ..program.threads import Crew, resolve_threads, with_crew
 from ..program.training import Data, Epoch
 from ..run.callbacks import Callback, Run
