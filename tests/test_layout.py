@@ -21,8 +21,7 @@ SHOW_FILES = """
 import os, sys, fastnn
 files = [module.__file__ for name, module in sys.modules.items() if name.split(".")[0] == "fastnn"]
 folders = {os.path.dirname(os.path.realpath(file)) for file in files}
-tops = [each for each in folders if os.path.dirname(each) not in folders]
-print(len(files) > 40, sorted(tops))
+print(len(files) > 40, sorted({each for each in folders if os.path.dirname(each) not in folders}))
 print(fastnn.__version__, "kernels" in sys.modules)
 """
 # What setuptools writes for `pip install -e`: a finder that comes after those that look at folders.
