@@ -22,12 +22,12 @@ LEFT = {
 @pytest.mark.parametrize(
     ("name", "source", "expected"),
     [
-        ("kernels.dense", "from .gemm import matmul", {"kernels.gemm"}),
+        ("kernels.dense", "from .products import matmul", {"kernels.products"}),
         ("kernels.dense", "from . import table as t", {"kernels.table"}),
         ("kernels.dense", "from ..validation import as_rows", {"validation"}),
         ("kernels.dense", "from .. import SGD", {"fastnn"}),
         ("kernels.dense", "import numpy as np", set()),
-        ("kernels.dense", "import kernels.gemm", {"the top-level package kernels"}),
+        ("kernels.dense", "import kernels.products", {"the top-level package kernels"}),
         ("kernels", "def f():\n    import fastnn.model", {"model"}),
         ("cli.report", "from .. import plots", {"plots"}),
         ("cli", "from .arguments import parse", {"cli.arguments"}),
