@@ -1,5 +1,6 @@
 """What to install: nothing names another project, and a library that is missing is named."""
 
+import importlib
 import re
 import sys
 import tomllib
@@ -109,11 +110,11 @@ def test_a_missing_library_is_named_with_its_versions(case, monkeypatch, tmp_pat
     for name in list(sys.modules):
         if name.split(".")[0] == module:
             monkeypatch.setitem(sys.modules, name, None)
-    for folder, name in (
-        (fastnn.scikit, "estimators"), (tables, "libraries"), (tables, "preprocessing"),
-    ):  # imported anew  # fmt: skip
-        monkeypatch.delitem(sys.modules, f"{folder.__name__}.{name}", raising=False)
-        monkeypatch.delattr(folder, name, raising=False)
+    for path in ("scikit.estimators", "tables.libraries", "tables.preprocessing"):  # imported anew
+        folder, name = path.split(".")
+        monkeypatch.delitem(sys.modules, f"fastnn.{folder}.{name}", raising=False)
+        package = importlib.import_module(f"fastnn.{folder}")
+        monkeypatch.delattr(package, name, raising=False)
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ImportError) as caught:
         use(tmp_path)
