@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from ..errors import NonFiniteLossError
 from ..kernels import table as t
 from ..nn.optimizers import Optimizer
+from ..run.errors import NonFiniteLossError
 from ..run.history import History
 from ..types import Batch, BatchSource, Floats
 from .threads import Crew, finish, resolve_threads

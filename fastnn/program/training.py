@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .. import kernels
-from ..errors import NonFiniteLossError
 from ..kernels import table as t
 from ..kernels.interruption import check_interruption
 from ..memory import aligned_empty
@@ -20,6 +19,7 @@ from ..nn.optimizers import Optimizer, length_of
 from ..nn.own import is_own, overrides
 from ..nn.schedules import ReduceOnPlateau, Schedule
 from ..run.callbacks import Callback, Run
+from ..run.errors import NonFiniteLossError
 from ..run.history import History
 from ..run.session import Session
 from ..types import Array, Floats, Integers, MaybeNone, PathLike, Shuffle
