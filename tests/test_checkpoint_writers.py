@@ -9,7 +9,7 @@ import pytest
 from test_trainer import fit, make_data, make_model
 
 import fastnn
-from fastnn.files import format as files
+from fastnn import files
 
 EPOCHS = 7
 HELD_OUT = {"monitor": "val_loss", "save_best_only": True}

@@ -730,7 +730,7 @@ def test_models_without_polars(call, classifier, houses, monkeypatch, tmp_path):
     for name in ("polars", "fastnn.tables.preprocessing"):
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.delitem(sys.modules, "fastnn.tables.preprocessing")
-    monkeypatch.delattr(fastnn, "preprocessing")
+    monkeypatch.delattr(fastnn.tables, "preprocessing")
     for command in (["predict", classifier, houses], ["evaluate", classifier, houses],
                     ["export", classifier, tmp_path / "model.c"]):  # fmt: skip
         code, output, errors = call(*command)

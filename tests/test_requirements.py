@@ -1,5 +1,6 @@
 """What to install: nothing names another project, and a library that is missing is named."""
 
+import importlib
 import re
 import sys
 import tomllib
@@ -110,9 +111,10 @@ def test_a_missing_library_is_named_with_its_versions(case, monkeypatch, tmp_pat
     for name in list(sys.modules):
         if name.split(".")[0] == module:
             monkeypatch.setitem(sys.modules, name, None)
-    for name in ("estimators", "preprocessing"):  # imported anew
-        monkeypatch.delitem(sys.modules, f"fastnn.{name}", raising=False)
-        monkeypatch.delattr(fastnn, name, raising=False)
+    for folder, name in (("scikit", "estimators"), ("tables", "preprocessing")):  # imported anew
+        monkeypatch.delitem(sys.modules, f"fastnn.{folder}.{name}", raising=False)
+        package = importlib.import_module(f"fastnn.{folder}")
+        monkeypatch.delattr(package, name, raising=False)
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ImportError) as caught:
         use(tmp_path)
