@@ -7,8 +7,10 @@ The formulas and their sources stand with the classes in `fastnn/layers.py`.
 import math
 
 from .elementary import erfc, exp, expm1, sigmoid, tanh
+from .float_bits import cut
 from .jit import inner, kernel
-from .simd import cut, fma, lanes, load_part, pointer, select, splat, store_part
+from .pointers import pointer
+from .simd import fma, lanes, load_part, select, splat, store_part
 from .table import ELU, EXP, GELU, GELU_TANH, IDENTITY, LEAKY_RELU, SIGMOID, SILU
 
 _ROOT_HALF = math.sqrt(0.5)

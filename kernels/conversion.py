@@ -7,20 +7,10 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from .emit import ir_float
 from .jit import inner, kernel
-from .simd import (
-    Vector,
-    element,
-    ir_float,
-    lanes,
-    load,
-    load_part,
-    pointer,
-    put,
-    splat,
-    store,
-    store_part,
-)
+from .pointers import element, pointer, put
+from .simd import Vector, lanes, load, load_part, splat, store, store_part
 from .table import (
     COLUMN_STEP,
     FLOAT16,

@@ -7,22 +7,10 @@ kind is the same for every vector.
 import numpy as np
 
 from .elementary import exp, expm1, log
+from .float_bits import cut
 from .jit import inner, kernel
-from .simd import (
-    cut,
-    fma,
-    get,
-    is_null,
-    keep,
-    lanes,
-    load_part,
-    null,
-    pointer,
-    select,
-    splat,
-    store_part,
-    sum_lanes,
-)
+from .pointers import get, is_null, null, pointer
+from .simd import fma, keep, lanes, load_part, select, splat, store_part, sum_lanes
 from .table import (
     ABSOLUTE_ERROR,
     BINARY_FROM_LOGITS,

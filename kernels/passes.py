@@ -6,7 +6,6 @@ from .activations import activate, activate_back
 from .cross_entropy import label_row, smooth_row, target_row
 from .dropout import drop_back, drop_row
 from .elementary import log
-from .gemm import matmul_packed
 from .jit import inner
 from .losses import count_answers, loss_row
 from .norm_passes import (
@@ -16,8 +15,10 @@ from .norm_passes import (
     layer_norm_rows_back,
     predict_norm_rows,
 )
+from .pointers import null, pointer
+from .products import matmul_packed
 from .relu import relu_gradients, relu_values
-from .simd import lanes, load_part, null, pointer, select, splat, store_part
+from .simd import lanes, load_part, select, splat, store_part
 from .softmax import softmax_gradient_row, softmax_row
 from .table import (
     BACKWARD_FINISH,

@@ -7,13 +7,13 @@ numbers they take a copy of the block with zeros for these, which cost many time
 
 from .activations import activate
 from .batches import copy_row, cut_row, scan
-from .gemm import row_product
 from .jit import inner, kernel
 from .norm_passes import fold_norms, predict_norm_row
 from .panels import pack_weights
 from .passes import forward_rows
+from .pointers import pointer
+from .products import row_product
 from .relu import relu_values
-from .simd import pointer
 from .softmax import softmax_row
 from .table import (
     BIASES,

@@ -8,21 +8,10 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
+from .float_bits import flushed
 from .jit import inner, kernel
-from .simd import (
-    flushed,
-    fma,
-    lanes,
-    load,
-    load_part,
-    pointer,
-    select,
-    splat,
-    sqrt,
-    store,
-    store_part,
-    sum_lanes,
-)
+from .pointers import pointer
+from .simd import fma, lanes, load, load_part, select, splat, sqrt, store, store_part, sum_lanes
 from .table import (
     ADAGRAD,
     ADAM,

@@ -89,7 +89,7 @@ def state_of(model, optimizer):
     """Return all that a step changes, as something that can be looked up."""
     arrays = [model.parameters] if isinstance(model.layers[0], OwnDense) else []
     arrays = (
-        fastnn.program.training.trained_arrays(model, optimizer) if arrays else [model.parameters]
+        fastnn.program.trainer.trained_arrays(model, optimizer) if arrays else [model.parameters]
     )
     states = [optimizer.state_of(array) for array in arrays]
     return (

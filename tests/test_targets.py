@@ -19,8 +19,9 @@ from numpy_network import build
 from test_kernels import DTYPES, arguments, call, check_values, ragged_shapes
 from test_training import FEATURES, check_against_numpy, make_data
 
-from fastnn.kernels import gemm, target
-from fastnn.kernels.simd import pointer
+from fastnn.kernels import target
+from fastnn.kernels.pointers import pointer
+from fastnn.kernels.tile import tile_columns, tile_lanes, tile_rows
 
 ROWS = {row.name: row for row in target.TARGETS}
 OWN = target.current().name
@@ -111,7 +112,7 @@ CHECKS = {check.__name__: check for check in (check_kernels, check_exp_and_log, 
 @numba.njit
 def tile(like):
     place = pointer(like)
-    return gemm.tile_rows(place), gemm.tile_columns(place), gemm.tile_lanes(place)
+    return tile_rows(place), tile_columns(place), tile_lanes(place)
 
 
 def compiled(name, dtype):

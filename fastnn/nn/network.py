@@ -17,7 +17,7 @@ from ..kernels import table as t
 from ..memory import aligned_empty
 from ..program.plan import program_layers, runs_as
 from ..program.prediction import Predictor
-from ..program.streams import Stream
+from ..program.stream import Stream
 from ..settings import shown
 from ..types import DType, Floats, MaybeNone, OwnLayer, Seed, Snapshot
 from ..validation import DTYPES, as_array, as_generator, as_matrix

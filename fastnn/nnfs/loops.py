@@ -15,7 +15,7 @@ from ..nn.dropout import Dropout
 from ..nn.losses import BinaryCrossEntropy, MeanAbsoluteError, MeanSquaredError
 from ..program.plan import operation_of, program_layers
 from ..program.threads import Crew
-from ..program.training import Data, Epoch
+from ..program.trainer import Data, Epoch
 from ..types import Array, Floats, Integers
 from ..validation import NotFiniteError
 from .accuracy import Accuracy_Categorical, Accuracy_Regression

@@ -25,7 +25,7 @@ from numba.extending import (
 
 from .. import kernels
 from ..kernels import jit
-from ..kernels.simd import is_null, pointer
+from ..kernels.pointers import is_null, pointer
 from ..kernels.table import IDENTITY, N_COEFFICIENTS, N_COLUMNS
 from .handle import CompiledModel
 from .prediction import BLOCK_ROWS, FEW_ROWS

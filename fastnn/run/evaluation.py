@@ -12,7 +12,7 @@ from ..metrics import Metric
 from ..nn.activations import Sigmoid
 from ..nn.layers import Softmax
 from ..nn.losses import Loss
-from ..program.training import Data
+from ..program.trainer import Data
 from ..types import Array, Floats
 
 if TYPE_CHECKING:

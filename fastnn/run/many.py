@@ -18,7 +18,7 @@ from ..model import Sequential
 from ..nn.optimizers import Optimizer
 from ..program.samples import Samples, as_samples
 from ..program.threads import WORK_PER_THREAD, Crew, resolve_threads, with_crew
-from ..program.training import Targets
+from ..program.trainer import Targets
 from ..types import Seed
 from ..validation import as_scaling
 from .callbacks import Callback

@@ -19,21 +19,19 @@ from ..nn.normalization import BatchNorm
 from ..nn.optimizers import SGD, Optimizer
 from ..nn.own import is_own, overrides
 from ..nn.own_losses import OwnLoss
+from ..program.compiled import CompiledTrainer
+from ..program.make import make_trainer
 from ..program.plan import make_plan, operation_of
 from ..program.samples import UNSCALED, Samples, as_samples
-from ..program.streams import Batches, BatchTrainer, Stream
+from ..program.stream import Batches, BatchTrainer, Stream
 from ..program.threads import Crew, resolve_threads, with_crew
-from ..program.training import (
-    CompiledTrainer,
+from ..program.trainer import (
     Data,
-    Draws,
     Targets,
     Trainer,
     check_unchanged,
     compiles,
     describe_layers,
-    make_trainer,
-    run_epochs,
 )
 from ..types import Batch, BatchSource, Floats, Integers, PathLike, Scaling, Seed, Shuffle, Task
 from ..validation import (
@@ -54,6 +52,7 @@ from .callbacks import Callback, Run, as_callbacks
 from .checkpoints import find_checkpoint
 from .evaluation import evaluate, measure
 from .history import History
+from .loop import Draws, run_epochs
 from .progress import Verbose, as_progress
 
 if TYPE_CHECKING:

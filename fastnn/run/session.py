@@ -22,7 +22,7 @@ from .callbacks import Callback, EarlyStopping, Run
 from .checkpoints import Checkpoint
 
 if TYPE_CHECKING:
-    from ..program.training import Trainer
+    from ..program.trainer import Trainer
 
 
 class Session:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..kernels import table as t
 from ..nn.optimizers import Optimizer
 from ..program.threads import Crew, resolve_threads, with_crew
-from ..program.training import Data, Epoch
+from ..program.trainer import Data, Epoch
 from ..run.callbacks import Callback, Run
 from ..run.history import History
 from ..types import DType, Floats

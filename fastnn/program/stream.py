@@ -10,11 +10,11 @@ import numpy as np
 
 from ..kernels import table as t
 from ..nn.optimizers import Optimizer
-from ..run.errors import NonFiniteLossError
-from ..run.history import History
 from ..types import Batch, BatchSource, Floats
-from .threads import Crew, finish, resolve_threads
-from .training import Data, Epoch, Trainer, _traits_of, make_trainer, trained_arrays
+from .compiled import traits_of
+from .make import make_trainer
+from .threads import Crew, resolve_threads
+from .trainer import Data, Epoch, Trainer, trained_arrays
 
 if TYPE_CHECKING:
     from ..run.request import Trainable
@@ -39,13 +39,13 @@ class Stream:
         self.trainer: Any = None
         self.crew: Crew | None = None
         self.capacity, self.goes_on = 0, False
-        self.made_for, self.traits = made_for, _traits_of(optimizer)
+        self.made_for, self.traits = made_for, traits_of(optimizer)
 
     def is_current(self, made_for: tuple[Any, ...]) -> bool:
         """Return whether the workspace was laid out for layers and a loss like these."""
         state = getattr(self.trainer, "state", None)
         kept = state is None or self.optimizer.state_of(self.model._show("parameters")) is state
-        return kept and (self.made_for, self.traits) == (made_for, _traits_of(self.optimizer))
+        return kept and (self.made_for, self.traits) == (made_for, traits_of(self.optimizer))
 
     def run(self, work: Callable[[], T]) -> T:
         """Return work(), which may call `take`; the threads have ended by then."""
@@ -172,34 +172,3 @@ class BatchTrainer(Trainer):
 
         failed = self.stream.run(take_batches)
         return (None, failed) if failed else (self.curves(totals[0], self.n_used), None)
-
-
-def pass_over(stream: Stream, data: Data, batch_size: int, key: int) -> History:
-    """Train once on `data`, in the order given; return the History of that."""
-    model, totals, n = stream.model, np.full((1, t.N_TOTALS), 0.0), len(data.inputs)
-    arrays = trained_arrays(model, stream.optimizer)
-    states = [stream.optimizer.state_of(array) for array in arrays]
-    before, kept = model._snapshot(), [state.snapshot() for state in states]
-
-    def roll_back() -> None:
-        model._restore(before)
-        for state, snapshot in zip(states, kept, strict=True):
-            state.restore(snapshot)
-
-    def take() -> int | None:
-        return stream.take(data, Epoch(np.arange(n), key), batch_size, totals)
-
-    try:
-        with np.errstate(over="ignore", invalid="ignore"):
-            failed = stream.run(take)
-        model._note_change()
-        if failed or not model._is_finite():
-            batch = failed or stream.trainer.n_batches
-            raise NonFiniteLossError(1, batch, History(), at_end=not failed)
-    except BaseException as error:
-        if isinstance(error, NonFiniteLossError) or not model._is_finite():
-            finish(roll_back)
-        raise
-    history = History()
-    history.append(1, stream.trainer.curves(totals[0], n))
-    return history
