@@ -245,11 +245,11 @@ def test_crew_is_smaller_where_the_system_gives_no_threads(monkeypatch):
     monkeypatch.setattr(_thread, "start_new_thread", no_more)
     numbers = []
 
-    def work(crew):
-        assert crew.size == 2
-        crew.run(numbers.append)
+    def work(team):
+        assert team.size == 2
+        team.run(numbers.append)
 
-    parallel.with_crew(4, work)
+    parallel.with_team(4, work)
     assert sorted(numbers) == [0, 1]
 
 
@@ -260,7 +260,7 @@ def test_error_in_a_worker_does_not_hang():
         return "done"
 
     with pytest.raises(ValueError, match="in the worker"):
-        parallel.with_crew(2, lambda crew: crew.run(work))
+        parallel.with_team(2, lambda team: team.run(work))
 
 
 def test_no_threads_stay_behind():

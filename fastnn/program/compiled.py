@@ -19,7 +19,7 @@ from ..nn.schedules import Schedule
 from ..types import Floats, Integers
 from ..validation import unlocked
 from .plan import Plan
-from .threads import Crew
+from .threads import ThreadTeam
 from .trainer import Data, Epoch, Trainer, next_stops
 
 
@@ -36,7 +36,7 @@ class CompiledTrainer(Trainer):
     def __init__(
         self,
         plan: Plan,
-        crew: Crew,
+        team: ThreadTeam,
         parameters: Floats,
         data: Data,
         n_used: int,
@@ -46,7 +46,7 @@ class CompiledTrainer(Trainer):
         *,
         buffer: Floats | None = None,
     ) -> None:
-        self.plan, self.crew, self.parameters = plan, crew, parameters
+        self.plan, self.team, self.parameters = plan, team, parameters
         # The parameters, and behind them running moments where there are any.
         self.buffer = parameters if buffer is None else buffer
         self.loss, self.optimizer = loss, optimizer
@@ -252,23 +252,23 @@ class CompiledTrainer(Trainer):
         totals: Floats,
         repack: bool,
     ) -> int:
-        """Take some steps, with all threads of the crew; return the step that was reached."""
+        """Take some steps, with all threads of the team; return the step that was reached."""
         data = self.data
         loss, number = self.loss.kind, self.loss.number
         states, coefficients, inputs, layout, scaling, weights = self.given
 
         def run(thread: int) -> int:
             reached: int = kernels.train_steps(
-                self.buffer, states, self.workspace, self.scores, self.sums, self.crew.gate,
+                self.buffer, states, self.workspace, self.scores, self.sums, self.team.gate,
                 self.plan.table, coefficients,
                 inputs, layout, scaling, data.labels, data.targets, weights, orders,
                 first, last, self.batch_size, keys,
                 loss, number, self.smoothing,
-                self.rule, numbers, totals, repack, thread, self.crew.size,
+                self.rule, numbers, totals, repack, thread, self.team.size,
             )  # fmt: skip
             return reached
 
-        return self.crew.run(run)
+        return self.team.run(run)
 
 
 def traits_of(optimizer: Optimizer) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ..nn.optimizers import Optimizer
 from .compiled import CompiledTrainer
 from .layerwise import LayerTrainer
-from .threads import Crew
+from .threads import ThreadTeam
 from .trainer import Data, compiles
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def make_trainer(
     n_used: int,
     batch_size: int,
     optimizer: Optimizer,
-    crew: Crew,
+    team: ThreadTeam,
     made_for: tuple[Any, ...],
 ) -> CompiledTrainer | LayerTrainer:
     """Return the trainer of a model: compiled where all layers, and the optimizer, are known.
@@ -29,7 +29,7 @@ def make_trainer(
     """
     trainer: CompiledTrainer | LayerTrainer
     if compiles(model, optimizer):
-        trainer = model._compiled_trainer(crew, data, n_used, batch_size, optimizer)
+        trainer = model._compiled_trainer(team, data, n_used, batch_size, optimizer)
     else:
         trainer = LayerTrainer(model, data, n_used, batch_size, optimizer)
     trainer.model, trainer.made_for = model, made_for

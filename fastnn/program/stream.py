@@ -13,7 +13,7 @@ from ..nn.optimizers import Optimizer
 from ..types import Batch, BatchSource, Floats
 from .compiled import traits_of
 from .make import make_trainer
-from .threads import Crew, resolve_threads
+from .threads import ThreadTeam, resolve_threads
 from .trainer import Data, Epoch, Trainer, trained_arrays
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Stream:
     ) -> None:
         self.model, self.optimizer, self.threads = model, optimizer, threads
         self.trainer: Any = None
-        self.crew: Crew | None = None
+        self.team: ThreadTeam | None = None
         self.capacity, self.goes_on = 0, False
         self.made_for, self.traits = made_for, traits_of(optimizer)
 
@@ -57,20 +57,20 @@ class Stream:
             self._settle()  # which an exception of a signal handler may have broken off
             raise
         finally:
-            # As in `with_crew`: first an assignment, then twice what a signal may break off.
-            crew, self.crew = self.crew, None
-            if crew is not None:
-                crew.interruption.requested = True
+            # As in `with_team`: first an assignment, then twice what a signal may break off.
+            team, self.team = self.team, None
+            if team is not None:
+                team.interruption.requested = True
                 try:
-                    crew.end()
+                    team.end()
                 finally:
-                    crew.end()
+                    team.end()
 
     def take(self, data: Data, epoch: Epoch, batch_size: int, totals: Floats) -> int | None:
         """Take the steps of an :class:`Epoch` on `data`; return None or the batch that failed."""
         n = len(data.inputs)
         batch_size = min(batch_size, n)
-        if batch_size > self.capacity or self.crew is None:
+        if batch_size > self.capacity or self.team is None:
             self._make_room(data, n, batch_size)
         self.trainer.load(data, n, batch_size)
         failed: int | None = self.trainer.take(epoch, totals)
@@ -78,18 +78,18 @@ class Stream:
 
     def _make_room(self, data: Data, n: int, batch_size: int) -> None:
         threads = resolve_threads(self.threads, 3 * batch_size * self.model._parameters.size)
-        if self.crew is None or threads > self.crew.wanted:
-            if self.crew is not None:
-                self.crew.end()
-            self.crew = Crew(threads)
-            self.crew.start()
+        if self.team is None or threads > self.team.wanted:
+            if self.team is not None:
+                self.team.end()
+            self.team = ThreadTeam(threads)
+            self.team.start()
         if batch_size > self.capacity:
             self._settle()
             self.trainer = make_trainer(
-                self.model, data, n, batch_size, self.optimizer, self.crew, self.made_for
+                self.model, data, n, batch_size, self.optimizer, self.team, self.made_for
             )
             self.capacity = batch_size
-        self.trainer.crew, self.trainer.is_packed = self.crew, False
+        self.trainer.team, self.trainer.is_packed = self.team, False
         self.trainer.goes_on = self.goes_on
 
     def _settle(self) -> None:

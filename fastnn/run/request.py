@@ -24,7 +24,7 @@ from ..program.make import make_trainer
 from ..program.plan import make_plan, operation_of
 from ..program.samples import UNSCALED, Samples, as_samples
 from ..program.stream import Batches, BatchTrainer, Stream
-from ..program.threads import Crew, resolve_threads, with_crew
+from ..program.threads import ThreadTeam, resolve_threads, with_team
 from ..program.trainer import (
     Data,
     Targets,
@@ -179,11 +179,11 @@ class Trainable(Network):
                 return run_epochs(run, trainer, order, watched, *rest)
             work = 3 * batch_size * self._parameters.size
 
-            def train_with(crew: Crew) -> History:
-                trainer = make_trainer(self, data, n_used, batch_size, optimizer, crew, made_for)
+            def train_with(team: ThreadTeam) -> History:
+                trainer = make_trainer(self, data, n_used, batch_size, optimizer, team, made_for)
                 return run_epochs(run, trainer, order, watched, *rest)
 
-            return with_crew(resolve_threads(threads, work) if compiled else 1, train_with)
+            return with_team(resolve_threads(threads, work) if compiled else 1, train_with)
 
         return train
 
@@ -254,7 +254,7 @@ class Trainable(Network):
             )
 
     def _compiled_trainer(
-        self, crew: Crew, data: Data, n_used: int, batch_size: int, optimizer: Optimizer
+        self, team: ThreadTeam, data: Data, n_used: int, batch_size: int, optimizer: Optimizer
     ) -> CompiledTrainer:
         parameters = self._show("parameters")
         n_states = len(optimizer.state_of(parameters).arrays)
@@ -263,7 +263,7 @@ class Trainable(Network):
             n_states=n_states, keep_gradients=optimizer.clip_norm is not None,
         )  # fmt: skip
         return CompiledTrainer(
-            plan, crew, parameters, data, n_used, batch_size, self.loss, optimizer,
+            plan, team, parameters, data, n_used, batch_size, self.loss, optimizer,
             buffer=self._buffer,
         )  # fmt: skip
 
