@@ -23,11 +23,11 @@ from .nn.dropout import Dropout
 from .nn.initializers import scaled_normal
 from .nn.labels import one_hot
 from .nn.layers import Dense, Layer, ReLU, Softmax
+from .nn.loss import Loss
 from .nn.losses import (
     BinaryCrossEntropy,
     CategoricalCrossEntropy,
     Huber,
-    Loss,
     MeanAbsoluteError,
     MeanSquaredError,
     Poisson,
@@ -35,7 +35,8 @@ from .nn.losses import (
     SoftmaxCrossEntropy,
 )
 from .nn.normalization import BatchNorm, LayerNorm
-from .nn.optimizers import SGD, AdaGrad, Adam, AdamW, Optimizer, RMSprop
+from .nn.optimizer import Optimizer
+from .nn.optimizers import SGD, AdaGrad, Adam, AdamW, RMSprop
 from .nn.schedules import (
     ConstantRate,
     CosineRate,

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from ..kernels.interruption import Interruption, run_interruptible
 from ..model import Sequential
-from ..nn.optimizers import Optimizer
+from ..nn.optimizer import Optimizer
 from ..program.samples import Samples, as_samples
 from ..program.threads import WORK_PER_THREAD, ThreadTeam, resolve_threads, with_team
 from ..program.trainer import Targets
