@@ -10,10 +10,8 @@ from . import layout as _layout  # noqa: F401 (first: it finds the kernels of a 
 # isort: split
 from . import kernels, metrics
 from .errors import (
-    DivergedModelsError,
     FileFormatError,
     MissingClassWarning,
-    NonFiniteLossError,
     PreparedInputsWarning,
     SlowTrainingWarning,
 )
@@ -53,6 +51,7 @@ from .program.handle import CompiledModel
 from .program.threads import num_threads, set_num_threads
 from .run.callbacks import Callback, CSVLogger, EarlyStopping, LambdaCallback, Run
 from .run.checkpoints import Checkpoint
+from .run.errors import DivergedModelsError, NonFiniteLossError
 from .run.history import History
 from .run.many import fit_many
 from .run.progress import ProgressBar, ProgressLines

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..errors import DivergedModelsError, NonFiniteLossError
 from ..kernels.interruption import Interruption, run_interruptible
 from ..model import Sequential
 from ..nn.optimizer import Optimizer
@@ -23,6 +22,7 @@ from ..program.trainer import Targets
 from ..types import Seed
 from ..validation import as_scaling
 from .callbacks import Callback
+from .errors import DivergedModelsError, NonFiniteLossError
 from .history import History
 from .progress import Bar, Verbose, as_progress
 

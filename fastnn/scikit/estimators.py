@@ -53,7 +53,6 @@ from sklearn.utils.multiclass import (
 )
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from ..errors import NonFiniteLossError
 from ..kernels import table as t
 from ..model import Sequential
 from ..nn.activations import ELU, GELU, Activation, Identity, LeakyReLU, Sigmoid, SiLU, Tanh
@@ -70,6 +69,7 @@ from ..nn.losses import (
     SoftmaxCrossEntropy,
 )
 from ..nn.own_losses import LossLike, as_loss
+from ..run.errors import NonFiniteLossError
 from .solvers import AdamSteps, MomentumSteps, StoppingRule, run_lbfgs
 
 if TYPE_CHECKING:  # scikit-learn has no types, and its decorators would hide ours
