@@ -203,6 +203,7 @@ class LossRow(NamedTuple):
     """A loss. `formula(z, y, number)` returns (loss, slope) of outputs z and targets y."""
 
     code: int
+    name: str  # that estimators know it by
     task: str  # what is learned: "classes", "answers" to yes-or-no questions, or "numbers"
     loss: str  # the class
     options: Mapping[str, Any] = _NOTHING  # arguments of the class that mean this loss
@@ -255,21 +256,28 @@ def _poisson(z: Array, y: Array, number: float) -> tuple[Array, Array]:
 
 LOSSES = (
     LossRow(
-        Loss.SOFTMAX_CROSS_ENTROPY, "classes", "SoftmaxCrossEntropy", head="Softmax",
+        Loss.SOFTMAX_CROSS_ENTROPY, "softmax_cross_entropy", "classes", "SoftmaxCrossEntropy",
+        head="Softmax",
     ),
     LossRow(
-        Loss.BINARY_FROM_LOGITS, "answers", "BinaryCrossEntropy", head="Sigmoid",
-        formula=_binary_from_logits,
+        Loss.BINARY_FROM_LOGITS, "binary_from_logits", "answers", "BinaryCrossEntropy",
+        head="Sigmoid", formula=_binary_from_logits,
     ),
     LossRow(
-        Loss.BINARY_FROM_PROBABILITIES, "answers", "BinaryCrossEntropy", {"from_logits": False},
-        number="epsilon", formula=_binary_from_probabilities,
+        Loss.BINARY_FROM_PROBABILITIES, "binary_from_probabilities", "answers",
+        "BinaryCrossEntropy", {"from_logits": False}, "epsilon",
+        formula=_binary_from_probabilities,
     ),
-    LossRow(Loss.SQUARED_ERROR, "numbers", "MeanSquaredError", formula=_squared_error),
-    LossRow(Loss.ABSOLUTE_ERROR, "numbers", "MeanAbsoluteError", formula=_absolute_error),
-    LossRow(Loss.HUBER, "numbers", "Huber", number="delta", formula=_huber),
-    LossRow(Loss.QUANTILE, "numbers", "Quantile", number="q", formula=_quantile),
-    LossRow(Loss.POISSON, "numbers", "Poisson", formula=_poisson),
+    LossRow(
+        Loss.SQUARED_ERROR, "squared_error", "numbers", "MeanSquaredError", formula=_squared_error
+    ),
+    LossRow(
+        Loss.ABSOLUTE_ERROR, "absolute_error", "numbers", "MeanAbsoluteError",
+        formula=_absolute_error,
+    ),
+    LossRow(Loss.HUBER, "huber", "numbers", "Huber", number="delta", formula=_huber),
+    LossRow(Loss.QUANTILE, "quantile", "numbers", "Quantile", number="q", formula=_quantile),
+    LossRow(Loss.POISSON, "poisson", "numbers", "Poisson", formula=_poisson),
 )  # fmt: skip
 
 LOSS_OF = {row.code: row for row in LOSSES}

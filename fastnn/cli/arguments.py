@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 from .. import tables
+from ..nn import configs
 from ..version import __version__
 from . import exporting
 
@@ -49,9 +50,14 @@ DEFAULTS = {
     "classes": Settings((64, 64), 50, 32, 0.05, "sgd"),
     "numbers": Settings((64, 64), 50, 32, 0.003, "adam"),
 }
-RATES = {"sgd": 0.05, "adam": 0.003, "adamw": 0.003, "rmsprop": 0.001, "adagrad": 0.03}
+# An optimizer without a rate here takes the one of its constructor.
+_CHOSEN_RATES = {"sgd": 0.05, "adam": 0.003, "adamw": 0.003, "rmsprop": 0.001, "adagrad": 0.03}
+RATES: dict[str, float] = {
+    name: _CHOSEN_RATES.get(name) or made().learning_rate
+    for name, made in configs.OPTIMIZERS.items()
+}
 OPTIMIZERS = tuple(RATES)
-ACTIVATIONS = ("relu", "tanh", "sigmoid", "leaky_relu", "elu", "gelu", "silu")
+ACTIVATIONS = tuple(name for name in configs.ACTIVATIONS if name != "identity")
 _MOST_OF_CONFIG = 1_000_000  # bytes
 MISSING = ("refuse", "median", "mean")
 

@@ -13,6 +13,7 @@ import numpy as np
 
 import fastnn
 
+from ..nn.configs import ACTIVATIONS, OPTIMIZERS
 from ..nn.monitor import cost_of
 from ..nn.optimizer import Optimizer
 from ..run.history import History
@@ -23,23 +24,6 @@ from .preparing import Prepared, prepare
 
 if TYPE_CHECKING:
     from ..model import Sequential
-
-_ACTIVATIONS = {
-    "relu": fastnn.ReLU,
-    "tanh": fastnn.Tanh,
-    "sigmoid": fastnn.Sigmoid,
-    "leaky_relu": fastnn.LeakyReLU,
-    "elu": fastnn.ELU,
-    "gelu": fastnn.GELU,
-    "silu": fastnn.SiLU,
-}
-_OPTIMIZERS = {
-    "sgd": fastnn.SGD,
-    "adam": fastnn.Adam,
-    "adamw": fastnn.AdamW,
-    "rmsprop": fastnn.RMSprop,
-    "adagrad": fastnn.AdaGrad,
-}
 
 
 class Trained(NamedTuple):
@@ -87,7 +71,7 @@ def _train(options: Namespace) -> Trained:
     settings = _settings(options, target)
     widths = (prepared.inputs[0].shape[1], *settings.hidden, _n_outputs(target))
     model = _network(widths, options, target, weights_rng)
-    optimizer = _OPTIMIZERS[settings.optimizer](learning_rate=settings.learning_rate)
+    optimizer = OPTIMIZERS[settings.optimizer](learning_rate=settings.learning_rate)
     if not options.json:
         _say_before(options, settings, prepared, model, optimizer)
     plain = _is_plain(options, settings, target)
@@ -131,7 +115,7 @@ def _n_outputs(target: Any) -> int:
 def _network(
     widths: Sequence[int], options: Namespace, target: Any, rng: np.random.Generator
 ) -> Sequential:
-    activation = _ACTIVATIONS[options.activation]
+    activation = ACTIVATIONS[options.activation]
     layers: list[Any] = []
     for n_inputs, n_neurons in itertools.pairwise(widths):
         if layers:

@@ -34,10 +34,6 @@ from ..types import Array, DType, Floats, PathLike
 from ..validation import DTYPES, as_choice, as_path
 from .network import has_biases, read_layers
 
-_ACTIVATIONS = {
-    "relu": ReLU, "tanh": Tanh, "sigmoid": Sigmoid, "leaky_relu": LeakyReLU, "elu": ELU,
-    "gelu": GELU, "silu": SiLU, "identity": Identity,
-}  # fmt: skip
 # The layer that a module is, and the names here of those of its arguments that are more than sizes.
 _LAYERS = {
     "Linear": (Dense, {}),
@@ -255,7 +251,7 @@ def from_torch(
         raise ValueError("activation is given, expected no layers beside it")
     bend: Any = activation
     if isinstance(activation, str):
-        bend = _ACTIVATIONS[as_choice(activation, "activation", _ACTIVATIONS)]()
+        bend = configs.ACTIVATIONS[as_choice(activation, "activation", configs.ACTIVATIONS)]()
     elif not isinstance(activation, Activation | ReLU | None):
         raise TypeError(
             f'activation is {activation!r:.80}, expected a name such as "relu" or an activation'

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from ..kernels import catalogue
 from ..memory import physical_memory
 from ..types import DType, Shape
 from ..validation import as_dtype
@@ -53,6 +54,10 @@ def _find_classes() -> dict[str, type[Any]]:
 
 
 CLASSES = _find_classes()
+
+# What a user may give by name: {name: class}.
+ACTIVATIONS = {name: CLASSES[made] for name, made in catalogue.ACTIVATION_LAYERS.items()}
+OPTIMIZERS = {name: CLASSES[made] for name, made in catalogue.OPTIMIZERS.items()}
 
 
 def describe(part: Any, name: str, *, own: bool = False) -> dict[str, Any]:

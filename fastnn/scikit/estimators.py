@@ -53,21 +53,15 @@ from sklearn.utils.multiclass import (
 )
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from ..kernels import catalogue
 from ..kernels import table as t
 from ..model import Sequential
-from ..nn.activations import ELU, GELU, Activation, Identity, LeakyReLU, Sigmoid, SiLU, Tanh
+from ..nn import configs
+from ..nn.activations import Activation, Identity, Sigmoid, Tanh
 from ..nn.dropout import Dropout
 from ..nn.layers import Dense, ReLU
 from ..nn.loss import Loss
-from ..nn.losses import (
-    BinaryCrossEntropy,
-    Huber,
-    MeanAbsoluteError,
-    MeanSquaredError,
-    Poisson,
-    Quantile,
-    SoftmaxCrossEntropy,
-)
+from ..nn.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from ..nn.own_losses import LossLike, as_loss
 from ..run.errors import NonFiniteLossError
 from .solvers import AdamSteps, MomentumSteps, StoppingRule, run_lbfgs
@@ -81,14 +75,18 @@ else:
     from sklearn.base import _fit_context
     from sklearn.utils.metaestimators import available_if
 
+# First those of scikit-learn, under its names.
 _ACTIVATIONS: dict[str, Any] = {
     "identity": Identity, "logistic": Sigmoid, "tanh": Tanh, "relu": ReLU,
-    "leaky_relu": LeakyReLU, "elu": ELU, "gelu": GELU, "silu": SiLU,
+    **{
+        name: made
+        for name, made in configs.ACTIVATIONS.items()
+        if name not in ("identity", "sigmoid", "tanh", "relu")
+    },
 }  # fmt: skip
 _LOSSES: dict[str, Any] = {
-    "squared_error": MeanSquaredError, "absolute_error": MeanAbsoluteError, "huber": Huber,
-    "quantile": Quantile, "poisson": Poisson,
-}  # fmt: skip
+    row.name: configs.CLASSES[row.loss] for row in catalogue.LOSSES if row.task == "numbers"
+}
 _NOT_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and "
     "need to be preprocessed."
