@@ -208,7 +208,6 @@ class LossRow(NamedTuple):
     loss: str  # the class
     options: Mapping[str, Any] = _NOTHING  # arguments of the class that mean this loss
     number: str = ""  # the attribute of the loss that kernels get as its number
-    head: str = ""  # the layer whose outputs are what the loss makes of its own
     # None of the one for classes, whose outputs are not independent: see `reference.py`.
     formula: Callable[[Array, Array, float], tuple[Array, Array]] | None = None
 
@@ -257,11 +256,10 @@ def _poisson(z: Array, y: Array, number: float) -> tuple[Array, Array]:
 LOSSES = (
     LossRow(
         Loss.SOFTMAX_CROSS_ENTROPY, "softmax_cross_entropy", "classes", "SoftmaxCrossEntropy",
-        head="Softmax",
     ),
     LossRow(
         Loss.BINARY_FROM_LOGITS, "binary_from_logits", "answers", "BinaryCrossEntropy",
-        head="Sigmoid", formula=_binary_from_logits,
+        formula=_binary_from_logits,
     ),
     LossRow(
         Loss.BINARY_FROM_PROBABILITIES, "binary_from_probabilities", "answers",
