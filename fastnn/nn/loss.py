@@ -52,9 +52,7 @@ class Loss(Guarded):
     number: float
     task: Task
     finish: int
-    probability_layer: type[Layer] | None = (
-        None  # the layer whose output `finish` makes of the outputs
-    )
+    probability_layer: type[Layer] | None = None  # it does to outputs what `finish` does
     threshold: float
     forward: Callable[..., Any]
     backward: Callable[..., Floats]
