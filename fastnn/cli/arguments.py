@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 from .. import tables
-from ..nn import configs
+from ..nn import classes
 from ..version import __version__
 from . import exporting
 
@@ -54,10 +54,10 @@ DEFAULTS = {
 _CHOSEN_RATES = {"sgd": 0.05, "adam": 0.003, "adamw": 0.003, "rmsprop": 0.001, "adagrad": 0.03}
 RATES: dict[str, float] = {
     name: _CHOSEN_RATES.get(name) or made().learning_rate
-    for name, made in configs.OPTIMIZERS.items()
+    for name, made in classes.OPTIMIZERS.items()
 }
 OPTIMIZERS = tuple(RATES)
-ACTIVATIONS = tuple(name for name in configs.ACTIVATIONS if name != "identity")
+ACTIVATIONS = tuple(name for name in classes.ACTIVATIONS if name != "identity")
 _MOST_OF_CONFIG = 1_000_000  # bytes
 MISSING = ("refuse", "median", "mean")
 

@@ -13,7 +13,7 @@ import numpy as np
 
 import fastnn
 
-from ..nn.configs import ACTIVATIONS, OPTIMIZERS
+from ..nn.classes import ACTIVATIONS, OPTIMIZERS
 from ..nn.monitor import cost_of
 from ..nn.optimizer import Optimizer
 from ..run.history import History

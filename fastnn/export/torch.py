@@ -26,6 +26,7 @@ from ..kernels import table as t
 from ..model import Sequential
 from ..nn import configs
 from ..nn.activations import ELU, GELU, Activation, Identity, LeakyReLU, Sigmoid, SiLU, Tanh
+from ..nn.classes import ACTIVATIONS, CLASSES
 from ..nn.dropout import Dropout
 from ..nn.layers import Dense, Layer, ParameterLayer, ReLU, Softmax
 from ..nn.loss import Loss
@@ -112,7 +113,7 @@ def to_torch(model: Sequential, path: PathLike) -> None:
         "modules": json.dumps(modules),
         "sequential": f"nn.Sequential({', '.join(map(_in_python, modules))})",
     }
-    if configs.CLASSES.get(type(model.loss).__name__) is type(model.loss):
+    if CLASSES.get(type(model.loss).__name__) is type(model.loss):
         metadata["loss"] = json.dumps(configs.describe(model.loss, "loss"))
     replace(path, _in_order(safetensors.numpy.save(state, metadata)))
 
@@ -251,7 +252,7 @@ def from_torch(
         raise ValueError("activation is given, expected no layers beside it")
     bend: Any = activation
     if isinstance(activation, str):
-        bend = configs.ACTIVATIONS[as_choice(activation, "activation", configs.ACTIVATIONS)]()
+        bend = ACTIVATIONS[as_choice(activation, "activation", ACTIVATIONS)]()
     elif not isinstance(activation, Activation | ReLU | None):
         raise TypeError(
             f'activation is {activation!r:.80}, expected a name such as "relu" or an activation'

@@ -53,11 +53,10 @@ from sklearn.utils.multiclass import (
 )
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from ..kernels import catalogue
 from ..kernels import table as t
 from ..model import Sequential
-from ..nn import configs
 from ..nn.activations import Activation, Identity, Sigmoid, Tanh
+from ..nn.classes import ACTIVATIONS, LOSSES_OF_NUMBERS
 from ..nn.dropout import Dropout
 from ..nn.layers import Dense, ReLU
 from ..nn.loss import Loss
@@ -80,13 +79,10 @@ _ACTIVATIONS: dict[str, Any] = {
     "identity": Identity, "logistic": Sigmoid, "tanh": Tanh, "relu": ReLU,
     **{
         name: made
-        for name, made in configs.ACTIVATIONS.items()
+        for name, made in ACTIVATIONS.items()
         if name not in ("identity", "sigmoid", "tanh", "relu")
     },
 }  # fmt: skip
-_LOSSES: dict[str, Any] = {
-    row.name: configs.CLASSES[row.loss] for row in catalogue.LOSSES if row.task == "numbers"
-}
 _NOT_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and "
     "need to be preprocessed."
@@ -1062,7 +1058,12 @@ class MLPRegressor(RegressorMixin, _MLP):
 
     _parameter_constraints = {  # noqa: RUF012
         **_MLP._parameter_constraints,
-        "loss": [StrOptions(set(_LOSSES)), Loss, HasMethods(["forward", "backward"]), tuple],
+        "loss": [
+            StrOptions(set(LOSSES_OF_NUMBERS)),
+            Loss,
+            HasMethods(["forward", "backward"]),
+            tuple,
+        ],
     }
 
     def __init__(
@@ -1146,7 +1147,7 @@ class MLPRegressor(RegressorMixin, _MLP):
 
     def _make_loss(self) -> Loss:
         if isinstance(self.loss, str):
-            return _LOSSES[self.loss]()
+            return LOSSES_OF_NUMBERS[self.loss]()
         loss = as_loss(copy.deepcopy(self.loss))
         if loss.task != "numbers":
             raise ValueError(f"loss is {self.loss!r}, expected a loss of numbers, such as Huber()")
