@@ -15,6 +15,7 @@ import json
 import sys
 from pathlib import Path
 
+import catalogue_cases
 import numpy as np
 import pytest
 from digest_cases import (
@@ -104,6 +105,13 @@ LAYERS = {
     ),
 }  # fmt: skip
 
+# What the lines above do not have.
+LAYERS |= {
+    title: case(make(), 19, make(), C, make())
+    for title, make in catalogue_cases.ACTIVATIONS.items()
+    if not any(title.split()[0] in name for name in LAYERS)
+}
+
 LOSSES = {
     "one-hot targets": case(targets="one-hot"),
     "soft targets": case(targets="shares"),
@@ -153,6 +161,11 @@ OPTIMIZERS = {
     "Adam, AMSGrad": fastnn.Adam(0.0625, 0.75, 0.5, amsgrad=True, clip_value=0.0625),
     "AdamW": fastnn.AdamW(0.0625, weight_decay=0.125),
     "AdamW, AMSGrad": fastnn.AdamW(0.0625, amsgrad=True, weight_decay=0.125, clip_norm=0.25),
+}
+OPTIMIZERS |= {
+    name: kind(0.0625, weight_decay=0.125)
+    for name, kind in catalogue_cases.OPTIMIZERS.items()
+    if not any(name in title for title in OPTIMIZERS)
 }
 SCHEDULES = {
     "ConstantRate": fastnn.ConstantRate(0.125),
