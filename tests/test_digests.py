@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from digest_cases import (
+    BETAS,
     CLASSES,
     F64,
     N,
@@ -148,11 +149,13 @@ OPTIMIZERS = {
     "SGD, both clipped": fastnn.SGD(0.5, clip_norm=0.125, clip_value=0.03125),
     "AdaGrad": fastnn.AdaGrad(0.125, 0.0625, weight_decay=0.0625, clip_value=0.125),
     "RMSprop": fastnn.RMSprop(0.0625, 0.75, weight_decay=0.0625, clip_norm=0.5),
-    "Adam": fastnn.Adam(0.0625),
-    "Adam, all options": fastnn.Adam(0.0625, 0.75, 0.875, 1e-3, 0.0625, clip_norm=0.25),
+    "Adam": fastnn.Adam(0.0625, *BETAS),
+    "Adam, all options": fastnn.Adam(0.0625, *BETAS, 1e-3, 0.0625, clip_norm=0.25),
     "Adam, AMSGrad": fastnn.Adam(0.0625, 0.75, 0.5, amsgrad=True, clip_value=0.0625),
-    "AdamW": fastnn.AdamW(0.0625, weight_decay=0.125),
-    "AdamW, AMSGrad": fastnn.AdamW(0.0625, amsgrad=True, weight_decay=0.125, clip_norm=0.25),
+    "AdamW": fastnn.AdamW(0.0625, *BETAS, weight_decay=0.125),
+    "AdamW, AMSGrad": fastnn.AdamW(
+        0.0625, *BETAS, amsgrad=True, weight_decay=0.125, clip_norm=0.25
+    ),
 }
 SCHEDULES = {
     "ConstantRate": fastnn.ConstantRate(0.125),
@@ -165,7 +168,7 @@ SCHEDULES = {
     "a function": lambda step: 0.25 / (1 + step) + 0.0625,
 }
 STEPS = {
-    **{f"{k} in {np.dtype(t)}": case(optimizer=v, dtype=t)
+    **{f"{k} in {np.dtype(t)}": case(optimizer=v, dtype=t, batch_size=64)
        for k, v in OPTIMIZERS.items() for t in (np.float32, F64)},
     **{f"rate: {k}": case(optimizer=fastnn.SGD(v, momentum=0.5), epochs=3)
        for k, v in SCHEDULES.items()},
@@ -173,8 +176,11 @@ STEPS = {
         dense(150, weights_l2=0.01), ReLU(), 70, batch_norm(), ReLU(), C,
         optimizer=fastnn.Adam(0.0625, clip_norm=0.25), batch_size=110,
     ),
+    "usual means of Adam": case(optimizer=fastnn.Adam(0.0625)),
+    "usual means of AdamW": case(optimizer=fastnn.AdamW(0.0625)),
     "rate of Adam by a schedule": case(
-        optimizer=fastnn.Adam(fastnn.CosineRate(0.25, 20, warm_up=5)), dtype=F64
+        optimizer=fastnn.Adam(fastnn.CosineRate(0.25, 20, warm_up=5), *BETAS), dtype=F64,
+        batch_size=64,
     ),
 }  # fmt: skip
 
@@ -219,7 +225,7 @@ FITS = {
     ),
     "validation and metrics of numbers": case(
         loss=fastnn.MeanSquaredError(), targets="numbers", validation_split=0.25,
-        metrics=["mse", "mae", "r2"],
+        metrics=["mse", "mae", "r2"], digits=10,
     ),
     "early stopping": case(
         validation_split=0.25, epochs=9, optimizer=fastnn.SGD(4.0, momentum=0.5),
@@ -237,45 +243,55 @@ FITS = {
     "handles": run_compiled,
 }  # fmt: skip
 
+# Layer by layer, losses are added up by OpenBLAS.
 OWN = {
     "passes by hand": run_passes,
-    "a layer of one's own": quiet(case(19, OwnReLU(), batch_norm(), Dropout(0.25), C, dtype=F64)),
-    "a layer of one's own in float32": quiet(
-        case(19, OwnReLU(), C, optimizer=fastnn.Adam(0.0625, clip_norm=0.5), sample_weight=WEIGHTS)
+    "a layer of one's own": quiet(
+        case(19, OwnReLU(), batch_norm(), Dropout(0.25), C, dtype=F64, digits=10)
     ),
-    "an optimizer of one's own": quiet(case(optimizer=OwnSteps(0.5, momentum=0.5))),
+    "a layer of one's own in float32": quiet(
+        case(
+            19, OwnReLU(), C, sample_weight=WEIGHTS, digits=10,
+            optimizer=fastnn.Adam(0.0625, *BETAS, clip_norm=0.5),
+        )
+    ),
+    "an optimizer of one's own": quiet(case(optimizer=OwnSteps(0.5, momentum=0.5), digits=10)),
     "a loss of one's own": quiet(
         case(
-            loss=(fourth_power, slope_of_fourth_power),
-            targets="numbers",
-            dtype=F64,
+            loss=(fourth_power, slope_of_fourth_power), targets="numbers", dtype=F64, digits=10,
             optimizer=fastnn.SGD(0.25, clip_norm=0.03125),
         )
     ),
     "columnwise": run_columnwise,
-}
+}  # fmt: skip
+
+
+def nnfs_adam():
+    return nnfs.Optimizer_Adam(0.0625, 0.0625, beta_1=BETAS[0], beta_2=BETAS[1])
+
 
 NNFS = {
     "nnfs SGD": nnfs_case(lambda: nnfs.Optimizer_SGD(0.25, decay=0.0625)),
     "nnfs SGD, momentum": nnfs_case(lambda: nnfs.Optimizer_SGD(0.25, 0.0625, 0.5), "answers"),
     "nnfs Adagrad": nnfs_case(lambda: nnfs.Optimizer_Adagrad(0.125, 0.0625), "numbers"),
     "nnfs RMSprop": nnfs_case(lambda: nnfs.Optimizer_RMSprop(0.0625, 0.0625), "numbers"),
-    "nnfs Adam": nnfs_case(lambda: nnfs.Optimizer_Adam(0.0625, 0.0625)),
-    "nnfs Adam, Dropout": nnfs_case(lambda: nnfs.Optimizer_Adam(0.0625), drops=True),
-    "nnfs, a layer of one's own": quiet(nnfs_case(lambda: nnfs.Optimizer_Adam(0.0625), own=True)),
+    "nnfs Adam": nnfs_case(nnfs_adam),
+    "nnfs Adam, Dropout": nnfs_case(nnfs_adam, drops=True),
+    "nnfs, a layer of one's own": quiet(nnfs_case(nnfs_adam, own=True)),
 }
 
+ADAM = {"learning_rate_init": 0.0625, "beta_1": BETAS[0], "beta_2": BETAS[1]}
 ESTIMATORS = {
-    "MLPClassifier, adam": estimator_case("MLPClassifier", learning_rate_init=0.0625),
+    "MLPClassifier, adam": estimator_case("MLPClassifier", **ADAM),
     "MLPClassifier, sgd": estimator_case(
         "MLPClassifier", solver="sgd", activation="tanh", learning_rate="invscaling",
         learning_rate_init=0.25, dtype="float32", weights=WEIGHTS,
     ),
     "MLPClassifier, stopped early": estimator_case(
         "MLPClassifier", "answers", early_stopping=True, activation="gelu", dropout=0.25,
-        learning_rate_init=0.0625, max_iter=5, n_iter_no_change=2,
+        max_iter=5, n_iter_no_change=2, **ADAM,
     ),
-    "MLPRegressor, adam": estimator_case("MLPRegressor", "numbers", learning_rate_init=0.0625),
+    "MLPRegressor, adam": estimator_case("MLPRegressor", "numbers", **ADAM),
     "MLPRegressor, sgd": estimator_case(
         "MLPRegressor", "number", solver="sgd", learning_rate="adaptive", alpha=0.125, loss="huber",
         nesterovs_momentum=False,
