@@ -10,6 +10,7 @@ import contextlib
 import copy
 import hashlib
 import io
+import shutil
 import struct
 import tempfile
 import warnings
@@ -20,6 +21,10 @@ import safetensors
 
 import fastnn
 from fastnn import columnwise, nnfs
+
+# Both were written by version 0.1.0, and stay as they are.
+OLD_CHECKPOINT = Path(__file__).parent / "digests_run.safetensors"
+OLD_MODEL = Path(__file__).parent / "digests_model.safetensors"
 
 FEATURES, CLASSES, N = 7, 5, 301  # the last batch of 32 has 13 rows
 F32, F64 = np.float32, np.float64
@@ -407,6 +412,15 @@ def checkpointed(*breaks):
     return run
 
 
+def run_from_old_checkpoint(threads):
+    """Go on from a file that an earlier version wrote in the middle of the second epoch."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "run.safetensors"
+        shutil.copy(OLD_CHECKPOINT, path)
+        found = train_to_file(path, threads, 1, [])
+        return found | {"file": digest(*read_safetensors(path))}
+
+
 def train_to_file(path, threads, number, callbacks, epochs=4):
     """Train, or go on from the file, with first weights and a seed that only the first run uses."""
     norms = batch_norm(), layer_norm()
@@ -463,6 +477,13 @@ def run_files(threads):
                 found[f"to_c {name}"] = digest(without_version(path.read_text()))
                 found[f"config {name}"] = digest(repr(model.to_config()))
     return found
+
+
+def run_old_model(threads):
+    model = fastnn.load(OLD_MODEL)
+    X, y = make_data()
+    found = digests_of(model, None, None, X, y, threads)
+    return found | {"notes": digest(model.notes), "layers": digest(repr(model))}
 
 
 def run_onnx(threads):
