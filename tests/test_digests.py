@@ -396,8 +396,8 @@ def test_resumed_runs_have_the_digests_of_the_run_in_one_piece():
 
 def test_no_two_configurations_give_the_same_parameters():
     """A configuration whose option had no effect would have the parameters of another one."""
-    alike = {"checkpoints, ", "rate: ConstantRate", "an epoch in chunks", "inputs: "}
-    rows = [name for name in DIGESTS if not any(map(name.startswith, alike))]
+    alike = "checkpoints, ", "rate: ConstantRate", "an epoch in chunks", "inputs: ", "nnfs, a layer"
+    rows = [name for name in DIGESTS if not name.startswith(alike)]
     for a, b in itertools.combinations(rows, 2):
         known = DIGESTS[a].get("parameters"), DIGESTS[b].get("parameters")
         assert None in known or known[0] != known[1], (a, b)
