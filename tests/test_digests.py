@@ -323,7 +323,8 @@ CASES = {
     "a model's file of version 0.1.0": run_old_model,
 }  # fmt: skip
 
-# Rows of which some parts have other bits where the tiles have another width.
+# Rows of which some parts have other bits where the tiles have another width. Those with a penalty
+# have other numbers: `penalty_of` reads vectors of 64 bytes, panels of narrower tiles may end before.
 DEPENDENT = {
     "all penalties",
     "penalties in float32",
