@@ -324,7 +324,7 @@ CASES = {
 }  # fmt: skip
 
 # Rows of which some parts have other bits where the tiles have another width. Those with a penalty
-# have other numbers: `penalty_of` reads vectors of 64 bytes, panels of narrower tiles may end before.
+# have other numbers: `penalty_of` reads vectors of 64 bytes, and narrower panels may end before.
 DEPENDENT = {
     "all penalties",
     "penalties in float32",
