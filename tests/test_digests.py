@@ -323,8 +323,8 @@ CASES = {
     "a model's file of version 0.1.0": run_old_model,
 }  # fmt: skip
 
-# Rows of which some parts have other bits where the tiles have another width. Those with a penalty
-# have other numbers: `penalty_of` reads vectors of 64 bytes, and narrower panels may end before.
+# Rows of which some parts have other bits where the tiles have another width: the length of a
+# gradient and the penalty are added up panel by panel.
 DEPENDENT = {
     "all penalties",
     "penalties in float32",
