@@ -20,7 +20,8 @@ from .nn import configs
 from .nn.dropout import Dropout, draw_key
 from .nn.layers import Layer
 from .nn.network import call_forward
-from .nn.optimizers import SGD, Optimizer
+from .nn.optimizer import Optimizer
+from .nn.optimizers import SGD
 from .nn.own import is_own
 from .program.handle import CompiledModel
 from .program.prediction import Predictor

@@ -14,7 +14,7 @@ import numpy as np
 import fastnn
 
 from ..nn.monitor import cost_of
-from ..nn.optimizers import Optimizer
+from ..nn.optimizer import Optimizer
 from ..run.history import History
 from . import assessment, machine, outputs, report, terminal
 from .arguments import ACTIVATIONS, DEFAULTS, OPTIMIZERS, RATES, Settings

@@ -23,9 +23,10 @@ from ..types import DType, Floats, MaybeNone, OwnLayer, Seed, Snapshot
 from ..validation import DTYPES, as_array, as_generator, as_matrix
 from .activations import Sigmoid
 from .layers import Layer, ParameterLayer, Softmax
-from .losses import Loss, SoftmaxCrossEntropy
+from .loss import Loss
+from .losses import SoftmaxCrossEntropy
 from .normalization import BatchNorm
-from .optimizers import Optimizer
+from .optimizer import Optimizer
 from .own_losses import LossLike, as_loss
 from .summary import Summary
 

@@ -12,8 +12,8 @@ from .. import kernels
 from ..kernels import table as t
 from ..kernels.interruption import check_interruption
 from ..memory import aligned_empty
-from ..nn.losses import Loss
-from ..nn.optimizers import Optimizer
+from ..nn.loss import Loss
+from ..nn.optimizer import Optimizer
 from ..nn.own import is_own
 from ..nn.schedules import Schedule
 from ..types import Floats, Integers

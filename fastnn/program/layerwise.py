@@ -9,7 +9,7 @@ import numpy as np
 from ..kernels import table as t
 from ..kernels.interruption import check_interruption
 from ..nn.dropout import Dropout
-from ..nn.optimizers import Optimizer, length_of
+from ..nn.optimizer import Optimizer, length_of
 from ..types import Floats, Integers
 from ..validation import NotFiniteError
 from .trainer import Data, Epoch, Trainer, trained_arrays
@@ -67,13 +67,13 @@ class LayerTrainer(Trainer):
             return self._take_batches(epoch, totals, begin)
         finally:
             for layer in self.drops:
-                layer._place = None
+                layer.place_masks(None)
             self._share_penalties(1.0)
 
     def _share_penalties(self, part: float) -> None:
         if self.optimizer.per_sample:
             for layer in self.model._parametric:
-                layer._penalty_part = part
+                layer.share_penalties(part)
 
     def _take_batches(self, epoch: Epoch, totals: Floats, begin: int) -> int | None:
         """Take the steps of an epoch; return None or the batch that failed, from 1."""
@@ -82,7 +82,7 @@ class LayerTrainer(Trainer):
             self.check_model()
             indices = epoch.order[batch * self.batch_size : (batch + 1) * self.batch_size]
             for i, layer in enumerate(self.drops):
-                layer._place = epoch.key, i, epoch.first + batch
+                layer.place_masks((epoch.key, i, epoch.first + batch))
             # A forward pass changes running moments. They belong to the step, as the update does.
             moments = self.model._buffer[self.model._parameters.size :]
             before = moments.copy()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..nn.optimizers import Optimizer
+from ..nn.optimizer import Optimizer
 from .compiled import CompiledTrainer
 from .layerwise import LayerTrainer
 from .threads import ThreadTeam

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from ..kernels import table as t
-from ..nn.optimizers import Optimizer
+from ..nn.optimizer import Optimizer
 from ..types import Batch, BatchSource, Floats
 from .compiled import traits_of
 from .make import make_trainer

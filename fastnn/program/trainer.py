@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..kernels import table as t
-from ..nn.optimizers import Optimizer
+from ..nn.optimizer import Optimizer
 from ..nn.own import overrides
 from ..types import Array, Floats, Integers, MaybeNone
 from .plan import describe
@@ -118,7 +118,7 @@ def describe_layers(model: Network) -> tuple[Any, ...]:
     """Return what a plan depends on beside the optimizer, and a script may change."""
     loss = model._loss
     smoothing = getattr(loss, "label_smoothing", 0)
-    return id(loss), loss._is_own, smoothing, describe(model._layers)
+    return id(loss), loss.is_own, smoothing, describe(model._layers)
 
 
 def check_unchanged(model: Network, made_for: tuple[Any, ...]) -> None:
@@ -132,7 +132,7 @@ def check_unchanged(model: Network, made_for: tuple[Any, ...]) -> None:
 
 def compiles(model: Network, optimizer: Optimizer) -> bool:
     """Return whether the program has all layers, the loss and the optimizer's steps."""
-    own = model.loss._is_own or overrides(optimizer, Optimizer, "update")
+    own = model.loss.is_own or overrides(optimizer, Optimizer, "update")
     return model._steps is not None and not own
 
 

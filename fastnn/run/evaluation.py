@@ -11,7 +11,7 @@ from ..kernels import table as t
 from ..metrics import Metric
 from ..nn.activations import Sigmoid
 from ..nn.layers import Softmax
-from ..nn.losses import Loss
+from ..nn.loss import Loss
 from ..program.trainer import Data
 from ..types import Array, Floats
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import NonFiniteLossError
 from ..kernels import table as t
 from ..nn.dropout import draw_key
 from ..nn.schedules import ReduceOnPlateau
@@ -18,6 +17,7 @@ from ..program.trainer import Data, Epoch, Trainer, trained_arrays
 from ..types import PathLike, Shuffle
 from ..validation import as_order
 from .callbacks import Callback, Run
+from .errors import NonFiniteLossError
 from .history import History
 from .session import Session
 

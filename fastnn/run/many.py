@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..errors import DivergedModelsError, NonFiniteLossError
 from ..kernels.interruption import Interruption, run_interruptible
 from ..model import Sequential
-from ..nn.optimizers import Optimizer
+from ..nn.optimizer import Optimizer
 from ..program.samples import Samples, as_samples
 from ..program.threads import WORK_PER_THREAD, ThreadTeam, resolve_threads, with_team
 from ..program.trainer import Targets
 from ..types import Seed
 from ..validation import as_scaling
 from .callbacks import Callback
+from .errors import DivergedModelsError, NonFiniteLossError
 from .history import History
 from .progress import Bar, Verbose, as_progress
 

@@ -16,7 +16,8 @@ from ..nn.dropout import Dropout
 from ..nn.layers import Layer, ParameterLayer
 from ..nn.network import Network
 from ..nn.normalization import BatchNorm
-from ..nn.optimizers import SGD, Optimizer
+from ..nn.optimizer import Optimizer
+from ..nn.optimizers import SGD
 from ..nn.own import is_own, overrides
 from ..nn.own_losses import OwnLoss
 from ..program.compiled import CompiledTrainer
@@ -214,7 +215,7 @@ class Trainable(Network):
     def _warn_of_slow_training(self, optimizer: Optimizer, level: int) -> None:
         """Warn the user, who is so many calls away, of what cannot be compiled."""
         optimizers = [optimizer] if overrides(optimizer, Optimizer, "update") else []
-        losses = [self.loss] if self.loss._is_own else []
+        losses = [self.loss] if self.loss.is_own else []
         own = [layer for layer in self._logit_layers() if operation_of(layer) is None]
         kinds = [
             f"{each.name if isinstance(each, OwnLoss) else type(each).__name__}, {kind} of your own"
