@@ -30,7 +30,7 @@ from fastnn.cli import (
 from fastnn.kernels import jit
 from fastnn.model import read_model
 from fastnn.run.history import History
-from fastnn.tables import preprocessing
+from fastnn.tables import preprocessing, targets
 from fastnn.tables import table as tables
 
 COMMAND = [sys.executable, "-m", "fastnn"]
@@ -727,10 +727,10 @@ def test_balanced_is_for_classes(call, houses):
 
 
 def test_models_without_polars(call, classifier, houses, monkeypatch, tmp_path):
-    for name in ("polars", "fastnn.tables.preprocessing"):
-        monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.delitem(sys.modules, "fastnn.tables.preprocessing")
-    monkeypatch.delattr(fastnn.tables, "preprocessing")
+    monkeypatch.setitem(sys.modules, "polars", None)
+    for name in ("libraries", "preprocessing"):  # imported anew
+        monkeypatch.delitem(sys.modules, f"fastnn.tables.{name}")
+        monkeypatch.delattr(fastnn.tables, name)
     for command in (["predict", classifier, houses], ["evaluate", classifier, houses],
                     ["export", classifier, tmp_path / "model.c"]):  # fmt: skip
         code, output, errors = call(*command)
@@ -768,7 +768,7 @@ def test_picture_of_classes():
     history = History()
     for epoch in (1, 2, 3):
         history.append(epoch, {"loss": 1 / epoch, "accuracy": 0.5, "val_loss": 2 / epoch})
-    target = preprocessing.Classes("y", ["cat", "dog"])
+    target = targets.Classes("y", ["cat", "dog"])
     found = evaluating.Assessment(
         {"accuracy": 0.75}, np.array([0, 0, 1, 1]), np.array([0, 0, 1, 0])
     )
@@ -787,7 +787,7 @@ def test_picture_of_numbers():
     history.append(1, {"loss": 1.0, "val_loss": 2.0})
     history.append(2, {"loss": 0.5, "val_loss": 1.5})
     found = evaluating.Assessment({"r2": 0.5}, np.array([1.0, 2.0]), np.array([1.5, 2.5]))
-    target = preprocessing.Quantity("price", 0.0, 1.0)
+    target = targets.Quantity("price", 0.0, 1.0)
     figure = report.draw(history, found, target, "title", "held out")
     loss, points = figure.axes
     assert loss.get_xlabel() == "epoch"

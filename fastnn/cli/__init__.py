@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Iterable
 from typing import Any
 
-from ..errors import NonFiniteLossError
+from ..run.errors import NonFiniteLossError
 from .arguments import parse
 from .printing import harmless
 

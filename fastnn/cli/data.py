@@ -61,7 +61,7 @@ class Saved:
             near = difflib.get_close_matches(str(path), _beside(path), n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise ValueError(f"MODEL is {path!r}, expected a file, and there is none{hint}")
-        from ..tables import preprocessing
+        from ..tables import preprocessing, targets  # need polars
 
         self.model = read_model(path)
         notes = self.model.notes or {}
@@ -72,7 +72,7 @@ class Saved:
             )
         try:
             self.preprocessor = preprocessing.Preprocessor.from_list(notes["preprocessing"])
-            self.target = preprocessing.target_from_dict(notes["target"])
+            self.target = targets.target_from_dict(notes["target"])
         except (ValueError, TypeError) as error:
             raise ValueError(f"MODEL {path} has broken notes: {error}") from None
         expected = len(self.preprocessor.feature_names)

@@ -39,7 +39,7 @@ def assess(
         return Assessment(scores, wanted, model.predict(X, threads=threads))
     predicted = model.predict(X, threads=threads)
     # Measured as it was trained, since squares of the target's own units may overflow.
-    scaled = target.scaled(wanted)
+    scaled = target.standardize(wanted)
     scores = {
         "r2": metrics.r2(scaled, predicted),
         "rmse": target.scale * metrics.mean_squared_error(scaled, predicted) ** 0.5,

@@ -40,24 +40,24 @@ def prepare(
     if built_in:
         _refuse_options_of_files(options)
     table = data.load(options, data_rng)
-    from ..tables import preprocessing  # polars is there, as the table has been read
+    from ..tables import kinds, preprocessing, targets  # need polars
 
     name = data.BUILT_IN[options.data] if built_in else _find_target(options, table)
-    kinds = preprocessing.infer_kinds(
+    kind_of = kinds.infer_kinds(
         table, target=name, drop=options.drop, categorical=options.categorical
     )
-    optional = kinds if options.missing != "refuse" else ()
-    frame = preprocessing.read_features(table, kinds, optional)
+    optional = kind_of if options.missing != "refuse" else ()
+    frame = preprocessing.read_features(table, kind_of, optional)
     task, why = options.task, None
     if task is None:
-        task, why = preprocessing.infer_task(table, name)
+        task, why = kinds.infer_task(table, name)
     target: Any
     answers: Array
     if task == "classification":
-        target = preprocessing.Classes.fit(table, name)
+        target = targets.Classes.fit(table, name)
         answers = target.encode(table)
     else:
-        answers = preprocessing.read_quantity(table, name)
+        answers = targets.read_quantity(table, name)
     labels = answers if task == "classification" else None
     try:
         parts = datasets.split(len(answers), options.validation_fraction, split_rng, labels=labels)
@@ -65,7 +65,7 @@ def prepare(
         raise ValueError(f"argument --validation-fraction: {error}") from None
     frames, wanted = [frame[part] for part in parts], [answers[part] for part in parts]
     if task == "regression":
-        target = preprocessing.Quantity.fit(wanted[0], name)
+        target = targets.Quantity.fit(wanted[0], name)
     preprocessor = preprocessing.Preprocessor.fit(frames[0], options.missing)
     inputs = [
         data.inputs(preprocessor, table.take(part), frame[part], options.dtype) for part in parts

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import plots
+from ..figures import as_text
 from ..run.history import History
 from ..types import PathLike
 from . import outputs
@@ -52,7 +53,7 @@ def draw(
     figure = Figure(size, dpi=150, layout="constrained")
     engine: Any = figure.get_layout_engine()
     engine.set(w_pad=0.12, h_pad=0.12, wspace=0.04)
-    figure.suptitle(plots._as_text(title), fontsize=13)
+    figure.suptitle(as_text(title), fontsize=13)
     right: Any = figure
     if history and curves:
         parts: Any = figure.subfigures(1, 2, width_ratios=(_CURVES, side))
@@ -62,7 +63,7 @@ def draw(
         for panel in panels[:-1]:
             panel.set_xlabel("")
     ax = right.subplots()
-    part, name = plots._as_text(part), plots._as_text(target.name)
+    part, name = as_text(part), as_text(target.name)
     if classes:
         plots.plot_confusion_matrix(
             assessment.true, assessment.predicted, class_names=target.labels, ax=ax

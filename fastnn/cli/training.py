@@ -14,7 +14,7 @@ import numpy as np
 import fastnn
 
 from ..nn.monitor import cost_of
-from ..nn.optimizers import Optimizer
+from ..nn.optimizer import Optimizer
 from ..run.history import History
 from . import evaluating, machine, outputs, printing, report
 from .arguments import DEFAULTS, RATES, Settings
@@ -153,7 +153,7 @@ def _fit(
     (X, X_held_out), (y, y_held_out) = prepared.inputs, prepared.wanted
     extra: dict[str, Any] = {}
     if prepared.target.task == "regression":
-        y, y_held_out = map(prepared.target.scaled, (y, y_held_out))
+        y, y_held_out = map(prepared.target.standardize, (y, y_held_out))
     elif options.balanced:
         target: Any = prepared.target
         counts = np.bincount(y, minlength=len(target.labels))
@@ -181,7 +181,7 @@ def _timed(function: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[flo
 
 def _write_files(options: Namespace, trained: Trained) -> Iterator[tuple[str, str]]:
     """Write what was asked for; return the option and a line for each file."""
-    from ..tables.preprocessing import target_to_dict  # needs polars
+    from ..tables.targets import target_to_dict  # needs polars
 
     prepared = trained.prepared
     if options.save:
