@@ -1,4 +1,4 @@
-"""What the estimators' parameters may be, and the layers and losses that their names stand for."""
+"""What the estimators' parameters may be, and the layers that they stand for."""
 
 from __future__ import annotations
 
@@ -13,24 +13,20 @@ import numpy as np
 from sklearn.metrics import get_scorer_names
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
-from ..nn.activations import ELU, GELU, Activation, Identity, LeakyReLU, Sigmoid, SiLU, Tanh
+from ..nn import classes
+from ..nn.activations import Activation, Identity, Sigmoid, Tanh
 from ..nn.dropout import Dropout
 from ..nn.layers import Dense, Layer, ReLU
-from ..nn.loss import Loss
-from ..nn.losses import Huber, MeanAbsoluteError, MeanSquaredError, Poisson, Quantile
 from ..types import DType
 
 ActivationLike: TypeAlias = str | Activation | ReLU
 """The activation of a hidden layer: a name, or a layer."""
 
-ACTIVATIONS: dict[str, type[Layer]] = {
-    "identity": Identity, "logistic": Sigmoid, "tanh": Tanh, "relu": ReLU,
-    "leaky_relu": LeakyReLU, "elu": ELU, "gelu": GELU, "silu": SiLU,
-}  # fmt: skip
-LOSSES: dict[str, type[Loss]] = {
-    "squared_error": MeanSquaredError, "absolute_error": MeanAbsoluteError, "huber": Huber,
-    "quantile": Quantile, "poisson": Poisson,
-}  # fmt: skip
+# Those of scikit-learn come first, under its names.
+_SCIKIT = {"identity": Identity, "logistic": Sigmoid, "tanh": Tanh, "relu": ReLU}
+ACTIVATIONS: dict[str, type[Layer]] = _SCIKIT | {
+    name: kind for name, kind in classes.ACTIVATIONS.items() if kind not in _SCIKIT.values()
+}
 
 # As scikit-learn writes them; those of one estimator alone stand in its class.
 CONSTRAINTS: dict[str, list[Any]] = {

@@ -13,13 +13,14 @@ from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ..kernels import table as t
+from ..nn.classes import LOSSES_OF_NUMBERS
 from ..nn.loss import Loss
 from ..nn.own_losses import LossLike, as_loss
 from ..run.callbacks import Callback
 from ..types import Array, Batch, DType, Floats
 from .decorators import available_if, fit_context
 from .fitting import TrainableMLP
-from .parameters import CONSTRAINTS, LOSSES, ActivationLike
+from .parameters import CONSTRAINTS, ActivationLike
 
 
 class MLPRegressor(RegressorMixin, TrainableMLP):
@@ -153,7 +154,12 @@ class MLPRegressor(RegressorMixin, TrainableMLP):
 
     _parameter_constraints = {  # noqa: RUF012
         **CONSTRAINTS,
-        "loss": [StrOptions(set(LOSSES)), Loss, HasMethods(["forward", "backward"]), tuple],
+        "loss": [
+            StrOptions(set(LOSSES_OF_NUMBERS)),
+            Loss,
+            HasMethods(["forward", "backward"]),
+            tuple,
+        ],
     }
 
     def __init__(
@@ -239,7 +245,7 @@ class MLPRegressor(RegressorMixin, TrainableMLP):
 
     def _make_loss(self) -> Loss:
         if isinstance(self.loss, str):
-            return LOSSES[self.loss]()
+            return LOSSES_OF_NUMBERS[self.loss]()
         loss = as_loss(copy.deepcopy(self.loss))
         if loss.task != "numbers":
             raise ValueError(f"loss is {self.loss!r}, expected a loss of numbers, such as Huber()")
