@@ -25,6 +25,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from . import target
+from .codes import Epilogue
 from .jit import inner
 from .simd import (
     emit_call,
@@ -48,7 +49,7 @@ from .simd import (
     store_part,
 )
 from .sums import add_block
-from .table import FINISH_DESCEND, FINISH_MASK, FINISH_RELU, STORE, SUM_ROWS
+from .table import SUM_ROWS
 
 _I64 = ir.IntType(64)
 
@@ -323,14 +324,14 @@ class _TileEmitter:
         default = builder.append_basic_block("tile.finish")
         switch = builder.switch(self.finish, default)
         finishes = {
-            STORE: lambda i, v, value: value,
-            FINISH_RELU: relu,
-            FINISH_MASK: mask,
-            FINISH_DESCEND: descend,
+            Epilogue.STORE: lambda i, v, value: value,
+            Epilogue.RELU: relu,
+            Epilogue.RELU_MASK: mask,
+            Epilogue.DESCENT: descend,
         }
         for code, transform in finishes.items():
-            block = default if code == STORE else builder.append_basic_block("tile.finish")
-            if code != STORE:
+            block = default if code == Epilogue.STORE else builder.append_basic_block("tile.finish")
+            if code != Epilogue.STORE:
                 switch.add_case(self.constant(code), block)
             builder.position_at_end(block)
             results = self.rows_of(self.result, self.result_row)
@@ -541,7 +542,7 @@ def matmul(
                 panel, padded, panel,
                 rows, taken, steps,
                 begin, begin_row,
-                STORE, nothing, 0, 0.0,
+                Epilogue.STORE, nothing, 0, 0.0,
             )  # fmt: skip
 
 

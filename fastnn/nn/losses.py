@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from .. import kernels
-from ..kernels import table as t
+from ..kernels import codes
+from ..kernels.codes import Operation
 from ..settings import Guarded, Setting, fraction, small_epsilon
 from ..types import Array, Floats, Integers, MaybeNone, Shape, Task
 from ..validation import (
@@ -195,10 +196,10 @@ class SoftmaxCrossEntropy(Loss):
     """
 
     output: Floats | MaybeNone = None
-    kind = t.SOFTMAX_CROSS_ENTROPY
+    kind = codes.Loss.SOFTMAX_CROSS_ENTROPY
     number = 0.0
     task: Task = "classes"
-    finish, threshold = t.SOFTMAX, 0.0
+    finish, threshold = Operation.SOFTMAX, 0.0
     label_smoothing = Setting(fraction)
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
@@ -284,7 +285,7 @@ class _OutputLoss(Loss):
     kind: Any = None
     number = 0.0
     task: Task = "numbers"
-    finish, threshold = t.IDENTITY, 0.0
+    finish, threshold = Operation.IDENTITY, 0.0
 
     def decide(self, outputs: Floats) -> Array:
         """Return the predictions of outputs (..., O): (...) where O is 1."""
@@ -366,7 +367,7 @@ class BinaryCrossEntropy(_OutputLoss):
     @property
     def finish(self) -> int:  # type: ignore[override]  # read-only here
         """What makes probabilities of outputs."""
-        return t.SIGMOID if self.from_logits else t.IDENTITY
+        return Operation.SIGMOID if self.from_logits else Operation.IDENTITY
 
     @property
     def threshold(self) -> float:  # type: ignore[override]  # read-only here
@@ -380,7 +381,11 @@ class BinaryCrossEntropy(_OutputLoss):
     @property
     def kind(self) -> int:  # type: ignore[override]  # read-only here
         """The loss of the kernels."""
-        return t.BINARY_FROM_LOGITS if self.from_logits else t.BINARY_FROM_PROBABILITIES
+        return (
+            codes.Loss.BINARY_FROM_LOGITS
+            if self.from_logits
+            else codes.Loss.BINARY_FROM_PROBABILITIES
+        )
 
     @property
     def number(self) -> float:  # type: ignore[override]  # read-only here
@@ -405,7 +410,7 @@ class MeanSquaredError(_OutputLoss):
     array([0., 4.])
     """
 
-    kind = t.SQUARED_ERROR
+    kind = codes.Loss.SQUARED_ERROR
 
 
 class MeanAbsoluteError(_OutputLoss):
@@ -417,7 +422,7 @@ class MeanAbsoluteError(_OutputLoss):
     array([0., 2.])
     """
 
-    kind = t.ABSOLUTE_ERROR
+    kind = codes.Loss.ABSOLUTE_ERROR
 
 
 class Huber(_OutputLoss):
@@ -436,7 +441,7 @@ class Huber(_OutputLoss):
     array([0.125, 9.5  ])
     """
 
-    kind = t.HUBER
+    kind = codes.Loss.HUBER
     delta = Setting(as_positive)
 
     def __init__(self, delta: float = 1.0) -> None:
@@ -471,7 +476,7 @@ class Quantile(_OutputLoss):
     array([0.9, 0.1])
     """
 
-    kind = t.QUANTILE
+    kind = codes.Loss.QUANTILE
     q = Setting(_as_quantile)
 
     def __init__(self, q: float = 0.5) -> None:
@@ -503,8 +508,8 @@ class Poisson(_OutputLoss):
            [1.]])
     """
 
-    kind = t.POISSON
-    finish = t.EXP
+    kind = codes.Loss.POISSON
+    finish = Operation.EXP
 
     def decide(self, outputs: Floats) -> Array:
         """Return the rates of outputs (..., O): (...) where O is 1."""
@@ -522,7 +527,7 @@ def as_rates(outputs: Floats) -> Floats:
     """Return e**outputs (..., O), with the bits that the compiled program gives."""
     rows = unlocked(np.ascontiguousarray(outputs).reshape(-1, outputs.shape[-1]))
     rates = np.empty_like(rows)
-    kernels.activation_forward(rates, rows, t.EXP, 0.0)
+    kernels.activation_forward(rates, rows, Operation.EXP, 0.0)
     return rates.reshape(outputs.shape)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import kernels
-from ..kernels import table as t
+from ..kernels import codes
 from ..memory import aligned_empty
 from ..program.plan import program_layers, runs_as
 from ..program.prediction import Predictor
@@ -200,7 +200,10 @@ class Network:
 
     def _logit_layers(self) -> tuple[Any, ...]:
         """Return the layers up to the outputs that the loss takes."""
-        head = {t.SOFTMAX_CROSS_ENTROPY: Softmax, t.BINARY_FROM_LOGITS: Sigmoid}.get(self.loss.kind)
+        head = {
+            codes.Loss.SOFTMAX_CROSS_ENTROPY: Softmax,
+            codes.Loss.BINARY_FROM_LOGITS: Sigmoid,
+        }.get(self.loss.kind)
         return self.layers[:-1] if head and runs_as(self.layers[-1], head) else self.layers
 
     # ------------------------------------------------------------------ layer by layer

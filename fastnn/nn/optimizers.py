@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import kernels
 from ..kernels import table as t
+from ..kernels.codes import Rule, n_states_of
 from ..settings import Setting, fraction, non_negative, optional_positive, shown
 from ..types import Array, DType, Floats, Rate
 from ..validation import (
@@ -86,7 +87,7 @@ def _as_rate(value: Rate, name: str) -> Rate:
 
 def _n_states(optimizer: Optimizer) -> int:
     """Return how many averages the rule of an optimizer has: kernels count on it."""
-    return t.N_STATES[as_index(optimizer.rule, "rule", len(t.N_STATES))]
+    return n_states_of(as_index(optimizer.rule, "rule", max(Rule) + 1))
 
 
 _Place: TypeAlias = tuple[int, int, int]
@@ -159,7 +160,7 @@ class Optimizer:
     True
     """
 
-    rule = t.DESCENT
+    rule = Rule.DESCENT
     per_sample = False  # whether penalties are divided by the weight of the batch
     learning_rate: Setting[Any] = Setting(_as_rate)
     weight_decay = Setting(non_negative)
@@ -185,7 +186,7 @@ class Optimizer:
     def is_plain(self) -> bool:
         """Whether a step is parameters - rate * gradients and nothing else."""
         clips = self.clip_norm is not None or self.clip_value is not None
-        return self.rule == t.DESCENT and not clips and not self.weight_decay
+        return self.rule == Rule.DESCENT and not clips and not self.weight_decay
 
     def state_of(self, parameters: Floats) -> State:
         """Return the :class:`State` kept of the array `parameters`: zeros at first."""
@@ -393,8 +394,8 @@ class SGD(Optimizer):
     def rule(self) -> int:  # type: ignore[override]  # read-only here
         """The rule of the kernels."""
         if not self.momentum:
-            return t.DESCENT
-        return t.NESTEROV if self.nesterov else t.MOMENTUM
+            return Rule.DESCENT
+        return Rule.NESTEROV if self.nesterov else Rule.MOMENTUM
 
     def rates(self, first: int, count: int, dtype: DType) -> Floats:
         """Return the learning rates of some steps."""
@@ -428,7 +429,7 @@ class AdaGrad(Optimizer):
     array([ 0.9, -2.1])
     """
 
-    rule = t.ADAGRAD
+    rule = Rule.ADAGRAD
     epsilon = Setting(non_negative)
 
     def __init__(
@@ -467,7 +468,7 @@ class RMSprop(AdaGrad):
     array([ 0., -3.])
     """
 
-    rule = t.RMSPROP
+    rule = Rule.RMSPROP
     rho = Setting(fraction)
 
     def __init__(
@@ -539,7 +540,7 @@ class Adam(Optimizer):
     @property
     def rule(self) -> int:  # type: ignore[override]  # read-only here
         """The rule of the kernels."""
-        return t.AMSGRAD if self.amsgrad else t.ADAM
+        return Rule.AMSGRAD if self.amsgrad else Rule.ADAM
 
     def _fill(self, rows: Floats, steps: NDArray[np.integer[Any]]) -> None:
         rows[:, t.FIRST], rows[:, t.SECOND] = self.beta_1, self.beta_2

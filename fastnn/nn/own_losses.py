@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..kernels import table as t
+from ..kernels import codes
 from ..types import Array, Floats
 from .layers import Layer
 from .losses import CategoricalCrossEntropy, Loss, _OutputLoss
@@ -27,9 +27,9 @@ LossLike: TypeAlias = Loss | TwoMethods | tuple[_Function, _Function]
 """A loss of fastnn's, or one of your own: an object with two methods, or a pair of functions."""
 
 _TASKS = {
-    t.SOFTMAX_CROSS_ENTROPY: "classes",
-    t.BINARY_FROM_LOGITS: "answers",
-    t.BINARY_FROM_PROBABILITIES: "answers",
+    codes.Loss.SOFTMAX_CROSS_ENTROPY: "classes",
+    codes.Loss.BINARY_FROM_LOGITS: "answers",
+    codes.Loss.BINARY_FROM_PROBABILITIES: "answers",
 }
 
 

@@ -25,8 +25,9 @@ from numba.extending import (
 
 from .. import kernels
 from ..kernels import jit
+from ..kernels.codes import Operation
 from ..kernels.simd import is_null, pointer
-from ..kernels.table import IDENTITY, N_COEFFICIENTS, N_COLUMNS
+from ..kernels.table import N_COEFFICIENTS, N_COLUMNS
 from .handle import CompiledModel
 from .prediction import BLOCK_ROWS, FEW_ROWS
 
@@ -196,14 +197,18 @@ def _predict(handle, x):
     _check_type(handle, x)
     threshold, single, finish = handle.threshold, handle.single, handle.finish
     if handle.task == "classes":
-        decide = njit(lambda header, rows: _largest(_run(header, rows, IDENTITY)))
+        decide = njit(lambda header, rows: _largest(_run(header, rows, Operation.IDENTITY)))
     elif handle.task == "answers" and single:
         decide = njit(
-            lambda header, rows: (_run(header, rows, IDENTITY)[:, 0] > threshold).astype(np.int64)
+            lambda header, rows: (_run(header, rows, Operation.IDENTITY)[:, 0] > threshold).astype(
+                np.int64
+            )
         )
     elif handle.task == "answers":
         decide = njit(
-            lambda header, rows: (_run(header, rows, IDENTITY) > threshold).astype(np.int64)
+            lambda header, rows: (_run(header, rows, Operation.IDENTITY) > threshold).astype(
+                np.int64
+            )
         )
     elif single:
         decide = njit(lambda header, rows: _run(header, rows, finish)[:, 0])

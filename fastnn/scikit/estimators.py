@@ -54,7 +54,8 @@ from sklearn.utils.multiclass import (
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from ..errors import NonFiniteLossError
-from ..kernels import table as t
+from ..kernels import codes
+from ..kernels.codes import Operation
 from ..model import Sequential
 from ..nn.activations import ELU, GELU, Activation, Identity, LeakyReLU, Sigmoid, SiLU, Tanh
 from ..nn.dropout import Dropout
@@ -199,7 +200,7 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def _outputs(self, X: Any) -> Floats:
         """Return the outputs (N, O) of the last layer: logits of a classifier."""
-        return self.model_._outputs(X, "X", t.IDENTITY, self._threads())
+        return self.model_._outputs(X, "X", Operation.IDENTITY, self._threads())
 
     def _threads(self) -> int | None:
         # Beside other jobs of joblib a fit takes one thread: the cores have work already.
@@ -506,7 +507,7 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         threads = self._threads()
 
         def measure(model: Sequential) -> tuple[float, float]:
-            outputs = model._outputs(X, "validation_data[0]", t.IDENTITY, threads)
+            outputs = model._outputs(X, "validation_data[0]", Operation.IDENTITY, threads)
             if not np.isfinite(outputs).all():
                 return math.inf, math.nan
             each = np.ones(1) if weights is None else weights
@@ -1133,7 +1134,7 @@ class MLPRegressor(RegressorMixin, _MLP):
     def out_activation_(self) -> str:
         """The activation behind the last layer: "exp" for rates, else "identity"."""
         check_is_fitted(self)
-        return "exp" if self.model_.loss.kind == t.POISSON else "identity"
+        return "exp" if self.model_.loss.kind == codes.Loss.POISSON else "identity"
 
     def _validate(self, X: Any, y: Any, first: bool, **options: Any) -> tuple[Any, Any]:
         return super()._validate(X, y, first, y_numeric=True, **options)
@@ -1165,9 +1166,11 @@ class MLPRegressor(RegressorMixin, _MLP):
     def _scales(self) -> tuple[Callable[[float, float], float], float]:
         """Return scikit-learn's loss as a function of ours, and the factor of its gradient."""
         loss = self.model_.loss
-        if loss.kind == t.POISSON and not loss._is_own:  # the sum over the outputs, not the mean
+        if (
+            loss.kind == codes.Loss.POISSON and not loss._is_own
+        ):  # the sum over the outputs, not the mean
             return lambda loss, penalty: self.n_outputs_ * (loss + penalty), self.n_outputs_
-        part = 0.5 if loss.kind == t.SQUARED_ERROR and not loss._is_own else 1.0
+        part = 0.5 if loss.kind == codes.Loss.SQUARED_ERROR and not loss._is_own else 1.0
         scale = part * self.n_outputs_
         return lambda loss, penalty: part * loss + scale * penalty, scale
 

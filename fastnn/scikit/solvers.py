@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..kernels import table as t
+from ..kernels.codes import Rule
 from ..nn.optimizers import Optimizer
 from ..program.threads import Crew, resolve_threads, with_crew
 from ..program.training import Data, Epoch
@@ -58,8 +59,8 @@ class MomentumSteps(_Steps):
     def rule(self) -> int:  # type: ignore[override]  # read-only here
         """The rule of the kernels."""
         if not self.momentum:
-            return t.DESCENT
-        return t.LOOKAHEAD if self.nesterov else t.VELOCITY
+            return Rule.DESCENT
+        return Rule.LOOKAHEAD if self.nesterov else Rule.VELOCITY
 
     def _fill(self, rows: Floats, steps: NDArray[np.integer[Any]]) -> None:
         super()._fill(rows, steps)
@@ -73,7 +74,7 @@ class AdamSteps(_Steps):
     Kingma, Ba, "Adam: A Method for Stochastic Optimization" (2015).
     """
 
-    rule = t.ADAM
+    rule = Rule.ADAM
 
     def __init__(
         self, learning_rate: float, beta_1: float, beta_2: float, epsilon: float, scale: float = 1.0
@@ -186,7 +187,7 @@ class StoppingRule(Callback):
 class _Sum(Optimizer):
     """No steps: the state becomes the weighted sum of the gradients of an epoch's batches."""
 
-    rule = t.MOMENTUM
+    rule = Rule.MOMENTUM
 
     def __init__(self, masses: Floats) -> None:
         super().__init__(1.0, 0.0, None, None)
