@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from . import files
 from .errors import FileFormatError, warn_of_prepared_inputs
-from .kernels import table as t
+from .kernels.codes import Operation
 from .metrics import MetricLike
 from .nn import configs
 from .nn.dropout import Dropout, draw_key
@@ -361,7 +361,7 @@ class Sequential(Trainable):
             As in `fit`, like the errors. Several threads may predict with one model at once.
         """
         scaling = as_scaling(scale, offset, self.dtype)
-        return self.loss.decide(self._batched(X, t.IDENTITY, batch_size, threads, scaling))
+        return self.loss.decide(self._batched(X, Operation.IDENTITY, batch_size, threads, scaling))
 
     def _batched(
         self,

@@ -12,6 +12,7 @@ import numpy as np
 from fastnn import Adam, kernels
 from fastnn.kernels import reference
 from fastnn.kernels import table as t
+from fastnn.kernels.codes import Loss, Operation, Rule, SampleType
 
 
 class Case(NamedTuple):
@@ -117,8 +118,8 @@ def _always(value):
 
 
 NUMBERS = {
-    t.UINT8: np.uint8, t.INT8: np.int8, t.FLOAT16: np.float16, t.FLOAT32: np.float32,
-    t.FLOAT64: np.float64,
+    SampleType.UINT8: np.uint8, SampleType.INT8: np.int8, SampleType.FLOAT16: np.float16,
+    SampleType.FLOAT32: np.float32, SampleType.FLOAT64: np.float64,
 }  # fmt: skip
 
 
@@ -136,7 +137,7 @@ def _bytes(rng, size, kind, strided):
     row = _layout(size, kind, strided)[t.ROW_STEP]
     itemsize, width = np.dtype(NUMBERS[kind]).itemsize, abs(int(row))
     size_in_bytes = strided + (size["B"] + 3) * width + itemsize
-    if kind in (t.UINT8, t.INT8):
+    if kind in (SampleType.UINT8, SampleType.INT8):
         return rng.integers(0, 256, size_in_bytes).astype(np.uint8)
     layout, source = _layout(size, kind, strided), np.full(size_in_bytes, 255, np.uint8)
     shape, steps = (size["B"] + 3, size["I"]), tuple(layout[t.ROW_STEP :])
@@ -164,7 +165,8 @@ LAYOUTS = tuple(_add_layouts())
 WORDS["unscaled"] = lambda rng, size, dtype: np.array([1.0, 0.0])
 WORDS["scaled"] = lambda rng, size, dtype: np.array([1 / 255, -0.3])
 
-WORDS |= {name: _always(getattr(t, name)) for name in ACTIVATIONS + LOSSES + RULES}
+for _codes, _names in ((Operation, ACTIVATIONS), (Loss, LOSSES), (Rule, RULES)):
+    WORDS |= {name: _always(getattr(_codes, name)) for name in _names}
 
 
 def _maker(dimensions, outputs, inputs):
@@ -199,7 +201,7 @@ def _convert_rows(expected, source, layout, scaling, indices):
     (rows,), offset = expected, scaling[t.OFFSET]
     if scaling[t.SCALE] != 1:  # three roundings, of the scale too
         return [3 * (np.abs(rows - offset) + abs(offset))]
-    return [np.abs(rows) if layout[t.KIND] == t.FLOAT64 else 0]
+    return [np.abs(rows) if layout[t.KIND] == SampleType.FLOAT64 else 0]
 
 
 def _dense_forward(expected, inputs, weights, biases):

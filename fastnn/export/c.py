@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..files import replace
-from ..kernels import table as t
+from ..kernels.codes import Operation
 from ..types import Array, PathLike
 from ..validation import as_path
 from .network import Network, read_network, scale_of
@@ -223,13 +223,15 @@ class _Source:
     def _write_body(self) -> None:
         """Write the statements of `predict`: values go from x through buffers to the output."""
         network = self.network
-        dense = [i for i, (_, operation, _) in enumerate(network.steps) if operation == t.DENSE]
+        dense = [
+            i for i, (_, operation, _) in enumerate(network.steps) if operation == Operation.DENSE
+        ]
         self.values, self.width = "x", network.n_inputs
         self.n_buffers, self.widest = 0, 0
         for i, (place, operation, layer) in enumerate(network.steps):
-            if operation == t.DENSE:
+            if operation == Operation.DENSE:
                 self._write_dense(place, layer, is_last=i == dense[-1])
-            elif operation != t.IDENTITY:
+            elif operation != Operation.IDENTITY:
                 if self.values == "x":
                     self._copy_inputs()
                 _OPERATIONS[operation](self, layer, place)
@@ -279,11 +281,11 @@ class _Source:
         elif self._returns():
             limit = self.number(loss.threshold)
             self.body.append(f"const int answer = {self.output}[0] > {limit};")
-        if loss.finish == t.SOFTMAX:
+        if loss.finish == Operation.SOFTMAX:
             self.body.append(f"{self.call('softmax', self.output, n)};")
-        elif loss.finish == t.SIGMOID:
+        elif loss.finish == Operation.SIGMOID:
             self.each("sigmoid")
-        elif loss.finish == t.EXP:
+        elif loss.finish == Operation.EXP:
             self.each("exponential")
         if self._returns():
             self.body.append(f"return {'label' if loss.task == 'classes' else 'answer'};")
@@ -310,17 +312,19 @@ def _batch_norm(source: _Source, layer: Any, place: int) -> None:
 
 
 _OPERATIONS = {
-    t.RELU: lambda source, layer, place: source.each("relu"),
-    t.SOFTMAX: lambda source, layer, place: source.rows("softmax", layer, place, {}),
-    t.SIGMOID: lambda source, layer, place: source.each("sigmoid"),
-    t.TANH: lambda source, layer, place: source.each("tanh"),
-    t.LEAKY_RELU: lambda source, layer, place: source.each("leaky_relu", layer.negative_slope),
-    t.ELU: lambda source, layer, place: source.each("elu", layer.alpha),
-    t.GELU: lambda source, layer, place: source.each("gelu"),
-    t.GELU_TANH: lambda source, layer, place: source.each("gelu_tanh"),
-    t.SILU: lambda source, layer, place: source.each("silu"),
-    t.LAYER_NORM: _layer_norm,
-    t.BATCH_NORM: _batch_norm,
+    Operation.RELU: lambda source, layer, place: source.each("relu"),
+    Operation.SOFTMAX: lambda source, layer, place: source.rows("softmax", layer, place, {}),
+    Operation.SIGMOID: lambda source, layer, place: source.each("sigmoid"),
+    Operation.TANH: lambda source, layer, place: source.each("tanh"),
+    Operation.LEAKY_RELU: lambda source, layer, place: source.each(
+        "leaky_relu", layer.negative_slope
+    ),
+    Operation.ELU: lambda source, layer, place: source.each("elu", layer.alpha),
+    Operation.GELU: lambda source, layer, place: source.each("gelu"),
+    Operation.GELU_TANH: lambda source, layer, place: source.each("gelu_tanh"),
+    Operation.SILU: lambda source, layer, place: source.each("silu"),
+    Operation.LAYER_NORM: _layer_norm,
+    Operation.BATCH_NORM: _batch_norm,
 }
 
 _NEEDS = {

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import warn_of_prepared_inputs
-from ..kernels import table as t
+from ..kernels.codes import Operation
 from ..model import Sequential
 from ..nn.loss import Loss
 from ..nn.own import is_own
@@ -35,7 +35,9 @@ class Network(NamedTuple):
 
     def __str__(self) -> str:
         sizes = [self.n_inputs]
-        sizes += [layer.n_neurons for _, operation, layer in self.steps if operation == t.DENSE]
+        sizes += [
+            layer.n_neurons for _, operation, layer in self.steps if operation == Operation.DENSE
+        ]
         return f"{'-'.join(map(str, sizes))} {self.kind}, {self.dtype}"
 
 
@@ -58,8 +60,10 @@ def read_network(model: Any) -> Network:
             f"loss is {model.loss!r:.80}, expected one without a `decide` of your own: "
             "nothing but fastnn's can be exported"
         )
-    steps = [step for step in steps[: len(model._logit_layers())] if step[1] != t.DROPOUT]
-    n_outputs = [layer.n_neurons for _, operation, layer in steps if operation == t.DENSE][-1]
+    steps = [step for step in steps[: len(model._logit_layers())] if step[1] != Operation.DROPOUT]
+    n_outputs = [layer.n_neurons for _, operation, layer in steps if operation == Operation.DENSE][
+        -1
+    ]
     return Network(steps, model._n_features, n_outputs, model.dtype, model.loss)
 
 

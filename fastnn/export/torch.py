@@ -22,7 +22,7 @@ import safetensors.numpy
 
 from ..errors import FileFormatError
 from ..files import read_arrays, replace
-from ..kernels import table as t
+from ..kernels.codes import Operation
 from ..model import Sequential
 from ..nn import configs
 from ..nn.activations import ELU, GELU, Activation, Identity, LeakyReLU, Sigmoid, SiLU, Tanh
@@ -135,13 +135,13 @@ def _split(data: bytes) -> tuple[Any, bytes]:
 
 def _state_of(layer: Any, operation: int) -> dict[str, Array]:
     """Return {name: array} of a layer as PyTorch has them."""
-    if operation == t.DENSE:
+    if operation == Operation.DENSE:
         biases = {"bias": layer.biases[0]} if has_biases(layer) else {}
         return {"weight": layer.weights.T, **biases}
-    if operation not in (t.LAYER_NORM, t.BATCH_NORM):
+    if operation not in (Operation.LAYER_NORM, Operation.BATCH_NORM):
         return {}
     state = {"weight": layer.weights[0], "bias": layer.biases[0]}
-    if operation == t.BATCH_NORM:
+    if operation == Operation.BATCH_NORM:
         state["running_mean"] = layer.running_mean[0]
         state["running_var"] = layer.running_variance[0]
         state[_COUNTER] = np.array(0)
@@ -159,22 +159,22 @@ def _of_dense(layer: Any) -> tuple[str, dict[str, Any]]:
 
 
 _MODULES: dict[int, Callable[[Any], tuple[str, dict[str, Any]]]] = {
-    t.DENSE: _of_dense,
-    t.RELU: lambda layer: ("ReLU", {}),
-    t.SOFTMAX: lambda layer: ("Softmax", {"dim": 1}),
-    t.IDENTITY: lambda layer: ("Identity", {}),
-    t.SIGMOID: lambda layer: ("Sigmoid", {}),
-    t.TANH: lambda layer: ("Tanh", {}),
-    t.LEAKY_RELU: lambda layer: ("LeakyReLU", {"negative_slope": layer.negative_slope}),
-    t.ELU: lambda layer: ("ELU", {"alpha": layer.alpha}),
-    t.GELU: lambda layer: ("GELU", {"approximate": "none"}),
-    t.GELU_TANH: lambda layer: ("GELU", {"approximate": "tanh"}),
-    t.SILU: lambda layer: ("SiLU", {}),
-    t.DROPOUT: lambda layer: ("Dropout", {"p": float(layer.rate)}),
-    t.LAYER_NORM: lambda layer: (
+    Operation.DENSE: _of_dense,
+    Operation.RELU: lambda layer: ("ReLU", {}),
+    Operation.SOFTMAX: lambda layer: ("Softmax", {"dim": 1}),
+    Operation.IDENTITY: lambda layer: ("Identity", {}),
+    Operation.SIGMOID: lambda layer: ("Sigmoid", {}),
+    Operation.TANH: lambda layer: ("Tanh", {}),
+    Operation.LEAKY_RELU: lambda layer: ("LeakyReLU", {"negative_slope": layer.negative_slope}),
+    Operation.ELU: lambda layer: ("ELU", {"alpha": layer.alpha}),
+    Operation.GELU: lambda layer: ("GELU", {"approximate": "none"}),
+    Operation.GELU_TANH: lambda layer: ("GELU", {"approximate": "tanh"}),
+    Operation.SILU: lambda layer: ("SiLU", {}),
+    Operation.DROPOUT: lambda layer: ("Dropout", {"p": float(layer.rate)}),
+    Operation.LAYER_NORM: lambda layer: (
         "LayerNorm", {"normalized_shape": layer.n_features, "eps": float(layer.epsilon)},
     ),
-    t.BATCH_NORM: _of_batch_norm,
+    Operation.BATCH_NORM: _of_batch_norm,
 }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import kernels
-from ..kernels import table as t
+from ..kernels.codes import Operation
 from ..settings import Guarded, Setting, known
 from ..types import Floats
 from ..validation import as_gradient, as_positive, as_rows, unlocked
@@ -25,7 +25,7 @@ class Activation(Guarded, Layer):
     """What they share; a subclass names its operation in the compiled program."""
 
     _fixed = "operation", "number"
-    operation = t.IDENTITY
+    operation = Operation.IDENTITY
     number = 0.0
 
     def forward(self, inputs: ArrayLike, training: bool = False) -> Floats:
@@ -69,7 +69,7 @@ class Sigmoid(Activation):
     array([[0.27, 0.5 , 0.88]])
     """
 
-    operation = t.SIGMOID
+    operation = Operation.SIGMOID
 
 
 class Tanh(Activation):
@@ -81,7 +81,7 @@ class Tanh(Activation):
     array([[-0.76,  0.  ,  0.96]])
     """
 
-    operation = t.TANH
+    operation = Operation.TANH
 
 
 class LeakyReLU(Activation):
@@ -100,7 +100,7 @@ class LeakyReLU(Activation):
     array([[-0.1,  0. ,  2. ]])
     """
 
-    operation = t.LEAKY_RELU
+    operation = Operation.LEAKY_RELU
     negative_slope = Setting(as_positive, predicts=True)
 
     def __init__(self, negative_slope: float = 0.01) -> None:
@@ -132,7 +132,7 @@ class ELU(Activation):
     array([[-0.63,  0.  ,  2.  ]])
     """
 
-    operation = t.ELU
+    operation = Operation.ELU
     alpha = Setting(as_positive, predicts=True)
 
     def __init__(self, alpha: float = 1.0) -> None:
@@ -177,7 +177,7 @@ class GELU(Activation):
     @property
     def operation(self) -> int:  # type: ignore[override]  # read-only here
         """The operation of the compiled program."""
-        return t.GELU_TANH if self.approximate == "tanh" else t.GELU
+        return Operation.GELU_TANH if self.approximate == "tanh" else Operation.GELU
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(approximate={known(self, 'approximate')!r})"
@@ -194,4 +194,4 @@ class SiLU(Activation):
     array([[-0.27,  0.  ,  1.76]])
     """
 
-    operation = t.SILU
+    operation = Operation.SILU

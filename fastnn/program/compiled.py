@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import kernels
 from ..kernels import table as t
+from ..kernels.codes import N_SCORES, N_SUMS, Rule, depends_on_mode, is_basic
 from ..kernels.interruption import check_interruption
 from ..memory import aligned_empty
 from ..nn.loss import Loss
@@ -59,11 +60,11 @@ class CompiledTrainer(Trainer):
         self.load(data, n_used, batch_size)
         self.workspace = aligned_empty(plan.workspace_size, parameters.dtype)
         self.workspace[...] = 0
-        self.scores = np.empty((t.SCORES, batch_size))
+        self.scores = np.empty((N_SCORES, batch_size))
         summed = self.penalised or optimizer.clip_norm is not None
-        self.sums = np.full((t.N_SUMS, plan.n_sums if summed else 0), 0.0)
+        self.sums = np.full((N_SUMS, plan.n_sums if summed else 0), 0.0)
         self.steps = max(1, self.FIRST_CHUNK // (batch_size * parameters.size))
-        self.draws = bool((plan.table[:, t.OPERATION] >= t.DROPOUT).any())
+        self.draws = any(map(depends_on_mode, plan.table[:, t.OPERATION].tolist()))
         self.totals = np.full(t.N_TOTALS, 0.0)  # of the epoch that runs
 
     def load(self, data: Data, n_used: int, batch_size: int) -> None:
@@ -84,17 +85,18 @@ class CompiledTrainer(Trainer):
         # Longer batches are summed in blocks, for which the fused step has no code.
         plain = self.optimizer.is_plain and not self.penalised and batch_size <= t.SUM_ROWS
         plain = plain and bool(owners[:, [t.TRAINS, t.HAS_BIASES]].all())
-        return t.FUSED_DESCENT if plain else self.optimizer.rule
+        return Rule.FUSED_DESCENT if plain else self.optimizer.rule
 
     def _is_bare(self) -> bool:
         """Return whether `kernels.train_steps` may go without some of its arguments."""
-        alone = (self.plan.table[:, t.OPERATION] >= t.IDENTITY).any()
+        basic = all(map(is_basic, self.plan.table[:, t.OPERATION].tolist()))
         by_label = self.loss.task == "classes" and not len(self.data.targets)
         return (
-            self.rule == t.FUSED_DESCENT
+            self.rule == Rule.FUSED_DESCENT
             and by_label
             and self.data.inputs.is_ready
-            and not (alone or self.smoothing or self.loss.number or len(self.data.weights))
+            and basic
+            and not (self.smoothing or self.loss.number or len(self.data.weights))
         )
 
     @property

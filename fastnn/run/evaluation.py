@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..kernels import table as t
+from ..kernels.codes import Operation
 from ..metrics import Metric
 from ..nn.activations import Sigmoid
 from ..nn.layers import Softmax
@@ -23,7 +23,7 @@ def evaluate(
     model: Sequential, data: Data, metrics: Iterable[Metric] = (), threads: int | None = None
 ) -> dict[str, float]:
     """Return {"loss": ..., "accuracy": ..., the metrics}, weighted where `data` has weights."""
-    outputs = model._outputs(data.inputs, "X", t.IDENTITY, threads, data.targets.shape[1])
+    outputs = model._outputs(data.inputs, "X", Operation.IDENTITY, threads, data.targets.shape[1])
     loss, weights = model.loss, data.weights if len(data.weights) else None
     losses, _ = loss.measure(outputs, data.wanted, np.ones(1) if weights is None else weights)
     found = {"loss": float(np.average(losses, weights=weights)) + model._penalty()}
@@ -38,13 +38,16 @@ def measure(
 ) -> dict[str, float]:
     """Return the metrics alone, weighted likewise."""
     weights = data.weights if len(data.weights) else None
-    outputs = model._outputs(data.inputs, "X", t.IDENTITY, threads, data.targets.shape[1])
+    outputs = model._outputs(data.inputs, "X", Operation.IDENTITY, threads, data.targets.shape[1])
     return _measure(model.loss, outputs, data, metrics, weights)
 
 
 def finished(outputs: Floats, finish: int) -> Floats:
     """Return the probabilities that belong to outputs, by the loss's `finish`."""
-    heads: dict[int, type[Softmax] | type[Sigmoid]] = {t.SOFTMAX: Softmax, t.SIGMOID: Sigmoid}
+    heads: dict[int, type[Softmax] | type[Sigmoid]] = {
+        Operation.SOFTMAX: Softmax,
+        Operation.SIGMOID: Sigmoid,
+    }
     return heads[finish]().forward(outputs) if finish in heads else outputs
 
 
