@@ -16,7 +16,7 @@ for wanted in (
     "fastnn/py.typed",
     "fastnn/data/digits.npz",
     "fastnn/data/DIGITS.md",
-    "fastnn/kernels/gemm.py",
+    "fastnn/kernels/tile.py",
     "fastnn/kernels/README.md",
     "fastnn/nnfs/model.py",
 ):

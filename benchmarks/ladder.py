@@ -59,7 +59,7 @@ def blocked(result, left, right):
 
 @numba.njit(nogil=True)
 def register_tiled(result, left, right):
-    """fastnn's own (`kernels/gemm.py`): a tile of the result stays in registers."""
+    """fastnn's own (`kernels/tile.py`): a tile of the result stays in registers."""
     dense_forward(result, left, right, np.zeros((1, right.shape[1]), right.dtype))
 
 

@@ -15,7 +15,8 @@ from worker import usable_cpus
 
 from fastnn.kernels import target
 from fastnn.kernels.jit import inner
-from fastnn.kernels.simd import fma, lanes, load, pointer, splat, sum_lanes
+from fastnn.kernels.pointers import pointer
+from fastnn.kernels.simd import fma, lanes, load, splat, sum_lanes
 
 # A CPU starts two multiply-adds a cycle and takes four or five cycles for each: ten must be on
 # their way at any time, each in a chain of its own, and none may be spilled from the registers.

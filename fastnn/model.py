@@ -20,17 +20,19 @@ from .nn import configs
 from .nn.dropout import Dropout, draw_key
 from .nn.layers import Layer
 from .nn.network import call_forward
-from .nn.optimizers import SGD, Optimizer
+from .nn.optimizer import Optimizer
+from .nn.optimizers import SGD
 from .nn.own import is_own
 from .program.handle import CompiledModel
 from .program.prediction import Predictor
 from .program.samples import UNSCALED, Samples
-from .program.streams import Stream, pass_over
+from .program.stream import Stream
 from .program.threads import resolve_threads
-from .program.training import describe_layers
+from .program.trainer import describe_layers
 from .run.callbacks import Callback
 from .run.evaluation import evaluate, finished
 from .run.history import History
+from .run.loop import pass_over
 from .run.progress import Verbose
 from .run.request import Trainable
 from .types import Array, Batch, BatchSource, Floats, OwnLayer, PathLike, Scaling, Seed, Shuffle

@@ -1,15 +1,17 @@
 """Activations: element-wise, forward and backward, one loop for all kinds.
 
 The branch on the kind is the same for every vector, so it costs nothing beside the arithmetic.
-The formulas and their sources stand with the classes in `fastnn/layers.py`.
+The formulas and their sources stand with the classes in `fastnn/nn/activations.py`.
 """
 
 import math
 
 from .codes import Operation
 from .elementary import erfc, exp, expm1, sigmoid, tanh
+from .float_bits import cut
 from .jit import inner, kernel
-from .simd import cut, fma, lanes, load_part, pointer, select, splat, store_part
+from .pointers import pointer
+from .simd import fma, lanes, load_part, select, splat, store_part
 
 _ROOT_HALF = math.sqrt(0.5)
 _DENSITY = 1.0 / math.sqrt(2.0 * math.pi)  # of the normal distribution, at 0

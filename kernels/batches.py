@@ -1,20 +1,9 @@
 """Shuffled mini-batches, and the scan that guards what enters a network."""
 
+from .float_bits import cut, is_subnormal, least_magnitude
 from .jit import inner, kernel
-from .simd import (
-    cut,
-    fma,
-    is_subnormal,
-    lanes,
-    least_magnitude,
-    load,
-    load_part,
-    pointer,
-    splat,
-    store,
-    store_part,
-    sum_lanes,
-)
+from .pointers import pointer
+from .simd import fma, lanes, load, load_part, splat, store, store_part, sum_lanes
 
 
 @inner

@@ -10,20 +10,10 @@ from numba.extending import intrinsic
 
 from .batches import fill_row
 from .codes import SampleType
+from .emit import ir_float
 from .jit import inner, kernel
-from .simd import (
-    Vector,
-    element,
-    ir_float,
-    lanes,
-    load,
-    load_part,
-    pointer,
-    put,
-    splat,
-    store,
-    store_part,
-)
+from .pointers import Pointer, element, pointer, put
+from .simd import Vector, lanes, load, load_part, splat, store, store_part
 from .table import COLUMN_STEP, KIND, OFFSET, ROW_STEP, SCALE, START
 
 _BITS = {"uint8": 8, "int8": 8, "float16": 16, "float32": 32, "float64": 64}
@@ -88,7 +78,7 @@ def _reader(kind, in_vectors):
             words = builder.load(builder.bitcast(args[1], raw.as_pointer()), align=1, typ=raw)
             return _emit_number(builder, words, kind, shape, ir_float(like.dtype))
 
-        return (vector if in_vectors else like.dtype)(like, types.CPointer(types.uint8)), codegen
+        return (vector if in_vectors else like.dtype)(like, Pointer(types.uint8)), codegen
 
     return read
 

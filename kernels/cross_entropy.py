@@ -8,22 +8,19 @@ over the batch, so 1/B stands in the gradient and nowhere else.
 import numpy as np
 
 from .elementary import exp, log
+from .float_bits import cut
 from .jit import inner, kernel
+from .pointers import element, get, pointer, put
 from .simd import (
     broadcast,
-    cut,
-    element,
     first_lane,
     first_true,
     fma,
-    get,
     lanes,
     load,
     load_part,
     max_lanes,
     one_hot_lanes,
-    pointer,
-    put,
     select,
     splat,
     store,

@@ -1,8 +1,8 @@
 """Dense (fully connected) layer: outputs = inputs @ weights + biases."""
 
-from .gemm import column_sums, matmul, sum_products
 from .jit import kernel
-from .simd import null, pointer
+from .pointers import null, pointer
+from .products import column_sums, matmul, sum_products
 from .table import SUM_ROWS
 
 

@@ -9,7 +9,8 @@ Column j of a row takes word j % 64 // 16 of the random bits of the counter
 
 from .jit import inner, kernel
 from .philox import WIDTH, at_least, philox
-from .simd import element, lanes, load_part, pointer, select, splat, store_part
+from .pointers import element, pointer
+from .simd import lanes, load_part, select, splat, store_part
 
 
 @inner

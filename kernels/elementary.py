@@ -13,15 +13,8 @@ from numba import types
 from numba.core import errors
 from numba.extending import overload
 
-from .simd import (
-    Vector,
-    fma,
-    polynomial,
-    scale_by_power_of_two,
-    select,
-    splat,
-    split_power_of_two,
-)
+from .float_bits import scale_by_power_of_two, split_power_of_two
+from .simd import Vector, fma, polynomial, select, splat
 
 _LOG2_E = 1.0 / math.log(2.0)
 

@@ -9,13 +9,12 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from . import codes
 from . import table as t
 from .codes import ITEM_SIZES, Loss, Operation, Rule, SampleType
 
-depends_on_mode, has_parameters = (
-    numba.njit(codes.depends_on_mode),
-    numba.njit(codes.has_parameters),
-)
+depends_on_mode = numba.njit(codes.depends_on_mode)
+has_parameters = numba.njit(codes.has_parameters)
 is_activation, is_basic = numba.njit(codes.is_activation), numba.njit(codes.is_basic)
 is_norm, n_states_of = numba.njit(codes.is_norm), numba.njit(codes.n_states_of)
 

@@ -8,30 +8,18 @@ import numpy as np
 
 from .codes import Loss
 from .elementary import exp, expm1, log
+from .float_bits import cut
 from .jit import inner, kernel
-from .simd import (
-    cut,
-    fma,
-    get,
-    is_null,
-    keep,
-    lanes,
-    load_part,
-    null,
-    pointer,
-    select,
-    splat,
-    store_part,
-    sum_lanes,
-)
+from .pointers import get, is_null, null, pointer
+from .simd import fma, keep, lanes, load_part, select, splat, store_part, sum_lanes
 
 
 @inner
 def loss_vector(kind, z, t, number):
     """Return (loss, slope) of outputs z and targets t, lane by lane.
 
-    The formulas stand with the classes in `fastnn/losses.py`. `number`: the delta of Huber's loss,
-    the q of a quantile, the epsilon of probabilities.
+    The formulas stand with the classes in `fastnn/nn/losses.py`. `number`: the delta of Huber's
+    loss, the q of a quantile, the epsilon of probabilities.
     """
     zero, one = splat(z, 0.0), splat(z, 1.0)
     d = z - t

@@ -7,7 +7,6 @@ and scale of the batch in training.
 import numpy as np
 
 from .codes import Operation, Rule, SumRow
-from .gemm import tile_lanes, tile_rows
 from .groups import is_norm
 from .jit import inner
 from .normalization import (
@@ -25,8 +24,8 @@ from .normalization import (
     layer_norm_row,
     normalise_columns,
 )
-from .panels import share
-from .simd import fma, get, lanes, load_part, null, put, store_part
+from .pointers import get, null, put
+from .simd import fma, lanes, load_part, store_part
 from .table import (
     BIASES,
     BLOCK,
@@ -51,7 +50,8 @@ from .table import (
     TRAINS,
     WEIGHTS,
 )
-from .threads import wait
+from .threads import share, wait
+from .tile import tile_lanes, tile_rows
 from .update import follow
 
 # ------------------------------------------------------------------------------ prediction

@@ -16,19 +16,17 @@ A rounded mean is not good enough for values that are far from 0 and close toget
 to the rounded mean, which are exact, and the rest of the mean (`shift`) is subtracted too.
 """
 
+from .float_bits import flushed
 from .jit import inner, kernel
+from .pointers import is_null, pointer, put
 from .simd import (
     by_dtype,
     first_lane,
     first_true,
-    flushed,
     fma,
-    is_null,
     keep,
     lanes,
     load_part,
-    pointer,
-    put,
     select,
     splat,
     sqrt,

@@ -1,30 +1,15 @@
-"""The weights of a network as its products read them: in packed panels (`gemm.py`).
+"""The weights of a network as its products read them: in packed panels (`packing.py`).
 
 They are shared out in rows, of which each thread packs, updates and unpacks its own.
 """
 
 from .batches import copy_row
 from .codes import Operation
-from .gemm import (
-    pack,
-    pack_transposed,
-    panel_width,
-    panels_size,
-    tile_columns,
-    tile_lanes,
-    tile_rows,
-)
 from .jit import inner
+from .packing import pack, pack_transposed, panel_width, panels_size
 from .table import N_INPUTS, N_OUTPUTS, OPERATION, PANELS, STATES, TRANSPOSED_PANELS, WEIGHTS
-
-
-@inner
-def share(count, unit, thread, threads):
-    """Return this thread's part [begin, end) of `count`, in whole units."""
-    units = (count + unit - 1) // unit
-    begin = units * thread // threads * unit
-    end = units * (thread + 1) // threads * unit
-    return min(begin, count), min(end, count)
+from .threads import share
+from .tile import tile_columns, tile_lanes, tile_rows
 
 
 @inner

@@ -8,7 +8,6 @@ from .codes import Loss, Operation, ScoreRow
 from .cross_entropy import label_row, smooth_row, target_row
 from .dropout import drop_back, drop_row
 from .elementary import log
-from .gemm import matmul_packed
 from .groups import depends_on_mode, is_norm
 from .jit import inner
 from .losses import count_answers, loss_row
@@ -19,8 +18,10 @@ from .norm_passes import (
     layer_norm_rows_back,
     predict_norm_rows,
 )
+from .pointers import null, pointer
+from .products import matmul_packed
 from .relu import relu_gradients, relu_values
-from .simd import lanes, load_part, null, pointer, select, splat, store_part
+from .simd import lanes, load_part, select, splat, store_part
 from .softmax import softmax_gradient_row, softmax_row
 from .table import (
     BACKWARD_FINISH,
@@ -232,10 +233,8 @@ def output_scores(
         else:
             gap, total, hit = label_row(doutputs, outputs, size, labels[sample], scale)
             right = 1.0 if hit else 0.0
-        scores[ScoreRow.LOSS, i], scores[ScoreRow.RIGHT, i] = (
-            gap * sample_weight,
-            right * sample_weight,
-        )
+        scores[ScoreRow.LOSS, i] = gap * sample_weight
+        scores[ScoreRow.RIGHT, i] = right * sample_weight
         scores[ScoreRow.TOTAL, i], scores[ScoreRow.WEIGHT, i] = total, weight * sample_weight
 
 

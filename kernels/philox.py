@@ -10,7 +10,8 @@ from numba import types
 from numba.core import errors
 from numba.extending import intrinsic, models, register_model
 
-from .simd import Mask, Vector, emit_splat
+from .emit import emit_splat
+from .simd import Mask, Vector
 
 ROUNDS = 10
 FACTORS = 0xD2511F53, 0xCD9E8D57  # of the first word of the counter, and of the third

@@ -10,14 +10,14 @@ import math
 from .activations import activate
 from .batches import copy_row, cut_row, fill_row, scan
 from .codes import Epilogue, Operation
-from .gemm import row_product
 from .groups import is_norm
 from .jit import inner, kernel
 from .norm_passes import fold_norms, predict_norm_row
 from .panels import pack_weights
 from .passes import forward_rows
+from .pointers import pointer
+from .products import row_product
 from .relu import relu_values
-from .simd import pointer
 from .softmax import softmax_row
 from .table import (
     BIASES,

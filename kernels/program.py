@@ -6,7 +6,7 @@ owns slices of every weight matrix, forms their gradient over the whole batch an
 optimizer while the sums are in registers: plain gradient descent has no gradient array. So two
 barriers a step, whatever the depth, and the same sums in the same order for any number of threads.
 
-The products read weights from packed panels (`gemm.py`), and the weights phase updates the panels:
+The products read weights from panels (`packing.py`), and the weights phase updates the panels:
 the parameter buffer itself is read when a call begins and written when it ends, so that a step
 writes each weight once. (It took no less time than keeping both, but is simpler.)
 """
@@ -18,12 +18,11 @@ import numpy as np
 from .batches import cut_row
 from .codes import Rule, ScoreRow, SumRow
 from .conversion import convert_row
-from .gemm import tile_rows
 from .jit import inner, kernel
 from .norm_passes import follow_norms, form_norms, rows_unit
-from .panels import exchange_states, pack_weights, share, unpack_weights
+from .panels import exchange_states, pack_weights, unpack_weights
 from .passes import backward_rows, batch_weight, loss_rows, train_forward
-from .simd import element, pointer, retyped
+from .pointers import element, pointer, retyped
 from .table import (
     CLIP_NORM,
     INPUT_ROW,
@@ -37,7 +36,8 @@ from .table import (
     TOTAL_STEPS,
     TOTAL_WEIGHT,
 )
-from .threads import wait
+from .threads import share, wait
+from .tile import tile_rows
 from .weights import (
     clip_factor,
     descend_weights,

@@ -1,7 +1,8 @@
 """Rectified linear unit: output = max(input, 0)."""
 
 from .jit import inner, kernel
-from .simd import lanes, load, load_part, pointer, select, splat, store, store_part
+from .pointers import pointer
+from .simd import lanes, load, load_part, select, splat, store, store_part
 
 
 @inner

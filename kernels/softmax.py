@@ -3,16 +3,15 @@
 import numpy as np
 
 from .elementary import exp
+from .float_bits import cut
 from .jit import inner, kernel
+from .pointers import get, pointer
 from .simd import (
-    cut,
     fma,
-    get,
     lanes,
     load,
     load_part,
     max_lanes,
-    pointer,
     select,
     splat,
     store,

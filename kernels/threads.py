@@ -12,8 +12,8 @@ from numba import types
 from numba.extending import intrinsic
 
 from .codes import BarrierPlace
+from .emit import emit_call
 from .jit import inner
-from .simd import emit_call
 
 _SPINS = 4000  # turns of the waiting loop before the first offer
 _ALIGN = 8
@@ -104,3 +104,12 @@ def wait(barrier, threads):
         else:
             _yield()
     return True
+
+
+@inner
+def share(count, unit, thread, threads):
+    """Return this thread's part [begin, end) of `count`, in whole units."""
+    units = (count + unit - 1) // unit
+    begin = units * thread // threads * unit
+    end = units * (thread + 1) // threads * unit
+    return min(begin, count), min(end, count)

@@ -1,7 +1,7 @@
 """The weights phase of a step: each gradient over the whole batch, and the step along it.
 
 A thread owns slices of every weight matrix. It forms their gradient piece by piece and applies the
-optimizer to the packed panels (`gemm.py`) while the piece is in the cache: plain gradient descent
+optimizer to the panels (`packing.py`) while the piece is in the cache: plain gradient descent
 has no gradient array at all.
 """
 
@@ -10,22 +10,12 @@ import math
 import numpy as np
 
 from .codes import Epilogue, Operation, SumRow
-from .gemm import (
-    PIECE_ROWS,
-    PIECE_SIZE,
-    add_piece,
-    clear,
-    column_sums,
-    matmul_panel,
-    panel_width,
-    panels_size,
-    tile_columns,
-    tile_lanes,
-    tile_rows,
-)
 from .jit import inner
-from .panels import share, share_weights, transpose_weights
-from .simd import by_dtype, get, null, scratch
+from .packing import panel_width, panels_size
+from .panels import share_weights, transpose_weights
+from .pointers import get, null, scratch
+from .products import PIECE_ROWS, PIECE_SIZE, add_piece, clear, column_sums, matmul_panel
+from .simd import by_dtype
 from .table import (
     BIASES,
     BIASES_L1,
@@ -49,6 +39,8 @@ from .table import (
     WEIGHTS_L1,
     WEIGHTS_L2,
 )
+from .threads import share
+from .tile import tile_columns, tile_lanes, tile_rows
 from .update import add_slopes, descend, follow, penalty_of, sum_squares
 
 # Rows of a weight matrix whose gradient is formed, and repacked, in one go: few enough that they

@@ -11,23 +11,23 @@ MODULES = structure.find_modules(Path(fastnn.__file__).parent, Path(fastnn.kerne
 
 # How many findings are left to be mended.
 LEFT = {
-    "imports upward": 15,
-    "cycles": 2,
+    "imports upward": 9,
+    "cycles": 1,
     "functions over 12 parameters": 8,
-    "files over 500 lines": 14,
-    "private names used across folders": 78,
+    "files over 500 lines": 7,
+    "private names used across folders": 68,
 }
 
 
 @pytest.mark.parametrize(
     ("name", "source", "expected"),
     [
-        ("kernels.dense", "from .gemm import matmul", {"kernels.gemm"}),
+        ("kernels.dense", "from .products import matmul", {"kernels.products"}),
         ("kernels.dense", "from . import table as t", {"kernels.table"}),
         ("kernels.dense", "from ..validation import as_rows", {"validation"}),
         ("kernels.dense", "from .. import SGD", {"fastnn"}),
         ("kernels.dense", "import numpy as np", set()),
-        ("kernels.dense", "import kernels.gemm", {"the top-level package kernels"}),
+        ("kernels.dense", "import kernels.products", {"the top-level package kernels"}),
         ("kernels", "def f():\n    import fastnn.model", {"model"}),
         ("cli.report", "from .. import plots", {"plots"}),
         ("cli", "from .arguments import parse", {"cli.arguments"}),

@@ -514,8 +514,8 @@ def set_by_a_step(model):
 @pytest.mark.parametrize("source", ["arrays", "batches"])
 def test_parameters_set_between_two_parts_are_taken(own, optimizer, alter, source, monkeypatch):
     """Of weights and biases set in `on_chunk_end` only the biases were taken."""
-    monkeypatch.setattr("fastnn.program.training._CHUNK_SECONDS", 0.0)
-    monkeypatch.setattr("fastnn.program.training._FIRST_CHUNK", 1)
+    monkeypatch.setattr("fastnn.program.trainer.Trainer.CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr("fastnn.program.trainer.Trainer.FIRST_CHUNK", 1)
     X, y = make_data("labels")
     parts = [(X[:8], y[:8]), (X[8:16], y[8:16]), (X[16:24], y[16:24])]
     model, expected = make(own), make(own)

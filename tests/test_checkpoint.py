@@ -66,8 +66,8 @@ def no_waiting(monkeypatch):
 @pytest.fixture
 def short_chunks(monkeypatch):
     """Let every compiled call take one step."""
-    monkeypatch.setattr("fastnn.program.training._CHUNK_SECONDS", 0.0)
-    monkeypatch.setattr("fastnn.program.training._FIRST_CHUNK", 1)
+    monkeypatch.setattr("fastnn.program.trainer.Trainer.CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr("fastnn.program.trainer.Trainer.FIRST_CHUNK", 1)
 
 
 def make(own=False, *arguments, normalised=False, **options):
@@ -335,8 +335,8 @@ def test_a_diverging_run_of_many_short_epochs(path, monkeypatch):
         return model.parameters.tolist()
 
     with monkeypatch.context() as patch:
-        patch.setattr("fastnn.program.training._CHUNK_SECONDS", 0.0)
-        patch.setattr("fastnn.program.training._FIRST_CHUNK", 1)
+        patch.setattr("fastnn.program.trainer.Trainer.CHUNK_SECONDS", 0.0)
+        patch.setattr("fastnn.program.trainer.Trainer.FIRST_CHUNK", 1)
         train(callbacks=[fastnn.Checkpoint(path, 1, unit="batches"), Break(2, 3)])
     assert train(resume=path) == train()
 
@@ -843,8 +843,8 @@ def whole(tmp_path_factory):
     """The bytes of a checkpoint in the middle of an epoch."""
     path = tmp_path_factory.mktemp("whole") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fastnn.program.training._CHUNK_SECONDS", 0.0)
-        patch.setattr("fastnn.program.training._FIRST_CHUNK", 1)
+        patch.setattr("fastnn.program.trainer.Trainer.CHUNK_SECONDS", 0.0)
+        patch.setattr("fastnn.program.trainer.Trainer.FIRST_CHUNK", 1)
         Case(kind="plateau").run(path, (3, 3))
     return path.read_bytes()
 

@@ -9,7 +9,7 @@ import pytest
 from test_trainer import fit, make_data, make_model
 
 import fastnn
-from fastnn.files import format as files
+from fastnn import files
 
 EPOCHS = 7
 HELD_OUT = {"monitor": "val_loss", "save_best_only": True}
@@ -64,8 +64,8 @@ class Disk:
 @pytest.fixture
 def disk(monkeypatch, tmp_path):
     monkeypatch.setattr(os, "fsync", lambda _: None)
-    monkeypatch.setattr("fastnn.program.training._CHUNK_SECONDS", 0.0)
-    monkeypatch.setattr("fastnn.program.training._FIRST_CHUNK", 1)
+    monkeypatch.setattr("fastnn.program.trainer.Trainer.CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr("fastnn.program.trainer.Trainer.FIRST_CHUNK", 1)
     return Disk(monkeypatch, tmp_path)
 
 

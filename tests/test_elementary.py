@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from fastnn.kernels import elementary
-from fastnn.kernels.simd import lanes, load_part, pointer, store_part
+from fastnn.kernels.pointers import pointer
+from fastnn.kernels.simd import lanes, load_part, store_part
 
 INF = math.inf
 

@@ -89,7 +89,7 @@ def state_of(model, optimizer):
     """Return all that a step changes, as something that can be looked up."""
     arrays = [model.parameters] if isinstance(model.layers[0], OwnDense) else []
     arrays = (
-        fastnn.program.training.trained_arrays(model, optimizer) if arrays else [model.parameters]
+        fastnn.program.trainer.trained_arrays(model, optimizer) if arrays else [model.parameters]
     )
     states = [optimizer.state_of(array) for array in arrays]
     return (
@@ -277,10 +277,10 @@ def test_a_worker_that_fails_before_the_kernel_lets_nobody_wait(monkeypatch):
 
 
 def test_a_worker_that_fails_on_its_way_lets_nobody_wait(monkeypatch):
-    def fail(crew, number, orders):
+    def fail(team, number, orders):
         raise MemoryError("on its way")
 
-    monkeypatch.setattr(parallel.Crew, "_take_orders", fail)
+    monkeypatch.setattr(parallel.ThreadTeam, "_take_orders", fail)
     threads = _thread._count()
     with pytest.raises(MemoryError, match="on its way"):
         fit(make_model(), fastnn.Adam())
@@ -309,7 +309,7 @@ def test_threads_are_waited_for_in_spite_of_more_signals(interrupts):
 
     other = threading.Thread(target=interrupt)
     with pytest.raises((KeyboardInterrupt, Strike)):
-        parallel.with_crew(2, lambda crew: crew.run(work))
+        parallel.with_team(2, lambda team: team.run(work))
     assert may_end.is_set()
     other.join()
     assert count_threads(threads) == threads

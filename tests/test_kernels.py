@@ -19,8 +19,9 @@ from kernel_cases import KERNELS
 from fastnn import kernels
 from fastnn.kernels import reference, target
 from fastnn.kernels.elementary import exp, log
-from fastnn.kernels.panels import share
-from fastnn.kernels.simd import lanes, load, pointer, store
+from fastnn.kernels.pointers import pointer
+from fastnn.kernels.simd import lanes, load, store
+from fastnn.kernels.threads import share
 
 DTYPES = (np.float32, np.float64)
 

@@ -20,7 +20,8 @@ KERNELS_APART = '[tool.setuptools]\npackage-dir = { "fastnn.kernels" = "kernels"
 SHOW_FILES = """
 import os, sys, fastnn
 files = [module.__file__ for name, module in sys.modules.items() if name.split(".")[0] == "fastnn"]
-print(len(files) > 40, sorted({os.path.dirname(os.path.realpath(file)) for file in files}))
+folders = {os.path.dirname(os.path.realpath(file)) for file in files}
+print(len(files) > 40, sorted({each for each in folders if os.path.dirname(each) not in folders}))
 print(fastnn.__version__, "kernels" in sys.modules)
 """
 # What setuptools writes for `pip install -e`: a finder that comes after those that look at folders.
@@ -110,7 +111,7 @@ def test_the_command_runs_in_the_root():
 
 
 def test_pytest_runs_in_the_root():
-    test = "tests/test_architecture.py::test_every_module_has_one_floor"
+    test = "tests/test_architecture.py::test_a_cycle_is_found"
     assert "1 passed" in run("-m", "pytest", "-q", "-p", "no:cacheprovider", test)
 
 

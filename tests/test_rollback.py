@@ -46,7 +46,7 @@ def make_data(dtype=np.float32):
 
 
 def state_of(model, optimizer):
-    arrays = fastnn.program.training.trained_arrays(model, optimizer)
+    arrays = fastnn.program.trainer.trained_arrays(model, optimizer)
     states = [optimizer.state_of(array) for array in arrays]
     return model._buffer.tobytes(), [(s.iterations, s.arrays.tobytes()) for s in states]
 
@@ -100,8 +100,7 @@ def test_partial_fit_keeps_the_state_of_the_call_before(optimizer, dense):
     assert before[1][0][0] == 3 * STEPS
     model.partial_fit(X, y, batch_size=BATCH)
     assert (
-        used.state_of(fastnn.program.training.trained_arrays(model, used)[0]).iterations
-        == 4 * STEPS
+        used.state_of(fastnn.program.trainer.trained_arrays(model, used)[0]).iterations == 4 * STEPS
     )
 
 

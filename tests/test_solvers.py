@@ -10,7 +10,7 @@ from fastnn import kernels
 from fastnn.kernels import reference
 from fastnn.kernels import table as t
 from fastnn.kernels.codes import Rule, n_states_of
-from fastnn.program.threads import with_crew
+from fastnn.program.threads import with_team
 from fastnn.scikit.solvers import AdamSteps, FullBatch, MomentumSteps, run_lbfgs
 
 STEPS = {
@@ -91,7 +91,7 @@ def test_a_scale_is_one_of_the_gradient(steps):
 
 def full_batch(model, X, y, weights=None, threads=1):
     data = model._as_data(X, y, weights, "X", "y", "sample_weight")
-    return with_crew(threads, lambda crew: FullBatch(model, data, crew).evaluate())
+    return with_team(threads, lambda team: FullBatch(model, data, team).evaluate())
 
 
 @pytest.mark.parametrize("loss", ["labels", "answers", "squared", "Huber", "counts"])

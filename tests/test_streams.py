@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn.program import streams
+from fastnn.program import stream
 
 N, FEATURES, CLASSES, BATCH = 50, 6, 3, 8
 OPTIMIZERS = {
@@ -99,8 +99,8 @@ def test_batches_of_any_sizes_in_one_workspace(optimizer, kind, monkeypatch):
     (X, y), sizes, made = make_data(), (3, 8, 1, 8, 20, 5, 5), []
     ends = np.cumsum(sizes)
     parts = [(X[e - s : e], y[e - s : e]) for s, e in zip(sizes, ends, strict=True)]
-    make = streams.make_trainer
-    monkeypatch.setattr(streams, "make_trainer", lambda *a: made.append(a[3]) or make(*a))
+    make = stream.make_trainer
+    monkeypatch.setattr(stream, "make_trainer", lambda *a: made.append(a[3]) or make(*a))
     model, expected = make_model(kind), make_model(kind)
     expected.layers[2].rate = model.layers[2].rate = 0.0
     fit(model, batches=parts, optimizer=optimizer, epochs=2)
@@ -322,8 +322,8 @@ def test_default_optimizer_and_batch():
 
 def test_the_workspace_is_kept_until_something_changes(monkeypatch):
     X, y = make_data()
-    made, make = [], streams.make_trainer
-    monkeypatch.setattr(streams, "make_trainer", lambda *a: made.append(a[3]) or make(*a))
+    made, make = [], stream.make_trainer
+    monkeypatch.setattr(stream, "make_trainer", lambda *a: made.append(a[3]) or make(*a))
     model, expected, optimizer, other = make_model(), make_model(), fastnn.Adam(), fastnn.Adam()
     for each in (model, expected):
         each.layers[2].rate = 0.0

@@ -16,9 +16,9 @@ from fastnn import kernels
 from fastnn.kernels.codes import BARRIER_SIZE, N_SCORES, N_SUMS, BarrierPlace, Loss, Rule
 from fastnn.kernels.table import N_TOTALS
 from fastnn.program import threads as parallel
-from fastnn.program import training
 from fastnn.program.plan import make_plan
 from fastnn.program.samples import UNSCALED, Samples
+from fastnn.program.trainer import Trainer
 
 N, FEATURES, CLASSES = 333, 50, 5
 
@@ -121,7 +121,7 @@ def test_ctrl_c_is_answered_soon_with_the_model_in_one_piece(interrupts):
     with pytest.raises(KeyboardInterrupt):
         fit(model, X, y, epochs=2000, batch_size=256, threads=2)
     # A clock in a test: the bound is 40 times what a chunk takes.
-    assert time.perf_counter() - begin < 0.5 + 40 * training._CHUNK_SECONDS
+    assert time.perf_counter() - begin < 0.5 + 40 * Trainer.CHUNK_SECONDS
     assert np.isfinite(model.parameters).all()
     timer.join()
     assert count_threads(before) == before
@@ -239,11 +239,11 @@ def test_crew_is_smaller_where_the_system_gives_no_threads(monkeypatch):
     monkeypatch.setattr(_thread, "start_new_thread", no_more)
     numbers = []
 
-    def work(crew):
-        assert crew.size == 2
-        crew.run(numbers.append)
+    def work(team):
+        assert team.size == 2
+        team.run(numbers.append)
 
-    parallel.with_crew(4, work)
+    parallel.with_team(4, work)
     assert sorted(numbers) == [0, 1]
 
 
@@ -254,7 +254,7 @@ def test_error_in_a_worker_does_not_hang():
         return "done"
 
     with pytest.raises(ValueError, match="in the worker"):
-        parallel.with_crew(2, lambda crew: crew.run(work))
+        parallel.with_team(2, lambda team: team.run(work))
 
 
 def test_no_threads_stay_behind():

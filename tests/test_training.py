@@ -23,7 +23,7 @@ from numpy_network import OwnDense, OwnReLU, PlainNetwork, build, cross_entropy,
 import fastnn
 from fastnn import SGD, NonFiniteLossError, generate_batch_indices, kernels, nnfs
 from fastnn.kernels import reference
-from fastnn.program import training
+from fastnn.program import compiled
 
 N, FEATURES, CLASSES, BATCH, EPOCHS, RATE = 37, 5, 3, 8, 4, 0.2  # the last batch has 5 rows
 STEPS = EPOCHS * math.ceil(N / BATCH)
@@ -272,7 +272,7 @@ def test_bits_do_not_depend_on_when_the_compiled_call_returns(
     expected = build("17 r 3", FEATURES, np.float64)
     history = fit(expected, X, targets["labels"], batch_size=3)
     steps_taken.clear()
-    monkeypatch.setattr(training, "_CHUNK_SECONDS", seconds)
+    monkeypatch.setattr(compiled.CompiledTrainer, "CHUNK_SECONDS", seconds)
     model = build("17 r 3", FEATURES, np.float64)
     between = fastnn.Callback()  # so that no call takes several epochs
     again = fit(model, X, targets["labels"], batch_size=3, callbacks=[between])
@@ -284,7 +284,7 @@ def test_bits_do_not_depend_on_when_the_compiled_call_returns(
 def test_a_clock_that_stands_still(monkeypatch):
     """Clocks of 16 ms, as on some machines, show the same time before and after a call."""
     X, targets = make_data(np.float32)
-    monkeypatch.setattr(training.time, "perf_counter", lambda: 1.0)
+    monkeypatch.setattr(compiled.time, "perf_counter", lambda: 1.0)
     assert len(fit(build("17 r 3", FEATURES, np.float32), X, targets["labels"])) == EPOCHS
 
 
@@ -767,8 +767,8 @@ def test_progress_in_lines(capfd):
 @pytest.mark.parametrize("dense", [fastnn.Dense, OwnDense])
 def test_progress_bar_as_a_callback(dense, monkeypatch):
     """It fills within an epoch, and `verbose` adds no second one."""
-    monkeypatch.setattr("fastnn.program.training._CHUNK_SECONDS", 0.0)
-    monkeypatch.setattr("fastnn.program.training._FIRST_CHUNK", 1)
+    monkeypatch.setattr("fastnn.program.trainer.Trainer.CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr("fastnn.program.trainer.Trainer.FIRST_CHUNK", 1)
     monkeypatch.setattr(sys, "stderr", Terminal())
     X, targets = make_data(np.float32)
     bar, filled = fastnn.ProgressBar(), []

@@ -17,15 +17,16 @@ from ..kernels import codes
 from ..memory import aligned_empty
 from ..program.plan import program_layers, runs_as
 from ..program.prediction import Predictor
-from ..program.streams import Stream
+from ..program.stream import Stream
 from ..settings import shown
 from ..types import DType, Floats, MaybeNone, OwnLayer, Seed, Snapshot
 from ..validation import DTYPES, as_array, as_generator, as_matrix
 from .activations import Sigmoid
 from .layers import Layer, ParameterLayer, Softmax
-from .losses import Loss, SoftmaxCrossEntropy
+from .loss import Loss
+from .losses import SoftmaxCrossEntropy
 from .normalization import BatchNorm
-from .optimizers import Optimizer
+from .optimizer import Optimizer
 from .own_losses import LossLike, as_loss
 from .summary import Summary
 

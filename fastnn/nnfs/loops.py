@@ -14,8 +14,8 @@ from ..model import Sequential
 from ..nn.dropout import Dropout
 from ..nn.losses import BinaryCrossEntropy, MeanAbsoluteError, MeanSquaredError
 from ..program.plan import operation_of, program_layers
-from ..program.threads import Crew
-from ..program.training import Data, Epoch
+from ..program.threads import ThreadTeam
+from ..program.trainer import Data, Epoch
 from ..types import Array, Floats, Integers
 from ..validation import NotFiniteError
 from .accuracy import Accuracy_Categorical, Accuracy_Regression
@@ -112,7 +112,7 @@ class ProgramLoop:
 
     has_failed = False
 
-    def __init__(self, model: Any, data: Data, batch_size: int, crew: Crew) -> None:
+    def __init__(self, model: Any, data: Data, batch_size: int, team: ThreadTeam) -> None:
         self.model, network, optimizer = model, model.network, model.optimizer
         optimizer.rates(optimizer.iterations, 1, network.dtype)  # for its errors
         if data.targets.size and _is_one_hot(data.targets) and network.loss.task == "classes":
@@ -135,7 +135,7 @@ class ProgramLoop:
             ],
         )
         # Every batch is an epoch to the trainer, which adds up the figures of each.
-        self.trainer = network._compiled_trainer(crew, data, batch_size, batch_size, optimizer)
+        self.trainer = network._compiled_trainer(team, data, batch_size, batch_size, optimizer)
         # Biases start at 0, where the slope of |b| is 1 in the book.
         self.trainer.plan.coefficients[:, t.BIASES_L1] *= -1
         for layer in network._parametric:

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..errors import NonFiniteLossError, SlowTrainingWarning
+from ..errors import SlowTrainingWarning
 from ..nn.network import call_backward, call_forward
 from ..program.samples import UNSCALED
-from ..program.threads import finish, resolve_threads, with_crew
+from ..program.threads import finish, resolve_threads, with_team
+from ..run.errors import NonFiniteLossError
 from ..run.history import History
 from ..types import Floats, PathLike
 from ..validation import as_anything, as_array, as_count, as_rows
@@ -208,7 +209,7 @@ class Model:
         obstacle = find_obstacle(self)
         if obstacle is None:
             threads = resolve_threads(None, 3 * batch_size * self.network.parameters.size)
-            with_crew(threads, lambda crew: run(ProgramLoop(self, data, batch_size, crew)))
+            with_team(threads, lambda team: run(ProgramLoop(self, data, batch_size, team)))
             return
         if not self._warned:
             self._warned = True

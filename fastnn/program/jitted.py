@@ -26,12 +26,15 @@ from numba.extending import (
 from .. import kernels
 from ..kernels import jit
 from ..kernels.codes import Operation
-from ..kernels.simd import is_null, pointer
+from ..kernels.pointers import is_null
 from ..kernels.table import N_COEFFICIENTS, N_COLUMNS
 from .handle import CompiledModel
 from .prediction import BLOCK_ROWS, FEW_ROWS
 
 _UNSET = "the handle was never assigned, expected one that model.compiled() has returned"
+
+# Outputs as they are.
+_NO_FINISH = Operation.IDENTITY
 
 # Handles whose address is part of machine code: they live as long as the code may.
 _constants = []
@@ -134,6 +137,16 @@ def _pointer(typingctx, address, dtype):
     return types.CPointer(dtype.dtype)(address, dtype), codegen
 
 
+@intrinsic
+def _elements(typingctx, array):
+    """Return the pointer to the first element of a C-contiguous array, as `carray` takes it."""
+
+    def codegen(context, builder, sig, args):
+        return context.make_array(array)(context, builder, args[0]).data
+
+    return types.CPointer(array.dtype)(array), codegen
+
+
 @njit(nogil=True)
 def _run(header, rows, finish):
     if is_null(header):
@@ -180,7 +193,7 @@ def _for_rows(decide, n_dims):
     # references anew takes 5 % of the time of a row.
     if n_dims == 2:
         return lambda handle, x: decide(_header(handle), x)
-    return lambda handle, x: decide(_header(handle), carray(pointer(x), (1, x.size)))[0]
+    return lambda handle, x: decide(_header(handle), carray(_elements(x), (1, x.size)))[0]
 
 
 @overload_method(CompiledModelType, "predict_proba")
@@ -197,18 +210,14 @@ def _predict(handle, x):
     _check_type(handle, x)
     threshold, single, finish = handle.threshold, handle.single, handle.finish
     if handle.task == "classes":
-        decide = njit(lambda header, rows: _largest(_run(header, rows, Operation.IDENTITY)))
+        decide = njit(lambda header, rows: _largest(_run(header, rows, _NO_FINISH)))
     elif handle.task == "answers" and single:
         decide = njit(
-            lambda header, rows: (_run(header, rows, Operation.IDENTITY)[:, 0] > threshold).astype(
-                np.int64
-            )
+            lambda header, rows: (_run(header, rows, _NO_FINISH)[:, 0] > threshold).astype(np.int64)
         )
     elif handle.task == "answers":
         decide = njit(
-            lambda header, rows: (_run(header, rows, Operation.IDENTITY) > threshold).astype(
-                np.int64
-            )
+            lambda header, rows: (_run(header, rows, _NO_FINISH) > threshold).astype(np.int64)
         )
     elif single:
         decide = njit(lambda header, rows: _run(header, rows, finish)[:, 0])

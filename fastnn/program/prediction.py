@@ -14,7 +14,7 @@ from ..memory import aligned_empty
 from ..types import Floats, Steps
 from .plan import make_plan
 from .samples import Samples
-from .threads import Crew, resolve_threads, with_crew
+from .threads import ThreadTeam, resolve_threads, with_team
 
 # Up to so many rows, packing the weights takes longer than reading them as they lie.
 FEW_ROWS = 8
@@ -84,22 +84,22 @@ class Predictor:
         outputs = np.empty((len(rows), self.n_outputs), self.dtype)
         panels = self._pack() if self.panels is None else self.panels
 
-        def predict(crew: Crew, done: list[bool], thread: int) -> None:
+        def predict(team: ThreadTeam, done: list[bool], thread: int) -> None:
             # A workspace for each thread, so that nobody else can be in it.
             workspace = aligned_empty(self.many_size, self.dtype)
-            begin, end = (len(rows) * i // crew.size for i in (thread, thread + 1))
+            begin, end = (len(rows) * i // team.size for i in (thread, thread + 1))
             done[thread] = all(
                 len(block) == kernels.predict_rows(
                     outputs[first : first + len(block)], workspace, panels, self.table,
                     self.coefficients, self.parameters, block, BLOCK_ROWS, finish,
                 )
                 for first, block in samples.blocks(begin, end)
-                if not crew.interruption.requested
+                if not team.interruption.requested
             )  # fmt: skip
 
-        def work(crew: Crew) -> bool:
-            done = [False] * crew.size
-            crew.run(functools.partial(predict, crew, done))
+        def work(team: ThreadTeam) -> bool:
+            done = [False] * team.size
+            team.run(functools.partial(predict, team, done))
             return all(done)
 
-        return outputs if with_crew(min(threads, max(len(rows), 1)), work) else None
+        return outputs if with_team(min(threads, max(len(rows), 1)), work) else None

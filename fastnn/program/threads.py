@@ -131,8 +131,8 @@ def finish(function: Callable[[], None]) -> None:
         raise
 
 
-class Crew:
-    """Threads that run one function together, each with its own number; see `with_crew`.
+class ThreadTeam:
+    """Threads that run one function together, each with its own number; see `with_team`.
 
     Where the system gives fewer threads than asked for, `size` says how many there are.
     """
@@ -188,7 +188,7 @@ class Crew:
     def run(self, function: Callable[[int], T]) -> T:
         """Call function(0), ..., function(size - 1) side by side; return what function(0) does.
 
-        An error of any of them is raised when all are done; then the crew has to end.
+        An error of any of them is raised when all are done; then the team has to end.
         """
         try:
             for orders in self._orders:
@@ -215,20 +215,20 @@ class Crew:
         wait_for(self._ended[: len(self._started)])
 
 
-def with_crew(wanted: int, work: Callable[[Crew], T]) -> T:
-    """Return work(crew) for a :class:`Crew` of `wanted` threads, which have ended by then.
+def with_team(wanted: int, work: Callable[[ThreadTeam], T]) -> T:
+    """Return work(team) for a :class:`ThreadTeam` of `wanted` threads, which have ended by then.
 
     So nothing is left behind for a `fork` to break, and on every way out nobody works any more.
     """
-    crew = Crew(wanted)
+    team = ThreadTeam(wanted)
     try:
-        crew.start()
-        return work(crew)
+        team.start()
+        return work(team)
     finally:
         # An exception of a signal handler may strike when a function is entered, but not before an
         # assignment. What it breaks off in the first call of `end`, the second one does.
-        crew.interruption.requested = True
+        team.interruption.requested = True
         try:
-            crew.end()
+            team.end()
         finally:
-            crew.end()
+            team.end()

@@ -11,8 +11,8 @@ from ..kernels.codes import Operation
 from ..metrics import Metric
 from ..nn.activations import Sigmoid
 from ..nn.layers import Softmax
-from ..nn.losses import Loss
-from ..program.training import Data
+from ..nn.loss import Loss
+from ..program.trainer import Data
 from ..types import Array, Floats
 
 if TYPE_CHECKING:

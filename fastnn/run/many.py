@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..errors import DivergedModelsError, NonFiniteLossError
 from ..kernels.interruption import Interruption, run_interruptible
 from ..model import Sequential
-from ..nn.optimizers import Optimizer
+from ..nn.optimizer import Optimizer
 from ..program.samples import Samples, as_samples
-from ..program.threads import WORK_PER_THREAD, Crew, resolve_threads, with_crew
-from ..program.training import Targets
+from ..program.threads import WORK_PER_THREAD, ThreadTeam, resolve_threads, with_team
+from ..program.trainer import Targets
 from ..types import Seed
 from ..validation import as_scaling
 from .callbacks import Callback
+from .errors import DivergedModelsError, NonFiniteLossError
 from .history import History
 from .progress import Bar, Verbose, as_progress
 
@@ -232,17 +232,17 @@ class _Race:
     def run(self, n_threads: int) -> list[History]:
         """Run all with so many threads, this one included; return the histories."""
         with Bar(total=len(self.runs), unit=" models") if self.shown else _NoBar() as self.bar:
-            with_crew(n_threads, self._run_in)
+            with_team(n_threads, self._run_in)
         if self.error is not None:
             raise self.error
         if self.diverged:
             raise DivergedModelsError(self.diverged, self.histories)
         return self.histories
 
-    def _run_in(self, crew: Crew) -> None:
+    def _run_in(self, team: ThreadTeam) -> None:
         stop = Interruption()
         try:
-            crew.run(lambda thread: run_interruptible(stop, self._work, stop))
+            team.run(lambda thread: run_interruptible(stop, self._work, stop))
         except BaseException:
             stop.requested = True
             raise

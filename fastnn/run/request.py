@@ -16,24 +16,23 @@ from ..nn.dropout import Dropout
 from ..nn.layers import Layer, ParameterLayer
 from ..nn.network import Network
 from ..nn.normalization import BatchNorm
-from ..nn.optimizers import SGD, Optimizer
+from ..nn.optimizer import Optimizer
+from ..nn.optimizers import SGD
 from ..nn.own import is_own, overrides
 from ..nn.own_losses import OwnLoss
+from ..program.compiled import CompiledTrainer
+from ..program.make import make_trainer
 from ..program.plan import make_plan, operation_of
 from ..program.samples import UNSCALED, Samples, as_samples
-from ..program.streams import Batches, BatchTrainer, Stream
-from ..program.threads import Crew, resolve_threads, with_crew
-from ..program.training import (
-    CompiledTrainer,
+from ..program.stream import Batches, BatchTrainer, Stream
+from ..program.threads import ThreadTeam, resolve_threads, with_team
+from ..program.trainer import (
     Data,
-    Draws,
     Targets,
     Trainer,
     check_unchanged,
     compiles,
     describe_layers,
-    make_trainer,
-    run_epochs,
 )
 from ..types import Batch, BatchSource, Floats, Integers, PathLike, Scaling, Seed, Shuffle, Task
 from ..validation import (
@@ -54,6 +53,7 @@ from .callbacks import Callback, Run, as_callbacks
 from .checkpoints import find_checkpoint
 from .evaluation import evaluate, measure
 from .history import History
+from .loop import Draws, run_epochs
 from .progress import Verbose, as_progress
 
 if TYPE_CHECKING:
@@ -180,11 +180,11 @@ class Trainable(Network):
                 return run_epochs(run, trainer, order, watched, *rest)
             work = 3 * batch_size * self._parameters.size
 
-            def train_with(crew: Crew) -> History:
-                trainer = make_trainer(self, data, n_used, batch_size, optimizer, crew, made_for)
+            def train_with(team: ThreadTeam) -> History:
+                trainer = make_trainer(self, data, n_used, batch_size, optimizer, team, made_for)
                 return run_epochs(run, trainer, order, watched, *rest)
 
-            return with_crew(resolve_threads(threads, work) if compiled else 1, train_with)
+            return with_team(resolve_threads(threads, work) if compiled else 1, train_with)
 
         return train
 
@@ -215,7 +215,7 @@ class Trainable(Network):
     def _warn_of_slow_training(self, optimizer: Optimizer, level: int) -> None:
         """Warn the user, who is so many calls away, of what cannot be compiled."""
         optimizers = [optimizer] if overrides(optimizer, Optimizer, "update") else []
-        losses = [self.loss] if self.loss._is_own else []
+        losses = [self.loss] if self.loss.is_own else []
         own = [layer for layer in self._logit_layers() if operation_of(layer) is None]
         kinds = [
             f"{each.name if isinstance(each, OwnLoss) else type(each).__name__}, {kind} of your own"
@@ -255,7 +255,7 @@ class Trainable(Network):
             )
 
     def _compiled_trainer(
-        self, crew: Crew, data: Data, n_used: int, batch_size: int, optimizer: Optimizer
+        self, team: ThreadTeam, data: Data, n_used: int, batch_size: int, optimizer: Optimizer
     ) -> CompiledTrainer:
         parameters = self._show("parameters")
         n_states = len(optimizer.state_of(parameters).arrays)
@@ -264,7 +264,7 @@ class Trainable(Network):
             n_states=n_states, keep_gradients=optimizer.clip_norm is not None,
         )  # fmt: skip
         return CompiledTrainer(
-            plan, crew, parameters, data, n_used, batch_size, self.loss, optimizer,
+            plan, team, parameters, data, n_used, batch_size, self.loss, optimizer,
             buffer=self._buffer,
         )  # fmt: skip
 

@@ -14,7 +14,7 @@ from .. import files
 from ..errors import FileFormatError
 from ..kernels import table as t
 from ..nn import configs
-from ..nn.optimizers import State
+from ..nn.optimizer import State
 from ..nn.schedules import Schedule
 from ..types import Array, MaybeNone, PathLike, Rate, Snapshot, StateSnapshot
 from ..validation import check_arrays, check_finite, check_tree
@@ -22,7 +22,7 @@ from .callbacks import Callback, EarlyStopping, Run
 from .checkpoints import Checkpoint
 
 if TYPE_CHECKING:
-    from ..program.training import Trainer
+    from ..program.trainer import Trainer
 
 
 class Session:

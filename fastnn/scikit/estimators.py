@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from ..nn.layers import Layer
-from ..nn.optimizers import Optimizer
+from ..nn.optimizer import Optimizer
 from ..requirements import missing
 from ..run.callbacks import Callback
 from ..run.history import History
@@ -53,17 +53,16 @@ from sklearn.utils.multiclass import (
 )
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from ..errors import NonFiniteLossError
 from ..kernels import codes
 from ..kernels.codes import Operation
 from ..model import Sequential
 from ..nn.activations import ELU, GELU, Activation, Identity, LeakyReLU, Sigmoid, SiLU, Tanh
 from ..nn.dropout import Dropout
 from ..nn.layers import Dense, ReLU
+from ..nn.loss import Loss
 from ..nn.losses import (
     BinaryCrossEntropy,
     Huber,
-    Loss,
     MeanAbsoluteError,
     MeanSquaredError,
     Poisson,
@@ -71,6 +70,7 @@ from ..nn.losses import (
     SoftmaxCrossEntropy,
 )
 from ..nn.own_losses import LossLike, as_loss
+from ..run.errors import NonFiniteLossError
 from .solvers import AdamSteps, MomentumSteps, StoppingRule, run_lbfgs
 
 if TYPE_CHECKING:  # scikit-learn has no types, and its decorators would hide ours
@@ -1153,7 +1153,7 @@ class MLPRegressor(RegressorMixin, _MLP):
         loss = as_loss(copy.deepcopy(self.loss))
         if loss.task != "numbers":
             raise ValueError(f"loss is {self.loss!r}, expected a loss of numbers, such as Huber()")
-        if loss._is_own and self.solver == "lbfgs":
+        if loss.is_own and self.solver == "lbfgs":
             raise ValueError(
                 f"loss is {self.loss!r}, a loss of your own, "
                 "expected the solver adam or sgd with it"
@@ -1167,10 +1167,10 @@ class MLPRegressor(RegressorMixin, _MLP):
         """Return scikit-learn's loss as a function of ours, and the factor of its gradient."""
         loss = self.model_.loss
         if (
-            loss.kind == codes.Loss.POISSON and not loss._is_own
+            loss.kind == codes.Loss.POISSON and not loss.is_own
         ):  # the sum over the outputs, not the mean
             return lambda loss, penalty: self.n_outputs_ * (loss + penalty), self.n_outputs_
-        part = 0.5 if loss.kind == codes.Loss.SQUARED_ERROR and not loss._is_own else 1.0
+        part = 0.5 if loss.kind == codes.Loss.SQUARED_ERROR and not loss.is_own else 1.0
         scale = part * self.n_outputs_
         return lambda loss, penalty: part * loss + scale * penalty, scale
 

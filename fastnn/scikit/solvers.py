@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from ..kernels import table as t
 from ..kernels.codes import Rule
-from ..nn.optimizers import Optimizer
-from ..program.threads import Crew, resolve_threads, with_crew
-from ..program.training import Data, Epoch
+from ..nn.optimizer import Optimizer
+from ..program.threads import ThreadTeam, resolve_threads, with_team
+from ..program.trainer import Data, Epoch
 from ..run.callbacks import Callback, Run
 from ..run.history import History
 from ..types import DType, Floats
@@ -210,10 +210,10 @@ class FullBatch:
     model : Sequential
         Of built-in layers. Its penalties are a part of the loss.
     data : training.Data
-    crew : Crew
+    team : ThreadTeam
     """
 
-    def __init__(self, model: Sequential, data: Data, crew: Crew) -> None:
+    def __init__(self, model: Sequential, data: Data, team: ThreadTeam) -> None:
         order, weights = np.arange(len(data.inputs)), data.weights
         if len(weights):  # a batch that weighs nothing could not be scaled
             order = np.flatnonzero(weights)
@@ -221,7 +221,7 @@ class FullBatch:
         starts = np.arange(0, n, rows)
         masses = np.add.reduceat(weights[order] if len(weights) else np.full(n, 1.0), starts)
         self._epoch, self._part = Epoch(order, 0), masses[-1] / masses.sum()
-        self._trainer = model._compiled_trainer(crew, data, n, rows, _Sum(masses))
+        self._trainer = model._compiled_trainer(team, data, n, rows, _Sum(masses))
 
     def evaluate(self) -> tuple[float, float, Floats | None]:
         """Return (mean loss of the data, penalty, gradient of their sum (P,) float64).
@@ -263,8 +263,8 @@ def run_lbfgs(
     rows = min(len(data.inputs), _ROWS)
     start = model.parameters.copy()
 
-    def work(crew: Crew) -> tuple[Any, float, float]:
-        objective = FullBatch(model, data, crew)
+    def work(team: ThreadTeam) -> tuple[Any, float, float]:
+        objective = FullBatch(model, data, team)
 
         def evaluate(x: Floats) -> tuple[float, Floats]:
             model.parameters[...] = x
@@ -280,4 +280,4 @@ def run_lbfgs(
         model.parameters[...] = result.x
         return result, *objective.evaluate()[:2]
 
-    return with_crew(resolve_threads(threads, 3 * rows * start.size), work)
+    return with_team(resolve_threads(threads, 3 * rows * start.size), work)

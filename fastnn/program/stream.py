@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from ..errors import NonFiniteLossError
 from ..kernels import table as t
-from ..nn.optimizers import Optimizer
-from ..run.history import History
+from ..nn.optimizer import Optimizer
 from ..types import Batch, BatchSource, Floats
-from .threads import Crew, finish, resolve_threads
-from .training import Data, Epoch, Trainer, _traits_of, make_trainer, trained_arrays
+from .compiled import traits_of
+from .make import make_trainer
+from .threads import ThreadTeam, resolve_threads
+from .trainer import Data, Epoch, Trainer, trained_arrays
 
 if TYPE_CHECKING:
     from ..run.request import Trainable
@@ -37,15 +37,15 @@ class Stream:
     ) -> None:
         self.model, self.optimizer, self.threads = model, optimizer, threads
         self.trainer: Any = None
-        self.crew: Crew | None = None
+        self.team: ThreadTeam | None = None
         self.capacity, self.goes_on = 0, False
-        self.made_for, self.traits = made_for, _traits_of(optimizer)
+        self.made_for, self.traits = made_for, traits_of(optimizer)
 
     def is_current(self, made_for: tuple[Any, ...]) -> bool:
         """Return whether the workspace was laid out for layers and a loss like these."""
         state = getattr(self.trainer, "state", None)
         kept = state is None or self.optimizer.state_of(self.model._show("parameters")) is state
-        return kept and (self.made_for, self.traits) == (made_for, _traits_of(self.optimizer))
+        return kept and (self.made_for, self.traits) == (made_for, traits_of(self.optimizer))
 
     def run(self, work: Callable[[], T]) -> T:
         """Return work(), which may call `take`; the threads have ended by then."""
@@ -57,20 +57,20 @@ class Stream:
             self._settle()  # which an exception of a signal handler may have broken off
             raise
         finally:
-            # As in `with_crew`: first an assignment, then twice what a signal may break off.
-            crew, self.crew = self.crew, None
-            if crew is not None:
-                crew.interruption.requested = True
+            # As in `with_team`: first an assignment, then twice what a signal may break off.
+            team, self.team = self.team, None
+            if team is not None:
+                team.interruption.requested = True
                 try:
-                    crew.end()
+                    team.end()
                 finally:
-                    crew.end()
+                    team.end()
 
     def take(self, data: Data, epoch: Epoch, batch_size: int, totals: Floats) -> int | None:
         """Take the steps of an :class:`Epoch` on `data`; return None or the batch that failed."""
         n = len(data.inputs)
         batch_size = min(batch_size, n)
-        if batch_size > self.capacity or self.crew is None:
+        if batch_size > self.capacity or self.team is None:
             self._make_room(data, n, batch_size)
         self.trainer.load(data, n, batch_size)
         failed: int | None = self.trainer.take(epoch, totals)
@@ -78,18 +78,18 @@ class Stream:
 
     def _make_room(self, data: Data, n: int, batch_size: int) -> None:
         threads = resolve_threads(self.threads, 3 * batch_size * self.model._parameters.size)
-        if self.crew is None or threads > self.crew.wanted:
-            if self.crew is not None:
-                self.crew.end()
-            self.crew = Crew(threads)
-            self.crew.start()
+        if self.team is None or threads > self.team.wanted:
+            if self.team is not None:
+                self.team.end()
+            self.team = ThreadTeam(threads)
+            self.team.start()
         if batch_size > self.capacity:
             self._settle()
             self.trainer = make_trainer(
-                self.model, data, n, batch_size, self.optimizer, self.crew, self.made_for
+                self.model, data, n, batch_size, self.optimizer, self.team, self.made_for
             )
             self.capacity = batch_size
-        self.trainer.crew, self.trainer.is_packed = self.crew, False
+        self.trainer.team, self.trainer.is_packed = self.team, False
         self.trainer.goes_on = self.goes_on
 
     def _settle(self) -> None:
@@ -172,34 +172,3 @@ class BatchTrainer(Trainer):
 
         failed = self.stream.run(take_batches)
         return (None, failed) if failed else (self.curves(totals[0], self.n_used), None)
-
-
-def pass_over(stream: Stream, data: Data, batch_size: int, key: int) -> History:
-    """Train once on `data`, in the order given; return the History of that."""
-    model, totals, n = stream.model, np.full((1, t.N_TOTALS), 0.0), len(data.inputs)
-    arrays = trained_arrays(model, stream.optimizer)
-    states = [stream.optimizer.state_of(array) for array in arrays]
-    before, kept = model._snapshot(), [state.snapshot() for state in states]
-
-    def roll_back() -> None:
-        model._restore(before)
-        for state, snapshot in zip(states, kept, strict=True):
-            state.restore(snapshot)
-
-    def take() -> int | None:
-        return stream.take(data, Epoch(np.arange(n), key), batch_size, totals)
-
-    try:
-        with np.errstate(over="ignore", invalid="ignore"):
-            failed = stream.run(take)
-        model._note_change()
-        if failed or not model._is_finite():
-            batch = failed or stream.trainer.n_batches
-            raise NonFiniteLossError(1, batch, History(), at_end=not failed)
-    except BaseException as error:
-        if isinstance(error, NonFiniteLossError) or not model._is_finite():
-            finish(roll_back)
-        raise
-    history = History()
-    history.append(1, stream.trainer.curves(totals[0], n))
-    return history

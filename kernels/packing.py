@@ -1,0 +1,102 @@
+"""Panels of the right operand of a product, as the micro-kernel of `tile.py` reads them."""
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from .emit import I32, I64, emit_load, emit_store, emit_tail_mask, ir_float
+from .jit import inner
+from .tile import tile_columns, tile_lanes, tile_shape
+
+
+@intrinsic
+def _transpose_block(typingctx, result, result_row, source, source_row, rows, columns):
+    """result (columns, rows) = source (rows, columns).T for at most `tile_lanes` of each.
+
+    Whole vectors of `result` are written, also behind its last column.
+    """
+    dtype = result.dtype
+
+    def codegen(context, builder, sig, args):
+        result, result_row, source, source_row, rows, columns = args
+        lanes = tile_shape(context, dtype)[2]
+        element = ir_float(dtype)
+        vector = ir.VectorType(element, lanes)
+        mask = emit_tail_mask(builder, columns, lanes)
+
+        def row(base, stride, i, count):
+            last = builder.sub(count, ir.Constant(I64, 1))
+            i = ir.Constant(I64, i)
+            i = builder.select(builder.icmp_signed("<", i, count), i, last)
+            return builder.gep(base, [builder.mul(i, stride)], source_etype=element)
+
+        values = [
+            emit_load(builder, row(source, source_row, i, rows), vector, mask) for i in range(lanes)
+        ]
+        # Swap ever larger blocks across the diagonal: log2(lanes) rounds of two-vector shuffles.
+        size = 1
+        while size < lanes:
+            low = [j + lanes - size if j & size else j for j in range(lanes)]
+            high = [j + lanes if j & size else j + size for j in range(lanes)]
+            for i in (i for i in range(lanes) if not i & size):
+                pair = values[i], values[i + size]
+                for target_row, order in ((i, low), (i + size, high)):
+                    indices = ir.Constant(ir.VectorType(I32, lanes), order)
+                    values[target_row] = builder.shuffle_vector(*pair, indices)
+            size *= 2
+        # From the last row back: rows behind the last one fall on it, and are overwritten by it.
+        for j in reversed(range(lanes)):
+            emit_store(builder, values[j], row(result, result_row, j, columns))
+
+    intp = types.intp
+    return types.void(result, intp, source, intp, intp, intp), codegen
+
+
+@intrinsic
+def _copy_vector(typingctx, result, source, count):
+    """Copy the first `count` elements of a register's worth, and zeros behind them."""
+    dtype = result.dtype
+
+    def codegen(context, builder, sig, args):
+        lanes = tile_shape(context, dtype)[2]
+        vector = ir.VectorType(ir_float(dtype), lanes)
+        mask = emit_tail_mask(builder, args[2], lanes)
+        emit_store(builder, emit_load(builder, args[1], vector, mask), args[0])
+
+    return types.void(result, source, types.intp), codegen
+
+
+@inner
+def panel_width(like, columns):
+    """Return the columns of the next panel, of `columns` left: whole vectors."""
+    width, step = tile_columns(like), tile_lanes(like)
+    return width if columns >= width else (columns + step - 1) // step * step
+
+
+@inner
+def panels_size(like, columns, depth):
+    """Return the size of all panels of a right operand (depth, columns)."""
+    step = tile_lanes(like)
+    return (columns + step - 1) // step * step * depth
+
+
+@inner
+def pack(panel, width, right, right_row, columns, depth):
+    """panel (depth, width) = right (depth, columns), with zeros behind the columns."""
+    step = tile_lanes(right)
+    for k in range(depth):
+        for j in range(0, columns, step):
+            _copy_vector(panel + (k * width + j), right + (k * right_row + j), columns - j)
+
+
+@inner
+def pack_transposed(panel, width, right, right_row, columns, depth):
+    """panel (depth, width) = right (columns, depth).T."""
+    step = tile_lanes(right)
+    for j in range(0, columns, step):
+        for k in range(0, depth, step):
+            _transpose_block(
+                panel + (k * width + j), width,
+                right + (j * right_row + k), right_row,
+                min(step, columns - j), min(step, depth - k),
+            )  # fmt: skip
