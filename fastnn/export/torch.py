@@ -17,6 +17,7 @@ import safetensors.numpy
 from ..files import replace
 from ..kernels import table as t
 from ..nn import configs
+from ..nn.classes import CLASSES
 from ..types import Array, PathLike
 from ..validation import as_path
 from .inference import has_biases, read_layers
@@ -80,7 +81,7 @@ def to_torch(model: Sequential, path: PathLike) -> None:
         "modules": json.dumps(modules),
         "sequential": f"nn.Sequential({', '.join(map(_in_python, modules))})",
     }
-    if configs.CLASSES.get(type(model.loss).__name__) is type(model.loss):
+    if CLASSES.get(type(model.loss).__name__) is type(model.loss):
         metadata["loss"] = json.dumps(configs.describe(model.loss, "loss"))
     replace(path, _in_order(safetensors.numpy.save(state, metadata)))
 

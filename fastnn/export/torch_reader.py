@@ -20,18 +20,15 @@ from ..files import read_arrays
 from ..model import Sequential
 from ..nn import configs
 from ..nn.activations import ELU, GELU, Activation, Identity, LeakyReLU, Sigmoid, SiLU, Tanh
+from ..nn.classes import ACTIVATIONS
 from ..nn.dropout import Dropout
 from ..nn.layers import Dense, Layer, ParameterLayer, ReLU, Softmax
-from ..nn.losses import Loss
+from ..nn.loss import Loss
 from ..nn.normalization import BatchNorm, LayerNorm
 from ..types import Array, DType, Floats, PathLike
 from ..validation import DTYPES, as_choice, as_path
 from .torch import COUNTER
 
-_ACTIVATIONS = {
-    "relu": ReLU, "tanh": Tanh, "sigmoid": Sigmoid, "leaky_relu": LeakyReLU, "elu": ELU,
-    "gelu": GELU, "silu": SiLU, "identity": Identity,
-}  # fmt: skip
 # {class of a module: (class of the layer, {its argument: the layer's argument})}; sizes come from
 # the arrays.
 _LAYERS: dict[str, tuple[type[Layer], dict[str, str]]] = {
@@ -113,7 +110,7 @@ def from_torch(
         raise ValueError("activation is given, expected no layers beside it")
     between: Layer | None
     if isinstance(activation, str):
-        between = _ACTIVATIONS[as_choice(activation, "activation", _ACTIVATIONS)]()
+        between = ACTIVATIONS[as_choice(activation, "activation", ACTIVATIONS)]()
     elif isinstance(activation, Activation | ReLU | None):
         between = activation
     else:
