@@ -95,7 +95,7 @@ class _Source:
         self.n_constants = 0
         self.values, self.width = "x", network.n_inputs
         self.n_buffers, self.widest_buffer = 0, 0
-        dense = [each.index for each in network.layers if each.operation == t.DENSE]
+        dense = [each.position for each in network.layers if each.operation == t.DENSE]
         self.last_dense = dense[-1]
         self.output = "outputs" if network.loss.task == "numbers" else "probabilities"
         if network.loss.task == "answers" and network.n_outputs == 1:

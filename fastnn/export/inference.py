@@ -20,7 +20,7 @@ from ..types import DType, Floats
 class ExportLayer(NamedTuple):
     """A layer to write."""
 
-    index: int  # in the model
+    position: int  # in the model
     operation: int  # of `kernels/table.py`
     layer: Any
 

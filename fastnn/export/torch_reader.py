@@ -135,9 +135,9 @@ def from_torch(
 
 
 class _Module(NamedTuple):
-    """A module with parameters: its index, the class of its layer, and the arrays of that."""
+    """A module with parameters: its position, the class of its layer, and the arrays of that."""
 
-    index: int
+    position: int
     kind: type[Any]
     arrays: dict[str, Array]
 
@@ -191,8 +191,8 @@ def _find_modules(state: Mapping[str, Array]) -> list[_Module]:
     for before, after in itertools.pairwise(modules):
         if before.widths[1] != after.widths[0]:
             raise ValueError(
-                f"module {after.index} takes {after.widths[0]} inputs, "
-                f"expected {before.widths[1]}, the outputs of module {before.index}"
+                f"module {after.position} takes {after.widths[0]} inputs, "
+                f"expected {before.widths[1]}, the outputs of module {before.position}"
             )
     return modules
 
@@ -245,7 +245,7 @@ def _layers_of_metadata(modules: list[_Module], entries: Any) -> list[Any]:
     """Return the layers of the metadata "modules", which `to_torch` writes."""
     if not isinstance(entries, list) or not all(isinstance(each, dict) for each in entries):
         raise ValueError(f"modules is {entries!r:.80}, expected a list of dicts")
-    unused = {module.index: module for module in modules}
+    unused = {module.position: module for module in modules}
     layers = []
     for i, arguments in enumerate(entries):
         name = arguments.get("class")
@@ -275,25 +275,25 @@ def _layers_between(modules: list[_Module], activation: Layer | None) -> list[An
     # The next index; whether a Linear has no activation yet.
     next_index, is_open = 0, False
     for module in modules:
-        unknown, next_index = module.index - next_index, module.index + 1
+        unknown, next_index = module.position - next_index, module.position + 1
         behind_linear = is_open and module.kind is Dense and isinstance(layers[-1], Dense)
         if unknown > 1 or unknown > is_open:
             raise ValueError(
                 f"activation is {activation!r}, expected layers=[...]: the file does not say what "
-                f"the {unknown} modules before number {module.index} are"
+                f"the {unknown} modules before number {module.position} are"
             )
         if unknown or behind_linear:
             if activation is None:
                 raise ValueError(
                     'activation is None, expected a name such as "relu", or layers=[...]: the file '
-                    f"does not say what stands before module {module.index}"
+                    f"does not say what stands before module {module.position}"
                 )
             layers.append(copy.deepcopy(activation))
             is_open = False
         elif is_open and module.kind is Dense:
             raise ValueError(
                 f"activation is {activation!r}, expected layers=[...]: the numbers leave no place "
-                f"for it before module {module.index}"
+                f"for it before module {module.position}"
             )
         layers.append(module.make())
         is_open = is_open or module.kind is Dense
@@ -318,7 +318,7 @@ def _fill(layers: Sequence[Layer], modules: list[_Module], loss: Loss | None) ->
         if not fits or ("biases" in module.arrays and not layer.use_bias):
             raise ValueError(
                 f"layers[{i}] is {layer!r:.80}, expected {module.make()!r}, "
-                f"as module {module.index} of the file"
+                f"as module {module.position} of the file"
             )
     model = Sequential(layers, loss)
     for (_, layer), module in zip(parametric, modules, strict=True):
@@ -328,7 +328,7 @@ def _fill(layers: Sequence[Layer], modules: list[_Module], loss: Loss | None) ->
 
 def _layers_in_gaps(layers: Sequence[Layer], modules: list[_Module]) -> list[Layer]:
     """Return all layers: modules at their indices, `layers` at the free ones, then the rest."""
-    known = {module.index: module for module in modules}
+    known = {module.position: module for module in modules}
     gaps = [i for i in range(max(known)) if i not in known]
     if len(layers) < len(gaps):
         raise ValueError(
