@@ -8,42 +8,17 @@ which `groups.py` has for jitted code: none of them calls another.
 
 from typing import NamedTuple
 
+from .catalogue import ACTIVATIONS, RULE_OF
+from .catalogue import Loss as Loss
+from .catalogue import Operation as Operation
+from .catalogue import Rule as Rule
 
-class _Operations(NamedTuple):
-    DENSE: int = 0  # outputs = inputs @ weights + biases, and a ReLU where the epilogue says so
-    RELU: int = 1
-    SOFTMAX: int = 2
-    IDENTITY: int = 3
-    SIGMOID: int = 4
-    TANH: int = 5
-    LEAKY_RELU: int = 6
-    ELU: int = 7
-    GELU: int = 8
-    GELU_TANH: int = 9
-    SILU: int = 10
-    EXP: int = 11  # only behind the last layer, where a loss asks for it
-    DROPOUT: int = 12  # only while training
-    LAYER_NORM: int = 13
-    BATCH_NORM: int = 14
-
-
-Operation = _Operations()
-"""What a layer of the program calculates."""
+_ACTIVATIONS = tuple(row.code for row in ACTIVATIONS)
 
 
 def is_activation(operation: int) -> bool:
     """Return whether `activations.py` calculates an operation, element by element."""
-    return (
-        operation == Operation.IDENTITY
-        or operation == Operation.SIGMOID
-        or operation == Operation.TANH
-        or operation == Operation.LEAKY_RELU
-        or operation == Operation.ELU
-        or operation == Operation.GELU
-        or operation == Operation.GELU_TANH
-        or operation == Operation.SILU
-        or operation == Operation.EXP
-    )
+    return operation in _ACTIVATIONS
 
 
 def is_norm(operation: int) -> bool:
@@ -78,58 +53,17 @@ def has_parameters(operation: int) -> bool:
     )
 
 
-class _Rules(NamedTuple):
-    # DESCENT that neither clips nor decays, without penalties, where all layers train and have
-    # biases: tiles of a gradient take the step by themselves. For batches of up to SUM_ROWS.
-    FUSED_DESCENT: int = -1
-    DESCENT: int = 0
-    MOMENTUM: int = 1
-    NESTEROV: int = 2
-    VELOCITY: int = 3
-    ADAGRAD: int = 4
-    RMSPROP: int = 5
-    ADAM: int = 6
-    AMSGRAD: int = 7
-    LOOKAHEAD: int = 8  # VELOCITY in Nesterov's form
-
-
-Rule = _Rules()
-"""How parameters follow their gradients (`update.py`)."""
+_FIRST_RULE = min(Rule)
+_N_STATES = tuple(
+    RULE_OF[code].n_states if code in RULE_OF else -1 for code in range(_FIRST_RULE, max(Rule) + 1)
+)
 
 
 def n_states_of(rule: int) -> int:
     """Return how many states a rule keeps of each parameter; -1 where there is no such rule."""
-    if rule == Rule.FUSED_DESCENT or rule == Rule.DESCENT:
-        return 0
-    if rule == Rule.ADAM:
-        return 2
-    if rule == Rule.AMSGRAD:
-        return 3
-    if (
-        rule == Rule.MOMENTUM
-        or rule == Rule.NESTEROV
-        or rule == Rule.VELOCITY
-        or rule == Rule.LOOKAHEAD
-        or rule == Rule.ADAGRAD
-        or rule == Rule.RMSPROP
-    ):
-        return 1
-    return -1
-
-
-class _Losses(NamedTuple):
-    SOFTMAX_CROSS_ENTROPY: int = 0  # parameter: how far probabilities stay from 0 and 1
-    BINARY_FROM_LOGITS: int = 1
-    BINARY_FROM_PROBABILITIES: int = 2
-    SQUARED_ERROR: int = 3  # parameter: answers less than this away count as right
-    ABSOLUTE_ERROR: int = 4  # likewise
-    HUBER: int = 5
-    QUANTILE: int = 6
-    POISSON: int = 7
-
-
-Loss = _Losses()
-"""What `cross_entropy.py` and `losses.py` calculate."""
+    if rule < _FIRST_RULE or rule - _FIRST_RULE >= len(_N_STATES):
+        return -1
+    return _N_STATES[rule - _FIRST_RULE]
 
 
 class _Epilogues(NamedTuple):

@@ -154,7 +154,10 @@ def test_lbfgs_that_leaves_the_numbers_leaves_the_model():
 
 # ------------------------------------------------------------------ numbers that fade away
 
-RULES = ("MOMENTUM", "NESTEROV", "VELOCITY", "LOOKAHEAD", "RMSPROP", "ADAM", "AMSGRAD")
+# Those with states, which fade away unless a rule adds them up.
+RULES = [
+    name for name, code in Rule._asdict().items() if n_states_of(code) > 0 and code != Rule.ADAGRAD
+]
 
 
 @pytest.mark.parametrize("module", [kernels, reference])
