@@ -6,7 +6,8 @@ and scale of the batch in training.
 
 import numpy as np
 
-from .codes import Operation, Rule, SumRow
+from .catalogue import Operation, Rule
+from .codes import SumRow
 from .groups import is_norm
 from .jit import inner
 from .normalization import (
@@ -117,7 +118,10 @@ def rows_unit(table, like):
     """Return how many rows a thread takes at a time: whole tiles, and whole blocks of columns."""
     for layer in range(len(table)):
         if table[layer, OPERATION] == Operation.BATCH_NORM:
-            return max(BLOCK, tile_rows(like))
+            rows = BLOCK
+            while rows % tile_rows(like) != 0:
+                rows += BLOCK
+            return rows
     return tile_rows(like)
 
 

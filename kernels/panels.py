@@ -4,12 +4,12 @@ They are shared out in rows, of which each thread packs, updates and unpacks its
 """
 
 from .batches import copy_row
-from .codes import Operation
+from .catalogue import Operation
 from .jit import inner
 from .packing import pack, pack_transposed, panel_width, panels_size
 from .table import N_INPUTS, N_OUTPUTS, OPERATION, PANELS, STATES, TRANSPOSED_PANELS, WEIGHTS
 from .threads import share
-from .tile import tile_columns, tile_lanes, tile_rows
+from .tile import tile_block, tile_columns, tile_lanes
 
 
 @inner
@@ -55,8 +55,7 @@ def share_weights(step, panels, thread, threads):
 
     Whole blocks, so that no two threads write to one block of the panels.
     """
-    block = max(tile_rows(panels), tile_lanes(panels))
-    return share(step[N_INPUTS], block, thread, threads)
+    return share(step[N_INPUTS], tile_block(panels), thread, threads)
 
 
 @inner

@@ -4,7 +4,8 @@ import math
 
 from .activations import activate, activate_back
 from .batches import fill_row
-from .codes import Loss, Operation, ScoreRow
+from .catalogue import Loss, Operation
+from .codes import ScoreRow
 from .cross_entropy import label_row, smooth_row, target_row
 from .dropout import drop_back, drop_row
 from .elementary import log
@@ -42,6 +43,7 @@ from .table import (
     PANELS,
     TRANSPOSED_PANELS,
 )
+from .tile import Ending, Extent, Rows
 
 
 @inner
@@ -124,12 +126,12 @@ def forward_layer(
     outputs = workspace + (step[OUTPUTS] + first * output_row)
     if step[OPERATION] == Operation.DENSE:
         matmul_packed(
-            outputs, output_row,
-            inputs, input_row,
+            Rows(outputs, output_row),
+            Rows(inputs, input_row),
             panels + step[PANELS],
-            rows, n_outputs, n_inputs,
-            parameters + step[BIASES], 0,
-            step[FINISH], outputs, 0,
+            Extent(rows, n_outputs, n_inputs),
+            Rows(parameters + step[BIASES], 0),
+            Ending(step[FINISH], Rows(outputs, 0), 0.0),
         )  # fmt: skip
     elif step[OPERATION] == Operation.RELU:
         for i in range(rows):
@@ -286,12 +288,12 @@ def backward_rows(
                 continue
         if step[OPERATION] == Operation.DENSE:
             matmul_packed(
-                dinputs, input_row,
-                doutputs, output_row,
+                Rows(dinputs, input_row),
+                Rows(doutputs, output_row),
                 workspace + step[TRANSPOSED_PANELS],
-                rows, n_inputs, n_outputs,
-                null(dinputs), 0,
-                step[BACKWARD_FINISH], inputs, input_row,
+                Extent(rows, n_inputs, n_outputs),
+                Rows(null(dinputs), 0),
+                Ending(step[BACKWARD_FINISH], Rows(inputs, input_row), 0.0),
             )  # fmt: skip
         elif step[OPERATION] == Operation.RELU:
             for i in range(rows):

@@ -10,7 +10,8 @@ import math
 import numpy as np
 
 from . import table as t
-from .codes import Epilogue, Loss, Operation, Rule, SampleType, is_norm, n_states_of
+from .catalogue import Loss, Operation, Rule, is_norm, n_states_of
+from .codes import Epilogue, SampleType
 
 
 def dense_forward(outputs, inputs, weights, biases):

@@ -12,7 +12,8 @@ import numpy as np
 from fastnn import Adam, kernels
 from fastnn.kernels import reference
 from fastnn.kernels import table as t
-from fastnn.kernels.codes import Loss, Operation, Rule, SampleType
+from fastnn.kernels.catalogue import Loss, Operation, Rule
+from fastnn.kernels.codes import SampleType
 
 
 class Case(NamedTuple):
@@ -263,7 +264,7 @@ def _outputs_gradient(expected, outputs, targets, kind, number):
 
 
 def _spread(inputs, scales, axis):
-    """Return how far rounding moves what is normalised, of inputs along an axis."""
+    """Return how far rounding moves what is normalized, of inputs along an axis."""
     largest = np.abs(inputs).max(axis=axis, keepdims=True, initial=0)
     return (4 * inputs.shape[axis] + 64) * (1 + largest * scales)
 

@@ -27,6 +27,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import catalogue_cases
 import numpy as np
 import pytest
 from child import run_python
@@ -122,6 +123,13 @@ LAYERS = {
     ),
 }  # fmt: skip
 
+# What the lines above do not have.
+LAYERS |= {
+    title: case(make(), 19, make(), C, make())
+    for title, make in catalogue_cases.ACTIVATIONS.items()
+    if not any(title.split()[0] in name for name in LAYERS)
+}
+
 LOSSES = {
     "one-hot targets": case(targets="one-hot"),
     "soft targets": case(targets="shares"),
@@ -173,6 +181,11 @@ OPTIMIZERS = {
     "AdamW, AMSGrad": fastnn.AdamW(
         0.0625, *BETAS, amsgrad=True, weight_decay=0.125, clip_norm=0.25
     ),
+}
+OPTIMIZERS |= {
+    name: kind(0.0625, weight_decay=0.125)
+    for name, kind in catalogue_cases.OPTIMIZERS.items()
+    if not any(name in title for title in OPTIMIZERS)
 }
 SCHEDULES = {
     "ConstantRate": fastnn.ConstantRate(0.125),

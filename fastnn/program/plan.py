@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..kernels import table as t
-from ..kernels.codes import Epilogue, Operation, depends_on_mode, is_norm
+from ..kernels.catalogue import Operation, depends_on_mode, is_norm
+from ..kernels.codes import Epilogue
 from ..nn.activations import Activation
 from ..nn.dropout import Dropout
 from ..nn.layers import Dense, ParameterLayer, ReLU, Softmax, arrays_of
