@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from . import files
 from .errors import FileFormatError, warn_of_prepared_inputs
-from .kernels.codes import Operation
+from .kernels.catalogue import Operation
 from .metrics import MetricLike
 from .nn import configs
 from .nn.dropout import Dropout, draw_key

@@ -6,7 +6,7 @@ The formulas and their sources stand with the classes in `fastnn/nn/activations.
 
 import math
 
-from .codes import Operation
+from .catalogue import Operation
 from .elementary import erfc, exp, expm1, sigmoid, tanh
 from .float_bits import cut
 from .jit import inner, kernel

@@ -7,7 +7,7 @@ letter stands for one number in all arguments of a call, a capital name for one 
 
 from typing import NamedTuple
 
-from .codes import Loss, Operation, Rule, is_activation
+from .catalogue import ACTIVATIONS, Loss, Operation, Rule
 
 
 class Array(NamedTuple):
@@ -68,7 +68,7 @@ _COEFFICIENTS = _array("L N_COEFFICIENTS", dtype="float64", optional=True)
 _TARGETS = _array("B", "B C", dtype="targets")
 _FINISH = _code((Operation.SOFTMAX, Operation.IDENTITY, Operation.SIGMOID, Operation.EXP))
 _EPSILON = _number("0 < {} < 0.5")
-_ACTIVATION = _code(filter(is_activation, Operation))
+_ACTIVATION = _code(row.code for row in ACTIVATIONS)
 _LOSS = _code(code for code in Loss if code != Loss.SOFTMAX_CROSS_ENTROPY)
 _RULE = _code(Rule)
 

@@ -9,14 +9,17 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from . import codes
+from . import catalogue
 from . import table as t
-from .codes import ITEM_SIZES, Loss, Operation, Rule, SampleType
+from .catalogue import Loss, Operation, Rule
+from .codes import ITEM_SIZES, SampleType
 
-depends_on_mode = numba.njit(codes.depends_on_mode)
-has_parameters = numba.njit(codes.has_parameters)
-is_activation, is_basic = numba.njit(codes.is_activation), numba.njit(codes.is_basic)
-is_norm, n_states_of = numba.njit(codes.is_norm), numba.njit(codes.n_states_of)
+depends_on_mode = numba.njit(catalogue.depends_on_mode)
+has_parameters = numba.njit(catalogue.has_parameters)
+is_basic = numba.njit(catalogue.is_basic)
+is_norm, n_states_of = numba.njit(catalogue.is_norm), numba.njit(catalogue.n_states_of)
+
+_ACTIVATION_CODES = tuple(row.code for row in catalogue.ACTIVATIONS)
 
 
 @intrinsic
@@ -120,7 +123,7 @@ def table_fault(table):
     for layer in range(len(table)):
         step = table[layer]
         n_inputs, n_outputs, operation = step[t.N_INPUTS], step[t.N_OUTPUTS], step[t.OPERATION]
-        known = is_basic(operation) or is_activation(operation) or depends_on_mode(operation)
+        known = is_basic(operation) or operation in _ACTIVATION_CODES or depends_on_mode(operation)
         if not (known and n_inputs >= 0 and n_outputs >= 0):
             return _TABLE
         if operation != Operation.DENSE and n_inputs != n_outputs:

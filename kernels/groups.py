@@ -1,11 +1,8 @@
-"""The functions of `codes.py` for jitted code."""
+"""What the catalogue says of operations and rules, for jitted code."""
 
-from . import codes
+from . import catalogue
 from .jit import inner
 
-is_activation = inner(codes.is_activation)
-is_basic = inner(codes.is_basic)
-is_norm = inner(codes.is_norm)
-depends_on_mode = inner(codes.depends_on_mode)
-has_parameters = inner(codes.has_parameters)
-n_states_of = inner(codes.n_states_of)
+depends_on_mode = inner(catalogue.depends_on_mode)
+is_norm = inner(catalogue.is_norm)
+n_states_of = inner(catalogue.n_states_of)

@@ -6,7 +6,7 @@ kind is the same for every vector.
 
 import numpy as np
 
-from .codes import Loss
+from .catalogue import Loss
 from .elementary import exp, expm1, log
 from .float_bits import cut
 from .jit import inner, kernel

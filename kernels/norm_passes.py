@@ -6,7 +6,8 @@ and scale of the batch in training.
 
 import numpy as np
 
-from .codes import Operation, Rule, SumRow
+from .catalogue import Operation, Rule
+from .codes import SumRow
 from .groups import is_norm
 from .jit import inner
 from .normalization import (

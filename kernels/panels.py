@@ -4,7 +4,7 @@ They are shared out in rows, of which each thread packs, updates and unpacks its
 """
 
 from .batches import copy_row
-from .codes import Operation
+from .catalogue import Operation
 from .jit import inner
 from .packing import pack, pack_transposed, panel_width, panels_size
 from .table import N_INPUTS, N_OUTPUTS, OPERATION, PANELS, STATES, TRANSPOSED_PANELS, WEIGHTS

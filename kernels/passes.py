@@ -4,7 +4,8 @@ import math
 
 from .activations import activate, activate_back
 from .batches import fill_row
-from .codes import Loss, Operation, ScoreRow
+from .catalogue import Loss, Operation
+from .codes import ScoreRow
 from .cross_entropy import label_row, smooth_row, target_row
 from .dropout import drop_back, drop_row
 from .elementary import log

@@ -9,7 +9,8 @@ import math
 
 from .activations import activate
 from .batches import copy_row, cut_row, fill_row, scan
-from .codes import Epilogue, Operation
+from .catalogue import Operation
+from .codes import Epilogue
 from .groups import is_norm
 from .jit import inner, kernel
 from .norm_passes import fold_norms, predict_norm_row

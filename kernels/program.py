@@ -16,7 +16,8 @@ import math
 import numpy as np
 
 from .batches import cut_row
-from .codes import Rule, ScoreRow, SumRow
+from .catalogue import Rule
+from .codes import ScoreRow, SumRow
 from .conversion import convert_row
 from .jit import inner, kernel
 from .norm_passes import follow_norms, form_norms, rows_unit

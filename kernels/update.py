@@ -8,7 +8,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from .codes import Rule
+from .catalogue import Rule
 from .float_bits import flushed
 from .groups import n_states_of
 from .jit import inner, kernel

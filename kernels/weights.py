@@ -9,7 +9,8 @@ import math
 
 import numpy as np
 
-from .codes import Epilogue, Operation, SumRow
+from .catalogue import Operation
+from .codes import Epilogue, SumRow
 from .jit import inner
 from .packing import panel_width, panels_size
 from .panels import share_weights, transpose_weights

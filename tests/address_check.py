@@ -21,7 +21,8 @@ from kernel_cases import KERNELS
 
 import fastnn
 from fastnn import kernels
-from fastnn.kernels.codes import BARRIER_SIZE, N_SCORES, N_SUMS, Loss, Operation
+from fastnn.kernels.catalogue import Loss, Operation
+from fastnn.kernels.codes import BARRIER_SIZE, N_SCORES, N_SUMS
 from fastnn.kernels.table import N_TOTALS
 from fastnn.program.plan import make_plan
 from fastnn.program.samples import UNSCALED, Samples

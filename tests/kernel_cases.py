@@ -13,7 +13,8 @@ from catalogue_cases import names_of
 from fastnn import Adam, kernels
 from fastnn.kernels import catalogue, reference
 from fastnn.kernels import table as t
-from fastnn.kernels.codes import Loss, Operation, Rule, SampleType
+from fastnn.kernels.catalogue import Loss, Operation, Rule
+from fastnn.kernels.codes import SampleType
 
 
 class Case(NamedTuple):

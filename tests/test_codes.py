@@ -5,13 +5,15 @@ import pytest
 
 import fastnn
 from fastnn import kernels
-from fastnn.kernels import codes, reference
+from fastnn.kernels import catalogue, codes, reference
 from fastnn.kernels import table as t
+from fastnn.kernels.catalogue import Loss, Operation, Rule
 from fastnn.program.plan import make_plan
 
 ENUMERATIONS = {
     name: value
-    for name, value in vars(codes).items()
+    for module in (catalogue, codes)
+    for name, value in vars(module).items()
     if isinstance(value, tuple) and hasattr(value, "_fields")
 }
 DTYPES = (np.float32, np.float64)
@@ -25,20 +27,22 @@ def test_no_code_is_used_twice(name):
 
 
 def test_each_operation_is_in_one_group_and_no_other_code_is_in_any():
-    groups = codes.is_basic, codes.is_activation, codes.depends_on_mode
+    activations = [row.code for row in catalogue.ACTIVATIONS]
+    groups = catalogue.is_basic, activations.__contains__, catalogue.depends_on_mode
     for operation in range(-2, UNKNOWN):
-        memberships = [group(operation) for group in groups]
-        assert sum(memberships) == (operation in codes.Operation)
+        assert sum(group(operation) for group in groups) == (operation in Operation)
 
 
-def test_each_rule_has_its_states_and_no_other_code_has_any():
-    for rule in range(-3, UNKNOWN):
-        assert (codes.n_states_of(rule) >= 0) == (rule in codes.Rule)
+def test_no_other_code_is_that_of_a_rule_with_states():
+    for rule in (*Rule, -2, max(Rule) + 1, UNKNOWN):
+        row = catalogue.RULE_OF.get(rule)
+        assert catalogue.n_states_of(rule) == (row.n_states if row else 0)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
-    "code", [UNKNOWN, codes.Operation.DENSE, codes.Operation.BATCH_NORM, codes.Operation.RELU]
+    "code",
+    [UNKNOWN, Operation.DENSE, Operation.BATCH_NORM, Operation.RELU],
 )
 def test_an_unknown_activation_gives_nan(code, dtype):
     x, results = np.linspace(-1, 1, 37, dtype=dtype), np.zeros((2, 37), dtype)
@@ -54,7 +58,7 @@ def test_an_unknown_activation_gives_nan(code, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("code", [UNKNOWN, codes.Loss.SOFTMAX_CROSS_ENTROPY])
+@pytest.mark.parametrize("code", [UNKNOWN, Loss.SOFTMAX_CROSS_ENTROPY])
 def test_an_unknown_loss_gives_nan(code, dtype):
     z, losses, slopes = np.full((5, 3), 0.3, dtype), np.zeros(5), np.zeros((5, 3), dtype)
     kernels.loss_forward(losses, z, z[::-1].copy(), code, 0.5)
@@ -96,7 +100,7 @@ def make_arguments(dtype, training=False):
     """Return (plan, parameters, inputs) of 3-4-2, its table changed to an unknown operation."""
     rng = np.random.default_rng(0)
     layers = [fastnn.Dense(3, 4, rng=1), fastnn.Tanh(), fastnn.Dense(4, 2, rng=2)]
-    operations = codes.Operation.DENSE, codes.Operation.TANH, codes.Operation.DENSE
+    operations = Operation.DENSE, Operation.TANH, Operation.DENSE
     steps = list(zip(operations, layers, strict=True))
     plan = make_plan(steps, 3, 8, np.dtype(dtype).itemsize, training=training)
     plan.table[1, t.OPERATION] = UNKNOWN
@@ -111,7 +115,7 @@ def test_an_unknown_operation_predicts_nan(dtype, with_coefficients):
     outputs, workspace = np.zeros((2, 5, 2), dtype), np.zeros(plan.workspace_size, dtype)
     panels = np.zeros(plan.panels_size, dtype)
     kernels.pack_network(panels, plan.table, parameters)
-    finish = codes.Operation.IDENTITY
+    finish = Operation.IDENTITY
     kernels.predict_rows(
         outputs[0], workspace, panels, plan.table, coefficients, parameters, inputs, 8, finish
     )
@@ -120,10 +124,10 @@ def test_an_unknown_operation_predicts_nan(dtype, with_coefficients):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("finish", [UNKNOWN, codes.Operation.TANH, codes.Operation.DENSE])
+@pytest.mark.parametrize("finish", [UNKNOWN, Operation.TANH, Operation.DENSE])
 def test_an_unknown_finish_predicts_nan(dtype, finish):
     plan, parameters, inputs = make_arguments(dtype)
-    plan.table[1, t.OPERATION] = codes.Operation.TANH
+    plan.table[1, t.OPERATION] = Operation.TANH
     outputs, workspace = np.zeros((2, 5, 2), dtype), np.zeros(plan.workspace_size, dtype)
     panels = np.zeros(plan.panels_size, dtype)
     kernels.pack_network(panels, plan.table, parameters)

@@ -11,7 +11,8 @@ import pytest
 
 import fastnn
 from fastnn import kernels
-from fastnn.kernels.codes import BARRIER_SIZE, N_SCORES, N_SUMS, Loss, Operation, Rule
+from fastnn.kernels.catalogue import Loss, Operation, Rule
+from fastnn.kernels.codes import BARRIER_SIZE, N_SCORES, N_SUMS
 from fastnn.kernels.table import N_TOTALS
 from fastnn.program.plan import make_plan
 from fastnn.program.prediction import BLOCK_ROWS

@@ -17,7 +17,7 @@ from test_kernels import EDGES, at_the_end_of_memory, guarded, run_python
 
 import fastnn
 from fastnn import kernels
-from fastnn.kernels.codes import Operation
+from fastnn.kernels.catalogue import Operation
 from fastnn.program.prediction import BLOCK_ROWS, FEW_ROWS
 
 FEATURES = 5

@@ -9,7 +9,7 @@ import fastnn
 from fastnn import kernels
 from fastnn.kernels import reference
 from fastnn.kernels import table as t
-from fastnn.kernels.codes import Rule, n_states_of
+from fastnn.kernels.catalogue import Rule, n_states_of
 from fastnn.program.threads import with_team
 from fastnn.scikit.solvers import AdamSteps, FullBatch, MomentumSteps, run_lbfgs
 

@@ -13,7 +13,8 @@ from child import count_threads
 
 import fastnn
 from fastnn import kernels
-from fastnn.kernels.codes import BARRIER_SIZE, N_SCORES, N_SUMS, BarrierPlace, Loss, Rule
+from fastnn.kernels.catalogue import Loss, Rule
+from fastnn.kernels.codes import BARRIER_SIZE, N_SCORES, N_SUMS, BarrierPlace
 from fastnn.kernels.table import N_TOTALS
 from fastnn.program import threads as parallel
 from fastnn.program.plan import make_plan

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..files import replace
-from ..kernels.codes import Operation
+from ..kernels.catalogue import Operation
 from ..requirements import missing
 from ..types import PathLike
 from ..validation import as_path

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from .. import kernels
-from ..kernels.codes import Operation
+from ..kernels.catalogue import Operation
 from ..settings import Guarded
 from ..types import Array, Floats, Integers, MaybeNone, Shape, Task
 from ..validation import as_number, as_rows, as_sample_weights, as_values, is_nothing, unlocked

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from .. import kernels
-from ..kernels import codes
-from ..kernels.codes import Operation
+from ..kernels import catalogue
+from ..kernels.catalogue import Operation
 from ..settings import Setting, fraction, small_epsilon
 from ..types import Array, Floats, Integers, MaybeNone, Task
 from ..validation import (
@@ -114,7 +114,7 @@ class SoftmaxCrossEntropy(Loss):
     """
 
     output: Floats | MaybeNone = None
-    kind = codes.Loss.SOFTMAX_CROSS_ENTROPY
+    kind = catalogue.Loss.SOFTMAX_CROSS_ENTROPY
     number = 0.0
     task: Task = "classes"
     finish, threshold = Operation.SOFTMAX, 0.0
@@ -249,9 +249,9 @@ class BinaryCrossEntropy(OutputLoss):
     def kind(self) -> int:  # type: ignore[override]  # read-only here
         """The loss of the kernels."""
         return (
-            codes.Loss.BINARY_FROM_LOGITS
+            catalogue.Loss.BINARY_FROM_LOGITS
             if self.from_logits
-            else codes.Loss.BINARY_FROM_PROBABILITIES
+            else catalogue.Loss.BINARY_FROM_PROBABILITIES
         )
 
     @property
@@ -277,7 +277,7 @@ class MeanSquaredError(OutputLoss):
     array([0., 4.])
     """
 
-    kind = codes.Loss.SQUARED_ERROR
+    kind = catalogue.Loss.SQUARED_ERROR
 
 
 class MeanAbsoluteError(OutputLoss):
@@ -289,7 +289,7 @@ class MeanAbsoluteError(OutputLoss):
     array([0., 2.])
     """
 
-    kind = codes.Loss.ABSOLUTE_ERROR
+    kind = catalogue.Loss.ABSOLUTE_ERROR
 
 
 class Huber(OutputLoss):
@@ -308,7 +308,7 @@ class Huber(OutputLoss):
     array([0.125, 9.5  ])
     """
 
-    kind = codes.Loss.HUBER
+    kind = catalogue.Loss.HUBER
     delta = Setting(as_positive)
 
     def __init__(self, delta: float = 1.0) -> None:
@@ -343,7 +343,7 @@ class Quantile(OutputLoss):
     array([0.9, 0.1])
     """
 
-    kind = codes.Loss.QUANTILE
+    kind = catalogue.Loss.QUANTILE
     q = Setting(_as_quantile)
 
     def __init__(self, q: float = 0.5) -> None:
@@ -375,7 +375,7 @@ class Poisson(OutputLoss):
            [1.]])
     """
 
-    kind = codes.Loss.POISSON
+    kind = catalogue.Loss.POISSON
     finish = Operation.EXP
 
     def decide(self, outputs: Floats) -> Array:

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import kernels
 from ..kernels import table as t
-from ..kernels.codes import Rule, n_states_of
+from ..kernels.catalogue import Rule, n_states_of
 from ..settings import Setting, non_negative, optional_positive, shown
 from ..types import Array, DType, Floats, Rate
 from ..validation import (

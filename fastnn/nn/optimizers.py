@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..kernels import table as t
-from ..kernels.codes import Rule
+from ..kernels.catalogue import Rule
 from ..settings import Setting, fraction, non_negative
 from ..types import DType, Floats, Rate
 from ..validation import as_flag

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..kernels.codes import Rule
+from ..kernels.catalogue import Rule
 from ..nn import optimizer as base
 from ..nn import optimizers
 from ..types import Array, DType, Floats

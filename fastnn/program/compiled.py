@@ -10,7 +10,8 @@ import numpy as np
 
 from .. import kernels
 from ..kernels import table as t
-from ..kernels.codes import N_SCORES, N_SUMS, Rule, depends_on_mode, is_basic
+from ..kernels.catalogue import Rule, depends_on_mode, is_basic
+from ..kernels.codes import N_SCORES, N_SUMS
 from ..kernels.interruption import check_interruption
 from ..memory import aligned_empty
 from ..nn.loss import Loss

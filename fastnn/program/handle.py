@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ..kernels.codes import Operation
+from ..kernels.catalogue import Operation
 from ..nn.loss import Loss
 from ..types import Array, DType, Floats
 from ..validation import as_anything, refuse_not_finite, unlocked

@@ -25,7 +25,7 @@ from numba.extending import (
 
 from .. import kernels
 from ..kernels import jit
-from ..kernels.codes import Operation
+from ..kernels.catalogue import Operation
 from ..kernels.pointers import is_null
 from ..kernels.table import N_COEFFICIENTS, N_COLUMNS
 from .handle import CompiledModel

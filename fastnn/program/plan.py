@@ -14,7 +14,8 @@ import numpy as np
 
 from ..kernels import catalogue
 from ..kernels import table as t
-from ..kernels.codes import Epilogue, Operation, depends_on_mode, is_norm
+from ..kernels.catalogue import Operation, depends_on_mode, is_norm
+from ..kernels.codes import Epilogue
 from ..nn.activations import Activation
 from ..nn.classes import CLASSES
 from ..nn.layers import ParameterLayer, arrays_of

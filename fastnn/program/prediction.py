@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import kernels
 from ..kernels import table as t
-from ..kernels.codes import is_basic
+from ..kernels.catalogue import is_basic
 from ..memory import aligned_empty
 from ..types import Floats, Steps
 from .plan import make_plan

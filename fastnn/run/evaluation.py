@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..kernels.codes import Operation
+from ..kernels.catalogue import Operation
 from ..metrics import Metric
 from ..nn.activations import Sigmoid
 from ..nn.layers import Softmax

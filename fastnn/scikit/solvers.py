@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..kernels import table as t
-from ..kernels.codes import Rule
+from ..kernels.catalogue import Rule
 from ..nn.optimizer import Optimizer
 from ..program.threads import ThreadTeam, resolve_threads, with_team
 from ..program.trainer import Data, Epoch
