@@ -33,7 +33,7 @@ LEFT = {
         ("cli", "from .arguments import parse", {"cli.arguments"}),
         ("export", "from .c import to_c", {"export.c"}),
         ("export.c", "from ..files.format import replace", {"files.format"}),
-        ("export.c", "from .network import read_network", {"export.network"}),
+        ("export.c", "from .inference import read_network", {"export.inference"}),
         ("export.c", "import onnx", set()),
         ("types", "if TYPE_CHECKING:\n    from .model import Sequential", {"model"}),
         ("types", "if sys.argv:\n    from .model import Sequential", {"model"}),
