@@ -1,69 +1,9 @@
-"""The codes of everything that a kernel chooses by number: operations, optimizer rules, losses.
+"""The codes of what kernels choose, and the rows of what they keep, beside those of the catalogue.
 
-Each enumeration is a named tuple, not an `enum.IntEnum`: its members are plain integers, so that a
-code from Python and one from jitted code have one type; `constants.py` makes them constants there.
-The order of the codes has no meaning. What belongs to a group is asked by the functions below,
-which `groups.py` has for jitted code: none of them calls another.
+As there, each enumeration is a named tuple of plain integers, whose order has no meaning.
 """
 
 from typing import NamedTuple
-
-from .catalogue import ACTIVATIONS, RULE_OF
-from .catalogue import Loss as Loss
-from .catalogue import Operation as Operation
-from .catalogue import Rule as Rule
-
-_ACTIVATIONS = tuple(row.code for row in ACTIVATIONS)
-
-
-def is_activation(operation: int) -> bool:
-    """Return whether `activations.py` calculates an operation, element by element."""
-    return operation in _ACTIVATIONS
-
-
-def is_norm(operation: int) -> bool:
-    """Return whether an operation normalizes, and has weights and biases (1, O)."""
-    return operation == Operation.LAYER_NORM or operation == Operation.BATCH_NORM
-
-
-def is_basic(operation: int) -> bool:
-    """Return whether the program for plain networks has an operation: it takes no number."""
-    return (
-        operation == Operation.DENSE
-        or operation == Operation.RELU
-        or operation == Operation.SOFTMAX
-    )
-
-
-def depends_on_mode(operation: int) -> bool:
-    """Return whether an operation does something else in training than in a prediction."""
-    return (
-        operation == Operation.DROPOUT
-        or operation == Operation.LAYER_NORM
-        or operation == Operation.BATCH_NORM
-    )
-
-
-def has_parameters(operation: int) -> bool:
-    """Return whether an operation has weights and biases."""
-    return (
-        operation == Operation.DENSE
-        or operation == Operation.LAYER_NORM
-        or operation == Operation.BATCH_NORM
-    )
-
-
-_FIRST_RULE = min(Rule)
-_N_STATES = tuple(
-    RULE_OF[code].n_states if code in RULE_OF else -1 for code in range(_FIRST_RULE, max(Rule) + 1)
-)
-
-
-def n_states_of(rule: int) -> int:
-    """Return how many states a rule keeps of each parameter; -1 where there is no such rule."""
-    if rule < _FIRST_RULE or rule - _FIRST_RULE >= len(_N_STATES):
-        return -1
-    return _N_STATES[rule - _FIRST_RULE]
 
 
 class _Epilogues(NamedTuple):

@@ -10,8 +10,17 @@ import math
 import numpy as np
 
 from . import table as t
-from .catalogue import LOSS_OF, OPERATION_OF, RULE_OF, StepNumbers
-from .codes import Epilogue, Loss, Operation, Rule, SampleType, is_norm
+from .catalogue import (
+    LOSS_OF,
+    OPERATION_OF,
+    RULE_OF,
+    Loss,
+    Operation,
+    Rule,
+    StepNumbers,
+    is_norm,
+)
+from .codes import Epilogue, SampleType
 
 
 def dense_forward(outputs, inputs, weights, biases):

@@ -10,7 +10,7 @@ import pytest
 
 import fastnn
 from fastnn.export import to_c, to_onnx, to_torch
-from fastnn.kernels.codes import Operation
+from fastnn.kernels.catalogue import Operation
 
 EXPORTS = {"onnx": to_onnx, "c": to_c, "torch": to_torch}
 everywhere = pytest.mark.parametrize("export", EXPORTS.values(), ids=EXPORTS)

@@ -12,8 +12,7 @@ import numpy as np
 
 from ..files import replace
 from ..kernels import catalogue
-from ..kernels.catalogue import OperationRow
-from ..kernels.codes import Operation
+from ..kernels.catalogue import Operation, OperationRow
 from ..types import Array, PathLike
 from ..validation import as_path
 from .c_functions import CALLED_FUNCTIONS, FUNCTIONS, MATH_FUNCTIONS

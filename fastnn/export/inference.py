@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import warn_of_prepared_inputs
-from ..kernels.codes import Operation
+from ..kernels.catalogue import Operation
 from ..model import Sequential
 from ..nn.loss import Loss
 from ..nn.own import is_own

@@ -16,7 +16,7 @@ import safetensors.numpy
 
 from ..files import replace
 from ..kernels import catalogue
-from ..kernels.codes import Operation
+from ..kernels.catalogue import Operation
 from ..nn import configs
 from ..nn.classes import CLASSES
 from ..types import Array, PathLike

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import kernels
-from ..kernels.catalogue import OPERATION_OF
-from ..kernels.codes import Operation
+from ..kernels.catalogue import OPERATION_OF, Operation
 from ..settings import Guarded, Setting, known
 from ..types import Floats
 from ..validation import as_gradient, as_positive, as_rows, unlocked

@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from ..kernels.codes import Operation
+from ..kernels.catalogue import Operation
 from ..model import Sequential
 from ..nn.layers import Dense, Layer
 from ..nn.loss import Loss

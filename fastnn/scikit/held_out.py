@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import train_test_split
 
-from ..kernels.codes import Operation
+from ..kernels.catalogue import Operation
 from ..model import Sequential
 from ..types import Array, Batch, Floats
 from .base import MLP
