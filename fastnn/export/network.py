@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import warn_of_prepared_inputs
 from ..kernels import table as t
-from ..model import Sequential
+from ..model import Sequential, network_of
 from ..nn.losses import Loss
 from ..nn.own import is_own
 from ..program.plan import operation_of
@@ -51,16 +51,17 @@ def read_network(model: Any) -> Network:
         For a network without a dense layer, for parameters that are not finite.
     """
     steps = read_layers(model, level=5)
-    if model._n_features is None:
+    network = network_of(model)
+    if network.n_features is None:
         raise ValueError("model has no Dense layer, expected one: the number of inputs is unknown")
     if is_own(model.loss, "decide"):
         raise TypeError(
             f"loss is {model.loss!r:.80}, expected one without a `decide` of your own: "
             "nothing but fastnn's can be exported"
         )
-    steps = [step for step in steps[: len(model._logit_layers())] if step[1] != t.DROPOUT]
+    steps = [step for step in steps[: len(network.logit_layers())] if step[1] != t.DROPOUT]
     n_outputs = [layer.n_neurons for _, operation, layer in steps if operation == t.DENSE][-1]
-    return Network(steps, model._n_features, n_outputs, model.dtype, model.loss)
+    return Network(steps, network.n_features, n_outputs, model.dtype, model.loss)
 
 
 def read_layers(model: Any, level: int = 4) -> list[tuple[int, int, Any]]:

@@ -22,6 +22,7 @@ from ..nn.layers import Layer
 from ..nn.optimizers import Optimizer
 from ..requirements import missing
 from ..run.callbacks import Callback
+from ..run.data import as_data
 from ..run.history import History
 from ..types import Array, Batch, DType, Floats, MaybeNone
 
@@ -55,7 +56,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from ..errors import NonFiniteLossError
 from ..kernels import table as t
-from ..model import Sequential
+from ..model import Sequential, program_of
 from ..nn.activations import ELU, GELU, Activation, Identity, LeakyReLU, Sigmoid, SiLU, Tanh
 from ..nn.dropout import Dropout
 from ..nn.layers import Dense, ReLU
@@ -199,7 +200,7 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def _outputs(self, X: Any) -> Floats:
         """Return the outputs (N, O) of the last layer: logits of a classifier."""
-        return self.model_._outputs(X, "X", t.IDENTITY, self._threads())
+        return program_of(self.model_).outputs(X, "X", t.IDENTITY, self._threads())
 
     def _threads(self) -> int | None:
         # Beside other jobs of joblib a fit takes one thread: the cores have work already.
@@ -335,7 +336,7 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def _fit_lbfgs(self, X: Any, targets: Array, weights: Floats | None) -> None:
         self.__dict__.pop("history_", None)  # of an earlier fit, with another solver
         as_loss, scale = self._scales()
-        data = self.model_._as_data(X, targets, weights, "X", "y", "sample_weight")
+        data = as_data(program_of(self.model_), X, targets, weights)
         mass = len(X) if weights is None else weights.sum()
         steps = itertools.count(1)
 
@@ -345,7 +346,7 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         try:
             with self._penalties(self.alpha / scale / mass):
                 result, loss, penalty = run_lbfgs(
-                    self.model_, data, scale, self._threads(),
+                    program_of(self.model_), data, scale, self._threads(),
                     callback=tell if self.verbose else None,
                     options={"maxfun": self.max_fun, "maxiter": self.max_iter, "gtol": self.tol},
                 )  # fmt: skip
@@ -506,7 +507,7 @@ class _MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         threads = self._threads()
 
         def measure(model: Sequential) -> tuple[float, float]:
-            outputs = model._outputs(X, "validation_data[0]", t.IDENTITY, threads)
+            outputs = program_of(model).outputs(X, "validation_data[0]", t.IDENTITY, threads)
             if not np.isfinite(outputs).all():
                 return math.inf, math.nan
             each = np.ones(1) if weights is None else weights
