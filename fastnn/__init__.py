@@ -10,10 +10,8 @@ from . import layout as _layout  # noqa: F401 (first: it finds the kernels of a 
 # isort: split
 from . import kernels, metrics
 from .errors import (
-    DivergedModelsError,
     FileFormatError,
     MissingClassWarning,
-    NonFiniteLossError,
     PreparedInputsWarning,
     SlowTrainingWarning,
 )
@@ -26,11 +24,11 @@ from .nn.dropout import Dropout
 from .nn.initializers import scaled_normal
 from .nn.labels import one_hot
 from .nn.layers import Dense, Layer, ReLU, Softmax
+from .nn.loss import Loss
 from .nn.losses import (
     BinaryCrossEntropy,
     CategoricalCrossEntropy,
     Huber,
-    Loss,
     MeanAbsoluteError,
     MeanSquaredError,
     Poisson,
@@ -38,7 +36,8 @@ from .nn.losses import (
     SoftmaxCrossEntropy,
 )
 from .nn.normalization import BatchNorm, LayerNorm
-from .nn.optimizers import SGD, AdaGrad, Adam, AdamW, Optimizer, RMSprop
+from .nn.optimizer import Optimizer
+from .nn.optimizers import SGD, AdaGrad, Adam, AdamW, RMSprop
 from .nn.schedules import (
     ConstantRate,
     CosineRate,
@@ -53,6 +52,7 @@ from .program.handle import CompiledModel
 from .program.threads import num_threads, set_num_threads
 from .run.callbacks import Callback, CSVLogger, EarlyStopping, LambdaCallback, Run
 from .run.checkpoints import Checkpoint
+from .run.errors import DivergedModelsError, NonFiniteLossError
 from .run.history import History
 from .run.progress import ProgressBar, ProgressLines
 from .version import __version__ as __version__

@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Mapping
 from typing import Any, Self
 
-from .run.history import History
 from .types import PathLike
 
 
@@ -53,46 +52,6 @@ def warn_of_prepared_inputs(notes: Mapping[str, Any], what: str, level: int) -> 
     )
 
 
-class NonFiniteLossError(ArithmeticError):
-    """Training diverged: a loss or a parameter is no longer a finite number.
-
-    The parameters and the state of the optimizer are those of the last good epoch.
-
-    Attributes
-    ----------
-    epoch, batch : int
-        Where it happened, counted from 1. What only the parameters show, and not the loss of a
-        batch, is found at the end of an epoch: `batch` is its last one then.
-    history : History
-        The curves of the epochs before.
-
-    Examples
-    --------
-    >>> model = fastnn.Sequential([fastnn.Dense(1, 1, rng=0)], loss=fastnn.MeanSquaredError())
-    >>> X = np.linspace(0, 100, 64).reshape(-1, 1)
-    >>> try:
-    ...     model.fit(X, X, epochs=9, optimizer=fastnn.SGD(10.0), seed=0)
-    ... except fastnn.NonFiniteLossError as error:
-    ...     print(error.epoch, np.isfinite(model.parameters).all())
-    3 True
-    """
-
-    def __init__(
-        self, epoch: int, batch: int, history: History | None = None, at_end: bool = False
-    ) -> None:
-        self.epoch, self.batch, self.history, self._at_end = epoch, batch, history, at_end
-        found = f"the loss is no longer finite in epoch {epoch}, batch {batch}"
-        if at_end:
-            found = f"a parameter or moment is no longer finite at the end of epoch {epoch}"
-        super().__init__(
-            f"{found}; the parameters are those at the end of epoch {epoch - 1} (0: before "
-            "training). A smaller learning_rate or standardised features usually help"
-        )
-
-    def __reduce__(self) -> tuple[type[Self], tuple[int, int, History | None, bool]]:
-        return type(self), (self.epoch, self.batch, self.history, self._at_end)
-
-
 class FileFormatError(ValueError):
     """A file is not what fastnn writes, or not whole.
 
@@ -109,31 +68,3 @@ class FileFormatError(ValueError):
 
     def __reduce__(self) -> tuple[type[Self], tuple[PathLike, str]]:
         return type(self), (self.path, self.problem)
-
-
-class DivergedModelsError(ArithmeticError):
-    """Some of the models of `fit_many` diverged; the others are trained to the end.
-
-    Attributes
-    ----------
-    errors : dict of int to NonFiniteLossError
-        By the number of the model, from 0. Its parameters are those of its last good epoch.
-    histories : list of History
-        What `fit_many` would have returned; of those that diverged, the epochs before.
-    """
-
-    def __init__(self, errors: dict[int, NonFiniteLossError], histories: list[History]) -> None:
-        self.errors, self.histories = errors, histories
-        shown = [
-            f"models[{number}] in epoch {error.epoch}, batch {error.batch}"
-            for number, error in sorted(errors.items())
-        ]
-        more = "" if len(shown) <= 5 else f" and {len(shown) - 5} more"
-        super().__init__(
-            f"{len(errors)} of {len(histories)} models diverged: {'; '.join(shown[:5])}{more}. The "
-            "others are trained, and `histories` of this error has all curves. A smaller "
-            "learning_rate or standardised features usually help"
-        )
-
-    def __reduce__(self) -> tuple[type[Self], tuple[dict[int, NonFiniteLossError], list[History]]]:
-        return type(self), (self.errors, self.histories)

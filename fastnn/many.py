@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .model import Sequential, program_of
-from .nn.optimizers import Optimizer
+from .nn.optimizer import Optimizer
 from .program.samples import Samples
 from .program.threads import WORK_PER_THREAD, resolve_threads
 from .run.callbacks import Callback

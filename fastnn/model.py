@@ -19,9 +19,10 @@ from .metrics import MetricLike
 from .nn import configs
 from .nn.dropout import Dropout, draw_key
 from .nn.layers import Layer
-from .nn.losses import Loss
+from .nn.loss import Loss
 from .nn.network import Network, call_backward, call_forward
-from .nn.optimizers import SGD, Optimizer
+from .nn.optimizer import Optimizer
+from .nn.optimizers import SGD
 from .nn.own import is_own
 from .nn.own_losses import LossLike
 from .nn.summary import Summary

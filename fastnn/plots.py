@@ -1,22 +1,32 @@
 """Pictures of a training run and of what came of it: matplotlib, and scikit-learn's displays.
 
 Every function draws on `ax`, or on a new figure of pyplot's where there is none, and returns the
-axes. The colours are those of Okabe and Ito, which colour-blind people can tell apart. Names of
+axes. The colors are those of Okabe and Ito, which color-blind people can tell apart. Names of
 classes are drawn as they stand: dollar signs do not make formulas of them.
 """
 
 from __future__ import annotations
 
-import importlib
-import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .requirements import missing
+from .figures import (
+    COLORS,
+    MARKERS,
+    QUIET,
+    choose_colors,
+    fade,
+    import_sklearn,
+    new_axes,
+    shorten,
+    tidy,
+)
+from .figures import require_libraries as require_libraries
 from .run.history import History
+from .run.history_plot import plot_curves
 from .types import Array, Floats
 from .validation import as_anything, as_array, as_count, as_rows
 
@@ -25,9 +35,7 @@ if TYPE_CHECKING:
 
     from .model import Sequential
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = "osD^vPX"
-_GRID, _QUIET = "#dddddd", "#767676"
+COLOURS = COLORS
 _MOST_CELLS = 20  # classes whose counts fit into the cells of a confusion matrix
 
 
@@ -69,38 +77,7 @@ def plot_history(
     """
     if not isinstance(history, History):
         raise TypeError(f"history is {history!r}, expected a History, as `fit` returns it")
-    if isinstance(curves, str):
-        raise TypeError(f"curves is {curves!r}, expected a list of names")
-    if not history.curves:
-        raise ValueError("history has no epochs, expected at least one")
-    known = list(dict.fromkeys(name.removeprefix("val_") for name in history.curves))
-    curves = known if curves is None else list(curves)
-    for name in curves:
-        if name not in known:
-            raise ValueError(f"curves has {name!r}, expected some of {', '.join(known)}")
-    axes = _panels(axes, len(curves))
-    for ax, name in zip(axes, curves, strict=True):
-        _draw_curve(ax, history, name)
-    return axes
-
-
-def _draw_curve(ax: Axes, history: History, name: str) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    found = {"training": history.curves.get(name), "held out": history.curves.get(f"val_{name}")}
-    parts = {label: values for label, values in found.items() if values}
-    for colour, (label, values) in zip(COLOURS, parts.items(), strict=False):
-        alone: dict[str, Any] = (
-            {"marker": "o"} if len(values) == 1 else {}
-        )  # a line of one point is not seen
-        ax.plot(history.epochs, values, color=colour, linewidth=2, label=label, **alone)
-    ax.set_xlabel("epoch")
-    ax.set_ylabel(name.replace("_", " "))
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
-    ax.margins(x=0.02)
-    _tidy(ax)
-    if len(parts) > 1:
-        ax.legend(frameon=False)
+    return plot_curves(history.epochs, history.curves, curves, axes)
 
 
 def plot_confusion_matrix(
@@ -112,7 +89,7 @@ def plot_confusion_matrix(
 ) -> Axes:
     """Draw how many samples of each class (row) were taken for which class (column).
 
-    Colours are shares of the row, so that a rare class shows like a frequent one.
+    Colors are shares of the row, so that a rare class shows like a frequent one.
 
     Parameters
     ----------
@@ -148,10 +125,10 @@ def plot_confusion_matrix(
             if not np.isin(array, labels).all():
                 wrong = array[~np.isin(array, labels)][0]
                 raise ValueError(f"{name} has {wrong}, expected 0 to {len(labels) - 1}")
-    metrics = _sklearn("metrics")
+    metrics = import_sklearn("metrics")
     counts = metrics.confusion_matrix(true, predicted, labels=labels)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    names = [_short(name) for name in (labels if class_names is None else class_names)]
+    names = [shorten(name) for name in (labels if class_names is None else class_names)]
     return _draw_matrix(metrics.ConfusionMatrixDisplay(shares, display_labels=names), counts, ax)
 
 
@@ -160,7 +137,7 @@ def _draw_matrix(display: Any, counts: Array, ax: Axes | None) -> Axes:
     many = len(names) > _MOST_CELLS
     if ax is None:
         side = min(9, 3.2 + 0.32 * len(names))
-        ax = _new_axes(side + 1.5 * many, side)
+        ax = new_axes(side + 1.5 * many, side)
     display.plot(
         ax=ax, cmap="Blues", colorbar=many, include_values=not many,
         im_kw={"vmin": 0, "vmax": 1},
@@ -198,7 +175,7 @@ def plot_decision_boundary(
 ) -> Axes:
     """Draw which class a model gives to each point of the plane, and how sure it is.
 
-    A colour fades to white where the class becomes improbable; a line is where it changes.
+    A color fades to white where the class becomes improbable; a line is where it changes.
 
     Parameters
     ----------
@@ -252,13 +229,13 @@ def plot_decision_boundary(
             wrong = y[~np.isin(y, np.arange(n_classes))][0]
             raise ValueError(f"y has {wrong}, expected labels from 0 to {n_classes - 1}")
     if ax is None:
-        ax = _new_axes(6.2, 5.2)
+        ax = new_axes(6.2, 5.2)
     _draw_regions(ax, xx0, xx1, probabilities.reshape(resolution, resolution, n_classes))
     if y is not None:
-        for k, (colour, name) in enumerate(zip(_colours(n_classes), names, strict=True)):
+        for k, (color, name) in enumerate(zip(choose_colors(n_classes), names, strict=True)):
             ax.scatter(
-                X[y == k, 0], X[y == k, 1], s=26, color=colour, marker=MARKERS[k % len(MARKERS)],
-                edgecolor="white", linewidth=0.6, label=_short(name),
+                X[y == k, 0], X[y == k, 1], s=26, color=color, marker=MARKERS[k % len(MARKERS)],
+                edgecolor="white", linewidth=0.6, label=shorten(name),
             )  # fmt: skip
         ax.legend(title="class", loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
     ax.set(xlim=limits[0], ylim=limits[1], xlabel="feature 0", ylabel="feature 1")
@@ -271,15 +248,15 @@ def _draw_regions(ax: Axes, xx0: Array, xx1: Array, probabilities: Floats) -> No
     from matplotlib.colors import LinearSegmentedColormap
 
     n_classes = probabilities.shape[2]
-    colours = _colours(n_classes)
+    colors = choose_colors(n_classes)
     options: dict[str, Any] = {"vmin": 0, "vmax": 2}  # pale: samples lie on top of it
     response = probabilities
     if n_classes == 2:
-        tints: Any = [_tint(colours[0]), "white", _tint(colours[1])]
+        tints: Any = [fade(colors[0]), "white", fade(colors[1])]
         options = {"vmin": 0, "vmax": 1, "cmap": LinearSegmentedColormap.from_list("two", tints)}
         response = probabilities[:, :, 1]
-    display = _sklearn("inspection").DecisionBoundaryDisplay(
-        xx0=xx0, xx1=xx1, n_classes=n_classes, response=response, multiclass_colors=colours
+    display = import_sklearn("inspection").DecisionBoundaryDisplay(
+        xx0=xx0, xx1=xx1, n_classes=n_classes, response=response, multiclass_colors=colors
     )
     # Pixels, not a million paths, also where the picture is saved as PDF.
     display.plot(ax=ax, plot_method="pcolormesh", rasterized=True, shading="nearest", **options)
@@ -342,9 +319,9 @@ def plot_calibration(
     else:
         sure, right = rows.max(axis=1), rows.argmax(axis=1) == true
         labels = {"xlabel": "probability of the predicted class", "ylabel": "share that is right"}
-    display = _sklearn("calibration").CalibrationDisplay
+    display = import_sklearn("calibration").CalibrationDisplay
     if ax is None:
-        ax = _new_axes(5, 4.6)
+        ax = new_axes(5, 4.6)
     shares, edges = np.histogram(sure, bins=n_bins, range=(0, 1))
     ax.bar(
         edges[:-1], shares / len(sure), 1 / n_bins, align="edge", color="#cfd8dc",
@@ -353,11 +330,11 @@ def plot_calibration(
     # Rounding may put a float32 a hair beyond 1.
     display.from_predictions(
         right.astype(int), np.clip(sure.astype(float), 0, 1), n_bins=n_bins, pos_label=1,
-        name="model", ax=ax, color=COLOURS[0], linewidth=2, ref_line=False,
+        name="model", ax=ax, color=COLORS[0], linewidth=2, ref_line=False,
     )  # fmt: skip
-    ax.plot([0, 1], [0, 1], color=_QUIET, linestyle="--", linewidth=1, label="perfect")
+    ax.plot([0, 1], [0, 1], color=QUIET, linestyle="--", linewidth=1, label="perfect")
     ax.set(xlim=(0, 1), ylim=(0, 1.02), **labels)
-    _tidy(ax)
+    tidy(ax)
     ax.legend(frameon=False, loc="best", fontsize="small")  # the curve may go anywhere
     return ax
 
@@ -390,26 +367,26 @@ def plot_predictions(y_true: ArrayLike, y_pred: ArrayLike, *, ax: Axes | None = 
     'predicted'
     """
     true, predicted = _pair(as_array(y_true, "y_true"), as_array(y_pred, "y_pred"), "y_pred")
-    display = _sklearn("metrics").PredictionErrorDisplay
+    display = import_sklearn("metrics").PredictionErrorDisplay
     from matplotlib.ticker import AutoLocator
 
     if ax is None:
-        ax = _new_axes(5, 4.6)
+        ax = new_axes(5, 4.6)
     few = len(true) <= 300
     display.from_predictions(
         true, predicted, kind="actual_vs_predicted", subsample=min(len(true), 5000),
         random_state=0, ax=ax,
         scatter_kwargs={
-            "color": COLOURS[0], "s": 22 if few else 10, "alpha": 0.7 if few else 0.35,
+            "color": COLORS[0], "s": 22 if few else 10, "alpha": 0.7 if few else 0.35,
             "linewidth": 0, "label": "samples",
         },
-        line_kwargs={"color": _QUIET, "linestyle": "--", "linewidth": 1, "label": "perfect"},
+        line_kwargs={"color": QUIET, "linestyle": "--", "linewidth": 1, "label": "perfect"},
     )  # fmt: skip
     ax.set(xlabel="predicted", ylabel="true")
     for axis in (ax.xaxis, ax.yaxis):  # round numbers in place of those of the data
         axis.set_major_locator(AutoLocator())
     ax.set_aspect("equal", adjustable="datalim")
-    _tidy(ax)
+    tidy(ax)
     ax.legend(frameon=False, loc="upper left")
     return ax
 
@@ -441,83 +418,3 @@ def _widened(values: Array, part: float = 0.08) -> tuple[float, float]:
     low, high = float(values.min()), float(values.max())
     room = part * (high - low) or 1.0
     return low - room, high + room
-
-
-def _as_text(text: object) -> str:
-    """Return what matplotlib draws as `text`, also where a pair of dollars would make a formula."""
-    return str(text).replace("$", r"\$")
-
-
-def _short(name: object) -> str:
-    text = str(name)
-    return _as_text(textwrap.shorten(text, 16, placeholder="…") if " " in text else _cut(text))
-
-
-def _cut(name: str) -> str:
-    return name if len(name) <= 16 else name[:15] + "…"
-
-
-# ---------------------------------------------------------------------- matplotlib
-
-
-def require_libraries() -> None:
-    """Raise ImportError where matplotlib or scikit-learn is not installed."""
-    _sklearn("metrics")
-
-
-def _pyplot() -> Any:
-    try:
-        import matplotlib.pyplot as plt
-    except ModuleNotFoundError:
-        raise missing("pictures need", "matplotlib", "plot") from None
-    return plt
-
-
-def _sklearn(module: str) -> Any:
-    _pyplot()
-    try:
-        return importlib.import_module(f"sklearn.{module}")
-    except ModuleNotFoundError:
-        raise missing("this picture needs", "scikit-learn", "plot") from None
-
-
-def _new_axes(width: float, height: float, columns: int = 1) -> Any:
-    figure, axes = _pyplot().subplots(
-        1, columns, figsize=(width, height), layout="constrained", squeeze=False
-    )
-    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
-    return list(axes[0]) if columns > 1 else axes[0, 0]
-
-
-def _panels(axes: Axes | Iterable[Axes] | None, count: int) -> list[Axes]:
-    if axes is None:
-        axes = _new_axes(min(4.5 * count, 13) + 0.4, 3.6, count)
-    given: Any = axes
-    found = list(np.ravel(given))
-    if len(found) != count:
-        raise ValueError(f"axes has {len(found)} axes, expected {count}, one for each curve")
-    return found
-
-
-def _tidy(ax: Axes) -> None:
-    ax.grid(color=_GRID, linewidth=0.8)
-    ax.set_axisbelow(True)
-    ax.tick_params(length=0, pad=6)
-    for side in ("top", "right"):
-        ax.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        ax.spines[side].set_color("#999999")
-
-
-def _colours(count: int) -> list[Any]:
-    if count <= len(COLOURS):
-        return list(COLOURS[:count])
-    from matplotlib import colormaps
-
-    return [colormaps["viridis"](k / (count - 1)) for k in range(count)]
-
-
-def _tint(colour: Any, part: float = 0.5) -> tuple[float, ...]:
-    from matplotlib.colors import to_rgb
-
-    return tuple(1 - part * (1 - np.array(to_rgb(colour))))

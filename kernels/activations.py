@@ -1,7 +1,7 @@
 """Activations: element-wise, forward and backward, one loop for all kinds.
 
 The branch on the kind is the same for every vector, so it costs nothing beside the arithmetic.
-The formulas and their sources stand with the classes in `fastnn/layers.py`.
+The formulas and their sources stand with the classes in `fastnn/nn/activations.py`.
 """
 
 import math

@@ -9,7 +9,7 @@ from numba.extending import intrinsic
 
 from .emit import ir_float
 from .jit import inner, kernel
-from .pointers import element, pointer, put
+from .pointers import Pointer, element, pointer, put
 from .simd import Vector, lanes, load, load_part, splat, store, store_part
 from .table import (
     COLUMN_STEP,
@@ -86,7 +86,7 @@ def _reader(kind, in_vectors):
             words = builder.load(builder.bitcast(args[1], raw.as_pointer()), align=1, typ=raw)
             return _emit_number(builder, words, kind, shape, ir_float(like.dtype))
 
-        return (vector if in_vectors else like.dtype)(like, types.CPointer(types.uint8)), codegen
+        return (vector if in_vectors else like.dtype)(like, Pointer(types.uint8)), codegen
 
     return read
 

@@ -25,8 +25,8 @@ from .table import (
 def loss_vector(kind, z, t, number):
     """Return (loss, slope) of outputs z and targets t, lane by lane.
 
-    The formulas stand with the classes in `fastnn/losses.py`. `number`: the delta of Huber's loss,
-    the q of a quantile, the epsilon of probabilities.
+    The formulas stand with the classes in `fastnn/nn/losses.py`. `number`: the delta of Huber's
+    loss, the q of a quantile, the epsilon of probabilities.
     """
     zero, one = splat(z, 0.0), splat(z, 1.0)
     d = z - t

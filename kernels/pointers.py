@@ -9,11 +9,28 @@ from llvmlite import ir
 from numba import types
 from numba.core import errors
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
-from numba.extending import intrinsic, lower_builtin
+from numba.extending import intrinsic, lower_builtin, models, register_model
 
 from .emit import I64
 
 STACK_ALIGNMENT = 64  # bytes, of a vector
+
+
+class Pointer(types.Type):
+    """The address of an element of `dtype`.
+
+    A type of its own: numba's `CPointer` has no arithmetic, and an addition defined for it here
+    would hold for every user of numba in the process.
+    """
+
+    def __init__(self, dtype):
+        self.dtype = dtype
+        super().__init__(f"Pointer({dtype})")
+
+
+@register_model(Pointer)
+class _PointerModel(models.PointerModel):
+    """An LLVM pointer, as numba's own pointers are."""
 
 
 @intrinsic
@@ -25,7 +42,7 @@ def pointer(typingctx, array):
     def codegen(context, builder, sig, args):
         return context.make_array(sig.args[0])(context, builder, args[0]).data
 
-    return types.CPointer(array.dtype)(array), codegen
+    return Pointer(array.dtype)(array), codegen
 
 
 @intrinsic
@@ -61,13 +78,12 @@ def is_null(typingctx, pointer):
 @infer_global(operator.add)
 class _OffsetPointer(AbstractTemplate):
     def generic(self, args, kws):
-        if len(args) == 2 and isinstance(args[0], types.CPointer):
-            if isinstance(args[1], types.Integer):
-                return signature(args[0], args[0], types.intp)
+        if len(args) == 2 and isinstance(args[0], Pointer) and isinstance(args[1], types.Integer):
+            return signature(args[0], args[0], types.intp)
         return None
 
 
-@lower_builtin(operator.add, types.CPointer, types.intp)
+@lower_builtin(operator.add, Pointer, types.intp)
 def _offset_pointer(context, builder, sig, args):
     element = context.get_data_type(sig.return_type.dtype)
     return builder.gep(args[0], [args[1]], source_etype=element)

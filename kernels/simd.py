@@ -27,6 +27,7 @@ from .emit import (
     ir_float,
     suffix_of,
 )
+from .pointers import Pointer
 
 VECTOR_BYTES = 64
 
@@ -75,7 +76,7 @@ def by_dtype(narrow, wide):
 
 
 def _element_pointer(pointer):
-    if not isinstance(pointer, types.CPointer) or not isinstance(pointer.dtype, types.Float):
+    if not isinstance(pointer, Pointer) or not isinstance(pointer.dtype, types.Float):
         raise errors.TypingError(f"expected a pointer to float32 or float64, got {pointer}")
     return Vector(pointer.dtype)
 

@@ -67,7 +67,7 @@ def follow_vector(rule, numbers, scale, p, g, a, b, c, l1, l2):
 
     `scale`: two factors of the gradients.
 
-    The formula of each rule, and its source, stands with its class in `fastnn/optimizers.py`.
+    The formula of each rule, and its source, stands with its class in `fastnn/nn/optimizers.py`.
     """
     zero = splat(p, 0.0)
     # The penalty l1 |p| + l2 p**2 is a part of the loss, so its slope comes before all else.

@@ -168,7 +168,7 @@ def test_every_class_can_be_described(name):
 
 def test_no_public_class_is_left_out():
     public = {name for name in fastnn.__all__ if isinstance(getattr(fastnn, name), type)}
-    kinds = fastnn.nn.layers.Layer, fastnn.nn.losses.Loss, fastnn.nn.optimizers.Optimizer
+    kinds = fastnn.nn.layers.Layer, fastnn.nn.loss.Loss, fastnn.nn.optimizer.Optimizer
     kinds += (fastnn.nn.schedules.Schedule,)
     parts = {name for name in public if issubclass(getattr(fastnn, name), kinds)}
     bases = {kind.__name__ for kind in kinds}  # which are no parts themselves
@@ -191,7 +191,7 @@ def test_an_optimizer_with_a_schedule_is_described():
     assert config["learning_rate"] == {
         "class": "CosineRate", "rate": 0.1, "steps": 50, "warm_up": 3, "last": 0.0,
     }  # fmt: skip
-    again = configs.build(config, "optimizer", fastnn.nn.optimizers.Optimizer)
+    again = configs.build(config, "optimizer", fastnn.nn.optimizer.Optimizer)
     assert repr(again) == repr(optimizer)
 
 

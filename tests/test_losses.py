@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 
 import fastnn
 from fastnn import CategoricalCrossEntropy, Softmax, SoftmaxCrossEntropy
-from fastnn.nn.losses import Loss
+from fastnn.nn.loss import Loss
 
 DTYPES = (np.float32, np.float64)
 SHAPES = [(1, 1), (1, 3), (5, 2), (7, 10), (33, 49)]  # B, C

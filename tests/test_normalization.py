@@ -162,7 +162,7 @@ def test_gradients_are_central_differences(norm, loss, training):
     model = make_model(norm, loss=LOSSES[loss](), hidden=4)
     fit(model, X, y)
     place = next(layer for layer in model.layers if isinstance(layer, fastnn.Dropout))
-    place._place = 5, 0, 0
+    place.place_masks((5, 0, 0))
     wanted = np.asarray(y)
     _, gradient = model.loss.measure(model._network.logits(X, training), wanted, np.ones(len(X)))
     model._network.pull(gradient)

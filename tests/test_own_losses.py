@@ -48,7 +48,7 @@ class SquaresInPlace:
         self.dinputs = 2 * (y_pred - y_true) / y_pred.size
 
 
-class SquaresOfBase(fastnn.nn.losses.Loss):
+class SquaresOfBase(fastnn.nn.loss.Loss):
     forward, backward = Squares.forward, Squares.backward
 
 

@@ -12,9 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastnn import datasets
-from fastnn.tables import preprocessing
 from fastnn.tables import table as tables
-from fastnn.tables.preprocessing import Category, Classes, Number, Preprocessor, Quantity
+from fastnn.tables import targets
+from fastnn.tables.kinds import infer_kinds, infer_task
+from fastnn.tables.preprocessing import (
+    CategoricalColumn,
+    NumericColumn,
+    Preprocessor,
+    read_features,
+)
+from fastnn.tables.targets import Classes, Quantity
 
 
 def table_of(**columns):
@@ -24,8 +31,8 @@ def table_of(**columns):
 
 def fit(table, missing="refuse", **options):
     """Return (Preprocessor, typed frame) of a table."""
-    kinds = preprocessing.infer_kinds(table, **options)
-    frame = preprocessing.read_features(table, kinds, kinds if missing != "refuse" else ())
+    kinds = infer_kinds(table, **options)
+    frame = read_features(table, kinds, kinds if missing != "refuse" else ())
     return Preprocessor.fit(frame, missing), frame
 
 
@@ -109,7 +116,7 @@ def test_kinds_of_columns():
         whole=[1, 2], decimal=[1.5, 2.5], text=["a", "b"], digits=["1", "2"], truth=[True, False],
         enum=pl.Series(["a", "b"], dtype=pl.Enum(["a", "b"])), code=[7, 8],
     )  # fmt: skip
-    assert preprocessing.infer_kinds(table, target="whole", drop=["decimal"], categorical=["code"])\
+    assert infer_kinds(table, target="whole", drop=["decimal"], categorical=["code"])\
         == {
             "text": "category", "digits": "number", "truth": "category", "enum": "category",
             "code": "category",
@@ -202,7 +209,7 @@ def test_bad_rows_for_a_fitted_preprocessor():
     ],
 )
 def test_task_is_inferred(values, task):
-    assert preprocessing.infer_task(table_of(y=values), "y")[0] == task
+    assert infer_task(table_of(y=values), "y")[0] == task
 
 
 @pytest.mark.parametrize(
@@ -240,11 +247,11 @@ DATES = [
 def test_dates_are_neither_features_nor_targets(text):
     table = table_of(y=[text, None, text])
     with pytest.raises(ValueError, match=r"^column 'y', row 1 is .*, a date or time, .*--drop y$"):
-        preprocessing.infer_kinds(table)
+        infer_kinds(table)
     with pytest.raises(
         ValueError, match=r"a date or time, .* number or a class; .*--task classification takes ea"
     ):
-        preprocessing.infer_task(table, "y")
+        infer_task(table, "y")
 
 
 @pytest.mark.parametrize("kind", [str, datetime.date.fromisoformat])
@@ -260,7 +267,7 @@ def test_dates_are_classes_where_one_asks_for_it(kind):
     "text", ["may", "march 2", "Jan", "1.5-2.5", "2024-01", "a-1-2024", "v1.2.3.4"]
 )
 def test_other_texts_are_no_dates(text):
-    assert preprocessing.infer_kinds(table_of(x=[text, text])) == {"x": "category"}
+    assert infer_kinds(table_of(x=[text, text])) == {"x": "category"}
 
 
 @pytest.mark.parametrize(
@@ -275,7 +282,7 @@ def test_other_texts_are_no_dates(text):
 )
 def test_categories_are_spelled_alike_in_files_of_all_kinds(trained, others):
     kinds = {"x": "category"}
-    frame = preprocessing.read_features(table_of(x=trained), kinds, ["x"])
+    frame = read_features(table_of(x=trained), kinds, ["x"])
     preprocessor = Preprocessor.fit(frame, "median")
     features = preprocessor.transform(frame)
     assert features.sum(axis=1).tolist() == [1, 1, 1]
@@ -287,23 +294,23 @@ def test_categories_are_spelled_alike_in_files_of_all_kinds(trained, others):
 @pytest.mark.parametrize("mark", ["NA", "n/a", "#N/A", "NaN", "NULL", "None"])
 def test_marks_of_missing_values(mark):
     table = table_of(x=["1", mark, "3"], country=["DE", "NA", "CH"], y=["1.5", mark, "2.5"])
-    kinds = preprocessing.infer_kinds(table, target="y")
+    kinds = infer_kinds(table, target="y")
     assert kinds == {"x": "number", "country": "category"}
-    frame = preprocessing.read_features(table, kinds, kinds)
+    frame = read_features(table, kinds, kinds)
     assert frame["x"].to_list() == [1, None, 3]
     assert frame["country"].to_list() == ["DE", "NA", "CH"]
     with pytest.raises(
         ValueError,
         match=rf"^column 'x', row 2 is '{mark}', a missing value, expected a value; --missing med",
     ):
-        preprocessing.read_features(table, kinds)
-    assert preprocessing.infer_task(table, "y")[0] == "regression"
+        read_features(table, kinds)
+    assert infer_task(table, "y")[0] == "regression"
     with pytest.raises(ValueError, match=rf"^column 'y', row 2 is '{mark}', a missing value, ex"):
-        preprocessing.read_quantity(table, "y")
+        targets.read_quantity(table, "y")
 
 
 def test_large_whole_numbers_are_told_from_each_other():
-    task, why = preprocessing.infer_task(table_of(y=[str(10**30), str(10**30 + 1)]), "y")
+    task, why = infer_task(table_of(y=[str(10**30), str(10**30 + 1)]), "y")
     assert (task, why) == ("classification", "'y' has 2 different whole numbers")
 
 
@@ -360,7 +367,7 @@ def test_one_class_is_refused():
 def test_quantities_come_back_in_their_units():
     values = np.array([1e6, 3e6, 8e6])
     target = Quantity.fit(values, "y")
-    scaled = target.scaled(values)
+    scaled = target.standardize(values)
     assert scaled.mean() == pytest.approx(0, abs=1e-12)
     assert scaled.std() == pytest.approx(1)
     np.testing.assert_allclose(target.decode(scaled.astype(np.float32)), values, rtol=1e-6)
@@ -378,7 +385,7 @@ def test_quantities_come_back_in_their_units():
 )
 def test_bad_quantities(values, error):
     with pytest.raises(ValueError) as caught:  # noqa: PT011 (compared below)
-        preprocessing.read_quantity(table_of(y=values), "y")
+        targets.read_quantity(table_of(y=values), "y")
     assert str(caught.value).startswith(error)
 
 
@@ -393,8 +400,8 @@ def test_json_gives_the_same_back():
     assert again.columns == preprocessor.columns
     np.testing.assert_array_equal(again.transform(frame), preprocessor.transform(frame))
     for target in (Classes("y", ["a", "b"]), Classes("y", [False, True]), Quantity("y", 1.5, 2.0)):
-        text = json.dumps(preprocessing.target_to_dict(target))
-        assert preprocessing.target_from_dict(json.loads(text)) == target
+        text = json.dumps(targets.target_to_dict(target))
+        assert targets.target_from_dict(json.loads(text)) == target
 
 
 GOOD_COLUMN = {"kind": "number", "name": "a", "shift": 0.0, "scale": 1.0, "fill": None}
@@ -435,7 +442,7 @@ def test_foreign_json_is_refused(columns):
 )  # fmt: skip
 def test_foreign_targets_are_refused(target):
     with pytest.raises(ValueError, match=r"^expected .*, found"):
-        preprocessing.target_from_dict(target)
+        targets.target_from_dict(target)
 
 
 JSON = st.recursive(
@@ -454,8 +461,11 @@ JSON = st.recursive(
 
 @given(JSON)
 def test_any_json_gives_columns_or_a_clear_error(value):
-    for read in (Preprocessor.from_list, preprocessing.target_from_dict):
+    for read in (Preprocessor.from_list, targets.target_from_dict):
         with contextlib.suppress(ValueError):  # any other error fails
             made = read(value)
             assert isinstance(made, Preprocessor | Classes | Quantity)
-            assert all(isinstance(c, Number | Category) for c in getattr(made, "columns", ()))
+            assert all(
+                isinstance(c, NumericColumn | CategoricalColumn)
+                for c in getattr(made, "columns", ())
+            )

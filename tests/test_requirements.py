@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import datasets, layout, plots, requirements
+from fastnn import datasets, layout, plots, requirements, tables
 from fastnn.export import to_onnx
-from fastnn.tables import table as tables
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -111,7 +110,8 @@ def test_a_missing_library_is_named_with_its_versions(case, monkeypatch, tmp_pat
     for name in list(sys.modules):
         if name.split(".")[0] == module:
             monkeypatch.setitem(sys.modules, name, None)
-    for folder, name in (("scikit", "estimators"), ("tables", "preprocessing")):  # imported anew
+    for path in ("scikit.estimators", "tables.libraries", "tables.preprocessing"):  # imported anew
+        folder, name = path.split(".")
         monkeypatch.delitem(sys.modules, f"fastnn.{folder}.{name}", raising=False)
         package = importlib.import_module(f"fastnn.{folder}")
         monkeypatch.delattr(package, name, raising=False)

@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import warn_of_prepared_inputs
 from ..kernels import table as t
 from ..model import Sequential, network_of
-from ..nn.losses import Loss
+from ..nn.loss import Loss
 from ..nn.own import is_own
 from ..program.plan import operation_of
 from ..types import DType, Floats

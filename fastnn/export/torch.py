@@ -28,7 +28,7 @@ from ..nn import configs
 from ..nn.activations import ELU, GELU, Activation, Identity, LeakyReLU, Sigmoid, SiLU, Tanh
 from ..nn.dropout import Dropout
 from ..nn.layers import Dense, Layer, ParameterLayer, ReLU, Softmax
-from ..nn.losses import Loss
+from ..nn.loss import Loss
 from ..nn.normalization import BatchNorm, LayerNorm
 from ..types import Array, DType, Floats, PathLike
 from ..validation import DTYPES, as_choice, as_path

@@ -38,7 +38,7 @@ class Activation(Guarded, Layer):
 
     def backward(self, dvalues: ArrayLike) -> Floats:
         """Return `dvalues` (B, I) times the derivative at the inputs."""
-        inputs = self._kept("inputs")
+        inputs = self.pass_array("inputs")
         output = as_gradient(self.output, "output", inputs.shape, inputs.dtype)
         dvalues = as_gradient(dvalues, "dvalues", inputs.shape, inputs.dtype)
         dinputs = np.empty_like(inputs)

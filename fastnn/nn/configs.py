@@ -23,8 +23,8 @@ from . import activations, dropout, layers, losses, normalization, optimizers, s
 from . import initializers as initialisers
 from .initializers import scaled_normal
 from .layers import Layer, ParameterLayer
-from .losses import Loss
-from .optimizers import Optimizer
+from .loss import Loss
+from .optimizer import Optimizer
 from .schedules import Schedule
 
 if TYPE_CHECKING:

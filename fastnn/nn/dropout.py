@@ -79,9 +79,13 @@ class Dropout(Layer):
         self._step += 1
         return self._key, 0, self._step - 1
 
+    def place_masks(self, place: tuple[int, int, int] | None) -> None:
+        """Draw the next masks at (key, layer, step), as an epoch says; None: as `rng` says."""
+        self._place = place
+
     def backward(self, dvalues: ArrayLike) -> Floats:
         """Return `dvalues` (B, I) times the mask."""
-        inputs = self._kept("inputs")
+        inputs = self.pass_array("inputs")
         dvalues = as_gradient(dvalues, "dvalues", inputs.shape, inputs.dtype)
         if self.mask is None:
             self.dinputs = dvalues.copy()

@@ -73,7 +73,7 @@ class Layer:
         """Return {name: shape} of these arrays for a dict of all arguments, unchecked ones."""
         return {name: (1, as_count(arguments["n_features"], "n_features")) for name in cls.stored}
 
-    def _kept(self, name: str, **expected: Any) -> Floats:
+    def pass_array(self, name: str, **expected: Any) -> Floats:
         """Return what `forward` kept, or a script has put there, checked for a kernel."""
         value = getattr(self, name)
         if value is None:
@@ -184,6 +184,10 @@ class ParameterLayer(Layer):
         self._prepare_gradients()
         self._assign("dbiases", value)
 
+    def share_penalties(self, part: float) -> None:
+        """Let the penalties count for this part, in a step of an optimizer that shares them."""
+        self._penalty_part = part
+
     def _prepare_gradients(self) -> None:
         known = self._dweights  # which a layer that was made anew has of its former size
         wanted = self._weights.shape, self._weights.dtype
@@ -198,6 +202,11 @@ class ParameterLayer(Layer):
             raise ValueError(f"{name} has shape {array.shape}, expected {parameter.shape}")
         parameter[...] = as_matrix(array, name, parameter.dtype)
         self._exposed = True
+
+
+def arrays_of(layer: ParameterLayer) -> tuple[Rows, Rows]:
+    """Return the weights and biases that kernels get: attributes of a subclass may say anything."""
+    return layer._weights, layer._biases
 
 
 class Dense(ParameterLayer):
@@ -323,7 +332,7 @@ class Dense(ParameterLayer):
     def backward(self, dvalues: ArrayLike) -> Floats:
         """Return the gradient with respect to the inputs, (B, I); keep those of the parameters."""
         (n_inputs, n_neurons), dtype = self._weights.shape, self._weights.dtype
-        inputs = self._kept("inputs", n_features=n_inputs, dtype=dtype)
+        inputs = self.pass_array("inputs", n_features=n_inputs, dtype=dtype)
         dvalues = as_gradient(dvalues, "dvalues", (len(inputs), n_neurons), dtype)
         self._prepare_gradients()
         dinputs = np.empty_like(inputs)
@@ -391,7 +400,7 @@ class ReLU(Layer):
 
     def backward(self, dvalues: ArrayLike) -> Floats:
         """Return `dvalues` (B, I) where the inputs were above 0, else 0."""
-        inputs = self._kept("inputs")
+        inputs = self.pass_array("inputs")
         dvalues = as_gradient(dvalues, "dvalues", inputs.shape, inputs.dtype)
         dinputs = np.empty_like(inputs)
         kernels.relu_backward(dinputs, unlocked(dvalues), unlocked(inputs))
@@ -422,7 +431,7 @@ class Softmax(Layer):
 
     def backward(self, dvalues: ArrayLike) -> Floats:
         """Return output * (dvalues - sum(dvalues * output)), the sum over each row."""
-        output = self._kept("output")
+        output = self.pass_array("output")
         dvalues = as_gradient(dvalues, "dvalues", output.shape, output.dtype)
         dinputs = np.empty_like(output)
         kernels.softmax_backward(dinputs, unlocked(dvalues), unlocked(output))

@@ -1,12 +1,7 @@
-"""Losses: of classes, of yes-or-no questions, and of numbers.
-
-The loss of a batch is the mean over its samples, weighted where weights are given: the sum of
-weight * loss over the sum of the weights. Every gradient is the one of that mean.
-"""
+"""Losses: of classes, of yes-or-no questions, and of numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,97 +9,18 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from .. import kernels
 from ..kernels import table as t
-from ..settings import Guarded, Setting, fraction, small_epsilon
-from ..types import Array, Floats, Integers, MaybeNone, Shape, Task
+from ..settings import Setting, fraction, small_epsilon
+from ..types import Array, Floats, Integers, MaybeNone, Task
 from ..validation import (
     as_flag,
-    as_number,
     as_positive,
     as_rows,
     as_sample_weights,
     as_targets,
-    as_values,
-    is_nothing,
     unlocked,
 )
+from .loss import Loss, OutputLoss, check_shape, weigh
 from .own import is_own, measure_by_passes
-
-
-class Loss(Guarded):
-    """Base of losses with one value a sample: a subclass gives `forward(y_pred, y_true)`.
-
-    Attributes
-    ----------
-    dinputs : ndarray of shape (B, O), or None
-        From the last `backward`.
-
-    Examples
-    --------
-    >>> class SquaredLength(fastnn.Loss):
-    ...     def forward(self, y_pred, y_true):
-    ...         return np.square(np.subtract(y_pred, y_true)).sum(axis=1)
-    >>> float(SquaredLength().calculate([[1.0, 2.0], [0.0, 1.0]], [[0.0, 0.0], [0.0, 0.0]]))
-    3.0
-    """
-
-    _fixed = "kind", "task", "finish", "threshold"
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "number":  # a kernel takes it
-            value = as_number(value, "number", 0)
-        super().__setattr__(name, value)
-
-    dinputs: Floats | MaybeNone = None
-
-    # Of those that a network can be trained on.
-    kind: int
-    number: float
-    task: Task
-    finish: int
-    threshold: float
-    forward: Callable[..., Any]
-    backward: Callable[..., Floats]
-    decide: Callable[[Floats], Array]
-    measure: Callable[[Floats, Array, Floats], tuple[Floats, Floats]]
-    hits: Callable[[Floats, Array, Integers], Array]
-    as_targets: Callable[[ArrayLike, str, int, int, DTypeLike], Floats]
-
-    def calculate(
-        self, y_pred: ArrayLike, y_true: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> np.floating[Any]:
-        """Return the mean of the losses of the samples, weighted by `sample_weight` (B,)."""
-        losses: Floats = self.forward(y_pred, y_true)
-        if sample_weight is None:
-            return np.mean(losses)
-        return np.average(losses, weights=as_sample_weights(sample_weight, len(losses)))
-
-    @property
-    def _is_own(self) -> bool:
-        """Whether a user's own class replaces what the compiled program does of a loss."""
-        return is_own(self, "forward", "backward", "measure", "hits", "smoothed")
-
-    def _measure_by_passes(
-        self, passes: Any, outputs: Floats, targets: Array, weights: Floats
-    ) -> tuple[Floats, Floats]:
-        losses, gradient = measure_by_passes(passes, outputs, targets, weights, outputs)
-        return losses, _weigh(gradient, weights)
-
-    def _weighted(self, gradient: Floats, sample_weight: ArrayLike | None) -> Floats:
-        if sample_weight is None:
-            return gradient
-        return _weigh(gradient, as_sample_weights(sample_weight, len(gradient)))
-
-    def __repr__(self) -> str:
-        given = ", ".join(
-            f"{name}={value!r}"
-            for name, value in vars(self).items()
-            if name not in _KEPT and (isinstance(value, bool) or not is_nothing(value))
-        )
-        return f"{type(self).__name__}({given})"
-
-
-# Attributes that are results of a pass.
-_KEPT = ("dinputs", "output", "activation", "loss")
 
 
 class CategoricalCrossEntropy(Loss):
@@ -249,7 +165,7 @@ class SoftmaxCrossEntropy(Loss):
 
     def measure(self, logits: Floats, targets: Array, weights: Floats) -> tuple[Floats, Floats]:
         """Return losses (B,) and the gradient of their weighted mean; numbers are not checked."""
-        _check_shape(targets, logits.shape if targets.ndim == 2 else logits.shape[:1])
+        check_shape(targets, logits.shape if targets.ndim == 2 else logits.shape[:1])
         if targets.ndim == 2:
             targets = targets.astype(logits.dtype, copy=False)
         if is_own(self, "forward", "backward"):
@@ -257,10 +173,10 @@ class SoftmaxCrossEntropy(Loss):
             probabilities = np.empty_like(logits)
             kernels.softmax_forward(probabilities, logits)
             losses, gradient = measure_by_passes(self, logits, targets, weights, probabilities)
-            return losses, _weigh(gradient, weights)
+            return losses, weigh(gradient, weights)
         losses, gradient = np.empty(len(logits)), np.empty_like(logits)
         kernels.softmax_cross_entropy(losses, gradient, logits, self.smoothed(targets, logits))
-        return losses, _weigh(gradient, weights)
+        return losses, weigh(gradient, weights)
 
     def hits(self, logits: Floats, targets: Array, labels: Integers) -> Array:
         """Return for each sample whether the label of its logits is right, (B,)."""
@@ -278,64 +194,7 @@ class SoftmaxCrossEntropy(Loss):
         return smoothed.astype(like.dtype)
 
 
-class _OutputLoss(Loss):
-    """A loss that is the mean over the O outputs of a sample; targets are (B,) or (B, O)."""
-
-    kind: Any = None
-    number = 0.0
-    task: Task = "numbers"
-    finish, threshold = t.IDENTITY, 0.0
-
-    def decide(self, outputs: Floats) -> Array:
-        """Return the predictions of outputs (..., O): (...) where O is 1."""
-        return outputs[..., 0] if outputs.shape[-1] == 1 else outputs
-
-    def forward(self, y_pred: ArrayLike, y_true: ArrayLike) -> Floats:
-        """Return the losses (B,) of predictions (B, O)."""
-        y_pred, targets = self._check(y_pred, "y_pred", y_true)
-        losses = np.empty(len(y_pred), y_pred.dtype)
-        kernels.loss_forward(losses, y_pred, targets, self.kind, self.number)
-        return losses
-
-    def backward(
-        self, dvalues: ArrayLike, y_true: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> Floats:
-        """Return the gradient (B, O) of the mean loss at the predictions `dvalues` (B, O)."""
-        y_pred, targets = self._check(dvalues, "dvalues", y_true)
-        dinputs = np.empty_like(y_pred)
-        kernels.loss_backward(dinputs, y_pred, targets, self.kind, self.number)
-        self.dinputs = self._weighted(dinputs, sample_weight)
-        return dinputs
-
-    def measure(self, outputs: Floats, targets: Array, weights: Floats) -> tuple[Floats, Floats]:
-        """Return losses (B,) and the gradient of their weighted mean; numbers are not checked."""
-        _check_shape(targets, outputs.shape)
-        targets = targets.astype(outputs.dtype, copy=False)
-        if is_own(self, "forward", "backward"):
-            return self._measure_by_passes(self, outputs, targets, weights)
-        losses, gradient = np.empty(len(outputs)), np.empty_like(outputs)
-        kernels.loss_forward(losses, outputs, targets, self.kind, self.number)
-        kernels.loss_backward(gradient, outputs, targets, self.kind, self.number)
-        return losses, _weigh(gradient, weights)
-
-    def hits(self, outputs: Floats, targets: Array, labels: Integers) -> Array:
-        """Return the part of each sample's answers that is right, (B,)."""
-        right: Array = ((outputs > self.threshold) == (targets > 0.5)).mean(axis=1)
-        return right
-
-    def as_targets(
-        self, value: ArrayLike, name: str, n_rows: int, n_outputs: int, dtype: DTypeLike
-    ) -> Floats:
-        """Return targets of a batch as (B, O) finite numbers."""
-        return as_values(value, name, n_rows, n_outputs, dtype)
-
-    def _check(self, y_pred: ArrayLike, name: str, y_true: ArrayLike) -> tuple[Floats, Floats]:
-        y_pred = as_rows(y_pred, name, allow_empty=False)
-        targets = self.as_targets(y_true, "y_true", *y_pred.shape, y_pred.dtype)
-        return unlocked(y_pred), unlocked(targets)
-
-
-class BinaryCrossEntropy(_OutputLoss):
+class BinaryCrossEntropy(OutputLoss):
     """Cross-entropy of yes-or-no questions, one for each output: targets from 0 to 1.
 
     -(y log(p) + (1 - y) log(1 - p)), where p is the sigmoid of a logit, or the prediction itself.
@@ -396,7 +255,7 @@ class BinaryCrossEntropy(_OutputLoss):
         return _refuse(wrong, targets, name, "numbers from 0 to 1")
 
 
-class MeanSquaredError(_OutputLoss):
+class MeanSquaredError(OutputLoss):
     """(y_pred - y_true)**2, the mean over the outputs.
 
     Examples
@@ -408,7 +267,7 @@ class MeanSquaredError(_OutputLoss):
     kind = t.SQUARED_ERROR
 
 
-class MeanAbsoluteError(_OutputLoss):
+class MeanAbsoluteError(OutputLoss):
     """|y_pred - y_true|, the mean over the outputs; its slope is 0 where they are equal.
 
     Examples
@@ -420,7 +279,7 @@ class MeanAbsoluteError(_OutputLoss):
     kind = t.ABSOLUTE_ERROR
 
 
-class Huber(_OutputLoss):
+class Huber(OutputLoss):
     """d**2 / 2 for errors d up to delta, and delta * (|d| - delta / 2) beyond.
 
     Huber, "Robust Estimation of a Location Parameter" (1964).
@@ -455,7 +314,7 @@ def _as_quantile(value: float, name: str) -> float:
     return quantile
 
 
-class Quantile(_OutputLoss):
+class Quantile(OutputLoss):
     """q * d where a prediction is too low by d, (1 - q) * d where it is too high by d.
 
     Its least is the quantile q of the targets. Koenker, Bassett, "Regression Quantiles" (1978).
@@ -483,7 +342,7 @@ class Quantile(_OutputLoss):
         return self.q
 
 
-class Poisson(_OutputLoss):
+class Poisson(OutputLoss):
     """Half the Poisson deviance, for counts and other targets of at least 0.
 
     Predictions are logarithms of rates: z stands for the rate e**z. The loss is
@@ -533,19 +392,6 @@ def _refuse(wrong: Array, targets: Floats, name: str, expected: str) -> Floats:
         place = f"{name}[{', '.join(map(str, at))}]"
         raise ValueError(f"{place} is {targets[at]}, expected {expected}")
     return targets
-
-
-def _check_shape(targets: Array, shape: Shape) -> None:
-    if targets.shape != shape:
-        raise ValueError(f"the targets have shape {targets.shape}, expected {shape}, as the loss")
-
-
-def _weigh(gradient: Floats, weights: Floats) -> Floats:
-    """Turn the gradient of the mean into the one of the weighted mean, in place."""
-    if (weights != 1).any():
-        scale = len(weights) / weights.sum() if weights.any() else 0.0
-        gradient *= (weights * scale).astype(gradient.dtype)[:, np.newaxis]
-    return gradient
 
 
 def _check(y_pred: ArrayLike, name: str, y_true: ArrayLike) -> tuple[Array, Array]:

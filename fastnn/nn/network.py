@@ -20,7 +20,8 @@ from ..validation import DTYPES, as_array, as_matrix
 from .activations import Sigmoid
 from .dropout import Dropout
 from .layers import Layer, ParameterLayer, Softmax
-from .losses import Loss, SoftmaxCrossEntropy
+from .loss import Loss
+from .losses import SoftmaxCrossEntropy
 from .normalization import BatchNorm
 from .own import overrides
 from .own_losses import LossLike, as_loss
@@ -317,17 +318,17 @@ class Network:
     def share_penalties(self, part: float) -> None:
         """Let the penalties count by so much in the next steps."""
         for layer in self.parametric:
-            layer._penalty_part = part
+            layer.share_penalties(part)
 
     def place_dropout(self, key: int, step: int) -> None:
         """Let dropout draw the masks of a step of an epoch, which has one key."""
         for i, layer in enumerate(self._dropouts()):
-            layer._place = key, i, step
+            layer.place_masks((key, i, step))
 
     def release_dropout(self) -> None:
         """Let dropout draw from its own generators again."""
         for layer in self._dropouts():
-            layer._place = None
+            layer.place_masks(None)
 
     def _dropouts(self) -> list[Dropout]:
         return [layer for layer in self.logit_layers() if isinstance(layer, Dropout)]

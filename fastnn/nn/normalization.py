@@ -68,7 +68,7 @@ class _Norm(ParameterLayer):
     def _take_back(self, dvalues: ArrayLike, backward: Callable[..., None]) -> Floats:
         """Return the gradient of the inputs by a kernel, and keep those of the parameters."""
         width, dtype = self._weights.shape[1], self._weights.dtype
-        normalized = self._kept("normalized", n_features=width, dtype=dtype)
+        normalized = self.pass_array("normalized", n_features=width, dtype=dtype)
         self._check_normalized(normalized)
         dvalues = as_gradient(dvalues, "dvalues", normalized.shape, dtype)
         self._prepare_gradients()
@@ -318,7 +318,7 @@ class BatchNorm(_Norm):
         """
         if self._scales is not None:
             return self._take_back(dvalues, kernels.batch_norm_backward)
-        inputs = self._kept("inputs", n_features=self.n_features, dtype=self.dtype)
+        inputs = self.pass_array("inputs", n_features=self.n_features, dtype=self.dtype)
         dvalues = as_gradient(dvalues, "dvalues", inputs.shape, self.dtype)
         scales = 1 / np.sqrt(self._running_variance + self.dtype.type(self.epsilon))
         normalized = (inputs - self._running_mean) * scales

@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike
 from ..kernels import table as t
 from ..types import Array, Floats
 from .layers import Layer
-from .losses import CategoricalCrossEntropy, Loss, _OutputLoss
+from .loss import Loss, OutputLoss
+from .losses import CategoricalCrossEntropy
 
 _Function: TypeAlias = Callable[[Floats, Floats], ArrayLike]
 
@@ -33,7 +34,7 @@ _TASKS = {
 }
 
 
-class OwnLoss(_OutputLoss):
+class OwnLoss(OutputLoss):
     """What a model makes of a loss of your own, for numbers: it trains layer by layer.
 
     Parameters
@@ -60,7 +61,7 @@ class OwnLoss(_OutputLoss):
     array([ 1., 16.])
     """
 
-    _is_own = True
+    is_own = True
 
     def __init__(self, given: Any) -> None:
         self.given = given
@@ -92,7 +93,7 @@ class OwnLoss(_OutputLoss):
 
     def measure(self, outputs: Floats, targets: Array, weights: Floats) -> tuple[Floats, Floats]:
         """Return losses (B,) and the gradient of their weighted mean."""
-        return self._measure_by_passes(self._passes, outputs, targets, weights)
+        return self.measure_by(self._passes, outputs, targets, weights)
 
     def __repr__(self) -> str:
         return f"OwnLoss({self.given!r})"

@@ -170,7 +170,7 @@ class Layer_Dropout(Neighbour, Layer):
 
     def backward(self, dvalues: ArrayLike) -> Floats:
         """Return `dvalues` (B, I) times the mask of the last `forward` in training."""
-        mask = self._kept("binary_mask")
+        mask = self.pass_array("binary_mask")
         dvalues = as_gradient(dvalues, "dvalues", mask.shape, self.inputs.dtype)
         self.dinputs = (dvalues * mask).astype(dvalues.dtype)
         return self.dinputs

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..kernels import table as t
+from ..nn import loss as base
 from ..nn import losses
 from ..validation import as_flag
 from .layers import REGULARIZERS, Activation_Softmax
@@ -44,7 +45,7 @@ class Accumulated:
         return self.accumulated_sum / self.accumulated_count
 
 
-class Loss(Accumulated, losses.Loss):
+class Loss(Accumulated, base.Loss):
     """A loss with one value a sample: a subclass gives `forward(y_pred, y_true)`.
 
     Attributes

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..errors import NonFiniteLossError, SlowTrainingWarning
+from ..errors import SlowTrainingWarning
 from ..model import program_of
 from ..nn.network import call_backward, call_forward
 from ..program.threads import resolve_threads, with_team
 from ..run.data import as_data
+from ..run.errors import NonFiniteLossError
 from ..run.history import History
 from ..run.rollback import DivergedError, undo_if_diverged
 from ..types import Floats, PathLike

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..kernels import table as t
+from ..nn import optimizer as base
 from ..nn import optimizers
 from ..types import Array, DType, Floats
 from ..validation import as_array, as_number, as_positive
@@ -20,7 +21,7 @@ from ..validation import as_array, as_number, as_positive
 KINDS = (("weights", "weight_"), ("biases", "bias_"))
 
 
-class Optimizer(optimizers.Optimizer):
+class Optimizer(base.Optimizer):
     """What they share.
 
     Attributes
@@ -72,7 +73,7 @@ class Optimizer(optimizers.Optimizer):
         """After a step: count it."""
         self.iterations += 1
 
-    def adopt(self, state: optimizers.State, pieces: Iterable[tuple[Any, str, Floats]]) -> None:
+    def adopt(self, state: base.State, pieces: Iterable[tuple[Any, str, Floats]]) -> None:
         """Let layers keep their averages in `state`, whose arrays hold those of all `pieces`.
 
         (layer, beginning of the names, parameters) are the pieces, in order. Averages that a

@@ -12,7 +12,7 @@ from .. import kernels
 from ..kernels import table as t
 from ..kernels.interruption import check_interruption
 from ..memory import aligned_empty
-from ..nn.optimizers import Optimizer
+from ..nn.optimizer import Optimizer
 from ..nn.own import is_own
 from ..nn.schedules import Schedule
 from ..types import Floats, Integers
@@ -92,7 +92,8 @@ class CompiledTrainer:
         """Take the steps to come from `data`: `n_samples` an epoch, at most `batch_size` a step."""
         if len(data.targets) and self.loss.task == "classes":
             # Labels are smoothed on the way; rows beforehand.
-            data = data._replace(targets=self.loss.smoothed(data.targets, data.targets))
+            loss: Any = self.loss
+            data = data._replace(targets=loss.smoothed(data.targets, data.targets))
         self.data, self.batch_size = data, batch_size
         self.n_samples, self.n_batches = n_samples, -(-n_samples // batch_size)
         self._arguments: tuple[Any, ...]

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..kernels.table import IDENTITY
-from ..nn.losses import Loss
+from ..nn.loss import Loss
 from ..types import Array, DType, Floats
 from ..validation import as_anything, refuse_not_finite, unlocked
 from .prediction import Predictor

@@ -25,7 +25,7 @@ from numba.extending import (
 
 from .. import kernels
 from ..kernels import jit
-from ..kernels.pointers import is_null, pointer
+from ..kernels.pointers import is_null
 from ..kernels.table import IDENTITY, N_COEFFICIENTS, N_COLUMNS
 from .handle import CompiledModel
 from .prediction import BLOCK_ROWS, FEW_ROWS
@@ -133,6 +133,16 @@ def _pointer(typingctx, address, dtype):
     return types.CPointer(dtype.dtype)(address, dtype), codegen
 
 
+@intrinsic
+def _elements(typingctx, array):
+    """Return the pointer to the first element of a C-contiguous array, as `carray` takes it."""
+
+    def codegen(context, builder, sig, args):
+        return context.make_array(array)(context, builder, args[0]).data
+
+    return types.CPointer(array.dtype)(array), codegen
+
+
 @njit(nogil=True)
 def _run(header, rows, finish):
     if is_null(header):
@@ -179,7 +189,7 @@ def _for_rows(decide, n_dims):
     # references anew takes 5 % of the time of a row.
     if n_dims == 2:
         return lambda handle, x: decide(_header(handle), x)
-    return lambda handle, x: decide(_header(handle), carray(pointer(x), (1, x.size)))[0]
+    return lambda handle, x: decide(_header(handle), carray(_elements(x), (1, x.size)))[0]
 
 
 @overload_method(CompiledModelType, "predict_proba")

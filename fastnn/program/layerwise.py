@@ -9,7 +9,7 @@ import numpy as np
 
 from ..kernels import table as t
 from ..kernels.interruption import check_interruption
-from ..nn.optimizers import Optimizer, length_of
+from ..nn.optimizer import Optimizer, length_of
 from ..types import Floats, Integers
 from ..validation import NotFiniteError
 from . import trainer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..nn.optimizers import Optimizer
+from ..nn.optimizer import Optimizer
 from .compiled import CompiledTrainer
 from .layerwise import LayerTrainer
 from .program import Program

@@ -15,7 +15,7 @@ import numpy as np
 from ..kernels import table as t
 from ..nn.activations import Activation
 from ..nn.dropout import Dropout
-from ..nn.layers import Dense, ParameterLayer, ReLU, Softmax
+from ..nn.layers import Dense, ParameterLayer, ReLU, Softmax, arrays_of
 from ..nn.normalization import BatchNorm, LayerNorm
 from ..nn.own import overrides
 from ..settings import Setting
@@ -121,12 +121,13 @@ def make_plan(
     running = sum(_n_parameters(layer) for _, layer, _ in fused)
     dinputs, width, finish = -1, n_inputs, t.STORE
     # Without training only the values of two neighbouring layers are alive at a time.
-    widest = max([layer._weights.shape[1] for op, layer, _ in fused if op == t.DENSE] + [n_inputs])
+    n_neurons = [arrays_of(layer)[0].shape[1] for op, layer, _ in fused if op == t.DENSE]
+    widest = max([*n_neurons, n_inputs])
     pair = [] if training else [workspace.rows(widest) for _ in range(2)]
     inputs, input_row = workspace.rows(n_inputs) if training else pair[1]
     rows = zip(table, coefficients, fused, strict=True)
     for i, (row, factors, (operation, layer, activation)) in enumerate(rows):
-        n_outputs = layer._weights.shape[1] if operation == t.DENSE else width
+        n_outputs = arrays_of(layer)[0].shape[1] if operation == t.DENSE else width
         row[t.OPERATION], row[t.N_INPUTS], row[t.N_OUTPUTS] = operation, width, n_outputs
         row[t.INPUTS], row[t.INPUT_ROW] = inputs, input_row
         row[t.DINPUTS] = dinputs if trains else -1
@@ -135,7 +136,7 @@ def make_plan(
         row[t.FINISH] = activation
         if isinstance(layer, ParameterLayer):
             _check_sizes(layer, width if operation == t.DENSE else 1, n_outputs)
-            row[t.WEIGHTS], row[t.BIASES] = parameter, parameter + layer._weights.size
+            row[t.WEIGHTS], row[t.BIASES] = parameter, parameter + arrays_of(layer)[0].size
             parameter += _n_parameters(layer)
             row[t.TRAINS], row[t.HAS_BIASES] = layer.trainable, layer.use_bias
             row[t.FIRST_SUM] = n_sums
@@ -179,17 +180,17 @@ def make_plan(
 
 
 def _n_parameters(layer: Any) -> int:
-    # Of the arrays themselves: attributes of a class of a user's own may say anything.
-    size: int = layer._weights.size + layer._biases.size if isinstance(layer, ParameterLayer) else 0
-    return size
+    if not isinstance(layer, ParameterLayer):
+        return 0
+    return sum(array.size for array in arrays_of(layer))
 
 
 def _check_sizes(layer: Any, n_rows: int, n_outputs: int) -> None:
     """Refuse parameters that are not where a kernel would look for them."""
-    found = layer._weights.shape, layer._biases.shape
-    if found != ((n_rows, n_outputs), (1, n_outputs)):
+    weights, biases = arrays_of(layer)
+    if (weights.shape, biases.shape) != ((n_rows, n_outputs), (1, n_outputs)):
         raise ValueError(
-            f"{layer!r} has weights and biases of shapes {found[0]} and {found[1]}, "
+            f"{layer!r} has weights and biases of shapes {weights.shape} and {biases.shape}, "
             f"expected ({n_rows}, {n_outputs}) and (1, {n_outputs})"
         )
 

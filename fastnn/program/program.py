@@ -11,7 +11,7 @@ from ..kernels import table as t
 from ..nn.activations import Sigmoid
 from ..nn.layers import Softmax
 from ..nn.network import Network
-from ..nn.optimizers import Optimizer
+from ..nn.optimizer import Optimizer
 from ..nn.own import overrides
 from ..types import Floats, MaybeNone, Scaling, Steps
 from ..validation import as_array, as_count
@@ -57,7 +57,7 @@ class Program:
 
     def compiles(self, optimizer: Optimizer) -> bool:
         """Return whether the program has all layers, the loss and the optimizer's steps."""
-        own = self.network.loss._is_own or overrides(optimizer, Optimizer, "update")
+        own = self.network.loss.is_own or overrides(optimizer, Optimizer, "update")
         return self.steps is not None and not own
 
     def trained_arrays(self, optimizer: Optimizer) -> list[Floats]:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from ..nn.optimizers import Optimizer
+from ..nn.optimizer import Optimizer
 from ..types import Batch, BatchSource, Floats
 from . import trainer
 from .compiled import CompiledTrainer, traits_of

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from ..kernels import table as t
-from ..nn.losses import Loss
+from ..nn.loss import Loss
 from ..nn.network import Network
-from ..nn.optimizers import Optimizer
+from ..nn.optimizer import Optimizer
 from ..types import Array, Floats, Integers
 from .plan import describe
 from .samples import Samples
@@ -153,7 +153,7 @@ def describe_network(network: Network) -> Description:
     """Return what a plan depends on beside the optimizer, and a script may change."""
     loss = network.loss
     smoothing = getattr(loss, "label_smoothing", 0)
-    return id(loss), loss._is_own, smoothing, describe(network.layers)
+    return id(loss), loss.is_own, smoothing, describe(network.layers)
 
 
 def check_unchanged(network: Network, description: Description) -> None:

@@ -11,10 +11,10 @@ from typing import Any, Protocol, Self, TypeAlias
 from numpy.typing import ArrayLike
 
 from ..metrics import Metric, MetricLike
-from ..nn.losses import Loss
+from ..nn.loss import Loss
 from ..nn.monitor import Mode, as_curve, as_mode, cost_of, sign_of
 from ..nn.network import Network
-from ..nn.optimizers import Optimizer
+from ..nn.optimizer import Optimizer
 from ..nn.summary import Summary
 from ..settings import Setting, non_negative
 from ..types import Array, DType, Floats, PathLike, Seed, Snapshot

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..kernels import table as t
 from ..metrics import Metric, MetricLike, as_metrics
-from ..nn.losses import Loss
+from ..nn.loss import Loss
 from ..program.program import Program, apply_finish
 from ..program.trainer import Data, Description, check_unchanged
 from ..types import Array, Floats

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # Of a long run a table has so many of the first epochs and of the last.
 _SHOWN = 10
@@ -75,11 +78,13 @@ class History:
         """Return {"epoch": ..., curve name: ...}, lists of one length, as data frames take them."""
         return {"epoch": list(self.epochs), **{k: list(v) for k, v in self.curves.items()}}
 
-    def plot(self, curves: Iterable[str] | None = None, *, axes: Any = None) -> Any:
+    def plot(
+        self, curves: Iterable[str] | None = None, *, axes: Axes | Iterable[Axes] | None = None
+    ) -> list[Axes]:
         """Draw the curves, or those that are named: `fastnn.plots.plot_history`."""
-        from ..plots import plot_history  # not loaded with fastnn
+        from .history_plot import plot_curves  # not loaded with fastnn
 
-        return plot_history(self, curves, axes=axes)
+        return plot_curves(self.epochs, self.curves, curves, axes)
 
     def __len__(self) -> int:
         return len(self.epochs)

@@ -6,7 +6,6 @@ import contextlib
 import functools
 from collections.abc import Iterable
 
-from ..errors import NonFiniteLossError
 from ..kernels import table as t
 from ..nn.schedules import ReduceOnPlateau
 from ..program.make import make_trainer
@@ -16,6 +15,7 @@ from ..program.trainer import Totals, Trainer, Watch, take_and_store
 from ..types import Floats
 from .callbacks import Callback, Run
 from .data import as_batch
+from .errors import NonFiniteLossError
 from .history import History
 from .request import Request
 from .rollback import DivergedError, keep_state, undo_if_diverged

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..errors import NonFiniteLossError
 from ..program.stream import Stream
 from ..program.trainer import Data, Epoch, Totals
+from .errors import NonFiniteLossError
 from .history import History
 from .loop import curves_of
 from .rollback import DivergedError, keep_state, undo_if_diverged

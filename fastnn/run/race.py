@@ -7,9 +7,9 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import DivergedModelsError, NonFiniteLossError
 from ..kernels.interruption import Interruption, run_interruptible
 from ..program.threads import ThreadTeam, with_team
+from .errors import DivergedModelsError, NonFiniteLossError
 from .history import History
 from .loop import train
 from .progress import Bar

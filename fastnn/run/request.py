@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike
 from ..errors import MissingClassWarning, SlowTrainingWarning
 from ..metrics import MetricLike
 from ..nn.dropout import Dropout
-from ..nn.optimizers import SGD, Optimizer
+from ..nn.optimizer import Optimizer
+from ..nn.optimizers import SGD
 from ..nn.own import overrides
 from ..nn.own_losses import OwnLoss
 from ..program.plan import operation_of
@@ -239,7 +240,7 @@ def warn_of_slow_training(program: Program, optimizer: Optimizer, level: int) ->
     """Warn the user, who is so many calls away, of what cannot be compiled."""
     loss = program.network.loss
     optimizers = [optimizer] if overrides(optimizer, Optimizer, "update") else []
-    losses = [loss] if loss._is_own else []
+    losses = [loss] if loss.is_own else []
     layers = [each for each in program.network.logit_layers() if operation_of(each) is None]
     names = [
         f"{each.name if isinstance(each, OwnLoss) else type(each).__name__}, {kind} of your own"

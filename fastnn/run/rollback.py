@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 
 from ..nn.network import Network
-from ..nn.optimizers import State
+from ..nn.optimizer import State
 
 T = TypeVar("T")
 
@@ -66,13 +66,13 @@ def keep_state(
 ) -> Callable[[], None]:
     """Return a function that brings a network, states of an optimizer and a generator back."""
     learned, averages = network.snapshot(), [state.snapshot() for state in states]
-    drawn = None if rng is None else rng.bit_generator.state
+    generators = [] if rng is None else [(rng.bit_generator, rng.bit_generator.state)]
 
     def restore() -> None:
         network.restore(learned)
         for state, snapshot in zip(states, averages, strict=True):
             state.restore(snapshot)
-        if rng is not None:
-            rng.bit_generator.state = drawn
+        for generator, drawn in generators:
+            generator.state = drawn
 
     return restore

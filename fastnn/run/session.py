@@ -15,7 +15,7 @@ from ..errors import FileFormatError
 from ..kernels import table as t
 from ..nn import configs
 from ..nn.network import Network
-from ..nn.optimizers import State
+from ..nn.optimizer import State
 from ..nn.schedules import Schedule
 from ..program.trainer import Trainer
 from ..types import Array, MaybeNone, PathLike, Rate, Snapshot, StateSnapshot

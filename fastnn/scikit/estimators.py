@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from ..nn.layers import Layer
-from ..nn.optimizers import Optimizer
+from ..nn.optimizer import Optimizer
 from ..requirements import missing
 from ..run.callbacks import Callback
 from ..run.data import as_data
@@ -54,16 +54,15 @@ from sklearn.utils.multiclass import (
 )
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from ..errors import NonFiniteLossError
 from ..kernels import table as t
 from ..model import Sequential, program_of
 from ..nn.activations import ELU, GELU, Activation, Identity, LeakyReLU, Sigmoid, SiLU, Tanh
 from ..nn.dropout import Dropout
 from ..nn.layers import Dense, ReLU
+from ..nn.loss import Loss
 from ..nn.losses import (
     BinaryCrossEntropy,
     Huber,
-    Loss,
     MeanAbsoluteError,
     MeanSquaredError,
     Poisson,
@@ -71,6 +70,7 @@ from ..nn.losses import (
     SoftmaxCrossEntropy,
 )
 from ..nn.own_losses import LossLike, as_loss
+from ..run.errors import NonFiniteLossError
 from .solvers import AdamSteps, MomentumSteps, StoppingRule, run_lbfgs
 
 if TYPE_CHECKING:  # scikit-learn has no types, and its decorators would hide ours
@@ -1153,7 +1153,7 @@ class MLPRegressor(RegressorMixin, _MLP):
         loss = as_loss(copy.deepcopy(self.loss))
         if loss.task != "numbers":
             raise ValueError(f"loss is {self.loss!r}, expected a loss of numbers, such as Huber()")
-        if loss._is_own and self.solver == "lbfgs":
+        if loss.is_own and self.solver == "lbfgs":
             raise ValueError(
                 f"loss is {self.loss!r}, a loss of your own, "
                 "expected the solver adam or sgd with it"
@@ -1166,9 +1166,9 @@ class MLPRegressor(RegressorMixin, _MLP):
     def _scales(self) -> tuple[Callable[[float, float], float], float]:
         """Return scikit-learn's loss as a function of ours, and the factor of its gradient."""
         loss = self.model_.loss
-        if loss.kind == t.POISSON and not loss._is_own:  # the sum over the outputs, not the mean
+        if loss.kind == t.POISSON and not loss.is_own:  # the sum over the outputs, not the mean
             return lambda loss, penalty: self.n_outputs_ * (loss + penalty), self.n_outputs_
-        part = 0.5 if loss.kind == t.SQUARED_ERROR and not loss._is_own else 1.0
+        part = 0.5 if loss.kind == t.SQUARED_ERROR and not loss.is_own else 1.0
         scale = part * self.n_outputs_
         return lambda loss, penalty: part * loss + scale * penalty, scale
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..kernels import table as t
-from ..nn.optimizers import Optimizer
+from ..nn.optimizer import Optimizer
 from ..program.compiled import CompiledTrainer
 from ..program.program import Program
 from ..program.threads import ThreadTeam, resolve_threads, with_team

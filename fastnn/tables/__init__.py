@@ -1,4 +1,8 @@
-"""Data files and their columns."""
+"""Data files and their columns.
+
+The other modules of this folder need polars as they are imported: `kinds`, `preprocessing` and
+`targets`.
+"""
 
 from .table import (
     KINDS,
