@@ -4,6 +4,7 @@ from .jit import kernel
 from .pointers import null, pointer
 from .products import column_sums, matmul, sum_products
 from .table import SUM_ROWS
+from .tile import Extent, Left, Rows
 
 
 @kernel
@@ -12,10 +13,10 @@ def dense_forward(outputs, inputs, weights, biases):
     rows, depth = inputs.shape
     columns = weights.shape[1]
     matmul(
-        pointer(outputs), columns,
-        pointer(inputs), depth, 1,
-        pointer(weights), columns, False,
-        rows, columns, depth,
+        Rows(pointer(outputs), columns),
+        Left(pointer(inputs), depth, 1),
+        Rows(pointer(weights), columns), False,
+        Extent(rows, columns, depth),
         pointer(biases),
     )  # fmt: skip
 
@@ -35,24 +36,25 @@ def dense_backward(dinputs, dweights, dbiases, doutputs, inputs, weights):
     if dinputs is not None:
         depth = weights.shape[0]
         matmul(
-            pointer(dinputs), depth,
-            slopes, columns, 1,
-            pointer(weights), columns, True,
-            rows, depth, columns,
+            Rows(pointer(dinputs), depth),
+            Left(slopes, columns, 1),
+            Rows(pointer(weights), columns), True,
+            Extent(rows, depth, columns),
             null(slopes),
         )  # fmt: skip
     if dweights is not None:
         depth = inputs.shape[1]
         if rows > SUM_ROWS:
             sum_products(
-                pointer(dweights), pointer(inputs), depth, slopes, columns, depth, columns, rows
-            )
+                Rows(pointer(dweights), columns), Rows(pointer(inputs), depth),
+                Rows(slopes, columns), Extent(depth, columns, rows),
+            )  # fmt: skip
         else:
             matmul(
-                pointer(dweights), columns,
-                pointer(inputs), 1, depth,
-                slopes, columns, False,
-                depth, columns, rows,
+                Rows(pointer(dweights), columns),
+                Left(pointer(inputs), 1, depth),
+                Rows(slopes, columns), False,
+                Extent(depth, columns, rows),
                 null(slopes),
             )  # fmt: skip
     if dbiases is not None:

@@ -100,3 +100,12 @@ def emit_fold(builder, value, lane_count, combine):
         )
         value = combine(low, high)
     return builder.extract_element(value, ir.Constant(I32, 0))
+
+
+def emit_stack(context, builder, pointer, count):
+    """Return an address like `pointer` (a numba type) of `count` elements on the stack."""
+    # A count, not an array type: LLVM spends 7 seconds on a variable of 12,288 parts.
+    with builder.goto_entry_block():
+        block = builder.alloca(context.get_data_type(pointer.dtype), size=ir.Constant(I64, count))
+    block.align = target.CACHE_LINE
+    return block

@@ -120,7 +120,10 @@ def rows_unit(table, like):
     """Return how many rows a thread takes at a time: whole tiles, and whole blocks of columns."""
     for layer in range(len(table)):
         if table[layer, OPERATION] == BATCH_NORM:
-            return max(BLOCK, tile_rows(like))
+            rows = BLOCK
+            while rows % tile_rows(like) != 0:
+                rows += BLOCK
+            return rows
     return tile_rows(like)
 
 

@@ -17,7 +17,7 @@ from .table import (
     WEIGHTS,
 )
 from .threads import share
-from .tile import tile_columns, tile_lanes, tile_rows
+from .tile import tile_block, tile_columns, tile_lanes
 
 
 @inner
@@ -63,8 +63,7 @@ def share_weights(step, panels, thread, threads):
 
     Whole blocks, so that no two threads write to one block of the panels.
     """
-    block = max(tile_rows(panels), tile_lanes(panels))
-    return share(step[N_INPUTS], block, thread, threads)
+    return share(step[N_INPUTS], tile_block(panels), thread, threads)
 
 
 @inner

@@ -49,6 +49,7 @@ from .table import (
     TRANSPOSED_PANELS,
     WEIGHT,
 )
+from .tile import Ending, Extent, Rows
 
 
 @inner
@@ -131,12 +132,12 @@ def forward_layer(
     outputs = workspace + (step[OUTPUTS] + first * output_row)
     if step[OPERATION] == DENSE:
         matmul_packed(
-            outputs, output_row,
-            inputs, input_row,
+            Rows(outputs, output_row),
+            Rows(inputs, input_row),
             panels + step[PANELS],
-            rows, n_outputs, n_inputs,
-            parameters + step[BIASES], 0,
-            step[FINISH], outputs, 0,
+            Extent(rows, n_outputs, n_inputs),
+            Rows(parameters + step[BIASES], 0),
+            Ending(step[FINISH], Rows(outputs, 0), 0.0),
         )  # fmt: skip
     elif step[OPERATION] == RELU:
         for i in range(rows):
@@ -289,12 +290,12 @@ def backward_rows(
                 continue
         if step[OPERATION] == DENSE:
             matmul_packed(
-                dinputs, input_row,
-                doutputs, output_row,
+                Rows(dinputs, input_row),
+                Rows(doutputs, output_row),
                 workspace + step[TRANSPOSED_PANELS],
-                rows, n_inputs, n_outputs,
-                null(dinputs), 0,
-                step[BACKWARD_FINISH], inputs, input_row,
+                Extent(rows, n_inputs, n_outputs),
+                Rows(null(dinputs), 0),
+                Ending(step[BACKWARD_FINISH], Rows(inputs, input_row), 0.0),
             )  # fmt: skip
         elif step[OPERATION] == RELU:
             for i in range(rows):

@@ -11,10 +11,6 @@ from numba.core import errors
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
-from .emit import I64
-
-STACK_ALIGNMENT = 64  # bytes, of a vector
-
 
 class Pointer(types.Type):
     """The address of an element of `dtype`.
@@ -117,21 +113,3 @@ def element(typingctx, pointer, value):
         return args[1]
 
     return pointer.dtype(pointer, pointer.dtype), codegen
-
-
-@intrinsic
-def scratch(typingctx, pointer, size):
-    """Return a pointer to `size` (a literal) elements on the stack, until the caller returns."""
-    if not isinstance(size, types.IntegerLiteral):
-        raise errors.RequireLiteralValue("scratch needs a literal size")
-    count = size.literal_value
-
-    def codegen(context, builder, sig, args):
-        # A count, not an array type: LLVM spends 7 seconds on a variable of 12,288 parts.
-        element = context.get_data_type(pointer.dtype)
-        with builder.goto_entry_block():
-            block = builder.alloca(element, size=ir.Constant(I64, count))
-        block.align = STACK_ALIGNMENT
-        return block
-
-    return pointer(pointer, size), codegen

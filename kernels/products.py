@@ -2,119 +2,120 @@
 
 from .jit import inner
 from .packing import pack, pack_transposed, panel_width
-from .pointers import get, is_null, null, scratch
+from .pointers import get, is_null, null
 from .simd import fma, lanes, load, load_part, splat, store, store_part
 from .sums import add_block
 from .table import STORE, SUM_ROWS
-from .tile import UNROLL, tile, tile_columns, tile_lanes, tile_rows
+from .target import PANEL_DEPTH, UNROLL
+from .tile import (
+    Ending,
+    Extent,
+    Left,
+    Rows,
+    piece_rows,
+    stack_panel,
+    stack_piece,
+    tile,
+    tile_columns,
+    tile_lanes,
+    tile_rows,
+)
 
 
 @inner
-def matmul_panel(
-    result, result_row,
-    left, left_row, left_step,
-    panel, panel_row, following,
-    rows, columns, depth,
-    start, start_row,
-    finish, other, other_row, rate,
-):  # fmt: skip
-    """result (rows, columns) = finish(start + left (rows, depth) @ panel (depth, columns)).
+def matmul_panel(result, left, panel, following, extent, start, ending):
+    """result (rows, columns) = ending of start + left (rows, depth) @ panel (depth, columns).
 
-    All arrays are pointers; `*_row` and `*_step` are distances in elements: from one row to the
-    next, and from one step of the inner dimension to the next. `columns` is at most
-    `tile_columns`; the panel is readable to whole vectors. `start` may be null (zeros) and may be
-    `result`, which continues a sum. `finish` is one of those of `table.py`. `following` is what is
-    read next: each tile has a part of it fetched (another core may have written it; 5 % of a step
-    of 784-512-512-10 on two cores).
+    result, panel, start : `Rows`. The panel is readable to whole vectors. The pointer of `start`
+    may be null (zeros) and may be that of `result`, which continues a sum.
+    left : `Left`.
+    following : pointer to what is read next. Each tile has a part of it fetched (another core may
+    have written it; 5 % of a step of 784-512-512-10 on two cores).
+    extent : `Extent` (rows, columns, depth), of at most `tile_columns` columns.
+    ending : `Ending`.
     """
-    height = tile_rows(result)
-    # One vector for each pass of the loop: together the tiles of 96 rows reach the whole panel.
-    share = depth // UNROLL * tile_lanes(result) // height
+    height = tile_rows(following)
+    # A line for each pass of the loop: together UNROLL * vectors tiles reach the whole panel.
+    share = extent.depth // UNROLL * tile_lanes(following) // height
+    other = ending.other
     row = 0
-    while row < rows:
-        taken = min(height, rows - row)
-        if left_step != 1 and taken < height:
-            taken = 1  # the loop along columns knows whole tiles and single rows
+    while row < extent.rows:
+        rows = min(height, extent.rows - row)
+        if left.step != 1 and rows < height:
+            rows = 1  # the loop along columns knows whole tiles and single rows
         tile(
-            result + row * result_row, result_row,
-            left + row * left_row, left_row, left_step,
-            panel, panel_row, following + row * share,
-            taken, columns, depth,
-            start + row * start_row, start_row,
-            finish, other + row * other_row, other_row, rate,
+            Rows(result.pointer + row * result.distance, result.distance),
+            Left(left.pointer + row * left.distance, left.distance, left.step),
+            panel, following + row * share,
+            Extent(rows, extent.columns, extent.depth),
+            Rows(start.pointer + row * start.distance, start.distance),
+            Ending(
+                ending.epilogue,
+                Rows(other.pointer + row * other.distance, other.distance), ending.rate,
+            ),
         )  # fmt: skip
-        row += taken
+        row += rows
 
 
 @inner
-def matmul_packed(
-    result, result_row,
-    left, left_row,
-    panels,
-    rows, columns, depth,
-    start, start_row,
-    finish, other, other_row,
-):  # fmt: skip
+def matmul_packed(result, left, panels, extent, start, ending):
     """As `matmul_panel`, over all columns, with the right operand packed beforehand.
 
-    `panels` holds one panel (depth, `panel_width`) behind the other.
+    `panels` points to one panel (depth, `panel_width`) behind the other; `left` is `Rows`.
     """
-    width = tile_columns(result)
+    columns, depth, other = extent.columns, extent.depth, ending.other
+    width = tile_columns(panels)
     for column in range(0, columns, width):
+        begin = start.pointer
+        if not is_null(begin):
+            begin = begin + column
         matmul_panel(
-            result + column, result_row,
-            left, left_row, 1,
-            panels + column * depth, panel_width(result, columns - column),
+            Rows(result.pointer + column, result.distance),
+            Left(left.pointer, left.distance, 1),
+            Rows(panels + column * depth, panel_width(panels, columns - column)),
             panels + min(column + width, columns - 1) * depth,
-            rows, min(width, columns - column), depth,
-            start if is_null(start) else start + column, start_row,
-            finish, other + column, other_row, 0.0,
+            Extent(extent.rows, min(width, columns - column), depth),
+            Rows(begin, start.distance),
+            Ending(ending.epilogue, Rows(other.pointer + column, other.distance), ending.rate),
         )  # fmt: skip
 
 
-# On the stack: a panel of at most 48 columns (24 of float64) by 256 steps, 48 KiB of float32.
-_PANEL_DEPTH = 256
-_PANEL_SIZE = 48 * _PANEL_DEPTH
-
-
 @inner
-def matmul(
-    result, result_row,
-    left, left_row, left_step,
-    right, right_row, right_transposed,
-    rows, columns, depth,
-    start,
-):  # fmt: skip
+def matmul(result, left, right, right_transposed, extent, start):
     """result (rows, columns) = start + left (rows, depth) @ right (depth, columns).
 
-    For a right operand as it lies in an array, (columns, depth) if `right_transposed`: panels of
-    it are packed on the stack. Sums go on from one block of the depth to the next through
-    `result`. `start` (columns,) may be null.
+    result, right : `Rows`. The right operand is (columns, depth) if `right_transposed`. Panels of
+    it are packed on the stack: sums go on from one block of the depth to the next through
+    `result`.
+    left : `Left`.
+    start : pointer to (columns,) elements; may be null (zeros).
     """
-    width = tile_columns(result)
-    panel = scratch(result, _PANEL_SIZE)
-    nothing = null(result)
+    columns, depth = extent.columns, extent.depth
+    width = tile_columns(start)
+    panel, nothing = stack_panel(start), null(start)
     # At least one block: a depth of zero leaves `start`.
-    for step in range(0, max(depth, 1), _PANEL_DEPTH):
-        steps = min(_PANEL_DEPTH, depth - step)
+    for term in range(0, max(depth, 1), PANEL_DEPTH):
+        terms = min(PANEL_DEPTH, depth - term)
         for column in range(0, columns, width):
-            taken = min(width, columns - column)
-            padded = panel_width(result, columns - column)
+            count = min(width, columns - column)
+            padded = panel_width(start, columns - column)
             if right_transposed:
-                source = right + (column * right_row + step)
-                pack_transposed(panel, padded, source, right_row, taken, steps)
+                source = right.pointer + (column * right.distance + term)
+                pack_transposed(panel, padded, source, right.distance, count, terms)
             else:
-                pack(panel, padded, right + (step * right_row + column), right_row, taken, steps)
-            begin, begin_row = result + column, result_row
-            if step == 0:
+                source = right.pointer + (term * right.distance + column)
+                pack(panel, padded, source, right.distance, count, terms)
+            place = Rows(result.pointer + column, result.distance)
+            begin, begin_row = place.pointer, place.distance
+            if term == 0:
                 begin, begin_row = start if is_null(start) else start + column, 0
             matmul_panel(
-                result + column, result_row,
-                left + step * left_step, left_row, left_step,
-                panel, padded, panel,
-                rows, taken, steps,
-                begin, begin_row,
-                STORE, nothing, 0, 0.0,
+                place,
+                Left(left.pointer + term * left.step, left.distance, left.step),
+                Rows(panel, padded), panel,
+                Extent(extent.rows, count, terms),
+                Rows(begin, begin_row),
+                Ending(STORE, Rows(nothing, 0), 0.0),
             )  # fmt: skip
 
 
@@ -143,12 +144,12 @@ def row_product(result, left, right, start, columns, depth):
         store(result + (j + 2 * step), c)
         store(result + (j + 3 * step), d)
     for j in range(whole, columns, step):
-        taken = min(step, columns - j)
-        total = load_part(start + j, taken, 0.0)
+        count = min(step, columns - j)
+        total = load_part(start + j, count, 0.0)
         for k in range(depth):
             factor = splat(right, get(left + k))
-            total = fma(factor, load_part(right + (k * columns + j), taken, 0.0), total)
-        store_part(result + j, total, taken)
+            total = fma(factor, load_part(right + (k * columns + j), count, 0.0), total)
+        store_part(result + j, total, count)
 
 
 @inner
@@ -177,19 +178,14 @@ def column_sums(result, source, source_row, rows, columns):
         store(result + (j + 2 * step), all_c)
         store(result + (j + 3 * step), all_d)
     for j in range(whole, columns, step):
-        taken = min(step, columns - j)
+        count = min(step, columns - j)
         total = lost = zero
         for first in range(0, rows, SUM_ROWS):
             part = zero
             for i in range(first, min(rows, first + SUM_ROWS)):
-                part = part + load_part(source + (i * source_row + j), taken, 0.0)
+                part = part + load_part(source + (i * source_row + j), count, 0.0)
             total, lost = add_block(total, lost, part)
-        store_part(result + j, total, taken)
-
-
-# A piece of a matrix on the stack: 96 rows of a whole panel.
-PIECE_ROWS = 96
-PIECE_SIZE = PIECE_ROWS * 48
+        store_part(result + j, total, count)
 
 
 @inner
@@ -205,41 +201,43 @@ def add_piece(total, lost, part, size):
     """Add the sums of a block to `total` and `lost`, as `add_block` does, element by element."""
     step = lanes(total)
     for i in range(0, size, step):
-        taken = min(step, size - i)
+        count = min(step, size - i)
         t, missing = add_block(
-            load_part(total + i, taken, 0.0), load_part(lost + i, taken, 0.0),
-            load_part(part + i, taken, 0.0),
+            load_part(total + i, count, 0.0), load_part(lost + i, count, 0.0),
+            load_part(part + i, count, 0.0),
         )  # fmt: skip
-        store_part(total + i, t, taken)
-        store_part(lost + i, missing, taken)
+        store_part(total + i, t, count)
+        store_part(lost + i, missing, count)
 
 
 @inner
-def sum_products(result, left, left_row, right, right_row, rows, columns, depth):
+def sum_products(result, left, right, extent):
     """result (rows, columns) = left (depth, rows).T @ right (depth, columns), as `sums.py` has it.
 
-    Piece by piece, so that the sums of blocks of the depth fit on the stack.
+    result, left, right : `Rows`. Piece by piece, so that the sums of blocks of the depth fit on
+    the stack.
     """
-    width, nothing = tile_columns(result), null(result)
-    total, lost = scratch(result, PIECE_SIZE), scratch(result, PIECE_SIZE)
-    part = scratch(result, PIECE_SIZE)
-    for row in range(0, rows, PIECE_ROWS):
-        height = min(PIECE_ROWS, rows - row)
-        for column in range(0, columns, width):
-            taken = min(width, columns - column)
-            clear(total, height * taken)
-            clear(lost, height * taken)
-            for first in range(0, depth, SUM_ROWS):
+    nothing = null(result.pointer)
+    width, most, step = tile_columns(nothing), piece_rows(nothing), lanes(nothing)
+    total, lost, part = stack_piece(nothing), stack_piece(nothing), stack_piece(nothing)
+    for row in range(0, extent.rows, most):
+        height = min(most, extent.rows - row)
+        for column in range(0, extent.columns, width):
+            count = min(width, extent.columns - column)
+            clear(total, height * count)
+            clear(lost, height * count)
+            for first in range(0, extent.depth, SUM_ROWS):
                 matmul(
-                    part, taken,
-                    left + (first * left_row + row), 1, left_row,
-                    right + (first * right_row + column), right_row, False,
-                    height, taken, min(SUM_ROWS, depth - first),
+                    Rows(part, count),
+                    Left(left.pointer + (first * left.distance + row), 1, left.distance),
+                    Rows(right.pointer + (first * right.distance + column), right.distance), False,
+                    Extent(height, count, min(SUM_ROWS, extent.depth - first)),
                     nothing,
                 )  # fmt: skip
-                add_piece(total, lost, part, height * taken)
+                add_piece(total, lost, part, height * count)
             for i in range(height):
-                for j in range(0, taken, lanes(result)):
-                    count = min(lanes(result), taken - j)
-                    values = load_part(total + (i * taken + j), count, 0.0)
-                    store_part(result + ((row + i) * columns + column + j), values, count)
+                for j in range(0, count, step):
+                    size = min(step, count - j)
+                    values = load_part(total + (i * count + j), size, 0.0)
+                    place = result.pointer + ((row + i) * result.distance + column + j)
+                    store_part(place, values, size)

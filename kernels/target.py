@@ -1,4 +1,4 @@
-"""What the CPU can do, asked of the compiler itself, and the tile sizes that follow.
+"""What the CPU can do, asked of the compiler itself, and all sizes of tiles and blocks.
 
 Feature lists name what a CPU has; a CPU name (`NUMBA_CPU_NAME`) implies features that no list
 holds. So a two-line function is compiled for the target, and its assembly shows which registers
@@ -6,9 +6,88 @@ and which multiply-add LLVM would use.
 """
 
 import functools
+import math
 from typing import NamedTuple
 
 import llvmlite.binding as llvm
+
+# ----------------------------------------------------------- sizes that are the same on every CPU
+# No result depends on them, nor on the tiles: each sum has one order.
+
+CACHE_LINE = 64
+"""Bytes. Buffers begin at one, and so does each part of a workspace and each row in it."""
+
+L1_SET_DISTANCE = 2048
+"""Bytes. Rows that are a multiple of it apart compete for two sets of the L1 cache.
+
+Caches of 32 and 48 KiB have 64 sets of lines, which repeat after 4 KiB.
+"""
+
+UNROLL = 4
+"""Terms of the inner dimension in one pass of a tile's loop.
+
+With one, the loop's own additions take turns from the multiply-adds on their ports: 83 % of the
+peak instead of 94 %.
+"""
+
+PANEL_DEPTH = 256
+"""Terms of the inner dimension for which a panel is packed on the stack.
+
+Such a panel of float32 takes 48 KiB for tiles of 48 columns: the L1 cache, or a part of the L2.
+"""
+
+MOST_PIECE_ROWS = 96
+"""Rows of a weight matrix, at most, whose gradient is formed in one go.
+
+Few enough that they and their inputs stay in the L2 cache, and that a piece of the gradient fits
+on the stack (18 KiB of float32); enough that each panel of output gradients is used often.
+"""
+
+BLOCK_ROWS = 128
+"""Rows of a prediction that go through all layers together.
+
+A multiple of usual heights of tiles, few enough that the values of a layer of 512 stay in the L2
+cache.
+"""
+
+FEW_ROWS = 8
+"""Rows of a prediction for which packing the weights takes longer than reading them as they lie."""
+
+
+# ------------------------------------------------------------------------ tiles and what they ask
+
+
+class TileShape(NamedTuple):
+    """The tile of a CPU for one dtype: `rows` by `vectors` of `lanes` elements."""
+
+    rows: int
+    vectors: int
+    lanes: int
+
+    @property
+    def columns(self):
+        """The columns of a whole tile, and of a whole panel."""
+        return self.vectors * self.lanes
+
+    @property
+    def block(self):
+        """Rows of a weight matrix that are whole tiles, and whole blocks of a transposition."""
+        return math.lcm(self.rows, self.lanes)
+
+    @property
+    def piece_rows(self):
+        """Rows of a weight matrix whose gradient is formed in one go: whole blocks."""
+        return max(MOST_PIECE_ROWS // self.block, 1) * self.block
+
+    @property
+    def piece_size(self):
+        """Elements of a piece of a gradient on the stack: `piece_rows` of one panel."""
+        return self.piece_rows * self.columns
+
+    @property
+    def panel_size(self):
+        """Elements of a panel on the stack."""
+        return PANEL_DEPTH * self.columns
 
 
 class Target(NamedTuple):
@@ -19,6 +98,10 @@ class Target(NamedTuple):
     fma: bool
     tile_rows: int
     tile_vectors: int
+
+    def shape(self, bits):
+        """Return the tile for elements of so many bits."""
+        return TileShape(self.tile_rows, self.tile_vectors, self.vector_bytes * 8 // bits)
 
 
 # rows x vectors accumulators + `vectors` of the right operand + 1 of the left one.

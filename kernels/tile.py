@@ -19,6 +19,7 @@ vector width or threads. Where that dimension is a batch, callers take it in blo
 """
 
 import itertools
+from typing import NamedTuple
 
 from llvmlite import ir
 from numba import types
@@ -33,73 +34,116 @@ from .emit import (
     emit_fma,
     emit_load,
     emit_splat,
+    emit_stack,
     emit_store,
     emit_tail_mask,
     ir_float,
 )
 from .table import FINISH_DESCEND, FINISH_MASK, FINISH_RELU, STORE
+from .target import UNROLL
 
-# Steps of the inner dimension in one pass of the loop. With one, the loop's own additions take
-# turns from the multiply-adds on their ports: 83 % of the peak instead of 94 %.
-UNROLL = 4
+# Arguments that belong together. They live in jitted code only, where they cost nothing: at a call
+# from Python a named tuple would take 10 us to unpack.
+
+
+class Rows(NamedTuple):
+    """A matrix in memory: the pointer to its first element, and the distance between two rows."""
+
+    pointer: object
+    distance: int
+
+
+class Left(NamedTuple):
+    """The left operand (rows, depth): `step` elements from one term to the next of a sum.
+
+    One of `distance` and `step` is 1: the operand as it lies, or its transpose.
+    """
+
+    pointer: object
+    distance: int
+    step: int
+
+
+class Extent(NamedTuple):
+    """The sizes of a product: a result (rows, columns) of sums of `depth` terms."""
+
+    rows: int
+    columns: int
+    depth: int
+
+
+class Ending(NamedTuple):
+    """What is done with the sums of a tile: an epilogue of `table.py`, and what it reads.
+
+    `other` (rows, columns) is what FINISH_MASK looks at, `rate` what FINISH_DESCEND multiplies by.
+    """
+
+    epilogue: int
+    other: Rows
+    rate: float
 
 
 def tile_shape(context, dtype):
-    """Return (rows, vectors, lanes) of the micro-kernel for the target CPU."""
-    row = target.of_codegen(context.codegen())
-    return row.tile_rows, row.tile_vectors, row.vector_bytes * 8 // dtype.bitwidth
+    """Return the `TileShape` of the micro-kernel for the target CPU."""
+    return target.of_codegen(context.codegen()).shape(dtype.bitwidth)
+
+
+def _size_of_tile(choose):
+    """Return a function for jitted code: `choose` of the tile for the dtype of a pointer."""
+
+    @intrinsic
+    def size(typingctx, like):
+        def codegen(context, builder, sig, args):
+            return context.get_constant(types.intp, choose(tile_shape(context, like.dtype)))
+
+        return types.intp(like), codegen
+
+    return size
+
+
+tile_rows = _size_of_tile(lambda shape: shape.rows)
+tile_columns = _size_of_tile(lambda shape: shape.columns)
+tile_lanes = _size_of_tile(lambda shape: shape.lanes)  # elements of one register
+tile_block = _size_of_tile(lambda shape: shape.block)
+piece_rows = _size_of_tile(lambda shape: shape.piece_rows)
+
+
+def _stack_of_tile(choose):
+    """Return a function for jitted code: a pointer to `choose` of the tile elements on the stack.
+
+    They are there until the caller returns.
+    """
+
+    @intrinsic
+    def stack(typingctx, like):
+        def codegen(context, builder, sig, args):
+            return emit_stack(context, builder, like, choose(tile_shape(context, like.dtype)))
+
+        return like(like), codegen
+
+    return stack
+
+
+stack_panel = _stack_of_tile(lambda shape: shape.panel_size)
+stack_piece = _stack_of_tile(lambda shape: shape.piece_size)
 
 
 @intrinsic
-def tile_rows(typingctx, like):
-    """Return the rows of a tile."""
-
-    def codegen(context, builder, sig, args):
-        return context.get_constant(types.intp, tile_shape(context, like.dtype)[0])
-
-    return types.intp(like), codegen
-
-
-@intrinsic
-def tile_columns(typingctx, like):
-    """Return the columns of a whole tile, and of a whole panel."""
-
-    def codegen(context, builder, sig, args):
-        _, vectors, lanes = tile_shape(context, like.dtype)
-        return context.get_constant(types.intp, vectors * lanes)
-
-    return types.intp(like), codegen
-
-
-@intrinsic
-def tile_lanes(typingctx, like):
-    """Return the elements of one register."""
-
-    def codegen(context, builder, sig, args):
-        return context.get_constant(types.intp, tile_shape(context, like.dtype)[2])
-
-    return types.intp(like), codegen
-
-
-@intrinsic
-def tile(
-    typingctx,
-    result, result_row,
-    left, left_row, left_step,
-    right, right_step, ahead,
-    rows, columns, depth,
-    start, start_row,
-    finish, other, other_row, rate,
-):  # fmt: skip
-    """Compute one tile of at most `tile_rows` by `tile_columns`; see `matmul_panel`.
+def tile(typingctx, result, left, right, ahead, extent, start, ending):
+    """Compute one tile of at most `tile_rows` by `tile_columns`; see `products.matmul_panel`.
 
     Whole vectors of `right` are read, also behind its last column.
     """
-    dtype = result.dtype
+    kinds = result, left, right, ahead, extent, start, ending
+    dtype = ahead.dtype
 
     def codegen(context, builder, sig, args):
+        operands = [
+            _unpacked(context, builder, dtype, kind, value)
+            for kind, value in zip(kinds, args, strict=True)
+        ]
+        left, extent = operands[1], operands[4]
         height, most, lanes = tile_shape(context, dtype)
-        left_step, rows, columns = args[4], args[8], args[9]
 
         def equals_one(value):
             return builder.icmp_signed("==", value, ir.Constant(I64, 1))
@@ -108,67 +152,69 @@ def tile(
         # A loop for each way to read the left operand, for one row and for a whole tile (which
         # would compute a single row eight times), and for each number of vectors.
         for along_rows, tall, vectors in itertools.product(
-            (True, False), (1, height), range(1, most + 1)
+            (True, False), sorted({1, height}), range(1, most + 1)
         ):
-            fits = builder.icmp_signed("<=", columns, ir.Constant(I64, vectors * lanes))
+            fits = builder.icmp_signed("<=", extent.columns, ir.Constant(I64, vectors * lanes))
             if along_rows:
-                fits = builder.and_(fits, equals_one(left_step))
+                fits = builder.and_(fits, equals_one(left.step))
             if tall == 1:
-                fits = builder.and_(fits, equals_one(rows))
+                fits = builder.and_(fits, equals_one(extent.rows))
             here = builder.append_basic_block(f"tile.{tall}x{vectors}")
             other_size = builder.append_basic_block("tile.other")
             builder.cbranch(fits, here, other_size)
             builder.position_at_end(here)
-            _TileEmitter(context, builder, dtype, args, along_rows, tall, vectors).emit()
+            _TileEmitter(context, builder, dtype, operands, along_rows, tall, vectors).emit()
             builder.branch(done)
             builder.position_at_end(other_size)
         builder.branch(done)
         builder.position_at_end(done)
 
-    intp, pointer = types.intp, result
-    sig = types.void(
-        pointer, intp,
-        pointer, intp, intp,
-        pointer, intp, pointer,
-        intp, intp, intp,
-        pointer, intp,
-        intp, pointer, intp, dtype,
-    )  # fmt: skip
-    return sig, codegen
+    return types.void(*kinds), codegen
+
+
+def _unpacked(context, builder, dtype, kind, value):
+    """Return a named tuple as one of LLVM values: integers of 64 bits, and numbers of `dtype`."""
+    if isinstance(kind, types.BaseNamedTuple):
+        parts = [
+            _unpacked(context, builder, dtype, part, builder.extract_value(value, i))
+            for i, part in enumerate(kind)
+        ]
+        return kind.instance_class(*parts)
+    if isinstance(kind, types.Integer):
+        return context.cast(builder, value, kind, types.int64)
+    if isinstance(kind, types.Float):
+        return context.cast(builder, value, kind, dtype)
+    return value
 
 
 class _TileEmitter:
     """Writes the LLVM IR of one micro-kernel, of a fixed number of rows and vectors.
 
-    `along_rows`: consecutive steps of the inner dimension lie side by side in the left operand
-    (step 1), and the right one is a packed panel. Else the rows do (row stride 1), and there are
+    `along_rows`: consecutive terms of a sum lie side by side in the left operand (step 1), and
+    the right one is a packed panel. Else the rows do (row stride 1), and there are
     as many of them as the tile has.
     """
 
-    def __init__(self, context, builder, dtype, args, along_rows, height, vectors):
+    def __init__(self, context, builder, dtype, operands, along_rows, height, vectors):
         self.context, self.builder = context, builder
         self.along_rows, self.height, self.vectors = along_rows, height, vectors
         self.lanes = tile_shape(context, dtype)[2]
         self.element = ir_float(dtype)
         self.vector = ir.VectorType(self.element, self.lanes)
         (
-            self.result, self.result_row,
-            self.left, self.left_row, self.left_step,
-            self.right, self.right_step, self.ahead,
-            self.rows, self.columns, self.depth,
-            self.start, self.start_row,
-            self.finish, self.other, self.other_row, self.rate,
-        ) = args  # fmt: skip
+            self.result, self.left, self.right, self.ahead,
+            self.extent, self.start, self.ending,
+        ) = operands  # fmt: skip
         if along_rows:
-            # Constants, so that four steps of the loop share their pointers.
-            self.left_step = self.constant(1)
-            self.right_step = self.constant(vectors * self.lanes)
-        last = builder.sub(self.rows, self.constant(1))
+            # Constants, so that the terms of a pass of the loop share their pointers.
+            self.left = self.left._replace(step=self.constant(1))
+            self.right = self.right._replace(distance=self.constant(vectors * self.lanes))
+        last = builder.sub(self.extent.rows, self.constant(1))
         # Rows behind the last one repeat it: they compute and store the same values again, which
         # is harmless because every load of a tile comes before its first store.
         self.row_ids = [self.constant(0)]
         for i in map(self.constant, range(1, self.height)):
-            inside = builder.icmp_signed("<", i, self.rows)
+            inside = builder.icmp_signed("<", i, self.extent.rows)
             self.row_ids.append(builder.select(inside, i, last))
 
     def constant(self, value):
@@ -180,8 +226,10 @@ class _TileEmitter:
             base = self.builder.gep(base, [offset], source_etype=self.element)
         return base
 
-    def rows_of(self, base, stride):
-        return [self.at(base, self.builder.mul(i, stride)) for i in self.row_ids]
+    def rows_of(self, matrix):
+        """Return the pointers to the tile's rows of `matrix`."""
+        offsets = [self.builder.mul(i, matrix.distance) for i in self.row_ids]
+        return [self.at(matrix.pointer, offset) for offset in offsets]
 
     def load(self, row, vector, mask=None):
         pointer = self.at(row, self.constant(vector * self.lanes))
@@ -197,25 +245,26 @@ class _TileEmitter:
         emit_store(self.builder, value, pointer, mask)
 
     def emit(self):
-        taken = self.constant((self.vectors - 1) * self.lanes)
-        rest = self.builder.sub(self.columns, taken)
+        before = self.constant((self.vectors - 1) * self.lanes)
+        rest = self.builder.sub(self.extent.columns, before)
         # Only the last vector may reach beyond the columns.
         last = emit_tail_mask(self.builder, rest, self.lanes)
         self.masks = [None] * (self.vectors - 1) + [last]
-        self.emit_finish(self.emit_loop(self.emit_start()))
+        self.emit_ending(self.emit_loop(self.emit_start()))
 
     def emit_start(self):
         """Return the first sums: the rows of `start` (a bias has row stride 0), or zeros."""
         builder = self.builder
-        given = builder.append_basic_block("tile.start")
+        present = builder.append_basic_block("tile.start")
         begin = builder.append_basic_block("tile.begin")
         before = builder.block
-        absent = builder.icmp_unsigned("==", self.start, ir.Constant(self.start.type, None))
-        builder.cbranch(absent, begin, given)
-        builder.position_at_end(given)
+        start = self.start.pointer
+        absent = builder.icmp_unsigned("==", start, ir.Constant(start.type, None))
+        builder.cbranch(absent, begin, present)
+        builder.position_at_end(present)
         loaded = [
             self.load(row, v, self.masks[v])
-            for row in self.rows_of(self.start, self.start_row)
+            for row in self.rows_of(self.start)
             for v in range(self.vectors)
         ]
         builder.branch(begin)
@@ -224,20 +273,21 @@ class _TileEmitter:
         for value in loaded:
             phi = builder.phi(self.vector)
             phi.add_incoming(ir.Constant(self.vector, [0.0] * self.lanes), before)
-            phi.add_incoming(value, given)
+            phi.add_incoming(value, present)
             sums.append(phi)
         return sums
 
     def emit_loop(self, sums):
-        """Return the sums after `depth` steps of the inner dimension."""
-        whole = self.builder.and_(self.depth, self.constant(-UNROLL))
-        lefts = self.rows_of(self.left, self.left_row) if self.along_rows else [self.left]
+        """Return the sums of `depth` terms."""
+        depth = self.extent.depth
+        whole = self.builder.and_(depth, self.constant(-UNROLL))
+        lefts = self.rows_of(self.left) if self.along_rows else [self.left.pointer]
         zero = self.constant(0)
-        state = self.emit_steps(zero, whole, UNROLL, lefts, self.right, self.ahead, sums)
-        return self.emit_steps(whole, self.depth, 1, *state)[-1]
+        state = self.emit_terms(zero, whole, UNROLL, lefts, self.right.pointer, self.ahead, sums)
+        return self.emit_terms(whole, depth, 1, *state)[-1]
 
-    def emit_steps(self, begin, end, unroll, lefts, right, far, sums):
-        """Take the steps from `begin` to `end`; return the pointers and the sums after them."""
+    def emit_terms(self, begin, end, unroll, lefts, right, far, sums):
+        """Add the terms from `begin` to `end`; return the pointers and the sums behind them."""
         builder = self.builder
         before = builder.block
         head = builder.append_basic_block("tile.head")
@@ -248,23 +298,23 @@ class _TileEmitter:
         builder.position_at_end(head)
         firsts = [begin, *lefts, right, far, *sums]
         phis = [builder.phi(value.type) for value in firsts]
-        step, *lefts = phis[: 1 + len(lefts)]
+        term, *lefts = phis[: 1 + len(lefts)]
         right, far, *sums = phis[1 + len(lefts) :]
-        builder.cbranch(builder.icmp_signed("<", step, end), body, after)
+        builder.cbranch(builder.icmp_signed("<", term, end), body, after)
 
         builder.position_at_end(body)
         if unroll > 1 and self.along_rows:
             self.prefetch(far)
-        stepped = sums
+        total = sums
         for ahead in map(self.constant, range(unroll)):
-            stepped = self.emit_step(lefts, right, ahead, stepped)
+            total = self.emit_term(lefts, right, ahead, total)
         ahead = self.constant(unroll)
         following = [
-            builder.add(step, ahead),
-            *(self.at(left, builder.mul(self.left_step, ahead)) for left in lefts),
-            self.at(right, builder.mul(self.right_step, ahead)),
+            builder.add(term, ahead),
+            *(self.at(left, builder.mul(self.left.step, ahead)) for left in lefts),
+            self.at(right, builder.mul(self.right.distance, ahead)),
             self.at(far, self.constant(self.lanes)),
-            *stepped,
+            *total,
         ]
         for phi, first, value in zip(phis, firsts, following, strict=True):
             phi.add_incoming(first, before)
@@ -273,25 +323,25 @@ class _TileEmitter:
         builder.position_at_end(after)
         return lefts, right, far, sums
 
-    def emit_step(self, lefts, right, ahead, sums):
-        """Return the sums after one step of the inner dimension, `ahead` of the pointers."""
+    def emit_term(self, lefts, right, ahead, sums):
+        """Return the sums with the term that is `ahead` of the pointers."""
         builder = self.builder
-        row = self.at(right, builder.mul(self.right_step, ahead))
+        row = self.at(right, builder.mul(self.right.distance, ahead))
         rights = [self.load(row, v) for v in range(self.vectors)]
         sums = iter(sums)
-        stepped = []
+        total = []
         for i in range(self.height):
             left, offset = (lefts[i], 0) if self.along_rows else (lefts[0], i)
-            place = self.at(left, builder.mul(self.left_step, ahead), self.constant(offset))
+            place = self.at(left, builder.mul(self.left.step, ahead), self.constant(offset))
             factor = emit_splat(builder, builder.load(place, typ=self.element), self.lanes)
             for value in rights:
-                stepped.append(emit_fma(self.context, builder, factor, value, next(sums)))
-        return stepped
+                total.append(emit_fma(self.context, builder, factor, value, next(sums)))
+        return total
 
-    def emit_finish(self, sums):
+    def emit_ending(self, sums):
         builder, masks = self.builder, self.masks
         zero = ir.Constant(self.vector, [0.0] * self.lanes)
-        rate = emit_splat(builder, builder.fneg(self.rate), self.lanes)
+        rate = emit_splat(builder, builder.fneg(self.ending.rate), self.lanes)
 
         def relu(i, v, value):
             return builder.select(builder.fcmp_ordered("<=", value, zero), zero, value)
@@ -307,21 +357,20 @@ class _TileEmitter:
             )
 
         end = builder.append_basic_block("tile.end")
-        default = builder.append_basic_block("tile.finish")
-        switch = builder.switch(self.finish, default)
-        finishes = {
+        default = builder.append_basic_block("tile.store")
+        switch = builder.switch(self.ending.epilogue, default)
+        epilogues = {
             STORE: lambda i, v, value: value,
             FINISH_RELU: relu,
             FINISH_MASK: mask,
             FINISH_DESCEND: descend,
         }
-        for code, transform in finishes.items():
-            block = default if code == STORE else builder.append_basic_block("tile.finish")
+        for code, transform in epilogues.items():
+            block = default if code == STORE else builder.append_basic_block("tile.epilogue")
             if code != STORE:
                 switch.add_case(self.constant(code), block)
             builder.position_at_end(block)
-            results = self.rows_of(self.result, self.result_row)
-            others = self.rows_of(self.other, self.other_row)
+            results, others = self.rows_of(self.result), self.rows_of(self.ending.other)
             places = [(i, v) for i in range(self.height) for v in range(self.vectors)]
             values = [transform(i, v, total) for (i, v), total in zip(places, sums, strict=True)]
             for (i, v), value in zip(places, values, strict=True):

@@ -12,8 +12,8 @@ import numpy as np
 from .jit import inner
 from .packing import panel_width, panels_size
 from .panels import share_weights, transpose_weights
-from .pointers import get, null, scratch
-from .products import PIECE_ROWS, PIECE_SIZE, add_piece, clear, column_sums, matmul_panel
+from .pointers import get, null
+from .products import add_piece, clear, column_sums, matmul_panel
 from .simd import by_dtype
 from .table import (
     BIASES,
@@ -44,13 +44,18 @@ from .table import (
     WEIGHTS_L2,
 )
 from .threads import share
-from .tile import tile_columns, tile_lanes, tile_rows
+from .tile import (
+    Ending,
+    Extent,
+    Left,
+    Rows,
+    piece_rows,
+    stack_piece,
+    tile_block,
+    tile_columns,
+    tile_lanes,
+)
 from .update import add_slopes, descend, follow, penalty_of, sum_squares
-
-# Rows of a weight matrix whose gradient is formed, and repacked, in one go: few enough that they
-# and their inputs stay in the L2 cache, enough to use each panel of output gradients often. A strip
-# by a whole panel is a piece.
-_STRIP = PIECE_ROWS
 
 
 @inner
@@ -61,6 +66,7 @@ def descend_weights(table, parameters, workspace, rows, rate, thread, threads):
     cost a small network 10 % of its step.
     """
     width, lanes = tile_columns(workspace), tile_lanes(workspace)
+    most = piece_rows(workspace)
     for layer in range(len(table)):
         step = table[layer]
         if step[OPERATION] != DENSE:
@@ -69,18 +75,18 @@ def descend_weights(table, parameters, workspace, rows, rate, thread, threads):
         inputs, input_row = workspace + step[INPUTS], step[INPUT_ROW]
         doutputs, output_row = workspace + step[DOUTPUTS], step[OUTPUT_ROW]
         begin, end = share_weights(step, workspace, thread, threads)
-        for row in range(begin, end, _STRIP):
-            height = min(_STRIP, end - row)
+        for row in range(begin, end, most):
+            height = min(most, end - row)
             for column in range(0, n_outputs, width):
                 padded = panel_width(workspace, n_outputs - column)
                 panel = workspace + (step[PANELS] + column * n_inputs + row * padded)
                 matmul_panel(
-                    panel, padded,
-                    inputs + row, 1, input_row,
-                    doutputs + column, output_row, doutputs,
-                    height, min(width, n_outputs - column), rows,
-                    null(panel), 0,
-                    FINISH_DESCEND, panel, 0, rate,
+                    Rows(panel, padded),
+                    Left(inputs + row, 1, input_row),
+                    Rows(doutputs + column, output_row), doutputs,
+                    Extent(height, min(width, n_outputs - column), rows),
+                    Rows(null(panel), 0),
+                    Ending(FINISH_DESCEND, Rows(panel, 0), rate),
                 )  # fmt: skip
             transpose_weights(step, workspace, row, row + height)
         begin, end = share(n_outputs, 4 * lanes, thread, threads)
@@ -100,7 +106,7 @@ def form_piece(step, workspace, piece, row, height, column, rows):
     fill_padding(piece, size, step[N_OUTPUTS] - column, padded)
     form_block(step, workspace, piece, row, height, column, 0, min(rows, SUM_ROWS))
     if rows > SUM_ROWS:
-        part, lost = scratch(workspace, PIECE_SIZE), scratch(workspace, PIECE_SIZE)
+        part, lost = stack_piece(workspace), stack_piece(workspace)
         clear(lost, size)
         clear(part, size)
         for first in range(SUM_ROWS, rows, SUM_ROWS):
@@ -115,12 +121,12 @@ def form_block(step, workspace, piece, row, height, column, first, rows):
     n_outputs, output_row = step[N_OUTPUTS], step[OUTPUT_ROW]
     doutputs = workspace + (step[DOUTPUTS] + first * output_row)
     matmul_panel(
-        piece, panel_width(workspace, n_outputs - column),
-        workspace + (step[INPUTS] + first * step[INPUT_ROW] + row), 1, step[INPUT_ROW],
-        doutputs + column, output_row, doutputs,
-        height, min(tile_columns(workspace), n_outputs - column), rows,
-        null(piece), 0,
-        STORE, piece, 0, 0.0,
+        Rows(piece, panel_width(workspace, n_outputs - column)),
+        Left(workspace + (step[INPUTS] + first * step[INPUT_ROW] + row), 1, step[INPUT_ROW]),
+        Rows(doutputs + column, output_row), doutputs,
+        Extent(height, min(tile_columns(workspace), n_outputs - column), rows),
+        Rows(null(piece), 0),
+        Ending(STORE, Rows(piece, 0), 0.0),
     )  # fmt: skip
 
 
@@ -131,7 +137,8 @@ def update_weights(
 ):  # fmt: skip
     """Form this thread's slices of every gradient over the whole batch, and step down them."""
     width, lanes = tile_columns(workspace), tile_lanes(workspace)
-    scratch_piece = scratch(workspace, PIECE_SIZE)
+    most = piece_rows(workspace)
+    scratch_piece = stack_piece(workspace)
     for layer in range(len(table)):
         step = table[layer]
         if step[OPERATION] != DENSE or step[TRAINS] == 0:
@@ -147,8 +154,8 @@ def update_weights(
         begin, end = share_weights(step, workspace, thread, threads)
         if penalised:
             weigh_rows(step, workspace, sums, begin, end, l1, l2)
-        for row in range(begin, end, _STRIP):
-            height = min(_STRIP, end - row)
+        for row in range(begin, end, most):
+            height = min(most, end - row)
             for column in range(0, n_outputs, width):
                 padded = panel_width(workspace, n_outputs - column)
                 place = column * n_inputs + row * padded
@@ -204,7 +211,7 @@ def weigh_rows(step, workspace, sums, begin, end, l1, l2):
     The blocks are those of `share_weights`, so the sums are the same for any number of threads.
     """
     n_inputs, n_outputs = step[N_INPUTS], step[N_OUTPUTS]
-    width, block = tile_columns(workspace), max(tile_rows(workspace), tile_lanes(workspace))
+    width, block = tile_columns(workspace), tile_block(workspace)
     at = step[FIRST_SUM]
     for column in range(0, n_outputs, width):
         padded = panel_width(workspace, n_outputs - column)
@@ -221,6 +228,7 @@ def keep_gradients(
 ):
     """Form this thread's slices of every gradient, penalties included, and keep their squares."""
     width, lanes = tile_columns(workspace), tile_lanes(workspace)
+    most = piece_rows(workspace)
     for layer in range(len(table)):
         step = table[layer]
         if step[OPERATION] != DENSE or step[TRAINS] == 0:
@@ -229,8 +237,8 @@ def keep_gradients(
         l1 = strength * coefficients[layer, WEIGHTS_L1]
         l2 = strength * coefficients[layer, WEIGHTS_L2]
         begin, end = share_weights(step, workspace, thread, threads)
-        for row in range(begin, end, _STRIP):
-            height = min(_STRIP, end - row)
+        for row in range(begin, end, most):
+            height = min(most, end - row)
             for column in range(0, n_outputs, width):
                 padded = panel_width(workspace, n_outputs - column)
                 place = column * n_inputs + row * padded

@@ -1,24 +1,11 @@
 """Networks with every layer and every kind of answer, for the tests of exports."""
 
+import catalogue_cases
 import numpy as np
 
 import fastnn
 
-LAYERS = {
-    "ReLU": fastnn.ReLU,
-    "Softmax": fastnn.Softmax,
-    "Identity": fastnn.Identity,
-    "Sigmoid": fastnn.Sigmoid,
-    "Tanh": fastnn.Tanh,
-    "LeakyReLU": lambda: fastnn.LeakyReLU(0.2),
-    "ELU": lambda: fastnn.ELU(0.7),
-    "GELU": fastnn.GELU,
-    "GELU tanh": lambda: fastnn.GELU("tanh"),
-    "SiLU": fastnn.SiLU,
-    "Dropout": lambda: fastnn.Dropout(0.5),
-    "LayerNorm": None,
-    "BatchNorm": None,
-}
+LAYERS = {name: make for name, make in catalogue_cases.LAYERS.items() if name != "Dense"}
 ANSWERS = {
     "classes": (5, fastnn.SoftmaxCrossEntropy, ()),
     "classes, Softmax": (5, fastnn.SoftmaxCrossEntropy, (fastnn.Softmax,)),
@@ -55,7 +42,7 @@ def make_model(answer, layers=("ReLU",), dtype=np.float32, *, first=()):
     n_inputs, width = 7, 19
 
     def make(name, width):
-        return LAYERS[name]() if LAYERS[name] else make_norm(name, width, dtype)
+        return make_norm(name, width, dtype) if name in catalogue_cases.NORMS else LAYERS[name]()
 
     dense = [
         fastnn.Dense(*sizes, dtype=dtype, rng=seed, init="lecun")

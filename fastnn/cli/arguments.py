@@ -13,9 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 from .. import tables
-from ..nn.activations import ELU, GELU, LeakyReLU, Sigmoid, SiLU, Tanh
-from ..nn.layers import ReLU
-from ..nn.optimizers import SGD, AdaGrad, Adam, AdamW, RMSprop
+from ..nn.classes import ACTIVATIONS as ACTIVATIONS_BY_NAME
+from ..nn.classes import OPTIMIZERS
 from ..version import __version__
 from .export import FORMATS
 
@@ -52,14 +51,12 @@ DEFAULTS = {
     "classes": Settings((64, 64), 50, 32, 0.05, "sgd"),
     "numbers": Settings((64, 64), 50, 32, 0.003, "adam"),
 }
-RATES = {"sgd": 0.05, "adam": 0.003, "adamw": 0.003, "rmsprop": 0.001, "adagrad": 0.03}
-OPTIMIZERS = {
-    "sgd": SGD, "adam": Adam, "adamw": AdamW, "rmsprop": RMSprop, "adagrad": AdaGrad,
-}  # fmt: skip
-ACTIVATIONS = {
-    "relu": ReLU, "tanh": Tanh, "sigmoid": Sigmoid, "leaky_relu": LeakyReLU, "elu": ELU,
-    "gelu": GELU, "silu": SiLU,
-}  # fmt: skip
+# An optimizer without a rate here takes the one of its constructor.
+_CHOSEN_RATES = {"sgd": 0.05, "adam": 0.003, "adamw": 0.003, "rmsprop": 0.001, "adagrad": 0.03}
+RATES: dict[str, float] = {
+    name: _CHOSEN_RATES.get(name) or made().learning_rate for name, made in OPTIMIZERS.items()
+}
+ACTIVATIONS = {name: made for name, made in ACTIVATIONS_BY_NAME.items() if name != "identity"}
 _MOST_OF_CONFIG = 1_000_000  # bytes
 MISSING = ("refuse", "median", "mean")
 

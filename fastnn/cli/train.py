@@ -13,11 +13,12 @@ import numpy as np
 
 import fastnn
 
+from ..nn.classes import OPTIMIZERS
 from ..nn.monitor import cost_of
 from ..nn.optimizer import Optimizer
 from ..run.history import History
 from . import assessment, machine, outputs, report, terminal
-from .arguments import ACTIVATIONS, DEFAULTS, OPTIMIZERS, RATES, Settings
+from .arguments import ACTIVATIONS, DEFAULTS, RATES, Settings
 from .data import BUILT_IN
 from .dataset import Dataset, load_dataset
 

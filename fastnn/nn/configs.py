@@ -19,10 +19,9 @@ import numpy as np
 from ..memory import physical_memory
 from ..types import DType, Shape
 from ..validation import as_dtype
-from . import activations, dropout, layers, losses, normalization, optimizers, schedules
-from . import initializers as initialisers
+from .classes import CLASSES
 from .initializers import scaled_normal
-from .layers import Layer, ParameterLayer
+from .layers import Layer
 from .loss import Loss
 from .optimizer import Optimizer
 from .schedules import Schedule
@@ -30,29 +29,11 @@ from .schedules import Schedule
 if TYPE_CHECKING:
     from .network import Network
 
-_MODULES = (
-    activations, dropout, initialisers, layers, losses, normalization, optimizers, schedules,
-)  # fmt: skip
-_BASES = Layer, ParameterLayer, activations.Activation, Loss, Optimizer, Schedule
 _NOT_KEPT = ("rng",)  # where the first weights came from
 
 
 Part: TypeAlias = tuple[Any, dict[str, Any]]
 """A class and the arguments of its constructor."""
-
-
-def _find_classes() -> dict[str, type[Any]]:
-    kinds = (*_BASES, scaled_normal)
-    return {
-        name: value
-        for module in _MODULES
-        for name, value in vars(module).items()
-        if isinstance(value, type) and issubclass(value, kinds) and value not in _BASES
-        if value.__module__ == module.__name__ and name[0] != "_"
-    }
-
-
-CLASSES = _find_classes()
 
 
 def describe(part: Any, name: str, *, own: bool = False) -> dict[str, Any]:

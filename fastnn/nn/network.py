@@ -12,14 +12,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import kernels
-from ..kernels import table as t
 from ..memory import aligned_empty
 from ..settings import shown
 from ..types import DType, Floats, MaybeNone, OwnLayer, Snapshot
 from ..validation import DTYPES, as_array, as_matrix
-from .activations import Sigmoid
 from .dropout import Dropout
-from .layers import Layer, ParameterLayer, Softmax
+from .layers import Layer, ParameterLayer
 from .loss import Loss
 from .losses import SoftmaxCrossEntropy
 from .normalization import BatchNorm
@@ -216,8 +214,7 @@ class Network:
 
     def logit_layers(self) -> tuple[Any, ...]:
         """Return the layers up to the outputs that the loss takes."""
-        heads: dict[int, Any] = {t.SOFTMAX_CROSS_ENTROPY: Softmax, t.BINARY_FROM_LOGITS: Sigmoid}
-        head, last = heads.get(self.loss.kind), self.layers[-1]
+        head, last = self.loss.probability_layer, self.layers[-1]
         fused = head is not None and isinstance(last, head)
         fused = fused and not overrides(last, head, "forward", "backward")
         return self.layers[:-1] if fused else self.layers

@@ -56,19 +56,12 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from ..kernels import table as t
 from ..model import Sequential, program_of
-from ..nn.activations import ELU, GELU, Activation, Identity, LeakyReLU, Sigmoid, SiLU, Tanh
+from ..nn.activations import Activation, Identity, Sigmoid, Tanh
+from ..nn.classes import ACTIVATIONS, LOSSES_OF_NUMBERS
 from ..nn.dropout import Dropout
 from ..nn.layers import Dense, ReLU
 from ..nn.loss import Loss
-from ..nn.losses import (
-    BinaryCrossEntropy,
-    Huber,
-    MeanAbsoluteError,
-    MeanSquaredError,
-    Poisson,
-    Quantile,
-    SoftmaxCrossEntropy,
-)
+from ..nn.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from ..nn.own_losses import LossLike, as_loss
 from ..run.errors import NonFiniteLossError
 from .solvers import AdamSteps, MomentumSteps, StoppingRule, run_lbfgs
@@ -82,13 +75,14 @@ else:
     from sklearn.base import _fit_context
     from sklearn.utils.metaestimators import available_if
 
+# First those of scikit-learn, under its names.
 _ACTIVATIONS: dict[str, Any] = {
     "identity": Identity, "logistic": Sigmoid, "tanh": Tanh, "relu": ReLU,
-    "leaky_relu": LeakyReLU, "elu": ELU, "gelu": GELU, "silu": SiLU,
-}  # fmt: skip
-_LOSSES: dict[str, Any] = {
-    "squared_error": MeanSquaredError, "absolute_error": MeanAbsoluteError, "huber": Huber,
-    "quantile": Quantile, "poisson": Poisson,
+    **{
+        name: made
+        for name, made in ACTIVATIONS.items()
+        if name not in ("identity", "sigmoid", "tanh", "relu")
+    },
 }  # fmt: skip
 _NOT_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and "
@@ -1065,7 +1059,12 @@ class MLPRegressor(RegressorMixin, _MLP):
 
     _parameter_constraints = {  # noqa: RUF012
         **_MLP._parameter_constraints,
-        "loss": [StrOptions(set(_LOSSES)), Loss, HasMethods(["forward", "backward"]), tuple],
+        "loss": [
+            StrOptions(set(LOSSES_OF_NUMBERS)),
+            Loss,
+            HasMethods(["forward", "backward"]),
+            tuple,
+        ],
     }
 
     def __init__(
@@ -1149,7 +1148,7 @@ class MLPRegressor(RegressorMixin, _MLP):
 
     def _make_loss(self) -> Loss:
         if isinstance(self.loss, str):
-            return _LOSSES[self.loss]()
+            return LOSSES_OF_NUMBERS[self.loss]()
         loss = as_loss(copy.deepcopy(self.loss))
         if loss.task != "numbers":
             raise ValueError(f"loss is {self.loss!r}, expected a loss of numbers, such as Huber()")
