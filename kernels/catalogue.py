@@ -331,9 +331,9 @@ def _lookahead(p: Array, states: Array, g: Array, n: StepNumbers) -> None:
     p += n.first * states[0] - n.rate * g
 
 
-def _squarable(g: Array) -> Array:
-    """Return gradients with 0 for those whose square is subnormal."""
-    return np.where(g * g < np.finfo(g.dtype).tiny, 0, g)
+def _squarable(g: Array, p: Array) -> Array:
+    """Return gradients with 0 for those whose square is subnormal in the dtype of p."""
+    return np.where(g * g < np.finfo(p.dtype).tiny, 0, g)
 
 
 def _scaled(p: Array, direction: Array, size: Array, n: StepNumbers) -> None:
@@ -344,13 +344,13 @@ def _scaled(p: Array, direction: Array, size: Array, n: StepNumbers) -> None:
 
 
 def _adagrad(p: Array, states: Array, g: Array, n: StepNumbers) -> None:
-    g = _squarable(g)
+    g = _squarable(g, p)
     states[0] += g * g
     _scaled(p, g, states[0], n)
 
 
 def _rmsprop(p: Array, states: Array, g: Array, n: StepNumbers) -> None:
-    g = _squarable(g)
+    g = _squarable(g, p)
     states[0] = n.second * states[0] + (1 - n.second) * g * g
     _scaled(p, g, states[0], n)
 
@@ -361,12 +361,12 @@ def _moments(states: Array, g: Array, n: StepNumbers) -> None:
 
 
 def _adam(p: Array, states: Array, g: Array, n: StepNumbers) -> None:
-    _moments(states, _squarable(g), n)
+    _moments(states, _squarable(g, p), n)
     _scaled(p, states[0], states[1], n)
 
 
 def _amsgrad(p: Array, states: Array, g: Array, n: StepNumbers) -> None:
-    _moments(states, _squarable(g), n)
+    _moments(states, _squarable(g, p), n)
     states[2] = np.maximum(states[1], states[2])
     _scaled(p, states[0], states[2], n)
 

@@ -24,7 +24,7 @@ ANSWERS = {
 
 
 def make_norm(name, width, dtype):
-    """Return a normalisation that has learned something."""
+    """Return a normalization that has learned something."""
     rng = np.random.default_rng(width)
     layer = getattr(fastnn, name)(width, 1e-3, dtype=dtype)
     if name == "BatchNorm":
@@ -65,7 +65,7 @@ def make_rows(n, dtype=np.float32):
 
 
 def make_far_model(name, dtype):
-    """Return a network that normalises its inputs, and rows that are hard to normalise."""
+    """Return a network that normalizes its inputs, and rows that are hard to normalize."""
     n = 37
     norm = make_norm(name, n, dtype)
     dense = fastnn.Dense(n, n, dtype=dtype)

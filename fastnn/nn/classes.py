@@ -40,8 +40,8 @@ def _find_classes() -> dict[str, type[Any]]:
 CLASSES = _find_classes()
 
 # What a user may give by name: {name: class}.
-ACTIVATIONS = {name: CLASSES[made] for name, made in catalogue.ACTIVATION_LAYERS.items()}
-OPTIMIZERS = {name: CLASSES[made] for name, made in catalogue.OPTIMIZERS.items()}
+ACTIVATIONS = {name: CLASSES[each] for name, each in catalogue.ACTIVATION_LAYERS.items()}
+OPTIMIZERS = {name: CLASSES[each] for name, each in catalogue.OPTIMIZERS.items()}
 LOSSES_OF_NUMBERS = {
     row.name: CLASSES[row.loss] for row in catalogue.LOSSES if row.task == "numbers"
 }

@@ -87,12 +87,12 @@ class Loss(Guarded):
         return weigh(gradient, as_sample_weights(sample_weight, len(gradient)))
 
     def __repr__(self) -> str:
-        given = ", ".join(
+        arguments = ", ".join(
             f"{name}={value!r}"
             for name, value in vars(self).items()
             if name not in _RESULTS and (isinstance(value, bool) or not is_nothing(value))
         )
-        return f"{type(self).__name__}({given})"
+        return f"{type(self).__name__}({arguments})"
 
 
 # Attributes that are results of a pass.

@@ -136,8 +136,8 @@ class SoftmaxCrossEntropy(Loss):
         self, logits: ArrayLike, y_true: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> np.floating[Any]:
         """Return what `forward` does."""
-        given = {} if sample_weight is None else {"sample_weight": sample_weight}
-        mean: np.floating[Any] = self.forward(logits, y_true, **given)
+        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+        mean: np.floating[Any] = self.forward(logits, y_true, **weights)
         return mean
 
     def _losses(self, logits: ArrayLike, y_true: ArrayLike) -> tuple[Floats, Floats]:
