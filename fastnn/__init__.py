@@ -18,7 +18,7 @@ from .errors import (
 from .many import fit_many
 from .metrics import Metric, accuracy
 from .model import Sequential, load
-from .nn.activations import ELU, GELU, Identity, LeakyReLU, Sigmoid, SiLU, Tanh
+from .nn.activations import ELU, GELU, Identity, LeakyReLU, Sigmoid, SiLU, Softplus, Tanh
 from .nn.batches import generate_batch_indices
 from .nn.dropout import Dropout
 from .nn.initializers import scaled_normal
@@ -114,6 +114,7 @@ __all__ = [
     "SlowTrainingWarning",
     "Softmax",
     "SoftmaxCrossEntropy",
+    "Softplus",
     "StepRate",
     "Summary",
     "Tanh",

@@ -37,6 +37,7 @@ class _Operations(NamedTuple):
     DROPOUT: int = 12  # only while training
     LAYER_NORM: int = 13
     BATCH_NORM: int = 14
+    SOFTPLUS: int = 15
 
 
 Operation = _Operations()
@@ -206,6 +207,11 @@ OPERATIONS = (
         Operation.SILU, "silu", "SiLU",
         forward=lambda x, number: x / (1 + np.exp(-x)),
         slope=_slope_of_silu,
+    ),
+    OperationRow(
+        Operation.SOFTPLUS, "softplus", "Softplus",
+        forward=lambda x, number: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))),
+        slope=lambda x, y, number: _sigmoid(x),
     ),
     OperationRow(
         Operation.IDENTITY, "identity", "Identity",

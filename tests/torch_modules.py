@@ -2,7 +2,8 @@
 
     python tests/torch_modules.py
 
-writes `torch_modules.json` (made with PyTorch 2.13.0), for where PyTorch is not installed.
+writes `torch_modules.json`, for where PyTorch is not installed. It was made with PyTorch 2.13.0.
+The outputs of Softplus are those of its formula in NumPy.
 """
 
 import importlib.util

@@ -125,7 +125,7 @@ def _batch_norm(layer: Any) -> _Module:
 
 
 # The activations that PyTorch has by the same name and with the same arguments.
-SHARED_ACTIVATIONS = "Identity", "Sigmoid", "Tanh", "LeakyReLU", "ELU", "GELU", "SiLU"
+SHARED_ACTIVATIONS = "Identity", "Sigmoid", "Tanh", "LeakyReLU", "ELU", "GELU", "SiLU", "Softplus"
 
 
 def _activation(name: str) -> Callable[[Any], _Module]:
