@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from . import files
 from .errors import FileFormatError, warn_of_prepared_inputs
+from .files.contents import check_arrays
 from .kernels import table as t
 from .metrics import MetricLike
 from .nn import configs
@@ -36,7 +37,7 @@ from .run.loop import pass_over
 from .run.progress import Verbose
 from .run.request import Trainable
 from .types import Array, Batch, BatchSource, Floats, OwnLayer, PathLike, Scaling, Seed, Shuffle
-from .validation import as_array, as_count, as_generator, as_path, as_scaling, check_arrays
+from .validation import as_array, as_count, as_generator, as_path, as_scaling
 
 
 class Sequential(Trainable):

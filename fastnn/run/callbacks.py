@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ..files.contents import check_finite, check_tree
 from ..metrics import Metric
 from ..nn.monitor import Mode, as_curve, as_mode, cost_of, sign_of
 from ..settings import Setting, non_negative
 from ..types import PathLike, Snapshot
-from ..validation import as_flag, as_number, check_finite, check_tree
+from ..validation import as_flag, as_number
 from .history import History
 
 if TYPE_CHECKING:
