@@ -20,15 +20,15 @@ DTYPES: tuple[DType, ...] = (np.dtype(np.float32), np.dtype(np.float64))
 
 def as_dtype(value: DTypeLike, name: str = "dtype") -> DType:
     """Return `value` as one of the two dtypes that kernels are compiled for."""
+    dtype: DType | None
     try:
-        # None is checked by itself: NumPy takes it for float64, also in a comparison.
-        dtype = None if value is None else np.dtype(value)
+        dtype = np.dtype(value)
     except TypeError:
         dtype = None
-    for each in DTYPES:
-        if dtype == each:
-            return each
-    raise TypeError(f"{name} is {value!r}, expected float32 or float64")
+    # None is checked by itself: NumPy takes it for float64, also in a comparison.
+    if value is None or dtype is None or dtype not in DTYPES:
+        raise TypeError(f"{name} is {value!r}, expected float32 or float64")
+    return dtype
 
 
 def as_count(value: SupportsIndex, name: str) -> int:
