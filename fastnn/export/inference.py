@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import warn_of_prepared_inputs
-from ..kernels import table as t
-from ..model import Sequential
+from ..kernels.catalogue import Operation
+from ..model import Sequential, network_of
 from ..nn.loss import Loss
 from ..nn.own import is_own
 from ..program.plan import operation_of
@@ -42,7 +42,7 @@ class InferenceNetwork(NamedTuple):
 
     def __str__(self) -> str:
         sizes = [self.n_inputs]
-        sizes += [each.layer.n_neurons for each in self.layers if each.operation == t.DENSE]
+        sizes += [each.layer.n_neurons for each in self.layers if each.operation == Operation.DENSE]
         return f"{'-'.join(map(str, sizes))} {self.kind}, {self.dtype}"
 
 
@@ -65,18 +65,19 @@ def read_network(model: Any, operations: Collection[int], exporter: str) -> Infe
     ValueError
         For a network without a dense layer, and for parameters that are not finite.
     """
-    layers = read_layers(model, {*operations, t.DROPOUT}, exporter, level=5)
-    if model._n_features is None:
+    layers = read_layers(model, {*operations, Operation.DROPOUT}, exporter, level=5)
+    network = network_of(model)
+    if network.n_features is None:
         raise ValueError("model has no Dense layer, expected one: the number of inputs is unknown")
     if is_own(model.loss, "decide"):
         raise TypeError(
             f"loss is {model.loss!r:.80}, expected one without a `decide` of your own: "
             "nothing but fastnn's can be exported"
         )
-    layers = layers[: len(model._logit_layers())]
-    layers = [each for each in layers if each.operation != t.DROPOUT]
-    n_outputs = [each.layer.n_neurons for each in layers if each.operation == t.DENSE][-1]
-    return InferenceNetwork(layers, model._n_features, n_outputs, model.dtype, model.loss)
+    layers = layers[: len(network.logit_layers())]
+    layers = [each for each in layers if each.operation != Operation.DROPOUT]
+    n_outputs = [each.layer.n_neurons for each in layers if each.operation == Operation.DENSE][-1]
+    return InferenceNetwork(layers, network.n_features, n_outputs, model.dtype, model.loss)
 
 
 def read_layers(

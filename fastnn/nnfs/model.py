@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import SlowTrainingWarning
+from ..model import program_of
 from ..nn.network import call_backward, call_forward
-from ..program.samples import UNSCALED
-from ..program.threads import finish, resolve_threads, with_team
+from ..program.threads import resolve_threads, with_team
+from ..run.data import as_data
 from ..run.errors import NonFiniteLossError
 from ..run.history import History
+from ..run.rollback import DivergedError, undo_if_diverged
 from ..types import Floats, PathLike
 from ..validation import as_anything, as_array, as_count, as_rows
 from . import files
@@ -191,10 +193,12 @@ class Model:
 
         def run(loop: Any) -> None:
             nonlocal epoch
+            may_run_ahead = validation_data is None
             while epoch < epochs:
                 count = min(loop.steps_at_once // n_steps, epochs - epoch)
-                if validation_data is None and count > 1:
-                    epoch += self._run_ahead(loop, epoch, count, shown)
+                if may_run_ahead and count > 1:
+                    may_run_ahead = self._run_ahead(loop, epoch, count, shown)
+                    epoch += count if may_run_ahead else 0
                     continue
                 epoch += 1
                 curves = self._run_epoch(loop, epoch, shown)
@@ -230,7 +234,7 @@ class Model:
                     f"{y_name} has shape {targets.shape}, expected {len(inputs)} targets"
                 )
             return inputs, targets
-        return self.network._as_data(X, y, None, name, y_name, None)
+        return as_data(program_of(self.network), X, y, None, (name, y_name))
 
     def _run_epoch(self, loop: Any, epoch: int, shown: Any) -> dict[str, float]:
         """Take the steps of an epoch, print those to be shown, and return its curves."""
@@ -238,49 +242,62 @@ class Model:
         stops = [step + 1 for step in shown]
         if loop.steps_at_once >= stops[-1]:
             stops = stops[-1:]
-        before, done = self._snapshot(), 0
-        try:
+        before = self._snapshot()
+
+        def take() -> Found:
+            done = 0
             loop.begin()
             try:
-                with np.errstate(over="ignore", invalid="ignore"):
-                    for stop in stops:
-                        found = loop.run(done, stop)
-                        self._report(loop, found, done, shown)
-                        done += len(found)
-                        if done < stop:
-                            raise NonFiniteLossError(epoch, done + 1, self.history)
+                for stop in stops:
+                    found = loop.run(done, stop)
+                    self._report(loop, found, done, shown)
+                    done += len(found)
+                    if done < stop:
+                        raise DivergedError(done + 1)
                 loop.end()
             except BaseException:  # such as Ctrl-C, which may have broken off `end` too
                 loop.end()
                 raise
-            if not self._is_finite():
-                raise NonFiniteLossError(epoch, done, self.history, at_end=True)
-        except BaseException as error:
-            if isinstance(error, NonFiniteLossError) or not self._is_finite():
-                finish(lambda: self._restore(before))
-            raise
-        return self._end_epoch(self.loss.regularization_loss(), found[-1].rate)
+            last: Found = found[-1]
+            return last
 
-    def _run_ahead(self, loop: Any, epoch: int, count: int, shown: Any) -> int:
-        """Take several short epochs in one compiled call; then print. Return how many were taken.
+        try:
+            last = undo_if_diverged(take, self._is_finite, lambda: self._restore(before))
+        except DivergedError as error:
+            batch = stops[-1] if error.batch is None else error.batch
+            raise NonFiniteLossError(
+                epoch, batch, self.history, at_end=error.batch is None
+            ) from None
+        return self._end_epoch(self.loss.regularization_loss(), last.rate)
 
-        Where one diverges all are undone, to be taken one by one.
+    def _run_ahead(self, loop: Any, epoch: int, count: int, shown: Any) -> bool:
+        """Take several short epochs in one compiled call; then print.
+
+        Return whether that was done: where one diverges all are undone, to be taken one by one.
         """
         n_steps = shown[-1] + 1
         before, drawn = self._snapshot(), np.random.get_state()  # noqa: NPY002
-        loop.begin()
-        try:
-            with np.errstate(over="ignore", invalid="ignore"):
-                found = loop.run(0, count * n_steps)
-            loop.end()
-        except BaseException:  # such as Ctrl-C, which may have broken off `end` too
-            loop.end()
-            raise
-        if len(found) < count * n_steps or not self._is_finite():
+
+        def take() -> list[Found]:
+            loop.begin()
+            try:
+                found: list[Found] = loop.run(0, count * n_steps)
+                loop.end()
+            except BaseException:  # such as Ctrl-C, which may have broken off `end` too
+                loop.end()
+                raise
+            if len(found) < count * n_steps:
+                raise DivergedError(len(found) + 1)
+            return found
+
+        def restore() -> None:
             self._restore(before)
             np.random.set_state(drawn)  # noqa: NPY002
-            loop.has_failed = True
-            return 0
+
+        try:
+            found = undo_if_diverged(take, self._is_finite, restore)
+        except DivergedError:
+            return False
         # The penalty after an epoch is the one that the next step meets.
         penalties = [step.penalty for step in found[n_steps::n_steps]]
         penalties.append(self.loss.regularization_loss())
@@ -289,7 +306,7 @@ class Model:
             self._begin_epoch(epoch + i + 1)
             self._report(loop, steps, 0, shown)
             self.history.append(epoch + i + 1, self._end_epoch(penalty, steps[-1].rate))
-        return count
+        return True
 
     def _begin_epoch(self, epoch: int) -> None:
         print(f"epoch: {epoch}")
@@ -305,7 +322,7 @@ class Model:
                 accuracy, data_loss, penalty, rate, _ = found[step - first]
                 _show(f"step: {step}", accuracy, data_loss, penalty, rate)
 
-    def _end_epoch(self, penalty: float, rate: float) -> dict[str, float]:
+    def _end_epoch(self, penalty: float, rate: float | None) -> dict[str, float]:
         """Print the figures of an epoch, and return its curves."""
         accuracy, loss = self.accuracy.calculate_accumulated(), self.loss.calculate_accumulated()
         _show("training", accuracy, loss, penalty, rate)
@@ -365,9 +382,8 @@ class Model:
         if batch_size is not None:
             batch_size = as_count(batch_size, "batch_size")
         if self.network is not None:
-            finish = self.network.loss.finish
-            outputs: Floats = self.network._batched(X, finish, batch_size, None, UNSCALED)
-            return outputs
+            program = program_of(self.network)
+            return program.outputs_in_parts(X, program.finish, batch_size)
         inputs = as_rows(X, "X", allow_empty=False)
         size = batch_size or len(inputs)
         starts = range(0, len(inputs), size)
@@ -476,7 +492,9 @@ class Model:
         return f"{type(self).__name__}([\n{layers}])"
 
 
-def _show(place: str, accuracy: float, data_loss: float, penalty: float, rate: float) -> None:
+def _show(
+    place: str, accuracy: float, data_loss: float, penalty: float, rate: float | None
+) -> None:
     print(
         f"{place}, acc: {accuracy:.3f}, loss: {data_loss + penalty:.3f} "
         f"(data_loss: {data_loss:.3f}, reg_loss: {penalty:.3f}), lr: {rate}"

@@ -8,7 +8,7 @@ import numbers
 import operator
 import os
 from collections.abc import Iterable
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -20,7 +20,7 @@ DTYPES: tuple[DType, ...] = (np.dtype(np.float32), np.dtype(np.float64))
 
 def as_dtype(value: DTypeLike, name: str = "dtype") -> DType:
     """Return `value` as one of the two dtypes that kernels are compiled for."""
-    dtype: DType | None
+    dtype: Any
     try:
         dtype = np.dtype(value)
     except TypeError:
@@ -28,7 +28,8 @@ def as_dtype(value: DTypeLike, name: str = "dtype") -> DType:
     # None is checked by itself: NumPy takes it for float64, also in a comparison.
     if value is None or dtype is None or dtype not in DTYPES:
         raise TypeError(f"{name} is {value!r}, expected float32 or float64")
-    return dtype
+    known: DType = dtype
+    return known
 
 
 def as_count(value: SupportsIndex, name: str) -> int:
