@@ -75,14 +75,16 @@ def _plain(value: Any, name: str) -> Any:
     return {"function": getattr(value, "__qualname__", type(value).__qualname__)}
 
 
-def describe_network(model: Network, *, own: bool = False) -> dict[str, Any]:
-    """Return the dict of a :class:`Sequential`; `own` as for `describe`."""
+def describe_network(network: Network, *, own: bool = False) -> dict[str, Any]:
+    """Return the dict of a network; `own` as for `describe`."""
     return {
         "class": "Sequential",
-        "n_features": model._n_features,
-        "dtype": model.dtype.name,
-        "layers": [describe(each, f"layers[{i}]", own=own) for i, each in enumerate(model.layers)],
-        "loss": describe(model.loss, "loss", own=own),
+        "n_features": network.n_features,
+        "dtype": network.dtype.name,
+        "layers": [
+            describe(each, f"layers[{i}]", own=own) for i, each in enumerate(network.layers)
+        ],
+        "loss": describe(network.loss, "loss", own=own),
     }
 
 
@@ -128,9 +130,9 @@ def stored_shapes(config: Mapping[str, Any]) -> dict[str, tuple[Shape, DType]]:
     }
 
 
-def check_network(config: Mapping[str, Any], model: Network) -> None:
+def check_network(config: Mapping[str, Any], network: Network) -> None:
     """Raise ValueError where a built network has another input width or dtype than its dict."""
-    for name, value in (("n_features", model._n_features), ("dtype", model.dtype.name)):
+    for name, value in (("n_features", network.n_features), ("dtype", network.dtype.name)):
         if config.get(name, value) != value:
             raise ValueError(f"{name} is {config[name]!r:.80}, expected {value!r}, as in layers")
 

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import SlowTrainingWarning
+from ..model import program_of
 from ..nn.network import call_backward, call_forward
-from ..program.samples import UNSCALED
 from ..program.threads import resolve_threads, with_team
+from ..run.data import as_data
 from ..run.history import History
 from ..types import Floats, PathLike
 from ..validation import as_anything, as_array, as_count, as_rows
@@ -222,7 +223,7 @@ class Model:
                     f"{y_name} has shape {targets.shape}, expected {len(inputs)} targets"
                 )
             return inputs, targets
-        return self.network._as_data(X, y, None, name, y_name, None)
+        return as_data(program_of(self.network), X, y, None, (name, y_name))
 
     # ------------------------------------------------------------------ answers
 
@@ -255,9 +256,8 @@ class Model:
         if batch_size is not None:
             batch_size = as_count(batch_size, "batch_size")
         if self.network is not None:
-            finish = self.network.loss.finish
-            outputs: Floats = self.network._batched(X, finish, batch_size, None, UNSCALED)
-            return outputs
+            program = program_of(self.network)
+            return program.outputs_in_parts(X, program.finish, batch_size)
         inputs = as_rows(X, "X", allow_empty=False)
         size = batch_size or len(inputs)
         starts = range(0, len(inputs), size)

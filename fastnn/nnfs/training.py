@@ -7,8 +7,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..program.threads import finish
 from ..run.errors import NonFiniteLossError
+from ..run.rollback import DivergedError, undo_if_diverged
 from ..types import Floats
 from .loops import Found
 from .optimizers import KINDS
@@ -44,10 +44,12 @@ class Training:
 
     def run(self, loop: Any) -> None:
         """Take the epochs that are left, in a loop of `loops.py`."""
+        may_run_ahead = self.validate is None
         while self.epoch < self.epochs:
             count = min(loop.steps_at_once // self.n_steps, self.epochs - self.epoch)
-            if self.validate is None and count > 1:
-                self.epoch += self._run_ahead(loop, self.epoch, count)
+            if may_run_ahead and count > 1:
+                may_run_ahead = self._run_ahead(loop, self.epoch, count)
+                self.epoch += count if may_run_ahead else 0
                 continue
             self.epoch += 1
             curves = self._run_epoch(loop, self.epoch)
@@ -61,49 +63,63 @@ class Training:
         stops = [step + 1 for step in self.shown_steps]
         if loop.steps_at_once >= stops[-1]:
             stops = stops[-1:]
-        before, done = self._snapshot(), 0
-        try:
+        before = self._snapshot()
+
+        def take() -> Found:
+            done = 0
             loop.begin()
             try:
-                with np.errstate(over="ignore", invalid="ignore"):
-                    for stop in stops:
-                        figures = loop.run(done, stop)
-                        self._report(loop, figures, done)
-                        done += len(figures)
-                        if done < stop:
-                            raise NonFiniteLossError(epoch, done + 1, self.model.history)
+                for stop in stops:
+                    figures = loop.run(done, stop)
+                    self._report(loop, figures, done)
+                    done += len(figures)
+                    if done < stop:
+                        raise DivergedError(done + 1)
                 loop.end()
-            except BaseException:  # such as Ctrl-C, which may have broken off `end` too
+            except BaseException:  # such as Ctrl-C, which may have interrupted `end` too
                 loop.end()
                 raise
-            if not self._is_finite():
-                raise NonFiniteLossError(epoch, done, self.model.history, at_end=True)
-        except BaseException as error:
-            if isinstance(error, NonFiniteLossError) or not self._is_finite():
-                finish(lambda: self._restore(before))
-            raise
-        return self._end_epoch(self.model.loss.regularization_loss(), figures[-1].rate)
+            last: Found = figures[-1]
+            return last
 
-    def _run_ahead(self, loop: Any, epoch: int, count: int) -> int:
-        """Take `count` short epochs in one compiled call, then print; return their number.
+        try:
+            last = undo_if_diverged(take, self._is_finite, lambda: self._restore(before))
+        except DivergedError as error:
+            batch = stops[-1] if error.batch is None else error.batch
+            raise NonFiniteLossError(
+                epoch, batch, self.model.history, at_end=error.batch is None
+            ) from None
+        return self._end_epoch(self.model.loss.regularization_loss(), last.rate)
 
-        If one of them diverges, all are undone and 0 is returned: they are taken one by one.
+    def _run_ahead(self, loop: Any, epoch: int, count: int) -> bool:
+        """Take `count` short epochs in one compiled call, then print.
+
+        Return whether that was done. If one of them diverges, all are undone and have to be taken
+        one by one.
         """
         n_steps = self.n_steps
         before, generator = self._snapshot(), np.random.get_state()  # noqa: NPY002
-        loop.begin()
-        try:
-            with np.errstate(over="ignore", invalid="ignore"):
-                figures = loop.run(0, count * n_steps)
-            loop.end()
-        except BaseException:  # such as Ctrl-C, which may have broken off `end` too
-            loop.end()
-            raise
-        if len(figures) < count * n_steps or not self._is_finite():
+
+        def take() -> list[Found]:
+            loop.begin()
+            try:
+                figures: list[Found] = loop.run(0, count * n_steps)
+                loop.end()
+            except BaseException:  # such as Ctrl-C, which may have interrupted `end` too
+                loop.end()
+                raise
+            if len(figures) < count * n_steps:
+                raise DivergedError(len(figures) + 1)
+            return figures
+
+        def restore() -> None:
             self._restore(before)
             np.random.set_state(generator)  # noqa: NPY002
-            loop.has_failed = True
-            return 0
+
+        try:
+            figures = undo_if_diverged(take, self._is_finite, restore)
+        except DivergedError:
+            return False
         # The penalty after an epoch is that before the first step of the next one.
         penalties = [step.penalty for step in figures[n_steps::n_steps]]
         penalties.append(self.model.loss.regularization_loss())
@@ -113,7 +129,7 @@ class Training:
             self._report(loop, steps, 0)
             curves = self._end_epoch(penalty, steps[-1].rate)
             self.model.history.append(epoch + i + 1, curves)
-        return count
+        return True
 
     def _begin_epoch(self, epoch: int) -> None:
         print(f"epoch: {epoch}")
