@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..kernels import table as t
+from ..kernels import catalogue
 from ..nn import loss as base
 from ..nn import losses
 from ..validation import as_flag
@@ -197,5 +197,5 @@ class Activation_Softmax_Loss_CategoricalCrossentropy(losses.SoftmaxCrossEntropy
 class ProgramCrossEntropy(losses.SoftmaxCrossEntropy):
     """The loss of the compiled program for softmax and cross-entropy clipped at 1e-7."""
 
-    kind = t.SOFTMAX_CROSS_ENTROPY
+    kind = catalogue.Loss.SOFTMAX_CROSS_ENTROPY
     number = EPSILON

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..kernels import table as t
+from ..kernels.catalogue import Rule
 from ..nn import optimizer as base
 from ..nn import optimizers
 from ..types import Array, DType, Floats
@@ -136,7 +136,7 @@ class Optimizer_SGD(Optimizer, optimizers.SGD):
     @property
     def rule(self) -> int:  # type: ignore[override]  # read-only here
         """The rule of the kernels."""
-        return t.VELOCITY if self.momentum else t.DESCENT
+        return Rule.VELOCITY if self.momentum else Rule.DESCENT
 
     @property
     def averages(self) -> tuple[str, ...]:  # type: ignore[override]  # read-only here
