@@ -130,7 +130,7 @@ SHARED_ACTIVATIONS = "Identity", "Sigmoid", "Tanh", "LeakyReLU", "ELU", "GELU", 
 
 def _activation(name: str) -> Callable[[Any], _Module]:
     """Return the function that makes the module of the activation with this name."""
-    arguments = configs.parameters_of(CLASSES[name])
+    arguments = configs.arguments_of(name)
     return lambda layer: _module(name, **{key: getattr(layer, key) for key in arguments})
 
 

@@ -36,7 +36,7 @@ _LAYERS: dict[str, tuple[type[Layer], dict[str, str]]] = {
     "ReLU": (ReLU, {}),
     "Softmax": (Softmax, {}),
     **{
-        name: (CLASSES[name], {key: key for key in configs.parameters_of(CLASSES[name])})
+        name: (CLASSES[name], {key: key for key in configs.arguments_of(name)})
         for name in SHARED_ACTIVATIONS
     },
     "Dropout": (Dropout, {"p": "rate"}),
