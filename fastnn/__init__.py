@@ -37,7 +37,7 @@ from .nn.losses import (
 )
 from .nn.normalization import BatchNorm, LayerNorm
 from .nn.optimizer import Optimizer
-from .nn.optimizers import SGD, AdaGrad, Adam, AdamW, RMSprop
+from .nn.optimizers import SGD, AdaGrad, Adam, AdamW, Lion, RMSprop
 from .nn.schedules import (
     ConstantRate,
     CosineRate,
@@ -91,6 +91,7 @@ __all__ = [
     "Layer",
     "LayerNorm",
     "LeakyReLU",
+    "Lion",
     "Loss",
     "MeanAbsoluteError",
     "MeanSquaredError",

@@ -107,6 +107,7 @@ class _Rules(NamedTuple):
     ADAM: int = 6
     AMSGRAD: int = 7
     LOOKAHEAD: int = 8  # VELOCITY in Nesterov's form
+    LION: int = 9
 
 
 Rule = _Rules()
@@ -412,6 +413,11 @@ def _amsgrad(p: Array, states: Array, g: Array, n: StepNumbers) -> None:
     _scaled(p, states[0], states[2], n)
 
 
+def _lion(p: Array, states: Array, g: Array, n: StepNumbers) -> None:
+    p -= n.rate * np.sign(n.first * states[0] + (1 - n.first) * g)
+    states[0] = n.second * states[0] + (1 - n.second) * g
+
+
 # In the order in which messages list the optimizers.
 RULES = (
     RuleRow(Rule.FUSED_DESCENT, 0, _descent),
@@ -424,6 +430,7 @@ RULES = (
     RuleRow(Rule.AMSGRAD, 3, _amsgrad, ("Adam", "AdamW"), {"amsgrad": True}),
     RuleRow(Rule.RMSPROP, 1, _rmsprop, ("RMSprop",)),
     RuleRow(Rule.ADAGRAD, 1, _adagrad, ("AdaGrad",)),
+    RuleRow(Rule.LION, 1, _lion, ("Lion",)),
 )
 
 RULE_OF = {row.code: row for row in RULES}
