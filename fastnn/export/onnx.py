@@ -245,7 +245,7 @@ def _softplus(graph: _Graph, x: str, layer: Any) -> str:
 def _layer_norm(graph: _Graph, x: str, layer: Any) -> str:
     """Add simple operators: ONNX Runtime's LayerNormalization gives 0 where squares overflow.
 
-    The formulas are those of wide rows in `kernels/normalization.py`.
+    The formulas are those of wide rows in `kernels/layer_norm.py`.
     """
     weights, biases = (graph.stored(layer, name) for name in ("weights", "biases"))
     widest, shrink = (2.0**490, 2.0**-540) if graph.is_double else (2.0**50, 2.0**-80)
