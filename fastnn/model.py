@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from . import files
 from .errors import FileFormatError, warn_of_prepared_inputs
-from .kernels import table as t
+from .kernels.catalogue import Operation
 from .metrics import MetricLike
 from .nn import configs
 from .nn.dropout import Dropout, draw_key
@@ -422,7 +422,9 @@ class Sequential:
             As in `fit`, like the errors. Several threads may predict with one model at once.
         """
         scaling = as_scaling(scale, offset, self.dtype)
-        outputs = self._program.outputs_in_parts(X, t.IDENTITY, batch_size, threads, scaling)
+        outputs = self._program.outputs_in_parts(
+            X, Operation.IDENTITY, batch_size, threads, scaling
+        )
         return self._network.loss.decide(outputs)
 
     def activations(

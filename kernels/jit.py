@@ -31,7 +31,7 @@ from numba.core.caching import _Cache
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler_lock import global_compiler_lock
 
-from . import private
+from . import constants, private  # noqa: F401  # kernels read the codes as constants
 from .interruption import (
     POLL_SECONDS,
     Interruption,

@@ -1,11 +1,12 @@
 """Matrix products and sums of columns: the loops around the micro-kernel of `tile.py`."""
 
+from .codes import Epilogue
 from .jit import inner
 from .packing import pack, pack_transposed, panel_width
 from .pointers import get, is_null, null
 from .simd import fma, lanes, load, load_part, splat, store, store_part
 from .sums import add_block
-from .table import STORE, SUM_ROWS
+from .table import SUM_ROWS
 from .target import PANEL_DEPTH, UNROLL
 from .tile import (
     Ending,
@@ -115,7 +116,7 @@ def matmul(result, left, right, right_transposed, extent, start):
                 Rows(panel, padded), panel,
                 Extent(extent.rows, count, terms),
                 Rows(begin, begin_row),
-                Ending(STORE, Rows(nothing, 0), 0.0),
+                Ending(Epilogue.STORE, Rows(nothing, 0), 0.0),
             )  # fmt: skip
 
 

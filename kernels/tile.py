@@ -26,6 +26,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from . import target
+from .codes import Epilogue
 from .emit import (
     I32,
     I64,
@@ -39,7 +40,6 @@ from .emit import (
     emit_tail_mask,
     ir_float,
 )
-from .table import FINISH_DESCEND, FINISH_MASK, FINISH_RELU, STORE
 from .target import UNROLL
 
 # Arguments that belong together. They live in jitted code only, where they cost nothing: at a call
@@ -73,9 +73,9 @@ class Extent(NamedTuple):
 
 
 class Ending(NamedTuple):
-    """What is done with the sums of a tile: an epilogue of `table.py`, and what it reads.
+    """What is done with the sums of a tile: an epilogue of `codes.py`, and what it reads.
 
-    `other` (rows, columns) is what FINISH_MASK looks at, `rate` what FINISH_DESCEND multiplies by.
+    `other` (rows, columns) is what RELU_MASK looks at, `rate` what DESCENT multiplies by.
     """
 
     epilogue: int
@@ -360,14 +360,16 @@ class _TileEmitter:
         default = builder.append_basic_block("tile.store")
         switch = builder.switch(self.ending.epilogue, default)
         epilogues = {
-            STORE: lambda i, v, value: value,
-            FINISH_RELU: relu,
-            FINISH_MASK: mask,
-            FINISH_DESCEND: descend,
+            Epilogue.STORE: lambda i, v, value: value,
+            Epilogue.RELU: relu,
+            Epilogue.RELU_MASK: mask,
+            Epilogue.DESCENT: descend,
         }
         for code, transform in epilogues.items():
-            block = default if code == STORE else builder.append_basic_block("tile.epilogue")
-            if code != STORE:
+            block = (
+                default if code == Epilogue.STORE else builder.append_basic_block("tile.epilogue")
+            )
+            if code != Epilogue.STORE:
                 switch.add_case(self.constant(code), block)
             builder.position_at_end(block)
             results, others = self.rows_of(self.result), self.rows_of(self.ending.other)

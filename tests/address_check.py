@@ -21,14 +21,9 @@ from kernel_cases import KERNELS
 
 import fastnn
 from fastnn import kernels
-from fastnn.kernels.table import (
-    BARRIER_SIZE,
-    N_SUMS,
-    N_TOTALS,
-    SCORES,
-    SOFTMAX,
-    SOFTMAX_CROSS_ENTROPY,
-)
+from fastnn.kernels.catalogue import Loss, Operation
+from fastnn.kernels.codes import BARRIER_SIZE, N_SCORES, N_SUMS
+from fastnn.kernels.table import N_TOTALS
 from fastnn.program.plan import make_plan
 from fastnn.program.samples import UNSCALED, Samples
 
@@ -126,12 +121,12 @@ def train_and_predict(do, rng, n_inputs, hidden, classes, dtype, soft, norm=Fals
     )  # fmt: skip
     do(
         kernels.train_steps,
-        buffer, states, np.empty(plan.workspace_size, dtype), np.empty((SCORES, batch)),
+        buffer, states, np.empty(plan.workspace_size, dtype), np.empty((N_SCORES, batch)),
         np.zeros((N_SUMS, plan.n_sums)), np.zeros(BARRIER_SIZE, np.int64),
         plan.table, plan.coefficients, *Samples(X, X.dtype).view(), np.array(UNSCALED),
         labels, targets, rng.random(n), rng.permutation(n)[np.newaxis],
         0, steps, batch, np.zeros((1, 2), np.int64) if norm else None,
-        SOFTMAX_CROSS_ENTROPY, 0.0, 0.1 if not soft else 0.0,
+        Loss.SOFTMAX_CROSS_ENTROPY, 0.0, 0.1 if not soft else 0.0,
         optimizer.rule, optimizer.numbers(0, steps, parameters.dtype), np.zeros((1, N_TOTALS)),
         True, 0, 1,
     )  # fmt: skip
@@ -140,9 +135,9 @@ def train_and_predict(do, rng, n_inputs, hidden, classes, dtype, soft, norm=Fals
     outputs = np.empty((n, classes), dtype)
     do(kernels.pack_network, panels, plan.table, buffer)
     given = plan.table, plan.coefficients, buffer, X
-    do(kernels.predict_rows, outputs, workspace, panels, *given, batch, SOFTMAX)
+    do(kernels.predict_rows, outputs, workspace, panels, *given, batch, Operation.SOFTMAX)
     workspace = np.empty(2 * plan.widest, dtype)
-    do(kernels.predict_few, outputs, workspace, *given, SOFTMAX)
+    do(kernels.predict_few, outputs, workspace, *given, Operation.SOFTMAX)
 
 
 WORK = {"compile": compile_kernels, "call": call_kernels, "write beyond": write_beyond}

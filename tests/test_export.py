@@ -10,7 +10,7 @@ import pytest
 
 import fastnn
 from fastnn.export import to_c, to_onnx, to_torch
-from fastnn.kernels import table as t
+from fastnn.kernels.catalogue import Operation
 
 EXPORTS = {"onnx": to_onnx, "c": to_c, "torch": to_torch}
 everywhere = pytest.mark.parametrize("export", EXPORTS.values(), ids=EXPORTS)
@@ -138,7 +138,7 @@ def test_import_fastnn_imports_nothing_that_is_optional():
 @pytest.mark.parametrize("name", ["c", "onnx", "torch"])
 def test_an_exporter_names_the_layer_that_it_cannot_write(name, monkeypatch, tmp_path):
     module = importlib.import_module(f"fastnn.export.{name}")
-    for operation, layer in [(t.RELU, "ReLU"), (t.BATCH_NORM, "BatchNorm")]:
+    for operation, layer in [(Operation.RELU, "ReLU"), (Operation.BATCH_NORM, "BatchNorm")]:
         with monkeypatch.context() as patch:
             patch.delitem(module.OPERATIONS, operation)
             message = rf"^layers\[1\] is {layer}.*, expected a layer that to_{name} writes$"

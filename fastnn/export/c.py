@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..files import replace
-from ..kernels import table as t
+from ..kernels import catalogue
+from ..kernels.catalogue import Operation, OperationRow
 from ..types import Array, PathLike
 from ..validation import as_path
 from .c_functions import CALLED_FUNCTIONS, FUNCTIONS, MATH_FUNCTIONS
@@ -95,7 +96,7 @@ class _Source:
         self.n_constants = 0
         self.values, self.width = "x", network.n_inputs
         self.n_buffers, self.widest_buffer = 0, 0
-        dense = [each.position for each in network.layers if each.operation == t.DENSE]
+        dense = [each.position for each in network.layers if each.operation == Operation.DENSE]
         self.last_dense = dense[-1]
         self.output = "outputs" if network.loss.task == "numbers" else "probabilities"
         if network.loss.task == "answers" and network.n_outputs == 1:
@@ -290,11 +291,11 @@ class _Source:
         elif self._returns():
             limit = self.literal(loss.threshold)
             self.body.append(f"const int answer = {self.output}[0] > {limit};")
-        if loss.finish == t.SOFTMAX:
+        if loss.finish == Operation.SOFTMAX:
             self.body.append(f"{self.call('softmax', self.output, n)};")
-        elif loss.finish == t.SIGMOID:
+        elif loss.finish == Operation.SIGMOID:
             self.each("sigmoid")
-        elif loss.finish == t.EXP:
+        elif loss.finish == Operation.EXP:
             self.each("exponential")
         if self._returns():
             self.body.append(f"return {'label' if loss.task == 'classes' else 'answer'};")
@@ -320,19 +321,23 @@ def _batch_norm(source: _Source, layer: Any, index: int) -> None:
     source.row("batch_norm", index, arrays)
 
 
+def _element_wise(row: OperationRow) -> Callable[[_Source, Any, int], None]:
+    """Return the function that writes an activation, whose C function has its name."""
+    settings = (row.number,) if row.number else ()
+
+    def write(source: _Source, layer: Any, index: int) -> None:
+        source.each(row.name, *(getattr(layer, name) for name in settings))
+
+    return write
+
+
 # {operation: the function that writes a layer}; dropout does nothing in a prediction.
 OPERATIONS: dict[int, Callable[[_Source, Any, int], None]] = {
-    t.DENSE: _Source.dense,
-    t.RELU: lambda source, layer, index: source.each("relu"),
-    t.SOFTMAX: lambda source, layer, index: source.row("softmax", index, {}),
-    t.IDENTITY: lambda source, layer, index: None,
-    t.SIGMOID: lambda source, layer, index: source.each("sigmoid"),
-    t.TANH: lambda source, layer, index: source.each("tanh"),
-    t.LEAKY_RELU: lambda source, layer, index: source.each("leaky_relu", layer.negative_slope),
-    t.ELU: lambda source, layer, index: source.each("elu", layer.alpha),
-    t.GELU: lambda source, layer, index: source.each("gelu"),
-    t.GELU_TANH: lambda source, layer, index: source.each("gelu_tanh"),
-    t.SILU: lambda source, layer, index: source.each("silu"),
-    t.LAYER_NORM: _layer_norm,
-    t.BATCH_NORM: _batch_norm,
+    Operation.DENSE: _Source.dense,
+    Operation.RELU: lambda source, layer, index: source.each("relu"),
+    Operation.SOFTMAX: lambda source, layer, index: source.row("softmax", index, {}),
+    Operation.IDENTITY: lambda source, layer, index: None,
+    Operation.LAYER_NORM: _layer_norm,
+    Operation.BATCH_NORM: _batch_norm,
+    **{row.code: _element_wise(row) for row in catalogue.ACTIVATIONS if row.name in FUNCTIONS},
 }

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import warn_of_prepared_inputs
-from ..kernels import table as t
+from ..kernels.catalogue import Operation
 from ..model import Sequential, network_of
 from ..nn.loss import Loss
 from ..nn.own import is_own
@@ -42,7 +42,7 @@ class InferenceNetwork(NamedTuple):
 
     def __str__(self) -> str:
         sizes = [self.n_inputs]
-        sizes += [each.layer.n_neurons for each in self.layers if each.operation == t.DENSE]
+        sizes += [each.layer.n_neurons for each in self.layers if each.operation == Operation.DENSE]
         return f"{'-'.join(map(str, sizes))} {self.kind}, {self.dtype}"
 
 
@@ -65,7 +65,7 @@ def read_network(model: Any, operations: Collection[int], exporter: str) -> Infe
     ValueError
         For a network without a dense layer, and for parameters that are not finite.
     """
-    layers = read_layers(model, {*operations, t.DROPOUT}, exporter, level=5)
+    layers = read_layers(model, {*operations, Operation.DROPOUT}, exporter, level=5)
     network = network_of(model)
     if network.n_features is None:
         raise ValueError("model has no Dense layer, expected one: the number of inputs is unknown")
@@ -75,8 +75,8 @@ def read_network(model: Any, operations: Collection[int], exporter: str) -> Infe
             "nothing but fastnn's can be exported"
         )
     layers = layers[: len(network.logit_layers())]
-    layers = [each for each in layers if each.operation != t.DROPOUT]
-    n_outputs = [each.layer.n_neurons for each in layers if each.operation == t.DENSE][-1]
+    layers = [each for each in layers if each.operation != Operation.DROPOUT]
+    n_outputs = [each.layer.n_neurons for each in layers if each.operation == Operation.DENSE][-1]
     return InferenceNetwork(layers, network.n_features, n_outputs, model.dtype, model.loss)
 
 

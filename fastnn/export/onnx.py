@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..files import replace
-from ..kernels import table as t
+from ..kernels.catalogue import Operation
 from ..requirements import missing
 from ..types import PathLike
 from ..validation import as_path
@@ -260,19 +260,19 @@ def _batch_norm(graph: _Graph, x: str, layer: Any) -> str:
 
 # {operation: the function that adds a layer}; dropout does nothing in a prediction.
 OPERATIONS: dict[int, Callable[[_Graph, str, Any], str]] = {
-    t.DENSE: _dense,
-    t.RELU: lambda graph, x, layer: graph.add("Relu", x),
-    t.SOFTMAX: lambda graph, x, layer: graph.add("Softmax", x, axis=1),
-    t.IDENTITY: lambda graph, x, layer: x,
-    t.SIGMOID: lambda graph, x, layer: graph.add("Sigmoid", x),
-    t.TANH: lambda graph, x, layer: graph.add("Tanh", x),
-    t.LEAKY_RELU: _leaky_relu,
-    t.ELU: _elu,
-    t.GELU: _gelu,
-    t.GELU_TANH: _gelu_tanh,
-    t.SILU: _silu,
-    t.LAYER_NORM: _layer_norm,
-    t.BATCH_NORM: _batch_norm,
+    Operation.DENSE: _dense,
+    Operation.RELU: lambda graph, x, layer: graph.add("Relu", x),
+    Operation.SOFTMAX: lambda graph, x, layer: graph.add("Softmax", x, axis=1),
+    Operation.IDENTITY: lambda graph, x, layer: x,
+    Operation.SIGMOID: lambda graph, x, layer: graph.add("Sigmoid", x),
+    Operation.TANH: lambda graph, x, layer: graph.add("Tanh", x),
+    Operation.LEAKY_RELU: _leaky_relu,
+    Operation.ELU: _elu,
+    Operation.GELU: _gelu,
+    Operation.GELU_TANH: _gelu_tanh,
+    Operation.SILU: _silu,
+    Operation.LAYER_NORM: _layer_norm,
+    Operation.BATCH_NORM: _batch_norm,
 }
 
 
@@ -297,12 +297,12 @@ def _yes_or_no(graph: _Graph, outputs: str) -> None:
     yes = graph.add("Greater", outputs, loss.threshold)
     label = graph.add("Cast", yes, to=graph.onnx.TensorProto.INT64)
     _answer_each(graph, "label", label, label=True)
-    finish = "Sigmoid" if loss.finish == t.SIGMOID else "Identity"
+    finish = "Sigmoid" if loss.finish == Operation.SIGMOID else "Identity"
     graph.answer("probabilities", finish, [outputs])
 
 
 def _numbers(graph: _Graph, outputs: str) -> None:
-    if graph.network.loss.finish == t.EXP:
+    if graph.network.loss.finish == Operation.EXP:
         outputs = graph.add("Exp", outputs)
     _answer_each(graph, "prediction", outputs)
 

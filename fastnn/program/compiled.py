@@ -10,6 +10,8 @@ import numpy as np
 
 from .. import kernels
 from ..kernels import table as t
+from ..kernels.catalogue import Rule, depends_on_mode, is_basic
+from ..kernels.codes import N_SCORES, N_SUMS
 from ..kernels.interruption import check_interruption
 from ..memory import aligned_empty
 from ..nn.optimizer import Optimizer
@@ -74,14 +76,14 @@ class CompiledTrainer:
         self.is_penalized = bool(plan.coefficients[trains, : t.NUMBER].any())
         if slope_at_zero:  # as a factor below 0 says
             plan.coefficients[:, [t.WEIGHTS_L1, t.BIASES_L1]] *= -1
-        self.draws_masks = bool((plan.table[:, t.OPERATION] >= t.DROPOUT).any())
+        self.draws_masks = any(map(depends_on_mode, plan.table[:, t.OPERATION].tolist()))
         self.rule = self._choose_rule(batch_size)
         self.load(data, n_samples, batch_size)
         self.workspace = aligned_empty(plan.workspace_size, network.dtype)
         self.workspace[...] = 0
-        self.scores = np.empty((t.SCORES, batch_size))
+        self.scores = np.empty((N_SCORES, batch_size))
         summed = self.is_penalized or clips
-        self.sums = np.full((t.N_SUMS, plan.n_sums if summed else 0), 0.0)
+        self.sums = np.full((N_SUMS, plan.n_sums if summed else 0), 0.0)
         self.chunk_steps = max(1, trainer.FIRST_CHUNK // (batch_size * network.n_parameters))
         """How many steps take about as long as a call of the program is to take."""
         self.totals = no_totals()[0]
@@ -122,17 +124,18 @@ class CompiledTrainer:
         # Longer batches are summed in blocks, for which the fused step has no code.
         plain = self.optimizer.is_plain and not self.is_penalized and batch_size <= t.SUM_ROWS
         plain = plain and bool(owners[:, [t.TRAINS, t.HAS_BIASES]].all())
-        return t.FUSED_DESCENT if plain else self.optimizer.rule
+        return Rule.FUSED_DESCENT if plain else self.optimizer.rule
 
     def _is_bare(self) -> bool:
         """Return whether `kernels.train_steps` may go without some of its arguments."""
-        alone = (self.plan.table[:, t.OPERATION] >= t.IDENTITY).any()
+        basic = all(map(is_basic, self.plan.table[:, t.OPERATION].tolist()))
         by_label = self.loss.task == "classes" and not len(self.data.targets)
         return (
-            self.rule == t.FUSED_DESCENT
+            self.rule == Rule.FUSED_DESCENT
             and by_label
             and self.data.inputs.is_ready
-            and not (alone or self.smoothing or self.loss.number or len(self.data.weights))
+            and basic
+            and not (self.smoothing or self.loss.number or len(self.data.weights))
         )
 
     def check_unchanged(self) -> None:

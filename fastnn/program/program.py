@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..kernels import table as t
+from ..kernels.catalogue import Operation
 from ..nn.activations import Sigmoid
 from ..nn.layers import Softmax
 from ..nn.network import Network
@@ -132,5 +132,8 @@ class Program:
 
 def apply_finish(outputs: Floats, finish: int) -> Floats:
     """Return the probabilities that belong to outputs, by the loss's `finish`."""
-    heads: dict[int, type[Softmax] | type[Sigmoid]] = {t.SOFTMAX: Softmax, t.SIGMOID: Sigmoid}
+    heads: dict[int, type[Softmax] | type[Sigmoid]] = {
+        Operation.SOFTMAX: Softmax,
+        Operation.SIGMOID: Sigmoid,
+    }
     return heads[finish]().forward(outputs) if finish in heads else outputs

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from ..kernels import table as t
+from ..kernels.catalogue import Operation
 from ..metrics import Metric, MetricLike, as_metrics
 from ..nn.loss import Loss
 from ..program.program import Program, apply_finish
@@ -96,7 +96,7 @@ def as_further_metrics(metrics: Sequence[MetricLike], loss: Loss, data: Data) ->
 
 
 def _outputs_for(program: Program, data: Data, threads: int | None) -> Floats:
-    return program.outputs(data.inputs, "X", t.IDENTITY, threads, data.targets.shape[1])
+    return program.outputs(data.inputs, "X", Operation.IDENTITY, threads, data.targets.shape[1])
 
 
 def _measure(

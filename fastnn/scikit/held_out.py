@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import train_test_split
 
-from ..kernels import table as t
+from ..kernels.catalogue import Operation
 from ..model import program_of
 from ..types import Array, Batch, Floats
 from .base import MLP
@@ -81,7 +81,7 @@ def make_measure(estimator: MLP, held_out: Part) -> Callable[[], tuple[float, fl
     program, threads = program_of(estimator.model_), estimator._threads()
 
     def measure() -> tuple[float, float]:
-        outputs = program.outputs(X, "validation_data[0]", t.IDENTITY, threads)
+        outputs = program.outputs(X, "validation_data[0]", Operation.IDENTITY, threads)
         if not np.isfinite(outputs).all():
             return math.inf, math.nan
         each = np.ones(1) if weights is None else weights

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..kernels import table as t
+from ..kernels.catalogue import Rule
 from ..nn.optimizer import Optimizer
 from ..program.compiled import CompiledTrainer
 from ..program.program import Program
@@ -56,8 +57,8 @@ class MomentumSteps(_Steps):
     def rule(self) -> int:  # type: ignore[override]  # read-only here
         """The rule of the kernels."""
         if not self.momentum:
-            return t.DESCENT
-        return t.LOOKAHEAD if self.nesterov else t.VELOCITY
+            return Rule.DESCENT
+        return Rule.LOOKAHEAD if self.nesterov else Rule.VELOCITY
 
     def _fill(self, rows: Floats, steps: NDArray[np.integer[Any]]) -> None:
         super()._fill(rows, steps)
@@ -71,7 +72,7 @@ class AdamSteps(_Steps):
     Kingma, Ba, "Adam: A Method for Stochastic Optimization" (2015).
     """
 
-    rule = t.ADAM
+    rule = Rule.ADAM
 
     def __init__(
         self, learning_rate: float, beta_1: float, beta_2: float, epsilon: float, scale: float = 1.0
@@ -89,7 +90,7 @@ class AdamSteps(_Steps):
 class _Sum(Optimizer):
     """No steps: the state becomes the weighted sum of the gradients of an epoch's batches."""
 
-    rule = t.MOMENTUM
+    rule = Rule.MOMENTUM
 
     def __init__(self, masses: Floats) -> None:
         super().__init__(1.0, 0.0, None, None)
