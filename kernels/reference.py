@@ -10,7 +10,16 @@ import math
 import numpy as np
 
 from . import table as t
-from .catalogue import Loss, Operation, Rule, is_norm, n_states_of
+from .catalogue import (
+    LOSS_OF,
+    OPERATION_OF,
+    RULE_OF,
+    Loss,
+    Operation,
+    Rule,
+    StepNumbers,
+    is_norm,
+)
 from .codes import Epilogue, SampleType
 
 
@@ -251,40 +260,20 @@ def _slope(p, l1):
 
 def optimizer_update(parameters, states, gradients, rule, numbers, scale, l1, l2):
     """Take one step of the optimizer `rule`, in place: parameters (P,), states (S, P)."""
+    if rule not in RULE_OF:
+        raise ValueError(f"rule is {rule}, which is none of {Rule}")
+    row = RULE_OF[rule]
     # In float64: a factor of a very long gradient is no number of float32.
     g = (gradients + _slope(parameters, l1) + 2 * l2 * parameters) * np.float64(scale)
     g = g.astype(parameters.dtype)
     g = np.clip(g, -numbers[t.CLIP], numbers[t.CLIP]) + numbers[t.DECAY] * parameters
     parameters *= numbers[t.SHRINK]
-    rate, first, second = numbers[t.RATE], numbers[t.FIRST], numbers[t.SECOND]
-    if rule in (Rule.DESCENT, Rule.FUSED_DESCENT):
-        parameters -= rate * g
-    elif rule in (Rule.VELOCITY, Rule.LOOKAHEAD):
-        states[0] = first * states[0] - rate * g
-        parameters += first * states[0] - rate * g if rule == Rule.LOOKAHEAD else states[0]
-    elif rule in (Rule.MOMENTUM, Rule.NESTEROV):
-        states[0] = first * states[0] + g
-        parameters -= rate * (g + first * states[0] if rule == Rule.NESTEROV else states[0])
-    else:
-        g = np.where(g * g < np.finfo(parameters.dtype).tiny, 0, g)
-        if rule == Rule.ADAGRAD:
-            states[0] += g * g
-            size, direction = states[0], g
-        elif rule == Rule.RMSPROP:
-            states[0] = second * states[0] + (1 - second) * g * g
-            size, direction = states[0], g
-        elif rule in (Rule.ADAM, Rule.AMSGRAD):
-            states[0] = first * states[0] + (1 - first) * g
-            states[1] = second * states[1] + (1 - second) * g * g
-            size, direction = states[1], states[0]
-            if rule == Rule.AMSGRAD:
-                states[2] = size = np.maximum(states[1], states[2])
-        else:
-            raise ValueError(f"rule is {rule}, which is none of {Rule}")
-        scale = np.sqrt(size) * numbers[t.CORRECTION] + numbers[t.EPSILON]
-        with np.errstate(invalid="ignore"):  # 0 / 0 without an epsilon is NaN, as in the kernel
-            parameters -= rate * (direction / scale)
-    _flush(parameters, *states[: n_states_of(rule)])
+    now = StepNumbers(
+        numbers[t.RATE], numbers[t.FIRST], numbers[t.SECOND], numbers[t.EPSILON],
+        numbers[t.CORRECTION],
+    )  # fmt: skip
+    row.formula(parameters, states, g, now)
+    _flush(parameters, *states[: row.n_states])
 
 
 def _flush(*arrays):
@@ -293,85 +282,32 @@ def _flush(*arrays):
         values[np.abs(values) < np.finfo(values.dtype).tiny] = 0
 
 
-_erfc = np.vectorize(math.erfc, otypes=[float])
-
-
 def activation_forward(outputs, inputs, kind, number):
-    """outputs = activation `kind` (see `codes.py`) of inputs, arrays of one shape."""
-    x = inputs
+    """outputs = activation `kind` of the catalogue, of inputs, arrays of one shape."""
     with np.errstate(over="ignore"):
-        outputs[...] = {
-            Operation.IDENTITY: lambda: x,
-            Operation.SIGMOID: lambda: 1 / (1 + np.exp(-x)),
-            Operation.TANH: lambda: np.tanh(x),
-            Operation.LEAKY_RELU: lambda: np.where(x > 0, x, number * x),
-            Operation.ELU: lambda: np.where(x > 0, x, number * np.expm1(np.minimum(x, 0))),
-            Operation.GELU: lambda: x / 2 * _erfc(-x / math.sqrt(2)),
-            Operation.GELU_TANH: lambda: x / (1 + np.exp(-2 * _bend(x))),
-            Operation.SILU: lambda: x / (1 + np.exp(-x)),
-            Operation.EXP: lambda: np.exp(x),
-        }[kind]()
+        outputs[...] = _activation(kind).forward(inputs, number)
     _flush(outputs)
 
 
 def activation_backward(dinputs, doutputs, inputs, outputs, kind, number):
     """dinputs = doutputs * derivative at inputs, where the activation gave outputs."""
-    x, y = inputs, outputs
     with np.errstate(over="ignore"):
-        s = 1 / (1 + np.exp(-x))
-    density = np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
-    bend = np.tanh(_bend(x))
-    slope = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x * x)
-    dinputs[...] = (
-        doutputs
-        * {
-            Operation.IDENTITY: lambda: 1,
-            Operation.SIGMOID: lambda: y * (1 - y),
-            Operation.TANH: lambda: 1 - y * y,
-            Operation.LEAKY_RELU: lambda: np.where(x > 0, 1, number),
-            Operation.ELU: lambda: np.where(x > 0, 1, y + number),
-            Operation.GELU: lambda: _erfc(-x / math.sqrt(2)) / 2 + x * density,
-            Operation.GELU_TANH: lambda: (1 + bend) / 2 + x / 2 * (1 - bend * bend) * slope,
-            Operation.SILU: lambda: s * (1 + x * (1 - s)),
-            Operation.EXP: lambda: y,
-        }[kind]()
-    )
+        dinputs[...] = doutputs * _activation(kind).slope(inputs, outputs, number)
     _flush(dinputs)
 
 
-def _bend(x):
-    return math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
+def _activation(kind):
+    row = OPERATION_OF[kind]
+    if not row.is_activation:
+        raise KeyError(f"kind is {row.name}, which is no activation")
+    return row
 
 
 def _losses_and_slopes(z, y, kind, number):
     """Return the loss and the slope of every output."""
-    d = z - y
-    if kind == Loss.BINARY_FROM_LOGITS:
-        e = np.exp(-np.abs(z))
-        return np.maximum(z, 0) - z * y + np.log1p(e), np.where(z > 0, 1, e) / (1 + e) - y
-    if kind == Loss.BINARY_FROM_PROBABILITIES:
-        p = np.clip(z, number, 1 - number)
-        return -(y * np.log(p) + (1 - y) * np.log(1 - p)), (p - y) / (p * (1 - p))
-    if kind == Loss.SQUARED_ERROR:
-        return d * d, 2 * d
-    if kind == Loss.POISSON:
-        with np.errstate(over="ignore", invalid="ignore"):
-            rate = np.exp(z)
-            d = z - np.log(np.where(y > 0, y, 1))
-            near = y * (np.expm1(np.minimum(d, 1)) - d)
-            return np.where(y > 0, np.where(d > 1, rate - y - y * d, near), rate), rate - y
-    if kind == Loss.ABSOLUTE_ERROR:
-        return np.abs(d), np.sign(d)
-    if kind == Loss.HUBER:
-        size, inside = np.abs(d), np.abs(d) <= number
-        return (
-            np.where(inside, d * d / 2, number * (size - number / 2)),
-            np.where(inside, d, number * np.sign(d)),
-        )
-    if kind == Loss.QUANTILE:
-        slope = np.where(d > 0, 1 - number, np.where(d < 0, -number, 0))
-        return d * slope, slope
-    raise ValueError(f"kind is {kind}, which is none of {Loss}")
+    if kind not in LOSS_OF or LOSS_OF[kind].formula is None:
+        raise ValueError(f"kind is {kind}, expected a loss of single outputs, of {Loss}")
+    return LOSS_OF[kind].formula(z, y, number)
 
 
 def loss_forward(losses, outputs, targets, kind, number):

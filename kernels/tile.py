@@ -73,9 +73,9 @@ class Extent(NamedTuple):
 
 
 class Ending(NamedTuple):
-    """What is done with the sums of a tile: an epilogue of `table.py`, and what it reads.
+    """What is done with the sums of a tile: an epilogue of `codes.py`, and what it reads.
 
-    `other` (rows, columns) is what FINISH_MASK looks at, `rate` what FINISH_DESCEND multiplies by.
+    `other` (rows, columns) is what RELU_MASK looks at, `rate` what DESCENT multiplies by.
     """
 
     epilogue: int

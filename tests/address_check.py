@@ -109,14 +109,14 @@ def train_and_predict(do, rng, n_inputs, hidden, classes, dtype, soft, norm=Fals
         kinds = fastnn.BatchNorm(hidden, dtype=dtype), fastnn.LayerNorm(hidden, dtype=dtype)
         layers[1:1] = [kinds[0], fastnn.Dropout(0.5), kinds[1]]
     model = fastnn.Sequential(layers)
-    buffer = model._buffer.copy()  # in a block of its own size
+    buffer = model._network.buffer.copy()  # in a block of its own size
     parameters = buffer[: model.parameters.size]
     X, labels = rng.standard_normal((n, n_inputs), dtype), rng.integers(0, classes, n)
     targets = np.eye(classes, dtype=dtype)[labels] if soft else np.empty((0, classes), dtype)
     optimizer, steps = fastnn.Adam(clip_norm=1.0), -(-n // batch)
     states = np.zeros((optimizer.n_states, parameters.size), dtype)
     plan = make_plan(
-        model._steps, n_inputs, batch, dtype().itemsize,
+        model._program.steps, n_inputs, batch, dtype().itemsize,
         training=True, n_states=optimizer.n_states, keep_gradients=True,
     )  # fmt: skip
     do(
@@ -130,7 +130,7 @@ def train_and_predict(do, rng, n_inputs, hidden, classes, dtype, soft, norm=Fals
         optimizer.rule, optimizer.numbers(0, steps, parameters.dtype), np.zeros((1, N_TOTALS)),
         True, 0, 1,
     )  # fmt: skip
-    plan = make_plan(model._steps, n_inputs, batch, dtype().itemsize, training=False)
+    plan = make_plan(model._program.steps, n_inputs, batch, dtype().itemsize, training=False)
     workspace, panels = np.empty(plan.workspace_size, dtype), np.empty(plan.panels_size, dtype)
     outputs = np.empty((n, classes), dtype)
     do(kernels.pack_network, panels, plan.table, buffer)

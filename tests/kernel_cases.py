@@ -8,9 +8,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from catalogue_cases import names_of
 
 from fastnn import Adam, kernels
-from fastnn.kernels import reference
+from fastnn.kernels import catalogue, reference
 from fastnn.kernels import table as t
 from fastnn.kernels.catalogue import Loss, Operation, Rule
 from fastnn.kernels.codes import SampleType
@@ -96,21 +97,11 @@ def _shape(size):
     return size["B"], size["O"]
 
 
-ACTIVATIONS = (
-    "IDENTITY", "SIGMOID", "TANH", "LEAKY_RELU", "ELU", "GELU", "GELU_TANH", "SILU", "EXP",
-)  # fmt: skip
-LOSSES = ("BINARY_FROM_LOGITS", "BINARY_FROM_PROBABILITIES", "SQUARED_ERROR", "ABSOLUTE_ERROR",
-          "HUBER", "QUANTILE", "POISSON")  # fmt: skip
-RULES = (
-    "DESCENT",
-    "MOMENTUM",
-    "NESTEROV",
-    "VELOCITY",
-    "ADAGRAD",
-    "RMSPROP",
-    "ADAM",
-    "AMSGRAD",
-    "LOOKAHEAD",
+ACTIVATIONS = names_of(catalogue.ACTIVATIONS, catalogue.Operation)
+LOSSES = names_of([row for row in catalogue.LOSSES if row.formula], catalogue.Loss)
+# The fused one is a part of a product.
+RULES = names_of(
+    [row for row in catalogue.RULES if row.code != catalogue.Rule.FUSED_DESCENT], catalogue.Rule
 )
 
 

@@ -86,7 +86,7 @@ def test_gather_rows_beyond_32_bits(samples):
 def train(inputs, labels, targets, order):
     """Return parameters and totals after an epoch in batches of 4."""
     model, totals = make_model(FEATURES, CLASSES), np.zeros((1, N_TOTALS))
-    plan = make_plan(model._steps, FEATURES, 4, 4, training=True)
+    plan = make_plan(model._program.steps, FEATURES, 4, 4, training=True)
     steps = -(-len(order) // 4)
     reached = kernels.train_steps(
         model.parameters, np.empty((0, model.parameters.size), np.float32),
@@ -121,7 +121,7 @@ def test_prediction_reads_beyond_32_bits():
 def test_prediction_writes_beyond_32_bits():
     inputs = np.random.default_rng(0).standard_normal((WIDE[0], 2), np.float32)
     model = make_model(2, WIDE[1])
-    predictor, outputs = model._predictor, make_folded(WIDE)
+    predictor, outputs = model._program.predictor, make_folded(WIDE)
     workspace = np.zeros(predictor.many_size, np.float32)
     kernels.predict_rows(
         outputs, workspace, predictor._pack(), predictor.table, predictor.coefficients,

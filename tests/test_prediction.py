@@ -78,7 +78,7 @@ def test_few_rows_at_the_edges_of_vectors(dtype):
 @every_dtype
 def test_few_rows_write_to_their_outputs_and_workspace_only(words, dtype):
     model = build(words, FEATURES, dtype)
-    predictor = model._predictor
+    predictor = model._program.predictor
     tables = predictor.table, predictor.coefficients
     X = make_rows(3, dtype)
     expected = model.predict_proba(X)
@@ -99,7 +99,7 @@ def test_few_rows_write_to_their_outputs_and_workspace_only(words, dtype):
 def predict_at_the_end_of_memory():
     for dtype in (np.float32, np.float64):
         for width in EDGES:
-            predictor = build(f"{width} r {width}", width, dtype)._predictor
+            predictor = build(f"{width} r {width}", width, dtype)._program.predictor
             X = make_rows(2, dtype, width)
             outputs, workspace = np.empty((2, width), dtype), np.empty(predictor.few_size, dtype)
             tables = predictor.table, predictor.coefficients
@@ -125,7 +125,7 @@ def test_a_number_that_is_not_finite_is_named(method, bad, n, at):
 
 
 def test_kernels_stop_in_front_of_a_row_that_is_not_finite():
-    predictor = build("17 r 3", FEATURES, np.float32)._predictor
+    predictor = build("17 r 3", FEATURES, np.float32)._program.predictor
     X = make_rows(10, np.float32)
     expected = predictor.run(X, Operation.SOFTMAX, 1)
     X[6, 4] = np.nan

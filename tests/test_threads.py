@@ -19,7 +19,7 @@ from fastnn.kernels.table import N_TOTALS
 from fastnn.program import threads as parallel
 from fastnn.program.plan import make_plan
 from fastnn.program.samples import UNSCALED, Samples
-from fastnn.program.trainer import Trainer
+from fastnn.program.trainer import CHUNK_SECONDS
 
 N, FEATURES, CLASSES = 333, 50, 5
 
@@ -122,7 +122,7 @@ def test_ctrl_c_is_answered_soon_with_the_model_in_one_piece(interrupts):
     with pytest.raises(KeyboardInterrupt):
         fit(model, X, y, epochs=2000, batch_size=256, threads=2)
     # A clock in a test: the bound is 40 times what a chunk takes.
-    assert time.perf_counter() - begin < 0.5 + 40 * Trainer.CHUNK_SECONDS
+    assert time.perf_counter() - begin < 0.5 + 40 * CHUNK_SECONDS
     assert np.isfinite(model.parameters).all()
     timer.join()
     assert count_threads(before) == before
@@ -155,7 +155,7 @@ def test_nobody_waits_for_a_thread_that_does_not_come(monkeypatch):
 def test_barrier_lets_go_when_told_to():
     X, y = make_data()
     model = make_model()
-    plan = make_plan(model._steps, X.shape[1], 64, X.itemsize, training=True)
+    plan = make_plan(model._program.steps, X.shape[1], 64, X.itemsize, training=True)
     barrier = np.full(BARRIER_SIZE, 0, np.int64)
     barrier[BarrierPlace.LEAVE] = 1
     workspace, scores = np.full(plan.workspace_size, 0, np.float32), np.empty((N_SCORES, 64))

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..files import replace
-from ..kernels.catalogue import Operation
+from ..kernels import catalogue
+from ..kernels.catalogue import Operation, OperationRow
 from ..types import Array, PathLike
 from ..validation import as_path
 from .c_functions import CALLED_FUNCTIONS, FUNCTIONS, MATH_FUNCTIONS
@@ -320,21 +321,23 @@ def _batch_norm(source: _Source, layer: Any, index: int) -> None:
     source.row("batch_norm", index, arrays)
 
 
+def _element_wise(row: OperationRow) -> Callable[[_Source, Any, int], None]:
+    """Return the function that writes an activation, whose C function has its name."""
+    settings = (row.number,) if row.number else ()
+
+    def write(source: _Source, layer: Any, index: int) -> None:
+        source.each(row.name, *(getattr(layer, name) for name in settings))
+
+    return write
+
+
 # {operation: the function that writes a layer}; dropout does nothing in a prediction.
 OPERATIONS: dict[int, Callable[[_Source, Any, int], None]] = {
     Operation.DENSE: _Source.dense,
     Operation.RELU: lambda source, layer, index: source.each("relu"),
     Operation.SOFTMAX: lambda source, layer, index: source.row("softmax", index, {}),
     Operation.IDENTITY: lambda source, layer, index: None,
-    Operation.SIGMOID: lambda source, layer, index: source.each("sigmoid"),
-    Operation.TANH: lambda source, layer, index: source.each("tanh"),
-    Operation.LEAKY_RELU: lambda source, layer, index: source.each(
-        "leaky_relu", layer.negative_slope
-    ),
-    Operation.ELU: lambda source, layer, index: source.each("elu", layer.alpha),
-    Operation.GELU: lambda source, layer, index: source.each("gelu"),
-    Operation.GELU_TANH: lambda source, layer, index: source.each("gelu_tanh"),
-    Operation.SILU: lambda source, layer, index: source.each("silu"),
     Operation.LAYER_NORM: _layer_norm,
     Operation.BATCH_NORM: _batch_norm,
+    **{row.code: _element_wise(row) for row in catalogue.ACTIVATIONS if row.name in FUNCTIONS},
 }

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import warn_of_prepared_inputs
 from ..kernels.catalogue import Operation
-from ..model import Sequential
+from ..model import Sequential, network_of
 from ..nn.loss import Loss
 from ..nn.own import is_own
 from ..program.plan import operation_of
@@ -66,17 +66,18 @@ def read_network(model: Any, operations: Collection[int], exporter: str) -> Infe
         For a network without a dense layer, and for parameters that are not finite.
     """
     layers = read_layers(model, {*operations, Operation.DROPOUT}, exporter, level=5)
-    if model._n_features is None:
+    network = network_of(model)
+    if network.n_features is None:
         raise ValueError("model has no Dense layer, expected one: the number of inputs is unknown")
     if is_own(model.loss, "decide"):
         raise TypeError(
             f"loss is {model.loss!r:.80}, expected one without a `decide` of your own: "
             "nothing but fastnn's can be exported"
         )
-    layers = layers[: len(model._logit_layers())]
+    layers = layers[: len(network.logit_layers())]
     layers = [each for each in layers if each.operation != Operation.DROPOUT]
     n_outputs = [each.layer.n_neurons for each in layers if each.operation == Operation.DENSE][-1]
-    return InferenceNetwork(layers, model._n_features, n_outputs, model.dtype, model.loss)
+    return InferenceNetwork(layers, network.n_features, n_outputs, model.dtype, model.loss)
 
 
 def read_layers(

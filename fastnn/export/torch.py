@@ -15,6 +15,7 @@ import numpy as np
 import safetensors.numpy
 
 from ..files import replace
+from ..kernels import catalogue
 from ..kernels.catalogue import Operation
 from ..nn import configs
 from ..nn.classes import CLASSES
@@ -123,22 +124,29 @@ def _batch_norm(layer: Any) -> _Module:
     return _Module("BatchNorm1d", {"num_features": layer.n_features, **arguments}, state)
 
 
+# The activations that PyTorch has by the same name and with the same arguments.
+SHARED_ACTIVATIONS = "Identity", "Sigmoid", "Tanh", "LeakyReLU", "ELU", "GELU", "SiLU"
+
+
+def _activation(name: str) -> Callable[[Any], _Module]:
+    """Return the function that makes the module of the activation with this name."""
+    arguments = configs.parameters_of(CLASSES[name])
+    return lambda layer: _module(name, **{key: getattr(layer, key) for key in arguments})
+
+
 # {operation: the module of a layer}
 OPERATIONS: dict[int, Callable[[Any], _Module]] = {
     Operation.DENSE: _dense,
     Operation.RELU: lambda layer: _module("ReLU"),
     Operation.SOFTMAX: lambda layer: _module("Softmax", dim=1),
-    Operation.IDENTITY: lambda layer: _module("Identity"),
-    Operation.SIGMOID: lambda layer: _module("Sigmoid"),
-    Operation.TANH: lambda layer: _module("Tanh"),
-    Operation.LEAKY_RELU: lambda layer: _module("LeakyReLU", negative_slope=layer.negative_slope),
-    Operation.ELU: lambda layer: _module("ELU", alpha=layer.alpha),
-    Operation.GELU: lambda layer: _module("GELU", approximate="none"),
-    Operation.GELU_TANH: lambda layer: _module("GELU", approximate="tanh"),
-    Operation.SILU: lambda layer: _module("SiLU"),
     Operation.DROPOUT: lambda layer: _module("Dropout", p=float(layer.rate)),
     Operation.LAYER_NORM: _layer_norm,
     Operation.BATCH_NORM: _batch_norm,
+    **{
+        row.code: _activation(row.layer)
+        for row in catalogue.ACTIVATIONS
+        if row.layer in SHARED_ACTIVATIONS
+    },
 }
 
 

@@ -19,15 +19,15 @@ from ..errors import FileFormatError
 from ..files import read_arrays
 from ..model import Sequential
 from ..nn import configs
-from ..nn.activations import ELU, GELU, Activation, Identity, LeakyReLU, Sigmoid, SiLU, Tanh
-from ..nn.classes import ACTIVATIONS
+from ..nn.activations import Activation
+from ..nn.classes import ACTIVATIONS, CLASSES
 from ..nn.dropout import Dropout
 from ..nn.layers import Dense, Layer, ParameterLayer, ReLU, Softmax
 from ..nn.loss import Loss
 from ..nn.normalization import BatchNorm, LayerNorm
 from ..types import Array, DType, Floats, PathLike
 from ..validation import DTYPES, as_choice, as_path
-from .torch import COUNTER
+from .torch import COUNTER, SHARED_ACTIVATIONS
 
 # {class of a module: (class of the layer, {its argument: the layer's argument})}; sizes come from
 # the arrays.
@@ -35,13 +35,10 @@ _LAYERS: dict[str, tuple[type[Layer], dict[str, str]]] = {
     "Linear": (Dense, {}),
     "ReLU": (ReLU, {}),
     "Softmax": (Softmax, {}),
-    "Identity": (Identity, {}),
-    "Sigmoid": (Sigmoid, {}),
-    "Tanh": (Tanh, {}),
-    "LeakyReLU": (LeakyReLU, {"negative_slope": "negative_slope"}),
-    "ELU": (ELU, {"alpha": "alpha"}),
-    "GELU": (GELU, {"approximate": "approximate"}),
-    "SiLU": (SiLU, {}),
+    **{
+        name: (CLASSES[name], {key: key for key in configs.parameters_of(CLASSES[name])})
+        for name in SHARED_ACTIVATIONS
+    },
     "Dropout": (Dropout, {"p": "rate"}),
     "LayerNorm": (LayerNorm, {"eps": "epsilon"}),
     "BatchNorm1d": (BatchNorm, {"eps": "epsilon", "momentum": "momentum"}),

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import kernels
-from ..kernels.catalogue import Operation
+from ..kernels.catalogue import OPERATION_OF, Operation
 from ..settings import Guarded, Setting, known
 from ..types import Floats
 from ..validation import as_gradient, as_positive, as_rows, unlocked
@@ -26,7 +26,12 @@ class Activation(Guarded, Layer):
 
     _fixed = "operation", "number"
     operation = Operation.IDENTITY
-    number = 0.0
+
+    @property
+    def number(self) -> float:
+        """What the kernels take beside the operation: a negative slope or an alpha, else 0."""
+        name = OPERATION_OF[self.operation].number
+        return getattr(self, name) if name else 0.0
 
     def forward(self, inputs: ArrayLike, training: bool = False) -> Floats:
         """Return the activation of `inputs` (B, I)."""
@@ -106,11 +111,6 @@ class LeakyReLU(Activation):
     def __init__(self, negative_slope: float = 0.01) -> None:
         self.negative_slope = negative_slope
 
-    @property
-    def number(self) -> float:  # type: ignore[override]  # read-only here
-        """The negative slope."""
-        return self.negative_slope
-
     def __repr__(self) -> str:
         return f"{type(self).__name__}(negative_slope={known(self, 'negative_slope')})"
 
@@ -137,11 +137,6 @@ class ELU(Activation):
 
     def __init__(self, alpha: float = 1.0) -> None:
         self.alpha = alpha
-
-    @property
-    def number(self) -> float:  # type: ignore[override]  # read-only here
-        """Alpha."""
-        return self.alpha
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(alpha={known(self, 'alpha')})"

@@ -12,26 +12,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..kernels import catalogue
 from ..kernels import table as t
 from ..kernels.catalogue import Operation, depends_on_mode, is_norm
 from ..kernels.codes import Epilogue
 from ..nn.activations import Activation
-from ..nn.dropout import Dropout
-from ..nn.layers import Dense, ParameterLayer, ReLU, Softmax, arrays_of
-from ..nn.normalization import BatchNorm, LayerNorm
+from ..nn.classes import CLASSES
+from ..nn.layers import ParameterLayer, arrays_of
 from ..nn.own import overrides
 from ..settings import Setting
 from ..types import Floats, Integers, MaybeNone, Steps
 
 _LINE = 64  # bytes of a cache line, and of a vector
 
-_KINDS = (
-    (Operation.DENSE, Dense),
-    (Operation.RELU, ReLU),
-    (Operation.SOFTMAX, Softmax),
-    (Operation.DROPOUT, Dropout),
-    (Operation.LAYER_NORM, LayerNorm),
-    (Operation.BATCH_NORM, BatchNorm),
+# Activations say by themselves which operation they are.
+_KINDS = tuple(
+    (row.code, CLASSES[row.layer])
+    for row in catalogue.OPERATIONS
+    if row.layer and not row.is_activation
 )
 
 

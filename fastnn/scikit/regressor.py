@@ -262,9 +262,8 @@ class MLPRegressor(RegressorMixin, TrainableMLP):
     def _scales(self) -> tuple[Callable[[float, float], float], float]:
         """Return scikit-learn's loss as a function of ours, and the factor of its gradient."""
         loss = self.model_.loss
-        if (
-            loss.kind == catalogue.Loss.POISSON and not loss.is_own
-        ):  # the sum over the outputs, not the mean
+        if loss.kind == catalogue.Loss.POISSON and not loss.is_own:
+            # The sum over the outputs, not the mean.
             return lambda loss, penalty: self.n_outputs_ * (loss + penalty), self.n_outputs_
         part = 0.5 if loss.kind == catalogue.Loss.SQUARED_ERROR and not loss.is_own else 1.0
         scale = part * self.n_outputs_
