@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from . import files
 from .errors import FileFormatError, warn_of_prepared_inputs
+from .files.contents import check_arrays
 from .kernels.catalogue import Operation
 from .metrics import MetricLike
 from .nn import configs
@@ -49,7 +50,7 @@ from .types import (
     Seed,
     Shuffle,
 )
-from .validation import as_count, as_generator, as_path, as_scaling, check_arrays
+from .validation import as_count, as_generator, as_path, as_scaling
 
 
 class Sequential:

@@ -14,7 +14,7 @@ from test_callbacks import make
 from test_trainer import fit, make_data, make_model
 
 import fastnn
-from fastnn import LambdaCallback, columnwise, nnfs, validation
+from fastnn import LambdaCallback, columnwise, kernels, nnfs, validation
 from fastnn.nn.dropout import Dropout
 
 every_path = pytest.mark.parametrize("own", [False, True], ids=["compiled", "layer by layer"])
@@ -730,8 +730,8 @@ def test_weights_and_targets_stay_as_checked(check, given, monkeypatch):
         given[...] = np.nan
         return result
 
-    finite = validation.kernels.all_finite
-    monkeypatch.setattr(validation.kernels, "all_finite", spoil)
+    finite = kernels.all_finite
+    monkeypatch.setattr(kernels, "all_finite", spoil)
     found = check(given)
     assert np.array_equal(found.ravel(), before.ravel())
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol, Self, TypeAlias
 
 from numpy.typing import ArrayLike
 
+from ..files.contents import check_finite, check_tree
 from ..metrics import Metric, MetricLike
 from ..nn.loss import Loss
 from ..nn.monitor import Mode, as_curve, as_mode, cost_of, sign_of
@@ -18,7 +19,7 @@ from ..nn.optimizer import Optimizer
 from ..nn.summary import Summary
 from ..settings import Setting, non_negative
 from ..types import Array, DType, Floats, PathLike, Seed, Snapshot
-from ..validation import as_flag, as_number, check_finite, check_tree
+from ..validation import as_flag, as_number
 from .history import History
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import files
 from ..errors import FileFormatError
+from ..files.contents import check_arrays, check_finite, check_tree
 from ..kernels import table as t
 from ..nn import configs
 from ..nn.network import Network
@@ -19,7 +20,6 @@ from ..nn.optimizer import State
 from ..nn.schedules import Schedule
 from ..program.trainer import Trainer
 from ..types import Array, MaybeNone, PathLike, Rate, Snapshot, StateSnapshot
-from ..validation import check_arrays, check_finite, check_tree
 from .callbacks import Callback, EarlyStopping, Run
 from .checkpoints import Checkpoint
 
