@@ -168,9 +168,8 @@ def test_the_finder_serves_one_package():
 
 def test_every_folder_of_the_package_is_installed():
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    files = [path for path in (ROOT / "fastnn").rglob("*") if path.is_file()]
     folders = {
-        ".".join(path.relative_to(ROOT).parts)
-        for path in (ROOT / "fastnn").rglob("")
-        if path.name != "__pycache__"
+        ".".join(path.parent.relative_to(ROOT).parts) for path in files if path.suffix != ".pyc"
     }
     assert set(settings["tool"]["setuptools"]["packages"]) == folders | {"fastnn.kernels"}
