@@ -10,6 +10,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from . import table as t
+from .target import CACHE_LINE
 
 
 @intrinsic
@@ -91,7 +92,7 @@ def _holds(array, start, size):
 @numba.njit
 def _panels(array, step):
     """Return the elements of a packed matrix: the columns are padded to whole cache lines."""
-    line = 64 // array.itemsize
+    line = CACHE_LINE // array.itemsize
     columns = (step[t.N_OUTPUTS] + line - 1) // line * line
     return columns * step[t.N_INPUTS]
 
@@ -99,7 +100,7 @@ def _panels(array, step):
 @numba.njit
 def _transposed(array, step):
     """Return the elements of the transpose of a matrix, packed likewise."""
-    line = 64 // array.itemsize
+    line = CACHE_LINE // array.itemsize
     columns = (step[t.N_INPUTS] + line - 1) // line * line
     return columns * step[t.N_OUTPUTS]
 

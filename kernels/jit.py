@@ -12,12 +12,10 @@ FASTNN_CHECKS : "1" has all public kernels check their arguments (`checks.py`).
 import _thread
 import contextlib
 import contextvars
-import ctypes
 import errno
 import functools
 import hashlib
 import os
-import pickle
 import sys
 import threading
 import warnings
@@ -25,17 +23,11 @@ from pathlib import Path
 
 import llvmlite
 import numba
-from numba import _dynfunc
-from numba.core import compiler, serialize
-from numba.core.caching import _Cache
-from numba.core.codegen import JITCodeLibrary
-from numba.core.compiler_lock import global_compiler_lock
 
-from . import private
+from . import numba_private, private_files
 from .interruption import (
     POLL_SECONDS,
     Interruption,
-    check_interruption,
     run_interruptible,
     wait_for,
 )
@@ -61,9 +53,8 @@ def kernel(function):
 
         function = checked(function, inner(function), _FLAGS)
     dispatcher = numba.njit(**_FLAGS)(function)
-    # What the dispatcher calls for types that it has no machine code for.
-    dispatcher._compile_for_args = functools.partial(_compile_apart, dispatcher._compile_for_args)
-    dispatcher._cache = MachineCodeCache(function)
+    numba_private.wrap_compilation(dispatcher, _compile_apart)
+    numba_private.set_cache(dispatcher, MachineCodeCache(function))
     return dispatcher
 
 
@@ -77,7 +68,7 @@ def _compile_apart(compile_for_args, *args, **kwargs):
     # By their numbers: `current_thread` would make an entry for a thread of `_thread`, and keep it.
     on_main = threading.get_ident() == threading.main_thread().ident
     # A thread that holds the lock of the compiler would wait for itself.
-    if not on_main or global_compiler_lock.is_locked():
+    if not on_main or numba_private.holds_compiler_lock():
         return compile_for_args(*args, **kwargs)
     interruption, outcome, started = Interruption(), [], []
     ended = threading.Lock()
@@ -122,48 +113,7 @@ def inner(function):
 
     It cannot be called from Python (MemoryError).
     """
-    wrappers = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    return numba.njit(pipeline_class=_InnerCompiler, **wrappers, **_FLAGS)(function)
-
-
-class _InnerCompiler(compiler.CompilerBase):
-    """Compiles for callers only: LLVM optimises and translates a function once, inside a kernel.
-
-    As numba has it, each function on the way would be made executable too: the first fit took 7.8
-    seconds of CPU time that way, and takes 4.9.
-    """
-
-    def define_pipelines(self):
-        state = self.state
-        state.flags.no_compile = True
-        state.library = _InnerLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
-        return [compiler.DefaultPassBuilder.define_nopython_pipeline(state)]
-
-    def compile_extra(self, func):
-        check_interruption()  # a safe point: to the compiler it is an error in this function
-        result = super().compile_extra(func)
-        # What `no_compile` left out: a Python function, by which callers find the library.
-        entry = _dynfunc.make_function(
-            result.fndesc.lookup_module(), result.fndesc.qualname, "",
-            _RAISE, result.environment, (result.library,),
-        )  # fmt: skip
-        result.target_context.insert_user_function(entry, result.fndesc, [result.library])
-        return result._replace(entry_point=entry)
-
-
-class _InnerLibrary(JITCodeLibrary):
-    """Code that is linked into others as it is."""
-
-    def _optimize_final_module(self):
-        pass
-
-    def _finalize_final_module(self):
-        self._finalize_dynamic_globals()
-        self._finalized = True
-
-
-# The machine code of the Python function: it sets an exception and returns NULL.
-_RAISE = ctypes.cast(ctypes.pythonapi.PyErr_NoMemory, ctypes.c_void_p).value
+    return numba.njit(**numba_private.inner_options(), **_FLAGS)(function)
 
 
 def _warn(text):
@@ -174,7 +124,7 @@ def _warn(text):
 @functools.cache
 def cache_folder():
     """Return the folder of the machine code cache, or None where there can be none."""
-    if _SOURCE_STAMP is None or os.environ.get("FASTNN_CACHE", "1") == "0":
+    if SOURCE_DIGEST is None or os.environ.get("FASTNN_CACHE", "1") == "0":
         return None
     if chosen := os.environ.get("FASTNN_CACHE_DIR"):
         if os.path.isabs(chosen):
@@ -214,7 +164,7 @@ def _digest_sources():
 
 
 # At import: a file that is edited later must not lend its name to the code that is running.
-_SOURCE_STAMP = _digest_sources()
+SOURCE_DIGEST = _digest_sources()
 
 
 def _checksum(path, payload):
@@ -230,7 +180,7 @@ def cache_problem():
     folder = cache_folder()
     if folder is not None and folder not in _PROBLEMS:
         try:
-            private.open_folder(folder)
+            private_files.open_folder(folder)
         except FileNotFoundError:
             pass
         except OSError as error:
@@ -238,12 +188,12 @@ def cache_problem():
     return _PROBLEMS.get(folder)
 
 
-class MachineCodeCache(_Cache):
+class MachineCodeCache:
     """One file for each kernel and signature, named by everything that its code depends on.
 
     A file is written whole and renamed into place, and opens with the checksum of the rest: a
     reader sees a complete file or none. Whatever goes wrong with the disk, the kernel is compiled.
-    Reading a file runs what is in it, so `private.py` looks who can have written it.
+    Reading a file runs what is in it, so `private_files.py` looks who can have written it.
     """
 
     def __init__(self, function):
@@ -254,7 +204,8 @@ class MachineCodeCache(_Cache):
     cache_path = property(lambda self: str(self._folder))
 
     def _path(self, signature, target_context):
-        key = (self._name, str(signature), target_context.codegen().magic_tuple(), _SOURCE_STAMP)
+        machine = numba_private.machine_of(target_context.codegen())
+        key = (self._name, str(signature), machine, SOURCE_DIGEST)
         return self._folder / f"{hashlib.sha256(repr(key).encode()).hexdigest()[:40]}.bin"
 
     def load_overload(self, sig, target_context):
@@ -264,12 +215,12 @@ class MachineCodeCache(_Cache):
         target_context.refresh()
         try:
             path = self._path(sig, target_context)
-            content = private.read(private.open_folder(self._folder) / path.name)
+            content = private_files.read(private_files.open_folder(self._folder) / path.name)
             checksum, payload = content[:32], content[32:]
             if _checksum(path, payload) != checksum:
                 return None
-            return compiler.CompileResult._rebuild(target_context, *pickle.loads(payload))
-        except private.NotPrivateError as error:
+            return numba_private.unpack_result(target_context, payload)
+        except private_files.NotPrivateError as error:
             self._warn_of(error)
         except Exception:  # an unreadable cache costs a compilation, never the program
             pass
@@ -278,13 +229,13 @@ class MachineCodeCache(_Cache):
     def save_overload(self, sig, data):
         """Store the compile result `data` for `sig`, where the disk allows it."""
         try:
-            if self._folder is None or data.library.has_dynamic_globals:
+            payload = None if self._folder is None else numba_private.pack_result(data)
+            if payload is None:
                 return
             path = self._path(sig, data.target_context)
-            payload = serialize.dumps(data._reduce())
-            folder = private.open_folder(self._folder, make=True)
-            private.write(folder / path.name, _checksum(path, payload) + payload)
-        except private.NotPrivateError as error:
+            folder = private_files.open_folder(self._folder, make=True)
+            private_files.write(folder / path.name, _checksum(path, payload) + payload)
+        except private_files.NotPrivateError as error:
             self._warn_of(error)
         except OSError as error:  # on a read-only disk this is as it should be
             if error.errno in (errno.ENOSPC, errno.EDQUOT):

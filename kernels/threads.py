@@ -13,6 +13,7 @@ from numba.extending import intrinsic
 
 from .emit import emit_call
 from .jit import inner
+from .numba_private import machine_of
 from .table import GENERATION, LEAVE
 
 _SPINS = 4000  # turns of the waiting loop before the first offer
@@ -55,7 +56,7 @@ def _relax(typingctx):
     """Tell the core that this loop waits."""
 
     def codegen(context, builder, sig, args):
-        triple = context.codegen().magic_tuple()[0]
+        triple = machine_of(context.codegen())[0]
         if triple.startswith(("x86", "i686")):
             emit_call(builder, "llvm.x86.sse2.pause", ir.VoidType(), [])
         elif triple.startswith(("aarch64", "arm64")):

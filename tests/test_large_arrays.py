@@ -20,8 +20,8 @@ from fastnn.kernels.table import (
     SOFTMAX,
     SOFTMAX_CROSS_ENTROPY,
 )
+from fastnn.kernels.target import BLOCK_ROWS
 from fastnn.program.plan import make_plan
-from fastnn.program.prediction import BLOCK_ROWS
 from fastnn.program.samples import UNSCALED, Samples
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs system calls of Linux")

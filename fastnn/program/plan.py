@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..kernels import table as t
+from ..kernels.target import CACHE_LINE, L1_SET_DISTANCE
 from ..nn.activations import Activation
 from ..nn.dropout import Dropout
 from ..nn.layers import Dense, ParameterLayer, ReLU, Softmax, arrays_of
@@ -20,8 +21,6 @@ from ..nn.normalization import BatchNorm, LayerNorm
 from ..nn.own import overrides
 from ..settings import Setting
 from ..types import Floats, Integers, MaybeNone, Steps
-
-_LINE = 64  # bytes of a cache line, and of a vector
 
 _KINDS = (
     (t.DENSE, Dense),
@@ -232,21 +231,20 @@ class _Workspace:
         self.capacity, self.itemsize, self.size = capacity, itemsize, 0
 
     def take(self, count: int) -> int:
-        line = _LINE // self.itemsize
+        line = CACHE_LINE // self.itemsize
         offset = self.size
         self.size += -(-count // line) * line
         return offset
 
     def panels(self, depth: int, width: int) -> int:
         """Return the offset of `width` columns packed to panels: padded to whole vectors."""
-        line = _LINE // self.itemsize
+        line = CACHE_LINE // self.itemsize
         return self.take(-(-width // line) * line * depth)
 
     def rows(self, width: int) -> tuple[int, int]:
         """Return (offset, distance between rows) of `capacity` rows."""
-        line = _LINE // self.itemsize
+        line = CACHE_LINE // self.itemsize
         distance = -(-width // line) * line
-        if distance * self.itemsize % 2048 == 0:
-            # Rows a multiple of 2 KiB apart compete for the same two sets of the L1 cache.
+        if distance * self.itemsize % L1_SET_DISTANCE == 0:
             distance += line
         return self.take(distance * self.capacity), distance
