@@ -1,24 +1,11 @@
 """Networks with every layer and every kind of answer, for the tests of exports."""
 
+import catalogue_cases
 import numpy as np
 
 import fastnn
 
-LAYERS = {
-    "ReLU": fastnn.ReLU,
-    "Softmax": fastnn.Softmax,
-    "Identity": fastnn.Identity,
-    "Sigmoid": fastnn.Sigmoid,
-    "Tanh": fastnn.Tanh,
-    "LeakyReLU": lambda: fastnn.LeakyReLU(0.2),
-    "ELU": lambda: fastnn.ELU(0.7),
-    "GELU": fastnn.GELU,
-    "GELU tanh": lambda: fastnn.GELU("tanh"),
-    "SiLU": fastnn.SiLU,
-    "Dropout": lambda: fastnn.Dropout(0.5),
-    "LayerNorm": None,
-    "BatchNorm": None,
-}
+LAYERS = {name: make for name, make in catalogue_cases.LAYERS.items() if name != "Dense"}
 ANSWERS = {
     "classes": (5, fastnn.SoftmaxCrossEntropy, ()),
     "classes, Softmax": (5, fastnn.SoftmaxCrossEntropy, (fastnn.Softmax,)),
@@ -37,7 +24,7 @@ ANSWERS = {
 
 
 def make_norm(name, width, dtype):
-    """Return a normalisation that has learned something."""
+    """Return a normalization that has learned something."""
     rng = np.random.default_rng(width)
     layer = getattr(fastnn, name)(width, 1e-3, dtype=dtype)
     if name == "BatchNorm":
@@ -55,7 +42,7 @@ def make_model(answer, layers=("ReLU",), dtype=np.float32, *, first=()):
     n_inputs, width = 7, 19
 
     def make(name, width):
-        return LAYERS[name]() if LAYERS[name] else make_norm(name, width, dtype)
+        return make_norm(name, width, dtype) if name in catalogue_cases.NORMS else LAYERS[name]()
 
     dense = [
         fastnn.Dense(*sizes, dtype=dtype, rng=seed, init="lecun")
@@ -78,7 +65,7 @@ def make_rows(n, dtype=np.float32):
 
 
 def make_far_model(name, dtype):
-    """Return a network that normalises its inputs, and rows that are hard to normalise."""
+    """Return a network that normalizes its inputs, and rows that are hard to normalize."""
     n = 37
     norm = make_norm(name, n, dtype)
     dense = fastnn.Dense(n, n, dtype=dtype)

@@ -261,7 +261,7 @@ def _outputs_gradient(expected, outputs, targets, kind, number):
 
 
 def _spread(inputs, scales, axis):
-    """Return how far rounding moves what is normalised, of inputs along an axis."""
+    """Return how far rounding moves what is normalized, of inputs along an axis."""
     largest = np.abs(inputs).max(axis=axis, keepdims=True, initial=0)
     return (4 * inputs.shape[axis] + 64) * (1 + largest * scales)
 

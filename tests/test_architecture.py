@@ -12,10 +12,10 @@ MODULES = structure.find_modules(Path(fastnn.__file__).parent, Path(fastnn.kerne
 # How many findings are left to be mended.
 LEFT = {
     "imports upward": 9,
-    "cycles": 2,
-    "functions over 12 parameters": 8,
-    "files over 500 lines": 7,
-    "private names used across folders": 68,
+    "cycles": 1,
+    "functions over 12 parameters": 5,
+    "files over 500 lines": 6,
+    "private names used across folders": 67,
 }
 
 

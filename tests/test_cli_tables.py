@@ -8,7 +8,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -18,13 +17,13 @@ import fastnn
 from fastnn import cli
 from fastnn.cli import (
     arguments,
+    assessment,
     bench,
     bench_peers,
     data,
-    evaluating,
-    exporting,
+    export,
+    figures,
     outputs,
-    printing,
     report,
 )
 from fastnn.kernels import jit
@@ -769,7 +768,7 @@ def test_picture_of_classes():
     for epoch in (1, 2, 3):
         history.append(epoch, {"loss": 1 / epoch, "accuracy": 0.5, "val_loss": 2 / epoch})
     target = targets.Classes("y", ["cat", "dog"])
-    found = evaluating.Assessment(
+    found = assessment.Assessment(
         {"accuracy": 0.75}, np.array([0, 0, 1, 1]), np.array([0, 0, 1, 0])
     )
     figure = report.draw(history, found, target, "the title", "held out")
@@ -786,7 +785,7 @@ def test_picture_of_numbers():
     history = History()
     history.append(1, {"loss": 1.0, "val_loss": 2.0})
     history.append(2, {"loss": 0.5, "val_loss": 1.5})
-    found = evaluating.Assessment({"r2": 0.5}, np.array([1.0, 2.0]), np.array([1.5, 2.5]))
+    found = assessment.Assessment({"r2": 0.5}, np.array([1.0, 2.0]), np.array([1.5, 2.5]))
     target = targets.Quantity("price", 0.0, 1.0)
     figure = report.draw(history, found, target, "title", "held out")
     loss, points = figure.axes
@@ -938,7 +937,7 @@ def test_every_command_has_help(capsys):
 
 def test_confusion_matrix_in_text():
     matrix = np.array([[5, 0], [1, 1234]])
-    assert list(printing.confusion_lines(matrix, ["cat", "dog"])) == [
+    assert list(figures.confusion_lines(matrix, ["cat", "dog"])) == [
         "     predicted",
         "true   cat   dog",
         "cat      5     .",
@@ -948,7 +947,7 @@ def test_confusion_matrix_in_text():
 
 def test_confusion_matrix_with_names_that_look_alike_has_numbers():
     names = [f"a long name, number {k}" for k in range(8)]
-    lines = list(printing.confusion_lines(np.eye(8, dtype=int), names))
+    lines = list(figures.confusion_lines(np.eye(8, dtype=int), names))
     assert lines[1].split() == ["true", *map(str, range(1, 9))]
     assert lines[2].startswith("1 a long name, … ")
     assert max(map(len, lines)) <= 69
@@ -957,40 +956,40 @@ def test_confusion_matrix_with_names_that_look_alike_has_numbers():
 def test_confusion_of_many_classes_is_a_list_of_errors():
     matrix = np.diag(np.full(100, 9))
     matrix[3, 7], matrix[50, 2] = 4, 11
-    lines = list(printing.confusion_lines(matrix, [f"class {k}" for k in range(100)]))
+    lines = list(figures.confusion_lines(matrix, [f"class {k}" for k in range(100)]))
     assert lines == [
         "true                predicted            samples  the largest of 15 errors",
         "class 50            class 2                   11",
         "class 3             class 7                    4",
     ]
-    assert list(printing.confusion_lines(np.eye(100, dtype=int), range(100))) == ["no errors"]
+    assert list(figures.confusion_lines(np.eye(100, dtype=int), range(100))) == ["no errors"]
 
 
 def test_many_classes_show_the_worst():
-    figures = [
+    rows = [
         {"class": f"c{k}", "precision": 0.5, "recall": 0.5, "f1": k / 30, "samples": 3}
         for k in range(30)
     ]
-    *rows, last = list(printing.class_lines(figures, "held out"))[1:]
-    assert [row.split()[0] for row in rows] == [f"c{k}" for k in range(10)]
+    *lines, last = list(figures.class_lines(rows, "held out"))[1:]
+    assert [line.split()[0] for line in lines] == [f"c{k}" for k in range(10)]
     assert last == "the 10 with the lowest F1, of 30 classes"
 
 
 def test_numbers_of_any_size_stay_in_their_column():
     scores = {"training": {"R2": -1.5, "RMSE": 123456789.123, "MAE": 1e-9}}
-    head, row = printing.score_lines(scores, ["R2", "RMSE", "MAE"])
+    head, row = figures.score_lines(scores, ["R2", "RMSE", "MAE"])
     assert head == "                R2      RMSE       MAE"
     assert row == "training   -1.5000 1.235e+08    0.0000"
 
 
 def test_per_class_figures_of_classes_that_do_not_occur():
-    found = evaluating.Assessment({}, np.array([0, 0, 2]), np.array([0, 2, 2]))
-    figures = evaluating.class_figures(found, ["a", "b", "c"])
-    assert figures[0] == {
+    found = assessment.Assessment({}, np.array([0, 0, 2]), np.array([0, 2, 2]))
+    rows = assessment.class_figures(found, ["a", "b", "c"])
+    assert rows[0] == {
         "class": "a", "precision": 1, "recall": 0.5, "f1": pytest.approx(2 / 3), "samples": 2,
     }  # fmt: skip
-    assert figures[1] == {"class": "b", "precision": 0, "recall": 0, "f1": 0, "samples": 0}
-    assert evaluating.confusion_matrix(found, 3).tolist() == [[1, 0, 1], [0, 0, 0], [0, 0, 1]]
+    assert rows[1] == {"class": "b", "precision": 0, "recall": 0, "f1": 0, "samples": 0}
+    assert assessment.confusion_matrix(found, 3).tolist() == [[1, 0, 1], [0, 0, 0], [0, 0, 1]]
 
 
 # ---------------------------------------------------------------------- the machine
@@ -1119,7 +1118,9 @@ def test_export_offers_the_formats_that_there_are(call, classifier, monkeypatch,
     def to_c(model, path):
         path.write_text(f"/* {model.parameters.size} */")
 
-    monkeypatch.setitem(sys.modules, "fastnn.export", SimpleNamespace(to_c=to_c))
+    formats = {"c": export.FORMATS["c"]._replace(write=to_c), "torch": export.FORMATS["torch"]}
+    for module in (export, arguments):
+        monkeypatch.setattr(module, "FORMATS", formats)
     path = tmp_path / "model.c"
     code, output, errors = call("export", classifier, path)
     assert (code, errors) == (0, "")
@@ -1144,7 +1145,7 @@ def test_exported_models_take_numbers_as_they_are(
         seen.append(model)
         path.write_text("...")
 
-    monkeypatch.setitem(sys.modules, "fastnn.export", SimpleNamespace(to_c=to_c))
+    monkeypatch.setitem(export.FORMATS, "c", export.FORMATS["c"]._replace(write=to_c))
     code, output, _ = call("export", path, tmp_path / "model.c", "--json")
     assert code == 0
     found = json.loads(output)
@@ -1169,8 +1170,8 @@ def test_export_says_where_float32_does_not_do(call, monkeypatch, tmp_path):
     table, model = tmp_path / "t.csv", tmp_path / "m.safetensors"
     table.write_text("time,y\n" + "".join(f"{1_700_000_000 + i},{i % 2}\n" for i in range(50)))
     call("train", table, "--target", "y", "--epochs", 1, "--save", model)
-    fake = SimpleNamespace(to_c=lambda model, path: path.write_text("..."))
-    monkeypatch.setitem(sys.modules, "fastnn.export", fake)
+    fake = export.FORMATS["c"]._replace(write=lambda model, path: path.write_text("..."))
+    monkeypatch.setitem(export.FORMATS, "c", fake)
     _, output, _ = call("export", model, tmp_path / "m.c")
     assert "column 'time' varies little beside its size" in output
 
@@ -1180,18 +1181,11 @@ def test_failing_export_leaves_nothing(call, classifier, monkeypatch, tmp_path):
         path.write_text("half")
         raise ValueError("layers[1] is Mine(), expected a layer of fastnn's")
 
-    monkeypatch.setitem(sys.modules, "fastnn.export", SimpleNamespace(to_c=to_c))
+    monkeypatch.setitem(export.FORMATS, "c", export.FORMATS["c"]._replace(write=to_c))
     code, _, errors = call("export", classifier, tmp_path / "model.c")
     assert code == 2
     assert errors == "fastnn: error: layers[1] is Mine(), expected a layer of fastnn's\n"
     assert not list(tmp_path.glob("*model*"))
-
-
-def test_without_formats_there_is_no_export(call, monkeypatch):
-    monkeypatch.setattr(exporting, "_FORMATS", {})
-    code, _, errors = call("export", "a", "b")
-    assert code == 2
-    assert "argument COMMAND: invalid choice: 'export'" in errors
 
 
 def test_export_for_pytorch(call, regressor, tmp_path):
@@ -1214,7 +1208,7 @@ def test_every_format_is_written(call, classifier, ending, tmp_path):
     path = tmp_path / f"model.{ending}"
     code, _, errors = call("export", classifier, path)
     assert (code, errors) == (0, "")
-    model, _ = exporting.with_raw_inputs(data.Saved(classifier))
+    model, _ = export.with_raw_inputs(data.Saved(classifier))
     twin = tmp_path / "folder" / path.name
     twin.parent.mkdir()
     writer = {"onnx": "to_onnx", "c": "to_c", "safetensors": "to_torch"}[ending]

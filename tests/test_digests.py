@@ -8,16 +8,31 @@ parameters, states of the optimizer, curves, predictions and files, to the last 
 records the digests anew. That is only for a change that says, in the changelog too, which results
 change and why; the difference of `digests.json` then shows these and no others. Never do it in a
 change that says that nothing changes.
+
+The digests do not depend on the order of the tests, on hash seeds, on the cache, on the SIMD code
+that NumPy and OpenBLAS choose (tried with NPY_DISABLE_CPU_FEATURES and OPENBLAS_CORETYPE), nor on
+the CPU as long as it has fused multiply-add. To `DEPENDENT` the last does not apply: there lengths
+of gradients and penalties are added up in an order that follows from the width of the tiles.
+`--write` finds these by running all configurations with the tiles of AVX2 and NEON as well, and
+records what AVX-512 gives. On another CPU a test of them says so, and is skipped when everything
+else has been compared.
+
+Left out is the solver "lbfgs" of the estimators: SciPy's L-BFGS adds up with OpenBLAS, whose order
+depends on the CPU. `test_solvers.py` compares it with scikit-learn's.
 """
 
 import itertools
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import catalogue_cases
 import numpy as np
 import pytest
+from child import run_python
 from digest_cases import (
+    BETAS,
     CLASSES,
     F64,
     N,
@@ -37,17 +52,21 @@ from digest_cases import (
     run_columnwise,
     run_compiled,
     run_files,
+    run_from_old_checkpoint,
     run_losses,
     run_many,
+    run_old_model,
     run_onnx,
     run_partial_fit,
     run_passes,
     run_stream,
     slope_of_fourth_power,
 )
+from test_targets import CPUS
 
 import fastnn
 from fastnn import nnfs
+from fastnn.kernels import target
 
 PATH = Path(__file__).parent / "digests.json"
 C = CLASSES
@@ -104,6 +123,13 @@ LAYERS = {
     ),
 }  # fmt: skip
 
+# What the lines above do not have.
+LAYERS |= {
+    title: case(make(), 19, make(), C, make())
+    for title, make in catalogue_cases.ACTIVATIONS.items()
+    if not any(title.split()[0] in name for name in LAYERS)
+}
+
 LOSSES = {
     "one-hot targets": case(targets="one-hot"),
     "soft targets": case(targets="shares"),
@@ -148,11 +174,18 @@ OPTIMIZERS = {
     "SGD, both clipped": fastnn.SGD(0.5, clip_norm=0.125, clip_value=0.03125),
     "AdaGrad": fastnn.AdaGrad(0.125, 0.0625, weight_decay=0.0625, clip_value=0.125),
     "RMSprop": fastnn.RMSprop(0.0625, 0.75, weight_decay=0.0625, clip_norm=0.5),
-    "Adam": fastnn.Adam(0.0625),
-    "Adam, all options": fastnn.Adam(0.0625, 0.75, 0.875, 1e-3, 0.0625, clip_norm=0.25),
+    "Adam": fastnn.Adam(0.0625, *BETAS),
+    "Adam, all options": fastnn.Adam(0.0625, *BETAS, 1e-3, 0.0625, clip_norm=0.25),
     "Adam, AMSGrad": fastnn.Adam(0.0625, 0.75, 0.5, amsgrad=True, clip_value=0.0625),
-    "AdamW": fastnn.AdamW(0.0625, weight_decay=0.125),
-    "AdamW, AMSGrad": fastnn.AdamW(0.0625, amsgrad=True, weight_decay=0.125, clip_norm=0.25),
+    "AdamW": fastnn.AdamW(0.0625, *BETAS, weight_decay=0.125),
+    "AdamW, AMSGrad": fastnn.AdamW(
+        0.0625, *BETAS, amsgrad=True, weight_decay=0.125, clip_norm=0.25
+    ),
+}
+OPTIMIZERS |= {
+    name: kind(0.0625, weight_decay=0.125)
+    for name, kind in catalogue_cases.OPTIMIZERS.items()
+    if not any(name in title for title in OPTIMIZERS)
 }
 SCHEDULES = {
     "ConstantRate": fastnn.ConstantRate(0.125),
@@ -165,7 +198,7 @@ SCHEDULES = {
     "a function": lambda step: 0.25 / (1 + step) + 0.0625,
 }
 STEPS = {
-    **{f"{k} in {np.dtype(t)}": case(optimizer=v, dtype=t)
+    **{f"{k} in {np.dtype(t)}": case(optimizer=v, dtype=t, batch_size=64)
        for k, v in OPTIMIZERS.items() for t in (np.float32, F64)},
     **{f"rate: {k}": case(optimizer=fastnn.SGD(v, momentum=0.5), epochs=3)
        for k, v in SCHEDULES.items()},
@@ -173,8 +206,11 @@ STEPS = {
         dense(150, weights_l2=0.01), ReLU(), 70, batch_norm(), ReLU(), C,
         optimizer=fastnn.Adam(0.0625, clip_norm=0.25), batch_size=110,
     ),
+    "usual means of Adam": case(optimizer=fastnn.Adam(0.0625)),
+    "usual means of AdamW": case(optimizer=fastnn.AdamW(0.0625)),
     "rate of Adam by a schedule": case(
-        optimizer=fastnn.Adam(fastnn.CosineRate(0.25, 20, warm_up=5)), dtype=F64
+        optimizer=fastnn.Adam(fastnn.CosineRate(0.25, 20, warm_up=5), *BETAS), dtype=F64,
+        batch_size=64,
     ),
 }  # fmt: skip
 
@@ -219,7 +255,7 @@ FITS = {
     ),
     "validation and metrics of numbers": case(
         loss=fastnn.MeanSquaredError(), targets="numbers", validation_split=0.25,
-        metrics=["mse", "mae", "r2"],
+        metrics=["mse", "mae", "r2"], digits=10,
     ),
     "early stopping": case(
         validation_split=0.25, epochs=9, optimizer=fastnn.SGD(4.0, momentum=0.5),
@@ -230,6 +266,7 @@ FITS = {
     "checkpoints, resumed at the end of an epoch": checkpointed((2, 0)),
     "checkpoints, resumed in the middle of an epoch": checkpointed((2, 4)),
     "checkpoints, resumed twice": checkpointed((1, 6), (3, 7)),
+    "checkpoints, resumed from a file of version 0.1.0": run_from_old_checkpoint,
     "partial_fit": run_partial_fit,
     "a stream of batches": run_stream,
     "fit_many": run_many,
@@ -237,45 +274,55 @@ FITS = {
     "handles": run_compiled,
 }  # fmt: skip
 
+# Layer by layer, losses are added up by OpenBLAS.
 OWN = {
     "passes by hand": run_passes,
-    "a layer of one's own": quiet(case(19, OwnReLU(), batch_norm(), Dropout(0.25), C, dtype=F64)),
-    "a layer of one's own in float32": quiet(
-        case(19, OwnReLU(), C, optimizer=fastnn.Adam(0.0625, clip_norm=0.5), sample_weight=WEIGHTS)
+    "a layer of one's own": quiet(
+        case(19, OwnReLU(), batch_norm(), Dropout(0.25), C, dtype=F64, digits=10)
     ),
-    "an optimizer of one's own": quiet(case(optimizer=OwnSteps(0.5, momentum=0.5))),
+    "a layer of one's own in float32": quiet(
+        case(
+            19, OwnReLU(), C, sample_weight=WEIGHTS, digits=10,
+            optimizer=fastnn.Adam(0.0625, *BETAS, clip_norm=0.5),
+        )
+    ),
+    "an optimizer of one's own": quiet(case(optimizer=OwnSteps(0.5, momentum=0.5), digits=10)),
     "a loss of one's own": quiet(
         case(
-            loss=(fourth_power, slope_of_fourth_power),
-            targets="numbers",
-            dtype=F64,
+            loss=(fourth_power, slope_of_fourth_power), targets="numbers", dtype=F64, digits=10,
             optimizer=fastnn.SGD(0.25, clip_norm=0.03125),
         )
     ),
     "columnwise": run_columnwise,
-}
+}  # fmt: skip
+
+
+def nnfs_adam():
+    return nnfs.Optimizer_Adam(0.0625, 0.0625, beta_1=BETAS[0], beta_2=BETAS[1])
+
 
 NNFS = {
     "nnfs SGD": nnfs_case(lambda: nnfs.Optimizer_SGD(0.25, decay=0.0625)),
     "nnfs SGD, momentum": nnfs_case(lambda: nnfs.Optimizer_SGD(0.25, 0.0625, 0.5), "answers"),
     "nnfs Adagrad": nnfs_case(lambda: nnfs.Optimizer_Adagrad(0.125, 0.0625), "numbers"),
     "nnfs RMSprop": nnfs_case(lambda: nnfs.Optimizer_RMSprop(0.0625, 0.0625), "numbers"),
-    "nnfs Adam": nnfs_case(lambda: nnfs.Optimizer_Adam(0.0625, 0.0625)),
-    "nnfs Adam, Dropout": nnfs_case(lambda: nnfs.Optimizer_Adam(0.0625), drops=True),
-    "nnfs, a layer of one's own": quiet(nnfs_case(lambda: nnfs.Optimizer_Adam(0.0625), own=True)),
+    "nnfs Adam": nnfs_case(nnfs_adam),
+    "nnfs Adam, Dropout": nnfs_case(nnfs_adam, drops=True),
+    "nnfs, a layer of one's own": quiet(nnfs_case(nnfs_adam, own=True)),
 }
 
+ADAM = {"learning_rate_init": 0.0625, "beta_1": BETAS[0], "beta_2": BETAS[1]}
 ESTIMATORS = {
-    "MLPClassifier, adam": estimator_case("MLPClassifier", learning_rate_init=0.0625),
+    "MLPClassifier, adam": estimator_case("MLPClassifier", **ADAM),
     "MLPClassifier, sgd": estimator_case(
         "MLPClassifier", solver="sgd", activation="tanh", learning_rate="invscaling",
         learning_rate_init=0.25, dtype="float32", weights=WEIGHTS,
     ),
     "MLPClassifier, stopped early": estimator_case(
         "MLPClassifier", "answers", early_stopping=True, activation="gelu", dropout=0.25,
-        learning_rate_init=0.0625, max_iter=5, n_iter_no_change=2,
+        max_iter=5, n_iter_no_change=2, **ADAM,
     ),
-    "MLPRegressor, adam": estimator_case("MLPRegressor", "numbers", learning_rate_init=0.0625),
+    "MLPRegressor, adam": estimator_case("MLPRegressor", "numbers", **ADAM),
     "MLPRegressor, sgd": estimator_case(
         "MLPRegressor", "number", solver="sgd", learning_rate="adaptive", alpha=0.125, loss="huber",
         nesterovs_momentum=False,
@@ -286,9 +333,44 @@ CASES = {
     **LAYERS, **LOSSES, **STEPS, **FITS, **OWN, **NNFS, **ESTIMATORS,
     "files": run_files,
     "file of ONNX": run_onnx,
+    "a model's file of version 0.1.0": run_old_model,
 }  # fmt: skip
 
+# Rows of which some parts have other bits where the tiles have another width: the length of a
+# gradient and the penalty are added up panel by panel.
+DEPENDENT = {
+    "all penalties",
+    "penalties in float32",
+    "norms, dropout and an activation",
+    "SGD, clipped norm in float32",
+    "SGD, clipped norm in float64",
+    "RMSprop in float32",
+    "clipped norm of a wide network with penalties",
+    "checkpoints, in one piece",
+    "checkpoints, resumed at the end of an epoch",
+    "checkpoints, resumed in the middle of an epoch",
+    "checkpoints, resumed twice",
+    "checkpoints, resumed from a file of version 0.1.0",
+    "nnfs SGD",
+    "nnfs SGD, momentum",
+    "nnfs Adagrad",
+    "nnfs RMSprop",
+    "nnfs Adam",
+    "nnfs Adam, Dropout",
+    "MLPClassifier, adam",
+    "MLPClassifier, sgd",
+    "MLPClassifier, stopped early",
+    "MLPRegressor, adam",
+    "MLPRegressor, sgd",
+}
+
 DIGESTS = json.loads(PATH.read_text()) if PATH.exists() else {}
+CPU = target.current()
+
+pytestmark = [
+    pytest.mark.skipif(fastnn.kernels.REFERENCE, reason="plain NumPy: the same to rounding"),
+    pytest.mark.skipif(not CPU.fma, reason="without fused multiply-add results have other bits"),
+]
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -296,37 +378,81 @@ DIGESTS = json.loads(PATH.read_text()) if PATH.exists() else {}
 def test_results_have_the_bits_that_were_recorded(name, threads):
     assert name in DIGESTS, f"no digests of {name!r} in {PATH.name}"
     found, expected = CASES[name](threads), DIGESTS[name]
-    parts = sorted(found.keys() | expected.keys())
-    off = [part for part in parts if found.get(part) != expected.get(part)]
+    assert list(found) == list(expected), f"{name!r} has other parts than in {PATH.name}"
+    known = {part: of(CPU, digest) for part, digest in expected.items()}
+    off = [part for part in found if known[part] not in (None, found[part])]
     assert not off, f"{name!r} with threads={threads} has other bits in: {', '.join(off)}"
+    missing = [part for part in found if known[part] is None]
+    if missing:
+        pytest.skip(f"{', '.join(missing)}: no digests of {CPU.name}, only of AVX-512")
+
+
+def of(cpu, digest):
+    """Return the digest for a row of the CPU table, or None."""
+    return digest.get(cpu.name) if isinstance(digest, dict) else digest
 
 
 def test_every_digest_is_that_of_a_configuration():
     assert sorted(DIGESTS) == sorted(CASES)
 
 
+def test_no_other_row_depends_on_the_cpu():
+    found = {name for name, row in DIGESTS.items() for part in row.values() if type(part) is dict}
+    assert found == DEPENDENT
+
+
 def test_resumed_runs_have_the_digests_of_the_run_in_one_piece():
     rows = {name: row for name, row in DIGESTS.items() if name.startswith("checkpoints, ")}
-    assert len(rows) == 4
+    assert len(rows) == 5
     for name, row in rows.items():
         assert row == rows["checkpoints, in one piece"], name
 
 
 def test_no_two_configurations_give_the_same_parameters():
     """A configuration whose option had no effect would have the parameters of another one."""
-    alike = {"checkpoints, ", "rate: ConstantRate", "an epoch in chunks", "inputs: "}
-    rows = [name for name in DIGESTS if not any(map(name.startswith, alike))]
+    alike = "checkpoints, ", "rate: ConstantRate", "an epoch in chunks", "inputs: ", "nnfs, a layer"
+    rows = [name for name in DIGESTS if not name.startswith(alike)]
     for a, b in itertools.combinations(rows, 2):
         known = DIGESTS[a].get("parameters"), DIGESTS[b].get("parameters")
         assert None in known or known[0] != known[1], (a, b)
 
 
-def write():
-    """Record all digests; those of one and two threads must be equal."""
+# ------------------------------------------------------------------------------ recording
+
+
+def run_all(*more):
+    """Return the digests with one thread; those with `more` numbers of threads must be equal."""
     digests = {}
     for name, run in CASES.items():
         digests[name] = run(1)
-        assert run(2) == digests[name], name
+        assert all(run(threads) == digests[name] for threads in more), name
+    return digests
+
+
+def run_all_as(row):
+    """Return the digests of all configurations with the tiles of another row of the CPU table."""
+    cpus = {
+        "AVX2": {"NUMBA_CPU_NAME": CPUS["AVX2"], "NUMBA_CPU_FEATURES": ""},
+        "NEON": {"FASTNN_CACHE": "0"},  # whose key is that of this CPU
+    }
+    code = "import json, test_digests as t; print(json.dumps(t.run_all()))"
+    if row == "NEON":
+        code = f"import test_targets; test_targets.become_neon(); {code}"
+    return json.loads(run_python(code, **cpus[row]))
+
+
+def write():
+    """Record all digests, and of parts that depend on the CPU those of AVX-512."""
+    if CPU.name != "AVX-512":
+        sys.exit(f"this CPU has {CPU.name}, expected AVX-512: it can run the code of all others")
+    digests = run_all(2)
+    with ThreadPoolExecutor(2) as pool:
+        others = list(pool.map(run_all_as, ("AVX2", "NEON")))
+    for (name, row), *found in zip(digests.items(), *(o.values() for o in others), strict=True):
+        differing = [part for part in row if any(other[part] != row[part] for other in found)]
+        row.update({part: {CPU.name: row[part]} for part in differing})
+        if differing:
+            print(f"{name}: {', '.join(differing)} depend on the CPU")
     PATH.write_text(json.dumps(digests, indent=1) + "\n")
     print(f"{len(digests)} configurations written to {PATH}")
 

@@ -24,6 +24,7 @@ from sklearn.preprocessing import StandardScaler
 
 import fastnn
 from fastnn import MLPClassifier, MLPRegressor
+from fastnn.kernels import catalogue
 
 # Most runs here are short on purpose.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -105,6 +106,13 @@ def test_an_activation_for_each_layer():
     clone(model).fit(DIGITS, LABELS)
     one, other = (small(activation=each).fit(DIGITS, LABELS) for each in ("tanh", ["tanh"]))
     assert np.array_equal(one.coefs_[0], other.coefs_[0])
+
+
+def test_every_activation_of_the_catalogue_has_a_name():
+    for name, layer in catalogue.ACTIVATION_LAYERS.items():
+        name = "logistic" if name == "sigmoid" else name  # as scikit-learn has it
+        model = small(activation=name, max_iter=1).fit(DIGITS, LABELS)
+        assert type(model.model_.layers[1]).__name__ == layer or name == "identity"
 
 
 def test_each_layer_starts_as_its_activation_wants():

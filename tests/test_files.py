@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 import fastnn
 from fastnn.files import format as files
-from fastnn.nn import configs
+from fastnn.nn import classes, configs
 
-LAYERS = [each for each in configs.CLASSES.values() if issubclass(each, fastnn.nn.layers.Layer)]
+LAYERS = [each for each in classes.CLASSES.values() if issubclass(each, fastnn.nn.layers.Layer)]
 
 
 def make_model(dtype=np.float32, seed=0):
@@ -156,9 +156,9 @@ def make(kind):
     return kind(**{n: first.get(n, 0.3) for n, each in found if each.default is each.empty})
 
 
-@pytest.mark.parametrize("name", sorted(configs.CLASSES))
+@pytest.mark.parametrize("name", sorted(classes.CLASSES))
 def test_every_class_can_be_described(name):
-    kind = configs.CLASSES[name]
+    kind = classes.CLASSES[name]
     part = make(kind)
     config = configs.describe(part, "part")
     again = configs.build(json.loads(json.dumps(config)), "part", kind)
@@ -172,7 +172,7 @@ def test_no_public_class_is_left_out():
     kinds += (fastnn.nn.schedules.Schedule,)
     parts = {name for name in public if issubclass(getattr(fastnn, name), kinds)}
     bases = {kind.__name__ for kind in kinds}  # which are no parts themselves
-    assert parts - bases | {"scaled_normal"} == set(configs.CLASSES)
+    assert parts - bases | {"scaled_normal"} == set(classes.CLASSES)
 
 
 def test_what_a_layer_stores_has_the_shapes_that_were_announced():

@@ -26,7 +26,7 @@ every_norm = pytest.mark.parametrize("norm", NORMS)
 def make_model(
     norm="batch", dtype=np.float64, loss=None, *, dense=fastnn.Dense, hidden=70, use_bias=True
 ):
-    """Return a network that normalises its inputs, hidden values, and outputs.
+    """Return a network that normalizes its inputs, hidden values, and outputs.
 
     Biases in front of BatchNorm change nothing: their gradient is rounding, which some optimizers
     scale up. `use_bias` is theirs.
@@ -208,7 +208,7 @@ def compare_state(monkeypatch, model, plain, X, y, optimizer):
 
 
 @every_norm
-def test_only_normalisation_trains(norm, monkeypatch):
+def test_only_normalization_trains(norm, monkeypatch):
     """Then nothing goes back beyond the first of them."""
     X, y = make_data("labels")
 

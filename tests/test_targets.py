@@ -19,6 +19,7 @@ from numpy_network import build
 from test_kernels import DTYPES, arguments, call, check_values, ragged_shapes
 from test_training import FEATURES, check_against_numpy, make_data
 
+import fastnn
 from fastnn.kernels import target
 from fastnn.kernels.pointers import pointer
 from fastnn.kernels.tile import tile_columns, tile_lanes, tile_rows
@@ -106,7 +107,23 @@ def check_fits(name):
             test_training.test_sizes_from_one_column_to_many_tiles(inputs, outputs, dtype)
 
 
-CHECKS = {check.__name__: check for check in (check_kernels, check_exp_and_log, check_fits)}
+def check_penalties(name):
+    """Compare the penalty of the first step with NumPy's, where panels end within 64 bytes."""
+    for dtype in FITS[name]:
+        for n_outputs in (3, 8, 9, 11, 24, 49):
+            layer = fastnn.Dense(7, n_outputs, rng=0, dtype=dtype, weights_l1=0.01, weights_l2=0.02)
+            weights = layer.weights.astype(np.float64)
+            expected = 0.01 * np.abs(weights).sum() + 0.02 * np.square(weights).sum()
+            history = fastnn.Sequential([layer]).fit(
+                np.ones((8, 7)), np.arange(8) % n_outputs, optimizer=fastnn.SGD(1e-30), batch_size=8
+            )
+            np.testing.assert_allclose(history.penalty[0], expected, rtol=1e-6)
+
+
+CHECKS = {
+    check.__name__: check
+    for check in (check_kernels, check_exp_and_log, check_fits, check_penalties)
+}
 
 
 @numba.njit

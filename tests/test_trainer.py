@@ -4,6 +4,7 @@ import functools
 import itertools
 import math
 
+import catalogue_cases
 import numpy as np
 import pytest
 import torch_figures
@@ -15,18 +16,7 @@ from fastnn.kernels import reference
 
 N, FEATURES, OUTPUTS, BATCH = 37, 5, 3, 8  # the last batch has 5 rows
 
-ACTIVATIONS = {
-    "ReLU": fastnn.ReLU,
-    "Identity": fastnn.Identity,
-    "Sigmoid": fastnn.Sigmoid,
-    "Tanh": fastnn.Tanh,
-    "LeakyReLU": lambda: fastnn.LeakyReLU(0.2),
-    "ELU": lambda: fastnn.ELU(1.5),
-    "GELU": fastnn.GELU,
-    "GELU tanh": lambda: fastnn.GELU(approximate="tanh"),
-    "SiLU": fastnn.SiLU,
-    "Softmax": fastnn.Softmax,
-}
+ACTIVATIONS = catalogue_cases.ACTIVATIONS
 LOSSES = {
     "labels": fastnn.SoftmaxCrossEntropy,
     "distributions": fastnn.SoftmaxCrossEntropy,
@@ -40,7 +30,14 @@ LOSSES = {
     "quantile": lambda: fastnn.Quantile(0.8),
     "counts": fastnn.Poisson,
 }
+# What the lines above do not have.
+LOSSES |= {
+    name: make
+    for name, make in catalogue_cases.LOSSES.items()
+    if make.func not in {type(each()) for each in LOSSES.values()}
+}
 OPTIMIZERS = {
+    **{name: functools.partial(kind, 0.02) for name, kind in catalogue_cases.OPTIMIZERS.items()},
     "SGD": lambda: fastnn.SGD(0.05),
     "decay": lambda: fastnn.SGD(0.1, decay=0.1),
     "weight decay": lambda: fastnn.SGD(0.1, weight_decay=0.1),

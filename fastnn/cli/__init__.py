@@ -13,13 +13,13 @@ from typing import Any
 
 from ..run.errors import NonFiniteLossError
 from .arguments import parse
-from .printing import harmless
+from .terminal import harmless
 
 _MODULES = {
-    "train": "training",
-    "predict": "predicting",
-    "evaluate": "evaluating",
-    "export": "exporting",
+    "train": "train",
+    "predict": "predict",
+    "evaluate": "evaluate",
+    "export": "export",
     "info": "machine",
     "warmup": "machine",
     "bench": "bench",
@@ -31,7 +31,7 @@ _BAD_INPUT = ValueError, OSError, ImportError, MemoryError
 def main(argv: Iterable[str] | None = None) -> int:
     """Run the command with the arguments `argv`, by default those of the process.
 
-    Without any it shows its help.
+    Without arguments it shows its help.
 
     Returns
     -------
@@ -41,11 +41,11 @@ def main(argv: Iterable[str] | None = None) -> int:
     """
     argv = (sys.argv[1:] if argv is None else list(argv)) or ["--help"]
     _open_streams()
-    # A class name that the terminal cannot show is no reason to stop.
+    # A character that the terminal cannot show becomes a question mark.
     with contextlib.suppress(AttributeError):
         stream: Any = sys.stdout
         stream.reconfigure(errors="replace")
-    debug = "--debug" in argv  # also where the arguments are what is wrong
+    debug = "--debug" in argv  # also if the arguments are wrong
     try:
         options = parse(argv)
         debug = options.debug
@@ -55,7 +55,7 @@ def main(argv: Iterable[str] | None = None) -> int:
         return 0
     except NonFiniteLossError as error:
         return _fail(1, f"error: {error}", debug)
-    except BrokenPipeError:  # `fastnn train digits | head -1`: nobody reads on
+    except BrokenPipeError:  # as in `fastnn train digits | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except _BAD_INPUT as error:
@@ -68,7 +68,7 @@ def main(argv: Iterable[str] | None = None) -> int:
 
 
 def _open_streams() -> None:
-    """Let output go nowhere where the shell has closed it: `>&-`."""
+    """Open the null device in place of a stream that the shell has closed, as `>&-` does."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))
@@ -77,7 +77,7 @@ def _open_streams() -> None:
 def _fail(code: int, message: str, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    # Blanks stay as they are: the message may have an option with a name in it, to be pasted.
+    # Blanks stay: the message may show an option with a column name, for the user to paste.
     line = re.sub(r"\s*[\t\n\v\f\r]\s*", " ", message.strip())
     if len(line) > _MOST_SHOWN:
         line = f"{line[:_MOST_SHOWN]} ..."

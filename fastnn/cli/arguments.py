@@ -1,4 +1,4 @@
-"""What may stand on the command line, or in a configuration file in its place."""
+"""The options of the command line, which a configuration file may give too."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 from .. import tables
+from ..nn.classes import ACTIVATIONS as ACTIVATIONS_BY_NAME
+from ..nn.classes import OPTIMIZERS
 from ..version import __version__
-from . import exporting
+from .export import FORMATS
 
 EXIT_CODES = """\
 exit codes: 0 done; 1 training diverged, or nobody reads the output;
@@ -33,7 +35,7 @@ known ones, and is said on standard error."""
 
 
 class Settings(NamedTuple):
-    """What a run uses where the command line says nothing."""
+    """The settings of `fastnn train` that have defaults of their own for each kind of data."""
 
     hidden: tuple[int, ...]
     epochs: int
@@ -49,9 +51,12 @@ DEFAULTS = {
     "classes": Settings((64, 64), 50, 32, 0.05, "sgd"),
     "numbers": Settings((64, 64), 50, 32, 0.003, "adam"),
 }
-RATES = {"sgd": 0.05, "adam": 0.003, "adamw": 0.003, "rmsprop": 0.001, "adagrad": 0.03}
-OPTIMIZERS = tuple(RATES)
-ACTIVATIONS = ("relu", "tanh", "sigmoid", "leaky_relu", "elu", "gelu", "silu")
+# An optimizer without a rate here takes the one of its constructor.
+_CHOSEN_RATES = {"sgd": 0.05, "adam": 0.003, "adamw": 0.003, "rmsprop": 0.001, "adagrad": 0.03}
+RATES: dict[str, float] = {
+    name: _CHOSEN_RATES.get(name) or made().learning_rate for name, made in OPTIMIZERS.items()
+}
+ACTIVATIONS = {name: made for name, made in ACTIVATIONS_BY_NAME.items() if name != "identity"}
 _MOST_OF_CONFIG = 1_000_000  # bytes
 MISSING = ("refuse", "median", "mean")
 
@@ -74,9 +79,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     if getattr(options, "config", None):
         command = commands[argv[0]]
         tokens, positional = _read_config(options.config, command)
-        # What comes last on a command line wins, but lists of columns would add up.
-        given = {text.partition("=")[0] for text in argv}
-        tokens = [text for text in tokens if text.partition("=")[0] not in given]
+        # The last value of an option wins, but lists of columns would be joined.
+        in_argv = {text.partition("=")[0] for text in argv}
+        tokens = [text for text in tokens if text.partition("=")[0] not in in_argv]
         options = _parse_known(parser, commands, [argv[0], *tokens, *argv[1:]])
         for name, value in positional.items():
             if getattr(options, name) is None:
@@ -100,8 +105,8 @@ def _parse_known(
 
 
 def _near(name: str, names: Iterable[str]) -> str:
-    found = difflib.get_close_matches(name, list(names), n=1, cutoff=0.65)
-    return f"; did you mean {found[0]}?" if found else ""
+    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.65)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -110,9 +115,9 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _read_config(path: str, command: argparse.ArgumentParser) -> tuple[list[str], dict[str, Any]]:
-    """Return (tokens, {positional: value}) of a TOML file: the long names of options, and values.
+    """Return (tokens, {positional: value}) of a TOML file of {long name of an option: value}.
 
-    Underscores may stand for hyphens, lists for values with commas.
+    Names may have underscores in place of hyphens, and values with commas may be lists.
     """
     try:
         with open(path, "rb") as file:
@@ -189,9 +194,8 @@ def _make_parser() -> tuple[argparse.ArgumentParser, Commands]:
     _add_predict(add("predict", predict, _RAW_ROWS, "MODEL DATA "))
     evaluate = "measure a saved model on a table with the right answers"
     _add_evaluate(add("evaluate", evaluate, None, "MODEL DATA "))
-    if exporting.formats():
-        export = "write a saved model for another program"
-        _add_export(add("export", export, None, "MODEL OUTPUT "))
+    export = "write a saved model for another program"
+    _add_export(add("export", export, None, "MODEL OUTPUT "))
     _add_common(add("info", "show the machine, the machine code for it, and versions"))
     warmup = add("warmup", "compile all kernels now, so that the first training does not have to")
     _add_dtype(warmup.add_argument)
@@ -275,13 +279,12 @@ def _add_evaluate(command: argparse.ArgumentParser) -> None:
 
 def _add_export(command: argparse.ArgumentParser) -> None:
     _add_model(command)
-    formats = exporting.formats()
-    endings = _listed([each.suffix for each in formats.values()])
+    endings = _listed([each.suffix for each in FORMATS.values()])
     command.add_argument(
         "output", metavar="OUTPUT", nargs="?", help=f"a path that ends in {endings}"
     )
-    to = f"{_listed(formats)} (default: as OUTPUT ends)"
-    command.add_argument("--to", metavar="FORMAT", type=_choice(*formats), help=to)
+    to = f"{_listed(FORMATS)} (default: as OUTPUT ends)"
+    command.add_argument("--to", metavar="FORMAT", type=_choice(*FORMATS), help=to)
     _add_common(command)
 
 
@@ -299,7 +302,7 @@ def _add_data(command: argparse.ArgumentParser, group: Any, text: str) -> None:
 
 
 def _add_columns(add: Callable[..., Any], name: str, text: str) -> None:
-    # Each time it is given it adds to the list: an error may say which one to add.
+    # An option that is repeated adds to the list: an error may name one to add.
     add(name, metavar="A,B", type=_names, action="extend", default=[], help=text)
 
 
@@ -335,7 +338,7 @@ def _defaults() -> str:
 def _argument(
     convert: Callable[[str], Any], accepts: Callable[[Any], bool], expected: str
 ) -> Callable[[str], Any]:
-    """Return an argparse type: `convert(text)`, refused where it fails or `accepts` says no."""
+    """Return an argparse type: `convert(text)`, if that succeeds and `accepts` returns True."""
 
     def argument(text: str) -> Any:
         with contextlib.suppress(ValueError):
@@ -347,7 +350,7 @@ def _argument(
 
 
 def _choice(*names: str) -> Callable[[str], str]:
-    """Return an argparse type that is one of some names."""
+    """Return an argparse type that takes one of `names`."""
 
     def choice(text: str) -> str:
         if text in names:
@@ -359,13 +362,13 @@ def _choice(*names: str) -> Callable[[str], str]:
 
 
 def _names(text: str) -> list[str]:
-    """Return the names in "A,B", where one with a comma stands in quotes: 'A,"B,C"'."""
+    """Return the names in "A,B". A name with a comma is in quotes: 'A,"B,C"'."""
     names = next(csv.reader(io.StringIO(text), skipinitialspace=True), [])
     return [name for name in names if name.strip()]
 
 
 def _joined(values: Iterable[Any]) -> str:
-    """Return the text of which `_names` makes these values again."""
+    """Return the text that `_names` reads as these values."""
     text = io.StringIO()
     csv.writer(text, quoting=csv.QUOTE_NONNUMERIC, lineterminator="").writerow(values)
     return text.getvalue()

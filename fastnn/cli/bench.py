@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 from ..program import threads as parallel
-from . import bench_peers, machine, printing
+from . import bench_peers, machine, terminal
 from .bench_peers import NETWORKS, PEERS
 
 _ROUNDS = 5
@@ -46,7 +46,7 @@ def run(options: Namespace) -> None:
         _show_progress("")
     versions = {library: worker.hello["version"] for library, worker in workers.items()}
     if options.json:
-        printing.print_json(
+        terminal.print_json(
             {
                 "microseconds": table,
                 "threads": threads,
@@ -56,17 +56,17 @@ def run(options: Namespace) -> None:
             }
         )
         return
-    printing.say(
+    terminal.say(
         "step",
         *_lines(table, versions),
         "microseconds of a training step: float32, plain gradient descent, shuffled",
-        f"medians of {_ROUNDS} rounds in turn, {printing.some(threads, 'thread')} for each library",
+        f"medians of {_ROUNDS} rounds in turn, {terminal.some(threads, 'thread')} for each library",
         "in parentheses: how many times as long as fastnn; below 1 fastnn is slower",
     )
-    printing.say("versions", *(f"{name:<14}{version}" for name, version in versions.items()))
+    terminal.say("versions", *(f"{name:<14}{version}" for name, version in versions.items()))
     if left_out:
-        printing.say("left out", *printing.wrapped(left_out))
-    printing.say("machine", machine.cpu_name())
+        terminal.say("left out", *terminal.wrapped(left_out))
+    terminal.say("machine", machine.cpu_name())
 
 
 def _lines(table: Any, versions: Mapping[str, str]) -> Iterator[str]:
@@ -80,7 +80,7 @@ def _lines(table: Any, versions: Mapping[str, str]) -> Iterator[str]:
 def _cell(value: float | None, base: float | None) -> str:
     if value is None:
         return "-"
-    figure = f"{value:.3g}" if value < 1000 else printing.rounded(value)
+    figure = f"{value:.3g}" if value < 1000 else terminal.rounded(value)
     return figure if base is None else f"{figure} ({value / base:.2f}x)"
 
 
@@ -111,7 +111,7 @@ def _measure(workers: Mapping[str, _Worker], index: int, left_out: list[str]) ->
 
 def _show_progress(text: str) -> None:
     if sys.stderr is not None and sys.stderr.isatty():
-        print(f"\r{text:<{printing.WIDTH}.{printing.WIDTH}}", end="\r", file=sys.stderr, flush=True)
+        print(f"\r{text:<{terminal.WIDTH}.{terminal.WIDTH}}", end="\r", file=sys.stderr, flush=True)
 
 
 class _Worker:

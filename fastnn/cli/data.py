@@ -1,4 +1,4 @@
-"""Which table the command line means, and what a model file knows of its columns."""
+"""The table that the command line names, and the model file that turns its rows into inputs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import difflib
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -15,12 +15,14 @@ from .. import datasets, tables
 from ..model import read_model
 from ..tables import Table
 from ..types import Floats, PathLike, Seed
-from . import printing
+from . import terminal
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from ..tables.preprocessing import Preprocessor
 
-BUILT_IN = {"digits": "digit", "spiral": "arm"}  # and the column of their labels
+BUILT_IN = {"digits": "digit", "spiral": "arm"}  # {name: column of the labels}
 
 
 def load(options: Namespace, rng: Seed = None) -> Table:
@@ -54,7 +56,7 @@ def _beside(path: PathLike) -> list[str]:
 
 
 class Saved:
-    """A model file of the command line: the network, and how rows become its inputs."""
+    """A model file of `fastnn train`: the network, and the preprocessing of its inputs."""
 
     def __init__(self, path: PathLike) -> None:
         if not Path(path).is_file():
@@ -83,14 +85,16 @@ class Saved:
             )
 
     def features(self, table: Table) -> tuple[Floats, list[str]]:
-        """Return the inputs (N, I) of a table, and what is to be said of it."""
+        """Return the inputs (N, I) of a table, and notes for the user."""
         frame = self.preprocessor.read(table)
         X = inputs(self.preprocessor, table, frame, self.model.dtype)
         return X, list(unknown_lines(self.preprocessor, frame))
 
 
-def inputs(preprocessor: Preprocessor, table: Table, frame: Any, dtype: DTypeLike) -> Floats:
-    """Return the features (N, I) of a typed frame; ValueError where `dtype` has no such numbers."""
+def inputs(
+    preprocessor: Preprocessor, table: Table, frame: pl.DataFrame, dtype: DTypeLike
+) -> Floats:
+    """Return the features (N, I) of a typed frame; ValueError for one that overflows `dtype`."""
     with np.errstate(over="ignore"):
         X = preprocessor.transform(frame, dtype)
     wrong = ~np.isfinite(X)
@@ -104,8 +108,8 @@ def inputs(preprocessor: Preprocessor, table: Table, frame: Any, dtype: DTypeLik
     return X
 
 
-def unknown_lines(preprocessor: Preprocessor, frame: Any) -> Iterator[str]:
-    """Return a line for each column with categories that training has not seen."""
+def unknown_lines(preprocessor: Preprocessor, frame: pl.DataFrame) -> Iterator[str]:
+    """Yield a line for each column with categories that were not in the training part."""
     for name, (categories, rows) in preprocessor.unknown(frame).items():
         count = "a category" if len(categories) == 1 else f"{len(categories):,} categories"
         shown = ", ".join(f"{each!r:.80}" for each in categories[:3]) + (
@@ -113,5 +117,5 @@ def unknown_lines(preprocessor: Preprocessor, frame: Any) -> Iterator[str]:
         )
         yield (
             f"column {name!r:.80} has {count} unknown to the model ({shown}), in "
-            f"{printing.some(rows, 'row')}: all its features are 0"
+            f"{terminal.some(rows, 'row')}: all its features are 0"
         )

@@ -17,11 +17,11 @@ import fastnn
 from .. import kernels
 from ..program import threads as parallel
 from ..types import DType
-from . import printing
+from . import terminal
 
 
 def run(options: Namespace) -> None:
-    """Show what fastnn runs on, or compile for it."""
+    """Show the machine, or compile the kernels for it."""
     if options.command == "warmup":
         _warm_up(options)
     else:
@@ -33,12 +33,12 @@ def _warm_up(options: Namespace) -> None:
     fastnn.warmup(options.dtype)
     seconds = time.perf_counter() - begin
     if options.json:
-        printing.print_json({"dtype": options.dtype, "seconds": seconds, "cache": _cache()})
+        terminal.print_json({"dtype": options.dtype, "seconds": seconds, "cache": _cache()})
     else:
-        printing.say(
+        terminal.say(
             "warmup", f"{seconds:.3f} s to compile or load the machine code for {options.dtype}"
         )
-        printing.say("cache", *_cache_lines(_cache()))
+        terminal.say("cache", *_cache_lines(_cache()))
 
 
 def _show(options: Namespace) -> None:
@@ -51,29 +51,29 @@ def _show(options: Namespace) -> None:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
     }
     if options.json:
-        printing.print_json(facts)
+        terminal.print_json(facts)
         return
     unit = facts["kernels"]
-    printing.say("processor", facts["processor"], facts["system"])
-    printing.say(
+    terminal.say("processor", facts["processor"], facts["system"])
+    terminal.say(
         "threads",
-        f"{facts['threads']['usable']} may be used, of {printing.some(os.cpu_count() or 1, 'CPU')}",
+        f"{facts['threads']['usable']} may be used, of {terminal.some(os.cpu_count() or 1, 'CPU')}",
     )
     if unit["reference"]:
-        printing.say("kernels", "NumPy in place of compiled kernels (FASTNN_REFERENCE)")
+        terminal.say("kernels", "NumPy in place of compiled kernels (FASTNN_REFERENCE)")
     else:
         wide = unit["vector_bytes"]
-        printing.say(
+        terminal.say(
             "kernels",
             f"{unit['name']}: vectors of {8 * wide} bits, {wide // 4} float32 or {wide // 8} "
             "float64",
             f"tiles of {unit['tile_rows']} rows x {unit['tile_vectors']} vectors, "
             f"{'with' if unit['fma'] else 'without'} fused multiply-add",
         )
-    printing.say("cache", *_cache_lines(facts["cache"]))
+    terminal.say("cache", *_cache_lines(facts["cache"]))
     installed = {name: version for name, version in facts["versions"].items() if version}
     missing = [name for name, version in facts["versions"].items() if not version]
-    printing.say(
+    terminal.say(
         "versions",
         *(f"{name:<14}{version}" for name, version in installed.items()),
         *([f"not installed: {', '.join(missing)}"] if missing else []),
@@ -83,13 +83,13 @@ def _show(options: Namespace) -> None:
 def _kernels() -> dict[str, Any]:
     if kernels.REFERENCE:
         return {"reference": True}
-    from ..kernels import target  # needs the compiler, which the reference kernels do without
+    from ..kernels import target  # needs the compiler, unlike the reference kernels
 
     return {"reference": False, **target.current()._asdict()}
 
 
 def _cache() -> dict[str, Any] | None:
-    """Return where machine code is kept, its files and their bytes, and why it is not used."""
+    """Return the cache of machine code: its folder, files, bytes, and why it is not used."""
     if kernels.REFERENCE:
         return None
     from ..kernels import jit
@@ -108,8 +108,8 @@ def _cache_lines(cache: Any) -> list[str]:
     if cache is None:
         return ["none: machine code is compiled in every process"]
     if cache["problem"]:
-        return [cache["folder"], *printing.wrapped([f"not used: {cache['problem']}"])]
-    size = f"{cache['bytes'] / 1e6:,.1f} MB in {printing.some(cache['files'], 'file')}"
+        return [cache["folder"], *terminal.wrapped([f"not used: {cache['problem']}"])]
+    size = f"{cache['bytes'] / 1e6:,.1f} MB in {terminal.some(cache['files'], 'file')}"
     return [cache["folder"], size if cache["files"] else "empty; fastnn warmup fills it"]
 
 
@@ -118,19 +118,19 @@ def _versions() -> dict[str, str | None]:
         "numpy", "numba", "llvmlite", "tqdm", "safetensors", "platformdirs", "polars", "matplotlib",
         "scikit-learn", "onnx",
     )  # fmt: skip
-    found: dict[str, str | None] = {
+    versions: dict[str, str | None] = {
         "fastnn": fastnn.__version__,
         "Python": platform.python_version(),
     }
     for name in names:
-        found[name] = None
+        versions[name] = None
         with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+            versions[name] = metadata.version(name)
+    return versions
 
 
 def units(dtype: DType) -> str:
-    """Return what the kernels compute with."""
+    """Return the vector unit that the kernels use."""
     if kernels.REFERENCE:
         return "NumPy in place of compiled kernels (FASTNN_REFERENCE)"
     from ..kernels import target

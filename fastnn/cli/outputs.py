@@ -1,4 +1,4 @@
-"""Files that are there as a whole or not at all."""
+"""Output files: checked before any work, and written as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def check(
     suffixes: Collection[str] = (),
     inputs: Mapping[str, PathLike] = MappingProxyType({}),
 ) -> None:
-    """Raise ValueError, before any work, for a path that cannot be written in the end.
+    """Raise ValueError for a path that cannot be written, or is one of the `inputs`.
 
-    Nor may it be one of the `inputs` {argument: path}.
+    `inputs` is {argument: path} of the files that the command reads.
     """
     path = Path(path)
     if suffixes and path.suffix.lower() not in suffixes:
@@ -29,7 +29,7 @@ def check(
             f"argument {argument}: {str(path)!r}, expected a path that ends in "
             f"{', '.join(suffixes)}"
         )
-    # What a link points at is what is replaced.
+    # Writing replaces the file that a link points at.
     folder = Path(os.path.realpath(path)).parent
     if path.is_dir():
         raise ValueError(f"argument {argument}: {str(path)!r} is a folder, expected a file")
@@ -50,7 +50,7 @@ def check(
 
 
 def write(path: PathLike, fill: Callable[[BinaryIO], Any]) -> None:
-    """Let `fill(file)` write to memory, and put that into a file: all of it or nothing."""
-    written = io.BytesIO()
-    fill(written)
-    files.replace(path, written.getvalue())
+    """Write what `fill(file)` writes, as a whole or not at all."""
+    content = io.BytesIO()
+    fill(content)
+    files.replace(path, content.getvalue())

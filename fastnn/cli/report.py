@@ -11,44 +11,46 @@ from ..figures import as_text
 from ..run.history import History
 from ..types import PathLike
 from . import outputs
+from .assessment import Assessment
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from .evaluating import Assessment
+    from ..tables.targets import Target
 
 SUFFIXES = (".png", ".pdf", ".svg")
 _CURVES = 4.8  # inches
 
 
 def check(path: PathLike) -> None:
-    """Raise an error now, and not after training, where there can be no picture."""
+    """Raise an error before any work where no picture can be written."""
     outputs.check(path, "--plot", SUFFIXES)
     plots.require_libraries()
 
 
 def write(path: PathLike, *page: Any) -> None:
-    """Write the page of `draw` as a whole."""
+    """Write what `draw` returns for the arguments `page`."""
     kind = Path(path).suffix[1:].lower()
     with warnings.catch_warnings():
-        # A letter that no font here has is drawn as a box.
+        # A letter that is in no installed font is drawn as a box.
         warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
         figure = draw(*page)
         outputs.write(path, lambda file: figure.savefig(file, format=kind))
 
 
 def draw(
-    history: History | None, assessment: Assessment, target: Any, title: str, part: str
+    history: History | None, assessment: Assessment, target: Target, title: str, part: str
 ) -> Figure:
-    """Return a figure: the curves of `history`, unless None, and what came of `part` of the data.
+    """Return a figure of the curves of `history`, unless None, and of an assessment.
 
-    Of classes that is the confusion matrix, of numbers the predicted against the true ones.
+    The assessment of the part of the data named `part` is drawn as a confusion matrix of classes,
+    or as predicted against true values.
     """
-    from matplotlib.figure import Figure  # without pyplot: no window is asked for
+    from matplotlib.figure import Figure  # not pyplot, which would ask for a window
 
-    classes = target.task == "classification"
+    labels = target.labels if target.task == "classification" else None
     curves = [name for name in ("loss", "accuracy") if history and name in history.curves]
-    side = min(9, max(4.6, 2.6 + 0.34 * len(target.labels))) if classes else 4.6
+    side = min(9, max(4.6, 2.6 + 0.34 * len(labels))) if labels else 4.6
     size = side + 0.6 + _CURVES * bool(curves), side + 0.6
     figure = Figure(size, dpi=150, layout="constrained")
     engine: Any = figure.get_layout_engine()
@@ -64,9 +66,9 @@ def draw(
             panel.set_xlabel("")
     ax = right.subplots()
     part, name = as_text(part), as_text(target.name)
-    if classes:
+    if labels:
         plots.plot_confusion_matrix(
-            assessment.true, assessment.predicted, class_names=target.labels, ax=ax
+            assessment.true, assessment.predicted, class_names=labels, ax=ax
         )
         ax.set_title(f"{part}: accuracy {assessment.scores['accuracy']:.4f}", fontsize=11)
     else:

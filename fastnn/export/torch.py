@@ -26,6 +26,7 @@ from ..kernels import table as t
 from ..model import Sequential
 from ..nn import configs
 from ..nn.activations import ELU, GELU, Activation, Identity, LeakyReLU, Sigmoid, SiLU, Tanh
+from ..nn.classes import ACTIVATIONS, CLASSES
 from ..nn.dropout import Dropout
 from ..nn.layers import Dense, Layer, ParameterLayer, ReLU, Softmax
 from ..nn.loss import Loss
@@ -34,10 +35,6 @@ from ..types import Array, DType, Floats, PathLike
 from ..validation import DTYPES, as_choice, as_path
 from .network import has_biases, read_layers
 
-_ACTIVATIONS = {
-    "relu": ReLU, "tanh": Tanh, "sigmoid": Sigmoid, "leaky_relu": LeakyReLU, "elu": ELU,
-    "gelu": GELU, "silu": SiLU, "identity": Identity,
-}  # fmt: skip
 # The layer that a module is, and the names here of those of its arguments that are more than sizes.
 _LAYERS = {
     "Linear": (Dense, {}),
@@ -116,7 +113,7 @@ def to_torch(model: Sequential, path: PathLike) -> None:
         "modules": json.dumps(modules),
         "sequential": f"nn.Sequential({', '.join(map(_in_python, modules))})",
     }
-    if configs.CLASSES.get(type(model.loss).__name__) is type(model.loss):
+    if CLASSES.get(type(model.loss).__name__) is type(model.loss):
         metadata["loss"] = json.dumps(configs.describe(model.loss, "loss"))
     replace(path, _in_order(safetensors.numpy.save(state, metadata)))
 
@@ -255,7 +252,7 @@ def from_torch(
         raise ValueError("activation is given, expected no layers beside it")
     bend: Any = activation
     if isinstance(activation, str):
-        bend = _ACTIVATIONS[as_choice(activation, "activation", _ACTIVATIONS)]()
+        bend = ACTIVATIONS[as_choice(activation, "activation", ACTIVATIONS)]()
     elif not isinstance(activation, Activation | ReLU | None):
         raise TypeError(
             f'activation is {activation!r:.80}, expected a name such as "relu" or an activation'

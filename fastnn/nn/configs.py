@@ -19,10 +19,9 @@ import numpy as np
 from ..memory import physical_memory
 from ..types import DType, Shape
 from ..validation import as_dtype
-from . import activations, dropout, layers, losses, normalization, optimizers, schedules
-from . import initializers as initialisers
+from .classes import CLASSES
 from .initializers import scaled_normal
-from .layers import Layer, ParameterLayer
+from .layers import Layer
 from .loss import Loss
 from .optimizer import Optimizer
 from .schedules import Schedule
@@ -30,33 +29,15 @@ from .schedules import Schedule
 if TYPE_CHECKING:
     from .network import Network
 
-_MODULES = (
-    activations, dropout, initialisers, layers, losses, normalization, optimizers, schedules,
-)  # fmt: skip
-_BASES = Layer, ParameterLayer, activations.Activation, Loss, Optimizer, Schedule
-_NOT_KEPT = ("rng",)  # where the first weights came from
+_NOT_STORED = ("rng",)  # where the first weights came from
 
 
 Part: TypeAlias = tuple[Any, dict[str, Any]]
 """A class and the arguments of its constructor."""
 
 
-def _find_classes() -> dict[str, type[Any]]:
-    kinds = (*_BASES, scaled_normal)
-    return {
-        name: value
-        for module in _MODULES
-        for name, value in vars(module).items()
-        if isinstance(value, type) and issubclass(value, kinds) and value not in _BASES
-        if value.__module__ == module.__name__ and name[0] != "_"
-    }
-
-
-CLASSES = _find_classes()
-
-
 def describe(part: Any, name: str, *, own: bool = False) -> dict[str, Any]:
-    """Return the dict of a layer, loss, optimizer, schedule or initialiser.
+    """Return the dict of a layer, loss, optimizer, schedule or initializer.
 
     A function of the user's own becomes {"function": its name}, as a learning rate, or is left
     out, as an `init`. With `own`, so do objects of a class of the user's own; else they raise
@@ -113,8 +94,8 @@ def build(config: Mapping[str, Any], name: str, kind: type[Any] | tuple[type[Any
     TypeError, ValueError
         For anything that is not such a dict; they begin with `name`.
     """
-    made, arguments = _read(config, name, kind)
-    return _make(made, arguments, name)
+    class_, arguments = _read(config, name, kind)
+    return _make(class_, arguments, name)
 
 
 def build_network(config: Mapping[str, Any]) -> tuple[list[Any], Loss | None]:
@@ -133,9 +114,9 @@ def build_network(config: Mapping[str, Any]) -> tuple[list[Any], Loss | None]:
             f"config announces {n_bytes:,} bytes of parameters, "
             f"expected at most {physical_memory():,}, the memory of this machine"
         )
-    made = [_make(*part, f"layers[{i}]") for i, part in enumerate(parts)]
+    layers = [_make(*part, f"layers[{i}]") for i, part in enumerate(parts)]
     loss = config.get("loss")
-    return made, None if loss is None else build(loss, "loss", Loss)
+    return layers, None if loss is None else build(loss, "loss", Loss)
 
 
 def stored_shapes(config: Mapping[str, Any]) -> dict[str, tuple[Shape, DType]]:
@@ -154,29 +135,29 @@ def check_network(config: Mapping[str, Any], model: Network) -> None:
             raise ValueError(f"{name} is {config[name]!r:.80}, expected {value!r}, as in layers")
 
 
-def find_difference(found: Any, expected: Any, name: str) -> tuple[str, Any, Any] | None:
-    """Return (name, found, expected) of the first place where two dicts differ, or None.
+def find_difference(actual: Any, expected: Any, name: str) -> tuple[str, Any, Any] | None:
+    """Return (name, actual, expected) of the first place where two dicts differ, or None.
 
     How weights start makes no difference. An argument that `expected` does not have, as it is newer
     than a file, has its default there.
     """
-    if isinstance(found, dict) and isinstance(expected, dict):
-        keys = dict.fromkeys([*expected, *found])
+    if isinstance(actual, dict) and isinstance(expected, dict):
+        keys = dict.fromkeys([*expected, *actual])
         expected = _defaults(expected.get("class")) | expected
         pairs = [
-            (found.get(key), expected.get(key), f"{name}.{key}" if name else key)
+            (actual.get(key), expected.get(key), f"{name}.{key}" if name else key)
             for key in keys
             if key not in ("init", "class")
         ]
-        pairs.insert(0, (found.get("class"), expected.get("class"), f"the class of {name}"))
-    elif isinstance(found, list) and isinstance(expected, list) and len(found) == len(expected):
-        both = enumerate(zip(found, expected, strict=True))
+        pairs.insert(0, (actual.get("class"), expected.get("class"), f"the class of {name}"))
+    elif isinstance(actual, list) and isinstance(expected, list) and len(actual) == len(expected):
+        both = enumerate(zip(actual, expected, strict=True))
         pairs = [(one, other, f"{name}[{i}]") for i, (one, other) in both]
-    elif isinstance(found, list) and isinstance(expected, list) and isinstance(found[0], dict):
-        pairs = [(len(found), len(expected), f"the number of {name}")]
+    elif isinstance(actual, list) and isinstance(expected, list) and isinstance(actual[0], dict):
+        pairs = [(len(actual), len(expected), f"the number of {name}")]
     else:
-        same = type(found) is type(expected) and found == expected
-        return None if same else (name, found, expected)
+        same = type(actual) is type(expected) and actual == expected
+        return None if same else (name, actual, expected)
     return next(filter(None, (find_difference(*pair) for pair in pairs)), None)
 
 
@@ -194,12 +175,12 @@ def _read_layers(config: Mapping[str, Any]) -> list[Part]:
 
 def _shapes(parts: Iterable[Part]) -> Iterator[dict[str, tuple[Shape, DType]]]:
     """Yield {name: (shape, dtype)} of what each layer stores."""
-    for i, (made, arguments) in enumerate(parts):
-        defaults = {key: each.default for key, each in _parameters(made).items()}
-        given = {**defaults, **arguments}
+    for i, (class_, arguments) in enumerate(parts):
+        defaults = {key: each.default for key, each in _parameters(class_).items()}
+        values = {**defaults, **arguments}
         try:
-            shapes = made.stored_shapes(given)
-            dtype = as_dtype(given.get("dtype", np.float32) if shapes else np.float32)
+            shapes = class_.stored_shapes(values)
+            dtype = as_dtype(values.get("dtype", np.float32) if shapes else np.float32)
         except (TypeError, ValueError) as error:
             raise type(error)(f"layers[{i}].{error}") from None
         yield {name: (shape, dtype) for name, shape in shapes.items()}
@@ -212,12 +193,12 @@ def _read(config: Mapping[str, Any], name: str, kind: type[Any] | tuple[type[Any
     known = {key: each for key, each in CLASSES.items() if issubclass(each, kind)}
     if config["class"] not in known:
         raise ValueError(f"{name}.class is {config['class']!r:.80}, {_expected(config, known)}")
-    made: Any = known[config["class"]]
-    parameters = _parameters(made)
-    _check_keys(config, name, ("class", *parameters, *_NOT_KEPT))
+    class_: Any = known[config["class"]]
+    parameters = _parameters(class_)
+    _check_keys(config, name, ("class", *parameters, *_NOT_STORED))
     for key, parameter in parameters.items():
         if key not in config and parameter.default is parameter.empty:
-            raise ValueError(f"{name}.{key} is missing, expected an argument of {made.__name__}")
+            raise ValueError(f"{name}.{key} is missing, expected an argument of {class_.__name__}")
     arguments = {key: value for key, value in config.items() if key != "class"}
     for key, value in arguments.items():
         if isinstance(value, dict) and "class" in value and kind in (Layer, Optimizer):
@@ -226,31 +207,31 @@ def _read(config: Mapping[str, Any], name: str, kind: type[Any] | tuple[type[Any
             raise ValueError(f'{name}.dtype is {value!r:.80}, expected "float32" or "float64"')
         elif isinstance(value, dict | list):
             raise TypeError(f"{name}.{key} is {value!r:.80}, expected a number, a flag or a name")
-    return made, arguments
+    return class_, arguments
 
 
-def _make(made: type[Any], arguments: dict[str, Any], name: str) -> Any:
+def _make(class_: type[Any], arguments: dict[str, Any], name: str) -> Any:
     try:
-        return made(**arguments)
+        return class_(**arguments)
     except (TypeError, ValueError) as error:
         raise type(error)(f"{name}.{error}") from None
 
 
 @functools.cache
-def _parameters(made: Any) -> dict[str, inspect.Parameter]:
+def _parameters(class_: Any) -> dict[str, inspect.Parameter]:
     """Return {name: Parameter} of the arguments of a class that are described."""
-    if made.__init__ is object.__init__:
+    if class_.__init__ is object.__init__:
         return {}
-    found = inspect.signature(made).parameters
-    return {name: each for name, each in found.items() if name not in _NOT_KEPT}
+    parameters = inspect.signature(class_).parameters
+    return {name: each for name, each in parameters.items() if name not in _NOT_STORED}
 
 
 def _defaults(name: Any) -> dict[str, Any]:
     """Return {argument: its default} of a class, as JSON has it; {} for anything else."""
-    made: Any = CLASSES.get(name) if isinstance(name, str) else None
+    class_: Any = CLASSES.get(name) if isinstance(name, str) else None
     return {
         key: _plain(each.default, key)
-        for key, each in (_parameters(made).items() if made else ())
+        for key, each in (_parameters(class_).items() if class_ else ())
         if each.default is not each.empty
     }
 

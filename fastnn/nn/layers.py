@@ -409,7 +409,7 @@ class ReLU(Layer):
 
 
 class Softmax(Layer):
-    """Probabilities from logits: exp(inputs), normalised to sum to 1 over each row.
+    """Probabilities from logits: exp(inputs), normalized to sum to 1 over each row.
 
     Row maxima are subtracted first, so large logits do not overflow. Input is (B, C), float32 or
     float64; other numbers become one of the two. Errors as in :class:`Dense`.

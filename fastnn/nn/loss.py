@@ -17,6 +17,7 @@ from ..kernels import table as t
 from ..settings import Guarded
 from ..types import Array, Floats, Integers, MaybeNone, Shape, Task
 from ..validation import as_number, as_rows, as_sample_weights, as_values, is_nothing, unlocked
+from .layers import Layer
 from .own import is_own, measure_by_passes
 
 
@@ -37,7 +38,7 @@ class Loss(Guarded):
     3.0
     """
 
-    _fixed = "kind", "task", "finish", "threshold"
+    _fixed = "kind", "task", "finish", "probability_layer", "threshold"
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "number":  # a kernel takes it
@@ -51,6 +52,7 @@ class Loss(Guarded):
     number: float
     task: Task
     finish: int
+    probability_layer: type[Layer] | None = None  # it does to outputs what `finish` does
     threshold: float
     forward: Callable[..., Any]
     backward: Callable[..., Floats]
@@ -85,12 +87,12 @@ class Loss(Guarded):
         return weigh(gradient, as_sample_weights(sample_weight, len(gradient)))
 
     def __repr__(self) -> str:
-        given = ", ".join(
+        arguments = ", ".join(
             f"{name}={value!r}"
             for name, value in vars(self).items()
             if name not in _RESULTS and (isinstance(value, bool) or not is_nothing(value))
         )
-        return f"{type(self).__name__}({given})"
+        return f"{type(self).__name__}({arguments})"
 
 
 # Attributes that are results of a pass.

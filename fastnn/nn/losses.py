@@ -19,6 +19,8 @@ from ..validation import (
     as_targets,
     unlocked,
 )
+from .activations import Sigmoid
+from .layers import Layer, Softmax
 from .loss import Loss, OutputLoss, check_shape, weigh
 from .own import is_own, measure_by_passes
 
@@ -115,6 +117,7 @@ class SoftmaxCrossEntropy(Loss):
     number = 0.0
     task: Task = "classes"
     finish, threshold = t.SOFTMAX, 0.0
+    probability_layer = Softmax
     label_smoothing = Setting(fraction)
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
@@ -133,8 +136,8 @@ class SoftmaxCrossEntropy(Loss):
         self, logits: ArrayLike, y_true: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> np.floating[Any]:
         """Return what `forward` does."""
-        given = {} if sample_weight is None else {"sample_weight": sample_weight}
-        mean: np.floating[Any] = self.forward(logits, y_true, **given)
+        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+        mean: np.floating[Any] = self.forward(logits, y_true, **weights)
         return mean
 
     def _losses(self, logits: ArrayLike, y_true: ArrayLike) -> tuple[Floats, Floats]:
@@ -226,6 +229,11 @@ class BinaryCrossEntropy(OutputLoss):
     def finish(self) -> int:  # type: ignore[override]  # read-only here
         """What makes probabilities of outputs."""
         return t.SIGMOID if self.from_logits else t.IDENTITY
+
+    @property
+    def probability_layer(self) -> type[Layer] | None:  # type: ignore[override]  # read-only here
+        """The layer that makes probabilities of outputs."""
+        return Sigmoid if self.from_logits else None
 
     @property
     def threshold(self) -> float:  # type: ignore[override]  # read-only here

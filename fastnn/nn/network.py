@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import kernels
-from ..kernels import table as t
 from ..memory import aligned_empty
 from ..program.plan import program_layers, runs_as
 from ..program.prediction import Predictor
@@ -21,8 +20,7 @@ from ..program.stream import Stream
 from ..settings import shown
 from ..types import DType, Floats, MaybeNone, OwnLayer, Seed, Snapshot
 from ..validation import DTYPES, as_array, as_generator, as_matrix
-from .activations import Sigmoid
-from .layers import Layer, ParameterLayer, Softmax
+from .layers import Layer, ParameterLayer
 from .loss import Loss
 from .losses import SoftmaxCrossEntropy
 from .normalization import BatchNorm
@@ -201,7 +199,7 @@ class Network:
 
     def _logit_layers(self) -> tuple[Any, ...]:
         """Return the layers up to the outputs that the loss takes."""
-        head = {t.SOFTMAX_CROSS_ENTROPY: Softmax, t.BINARY_FROM_LOGITS: Sigmoid}.get(self.loss.kind)
+        head = self.loss.probability_layer
         return self.layers[:-1] if head and runs_as(self.layers[-1], head) else self.layers
 
     # ------------------------------------------------------------------ layer by layer

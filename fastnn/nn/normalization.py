@@ -1,4 +1,4 @@
-"""Normalisation layers: mean 0 and variance 1 for every sample, or for every feature of a batch."""
+"""Normalization layers: mean 0 and variance 1 for every sample, or for every feature of a batch."""
 
 from __future__ import annotations
 
@@ -84,10 +84,10 @@ class _Norm(ParameterLayer):
         """Refuse an array of a script's that does not belong to the scales of the last forward."""
         wanted = normalized.shape[0 if isinstance(self, LayerNorm) else 1]
         if self._scales is None or self._scales.size != wanted:
-            found = None if self._scales is None else self._scales.shape
+            shape = None if self._scales is None else self._scales.shape
             raise ValueError(
                 f"normalized has shape {normalized.shape}, expected what the last forward left "
-                f"beside scales of shape {found}"
+                f"beside scales of shape {shape}"
             )
 
     def _describe(self, usual: Mapping[str, Any]) -> str:
@@ -144,7 +144,7 @@ class LayerNorm(_Norm):
         super().__init__(n_features, epsilon, dtype, trainable)
 
     def forward(self, inputs: ArrayLike, training: bool = False) -> Floats:
-        """Return the normalised inputs (B, D) * weights + biases."""
+        """Return the normalized inputs (B, D) * weights + biases."""
         inputs = self._as_inputs(inputs)
         output, normalized = np.empty_like(inputs), np.empty_like(inputs)
         scales = np.empty(len(inputs), inputs.dtype)
@@ -181,7 +181,7 @@ class BatchNorm(_Norm):
 
     It has a price that no other layer has: samples depend on each other, so threads wait for each
     other once more on the way forward and once on the way back, four barriers a step in place of
-    two for a network with one such layer. And a batch of one sample cannot be normalised: `fit`
+    two for a network with one such layer. And a batch of one sample cannot be normalized: `fit`
     refuses such a last batch, which `drop_last=True` leaves out.
 
     Parameters
@@ -267,7 +267,7 @@ class BatchNorm(_Norm):
         self._assign("running_variance", array)
 
     def forward(self, inputs: ArrayLike, training: bool = False) -> Floats:
-        """Return the normalised inputs (B, D) * weights + biases.
+        """Return the normalized inputs (B, D) * weights + biases.
 
         Raises
         ------

@@ -187,16 +187,16 @@ class Optimizer:
     def state_of(self, parameters: Floats) -> State:
         """Return the :class:`State` kept of the array `parameters`: zeros at first."""
         owner, key = _place_of(parameters)
-        kept = self._states.get(key)
+        entry = self._states.get(key)
         # A rule that a script has changed may need other averages.
         n_states = _n_states(self)
         shape = n_states, parameters.size
-        fits = kept is not None and kept[1]._arrays.shape == shape
-        if kept is None or not fits or kept[0]() is not owner:
+        fits = entry is not None and entry[1]._arrays.shape == shape
+        if entry is None or not fits or entry[0]() is not owner:
             states = self._states
             reference = weakref.ref(owner, lambda _: states.pop(key, None))
-            kept = self._states[key] = reference, State(parameters, n_states)
-        return kept[1]
+            entry = self._states[key] = reference, State(parameters, n_states)
+        return entry[1]
 
     def rates(self, first: int, count: int, dtype: DType) -> Floats:
         """Return the learning rates of the steps [first, first + count), checked for `dtype`."""
@@ -219,8 +219,8 @@ class Optimizer:
     def rate_for(self, dtype: DType) -> np.floating[Any]:
         """Return the learning rate as a `dtype` number; ValueError where it has none for it."""
         limits = np.finfo(dtype)
-        given: Any = self.learning_rate  # a script may have set it
-        rate = as_positive(given, "learning_rate")
+        value: Any = self.learning_rate  # a script may have set it
+        rate = as_positive(value, "learning_rate")
         if not float(limits.tiny) <= rate <= float(limits.max):
             raise ValueError(
                 f"learning_rate is {rate}, "
@@ -318,9 +318,9 @@ class Optimizer:
         return {name: value for name, value in vars(self).items() if name[0] != "_"}
 
     def __repr__(self) -> str:
-        given = ", ".join(
+        arguments = ", ".join(
             f"{name}={value!r}"
             for name, value in self._arguments().items()
             if name == "learning_rate" or not is_nothing(value)
         )
-        return f"{type(self).__name__}({given})"
+        return f"{type(self).__name__}({arguments})"

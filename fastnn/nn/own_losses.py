@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..kernels import table as t
+from ..kernels.catalogue import LOSS_OF
 from ..types import Array, Floats
 from .layers import Layer
 from .loss import Loss, OutputLoss
@@ -26,12 +26,6 @@ class TwoMethods(Protocol):
 
 LossLike: TypeAlias = Loss | TwoMethods | tuple[_Function, _Function]
 """A loss of fastnn's, or one of your own: an object with two methods, or a pair of functions."""
-
-_TASKS = {
-    t.SOFTMAX_CROSS_ENTROPY: "classes",
-    t.BINARY_FROM_LOGITS: "answers",
-    t.BINARY_FROM_PROBABILITIES: "answers",
-}
 
 
 class OwnLoss(OutputLoss):
@@ -106,10 +100,15 @@ class _Pair:
         self.forward, self.backward = forward, backward
 
 
+def _task_of(loss: Loss) -> str:
+    row = LOSS_OF.get(loss.kind)  # none of an :class:`OwnLoss`
+    return row.task if row else "numbers"
+
+
 def as_loss(value: Any) -> Loss:
     """Return a loss that a network can be trained on."""
     if isinstance(value, Loss) and hasattr(value, "kind"):
-        if value.task != _TASKS.get(value.kind, "numbers"):
+        if value.task != _task_of(value):
             raise TypeError(
                 f"loss is {value!r} with the task {value.task!r}, "
                 "expected the task of the class that it is derived from"

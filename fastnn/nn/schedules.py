@@ -30,12 +30,12 @@ class Schedule:
             setattr(self, name, state[name])
 
     def __repr__(self) -> str:
-        given = {
+        values = {
             name: value
             for name, value in vars(self).items()
             if name not in self.changing and name[0] != "_"
         }
-        arguments = ", ".join(f"{name}={value!r}" for name, value in given.items())
+        arguments = ", ".join(f"{name}={value!r}" for name, value in values.items())
         return f"{type(self).__name__}({arguments})"
 
 

@@ -63,13 +63,6 @@ class History:
         for name, value in curves.items():
             self.curves.setdefault(name, []).append(value)
 
-    def _trim(self) -> None:
-        """Leave whole epochs only: Ctrl-C may come when some curves have one more value."""
-        whole = min(len(self.epochs), min(map(len, self.curves.values()), default=0))
-        del self.epochs[whole:]
-        for values in self.curves.values():
-            del values[whole:]
-
     def latest(self) -> dict[str, float]:
         """Return the curves' names with the values of the last epoch."""
         return {name: curve[-1] for name, curve in self.curves.items()}
@@ -107,3 +100,11 @@ class History:
             for row in [names, *rows]
         )
         return "\n".join(lines)
+
+
+def drop_incomplete(history: History) -> None:
+    """Leave whole epochs only: Ctrl-C may come when some curves have one more value."""
+    whole = min(len(history.epochs), min(map(len, history.curves.values()), default=0))
+    del history.epochs[whole:]
+    for values in history.curves.values():
+        del values[whole:]

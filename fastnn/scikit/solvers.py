@@ -1,4 +1,4 @@
-"""What trains the estimators of scikit-learn's interface: its steps, its rule of stopping, L-BFGS.
+"""The steps of scikit-learn's estimators, and L-BFGS.
 
 The formulas are those of scikit-learn's `MLPClassifier` and `MLPRegressor`, so that the same
 weights, order and parameters give the same curves to rounding.
@@ -7,7 +7,6 @@ weights, order and parameters give the same curves to rounding.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,8 +16,6 @@ from ..kernels import table as t
 from ..nn.optimizer import Optimizer
 from ..program.threads import ThreadTeam, resolve_threads, with_team
 from ..program.trainer import Data, Epoch
-from ..run.callbacks import Callback, Run
-from ..run.history import History
 from ..types import DType, Floats
 
 if TYPE_CHECKING:
@@ -86,101 +83,6 @@ class AdamSteps(_Steps):
         rows[:, t.FIRST], rows[:, t.SECOND] = self.beta_1, self.beta_2
         rows[:, t.EPSILON] = self.epsilon / self.scale  # a scale of m and sqrt(v) cancels
         rows[:, t.RATE] *= np.sqrt(1 - self.beta_2**steps) / (1 - self.beta_1**steps)
-
-
-class StoppingRule(Callback):
-    """Keeps an estimator's curves, stops when they no longer improve, and moves the rate.
-
-    Parameters
-    ----------
-    estimator : MLPClassifier or MLPRegressor
-        Its fitted attributes are what is updated.
-    optimizer : Optimizer
-    as_loss : callable
-        Turns (mean loss of the data, penalty) of fastnn into scikit-learn's loss.
-    n_samples : int
-        That an epoch trains on.
-    measure : callable, optional
-        Returns (loss, score) of a model on held-out samples.
-    """
-
-    def __init__(
-        self,
-        estimator: Any,
-        optimizer: Any,
-        as_loss: Callable[..., float],
-        n_samples: int,
-        measure: Callable[[Any], tuple[float, float]] | None = None,
-    ) -> None:
-        self._estimator, self._optimizer, self._as_loss = estimator, optimizer, as_loss
-        self._n_samples, self._measure = n_samples, measure
-        self.converged = False
-        self.history = History()
-
-    def on_fit_begin(self, run: Run) -> None:
-        """Announce the curves that are added."""
-        self.history = run.history
-        if self._measure:
-            run.curve_names.extend(["val_loss", "val_score"])
-
-    def on_epoch_end(self, run: Run) -> None:
-        """Take the epoch down; stop the run if it is time."""
-        estimator, curves = self._estimator, run.history.curves
-        penalty = curves["penalty"][-1] if "penalty" in curves else 0.0
-        loss = self._as_loss(curves["loss"][-1] - penalty, penalty)
-        curves["loss"][-1] = estimator.loss_ = loss
-        estimator.n_iter_ += 1
-        estimator.t_ += self._n_samples
-        estimator.loss_curve_.append(loss)
-        if estimator.verbose:
-            print(f"Iteration {estimator.n_iter_}, loss = {loss:.8f}")
-        if self._measure:
-            val_loss, score = self._measure(run.model)
-            curves.setdefault("val_loss", []).append(val_loss)
-            curves.setdefault("val_score", []).append(score)
-            estimator.validation_scores_.append(score)
-            if estimator.verbose:
-                print(f"Validation score: {score:f}")
-        self._count(run)
-        if estimator.learning_rate == "invscaling" and estimator.solver == "sgd":
-            rate = estimator.learning_rate_init / (estimator.t_ + 1) ** estimator.power_t
-            self._optimizer.learning_rate = rate
-        if estimator._no_improvement_count > estimator.n_iter_no_change:
-            self._give_up(run)
-
-    def _count(self, run: Run) -> None:
-        """Count the epochs without an improvement; keep the best parameters."""
-        estimator = self._estimator
-        if estimator.early_stopping:
-            score, best = estimator.validation_scores_[-1], estimator.best_validation_score_
-            improves = not score < best + estimator.tol
-            if score > best:
-                estimator.best_validation_score_ = score
-                estimator._best_parameters = run.model.parameters.copy()
-        else:
-            improves = not estimator.loss_ > estimator.best_loss_ - estimator.tol
-            estimator.best_loss_ = min(estimator.loss_, estimator.best_loss_)
-        count = estimator._no_improvement_count
-        estimator._no_improvement_count = 0 if improves else count + 1
-
-    def _give_up(self, run: Run) -> None:
-        """Stop the run, or go on with a fifth of an adaptive rate."""
-        estimator, optimizer = self._estimator, self._optimizer
-        curve = "Validation score" if estimator.early_stopping else "Training loss"
-        message = (
-            f"{curve} did not improve more than tol={estimator.tol:f} "
-            f"for {estimator.n_iter_no_change} consecutive epochs."
-        )
-        adaptive = estimator.solver == "sgd" and estimator.learning_rate == "adaptive"
-        if adaptive and optimizer.learning_rate > 1e-6:
-            optimizer.learning_rate /= 5
-            estimator._no_improvement_count = 0
-            message += f" Setting learning rate to {optimizer.learning_rate:f}"
-        else:
-            run.stopped = self.converged = True
-            message += " Learning rate too small. Stopping." if adaptive else " Stopping."
-        if estimator.verbose:
-            print(message)
 
 
 class _Sum(Optimizer):

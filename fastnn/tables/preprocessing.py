@@ -6,7 +6,7 @@ What is fitted on the training part can be written as plain JSON, for a model fi
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, NamedTuple, Self, TypeAlias
+from typing import Any, Literal, NamedTuple, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -29,7 +29,7 @@ class NumericColumn(NamedTuple):
     fill: float | None
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> Literal["number"]:
         """The name of this kind in files."""
         return "number"
 
@@ -53,7 +53,7 @@ class CategoricalColumn(NamedTuple):
     fill: str | None
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> Literal["category"]:
         """The name of this kind in files."""
         return "category"
 

@@ -1,6 +1,6 @@
-"""The bytes of a data file in memory: no more than there is room for, and text unpacked.
+"""Reading the bytes of a data file, unpacked, and no more than fit into memory.
 
-A few bytes may unpack to more than any memory, and a pipe or a device may never end.
+A few bytes may unpack to more than any memory holds, and a pipe or a device may never end.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import Any
 from ..memory import physical_memory
 
 MOST_BYTES = physical_memory() // 2
-"""Of a file, and of what is made of it: a table takes its size twice at least."""
+"""Of a file, and of its content unpacked. A table takes at least twice its size."""
 
 TEXT = ("csv", "tsv", "json", "jsonl")
 MAGIC = {"parquet": b"PAR1", "npy": b"\x93NUMPY", "npz": b"PK"}
 _GZIP, _ZLIB, _ZSTD = b"\x1f\x8b", (b"\x78\x01", b"\x78\x9c", b"\x78\xda"), b"\x28\xb5\x2f\xfd"
-_CHUNK = 2**16  # zlib makes at most a thousand times as much of it
+_CHUNK = 2**16  # zlib unpacks it to at most a thousand times as much
 
 
 def too_large(name: str, what: str = "holds") -> ValueError:
-    """Return the error for a file that has more than there is room for."""
+    """Return the error for a file that has more than MOST_BYTES."""
     return ValueError(
         f"path: {name} {what} more than {MOST_BYTES:,} bytes, half the memory of this machine: "
         "expected a smaller table"
@@ -31,15 +31,15 @@ def too_large(name: str, what: str = "holds") -> ValueError:
 
 
 def read_stream(stream: Any, name: str, kind_of: Callable[[bytes], str]) -> io.BytesIO:
-    """Return what an open file or pipe holds.
+    """Return the content of an open file or pipe.
 
-    `kind_of(start)` says which kind of file begins so. What is none is refused at its beginning:
-    /dev/zero has no end.
+    `kind_of(start)` returns the kind of a file from its first bytes. A file that does not begin as
+    that kind does is refused before the rest is read: /dev/zero has no end.
 
     Raises
     ------
     ValueError
-        For more than fits, for another beginning, for text with a NUL character in it.
+        For a file that is too large or of another kind, and for text with a NUL character.
     """
     start = stream.read(_CHUNK)
     kind = kind_of(start)
@@ -58,12 +58,12 @@ def read_stream(stream: Any, name: str, kind_of: Callable[[bytes], str]) -> io.B
 def read_text(source: Path | io.BytesIO, name: str) -> io.BytesIO:
     """Return the text of a CSV or JSON file, unpacked from gzip or zlib.
 
-    That of Zstandard stays packed, as polars unpacks it; its size is checked.
+    A Zstandard file stays packed, as polars unpacks it; its size is checked.
 
     Raises
     ------
     ValueError
-        For more than fits, and for a NUL character.
+        For a file that is too large, and for a NUL character.
     OSError
         For a packed file that is damaged.
     """
@@ -80,12 +80,12 @@ def read_text(source: Path | io.BytesIO, name: str) -> io.BytesIO:
 
 
 def is_packed(source: io.BytesIO) -> bool:
-    """Return whether these are bytes that only polars unpacks."""
+    """Return whether the bytes are still packed, with Zstandard, which polars unpacks."""
     return source.getbuffer()[:4] == _ZSTD
 
 
 def check_size(path: Path, name: str) -> None:
-    """Raise ValueError for a file that has more bytes than fit."""
+    """Raise ValueError for a file that is too large."""
     if path.stat().st_size > MOST_BYTES:
         raise too_large(name)
 
@@ -95,7 +95,7 @@ def _is_packed(start: bytes) -> bool:
 
 
 def _append(whole: io.BytesIO, piece: bytes, name: str, text: bool) -> None:
-    """Add bytes to those that there are, if they fit, and are text if they have to be."""
+    """Append a piece; ValueError if it does not fit, or should be text and has a NUL."""
     if text and (at := piece.find(b"\0")) >= 0:
         line = 1 + whole.getvalue().count(b"\n") + piece.count(b"\n", 0, at)
         raise ValueError(f"path: {name} has a NUL character in line {line}, expected text in UTF-8")
@@ -105,15 +105,15 @@ def _append(whole: io.BytesIO, piece: bytes, name: str, text: bool) -> None:
 
 
 def _inflated(packed: memoryview, name: str) -> io.BytesIO:
-    """Return what gzip or zlib have packed, of several parts one behind the other too."""
+    """Return the content of a gzip or zlib file, which may have several parts in a row."""
     whole = io.BytesIO()
-    at, part, rest = 0, zlib.decompressobj(47), b""  # either of the two
+    at, part, rest = 0, zlib.decompressobj(47), b""  # 47: gzip or zlib
     try:
         while rest or at < len(packed):
             if not rest:
                 rest, at = bytes(packed[at : at + _CHUNK]), at + _CHUNK
             if part.eof:
-                rest = rest.lstrip(b"\0")  # tapes are filled up with them
+                rest = rest.lstrip(b"\0")  # padding, as on tapes
                 if not rest:
                     continue
                 part = zlib.decompressobj(47)
@@ -128,20 +128,20 @@ def _inflated(packed: memoryview, name: str) -> io.BytesIO:
 
 
 def _zstd_bound(packed: memoryview) -> int:
-    """Return a size that Zstandard does not exceed; of a damaged file that of its whole blocks.
+    """Return an upper bound of the unpacked size; for a damaged file, of its intact blocks.
 
-    See RFC 8878: a block makes at most 128 KiB, or says how much. What a frame says of its size
-    need not be true.
+    See RFC 8878: a block unpacks to at most 128 KiB, or states its size. The size that a frame
+    states need not be true.
     """
     at, bound = 0, 0
 
-    def number(start: int, size: int) -> int:
+    def integer(start: int, size: int) -> int:
         return int.from_bytes(packed[start : start + size], "little")
 
     while at + 8 <= len(packed):
-        magic = number(at, 4)
+        magic = integer(at, 4)
         if magic & ~0xF == 0x184D2A50:  # a frame that is skipped
-            at += 8 + number(at + 4, 4)
+            at += 8 + integer(at + 4, 4)
             continue
         if magic != int.from_bytes(_ZSTD, "little"):
             break
@@ -150,7 +150,7 @@ def _zstd_bound(packed: memoryview) -> int:
         at += 6 - single + (0, 1, 2, 4)[flags & 3] + (single, 2, 4, 8)[flags >> 6]
         last = False
         while not last and at + 3 <= len(packed):
-            block = number(at, 3)
+            block = integer(at, 3)
             last, kind, size = bool(block & 1), block >> 1 & 3, block >> 3
             bound += 2**17 if kind == 2 else size
             at += 4 if kind == 1 else 3 + size

@@ -1,4 +1,4 @@
-"""Data files of any usual kind as tables: polars frames that know the rows of their file."""
+"""Data files as tables: polars frames, and for each row its number in the file."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ..requirements import missing
 from ..types import Array, PathLike
 from . import sources
+
+if TYPE_CHECKING:
+    import polars as pl
 
 KINDS = {
     "csv": (".csv", ".txt"),
@@ -38,27 +41,27 @@ _MOST_SHOWN = 20  # columns that a message lists
 class Table(NamedTuple):
     """Samples in rows.
 
-    `frame` is a polars DataFrame; the columns of CSV and TSV files are text as it stands there,
-    without blanks around it, null where there is none.
+    `frame` has the columns. Those of CSV and TSV files are texts without blanks around them, and
+    null where the cell is empty.
     """
 
-    frame: Any
+    frame: pl.DataFrame
     rows: np.ndarray
-    """The number of each row in its file, from 1: empty lines of CSV files are counted."""
+    """The number of each row in its file, from 1. Empty lines of CSV files count."""
 
     source: str
-    """What messages call it."""
+    """The name of the file in messages."""
 
     def take(self, indices: Array) -> Table:
         """Return the table of some rows."""
         return self._replace(frame=self.frame[indices], rows=self.rows[indices])
 
     def place(self, column: str, index: int) -> str:
-        """Return how a message names a cell."""
+        """Return the name of a cell in messages."""
         return f"column {column!r:.80}, row {self.rows[index]}"
 
     def require(self, name: str, argument: str) -> None:
-        """Raise ValueError where there is no column `name`, for which `argument` has asked."""
+        """Raise ValueError where there is no column `name`, the value of `argument`."""
         if name not in self.frame.columns:
             expected = one_of(name, self.frame.columns)
             raise ValueError(f"{argument} is {name!r:.80}, expected {expected}")
@@ -72,23 +75,24 @@ def read_table(source: PathLike, kind: str | None = None, separator: str | None 
     source : str or path-like
         A path, or "-" for standard input.
     kind : str, optional
-        One of `KINDS`; by default as the name ends, else as the first bytes say.
+        One of `KINDS`. By default the suffix of the path decides, else the first bytes.
     separator : str, optional
         A single character between the values of a CSV file.
 
     Returns
     -------
     Table
-        `.npy`: columns "0", "1", ... or the fields of a structured array. `.npz`: its arrays by
-        their names, those with more than one dimension as "name[0]", "name[1]", ...
+        Of `.npy` the columns are "0", "1", ... or the fields of a structured array. Of `.npz` they
+        have the names of the arrays; arrays with more than one dimension become "name[0]",
+        "name[1]", ...
 
     Raises
     ------
     FileNotFoundError
         Where there is no such file.
     ValueError
-        For a file that is not what its kind says, a column without a name or with the name of
-        another, arrays of different lengths, no rows, and what takes more than half the memory.
+        For a file that is not of its kind, a column without a name, two columns of one name,
+        arrays of different lengths, no rows, and a table that takes more than half the memory.
     ImportError
         Where polars is not installed.
     """
@@ -130,12 +134,12 @@ def table_of(columns: Mapping[str, Any], source: str) -> Table:
 
 
 def one_of(name: str, names: Iterable[str]) -> str:
-    """Return what to say to someone who asked for `name`, which is not one of the columns."""
+    """Return the part of a message that lists the columns, for `name` is none of them."""
     return f"one of the columns {among(name, names)}"
 
 
 def among(name: str, names: Iterable[str]) -> str:
-    """Return a list of the columns, and the one that is most like `name`."""
+    """Return a text that lists the columns, and asks for the one most like `name`."""
     names = list(names)
     if len(names) == 1 and (others := [each for each in ";|\t" if each in names[0]]):
         return f"{names[0]!r:.80}; --separator {others[0]!r} makes several columns of it"
@@ -144,31 +148,31 @@ def among(name: str, names: Iterable[str]) -> str:
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """Return a question for the name that is most like another one, or nothing."""
-    # Of long names, and of many, the search would take minutes.
+    """Return a question that suggests the most similar name, or "" where none is similar."""
+    # With long names, or very many, the search would take minutes.
     folded = {each.lower(): each for each in itertools.islice(names, 10_000) if len(each) <= 100}
     near = difflib.get_close_matches(str(name)[:100].lower(), folded, n=1)
     return f"; did you mean {folded[near[0]]!r}?" if near else ""
 
 
 def read_text(source: Path | io.BytesIO, name: PathLike, separator: str = ",") -> tuple[Any, Array]:
-    """Return the cells of a CSV file as a frame of text, null where empty, and the rows' numbers.
+    """Return the cells of a CSV file as a frame of text, and the number of each row.
 
-    Blanks around names and values are dropped, as are empty lines, but not of a single column,
-    where they are missing values.
+    Empty cells are null. Blanks around names and values are dropped, and so are empty lines; in a
+    file of a single column, an empty line is a missing value.
     """
     pl = _polars("CSV files")
     source = sources.read_text(source, str(name))
     _check_cells(source, name, separator)
-    # The names are read as a row, as polars renames repeated ones; numbers as text, as it does not
-    # tell which value of a column is none.
+    # Names are read as a row, as polars renames repeated ones. Numbers are read as text, as polars
+    # does not say which value of a column is not a number.
     try:
         frame = pl.read_csv(source, separator=separator, **_AS_TEXT)
     except pl.exceptions.NoDataError:
         raise ValueError(f"path: {name} is empty, expected column names and rows") from None
     except pl.exceptions.PolarsError as error:
         raise _no_csv(name, separator, str(error).partition("\n")[0]) from None
-    except OSError as error:  # also of a packed file that ends too early
+    except OSError as error:  # also for a packed file that ends too early
         raise OSError(f"path: {name} cannot be read ({error})") from None
     cells = pl.all().str.strip_chars()
     frame = frame.select(pl.when(cells != "").then(cells))
@@ -196,7 +200,7 @@ def read_text(source: Path | io.BytesIO, name: PathLike, separator: str = ",") -
 
 
 def _check_cells(source: io.BytesIO, name: PathLike, separator: str) -> None:
-    """Raise ValueError where polars, which fills up short rows, would take too much memory."""
+    """Raise ValueError where the frame, whose short rows polars fills up, would not fit."""
     if sources.is_packed(source):
         lengths = _row_lengths(source, name, separator)
         width, n_rows = max(lengths, default=0), len(lengths)
@@ -205,7 +209,7 @@ def _check_cells(source: io.BytesIO, name: PathLike, separator: str) -> None:
         width = text.count(separator.encode(), 0, text.find(b"\n")) + 1
         n_rows = text.count(b"\n") + 1
         if width * n_rows * _BYTES_OF_CELL > sources.MOST_BYTES:
-            n_rows = len(_row_lengths(source, name, separator))  # of several lines, some of them
+            n_rows = len(_row_lengths(source, name, separator))  # values span lines
     if width * n_rows * _BYTES_OF_CELL > sources.MOST_BYTES:
         raise sources.too_large(str(name), f"has {n_rows:,} rows of {width:,} values, which take")
 
@@ -214,11 +218,14 @@ _BYTES_OF_CELL = 16  # of text in a polars frame
 
 
 def _row_lengths(source: io.BytesIO, name: PathLike, separator: str, n: int | None = None) -> Array:
-    """Return how many values each of the `n` rows of a CSV file has: polars fills up short ones."""
+    """Return the number of values in each of the `n` rows of a CSV file.
+
+    polars does not tell: it fills up short rows.
+    """
     pl = _polars("CSV files")
     source.seek(0)
     try:
-        # Polars unpacks the file, and gives its lines as they are.
+        # polars unpacks the file; this separator leaves the lines whole.
         lines = pl.read_csv(source, separator="\0", quote_char=None, **_AS_TEXT).to_series()
         lengths = list(map(len, csv.reader(lines.fill_null(""), delimiter=separator)))
     except (csv.Error, pl.exceptions.PolarsError) as error:
@@ -241,7 +248,7 @@ def _no_csv(name: PathLike, separator: str, reason: str) -> ValueError:
 
 
 def _kind_of_file(path: Path) -> str:
-    """Return the kind of a file from its name, or from how it begins."""
+    """Return the kind of a file from its suffix, or from its first bytes."""
     suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in _PACKED]
     for kind, known in KINDS.items():
         if suffixes and suffixes[-1] in known:
@@ -251,7 +258,7 @@ def _kind_of_file(path: Path) -> str:
 
 
 def _kind_of(start: bytes) -> str:
-    """Return the kind of a file from how it begins."""
+    """Return the kind of a file from its first bytes."""
     start = start[:4096]
     magic = {b"PAR1": "parquet", b"\x93NUM": "npy", b"PK\x03\x04": "npz"}
     if start[:4] in magic:
@@ -267,7 +274,7 @@ def _read_typed(source: Path | io.BytesIO, kind: str, name: str) -> Any:
     pl = _polars("tables")
     try:
         if kind == "parquet":
-            # In memory, as a path may have wildcards in it, and `key=value` folders.
+            # From memory: polars would expand wildcards and `key=value` folders in a path.
             if isinstance(source, Path):
                 sources.check_size(source, name)
                 source = io.BytesIO(source.read_bytes())
@@ -287,7 +294,7 @@ def _read_typed(source: Path | io.BytesIO, kind: str, name: str) -> Any:
 
 
 def _check_parquet(source: io.BytesIO, name: str) -> None:
-    """Raise ValueError where the numbers of rows and columns say that a table does not fit."""
+    """Raise ValueError for a table with more rows and columns than fit into memory."""
     pl = _polars("tables")
     frame = pl.scan_parquet(source)
     n_columns = len(frame.collect_schema())
@@ -299,19 +306,19 @@ def _check_parquet(source: io.BytesIO, name: str) -> None:
 
 @contextlib.contextmanager
 def _silenced() -> Iterator[None]:
-    """Keep what Rust says of its panics, many lines, from standard error: an exception follows."""
+    """Discard standard error: Rust prints its panics there, and an exception follows anyway."""
     try:
-        kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     except OSError:  # a process without standard error
         yield
         return
     try:
-        os.dup2(nowhere, 2)
+        os.dup2(null, 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(null)
 
 
 def _read_arrays(source: Path | io.BytesIO, name: str) -> Any:
@@ -328,7 +335,7 @@ def _read_arrays(source: Path | io.BytesIO, name: str) -> Any:
                 arrays = dict(loaded) if size <= sources.MOST_BYTES else None
             else:
                 arrays = {"": loaded}
-    except Exception as error:  # of zipfile, zlib and NumPy: a garbled file meets them all
+    except Exception as error:  # zipfile, zlib and NumPy raise many kinds for a damaged file
         reason = str(error).partition("\n")[0]
         raise ValueError(f"path: {name} is no file of NumPy arrays ({reason:.200})") from None
     if arrays is None:
@@ -344,7 +351,7 @@ def _read_arrays(source: Path | io.BytesIO, name: str) -> Any:
 
 
 def _as_columns(key: str, array: Array, name: str) -> dict[str, Any]:
-    # A header of a few bytes may announce any number of columns, or of values without a byte.
+    # A header of a few bytes may announce any number of columns, or of values of no size.
     if array.ndim > 1 and len(array) == 0:
         raise _no_rows(name)
     if array.dtype.names and array.ndim and array.dtype.itemsize:

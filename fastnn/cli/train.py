@@ -1,4 +1,4 @@
-"""`fastnn train`: from a table to a network that has been measured on samples held out."""
+"""`fastnn train`: train a network on a table, and measure it on held-out samples."""
 
 from __future__ import annotations
 
@@ -13,108 +13,93 @@ import numpy as np
 
 import fastnn
 
+from ..nn.classes import OPTIMIZERS
 from ..nn.monitor import cost_of
 from ..nn.optimizer import Optimizer
 from ..run.history import History
-from . import evaluating, machine, outputs, printing, report
-from .arguments import DEFAULTS, RATES, Settings
+from . import assessment, machine, outputs, report, terminal
+from .arguments import ACTIVATIONS, DEFAULTS, RATES, Settings
 from .data import BUILT_IN
-from .preparing import Prepared, prepare
+from .dataset import Dataset, load_dataset
 
 if TYPE_CHECKING:
     from ..model import Sequential
-
-_ACTIVATIONS = {
-    "relu": fastnn.ReLU,
-    "tanh": fastnn.Tanh,
-    "sigmoid": fastnn.Sigmoid,
-    "leaky_relu": fastnn.LeakyReLU,
-    "elu": fastnn.ELU,
-    "gelu": fastnn.GELU,
-    "silu": fastnn.SiLU,
-}
-_OPTIMIZERS = {
-    "sgd": fastnn.SGD,
-    "adam": fastnn.Adam,
-    "adamw": fastnn.AdamW,
-    "rmsprop": fastnn.RMSprop,
-    "adagrad": fastnn.AdaGrad,
-}
+    from ..tables.targets import Target
 
 
-class Trained(NamedTuple):
-    """What training leaves behind."""
+class Result(NamedTuple):
+    """A network that has been trained, what it was trained with, and how good it is."""
 
-    prepared: Prepared
+    dataset: Dataset
     settings: Settings
     model: Sequential
     history: fastnn.History
-    parts: dict[str, evaluating.Assessment]
+    parts: dict[str, assessment.Assessment]
     """{"training": Assessment, "held out": Assessment}."""
 
-    ready: float
+    compile_seconds: float
     """Seconds to compile or load the machine code."""
 
-    taken: float
+    train_seconds: float
     """Seconds of training."""
 
 
 def run(options: Namespace) -> None:
-    """Load, split and prepare the data, train a network, and show what came of it."""
+    """Load and split the data, train a network, and show how good it is."""
     if options.save:
         outputs.check(options.save, "--save", (".safetensors",), {"DATA": options.data})
     if options.plot:
         report.check(options.plot)
-    trained = _train(options)
+    result = _train(options)
     files: dict[str, str] = {}
     try:
-        for name, line in _write_files(options, trained):
+        for name, line in _write_files(options, result):
             files[name] = line
-    finally:  # a result is not lost with a file
+    finally:  # the result is shown even if a file cannot be written
         if options.json:
-            printing.print_json(_as_json(options, trained, files))
+            terminal.print_json(_as_json(options, result, files))
         else:
-            _say_after(trained, files.values())
+            _say_after(result, files.values())
 
 
-def _train(options: Namespace) -> Trained:
-    """Return the Trained; what is known before training is shown before it."""
+def _train(options: Namespace) -> Result:
+    """Train, and return the Result. What is known before training is shown before it."""
     split_rng, weights_rng, data_rng = np.random.default_rng(options.seed).spawn(3)
-    prepared = prepare(options, split_rng, data_rng)
-    target: Any = prepared.target
+    dataset = load_dataset(options, split_rng, data_rng)
+    target = dataset.target
     if options.balanced and target.task == "regression":
         raise ValueError("argument --balanced: the target is a number, expected classes")
     settings = _settings(options, target)
-    widths = (prepared.inputs[0].shape[1], *settings.hidden, _n_outputs(target))
+    widths = (dataset.inputs[0].shape[1], *settings.hidden, _n_outputs(target))
     model = _network(widths, options, target, weights_rng)
-    optimizer = _OPTIMIZERS[settings.optimizer](learning_rate=settings.learning_rate)
+    optimizer = OPTIMIZERS[settings.optimizer](learning_rate=settings.learning_rate)
     if not options.json:
-        _say_before(options, settings, prepared, model, optimizer)
+        _say_before(options, settings, dataset, model, optimizer)
     plain = _is_plain(options, settings, target)
-    ready, _ = _timed(fastnn.warmup, model.dtype, plain=plain)
-    taken, history = _timed(_fit, model, prepared, optimizer, settings, options)
+    compile_seconds, _ = _timed(fastnn.warmup, model.dtype, plain=plain)
+    train_seconds, history = _timed(_fit, model, dataset, optimizer, settings, options)
     parts = {
-        part: evaluating.assess(model, target, X, y, options.threads)
+        part: assessment.assess(model, target, X, y, options.threads)
         for part, X, y in zip(
-            ("training", "held out"), prepared.inputs, prepared.wanted, strict=True
+            ("training", "held out"), dataset.inputs, dataset.targets, strict=True
         )
     }
-    return Trained(prepared, settings, model, history, parts, ready, taken)
+    return Result(dataset, settings, model, history, parts, compile_seconds, train_seconds)
 
 
 # ---------------------------------------------------------------------- network and training
 
 
-def _settings(options: Namespace, target: Any) -> Settings:
+def _settings(options: Namespace, target: Target) -> Settings:
     by_task = {"classification": "classes", "regression": "numbers"}[target.task]
     settings = DEFAULTS[options.data if options.data in BUILT_IN else by_task]
-    given = {name: getattr(options, name) for name in Settings._fields}
-    if given["optimizer"] not in (None, settings.optimizer):
-        settings = settings._replace(learning_rate=RATES[given["optimizer"]])
-    return settings._replace(**{k: v for k, v in given.items() if v is not None})
+    values = {name: getattr(options, name) for name in Settings._fields}
+    if values["optimizer"] not in (None, settings.optimizer):
+        settings = settings._replace(learning_rate=RATES[values["optimizer"]])
+    return settings._replace(**{k: v for k, v in values.items() if v is not None})
 
 
-def _is_plain(options: Namespace, settings: Settings, target: Any) -> bool:
+def _is_plain(options: Namespace, settings: Settings, target: Target) -> bool:
     """Return whether `warmup(plain=True)` compiles all that training needs."""
     return (
         settings.optimizer == "sgd"
@@ -124,14 +109,14 @@ def _is_plain(options: Namespace, settings: Settings, target: Any) -> bool:
     )
 
 
-def _n_outputs(target: Any) -> int:
+def _n_outputs(target: Target) -> int:
     return len(target.labels) if target.task == "classification" else 1
 
 
 def _network(
-    widths: Sequence[int], options: Namespace, target: Any, rng: np.random.Generator
+    widths: Sequence[int], options: Namespace, target: Target, rng: np.random.Generator
 ) -> Sequential:
-    activation = _ACTIVATIONS[options.activation]
+    activation = ACTIVATIONS[options.activation]
     layers: list[Any] = []
     for n_inputs, n_neurons in itertools.pairwise(widths):
         if layers:
@@ -145,17 +130,17 @@ def _network(
 
 def _fit(
     model: Sequential,
-    prepared: Prepared,
+    dataset: Dataset,
     optimizer: Optimizer,
     settings: Settings,
     options: Namespace,
 ) -> History:
-    (X, X_held_out), (y, y_held_out) = prepared.inputs, prepared.wanted
+    (X, X_held_out), (y, y_held_out) = dataset.inputs, dataset.targets
+    target = dataset.target
     extra: dict[str, Any] = {}
-    if prepared.target.task == "regression":
-        y, y_held_out = map(prepared.target.standardize, (y, y_held_out))
+    if target.task == "regression":
+        y, y_held_out = map(target.standardize, (y, y_held_out))
     elif options.balanced:
-        target: Any = prepared.target
         counts = np.bincount(y, minlength=len(target.labels))
         extra["class_weight"] = {
             k: len(y) / (len(counts) * count) if count else 0.0 for k, count in enumerate(counts)
@@ -179,57 +164,57 @@ def _timed(function: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[flo
 # ---------------------------------------------------------------------- output
 
 
-def _write_files(options: Namespace, trained: Trained) -> Iterator[tuple[str, str]]:
-    """Write what was asked for; return the option and a line for each file."""
+def _write_files(options: Namespace, result: Result) -> Iterator[tuple[str, str]]:
+    """Write the files that the options name; yield the option and a line for each."""
     from ..tables.targets import target_to_dict  # needs polars
 
-    prepared = trained.prepared
+    dataset = result.dataset
     if options.save:
         notes = {
-            "target": target_to_dict(prepared.target),
-            "preprocessing": prepared.preprocessor.to_list(),
-            "result": {part: each.scores for part, each in trained.parts.items()},
+            "target": target_to_dict(dataset.target),
+            "preprocessing": dataset.preprocessor.to_list(),
+            "result": {part: each.scores for part, each in result.parts.items()},
         }
         path = Path(options.save)
-        trained.model.save(path, notes=notes)
+        result.model.save(path, notes=notes)
         yield "save", f"{path}: {path.stat().st_size:,} bytes, network and preprocessing"
     if options.plot:
         title = f"fastnn train {options.data}"
-        held_out = trained.parts["held out"]
-        report.write(options.plot, trained.history, held_out, prepared.target, title, "held out")
+        held_out = result.parts["held out"]
+        report.write(options.plot, result.history, held_out, dataset.target, title, "held out")
         yield "plot", f"{Path(options.plot)}: picture"
 
 
 def _say_before(
     options: Namespace,
     settings: Settings,
-    prepared: Prepared,
+    dataset: Dataset,
     model: Sequential,
     optimizer: Optimizer,
 ) -> None:
-    first, *others = prepared.lines
-    printing.say("data", first, *printing.wrapped(others))
-    printing.say("network", *_network_lines(model, prepared.target))
-    printing.say("training", *_training_lines(options, settings, optimizer))
+    first, *others = dataset.lines
+    terminal.say("data", first, *terminal.wrapped(others))
+    terminal.say("network", *_network_lines(model, dataset.target))
+    terminal.say("training", *_training_lines(options, settings, optimizer))
 
 
-def _say_after(trained: Trained, files: Iterable[str]) -> None:
-    evaluating.say_result(trained.parts, trained.prepared.target, "held out")
+def _say_after(result: Result, files: Iterable[str]) -> None:
+    assessment.say_result(result.parts, result.dataset.target, "held out")
     if files:
-        printing.say("files", *files)
-    samples = len(trained.history) * len(trained.prepared.inputs[0])
-    printing.say(
+        terminal.say("files", *files)
+    samples = len(result.history) * len(result.dataset.inputs[0])
+    rate = terminal.rounded(samples / result.train_seconds)
+    terminal.say(
         "time",
-        f"{trained.taken:.3f} s, {printing.rounded(samples / trained.taken)} samples/s, "
-        "with a held-out measurement each epoch",
-        *_early_lines(trained.history, trained.settings),
-        f"{trained.ready:.3f} s before that, to compile or load the machine code",
+        f"{result.train_seconds:.3f} s, {rate} samples/s, with a held-out measurement each epoch",
+        *_early_lines(result.history, result.settings),
+        f"{result.compile_seconds:.3f} s before that, to compile or load the machine code",
     )
-    printing.say("machine", machine.cpu_name(), machine.units(trained.model.dtype))
+    terminal.say("machine", machine.cpu_name(), machine.units(result.model.dtype))
 
 
-def _network_lines(model: Sequential, target: Any) -> Iterator[str]:
-    """Return the size of a network, and a line for each layer with its own."""
+def _network_lines(model: Sequential, target: Target) -> Iterator[str]:
+    """Yield the size of a network, and a line for each layer."""
     yield f"{model.parameters.size:,} parameters, {model.parameters.dtype}"
     for layer in model.layers:
         if isinstance(layer, fastnn.Dense):
@@ -245,12 +230,12 @@ def _network_lines(model: Sequential, target: Any) -> Iterator[str]:
 
 def _training_lines(options: Namespace, settings: Settings, optimizer: Optimizer) -> Iterator[str]:
     yield (
-        f"{printing.some(settings.epochs, 'epoch')}, batches of {settings.batch_size:,}, "
+        f"{terminal.some(settings.epochs, 'epoch')}, batches of {settings.batch_size:,}, "
         f"{type(optimizer).__name__} with learning rate {settings.learning_rate:g}, "
         f"seed {options.seed}"
     )
     if options.patience:
-        yield f"until {printing.some(options.patience, 'epoch')} bring no better held-out loss"
+        yield f"until {terminal.some(options.patience, 'epoch')} bring no better held-out loss"
     if options.balanced:
         yield "every class counts the same"
 
@@ -258,19 +243,19 @@ def _training_lines(options: Namespace, settings: Settings, optimizer: Optimizer
 def _early_lines(history: History, settings: Settings) -> Iterator[str]:
     if len(history) < settings.epochs:
         costs = [cost_of(value, 1) for value in history.val_loss]
-        best = int(np.argmin(costs)) + 1  # as early stopping finds it
+        best = int(np.argmin(costs)) + 1  # as early stopping does
         yield f"stopped after {len(history)} of {settings.epochs} epochs; epoch {best} is kept"
 
 
-def _as_json(options: Namespace, trained: Trained, files: Iterable[str]) -> dict[str, Any]:
-    prepared, settings, model = trained.prepared, trained.settings, trained.model
-    target = prepared.target
+def _as_json(options: Namespace, result: Result, files: Iterable[str]) -> dict[str, Any]:
+    dataset, settings, model = result.dataset, result.settings, result.model
+    target = dataset.target
     return {
         "data": {
             "source": options.data,
-            "samples": [len(part) for part in prepared.inputs],
-            "features": prepared.preprocessor.feature_names,
-            "notes": prepared.lines,
+            "samples": [len(part) for part in dataset.inputs],
+            "features": dataset.preprocessor.feature_names,
+            "notes": dataset.lines,
         },
         "task": target.task,
         "target": target.name,
@@ -282,13 +267,13 @@ def _as_json(options: Namespace, trained: Trained, files: Iterable[str]) -> dict
             "parameters": model.parameters.size,
             "dtype": str(model.dtype),
         },
-        "training": {**settings._asdict(), "seed": options.seed, "epochs": len(trained.history)},
-        "history": trained.history.to_dict(),
+        "training": {**settings._asdict(), "seed": options.seed, "epochs": len(result.history)},
+        "history": result.history.to_dict(),
         "result": {
-            part.replace(" ", "_"): evaluating.as_json(each, target)
-            for part, each in trained.parts.items()
+            part.replace(" ", "_"): assessment.as_json(each, target)
+            for part, each in result.parts.items()
         },
         "files": {name: getattr(options, name) for name in files},
-        "seconds": {"compilation": trained.ready, "training": trained.taken},
+        "seconds": {"compilation": result.compile_seconds, "training": result.train_seconds},
         "machine": {"cpu": machine.cpu_name(), "units": machine.units(model.dtype)},
     }

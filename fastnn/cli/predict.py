@@ -1,4 +1,4 @@
-"""`fastnn predict`: a saved model on raw rows."""
+"""`fastnn predict`: predict the rows of a table with a saved model."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..tables import Table
 from ..types import Floats
-from . import data, outputs, printing
+from . import data, outputs, terminal
 
-_WRITERS: dict[str, Callable[[Any, Any], None]] = {
+if TYPE_CHECKING:
+    import polars as pl
+
+_WRITERS: dict[str, Callable[[pl.DataFrame, Any], Any]] = {
     ".csv": lambda frame, file: frame.write_csv(file),
     ".tsv": lambda frame, file: frame.write_csv(file, separator="\t"),
     ".jsonl": lambda frame, file: frame.write_ndjson(file),
@@ -36,33 +39,33 @@ def run(options: Namespace) -> None:
         table.require(name, "--keep")
     X, notes = saved.features(table)
     for line in notes:
-        printing.note(line)
+        terminal.note(line)
     frame = _predict(saved, X, table, options)
     if options.output:
         write = _WRITERS[Path(options.output).suffix.lower()]
         outputs.write(options.output, lambda file: write(frame, file))
         return
-    written = io.BytesIO()
-    _WRITERS[".jsonl" if options.json else ".csv"](frame, written)
-    sys.stdout.write(written.getvalue().decode())
+    text = io.BytesIO()
+    _WRITERS[".jsonl" if options.json else ".csv"](frame, text)
+    sys.stdout.write(text.getvalue().decode())
 
 
-def _predict(saved: data.Saved, X: Floats, table: Table, options: Namespace) -> Any:
-    """Return the frame of columns to keep, predictions and probabilities."""
+def _predict(saved: data.Saved, X: Floats, table: Table, options: Namespace) -> pl.DataFrame:
+    """Return a frame of the columns to keep, the predictions and the probabilities."""
     import polars as pl
 
-    model = saved.model
-    target: Any = saved.target
+    model, target = saved.model, saved.target
     columns = {name: table.frame[name] for name in options.keep}
-    predicted = target.decode(model.predict(X))
-    columns[_free("prediction", columns)] = pl.Series(predicted)
-    if options.probabilities:
+    predictions: Any = model.predict(X)  # class numbers or values, as the task is
+    columns[_unused("prediction", columns)] = pl.Series(target.decode(predictions))
+    if target.task == "classification" and options.probabilities:
         for label, probabilities in zip(target.labels, model.predict_proba(X).T, strict=True):
-            columns[_free(f"probability {label}", columns)] = probabilities
+            columns[_unused(f"probability {label}", columns)] = probabilities
     return pl.DataFrame(columns)
 
 
-def _free(name: str, taken: Collection[str]) -> str:
-    while name in taken:
+def _unused(name: str, names: Collection[str]) -> str:
+    """Return `name`, or a longer one that is not among `names`."""
+    while name in names:
         name = f"{name} of the model"
     return name

@@ -1,41 +1,44 @@
-"""A table as the inputs and targets of a network: split, then fitted on the training part alone."""
+"""A table as inputs and targets of a network: split, then fitted on the training part only."""
 
 from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from .. import datasets, tables
 from ..tables import Table
 from ..types import Array, Floats
-from . import data, printing
+from . import data, terminal
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from ..tables.preprocessing import Preprocessor
+    from ..tables.targets import Target
 
 
-class Prepared(NamedTuple):
-    """A table, split, with everything that was fitted on its training part."""
+class Dataset(NamedTuple):
+    """The training part and the held-out part of a table, and what was fitted on the first."""
 
     preprocessor: Preprocessor
-    target: Any
+    target: Target
     inputs: list[Floats]
     """Features (N, I) of the two parts: training, held out."""
 
-    wanted: list[Array]
-    """Labels (N,), or numbers in the units of the target, of both."""
+    targets: list[Array]
+    """Class numbers (N,), or values (N,) in the units of the target, of the two parts."""
 
     lines: list[str]
-    """What there is to say."""
+    """What the user is told of the data."""
 
 
-def prepare(
+def load_dataset(
     options: Namespace, split_rng: np.random.Generator, data_rng: np.random.Generator
-) -> Prepared:
-    """Read the table that the options name, split it, and return the Prepared."""
+) -> Dataset:
+    """Read the table that the options name, split it, and fit the preprocessing."""
     built_in = options.data in data.BUILT_IN
     if built_in:
         _refuse_options_of_files(options)
@@ -51,43 +54,43 @@ def prepare(
     task, why = options.task, None
     if task is None:
         task, why = kinds.infer_task(table, name)
-    target: Any
-    answers: Array
+    target: Target
+    y: Array
     if task == "classification":
         target = targets.Classes.fit(table, name)
-        answers = target.encode(table)
+        y = target.encode(table)
     else:
-        answers = targets.read_quantity(table, name)
-    labels = answers if task == "classification" else None
+        y = targets.read_quantity(table, name)
+    labels = y if task == "classification" else None
     try:
-        parts = datasets.split(len(answers), options.validation_fraction, split_rng, labels=labels)
+        parts = datasets.split(len(y), options.validation_fraction, split_rng, labels=labels)
     except ValueError as error:
         raise ValueError(f"argument --validation-fraction: {error}") from None
-    frames, wanted = [frame[part] for part in parts], [answers[part] for part in parts]
+    frames, y_parts = [frame[part] for part in parts], [y[part] for part in parts]
     if task == "regression":
-        target = targets.Quantity.fit(wanted[0], name)
+        target = targets.Quantity.fit(y_parts[0], name)
     preprocessor = preprocessing.Preprocessor.fit(frames[0], options.missing)
     inputs = [
         data.inputs(preprocessor, table.take(part), frame[part], options.dtype) for part in parts
     ]
     lines = [
-        f"{table.source}: {printing.some(len(table.frame), 'sample')}, "
-        f"{printing.some(inputs[0].shape[1], 'feature')}",
-        *_target_lines(target, wanted, None if built_in else why),
-        f"{len(wanted[0]):,} to train on, {len(wanted[1]):,} held out",
+        f"{table.source}: {terminal.some(len(table.frame), 'sample')}, "
+        f"{terminal.some(inputs[0].shape[1], 'feature')}",
+        *_target_lines(target, y_parts, None if built_in else why),
+        f"{len(y_parts[0]):,} to train on, {len(y_parts[1]):,} held out",
         *_feature_lines(preprocessor, frame, options.missing),
         *data.unknown_lines(preprocessor, frames[1]),
     ]
-    return Prepared(preprocessor, target, inputs, wanted, lines)
+    return Dataset(preprocessor, target, inputs, y_parts, lines)
 
 
 def _refuse_options_of_files(options: Namespace) -> None:
     for name in ("target", "task", "drop", "categorical", "separator", "format"):
-        given = getattr(options, name)
-        if given:
-            given = ",".join(given) if isinstance(given, list) else given
+        value = getattr(options, name)
+        if value:
+            value = ",".join(value) if isinstance(value, list) else value
             raise ValueError(
-                f"argument --{name}: {given!r} is for data files; {options.data} has labels"
+                f"argument --{name}: {value!r} is for data files; {options.data} has labels"
             )
 
 
@@ -105,33 +108,33 @@ def _find_target(options: Namespace, table: Table) -> str:
     return name
 
 
-def _target_lines(target: Any, wanted: Sequence[Array], why: str | None) -> Iterator[str]:
+def _target_lines(target: Target, y_parts: Sequence[Array], why: str | None) -> Iterator[str]:
     if target.task == "classification":
         shown = ", ".join(map(str, target.labels))
-        yield printing.shortened(f"{len(target.labels):,} classes: {shown}")
+        yield terminal.shortened(f"{len(target.labels):,} classes: {shown}")
     else:
-        low, high = min(map(np.min, wanted)), max(map(np.max, wanted))
+        low, high = min(map(np.min, y_parts)), max(map(np.max, y_parts))
         yield f"target {target.name!r:.80} from {low:,.6g} to {high:,.6g}"
     if why is not None:
         doubtful = target.task == "regression" or type(target.labels[0]) is int
         yield f"{target.task}: {why}{' (see --task)' if doubtful else ''}"
 
 
-def _feature_lines(preprocessor: Preprocessor, frame: Any, missing: str) -> Iterator[str]:
+def _feature_lines(preprocessor: Preprocessor, frame: pl.DataFrame, missing: str) -> Iterator[str]:
     numeric = [column.name for column in preprocessor.columns if column.kind == "number"]
-    categories: list[Any] = [column for column in preprocessor.columns if column.kind == "category"]
+    categories = [column for column in preprocessor.columns if column.kind == "category"]
     if numeric and not categories:
         yield "features standardised by mean and deviation of the training part only"
     elif numeric:
-        yield f"{printing.some(len(numeric), 'numeric column')}, standardised on the training part"
+        yield f"{terminal.some(len(numeric), 'numeric column')}, standardised on the training part"
     if categories:
         count = sum(len(column.categories) for column in categories)
-        columns = printing.some(len(categories), "column")
+        columns = terminal.some(len(categories), "column")
         yield (
-            f"{columns} of categories, one-hot, {printing.some(count, 'feature')}: "
-            + printing.listed([f"{each.name:.80} ({len(each.categories)})" for each in categories])
+            f"{columns} of categories, one-hot, {terminal.some(count, 'feature')}: "
+            + terminal.listed([f"{each.name:.80} ({len(each.categories)})" for each in categories])
         )
     if missing != "refuse":
         counts = {series.name: series.null_count() for series in frame if series.null_count()}
-        shown = printing.listed([f"{name:.80} ({count:,})" for name, count in counts.items()])
+        shown = terminal.listed([f"{name:.80} ({count:,})" for name, count in counts.items()])
         yield f"missing values, filled with the {missing} or most frequent: {shown or 'none'}"

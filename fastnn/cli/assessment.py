@@ -1,0 +1,95 @@
+"""How good a model is on a part of the data, in figures and a confusion matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from .. import metrics
+from ..types import Array, Floats, Integers
+from . import figures, terminal
+
+if TYPE_CHECKING:
+    from ..model import Sequential
+    from ..tables.targets import Target
+
+
+class Assessment(NamedTuple):
+    """How a model does on a part of the data."""
+
+    scores: dict[str, float]
+    """{"loss", "accuracy"} of classes, {"r2", "rmse", "mae"} of numbers."""
+
+    true: Array
+    predicted: Array
+
+
+TITLES = {"loss": "loss", "accuracy": "accuracy", "r2": "R2", "rmse": "RMSE", "mae": "MAE"}
+
+
+def assess(
+    model: Sequential, target: Target, X: Floats, y: Array, threads: int | None = None
+) -> Assessment:
+    """Return the Assessment of a model on (N, I) samples.
+
+    `y` (N,) are class numbers, or values in the units of the target.
+    """
+    if target.task == "classification":
+        scores = model.evaluate(X, y, threads=threads)
+        return Assessment(scores, y, model.predict(X, threads=threads))
+    predicted = model.predict(X, threads=threads)
+    # In standardized units: squares of the target's own may overflow.
+    scaled = target.standardize(y)
+    scores = {
+        "r2": metrics.r2(scaled, predicted),
+        "rmse": target.scale * metrics.mean_squared_error(scaled, predicted) ** 0.5,
+        "mae": target.scale * metrics.mean_absolute_error(scaled, predicted),
+    }
+    return Assessment(scores, y, target.decode(predicted))
+
+
+def class_figures(assessment: Assessment, labels: Sequence[Any]) -> list[dict[str, Any]]:
+    """Return a dict of figures for each class."""
+    true, predicted = assessment.true, assessment.predicted
+    occurring = np.union1d(true, predicted)
+    figures = np.full((3, len(labels)), 0.0)
+    for row, score in zip(figures, (metrics.precision, metrics.recall, metrics.f1), strict=True):
+        row[occurring] = score(true, predicted, average=None)
+    samples = np.bincount(true, minlength=len(labels))
+    return [
+        {"class": label, "precision": p, "recall": r, "f1": f, "samples": int(n)}
+        for label, p, r, f, n in zip(labels, *figures.tolist(), samples, strict=True)
+    ]
+
+
+def confusion_matrix(assessment: Assessment, n_classes: int) -> Integers:
+    """Return counts (C, C): the true class in the row, the predicted one in the column."""
+    both = assessment.true * n_classes + assessment.predicted
+    return np.bincount(both, minlength=n_classes**2).reshape(n_classes, n_classes)
+
+
+def say_result(parts: Mapping[str, Assessment], target: Target, last: str) -> None:
+    """Print the scores of all parts; of classes, also each one's figures in the part `last`."""
+    first = next(iter(parts.values()))
+    scores = {
+        part: {TITLES[name]: value for name, value in each.scores.items() if name in TITLES}
+        for part, each in parts.items()
+    }
+    names = [TITLES[name] for name in first.scores if name in TITLES]
+    terminal.say("result", *figures.score_lines(scores, names))
+    if target.task == "classification":
+        labels = target.labels
+        terminal.say("classes", *figures.class_lines(class_figures(parts[last], labels), last))
+        matrix = confusion_matrix(parts[last], len(labels))
+        terminal.say("confusion", *figures.confusion_lines(matrix, labels))
+
+
+def as_json(assessment: Assessment, target: Target) -> dict[str, Any]:
+    """Return an Assessment for `--json`."""
+    values: dict[str, Any] = dict(assessment.scores)
+    if target.task == "classification":
+        values["classes"] = class_figures(assessment, target.labels)
+        values["confusion_matrix"] = confusion_matrix(assessment, len(target.labels)).tolist()
+    return values

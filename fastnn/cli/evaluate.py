@@ -1,0 +1,44 @@
+"""`fastnn evaluate`: how good a saved model is on a table."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+
+from . import data, report, terminal
+from .assessment import as_json, assess, say_result
+
+
+def run(options: Namespace) -> None:
+    """Measure a model file on a table."""
+    if options.plot:
+        report.check(options.plot)
+    saved = data.Saved(options.model)
+    table = data.load(options)
+    table.require(saved.target.name, "the target of the model")
+    X, notes = saved.features(table)
+    assessment = assess(saved.model, saved.target, X, saved.target.encode(table))
+    if options.json:
+        terminal.print_json(
+            {
+                "model": str(options.model),
+                "data": table.source,
+                "samples": len(X),
+                "task": saved.target.task,
+                "target": saved.target.name,
+                **as_json(assessment, saved.target),
+                "notes": notes,
+            }
+        )
+    else:
+        terminal.say(
+            "data",
+            f"{table.source}: {terminal.some(len(X), 'sample')}, "
+            f"{terminal.some(X.shape[1], 'feature')}",
+            *terminal.wrapped(notes),
+        )
+        say_result({"": assessment}, saved.target, "")
+    if options.plot:
+        report.write(options.plot, None, assessment, saved.target, str(options.model), table.source)
+        if not options.json:
+            terminal.say("files", f"{Path(options.plot)}: picture")

@@ -1,0 +1,15 @@
+"""Two of scikit-learn's decorators, with types that do not hide those of what they decorate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    F = TypeVar("F", bound=Callable[..., Any])
+
+    def fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[F], F]: ...
+    def available_if(check: Callable[[Any], bool]) -> Callable[[F], F]: ...
+else:
+    from sklearn.base import _fit_context as fit_context  # noqa: F401
+    from sklearn.utils.metaestimators import available_if  # noqa: F401

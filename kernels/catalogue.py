@@ -1,0 +1,391 @@
+"""The catalogue: one row for each operation, loss and optimizer rule, with its formula in NumPy.
+
+Whatever has to know them all reads it: the plan of a network, the checks of kernels, what runs
+without numba, the names that estimators and the command line take, the exports, and the tests,
+which run on every row. Classes of `fastnn` stand here by name, since nothing here imports them.
+
+Each enumeration is a named tuple, not an `enum.IntEnum`: its members are plain integers, so that a
+code from Python and one from jitted code have one type, and numba reads a member as a constant.
+The order of the codes has no meaning. Files of models do not have codes but names of classes.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[Any]
+
+_NOTHING: Mapping[str, Any] = {}
+
+
+class _Operations(NamedTuple):
+    DENSE: int = 0  # outputs = inputs @ weights + biases, and a ReLU where the epilogue says so
+    RELU: int = 1
+    SOFTMAX: int = 2
+    IDENTITY: int = 3
+    SIGMOID: int = 4
+    TANH: int = 5
+    LEAKY_RELU: int = 6
+    ELU: int = 7
+    GELU: int = 8
+    GELU_TANH: int = 9
+    SILU: int = 10
+    EXP: int = 11  # only behind the last layer, where a loss asks for it
+    DROPOUT: int = 12  # only while training
+    LAYER_NORM: int = 13
+    BATCH_NORM: int = 14
+
+
+Operation = _Operations()
+"""What a layer of the program calculates."""
+
+
+class _Losses(NamedTuple):
+    SOFTMAX_CROSS_ENTROPY: int = 0
+    BINARY_FROM_LOGITS: int = 1
+    BINARY_FROM_PROBABILITIES: int = 2
+    SQUARED_ERROR: int = 3
+    ABSOLUTE_ERROR: int = 4
+    HUBER: int = 5
+    QUANTILE: int = 6
+    POISSON: int = 7
+
+
+Loss = _Losses()
+"""What `cross_entropy.py` and `losses.py` calculate."""
+
+
+class _Rules(NamedTuple):
+    # DESCENT that neither clips nor decays, without penalties, where all layers train and have
+    # biases: tiles of a gradient take the step by themselves. For batches of up to SUM_ROWS.
+    FUSED_DESCENT: int = -1
+    DESCENT: int = 0
+    MOMENTUM: int = 1
+    NESTEROV: int = 2
+    VELOCITY: int = 3
+    ADAGRAD: int = 4
+    RMSPROP: int = 5
+    ADAM: int = 6
+    AMSGRAD: int = 7
+    LOOKAHEAD: int = 8  # VELOCITY in Nesterov's form
+
+
+Rule = _Rules()
+"""How parameters follow their gradients (`update.py`)."""
+
+
+# ------------------------------------------------------------------------------ operations
+
+
+class OperationRow(NamedTuple):
+    """An operation of the program.
+
+    The formulas of an activation, and nothing else has them here, are those of one element:
+    `forward(x, number)`, and `slope(x, y, number)`, the derivative at x, where its value is y.
+    """
+
+    code: int
+    name: str  # that estimators, the command line and the exports know it by
+    layer: str = ""  # the class; "" where a loss alone asks for the operation
+    options: Mapping[str, Any] = _NOTHING  # arguments of the class that mean this operation
+    number: str = ""  # the attribute of the layer that kernels get as its number
+    forward: Callable[[Array, float], Array] | None = None
+    slope: Callable[[Array, Array, float], Array | float] | None = None
+
+    @property
+    def is_activation(self) -> bool:
+        """Whether `activations.py` calculates it, element by element."""
+        return self.forward is not None
+
+
+_erfc = np.vectorize(math.erfc, otypes=[float])
+
+
+def _sigmoid(x: Array) -> Array:
+    return 1 / (1 + np.exp(-x))
+
+
+def _bend(x: Array) -> Array:
+    """Return what GELU with tanh takes the tanh of."""
+    return math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
+
+
+def _slope_of_gelu(x: Array, y: Array, number: float) -> Array:
+    density = np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+    return _erfc(-x / math.sqrt(2)) / 2 + x * density
+
+
+def _slope_of_gelu_tanh(x: Array, y: Array, number: float) -> Array:
+    bend = np.tanh(_bend(x))
+    slope = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x * x)
+    return (1 + bend) / 2 + x / 2 * (1 - bend * bend) * slope
+
+
+def _slope_of_silu(x: Array, y: Array, number: float) -> Array:
+    s = _sigmoid(x)
+    return s * (1 + x * (1 - s))
+
+
+# In the order in which messages list the activations.
+OPERATIONS = (
+    OperationRow(Operation.DENSE, "dense", "Dense"),
+    OperationRow(Operation.RELU, "relu", "ReLU"),
+    OperationRow(Operation.SOFTMAX, "softmax", "Softmax"),
+    OperationRow(Operation.DROPOUT, "dropout", "Dropout", number="rate"),
+    OperationRow(Operation.LAYER_NORM, "layer_norm", "LayerNorm", number="epsilon"),
+    OperationRow(Operation.BATCH_NORM, "batch_norm", "BatchNorm", number="epsilon"),
+    OperationRow(
+        Operation.TANH, "tanh", "Tanh",
+        forward=lambda x, number: np.tanh(x),
+        slope=lambda x, y, number: 1 - y * y,
+    ),
+    OperationRow(
+        Operation.SIGMOID, "sigmoid", "Sigmoid",
+        forward=lambda x, number: _sigmoid(x),
+        slope=lambda x, y, number: y * (1 - y),
+    ),
+    OperationRow(
+        Operation.LEAKY_RELU, "leaky_relu", "LeakyReLU", number="negative_slope",
+        forward=lambda x, number: np.where(x > 0, x, number * x),
+        slope=lambda x, y, number: np.where(x > 0, 1, number),
+    ),
+    OperationRow(
+        Operation.ELU, "elu", "ELU", number="alpha",
+        forward=lambda x, number: np.where(x > 0, x, number * np.expm1(np.minimum(x, 0))),
+        slope=lambda x, y, number: np.where(x > 0, 1, y + number),
+    ),
+    OperationRow(
+        Operation.GELU, "gelu", "GELU",
+        forward=lambda x, number: x / 2 * _erfc(-x / math.sqrt(2)),
+        slope=_slope_of_gelu,
+    ),
+    OperationRow(
+        Operation.GELU_TANH, "gelu_tanh", "GELU", {"approximate": "tanh"},
+        forward=lambda x, number: x / (1 + np.exp(-2 * _bend(x))),
+        slope=_slope_of_gelu_tanh,
+    ),
+    OperationRow(
+        Operation.SILU, "silu", "SiLU",
+        forward=lambda x, number: x / (1 + np.exp(-x)),
+        slope=_slope_of_silu,
+    ),
+    OperationRow(
+        Operation.IDENTITY, "identity", "Identity",
+        forward=lambda x, number: x,
+        slope=lambda x, y, number: 1.0,
+    ),
+    OperationRow(
+        Operation.EXP, "exp",
+        forward=lambda x, number: np.exp(x),
+        slope=lambda x, y, number: y,
+    ),
+)  # fmt: skip
+
+OPERATION_OF = {row.code: row for row in OPERATIONS}
+ACTIVATIONS = tuple(row for row in OPERATIONS if row.is_activation)
+
+# The names of activations that a user may give in place of a layer: {name: class}. They are made
+# without arguments, so that an operation of an option has no name of its own.
+ACTIVATION_LAYERS = {
+    row.name: row.layer
+    for row in OPERATIONS
+    if (row.is_activation or row.code == Operation.RELU) and row.layer and not row.options
+}
+
+
+# ---------------------------------------------------------------------------------- losses
+
+
+class LossRow(NamedTuple):
+    """A loss. `formula(z, y, number)` returns (loss, slope) of outputs z and targets y."""
+
+    code: int
+    name: str  # that estimators know it by
+    task: str  # what is learned: "classes", "answers" to yes-or-no questions, or "numbers"
+    loss: str  # the class
+    options: Mapping[str, Any] = _NOTHING  # arguments of the class that mean this loss
+    number: str = ""  # the attribute of the loss that kernels get as its number
+    # None of the one for classes, whose outputs are not independent: see `reference.py`.
+    formula: Callable[[Array, Array, float], tuple[Array, Array]] | None = None
+
+
+def _binary_from_logits(z: Array, y: Array, number: float) -> tuple[Array, Array]:
+    e = np.exp(-np.abs(z))
+    return np.maximum(z, 0) - z * y + np.log1p(e), np.where(z > 0, 1, e) / (1 + e) - y
+
+
+def _binary_from_probabilities(z: Array, y: Array, number: float) -> tuple[Array, Array]:
+    p = np.clip(z, number, 1 - number)
+    return -(y * np.log(p) + (1 - y) * np.log(1 - p)), (p - y) / (p * (1 - p))
+
+
+def _squared_error(z: Array, y: Array, number: float) -> tuple[Array, Array]:
+    d = z - y
+    return d * d, 2 * d
+
+
+def _absolute_error(z: Array, y: Array, number: float) -> tuple[Array, Array]:
+    d = z - y
+    return np.abs(d), np.sign(d)
+
+
+def _huber(z: Array, y: Array, number: float) -> tuple[Array, Array]:
+    d = z - y
+    size, inside = np.abs(d), np.abs(d) <= number
+    loss = np.where(inside, d * d / 2, number * (size - number / 2))
+    return loss, np.where(inside, d, number * np.sign(d))
+
+
+def _quantile(z: Array, y: Array, number: float) -> tuple[Array, Array]:
+    d = z - y
+    slope = np.where(d > 0, 1 - number, np.where(d < 0, -number, 0))
+    return d * slope, slope
+
+
+def _poisson(z: Array, y: Array, number: float) -> tuple[Array, Array]:
+    with np.errstate(over="ignore", invalid="ignore"):
+        rate = np.exp(z)
+        d = z - np.log(np.where(y > 0, y, 1))
+        near = y * (np.expm1(np.minimum(d, 1)) - d)
+        return np.where(y > 0, np.where(d > 1, rate - y - y * d, near), rate), rate - y
+
+
+LOSSES = (
+    LossRow(
+        Loss.SOFTMAX_CROSS_ENTROPY, "softmax_cross_entropy", "classes", "SoftmaxCrossEntropy",
+    ),
+    LossRow(
+        Loss.BINARY_FROM_LOGITS, "binary_from_logits", "answers", "BinaryCrossEntropy",
+        formula=_binary_from_logits,
+    ),
+    LossRow(
+        Loss.BINARY_FROM_PROBABILITIES, "binary_from_probabilities", "answers",
+        "BinaryCrossEntropy", {"from_logits": False}, "epsilon",
+        formula=_binary_from_probabilities,
+    ),
+    LossRow(
+        Loss.SQUARED_ERROR, "squared_error", "numbers", "MeanSquaredError", formula=_squared_error
+    ),
+    LossRow(
+        Loss.ABSOLUTE_ERROR, "absolute_error", "numbers", "MeanAbsoluteError",
+        formula=_absolute_error,
+    ),
+    LossRow(Loss.HUBER, "huber", "numbers", "Huber", number="delta", formula=_huber),
+    LossRow(Loss.QUANTILE, "quantile", "numbers", "Quantile", number="q", formula=_quantile),
+    LossRow(Loss.POISSON, "poisson", "numbers", "Poisson", formula=_poisson),
+)  # fmt: skip
+
+LOSS_OF = {row.code: row for row in LOSSES}
+
+
+# ------------------------------------------------------------------------- optimizer rules
+
+
+class StepNumbers(NamedTuple):
+    """What a formula of a rule needs to know of a step; see `table.py`."""
+
+    rate: float
+    first: float
+    second: float
+    epsilon: float
+    correction: float
+
+
+class RuleRow(NamedTuple):
+    """A rule. `formula(p, states, g, n)` takes one step, in place, along gradients g.
+
+    p (P,), states (S, P), n :class:`StepNumbers`.
+    """
+
+    code: int
+    n_states: int  # S, how many numbers it keeps of each parameter
+    formula: Callable[[Array, Array, Array, StepNumbers], None]
+    optimizers: tuple[str, ...] = ()  # the classes that follow it
+    options: Mapping[str, Any] = _NOTHING  # arguments of these classes that mean this rule
+
+
+def _descent(p: Array, states: Array, g: Array, n: StepNumbers) -> None:
+    p -= n.rate * g
+
+
+def _momentum(p: Array, states: Array, g: Array, n: StepNumbers) -> None:
+    states[0] = n.first * states[0] + g
+    p -= n.rate * states[0]
+
+
+def _nesterov(p: Array, states: Array, g: Array, n: StepNumbers) -> None:
+    states[0] = n.first * states[0] + g
+    p -= n.rate * (g + n.first * states[0])
+
+
+def _velocity(p: Array, states: Array, g: Array, n: StepNumbers) -> None:
+    states[0] = n.first * states[0] - n.rate * g
+    p += states[0]
+
+
+def _lookahead(p: Array, states: Array, g: Array, n: StepNumbers) -> None:
+    states[0] = n.first * states[0] - n.rate * g
+    p += n.first * states[0] - n.rate * g
+
+
+def _squarable(g: Array, p: Array) -> Array:
+    """Return gradients with 0 for those whose square is subnormal in the dtype of p."""
+    return np.where(g * g < np.finfo(p.dtype).tiny, 0, g)
+
+
+def _scaled(p: Array, direction: Array, size: Array, n: StepNumbers) -> None:
+    """Take a step along `direction`, divided by the root of `size`."""
+    scale = np.sqrt(size) * n.correction + n.epsilon
+    with np.errstate(invalid="ignore"):  # 0 / 0 without an epsilon is NaN, as in the kernel
+        p -= n.rate * (direction / scale)
+
+
+def _adagrad(p: Array, states: Array, g: Array, n: StepNumbers) -> None:
+    g = _squarable(g, p)
+    states[0] += g * g
+    _scaled(p, g, states[0], n)
+
+
+def _rmsprop(p: Array, states: Array, g: Array, n: StepNumbers) -> None:
+    g = _squarable(g, p)
+    states[0] = n.second * states[0] + (1 - n.second) * g * g
+    _scaled(p, g, states[0], n)
+
+
+def _moments(states: Array, g: Array, n: StepNumbers) -> None:
+    states[0] = n.first * states[0] + (1 - n.first) * g
+    states[1] = n.second * states[1] + (1 - n.second) * g * g
+
+
+def _adam(p: Array, states: Array, g: Array, n: StepNumbers) -> None:
+    _moments(states, _squarable(g, p), n)
+    _scaled(p, states[0], states[1], n)
+
+
+def _amsgrad(p: Array, states: Array, g: Array, n: StepNumbers) -> None:
+    _moments(states, _squarable(g, p), n)
+    states[2] = np.maximum(states[1], states[2])
+    _scaled(p, states[0], states[2], n)
+
+
+# In the order in which messages list the optimizers.
+RULES = (
+    RuleRow(Rule.FUSED_DESCENT, 0, _descent),
+    RuleRow(Rule.DESCENT, 0, _descent, ("SGD",)),
+    RuleRow(Rule.MOMENTUM, 1, _momentum, ("SGD",), {"momentum": 0.9}),
+    RuleRow(Rule.NESTEROV, 1, _nesterov, ("SGD",), {"momentum": 0.9, "nesterov": True}),
+    RuleRow(Rule.VELOCITY, 1, _velocity),  # of estimators alone, as the next one
+    RuleRow(Rule.LOOKAHEAD, 1, _lookahead),
+    RuleRow(Rule.ADAM, 2, _adam, ("Adam", "AdamW")),
+    RuleRow(Rule.AMSGRAD, 3, _amsgrad, ("Adam", "AdamW"), {"amsgrad": True}),
+    RuleRow(Rule.RMSPROP, 1, _rmsprop, ("RMSprop",)),
+    RuleRow(Rule.ADAGRAD, 1, _adagrad, ("AdaGrad",)),
+)
+
+RULE_OF = {row.code: row for row in RULES}
+
+# The names of optimizers that a user may give: {name: class}.
+OPTIMIZERS = {name.lower(): name for row in RULES if not row.options for name in row.optimizers}
