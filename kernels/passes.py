@@ -49,7 +49,7 @@ from .table import (
     TRANSPOSED_PANELS,
     WEIGHT,
 )
-from .tile import Ending, Extent, Rows
+from .tile import Activate, Extent, Rows
 
 
 @inner
@@ -137,7 +137,7 @@ def forward_layer(
             panels + step[PANELS],
             Extent(rows, n_outputs, n_inputs),
             Rows(parameters + step[BIASES], 0),
-            Ending(step[FINISH], Rows(outputs, 0), 0.0),
+            Activate(step[FINISH], Rows(outputs, 0)),
         )  # fmt: skip
     elif step[OPERATION] == RELU:
         for i in range(rows):
@@ -295,7 +295,7 @@ def backward_rows(
                 workspace + step[TRANSPOSED_PANELS],
                 Extent(rows, n_inputs, n_outputs),
                 Rows(null(dinputs), 0),
-                Ending(step[BACKWARD_FINISH], Rows(inputs, input_row), 0.0),
+                Activate(step[BACKWARD_FINISH], Rows(inputs, input_row)),
             )  # fmt: skip
         elif step[OPERATION] == RELU:
             for i in range(rows):

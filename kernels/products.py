@@ -5,14 +5,16 @@ from .packing import pack, pack_transposed, panel_width
 from .pointers import get, is_null, null
 from .simd import fma, lanes, load, load_part, splat, store, store_part
 from .sums import add_block
-from .table import STORE, SUM_ROWS
+from .table import SUM_ROWS
 from .target import PANEL_DEPTH, UNROLL
 from .tile import (
-    Ending,
+    Activate,
+    Columns,
     Extent,
-    Left,
     Rows,
+    is_transposed,
     piece_rows,
+    skip_terms,
     stack_panel,
     stack_piece,
     tile,
@@ -28,32 +30,21 @@ def matmul_panel(result, left, panel, following, extent, start, ending):
 
     result, panel, start : `Rows`. The panel is readable to whole vectors. The pointer of `start`
     may be null (zeros) and may be that of `result`, which continues a sum.
-    left : `Left`.
+    left : `Rows`, whose panel is packed, or `Columns`.
     following : pointer to what is read next. Each tile has a part of it fetched (another core may
     have written it; 5 % of a step of 784-512-512-10 on two cores).
     extent : `Extent` (rows, columns, depth), of at most `tile_columns` columns.
-    ending : `Ending`.
+    ending : `Activate`, `Descend`, or None to store the sums.
     """
     height = tile_rows(following)
     # A line for each pass of the loop: together UNROLL * vectors tiles reach the whole panel.
     share = extent.depth // UNROLL * tile_lanes(following) // height
-    other = ending.other
     row = 0
     while row < extent.rows:
         rows = min(height, extent.rows - row)
-        if left.step != 1 and rows < height:
+        if is_transposed(left) and rows < height:
             rows = 1  # the loop along columns knows whole tiles and single rows
-        tile(
-            Rows(result.pointer + row * result.distance, result.distance),
-            Left(left.pointer + row * left.distance, left.distance, left.step),
-            panel, following + row * share,
-            Extent(rows, extent.columns, extent.depth),
-            Rows(start.pointer + row * start.distance, start.distance),
-            Ending(
-                ending.epilogue,
-                Rows(other.pointer + row * other.distance, other.distance), ending.rate,
-            ),
-        )  # fmt: skip
+        tile(result, left, panel, following + row * share, extent, start, ending, row, rows)
         row += rows
 
 
@@ -61,7 +52,7 @@ def matmul_panel(result, left, panel, following, extent, start, ending):
 def matmul_packed(result, left, panels, extent, start, ending):
     """As `matmul_panel`, over all columns, with the right operand packed beforehand.
 
-    `panels` points to one panel (depth, `panel_width`) behind the other; `left` is `Rows`.
+    `panels` points to one panel (depth, `panel_width`) behind the other; `ending` is `Activate`.
     """
     columns, depth, other = extent.columns, extent.depth, ending.other
     width = tile_columns(panels)
@@ -71,12 +62,12 @@ def matmul_packed(result, left, panels, extent, start, ending):
             begin = begin + column
         matmul_panel(
             Rows(result.pointer + column, result.distance),
-            Left(left.pointer, left.distance, 1),
+            left,
             Rows(panels + column * depth, panel_width(panels, columns - column)),
             panels + min(column + width, columns - 1) * depth,
             Extent(extent.rows, min(width, columns - column), depth),
             Rows(begin, start.distance),
-            Ending(ending.epilogue, Rows(other.pointer + column, other.distance), ending.rate),
+            Activate(ending.epilogue, Rows(other.pointer + column, other.distance)),
         )  # fmt: skip
 
 
@@ -87,12 +78,12 @@ def matmul(result, left, right, right_transposed, extent, start):
     result, right : `Rows`. The right operand is (columns, depth) if `right_transposed`. Panels of
     it are packed on the stack: sums go on from one block of the depth to the next through
     `result`.
-    left : `Left`.
+    left : `Rows` or `Columns`.
     start : pointer to (columns,) elements; may be null (zeros).
     """
     columns, depth = extent.columns, extent.depth
     width = tile_columns(start)
-    panel, nothing = stack_panel(start), null(start)
+    panel = stack_panel(start)
     # At least one block: a depth of zero leaves `start`.
     for term in range(0, max(depth, 1), PANEL_DEPTH):
         terms = min(PANEL_DEPTH, depth - term)
@@ -111,11 +102,11 @@ def matmul(result, left, right, right_transposed, extent, start):
                 begin, begin_row = start if is_null(start) else start + column, 0
             matmul_panel(
                 place,
-                Left(left.pointer + term * left.step, left.distance, left.step),
+                skip_terms(left, term),
                 Rows(panel, padded), panel,
                 Extent(extent.rows, count, terms),
                 Rows(begin, begin_row),
-                Ending(STORE, Rows(nothing, 0), 0.0),
+                None,
             )  # fmt: skip
 
 
@@ -229,7 +220,7 @@ def sum_products(result, left, right, extent):
             for first in range(0, extent.depth, SUM_ROWS):
                 matmul(
                     Rows(part, count),
-                    Left(left.pointer + (first * left.distance + row), 1, left.distance),
+                    Columns(left.pointer + (first * left.distance + row), left.distance),
                     Rows(right.pointer + (first * right.distance + column), right.distance), False,
                     Extent(height, count, min(SUM_ROWS, extent.depth - first)),
                     nothing,
