@@ -15,6 +15,7 @@ from .errors import (
     PreparedInputsWarning,
     SlowTrainingWarning,
 )
+from .many import fit_many
 from .metrics import Metric, accuracy
 from .model import Sequential, load
 from .nn.activations import ELU, GELU, Identity, LeakyReLU, Sigmoid, SiLU, Tanh
@@ -53,7 +54,6 @@ from .run.callbacks import Callback, CSVLogger, EarlyStopping, LambdaCallback, R
 from .run.checkpoints import Checkpoint
 from .run.errors import DivergedModelsError, NonFiniteLossError
 from .run.history import History
-from .run.many import fit_many
 from .run.progress import ProgressBar, ProgressLines
 from .version import __version__ as __version__
 from .warmup import warmup

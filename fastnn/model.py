@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,32 +14,46 @@ from numpy.typing import ArrayLike
 
 from . import files
 from .errors import FileFormatError, warn_of_prepared_inputs
-from .kernels import table as t
+from .files.contents import check_arrays
+from .kernels.catalogue import Operation
 from .metrics import MetricLike
 from .nn import configs
 from .nn.dropout import Dropout, draw_key
 from .nn.layers import Layer
-from .nn.network import call_forward
+from .nn.loss import Loss
+from .nn.network import Network, call_backward, call_forward
 from .nn.optimizer import Optimizer
 from .nn.optimizers import SGD
 from .nn.own import is_own
+from .nn.own_losses import LossLike
+from .nn.summary import Summary
 from .program.handle import CompiledModel
-from .program.prediction import Predictor
-from .program.samples import UNSCALED, Samples
+from .program.program import Program
 from .program.stream import Stream
-from .program.threads import resolve_threads
-from .program.trainer import describe_layers
+from .program.trainer import describe_network
 from .run.callbacks import Callback
-from .run.evaluation import evaluate, finished
+from .run.data import as_data, check_batches, with_class_weights
+from .run.evaluation import as_further_metrics, evaluate
 from .run.history import History
-from .run.loop import pass_over
+from .run.loop import train
+from .run.partial import train_once
 from .run.progress import Verbose
-from .run.request import Trainable
-from .types import Array, Batch, BatchSource, Floats, OwnLayer, PathLike, Scaling, Seed, Shuffle
-from .validation import as_array, as_count, as_generator, as_path, as_scaling, check_arrays
+from .run.request import FitArguments, check_request, check_training, warn_of_slow_training
+from .types import (
+    Array,
+    Batch,
+    BatchSource,
+    DType,
+    Floats,
+    OwnLayer,
+    PathLike,
+    Seed,
+    Shuffle,
+)
+from .validation import as_count, as_generator, as_path, as_scaling
 
 
-class Sequential(Trainable):
+class Sequential:
     """A network: layers that feed each other, and the loss that they are trained on.
 
     Parameters
@@ -94,6 +108,48 @@ class Sequential(Trainable):
     >>> round(model.evaluate(X, y)["accuracy"], 2)
     0.99
     """
+
+    def __init__(self, layers: Iterable[Layer | OwnLayer], loss: LossLike | None = None) -> None:
+        self._network = Network(layers, loss)
+        self._program = Program(self._network)
+        self._stream: Stream | None = None  # of the last `partial_fit`
+        self._rng: np.random.Generator | None = None
+        self.optimizer: Optimizer | None = None
+        self.notes: dict[str, Any] = {}
+
+    @property
+    def layers(self) -> tuple[Any, ...]:
+        """The layers. They cannot be swapped: other layers make another network."""
+        return self._network.layers
+
+    @property
+    def loss(self) -> Loss:
+        """What the network is trained on. Another one may be assigned between two runs."""
+        return self._network.loss
+
+    @loss.setter
+    def loss(self, value: LossLike) -> None:
+        self._network.set_loss(value)
+        self._program.refresh()
+
+    @property
+    def dtype(self) -> DType:
+        """The dtype of the parameters and of all results."""
+        return self._network.dtype
+
+    @property
+    def parameters(self) -> Floats:
+        """The flat parameter buffer."""
+        return self._network.expose_parameters()
+
+    @parameters.setter
+    def parameters(self, value: ArrayLike) -> None:
+        self._network.set_parameters(value)
+
+    @property
+    def gradients(self) -> Floats:
+        """The flat gradient buffer."""
+        return self._network.gradients
 
     # ------------------------------------------------------------------ training
 
@@ -232,8 +288,12 @@ class Sequential(Trainable):
             2  0.7882    0.6167  0.6130
             3  0.7227    0.6133  0.6292
         """
-        arguments = {name: value for name, value in locals().items() if name != "self"}
-        return self._prepare_fit(**arguments)()
+        arguments = FitArguments(
+            X, y, batches, epochs, batch_size, optimizer, seed, validation_data, validation_split,
+            sample_weight, class_weight, shuffle, drop_last, steps_per_epoch, initial_epoch,
+            metrics, callbacks, scale, offset, resume, verbose, threads,
+        )  # fmt: skip
+        return train(check_request(self._program, self, arguments))
 
     def partial_fit(
         self,
@@ -291,24 +351,26 @@ class Sequential(Trainable):
         """
         if optimizer is None:
             optimizer = self.optimizer or SGD()
-        made_for = describe_layers(self)
-        self._check_fit(optimizer, threads)
-        scaling = as_scaling(scale, offset, self.dtype)
-        data = self._as_data(X, y, sample_weight, "X", "y", "sample_weight", scaling=scaling)
-        if class_weight is not None:
-            data = data._replace(weights=self._with_class_weights(data, class_weight))
+        program, network = self._program, self._network
+        program.refresh()
+        description = describe_network(network)
+        check_training(program, optimizer, threads)
+        scaling = as_scaling(scale, offset, network.dtype)
+        data = as_data(program, X, y, sample_weight, scaling=scaling)
+        data = with_class_weights(data, class_weight, network.loss.task)
         n = len(data.inputs)
         batch_size = n if batch_size is None else min(as_count(batch_size, "batch_size"), n)
-        self._check_batches(n, batch_size)
+        check_batches(network, n, batch_size)
         if seed is not None or self._rng is None:
             self._rng = as_generator(seed, "seed")
         stream, self._stream = self._stream, None  # not kept where an error ends the call
-        if stream is None or stream.optimizer is not optimizer or not stream.is_current(made_for):
-            self._warn_of_slow_training(optimizer, 3)
-            stream = Stream(self, optimizer, made_for)
-        stream.threads, self.optimizer = threads, optimizer
+        if stream is None or not stream.is_current(optimizer, description):
+            warn_of_slow_training(program, optimizer, 3)
+            stream = Stream(program, optimizer, description)
+        self.optimizer = optimizer
         drops = any(isinstance(layer, Dropout) for layer in self.layers)
-        history = pass_over(stream, data, batch_size, draw_key(self._rng) if drops else 0)
+        key = draw_key(self._rng) if drops else 0
+        history = train_once(stream, data, batch_size, key, threads)
         self._stream = stream
         return history
 
@@ -328,12 +390,12 @@ class Sequential(Trainable):
         `batch_size` and `threads` as in `predict`, `scale`, `offset` and errors as in `fit`; a
         model of numbers, not of classes or answers, raises AttributeError.
         """
-        if self._task == "numbers":
+        if self._program.task == "numbers":
             raise AttributeError(
                 "the model predicts numbers, which have no probabilities: use predict"
             )
         scaling = as_scaling(scale, offset, self.dtype)
-        return self._batched(X, self._finish, batch_size, threads, scaling)
+        return self._program.outputs_in_parts(X, self._program.finish, batch_size, threads, scaling)
 
     def predict(
         self,
@@ -361,26 +423,10 @@ class Sequential(Trainable):
             As in `fit`, like the errors. Several threads may predict with one model at once.
         """
         scaling = as_scaling(scale, offset, self.dtype)
-        return self.loss.decide(self._batched(X, t.IDENTITY, batch_size, threads, scaling))
-
-    def _batched(
-        self,
-        X: ArrayLike,
-        finish: int,
-        batch_size: int | None,
-        threads: int | None,
-        scaling: Scaling,
-    ) -> Floats:
-        if batch_size is None:
-            return self._outputs(X, "X", finish, threads, scaling=scaling)
-        size, X = as_count(batch_size, "batch_size"), as_array(X, "X")
-        if X.ndim != 2 or len(X) <= size:
-            return self._outputs(X, "X", finish, threads, scaling=scaling)
-        parts = [
-            self._outputs(X[i : i + size], f"X[{i}:{i + size}]", finish, threads, scaling=scaling)
-            for i in range(0, len(X), size)
-        ]
-        return np.concatenate(parts)
+        outputs = self._program.outputs_in_parts(
+            X, Operation.IDENTITY, batch_size, threads, scaling
+        )
+        return self._network.loss.decide(outputs)
 
     def activations(
         self,
@@ -414,7 +460,8 @@ class Sequential(Trainable):
                     f"layer is {layer!r}, expected a number from {-n} to {n - 1} or a layer"
                 )
             last = number % n
-        inputs = self._as_inputs(X, "X", scaling=as_scaling(scale, offset, self.dtype))
+        scaling = as_scaling(scale, offset, self.dtype)
+        inputs = self._program.as_inputs(X, "X", scaling=scaling)
         # A copy, as a layer of the user's own may work in place.
         values = inputs.take(np.arange(len(inputs)))
         for each in self.layers[: last + 1]:
@@ -439,34 +486,9 @@ class Sequential(Trainable):
         weights. Arguments and errors as in `fit`.
         """
         scaling = as_scaling(scale, offset, self.dtype)
-        data = self._as_data(X, y, sample_weight, "X", "y", "sample_weight", scaling=scaling)
-        return evaluate(self, data, self._as_metrics(metrics, data), threads)
-
-    def _outputs(
-        self,
-        X: ArrayLike | Samples,
-        name: str,
-        finish: int,
-        threads: int | None = None,
-        n_outputs: int | None = None,
-        scaling: Scaling = UNSCALED,
-    ) -> Floats:
-        """Return `finish` of the outputs for all samples."""
-        if self._steps is None:
-            inputs = self._as_inputs(X, name, scaling=scaling)
-            resolve_threads(threads, 0)  # for its errors: layers run in the thread that calls them
-            # A copy, as a layer of the user's own may work in place.
-            rows = inputs.take(np.arange(len(inputs)))
-            return finished(self._forward_logits(rows, False, n_outputs), finish)
-        at_once = threads is None and scaling == UNSCALED
-        outputs: Any = self._predictor.run_few(X, finish) if at_once else None
-        if outputs is None:
-            inputs = self._as_inputs(X, name, scaling=scaling, finite=False)
-            outputs = self._predictor.run(inputs, finish, threads)
-            if outputs is None:
-                inputs.check(name)
-        found: Floats = outputs
-        return found
+        self._program.refresh()
+        data = as_data(self._program, X, y, sample_weight, scaling=scaling)
+        return evaluate(self._program, data, as_further_metrics(metrics, self.loss, data), threads)
 
     def compiled(self) -> CompiledModel:
         """Return a :class:`CompiledModel`: this network as it is now, also for jitted code.
@@ -479,12 +501,30 @@ class Sequential(Trainable):
             Where the network has a layer of your own, or its loss a `decide`: nothing can compile
             them.
         """
-        if self._steps is None:
+        predictor = self._program.freeze()
+        if predictor is None:
             raise ValueError("the model has a layer of your own, so it cannot be compiled")
         if is_own(self.loss, "decide"):
             raise ValueError("the loss has a `decide` of your own, so it cannot be compiled")
-        predictor = Predictor(self._steps, self._n_features, self._buffer.copy(), frozen=True)
         return CompiledModel(predictor, self.loss)
+
+    # ------------------------------------------------------------------ layer by layer
+
+    def forward(self, inputs: ArrayLike, training: bool = False) -> Floats:
+        """Run `inputs` (B, I) through all layers, one by one, and return the last output."""
+        values: Any = inputs
+        for layer in self.layers:
+            values = call_forward(layer, values, training)
+        output: Floats = values
+        return output
+
+    def backward(self, dvalues: ArrayLike) -> Floats:
+        """Take the gradient `dvalues` of the last output back through all layers."""
+        values: Any = dvalues
+        for layer in reversed(self.layers):
+            values = call_backward(layer, values)
+        dinputs: Floats = values
+        return dinputs
 
     # ------------------------------------------------------------------ files
 
@@ -499,7 +539,7 @@ class Sequential(Trainable):
         TypeError
             For a layer or loss of your own, which is named.
         """
-        return configs.describe_network(self)
+        return configs.describe_network(self._network)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
@@ -513,7 +553,7 @@ class Sequential(Trainable):
         """
         layers, loss = configs.build_network(config)
         model = cls(layers, loss)
-        configs.check_network(config, model)
+        configs.check_network(config, model._network)
         return model
 
     def save(self, path: PathLike, notes: dict[str, Any] | None = None) -> None:
@@ -537,10 +577,62 @@ class Sequential(Trainable):
         """
         path, config = as_path(path), self.to_config()
         notes = _as_notes(self.notes if notes is None else notes)
-        arrays = self._stored_arrays()
+        arrays = self._network.stored_arrays()
         description = {"kind": "model", "model": config, "notes": notes}
         files.write(path, description, arrays, finite=arrays)
         self.notes = notes
+
+    # ------------------------------------------------------------------ the object itself
+
+    def clone(self, rng: Seed = None) -> Self:
+        """Return a model of the same layers, with the same parameters, that shares nothing.
+
+        Parameters
+        ----------
+        rng : None, int or numpy.random.Generator
+            Where given, layers draw new parameters from it, as their `init` says.
+        """
+        twin = copy.deepcopy(self)
+        for layer in twin.layers:
+            if isinstance(layer, Layer):
+                layer.forget_passes()
+        if rng is not None:
+            rng = as_generator(rng)
+            for layer in twin._network.parametric:
+                layer.reset_parameters(rng)
+        return twin
+
+    def summary(self) -> Summary:
+        """Return a :class:`Summary`: layers, outputs, parameters, bytes, operations a sample."""
+        return Summary(self._network)
+
+    def __copy__(self) -> Self:
+        return copy.deepcopy(self)  # two models on one buffer would train each other
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Both work on the parameters of this model.
+        return {**vars(self), "_stream": None, "_program": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._program = Program(self._network)
+
+    def __repr__(self) -> str:
+        layers = "".join(f"    {layer!r},\n" for layer in getattr(self, "layers", ()))
+        loss = repr(getattr(self, "loss", "?"))
+        loss = "" if loss == "SoftmaxCrossEntropy()" else f", loss={loss}"
+        return f"{type(self).__name__}([\n{layers}]{loss})"
+
+
+def network_of(model: Sequential) -> Network:
+    """Return the network of a model, for other parts of fastnn."""
+    return model._network
+
+
+def program_of(model: Sequential) -> Program:
+    """Return the network of a model with its compiled steps, for other parts of fastnn."""
+    model._program.refresh()
+    return model._program
 
 
 def load(path: PathLike) -> Sequential:
@@ -592,7 +684,7 @@ def read_model(path: PathLike) -> Sequential:
         model = Sequential.from_config(config)
     except (TypeError, ValueError) as error:
         raise FileFormatError(path, f"has no model that can be built: {error}") from None
-    for name, array in model._stored_arrays().items():
+    for name, array in model._network.stored_arrays().items():
         array[...] = arrays[name]
     model.notes = notes
     return model

@@ -35,7 +35,15 @@ if TYPE_CHECKING:
 
     from .model import Sequential
 
-COLOURS = COLORS
+__all__ = [
+    "plot_calibration",
+    "plot_confusion_matrix",
+    "plot_decision_boundary",
+    "plot_history",
+    "plot_predictions",
+]
+
+COLOURS = COLORS  # the name that scripts know
 _MOST_CELLS = 20  # classes whose counts fit into the cells of a confusion matrix
 
 

@@ -6,12 +6,12 @@ The formulas and their sources stand with the classes in `fastnn/nn/activations.
 
 import math
 
+from .catalogue import Operation
 from .elementary import erfc, exp, expm1, sigmoid, tanh
 from .float_bits import cut
 from .jit import inner, kernel
 from .pointers import pointer
 from .simd import fma, lanes, load_part, select, splat, store_part
-from .table import ELU, EXP, GELU, GELU_TANH, IDENTITY, LEAKY_RELU, SIGMOID, SILU
 
 _ROOT_HALF = math.sqrt(0.5)
 _DENSITY = 1.0 / math.sqrt(2.0 * math.pi)  # of the normal distribution, at 0
@@ -27,51 +27,55 @@ def bend(x):
 @inner
 def activation_vector(kind, x, number):
     """Return the activation of x; `number` is the negative slope or the alpha of those with one."""
-    if kind == IDENTITY:
+    if kind == Operation.IDENTITY:
         return x
-    if kind == LEAKY_RELU:
+    if kind == Operation.LEAKY_RELU:
         return select(x > 0.0, x, x * number)
-    if kind == ELU:
+    if kind == Operation.ELU:
         return select(x > 0.0, x, expm1(select(x > 0.0, splat(x, 0.0), x)) * number)
-    if kind == SIGMOID:
+    if kind == Operation.SIGMOID:
         return sigmoid(x)
-    if kind == SILU:
+    if kind == Operation.SILU:
         return x * sigmoid(x)
-    if kind == GELU:
+    if kind == Operation.GELU:
         return x * 0.5 * erfc(x * -_ROOT_HALF)
-    if kind == GELU_TANH:
+    if kind == Operation.GELU_TANH:
         return x * sigmoid(bend(x))
-    if kind == EXP:
+    if kind == Operation.EXP:
         return exp(x)
-    return tanh(x)
+    if kind == Operation.TANH:
+        return tanh(x)
+    return splat(x, math.nan)  # no such activation
 
 
 @inner
 def slope_vector(kind, x, y, number):
     """Return the derivative of the activation at x, where its value is y."""
     one = splat(x, 1.0)
-    if kind == IDENTITY:
+    if kind == Operation.IDENTITY:
         return one
-    if kind == EXP:
+    if kind == Operation.EXP:
         return y
-    if kind == LEAKY_RELU:
+    if kind == Operation.LEAKY_RELU:
         return select(x > 0.0, one, splat(x, number))
-    if kind == ELU:
+    if kind == Operation.ELU:
         return select(x > 0.0, one, y + number)
-    if kind == SIGMOID:
+    if kind == Operation.SIGMOID:
         return y * (one - y)
-    if kind == SILU:
+    if kind == Operation.SILU:
         s = sigmoid(x)
         return s * fma(x, one - s, one)
-    if kind == GELU:
+    if kind == Operation.GELU:
         density = exp(x * x * -0.5) * _DENSITY
         return fma(x, density, erfc(x * -_ROOT_HALF) * 0.5)
-    if kind == GELU_TANH:
+    if kind == Operation.GELU_TANH:
         s = sigmoid(bend(x))
         return fma(
             x * s, (one - s) * fma(splat(x, 6.0 * _CUBE * _SLOPE), x * x, one * (2.0 * _SLOPE)), s
         )
-    return one - y * y
+    if kind == Operation.TANH:
+        return one - y * y
+    return splat(x, math.nan)
 
 
 @inner
@@ -97,7 +101,7 @@ def activate_back(dinputs, doutputs, inputs, outputs, size, kind, number):
 
 @kernel
 def activation_forward(outputs, inputs, kind, number):
-    """outputs = activation `kind` (see `table.py`) of inputs, arrays of one shape."""
+    """outputs = activation `kind` (see `codes.py`) of inputs, arrays of one shape."""
     activate(pointer(outputs), pointer(inputs), inputs.size, kind, number)
 
 

@@ -18,6 +18,14 @@ def copy_row(result, row, size):
 
 
 @inner
+def fill_row(result, size, value):
+    """result = `value`, over `size` elements at a pointer."""
+    step = lanes(result)
+    for j in range(0, size, step):
+        store_part(result + j, splat(result, value), min(step, size - j))
+
+
+@inner
 def cut_row(result, row, size):
     """result = row, with zeros for subnormal numbers; `result` may be `row`."""
     step = lanes(row)

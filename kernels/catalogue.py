@@ -5,7 +5,7 @@ without numba, the names that estimators and the command line take, the exports,
 which run on every row. Classes of `fastnn` stand here by name, since nothing here imports them.
 
 Each enumeration is a named tuple, not an `enum.IntEnum`: its members are plain integers, so that a
-code from Python and one from jitted code have one type, and numba reads a member as a constant.
+code from Python and one from jitted code have one type; `constants.py` makes them constants there.
 The order of the codes has no meaning. Files of models do not have codes but names of classes.
 """
 
@@ -41,6 +41,41 @@ class _Operations(NamedTuple):
 
 Operation = _Operations()
 """What a layer of the program calculates."""
+
+
+# The groups of operations, for jitted code (`groups.py`) too: none of these calls another.
+
+
+def is_norm(operation: int) -> bool:
+    """Return whether an operation normalizes, and has weights and biases (1, O)."""
+    return operation == Operation.LAYER_NORM or operation == Operation.BATCH_NORM
+
+
+def is_basic(operation: int) -> bool:
+    """Return whether the program for plain networks has an operation: it takes no number."""
+    return (
+        operation == Operation.DENSE
+        or operation == Operation.RELU
+        or operation == Operation.SOFTMAX
+    )
+
+
+def depends_on_mode(operation: int) -> bool:
+    """Return whether an operation does something else in training than in a prediction."""
+    return (
+        operation == Operation.DROPOUT
+        or operation == Operation.LAYER_NORM
+        or operation == Operation.BATCH_NORM
+    )
+
+
+def has_parameters(operation: int) -> bool:
+    """Return whether an operation has weights and biases."""
+    return (
+        operation == Operation.DENSE
+        or operation == Operation.LAYER_NORM
+        or operation == Operation.BATCH_NORM
+    )
 
 
 class _Losses(NamedTuple):
@@ -386,6 +421,16 @@ RULES = (
 )
 
 RULE_OF = {row.code: row for row in RULES}
+
+_N_STATES = tuple(RULE_OF[rule].n_states for rule in range(len(RULES) - 1))
+
+
+def n_states_of(rule: int) -> int:
+    """Return how many states a rule has, for jitted code too; 0 where there is no such rule."""
+    if 0 <= rule < len(_N_STATES):
+        return _N_STATES[rule]
+    return 0
+
 
 # The names of optimizers that a user may give: {name: class}.
 OPTIMIZERS = {name.lower(): name for row in RULES if not row.options for name in row.optimizers}

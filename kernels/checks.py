@@ -11,7 +11,7 @@ import inspect
 from numba import types
 from numba.extending import overload
 
-from . import faults
+from . import codes, faults
 from . import table as t
 from .contracts import CONTRACTS, Array
 
@@ -194,8 +194,10 @@ def _shapes(name, arrays, kinds):
             here = f"{argument}.shape[{axis}]"
             if size.isdigit():
                 value, words = size, size
-            elif hasattr(t, size):
-                value, words = str(getattr(t, size)), f"table.{size}"
+            elif size.isupper() and len(size) > 1:
+                place = codes if hasattr(codes, size) else t
+                module = place.__name__.rpartition(".")[2]
+                value, words = str(getattr(place, size)), f"{module}.{size}"
             elif size in known:
                 value, words = known[size]
             else:

@@ -1,10 +1,13 @@
 """What every public kernel takes, as data: `README.md` in this folder says the same in words.
 
 FASTNN_CHECKS=1 compiles checks from it (`checks.py`). Sizes in shapes are those of `README.md`: a
-letter stands for one number in all arguments of a call, a capital name for one of `table.py`.
+letter stands for one number in all arguments of a call, a capital name for one of `codes.py` or
+`table.py`.
 """
 
 from typing import NamedTuple
+
+from .catalogue import ACTIVATIONS, Loss, Operation, Rule
 
 
 class Array(NamedTuple):
@@ -55,14 +58,19 @@ def _whole(bounds=""):
     return Number(True, bounds)
 
 
+def _code(codes):
+    # Not `min <= {} <= max`: the order of codes has no meaning, and there may be gaps.
+    return Number(True, " or ".join(f"{{0}} == {code}" for code in codes))
+
+
 _TABLE = _array("L N_COLUMNS", dtype="int64")
 _COEFFICIENTS = _array("L N_COEFFICIENTS", dtype="float64", optional=True)
 _TARGETS = _array("B", "B C", dtype="targets")
-_FINISH = _whole("2 <= {0} <= 4 or {0} == 11")  # SOFTMAX, IDENTITY, SIGMOID, EXP
+_FINISH = _code((Operation.SOFTMAX, Operation.IDENTITY, Operation.SIGMOID, Operation.EXP))
 _EPSILON = _number("0 < {} < 0.5")
-_ACTIVATION = _whole("3 <= {} <= 11")  # from IDENTITY to EXP
-_LOSS = _whole("1 <= {} <= 7")  # from BINARY_FROM_LOGITS to POISSON
-_RULE = _whole("-1 <= {} <= 8")  # from FUSED_DESCENT to LOOKAHEAD
+_ACTIVATION = _code(row.code for row in ACTIVATIONS)
+_LOSS = _code(code for code in Loss if code != Loss.SOFTMAX_CROSS_ENTROPY)
+_RULE = _code(Rule)
 
 CONTRACTS = {
     "dense_forward": {
@@ -249,7 +257,7 @@ CONTRACTS = {
         "parameters": _out("P"),
         "states": _out("S Q", optional=True),
         "workspace": _out("W"),
-        "scores": _out("SCORES M", dtype="float64"),
+        "scores": _out("N_SCORES M", dtype="float64"),
         "sums": _out("N_SUMS U", dtype="float64"),
         "barrier": _out("BARRIER_SIZE", dtype="int64"),
         "table": _TABLE,
@@ -265,7 +273,7 @@ CONTRACTS = {
         "last_step": _whole("first_step <= {}"),
         "batch_size": _whole("1 <= {}"),
         "keys": _array("E 2", dtype="int64", optional=True),
-        "loss": _whole("0 <= {} <= 7"),
+        "loss": _code(Loss),
         "loss_number": _number(),
         "smoothing": _number("0 <= {} < 1"),
         "rule": _RULE,

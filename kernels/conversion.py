@@ -3,26 +3,18 @@
 The code for each kind is a loop of its own; the program that calls it is compiled once for all.
 """
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from .batches import fill_row
+from .codes import SampleType
 from .emit import ir_float
 from .jit import inner, kernel
 from .pointers import Pointer, element, pointer, put
 from .simd import Vector, lanes, load, load_part, splat, store, store_part
-from .table import (
-    COLUMN_STEP,
-    FLOAT16,
-    FLOAT32,
-    INT8,
-    KIND,
-    OFFSET,
-    ROW_STEP,
-    SCALE,
-    START,
-    UINT8,
-)
+from .table import COLUMN_STEP, KIND, OFFSET, ROW_STEP, SCALE, START
 
 _BITS = {"uint8": 8, "int8": 8, "float16": 16, "float32": 32, "float64": 64}
 
@@ -133,16 +125,18 @@ def convert_row(result, source, layout, scaling, index, count):
     """result = the row `index` of `source` (bytes), converted and then scaled."""
     kind, step = layout[KIND], layout[COLUMN_STEP]
     start = source + (layout[START] + index * layout[ROW_STEP])
-    if kind == UINT8:
+    if kind == SampleType.UINT8:
         _from_uint8(result, start, step, count)
-    elif kind == INT8:
+    elif kind == SampleType.INT8:
         _from_int8(result, start, step, count)
-    elif kind == FLOAT16:
+    elif kind == SampleType.FLOAT16:
         _from_float16(result, start, step, count)
-    elif kind == FLOAT32:
+    elif kind == SampleType.FLOAT32:
         _from_float32(result, start, step, count)
-    else:
+    elif kind == SampleType.FLOAT64:
         _from_float64(result, start, step, count)
+    else:
+        fill_row(result, count, np.nan)  # no such type
     if scaling[SCALE] != 1.0 or scaling[OFFSET] != 0.0:
         _scale_row(result, count, scaling)
 

@@ -9,8 +9,18 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from . import catalogue
 from . import table as t
+from .catalogue import Loss, Operation, Rule
+from .codes import ITEM_SIZES, SampleType
 from .target import CACHE_LINE
+
+depends_on_mode = numba.njit(catalogue.depends_on_mode)
+has_parameters = numba.njit(catalogue.has_parameters)
+is_basic = numba.njit(catalogue.is_basic)
+is_norm, n_states_of = numba.njit(catalogue.is_norm), numba.njit(catalogue.n_states_of)
+
+_ACTIVATION_CODES = tuple(row.code for row in catalogue.ACTIVATIONS)
 
 
 @intrinsic
@@ -79,9 +89,6 @@ FAULTS = (
  _STATES_ROWS, _STATES_COLUMNS, _KEYS, _SUMS, _SCORES, _NUMBERS, _ORDER, _LAST_STEP, _LABELS,
  _TARGETS, _WEIGHTS, _TOGETHER, _RULE) = range(1, len(FAULTS))  # fmt: skip
 
-_STATE_COUNTS = t.N_STATES
-_ITEM_SIZES = (1, 1, 2, 4, 8)  # of the kinds of numbers in `table.py`
-
 
 @numba.njit
 def _holds(array, start, size):
@@ -117,9 +124,10 @@ def table_fault(table):
     for layer in range(len(table)):
         step = table[layer]
         n_inputs, n_outputs, operation = step[t.N_INPUTS], step[t.N_OUTPUTS], step[t.OPERATION]
-        if not (0 <= operation <= t.BATCH_NORM and n_inputs >= 0 and n_outputs >= 0):
+        known = is_basic(operation) or operation in _ACTIVATION_CODES or depends_on_mode(operation)
+        if not (known and n_inputs >= 0 and n_outputs >= 0):
             return _TABLE
-        if operation != t.DENSE and n_inputs != n_outputs:
+        if operation != Operation.DENSE and n_inputs != n_outputs:
             return _TABLE
         if layer > 0 and n_inputs != table[layer - 1, t.N_OUTPUTS]:
             return _TABLE
@@ -133,15 +141,15 @@ def parameters_fault(table, parameters, has_coefficients):
     for layer in range(len(table)):
         step = table[layer]
         operation, size = step[t.OPERATION], step[t.N_OUTPUTS]
-        if operation >= t.IDENTITY and not has_coefficients:
+        if not is_basic(operation) and not has_coefficients:
             return _COEFFICIENTS
-        if operation == t.DENSE or operation >= t.LAYER_NORM:
-            rows = step[t.N_INPUTS] if operation == t.DENSE else 1
+        if has_parameters(operation):
+            rows = step[t.N_INPUTS] if operation == Operation.DENSE else 1
             if not _holds(parameters, step[t.WEIGHTS], rows * size):
                 return _PARAMETERS
             if not _holds(parameters, step[t.BIASES], size):
                 return _PARAMETERS
-        if operation == t.BATCH_NORM:
+        if operation == Operation.BATCH_NORM:
             if not _holds(parameters, step[t.RUNNING_MEAN], size):
                 return _PARAMETERS
             if not _holds(parameters, step[t.RUNNING_VARIANCE], size):
@@ -187,10 +195,10 @@ def rows_fault(outputs, workspace, panels, table, has_coefficients, parameters, 
         span = _span(step[t.INPUT_ROW], step[t.N_INPUTS], rows)
         if layer > 0 and not _holds(workspace, step[t.INPUTS], span):
             return _WORKSPACE
-        if step[t.OPERATION] == t.BATCH_NORM:
+        if step[t.OPERATION] == Operation.BATCH_NORM:
             if not _holds(workspace, step[t.SCALES], 2 * row + width):
                 return _WORKSPACE
-        if step[t.OPERATION] == t.DENSE:
+        if step[t.OPERATION] == Operation.DENSE:
             if not _holds(panels, step[t.PANELS], _panels(panels, step)):
                 return _PANELS
     return 0
@@ -203,7 +211,7 @@ def pack_fault(panels, table, parameters):
         return fault
     for layer in range(len(table)):
         step = table[layer]
-        if step[t.OPERATION] == t.DENSE:
+        if step[t.OPERATION] == Operation.DENSE:
             if not _holds(panels, step[t.PANELS], _panels(panels, step)):
                 return _PANELS
             if step[t.TRANSPOSED_PANELS] >= 0:
@@ -217,8 +225,8 @@ def states_fault(table, states):
     """Return _STATES_COLUMNS unless there are as many as parameters that an optimizer moves."""
     for layer in range(len(table)):
         step = table[layer]
-        if step[t.OPERATION] == t.DENSE or step[t.OPERATION] >= t.LAYER_NORM:
-            rows = step[t.N_INPUTS] if step[t.OPERATION] == t.DENSE else 1
+        if has_parameters(step[t.OPERATION]):
+            rows = step[t.N_INPUTS] if step[t.OPERATION] == Operation.DENSE else 1
             weights_end = step[t.WEIGHTS] + rows * step[t.N_OUTPUTS]
             biases_end = step[t.BIASES] + step[t.N_OUTPUTS]
             if step[t.WEIGHTS] < 0 or max(weights_end, biases_end) > states.shape[1]:
@@ -235,7 +243,7 @@ def unpack_fault(states, workspace, table):
         return fault
     for layer in range(len(table)):
         step = table[layer]
-        if step[t.OPERATION] == t.DENSE:
+        if step[t.OPERATION] == Operation.DENSE:
             if not _holds(workspace, step[t.STATES], len(states) * _panels(workspace, step)):
                 return _WORKSPACE
     return 0
@@ -243,18 +251,18 @@ def unpack_fault(states, workspace, table):
 
 @numba.njit
 def optimizer_fault(states, rule):
-    return _STATES_ROWS if len(states) < _STATE_COUNTS[max(rule, 0)] else 0
+    return _STATES_ROWS if len(states) < n_states_of(rule) else 0
 
 
 @numba.njit
 def layout_fault(size, layout, indices, width):
     """Return _LAYOUT unless the numbers of some rows lie in `size` bytes."""
-    if not 0 <= layout[t.KIND] <= t.FLOAT64:
+    if not 0 <= layout[t.KIND] < len(SampleType):
         return _LAYOUT
     if width == 0:
         return 0
     last = (width - 1) * layout[t.COLUMN_STEP]
-    low, high = min(last, 0), max(last, 0) + _ITEM_SIZES[layout[t.KIND]]
+    low, high = min(last, 0), max(last, 0) + ITEM_SIZES[layout[t.KIND]]
     for index in indices.reshape(-1):
         if index < 0:
             return _INDICES
@@ -284,7 +292,7 @@ def places_fault(table, workspace, batch, n_states):
         right = right and _holds(workspace, step[t.OUTPUTS], outputs)
         right = right and _holds(workspace, step[t.DOUTPUTS], outputs)
         right = right and _holds(workspace, step[t.DBIASES], width)
-        if operation == t.DENSE:
+        if operation == Operation.DENSE:
             size = _panels(workspace, step)
             right = right and _holds(workspace, step[t.PANELS], size)
             if n_states > 0:
@@ -294,13 +302,13 @@ def places_fault(table, workspace, batch, n_states):
             if step[t.DINPUTS] >= 0 or step[t.TRANSPOSED_PANELS] >= 0:
                 place = step[t.TRANSPOSED_PANELS]
                 right = right and _holds(workspace, place, _transposed(workspace, step))
-        if operation >= t.DROPOUT:
+        if depends_on_mode(operation):
             right = right and _holds(workspace, step[t.KEPT], outputs)
-        if operation >= t.LAYER_NORM:
+        if is_norm(operation):
             right = right and _holds(workspace, step[t.DWEIGHTS], width)
-        if operation == t.LAYER_NORM:
+        if operation == Operation.LAYER_NORM:
             right = right and _holds(workspace, step[t.SCALES], batch)
-        if operation == t.BATCH_NORM:
+        if operation == Operation.BATCH_NORM:
             size = 2 * ((batch + t.BLOCK - 1) // t.BLOCK) * row
             right = right and _holds(workspace, step[t.SCALES], 2 * row + width)
             right = right and _holds(workspace, step[t.MOMENTS], size)
@@ -326,7 +334,7 @@ def sums_fault(sums, table, coefficients, numbers):
         at = step[t.FIRST_SUM]
         if summed and not 0 <= at <= sums.shape[1] - step[t.N_INPUTS] - step[t.N_OUTPUTS]:
             return _SUMS
-        if clips and step[t.OPERATION] == t.DENSE and step[t.GRADIENTS] < 0:
+        if clips and step[t.OPERATION] == Operation.DENSE and step[t.GRADIENTS] < 0:
             return _TABLE
     return 0
 
@@ -336,7 +344,7 @@ def targets_fault(labels, targets, n_samples, n_outputs, loss):
     """Return the fault of what a loss compares outputs with."""
     if len(targets) > 0 and (len(targets) != n_samples or targets.shape[1] != n_outputs):
         return _TARGETS
-    if loss != t.SOFTMAX_CROSS_ENTROPY:
+    if loss != Loss.SOFTMAX_CROSS_ENTROPY:
         return 0 if len(targets) == n_samples else _TARGETS
     if len(labels) != n_samples or not is_below(labels, n_outputs):
         return _LABELS
@@ -368,9 +376,9 @@ def train_fault(
     left_out += (scaling is None) + (sample_weights is None)
     if left_out not in (0, 5):
         return _TOGETHER
-    if left_out == 5 and rule != t.FUSED_DESCENT:
+    if left_out == 5 and rule != Rule.FUSED_DESCENT:
         return _RULE
-    n_samples = len(targets) if loss != t.SOFTMAX_CROSS_ENTROPY else len(labels)
+    n_samples = len(targets) if loss != Loss.SOFTMAX_CROSS_ENTROPY else len(labels)
     n_outputs = table[len(table) - 1, t.N_OUTPUTS]
     n_steps = len(order) * ((order.shape[1] + batch_size - 1) // batch_size)
     if scores.shape[1] < batch_size:
@@ -381,11 +389,11 @@ def train_fault(
         return _NUMBERS
     if keys is None:
         for layer in range(len(table)):
-            if table[layer, t.OPERATION] >= t.DROPOUT:
+            if depends_on_mode(table[layer, t.OPERATION]):
                 return _KEYS
     n_states = 0
     if states is not None:
-        n_states = _STATE_COUNTS[max(rule, 0)]
+        n_states = n_states_of(rule)
         if len(states) < n_states:
             return _STATES_ROWS
         n_states = len(states)

@@ -24,7 +24,11 @@ from pathlib import Path
 import llvmlite
 import numba
 
-from . import numba_private, private_files
+from . import (
+    constants,  # noqa: F401  # kernels read the codes as constants
+    numba_private,
+    private_files,
+)
 from .interruption import (
     POLL_SECONDS,
     Interruption,

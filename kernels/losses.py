@@ -6,19 +6,12 @@ kind is the same for every vector.
 
 import numpy as np
 
+from .catalogue import Loss
 from .elementary import exp, expm1, log
 from .float_bits import cut
 from .jit import inner, kernel
 from .pointers import get, is_null, null, pointer
 from .simd import fma, keep, lanes, load_part, select, splat, store_part, sum_lanes
-from .table import (
-    ABSOLUTE_ERROR,
-    BINARY_FROM_LOGITS,
-    BINARY_FROM_PROBABILITIES,
-    HUBER,
-    POISSON,
-    SQUARED_ERROR,
-)
 
 
 @inner
@@ -30,21 +23,21 @@ def loss_vector(kind, z, t, number):
     """
     zero, one = splat(z, 0.0), splat(z, 1.0)
     d = z - t
-    if kind == BINARY_FROM_LOGITS:
+    if kind == Loss.BINARY_FROM_LOGITS:
         # log(1 + e**z) - t z, in a form that cannot overflow.
         size = select(z > 0.0, z, zero - z)
         e = exp(zero - size)
         u = e + 1.0
         loss = select(z > 0.0, z, zero) - z * t + (log(u) + (e - (u - 1.0)) / u)
         return loss, select(z > 0.0, one, e) / u - t
-    if kind == BINARY_FROM_PROBABILITIES:
+    if kind == Loss.BINARY_FROM_PROBABILITIES:
         p = select(z < number, splat(z, number), z)
         p = select(p > 1.0 - number, splat(z, 1.0 - number), p)
         loss = zero - fma(t, log(p), (one - t) * log(one - p))
         return loss, (p - t) / (p * (one - p))
-    if kind == SQUARED_ERROR:
+    if kind == Loss.SQUARED_ERROR:
         return d * d, d * 2.0
-    if kind == POISSON:
+    if kind == Loss.POISSON:
         # e**z - t - t d with d = z - log(t). Near d = 0 the terms cancel, and t (e**d - 1 - d) has
         # the digits; far from it e**d may overflow where e**z does not.
         rate = exp(z)
@@ -54,17 +47,18 @@ def loss_vector(kind, z, t, number):
         return select(t > 0.0, loss, rate), rate - t
     sign = select(d > 0.0, one, select(d < 0.0, zero - one, zero))
     size = d * sign
-    if kind == ABSOLUTE_ERROR:
+    if kind == Loss.ABSOLUTE_ERROR:
         return size, sign
-    if kind == HUBER:
+    if kind == Loss.HUBER:
         inside = size <= number
         return (
             select(inside, d * d * 0.5, (size - 0.5 * number) * number),
             select(inside, d, sign * number),
         )
-    # QUANTILE: an answer too low costs q, one too high 1 - q.
-    slope = select(d > 0.0, splat(z, 1.0 - number), select(d < 0.0, splat(z, -number), zero))
-    return d * slope, slope
+    if kind == Loss.QUANTILE:  # an answer too low costs q, one too high 1 - q
+        slope = select(d > 0.0, splat(z, 1.0 - number), select(d < 0.0, splat(z, -number), zero))
+        return d * slope, slope
+    return splat(z, np.nan), splat(z, np.nan)  # no such loss
 
 
 @inner
@@ -94,11 +88,11 @@ def count_answers(outputs, targets, size, kind, number):
     Of numbers, with a squared or absolute error, those that are less than `number` away.
     """
     right = 0
-    if kind == SQUARED_ERROR or kind == ABSOLUTE_ERROR:
+    if kind == Loss.SQUARED_ERROR or kind == Loss.ABSOLUTE_ERROR:
         for j in range(size):
             right += abs(np.float64(get(outputs + j)) - np.float64(get(targets + j))) < number
     else:
-        threshold = 0.0 if kind == BINARY_FROM_LOGITS else 0.5
+        threshold = 0.0 if kind == Loss.BINARY_FROM_LOGITS else 0.5
         for j in range(size):
             right += (get(outputs + j) > threshold) == (get(targets + j) > 0.5)
     return right / size

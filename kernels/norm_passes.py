@@ -6,6 +6,9 @@ and scale of the batch in training.
 
 import numpy as np
 
+from .catalogue import Operation, Rule
+from .codes import SumRow
+from .groups import is_norm
 from .jit import inner
 from .normalization import (
     column_gradients,
@@ -25,19 +28,15 @@ from .normalization import (
 from .pointers import get, null, put
 from .simd import fma, lanes, load_part, store_part
 from .table import (
-    BATCH_NORM,
     BIASES,
     BLOCK,
     DBIASES,
-    DESCENT,
     DOUTPUTS,
     DWEIGHTS,
     FIRST_SUM,
-    FUSED_DESCENT,
     INPUT_ROW,
     INPUTS,
     KEPT,
-    LAYER_NORM,
     MOMENTS,
     MOMENTUM_NUMBER,
     N_OUTPUTS,
@@ -48,7 +47,6 @@ from .table import (
     RUNNING_MEAN,
     RUNNING_VARIANCE,
     SCALES,
-    SQUARES,
     SUMS,
     TRAINS,
     WEIGHTS,
@@ -65,7 +63,7 @@ def fold_norms(table, coefficients, parameters, workspace):
     """Keep center, scale and shift of every BATCH_NORM."""
     for layer in range(len(table)):
         step = table[layer]
-        if step[OPERATION] == BATCH_NORM:
+        if step[OPERATION] == Operation.BATCH_NORM:
             size, scales = step[N_OUTPUTS], workspace + step[SCALES]
             for j in range(0, size, lanes(workspace)):
                 count = min(lanes(workspace), size - j)
@@ -88,7 +86,7 @@ def predict_norm_rows(step, epsilon, parameters, workspace, inputs, input_row, f
     weights, biases = parameters + step[WEIGHTS], parameters + step[BIASES]
     for i in range(rows):
         a, b = inputs + i * input_row, outputs + i * row
-        if step[OPERATION] == LAYER_NORM:
+        if step[OPERATION] == Operation.LAYER_NORM:
             layer_norm_row(b, null(b), a, weights, biases, size, epsilon)
         else:
             for j in range(0, size, lanes(a)):
@@ -105,7 +103,7 @@ def predict_norm_row(result, values, step, epsilon, parameters):
     """Normalise one row, at pointers, with the bits of `predict_norm_rows`."""
     size = step[N_OUTPUTS]
     weights, biases = parameters + step[WEIGHTS], parameters + step[BIASES]
-    if step[OPERATION] == LAYER_NORM:
+    if step[OPERATION] == Operation.LAYER_NORM:
         layer_norm_row(result, null(result), values, weights, biases, size, epsilon)
     else:
         mean, variance = parameters + step[RUNNING_MEAN], parameters + step[RUNNING_VARIANCE]
@@ -119,7 +117,7 @@ def predict_norm_row(result, values, step, epsilon, parameters):
 def rows_unit(table, like):
     """Return how many rows a thread takes at a time: whole tiles, and whole blocks of columns."""
     for layer in range(len(table)):
-        if table[layer, OPERATION] == BATCH_NORM:
+        if table[layer, OPERATION] == Operation.BATCH_NORM:
             rows = BLOCK
             while rows % tile_rows(like) != 0:
                 rows += BLOCK
@@ -216,7 +214,7 @@ def form_norms(table, workspace, sums, rows, thread, threads):
     """Form this thread's columns of the gradients, and keep their squares where there is room."""
     for layer in range(len(table)):
         step = table[layer]
-        if step[OPERATION] < LAYER_NORM or step[TRAINS] == 0:
+        if not is_norm(step[OPERATION]) or step[TRAINS] == 0:
             continue
         size, row = step[N_OUTPUTS], step[OUTPUT_ROW]
         begin, end = share(size, 4 * tile_lanes(workspace), thread, threads)
@@ -228,8 +226,8 @@ def form_norms(table, workspace, sums, rows, thread, threads):
         if sums.shape[1] > 0:
             for j in range(begin, end):
                 w, b = np.float64(get(dweights + j)), np.float64(get(dbiases + j))
-                sums[SQUARES, step[FIRST_SUM] + j] = w * w
-                sums[SQUARES, step[FIRST_SUM] + size + j] = b * b
+                sums[SumRow.SQUARES, step[FIRST_SUM] + j] = w * w
+                sums[SumRow.SQUARES, step[FIRST_SUM] + size + j] = b * b
 
 
 @inner
@@ -238,10 +236,10 @@ def follow_norms(
     thread, threads,
 ):  # fmt: skip
     """Step down the gradients of this thread's columns, and let what a run has seen follow."""
-    rule = DESCENT if rule == FUSED_DESCENT else rule
+    rule = Rule.DESCENT if rule == Rule.FUSED_DESCENT else rule
     for layer in range(len(table)):
         step = table[layer]
-        if step[OPERATION] < LAYER_NORM:
+        if not is_norm(step[OPERATION]):
             continue
         begin, end = share(step[N_OUTPUTS], 4 * tile_lanes(workspace), thread, threads)
         if step[TRAINS] != 0:
@@ -253,7 +251,7 @@ def follow_norms(
                     states + (place + begin), n_parameters, end - begin,
                     rule, numbers, scale, 0.0, 0.0,
                 )  # fmt: skip
-        if step[OPERATION] == BATCH_NORM:
+        if step[OPERATION] == Operation.BATCH_NORM:
             for j in range(begin, end, lanes(workspace)):
                 count = min(lanes(workspace), end - j)
                 moments = workspace + (step[SCALES] + j)

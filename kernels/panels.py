@@ -4,18 +4,10 @@ They are shared out in rows, of which each thread packs, updates and unpacks its
 """
 
 from .batches import copy_row
+from .catalogue import Operation
 from .jit import inner
 from .packing import pack, pack_transposed, panel_width, panels_size
-from .table import (
-    DENSE,
-    N_INPUTS,
-    N_OUTPUTS,
-    OPERATION,
-    PANELS,
-    STATES,
-    TRANSPOSED_PANELS,
-    WEIGHTS,
-)
+from .table import N_INPUTS, N_OUTPUTS, OPERATION, PANELS, STATES, TRANSPOSED_PANELS, WEIGHTS
 from .threads import share
 from .tile import tile_block, tile_columns, tile_lanes
 
@@ -25,7 +17,7 @@ def pack_weights(table, parameters, panels, thread, threads):
     """Pack this thread's slices of all weights, for the forward pass and for the gradients."""
     for layer in range(len(table)):
         step = table[layer]
-        if step[OPERATION] == DENSE:
+        if step[OPERATION] == Operation.DENSE:
             begin, end = share_weights(step, panels, thread, threads)
             copy_weights(step, parameters, panels + step[PANELS], begin, end, True)
             transpose_weights(step, panels, begin, end)
@@ -36,7 +28,7 @@ def unpack_weights(table, parameters, panels, thread, threads):
     """Write this thread's slices of all weights back into the parameter buffer."""
     for layer in range(len(table)):
         step = table[layer]
-        if step[OPERATION] == DENSE:
+        if step[OPERATION] == Operation.DENSE:
             begin, end = share_weights(step, panels, thread, threads)
             copy_weights(step, parameters, panels + step[PANELS], begin, end, False)
 
@@ -49,7 +41,7 @@ def exchange_states(table, states, panels, rule_states, distance, into_panels, t
     """
     for layer in range(len(table)):
         step = table[layer]
-        if step[OPERATION] == DENSE:
+        if step[OPERATION] == Operation.DENSE:
             begin, end = share_weights(step, panels, thread, threads)
             size = panels_size(panels, step[N_OUTPUTS], step[N_INPUTS])
             for state in range(rule_states):

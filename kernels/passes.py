@@ -3,9 +3,13 @@
 import math
 
 from .activations import activate, activate_back
+from .batches import fill_row
+from .catalogue import Loss, Operation
+from .codes import ScoreRow
 from .cross_entropy import label_row, smooth_row, target_row
 from .dropout import drop_back, drop_row
 from .elementary import log
+from .groups import depends_on_mode, is_norm
 from .jit import inner
 from .losses import count_answers, loss_row
 from .norm_passes import (
@@ -23,17 +27,13 @@ from .softmax import softmax_gradient_row, softmax_row
 from .table import (
     BACKWARD_FINISH,
     BIASES,
-    DENSE,
     DINPUTS,
     DOUTPUTS,
     DRAW,
-    DROPOUT,
     FINISH,
     INPUT_ROW,
     INPUTS,
     KEPT,
-    LAYER_NORM,
-    LOSS,
     N_INPUTS,
     N_OUTPUTS,
     NUMBER,
@@ -41,13 +41,7 @@ from .table import (
     OUTPUT_ROW,
     OUTPUTS,
     PANELS,
-    RELU,
-    RIGHT,
-    SOFTMAX,
-    SOFTMAX_CROSS_ENTROPY,
-    TOTAL,
     TRANSPOSED_PANELS,
-    WEIGHT,
 )
 from .tile import Activate, Extent, Rows
 
@@ -64,7 +58,7 @@ def forward_rows(
             inputs, input_row = source, source_row
         inputs = inputs + first * input_row
         if coefficients is not None:
-            if step[OPERATION] >= LAYER_NORM:
+            if is_norm(step[OPERATION]):
                 predict_norm_rows(
                     step, coefficients[layer, NUMBER], parameters, workspace, inputs, input_row,
                     first, rows,
@@ -89,14 +83,14 @@ def train_forward(
         input_row = step[INPUT_ROW]
         inputs = workspace + (step[INPUTS] + first * input_row)
         if keys is not None:
-            if step[OPERATION] >= DROPOUT:
+            if depends_on_mode(step[OPERATION]):
                 factor = coefficients[layer, NUMBER]
-                if step[OPERATION] == DROPOUT:
+                if step[OPERATION] == Operation.DROPOUT:
                     batch_number = keys[epoch, 1] + number
                     drop_rows(
                         step, factor, workspace, keys[epoch, 0], batch_number, inputs, first, rows
                     )
-                elif step[OPERATION] == LAYER_NORM:
+                elif step[OPERATION] == Operation.LAYER_NORM:
                     layer_norm_rows(step, factor, parameters, workspace, inputs, first, rows)
                 elif not batch_norm_rows(
                     step, factor, parameters, workspace, inputs, first, rows, batch, gate, threads
@@ -130,7 +124,7 @@ def forward_layer(
     n_inputs, n_outputs = step[N_INPUTS], step[N_OUTPUTS]
     output_row = step[OUTPUT_ROW]
     outputs = workspace + (step[OUTPUTS] + first * output_row)
-    if step[OPERATION] == DENSE:
+    if step[OPERATION] == Operation.DENSE:
         matmul_packed(
             Rows(outputs, output_row),
             Rows(inputs, input_row),
@@ -139,10 +133,10 @@ def forward_layer(
             Rows(parameters + step[BIASES], 0),
             Activate(step[FINISH], Rows(outputs, 0)),
         )  # fmt: skip
-    elif step[OPERATION] == RELU:
+    elif step[OPERATION] == Operation.RELU:
         for i in range(rows):
             relu_values(outputs + i * output_row, inputs + i * input_row, n_inputs)
-    elif step[OPERATION] == SOFTMAX:
+    elif step[OPERATION] == Operation.SOFTMAX:
         for i in range(rows):
             softmax_row(outputs + i * output_row, inputs + i * input_row, n_inputs)
     elif coefficients is not None:
@@ -150,6 +144,9 @@ def forward_layer(
         for i in range(rows):
             a, b = inputs + i * input_row, outputs + i * output_row
             activate(b, a, n_inputs, step[OPERATION], number)
+    else:
+        for i in range(rows):
+            fill_row(outputs + i * output_row, n_outputs, math.nan)
 
 
 @inner
@@ -173,12 +170,12 @@ def loss_rows(
     sheet = pointer(scores)
     for i in range(first, first + rows, lanes(sheet)):
         count = min(lanes(sheet), first + rows - i)
-        total = load_part(sheet + (TOTAL * width + i), count, 1.0)
-        weight = load_part(sheet + (WEIGHT * width + i), count, 0.0)
-        value = weight * log(total) + load_part(sheet + (LOSS * width + i), count, 0.0)
-        if sample_weights is not None and loss == SOFTMAX_CROSS_ENTROPY and number > 0.0:
+        total = load_part(sheet + (ScoreRow.TOTAL * width + i), count, 1.0)
+        weight = load_part(sheet + (ScoreRow.WEIGHT * width + i), count, 0.0)
+        value = weight * log(total) + load_part(sheet + (ScoreRow.LOSS * width + i), count, 0.0)
+        if sample_weights is not None and loss == Loss.SOFTMAX_CROSS_ENTROPY and number > 0.0:
             value = clip_losses(value, number)
-        store_part(sheet + (LOSS * width + i), value, count)
+        store_part(sheet + (ScoreRow.LOSS * width + i), value, count)
 
 
 @inner
@@ -202,8 +199,8 @@ def label_scores(table, workspace, scores, labels, indices, first, rows):
         dlogits = workspace + (tail[DOUTPUTS] + i * tail[OUTPUT_ROW])
         label = labels[indices[i]]
         gap, total, right = label_row(dlogits, logits, tail[N_OUTPUTS], label, scale)
-        scores[LOSS, i], scores[RIGHT, i] = gap, right
-        scores[TOTAL, i], scores[WEIGHT, i] = total, 1.0
+        scores[ScoreRow.LOSS, i], scores[ScoreRow.RIGHT, i] = gap, right
+        scores[ScoreRow.TOTAL, i], scores[ScoreRow.WEIGHT, i] = total, 1.0
 
 
 @inner
@@ -225,7 +222,7 @@ def output_scores(
         doutputs = workspace + (tail[DOUTPUTS] + i * tail[OUTPUT_ROW])
         wanted = pointer(targets) + sample * size
         total, weight = 1.0, 1.0
-        if loss != SOFTMAX_CROSS_ENTROPY:
+        if loss != Loss.SOFTMAX_CROSS_ENTROPY:
             right = count_answers(outputs, wanted, size, loss, number)
             gap = loss_row(doutputs, outputs, wanted, size, loss, number, scale)
         elif len(targets) > 0:
@@ -238,8 +235,9 @@ def output_scores(
         else:
             gap, total, hit = label_row(doutputs, outputs, size, labels[sample], scale)
             right = 1.0 if hit else 0.0
-        scores[LOSS, i], scores[RIGHT, i] = gap * sample_weight, right * sample_weight
-        scores[TOTAL, i], scores[WEIGHT, i] = total, weight * sample_weight
+        scores[ScoreRow.LOSS, i] = gap * sample_weight
+        scores[ScoreRow.RIGHT, i] = right * sample_weight
+        scores[ScoreRow.TOTAL, i], scores[ScoreRow.WEIGHT, i] = total, weight * sample_weight
 
 
 @inner
@@ -272,13 +270,13 @@ def backward_rows(
         outputs = workspace + (step[OUTPUTS] + first * output_row)
         doutputs = workspace + (step[DOUTPUTS] + first * output_row)
         if keys is not None:
-            if step[OPERATION] >= DROPOUT:
-                if step[OPERATION] == DROPOUT:
+            if depends_on_mode(step[OPERATION]):
+                if step[OPERATION] == Operation.DROPOUT:
                     mask = workspace + (step[KEPT] + first * output_row)
                     for i in range(rows):
                         a, b = i * input_row, i * output_row
                         drop_back(dinputs + a, doutputs + b, mask + b, n_inputs)
-                elif step[OPERATION] == LAYER_NORM:
+                elif step[OPERATION] == Operation.LAYER_NORM:
                     layer_norm_rows_back(
                         step, parameters, workspace, dinputs, doutputs, first, rows
                     )
@@ -288,7 +286,7 @@ def backward_rows(
                 ):  # fmt: skip
                     return False
                 continue
-        if step[OPERATION] == DENSE:
+        if step[OPERATION] == Operation.DENSE:
             matmul_packed(
                 Rows(dinputs, input_row),
                 Rows(doutputs, output_row),
@@ -297,11 +295,11 @@ def backward_rows(
                 Rows(null(dinputs), 0),
                 Activate(step[BACKWARD_FINISH], Rows(inputs, input_row)),
             )  # fmt: skip
-        elif step[OPERATION] == RELU:
+        elif step[OPERATION] == Operation.RELU:
             for i in range(rows):
                 a, b = i * input_row, i * output_row
                 relu_gradients(dinputs + a, doutputs + b, inputs + a, n_inputs)
-        elif step[OPERATION] == SOFTMAX:
+        elif step[OPERATION] == Operation.SOFTMAX:
             for i in range(rows):
                 a, b = i * input_row, i * output_row
                 softmax_gradient_row(dinputs + a, doutputs + b, outputs + b, n_inputs)
@@ -312,4 +310,7 @@ def backward_rows(
                     dinputs + a, doutputs + b, inputs + a, outputs + b, n_inputs,
                     step[OPERATION], coefficients[layer, NUMBER],
                 )  # fmt: skip
+        else:
+            for i in range(rows):
+                fill_row(dinputs + i * input_row, n_inputs, math.nan)
     return True

@@ -5,8 +5,13 @@ come into the cache anyway: a scan of its own would read all data twice. Where t
 numbers they take a copy of the block with zeros for these, which cost many times as much.
 """
 
+import math
+
 from .activations import activate
-from .batches import copy_row, cut_row, scan
+from .batches import copy_row, cut_row, fill_row, scan
+from .catalogue import Operation
+from .codes import Epilogue
+from .groups import is_norm
 from .jit import inner, kernel
 from .norm_passes import fold_norms, predict_norm_row
 from .panels import pack_weights
@@ -17,22 +22,15 @@ from .relu import relu_values
 from .softmax import softmax_row
 from .table import (
     BIASES,
-    DENSE,
-    EXP,
     FINISH,
-    FINISH_RELU,
     INPUT_ROW,
     INPUTS,
-    LAYER_NORM,
     N_INPUTS,
     N_OUTPUTS,
     NUMBER,
     OPERATION,
     OUTPUT_ROW,
     OUTPUTS,
-    RELU,
-    SIGMOID,
-    SOFTMAX,
     WEIGHTS,
 )
 
@@ -40,12 +38,14 @@ from .table import (
 @inner
 def finish_row(result, values, size, finish):
     """result = what the user is to see of a row of outputs."""
-    if finish == SOFTMAX:
+    if finish == Operation.SOFTMAX:
         softmax_row(result, values, size)
-    elif finish == SIGMOID or finish == EXP:
+    elif finish == Operation.SIGMOID or finish == Operation.EXP:
         activate(result, values, size, finish, 0.0)
-    else:
+    elif finish == Operation.IDENTITY:
         copy_row(result, values, size)
+    else:
+        fill_row(result, size, math.nan)
 
 
 @kernel
@@ -110,21 +110,23 @@ def predict_few(outputs, workspace, table, coefficients, parameters, inputs, fin
             step = table[layer]
             size = step[N_OUTPUTS]
             result = w + layer % 2 * half
-            if step[OPERATION] == DENSE:
+            if step[OPERATION] == Operation.DENSE:
                 weights, biases = p + step[WEIGHTS], p + step[BIASES]
                 row_product(result, values, weights, biases, size, step[N_INPUTS])
-                if step[FINISH] == FINISH_RELU:
+                if step[FINISH] == Epilogue.RELU:
                     relu_values(result, result, size)
-            elif step[OPERATION] == RELU:
+            elif step[OPERATION] == Operation.RELU:
                 relu_values(result, values, size)
-            elif step[OPERATION] == SOFTMAX:
+            elif step[OPERATION] == Operation.SOFTMAX:
                 softmax_row(result, values, size)
             elif coefficients is not None:
                 number = coefficients[layer, NUMBER]
-                if step[OPERATION] >= LAYER_NORM:
+                if is_norm(step[OPERATION]):
                     predict_norm_row(result, values, step, number, p)
                 else:
                     activate(result, values, size, step[OPERATION], number)
+            else:
+                fill_row(result, size, math.nan)
             values = result
         finish_row(pointer(outputs) + i * n_outputs, values, n_outputs, finish)
     return len(inputs)

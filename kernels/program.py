@@ -16,6 +16,8 @@ import math
 import numpy as np
 
 from .batches import cut_row
+from .catalogue import Rule
+from .codes import ScoreRow, SumRow
 from .conversion import convert_row
 from .jit import inner, kernel
 from .norm_passes import follow_norms, form_norms, rows_unit
@@ -24,15 +26,11 @@ from .passes import backward_rows, batch_weight, loss_rows, train_forward
 from .pointers import element, pointer, retyped
 from .table import (
     CLIP_NORM,
-    FUSED_DESCENT,
     INPUT_ROW,
     INPUTS,
-    LOSS,
     N_INPUTS,
-    PENALTY,
     PER_SAMPLE,
     RATE,
-    RIGHT,
     TOTAL_LOSS,
     TOTAL_PENALTY,
     TOTAL_RIGHT,
@@ -147,8 +145,8 @@ def train_steps(
         # Each thread adds up all scores, so that all see the same sum and stop at the same step.
         total, right = 0.0, 0.0
         for i in range(batch):
-            total += scores[LOSS, i]
-            right += scores[RIGHT, i]
+            total += scores[ScoreRow.LOSS, i]
+            right += scores[ScoreRow.RIGHT, i]
         if not math.isfinite(total):
             unpack_weights(table, p, w, thread, threads)
             wait(gate, threads)
@@ -163,7 +161,7 @@ def train_steps(
         now, scale = numbers[step - first_step], 1.0
         if keys is not None:
             form_norms(table, w, sums, batch, thread, threads)
-        if rule == FUSED_DESCENT:
+        if rule == Rule.FUSED_DESCENT:
             descend_weights(table, p, w, batch, element(w, now[RATE]), thread, threads)
         elif states is not None:
             strength = 1.0
@@ -197,7 +195,7 @@ def train_steps(
             return step
         if thread == 0:
             totals[epoch, TOTAL_STEPS] += 1.0
-            totals[epoch, TOTAL_PENALTY] += batch * sums[PENALTY].sum()
+            totals[epoch, TOTAL_PENALTY] += batch * sums[SumRow.PENALTY].sum()
     unpack_weights(table, p, w, thread, threads)
     # Nobody writes any more when one of the threads returns: Ctrl-C in the caller finds the
     # parameters as they stay (tests/test_interrupts.py).

@@ -10,6 +10,17 @@ import math
 import numpy as np
 
 from . import table as t
+from .catalogue import (
+    LOSS_OF,
+    OPERATION_OF,
+    RULE_OF,
+    Loss,
+    Operation,
+    Rule,
+    StepNumbers,
+    is_norm,
+)
+from .codes import Epilogue, SampleType
 
 
 def dense_forward(outputs, inputs, weights, biases):
@@ -211,10 +222,9 @@ def gather_rows(rows, source, indices):
     rows[...] = source[indices]
 
 
-_KINDS = {
-    t.UINT8: np.uint8, t.INT8: np.int8, t.FLOAT16: np.float16, t.FLOAT32: np.float32,
-    t.FLOAT64: np.float64,
-}  # fmt: skip
+_DTYPES = {getattr(SampleType, name.upper()): np.dtype(name) for name in (
+    "uint8", "int8", "float16", "float32", "float64"
+)}  # fmt: skip
 
 
 def convert_rows(rows, source, layout, scaling, indices):
@@ -223,7 +233,7 @@ def convert_rows(rows, source, layout, scaling, indices):
         (max(indices, default=-1) + 1, rows.shape[1]),
         layout[[t.ROW_STEP, t.COLUMN_STEP]],
     )
-    numbers = np.ndarray(shape, _KINDS[layout[t.KIND]], source, layout[t.START], tuple(steps))
+    numbers = np.ndarray(shape, _DTYPES[layout[t.KIND]], source, layout[t.START], tuple(steps))
     with np.errstate(over="ignore"):
         rows[...] = numbers[indices]
         if scaling[t.SCALE] != 1 or scaling[t.OFFSET] != 0:
@@ -250,38 +260,20 @@ def _slope(p, l1):
 
 def optimizer_update(parameters, states, gradients, rule, numbers, scale, l1, l2):
     """Take one step of the optimizer `rule`, in place: parameters (P,), states (S, P)."""
+    if rule not in RULE_OF:
+        raise ValueError(f"rule is {rule}, which is none of {Rule}")
+    row = RULE_OF[rule]
     # In float64: a factor of a very long gradient is no number of float32.
     g = (gradients + _slope(parameters, l1) + 2 * l2 * parameters) * np.float64(scale)
     g = g.astype(parameters.dtype)
     g = np.clip(g, -numbers[t.CLIP], numbers[t.CLIP]) + numbers[t.DECAY] * parameters
     parameters *= numbers[t.SHRINK]
-    rate, first, second = numbers[t.RATE], numbers[t.FIRST], numbers[t.SECOND]
-    if rule in (t.DESCENT, t.FUSED_DESCENT):
-        parameters -= rate * g
-    elif rule in (t.VELOCITY, t.LOOKAHEAD):
-        states[0] = first * states[0] - rate * g
-        parameters += first * states[0] - rate * g if rule == t.LOOKAHEAD else states[0]
-    elif rule in (t.MOMENTUM, t.NESTEROV):
-        states[0] = first * states[0] + g
-        parameters -= rate * (g + first * states[0] if rule == t.NESTEROV else states[0])
-    else:
-        g = np.where(g * g < np.finfo(parameters.dtype).tiny, 0, g)
-        if rule == t.ADAGRAD:
-            states[0] += g * g
-            size, direction = states[0], g
-        elif rule == t.RMSPROP:
-            states[0] = second * states[0] + (1 - second) * g * g
-            size, direction = states[0], g
-        else:
-            states[0] = first * states[0] + (1 - first) * g
-            states[1] = second * states[1] + (1 - second) * g * g
-            size, direction = states[1], states[0]
-            if rule == t.AMSGRAD:
-                states[2] = size = np.maximum(states[1], states[2])
-        scale = np.sqrt(size) * numbers[t.CORRECTION] + numbers[t.EPSILON]
-        with np.errstate(invalid="ignore"):  # 0 / 0 without an epsilon is NaN, as in the kernel
-            parameters -= rate * (direction / scale)
-    _flush(parameters, *states[: t.N_STATES[rule]])
+    now = StepNumbers(
+        numbers[t.RATE], numbers[t.FIRST], numbers[t.SECOND], numbers[t.EPSILON],
+        numbers[t.CORRECTION],
+    )  # fmt: skip
+    row.formula(parameters, states, g, now)
+    _flush(parameters, *states[: row.n_states])
 
 
 def _flush(*arrays):
@@ -290,83 +282,32 @@ def _flush(*arrays):
         values[np.abs(values) < np.finfo(values.dtype).tiny] = 0
 
 
-_erfc = np.vectorize(math.erfc, otypes=[float])
-
-
 def activation_forward(outputs, inputs, kind, number):
-    """outputs = activation `kind` (see `table.py`) of inputs, arrays of one shape."""
-    x = inputs
+    """outputs = activation `kind` of the catalogue, of inputs, arrays of one shape."""
     with np.errstate(over="ignore"):
-        outputs[...] = {
-            t.IDENTITY: lambda: x,
-            t.SIGMOID: lambda: 1 / (1 + np.exp(-x)),
-            t.TANH: lambda: np.tanh(x),
-            t.LEAKY_RELU: lambda: np.where(x > 0, x, number * x),
-            t.ELU: lambda: np.where(x > 0, x, number * np.expm1(np.minimum(x, 0))),
-            t.GELU: lambda: x / 2 * _erfc(-x / math.sqrt(2)),
-            t.GELU_TANH: lambda: x / (1 + np.exp(-2 * _bend(x))),
-            t.SILU: lambda: x / (1 + np.exp(-x)),
-            t.EXP: lambda: np.exp(x),
-        }[kind]()
+        outputs[...] = _activation(kind).forward(inputs, number)
     _flush(outputs)
 
 
 def activation_backward(dinputs, doutputs, inputs, outputs, kind, number):
     """dinputs = doutputs * derivative at inputs, where the activation gave outputs."""
-    x, y = inputs, outputs
     with np.errstate(over="ignore"):
-        s = 1 / (1 + np.exp(-x))
-    density = np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
-    bend = np.tanh(_bend(x))
-    slope = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x * x)
-    dinputs[...] = (
-        doutputs
-        * {
-            t.IDENTITY: lambda: 1,
-            t.SIGMOID: lambda: y * (1 - y),
-            t.TANH: lambda: 1 - y * y,
-            t.LEAKY_RELU: lambda: np.where(x > 0, 1, number),
-            t.ELU: lambda: np.where(x > 0, 1, y + number),
-            t.GELU: lambda: _erfc(-x / math.sqrt(2)) / 2 + x * density,
-            t.GELU_TANH: lambda: (1 + bend) / 2 + x / 2 * (1 - bend * bend) * slope,
-            t.SILU: lambda: s * (1 + x * (1 - s)),
-            t.EXP: lambda: y,
-        }[kind]()
-    )
+        dinputs[...] = doutputs * _activation(kind).slope(inputs, outputs, number)
     _flush(dinputs)
 
 
-def _bend(x):
-    return math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
+def _activation(kind):
+    row = OPERATION_OF[kind]
+    if not row.is_activation:
+        raise KeyError(f"kind is {row.name}, which is no activation")
+    return row
 
 
 def _losses_and_slopes(z, y, kind, number):
     """Return the loss and the slope of every output."""
-    d = z - y
-    if kind == t.BINARY_FROM_LOGITS:
-        e = np.exp(-np.abs(z))
-        return np.maximum(z, 0) - z * y + np.log1p(e), np.where(z > 0, 1, e) / (1 + e) - y
-    if kind == t.BINARY_FROM_PROBABILITIES:
-        p = np.clip(z, number, 1 - number)
-        return -(y * np.log(p) + (1 - y) * np.log(1 - p)), (p - y) / (p * (1 - p))
-    if kind == t.SQUARED_ERROR:
-        return d * d, 2 * d
-    if kind == t.POISSON:
-        with np.errstate(over="ignore", invalid="ignore"):
-            rate = np.exp(z)
-            d = z - np.log(np.where(y > 0, y, 1))
-            near = y * (np.expm1(np.minimum(d, 1)) - d)
-            return np.where(y > 0, np.where(d > 1, rate - y - y * d, near), rate), rate - y
-    if kind == t.ABSOLUTE_ERROR:
-        return np.abs(d), np.sign(d)
-    if kind == t.HUBER:
-        size, inside = np.abs(d), np.abs(d) <= number
-        return (
-            np.where(inside, d * d / 2, number * (size - number / 2)),
-            np.where(inside, d, number * np.sign(d)),
-        )
-    slope = np.where(d > 0, 1 - number, np.where(d < 0, -number, 0))
-    return d * slope, slope
+    if kind not in LOSS_OF or LOSS_OF[kind].formula is None:
+        raise ValueError(f"kind is {kind}, expected a loss of single outputs, of {Loss}")
+    return LOSS_OF[kind].formula(z, y, number)
 
 
 def loss_forward(losses, outputs, targets, kind, number):
@@ -408,22 +349,22 @@ def _forward(table, coefficients, parameters, batch, key=None, number=0):
     for step, factors in zip(table, _factors(table, coefficients), strict=True):
         outputs = np.empty((len(batch), step[t.N_OUTPUTS]), batch.dtype)
         kept.append([np.empty_like(outputs)])
-        if step[t.OPERATION] == t.DENSE:
+        if step[t.OPERATION] == Operation.DENSE:
             dense_forward(outputs, values[-1], *_dense_views(step, parameters))
-            if step[t.FINISH] == t.FINISH_RELU:
+            if step[t.FINISH] == Epilogue.RELU:
                 relu_forward(outputs, outputs)
-        elif step[t.OPERATION] == t.RELU:
+        elif step[t.OPERATION] == Operation.RELU:
             relu_forward(outputs, values[-1])
-        elif step[t.OPERATION] == t.SOFTMAX:
+        elif step[t.OPERATION] == Operation.SOFTMAX:
             softmax_forward(outputs, values[-1])
-        elif step[t.OPERATION] == t.DROPOUT:
+        elif step[t.OPERATION] == Operation.DROPOUT:
             rate, draw = factors[t.NUMBER], step[t.DRAW]
             dropout_forward(outputs, kept[-1][0], values[-1], rate, key, draw, number)
-        elif step[t.OPERATION] == t.LAYER_NORM:
+        elif step[t.OPERATION] == Operation.LAYER_NORM:
             kept[-1] = [np.empty_like(outputs), np.empty(len(batch), batch.dtype)]
             weights, biases = _norm_views(step, parameters)[:2]
             layer_norm_forward(outputs, *kept[-1], values[-1], weights, biases, factors[t.NUMBER])
-        elif step[t.OPERATION] == t.BATCH_NORM:
+        elif step[t.OPERATION] == Operation.BATCH_NORM:
             weights, biases, *running = _norm_views(step, parameters)
             if key is None:
                 batch_norm_predict(
@@ -450,21 +391,21 @@ def _backward(table, coefficients, parameters, values, kept, gradient):
     layers = zip(table, _factors(table, coefficients), values[:-1], values[1:], kept, strict=True)
     for step, factors, inputs, outputs, own in reversed(list(layers)):
         dinputs = np.empty_like(inputs)
-        if step[t.OPERATION] == t.DENSE:
+        if step[t.OPERATION] == Operation.DENSE:
             dense_backward(
                 dinputs, *_dense_views(step, found), gradient, inputs,
                 _dense_views(step, parameters)[0],
             )  # fmt: skip
-            if step[t.BACKWARD_FINISH] == t.FINISH_MASK:
+            if step[t.BACKWARD_FINISH] == Epilogue.RELU_MASK:
                 relu_backward(dinputs, dinputs, inputs)
-        elif step[t.OPERATION] == t.RELU:
+        elif step[t.OPERATION] == Operation.RELU:
             relu_backward(dinputs, gradient, inputs)
-        elif step[t.OPERATION] == t.SOFTMAX:
+        elif step[t.OPERATION] == Operation.SOFTMAX:
             softmax_backward(dinputs, gradient, outputs)
-        elif step[t.OPERATION] == t.DROPOUT:
+        elif step[t.OPERATION] == Operation.DROPOUT:
             dropout_backward(dinputs, gradient, *own)
-        elif step[t.OPERATION] >= t.LAYER_NORM:
-            by_row = step[t.OPERATION] == t.LAYER_NORM
+        elif is_norm(step[t.OPERATION]):
+            by_row = step[t.OPERATION] == Operation.LAYER_NORM
             backward = layer_norm_backward if by_row else batch_norm_backward
             slopes, weights = _norm_views(step, found)[:2], _norm_views(step, parameters)[0]
             backward(dinputs, *slopes, gradient, *own[:2], weights)
@@ -478,13 +419,13 @@ def _backward(table, coefficients, parameters, values, kept, gradient):
 def _pieces(table, coefficients):
     """Yield (slice of the parameters, l1, l2) for all weights and biases that train."""
     for step, factors in zip(table, _factors(table, coefficients), strict=True):
-        if step[t.OPERATION] == t.DENSE and step[t.TRAINS]:
+        if step[t.OPERATION] == Operation.DENSE and step[t.TRAINS]:
             weights, biases, n_outputs = step[t.WEIGHTS], step[t.BIASES], step[t.N_OUTPUTS]
             yield slice(weights, biases), factors[t.WEIGHTS_L1], factors[t.WEIGHTS_L2]
             if step[t.HAS_BIASES]:
                 place = slice(biases, biases + n_outputs)
                 yield place, factors[t.BIASES_L1], factors[t.BIASES_L2]
-        elif step[t.OPERATION] >= t.LAYER_NORM and step[t.TRAINS]:
+        elif is_norm(step[t.OPERATION]) and step[t.TRAINS]:
             yield slice(step[t.WEIGHTS], step[t.BIASES] + step[t.N_OUTPUTS]), 0.0, 0.0
 
 
@@ -496,7 +437,7 @@ def _clipped(epsilon):
 def _losses_and_gradient(outputs, labels, wanted, weights, loss, number, smoothing):
     """Return losses (B,), the gradient of their weighted mean, and the weight of right answers."""
     losses, gradient = np.empty(len(outputs)), np.empty_like(outputs)
-    if loss == t.SOFTMAX_CROSS_ENTROPY:
+    if loss == Loss.SOFTMAX_CROSS_ENTROPY:
         n_classes = outputs.shape[1]
         if not len(wanted):
             wanted = labels
@@ -509,10 +450,10 @@ def _losses_and_gradient(outputs, labels, wanted, weights, loss, number, smoothi
     else:
         loss_forward(losses, outputs, wanted, loss, number)
         loss_backward(gradient, outputs, wanted, loss, number)
-        if loss in (t.SQUARED_ERROR, t.ABSOLUTE_ERROR):
+        if loss in (Loss.SQUARED_ERROR, Loss.ABSOLUTE_ERROR):
             answers = np.abs(outputs.astype(np.float64) - wanted) < number
         else:
-            answers = (outputs > (0 if loss == t.BINARY_FROM_LOGITS else 0.5)) == (wanted > 0.5)
+            answers = (outputs > (0 if loss == Loss.BINARY_FROM_LOGITS else 0.5)) == (wanted > 0.5)
         right = answers.mean(axis=1)
     if len(weights):
         gradient *= (weights * (len(weights) / max(weights.sum(), 1e-300)))[:, None]
@@ -577,7 +518,7 @@ def train_steps(
             state = states[:, place]
             optimizer_update(parameters[place], state, gradients[place], rule, now, scale, l1, l2)
         for row, factors, own in zip(table, _factors(table, coefficients), kept, strict=True):
-            if row[t.OPERATION] == t.BATCH_NORM:
+            if row[t.OPERATION] == Operation.BATCH_NORM:
                 running = _norm_views(row, parameters)[2:]
                 running_update(*running, *own[2:], len(indices), factors[t.MOMENTUM_NUMBER])
     return last_step
@@ -602,7 +543,7 @@ def predict_rows(
         batch = inputs[rows].copy()
         _flush(batch)
         values = _forward(table, coefficients, parameters, batch)[0][-1]
-        if finish == t.SOFTMAX:
+        if finish == Operation.SOFTMAX:
             softmax_forward(outputs[rows], values)
         else:
             activation_forward(outputs[rows], values, finish, 0.0)

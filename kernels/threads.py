@@ -11,10 +11,10 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from .codes import BarrierPlace
 from .emit import emit_call
 from .jit import inner
 from .numba_private import machine_of
-from .table import GENERATION, LEAVE
 
 _SPINS = 4000  # turns of the waiting loop before the first offer
 _ALIGN = 8
@@ -90,17 +90,17 @@ def wait(barrier, threads):
     """
     if threads == 1:
         return True
-    generation = _read(barrier + GENERATION)
+    generation = _read(barrier + BarrierPlace.GENERATION)
     if _fetch_add(barrier, 1) == threads - 1:
         _write(barrier, 0)
-        _write(barrier + GENERATION, generation + 1)
+        _write(barrier + BarrierPlace.GENERATION, generation + 1)
         return True
     spins = 0
-    while _read(barrier + GENERATION) == generation:
+    while _read(barrier + BarrierPlace.GENERATION) == generation:
         spins += 1
         if spins < _SPINS:
             _relax()
-        elif _read(barrier + LEAVE) != 0:
+        elif _read(barrier + BarrierPlace.LEAVE) != 0:
             return False
         else:
             _yield()

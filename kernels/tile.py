@@ -26,6 +26,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from . import target
+from .codes import Epilogue
 from .emit import (
     I32,
     I64,
@@ -39,7 +40,6 @@ from .emit import (
     emit_tail_mask,
     ir_float,
 )
-from .table import FINISH_DESCEND, FINISH_MASK, FINISH_RELU
 from .target import UNROLL
 
 # Arguments that belong together. They live in jitted code only, where they cost nothing: at a call
@@ -71,7 +71,7 @@ class Extent(NamedTuple):
 class Activate(NamedTuple):
     """What is done with sums that are values or their gradients.
 
-    epilogue : STORE, FINISH_RELU or FINISH_MASK, of which the last looks at `other`.
+    epilogue : STORE, RELU or RELU_MASK, of which the last looks at `other`.
     """
 
     epilogue: int
@@ -81,7 +81,7 @@ class Activate(NamedTuple):
 class Descend(NamedTuple):
     """What is done with sums that are gradients of weights.
 
-    epilogue : STORE or FINISH_DESCEND, which multiplies them by `rate`.
+    epilogue : STORE or DESCENT, which multiplies them by `rate`.
     """
 
     epilogue: int
@@ -385,10 +385,10 @@ class _TileEmitter:
         epilogues = {}
         if isinstance(ending, Activate):
             others = self.rows_of(ending.other)
-            epilogues = {FINISH_RELU: relu, FINISH_MASK: mask}
+            epilogues = {Epilogue.RELU: relu, Epilogue.RELU_MASK: mask}
         if isinstance(ending, Descend):
             rate = emit_splat(builder, builder.fneg(ending.rate), self.lanes)
-            epilogues = {FINISH_DESCEND: descend}
+            epilogues = {Epilogue.DESCENT: descend}
 
         def store(values):
             for (i, v), value in zip(places, values, strict=True):

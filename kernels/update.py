@@ -8,29 +8,13 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
+from .catalogue import Rule
 from .float_bits import flushed
+from .groups import n_states_of
 from .jit import inner, kernel
 from .pointers import pointer
 from .simd import fma, lanes, load, load_part, select, splat, sqrt, store, store_part, sum_lanes
-from .table import (
-    ADAGRAD,
-    ADAM,
-    AMSGRAD,
-    CLIP,
-    CORRECTION,
-    DECAY,
-    DESCENT,
-    EPSILON,
-    FIRST,
-    LOOKAHEAD,
-    MOMENTUM,
-    NESTEROV,
-    RATE,
-    RMSPROP,
-    SECOND,
-    SHRINK,
-    VELOCITY,
-)
+from .table import CLIP, CORRECTION, DECAY, EPSILON, FIRST, RATE, SECOND, SHRINK
 
 
 @inner
@@ -80,32 +64,34 @@ def follow_vector(rule, numbers, scale, p, g, a, b, c, l1, l2):
     g = fma(splat(p, numbers[DECAY]), p, g)
     p = p * numbers[SHRINK]
     back, first, second = splat(p, -numbers[RATE]), splat(p, numbers[FIRST]), numbers[SECOND]
-    if rule == DESCENT:
+    if rule == Rule.DESCENT or rule == Rule.FUSED_DESCENT:
         return fma(back, g, p), a, b, c
-    if rule == MOMENTUM or rule == NESTEROV:
+    if rule == Rule.MOMENTUM or rule == Rule.NESTEROV:
         a = fma(first, a, g)
-        if rule == NESTEROV:
+        if rule == Rule.NESTEROV:
             return fma(back, fma(first, a, g), p), a, b, c
         return fma(back, a, p), a, b, c
-    if rule == VELOCITY or rule == LOOKAHEAD:
+    if rule == Rule.VELOCITY or rule == Rule.LOOKAHEAD:
         a = fma(first, a, back * g)
-        if rule == LOOKAHEAD:
+        if rule == Rule.LOOKAHEAD:
             return fma(first, a, fma(back, g, p)), a, b, c
         return p + a, a, b, c
     g = squarable(g)
-    if rule == ADAGRAD:
+    if rule == Rule.ADAGRAD:
         a = fma(g, g, a)
         size, direction = a, g
-    elif rule == RMSPROP:
+    elif rule == Rule.RMSPROP:
         a = fma(splat(p, second), a, (g * g) * (1.0 - second))
         size, direction = a, g
-    else:
+    elif rule == Rule.ADAM or rule == Rule.AMSGRAD:
         a = fma(first, a, g * (1.0 - numbers[FIRST]))
         b = fma(splat(p, second), b, (g * g) * (1.0 - second))
         size, direction = b, a
-        if rule == AMSGRAD:
+        if rule == Rule.AMSGRAD:
             c = select(b > c, b, c)
             size = c
+    else:
+        return splat(p, np.nan), a, b, c  # no such rule
     scale = fma(sqrt(size), splat(p, numbers[CORRECTION]), splat(p, numbers[EPSILON]))
     return fma(back, direction / scale, p), a, b, c
 
@@ -139,7 +125,7 @@ def follow(
     multiplies the gradients.
     """
     step = lanes(parameters)
-    count = 0 if rule == DESCENT else 3 if rule == AMSGRAD else 2 if rule == ADAM else 1
+    count = n_states_of(rule)
     # As plain values: from the array they would be read again behind every store.
     now = (
         numbers[RATE], numbers[FIRST], numbers[SECOND], numbers[EPSILON], numbers[CORRECTION],
@@ -225,7 +211,8 @@ def optimizer_update(parameters, states, gradients, rule, numbers, scale, l1, l2
     """Take one step of the optimizer `rule`, in place: parameters (P,), states (S, P).
 
     gradients (P,) are those of the data loss; l1 and l2 weigh the penalty l1 |p| + l2 p**2, and
-    `scale` multiplies the gradient of both. numbers (N_NUMBERS,) float64, rules: see `table.py`.
+    `scale` multiplies the gradient of both. numbers (N_NUMBERS,) float64, see `table.py`; rules:
+    see `codes.py`.
     """
     size = parameters.size
     follow(

@@ -9,6 +9,8 @@ import math
 
 import numpy as np
 
+from .catalogue import Operation
+from .codes import Epilogue, SumRow
 from .jit import inner
 from .packing import panel_width, panels_size
 from .panels import share_weights, transpose_weights
@@ -20,10 +22,8 @@ from .table import (
     BIASES_L1,
     BIASES_L2,
     DBIASES,
-    DENSE,
     DOUTPUTS,
     DWEIGHTS,
-    FINISH_DESCEND,
     FIRST_SUM,
     GRADIENTS,
     HAS_BIASES,
@@ -34,10 +34,7 @@ from .table import (
     OPERATION,
     OUTPUT_ROW,
     PANELS,
-    PENALTY,
-    SQUARES,
     STATES,
-    STORE,
     SUM_ROWS,
     TRAINS,
     WEIGHTS_L1,
@@ -69,7 +66,7 @@ def descend_weights(table, parameters, workspace, rows, rate, thread, threads):
     most = piece_rows(workspace)
     for layer in range(len(table)):
         step = table[layer]
-        if step[OPERATION] != DENSE:
+        if step[OPERATION] != Operation.DENSE:
             continue
         n_inputs, n_outputs = step[N_INPUTS], step[N_OUTPUTS]
         inputs, input_row = workspace + step[INPUTS], step[INPUT_ROW]
@@ -86,7 +83,7 @@ def descend_weights(table, parameters, workspace, rows, rate, thread, threads):
                     Rows(doutputs + column, output_row), doutputs,
                     Extent(height, min(width, n_outputs - column), rows),
                     Rows(null(panel), 0),
-                    Descend(FINISH_DESCEND, rate),
+                    Descend(Epilogue.DESCENT, rate),
                 )  # fmt: skip
             transpose_weights(step, workspace, row, row + height)
         begin, end = share(n_outputs, 4 * lanes, thread, threads)
@@ -126,7 +123,7 @@ def form_block(step, workspace, piece, row, height, column, first, rows):
         Rows(doutputs + column, output_row), doutputs,
         Extent(height, min(tile_columns(workspace), n_outputs - column), rows),
         Rows(null(piece), 0),
-        Descend(STORE, 0.0),
+        Descend(Epilogue.STORE, 0.0),
     )  # fmt: skip
 
 
@@ -141,7 +138,7 @@ def update_weights(
     scratch_piece = stack_piece(workspace)
     for layer in range(len(table)):
         step = table[layer]
-        if step[OPERATION] != DENSE or step[TRAINS] == 0:
+        if step[OPERATION] != Operation.DENSE or step[TRAINS] == 0:
             continue
         n_inputs, n_outputs = step[N_INPUTS], step[N_OUTPUTS]
         l1 = strength * coefficients[layer, WEIGHTS_L1]
@@ -178,7 +175,7 @@ def update_weights(
         if penalised:
             for j in range(begin, end):
                 b = get(parameters + (step[BIASES] + j))
-                sums[PENALTY, step[FIRST_SUM] + n_inputs + j] = abs(b1) * abs(b) + b2 * b * b
+                sums[SumRow.PENALTY, step[FIRST_SUM] + n_inputs + j] = abs(b1) * abs(b) + b2 * b * b
         if not formed:
             sum_biases(step, workspace, rows, begin, end)
         if formed:
@@ -218,8 +215,9 @@ def weigh_rows(step, workspace, sums, begin, end, l1, l2):
         panel = workspace + (step[PANELS] + column * n_inputs)
         for row in range(begin, end, block):
             size = min(block, end - row) * padded  # the padding holds zeros
-            found = penalty_of(panel + row * padded, size, l1, l2)
-            sums[PENALTY, at + row] = found + (sums[PENALTY, at + row] if column > 0 else 0.0)
+            penalty = penalty_of(panel + row * padded, size, l1, l2)
+            before = sums[SumRow.PENALTY, at + row] if column > 0 else 0.0
+            sums[SumRow.PENALTY, at + row] = penalty + before
 
 
 @inner
@@ -231,7 +229,7 @@ def keep_gradients(
     most = piece_rows(workspace)
     for layer in range(len(table)):
         step = table[layer]
-        if step[OPERATION] != DENSE or step[TRAINS] == 0:
+        if step[OPERATION] != Operation.DENSE or step[TRAINS] == 0:
             continue
         n_inputs, n_outputs = step[N_INPUTS], step[N_OUTPUTS]
         l1 = strength * coefficients[layer, WEIGHTS_L1]
@@ -248,7 +246,8 @@ def keep_gradients(
                 for i in range(height):
                     squares = sum_squares(piece + i * padded, padded)
                     at = step[FIRST_SUM] + row + i
-                    sums[SQUARES, at] = squares + (sums[SQUARES, at] if column > 0 else 0.0)
+                    before = sums[SumRow.SQUARES, at] if column > 0 else 0.0
+                    sums[SumRow.SQUARES, at] = squares + before
         if step[HAS_BIASES] == 0:
             continue
         begin, end = share(n_outputs, 4 * lanes, thread, threads)
@@ -260,7 +259,7 @@ def keep_gradients(
         )  # fmt: skip
         for j in range(begin, end):
             d = np.float64(get(workspace + (step[DBIASES] + j)))
-            sums[SQUARES, step[FIRST_SUM] + n_inputs + j] = d * d
+            sums[SumRow.SQUARES, step[FIRST_SUM] + n_inputs + j] = d * d
 
 
 # Gradients whose squares overflow are multiplied by this, in float64, before they are squared.
@@ -276,7 +275,7 @@ def keep_wide_squares(table, workspace, sums, thread, threads):
         if step[TRAINS] <= 0:
             continue
         n_inputs, n_outputs, at = step[N_INPUTS], step[N_OUTPUTS], step[FIRST_SUM]
-        if step[OPERATION] == DENSE:
+        if step[OPERATION] == Operation.DENSE:
             begin, end = share_weights(step, workspace, thread, threads)
             for row in range(begin, end):
                 squares = 0.0
@@ -285,14 +284,14 @@ def keep_wide_squares(table, workspace, sums, thread, threads):
                     piece = workspace + (step[GRADIENTS] + column * n_inputs + row * padded)
                     for j in range(padded):
                         squares += wide_square(piece + j)
-                sums[SQUARES, at + row] = squares
+                sums[SumRow.SQUARES, at + row] = squares
         begin, end = share(n_outputs, 4 * lanes, thread, threads)
         for j in range(begin, end):
-            if step[OPERATION] != DENSE:
-                sums[SQUARES, at + j] = wide_square(workspace + (step[DWEIGHTS] + j))
+            if step[OPERATION] != Operation.DENSE:
+                sums[SumRow.SQUARES, at + j] = wide_square(workspace + (step[DWEIGHTS] + j))
             if step[HAS_BIASES] != 0:
                 slope = workspace + (step[DBIASES] + j)
-                sums[SQUARES, at + n_inputs + j] = wide_square(slope)
+                sums[SumRow.SQUARES, at + n_inputs + j] = wide_square(slope)
 
 
 @inner
@@ -318,5 +317,5 @@ def total_squares(sums):
     """Return the sum of all squares, in one order."""
     total = 0.0
     for i in range(sums.shape[1]):
-        total += sums[SQUARES, i]
+        total += sums[SumRow.SQUARES, i]
     return total

@@ -21,14 +21,9 @@ from kernel_cases import KERNELS
 
 import fastnn
 from fastnn import kernels
-from fastnn.kernels.table import (
-    BARRIER_SIZE,
-    N_SUMS,
-    N_TOTALS,
-    SCORES,
-    SOFTMAX,
-    SOFTMAX_CROSS_ENTROPY,
-)
+from fastnn.kernels.catalogue import Loss, Operation
+from fastnn.kernels.codes import BARRIER_SIZE, N_SCORES, N_SUMS
+from fastnn.kernels.table import N_TOTALS
 from fastnn.program.plan import make_plan
 from fastnn.program.samples import UNSCALED, Samples
 
@@ -114,35 +109,35 @@ def train_and_predict(do, rng, n_inputs, hidden, classes, dtype, soft, norm=Fals
         kinds = fastnn.BatchNorm(hidden, dtype=dtype), fastnn.LayerNorm(hidden, dtype=dtype)
         layers[1:1] = [kinds[0], fastnn.Dropout(0.5), kinds[1]]
     model = fastnn.Sequential(layers)
-    buffer = model._buffer.copy()  # in a block of its own size
+    buffer = model._network.buffer.copy()  # in a block of its own size
     parameters = buffer[: model.parameters.size]
     X, labels = rng.standard_normal((n, n_inputs), dtype), rng.integers(0, classes, n)
     targets = np.eye(classes, dtype=dtype)[labels] if soft else np.empty((0, classes), dtype)
     optimizer, steps = fastnn.Adam(clip_norm=1.0), -(-n // batch)
     states = np.zeros((optimizer.n_states, parameters.size), dtype)
     plan = make_plan(
-        model._steps, n_inputs, batch, dtype().itemsize,
+        model._program.steps, n_inputs, batch, dtype().itemsize,
         training=True, n_states=optimizer.n_states, keep_gradients=True,
     )  # fmt: skip
     do(
         kernels.train_steps,
-        buffer, states, np.empty(plan.workspace_size, dtype), np.empty((SCORES, batch)),
+        buffer, states, np.empty(plan.workspace_size, dtype), np.empty((N_SCORES, batch)),
         np.zeros((N_SUMS, plan.n_sums)), np.zeros(BARRIER_SIZE, np.int64),
         plan.table, plan.coefficients, *Samples(X, X.dtype).view(), np.array(UNSCALED),
         labels, targets, rng.random(n), rng.permutation(n)[np.newaxis],
         0, steps, batch, np.zeros((1, 2), np.int64) if norm else None,
-        SOFTMAX_CROSS_ENTROPY, 0.0, 0.1 if not soft else 0.0,
+        Loss.SOFTMAX_CROSS_ENTROPY, 0.0, 0.1 if not soft else 0.0,
         optimizer.rule, optimizer.numbers(0, steps, parameters.dtype), np.zeros((1, N_TOTALS)),
         True, 0, 1,
     )  # fmt: skip
-    plan = make_plan(model._steps, n_inputs, batch, dtype().itemsize, training=False)
+    plan = make_plan(model._program.steps, n_inputs, batch, dtype().itemsize, training=False)
     workspace, panels = np.empty(plan.workspace_size, dtype), np.empty(plan.panels_size, dtype)
     outputs = np.empty((n, classes), dtype)
     do(kernels.pack_network, panels, plan.table, buffer)
     given = plan.table, plan.coefficients, buffer, X
-    do(kernels.predict_rows, outputs, workspace, panels, *given, batch, SOFTMAX)
+    do(kernels.predict_rows, outputs, workspace, panels, *given, batch, Operation.SOFTMAX)
     workspace = np.empty(2 * plan.widest, dtype)
-    do(kernels.predict_few, outputs, workspace, *given, SOFTMAX)
+    do(kernels.predict_few, outputs, workspace, *given, Operation.SOFTMAX)
 
 
 WORK = {"compile": compile_kernels, "call": call_kernels, "write beyond": write_beyond}

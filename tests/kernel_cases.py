@@ -8,10 +8,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from catalogue_cases import names_of
 
 from fastnn import Adam, kernels
-from fastnn.kernels import reference
+from fastnn.kernels import catalogue, reference
 from fastnn.kernels import table as t
+from fastnn.kernels.catalogue import Loss, Operation, Rule
+from fastnn.kernels.codes import SampleType
 
 
 class Case(NamedTuple):
@@ -94,21 +97,11 @@ def _shape(size):
     return size["B"], size["O"]
 
 
-ACTIVATIONS = (
-    "IDENTITY", "SIGMOID", "TANH", "LEAKY_RELU", "ELU", "GELU", "GELU_TANH", "SILU", "EXP",
-)  # fmt: skip
-LOSSES = ("BINARY_FROM_LOGITS", "BINARY_FROM_PROBABILITIES", "SQUARED_ERROR", "ABSOLUTE_ERROR",
-          "HUBER", "QUANTILE", "POISSON")  # fmt: skip
-RULES = (
-    "DESCENT",
-    "MOMENTUM",
-    "NESTEROV",
-    "VELOCITY",
-    "ADAGRAD",
-    "RMSPROP",
-    "ADAM",
-    "AMSGRAD",
-    "LOOKAHEAD",
+ACTIVATIONS = names_of(catalogue.ACTIVATIONS, catalogue.Operation)
+LOSSES = names_of([row for row in catalogue.LOSSES if row.formula], catalogue.Loss)
+# The fused one is a part of a product.
+RULES = names_of(
+    [row for row in catalogue.RULES if row.code != catalogue.Rule.FUSED_DESCENT], catalogue.Rule
 )
 
 
@@ -117,8 +110,8 @@ def _always(value):
 
 
 NUMBERS = {
-    t.UINT8: np.uint8, t.INT8: np.int8, t.FLOAT16: np.float16, t.FLOAT32: np.float32,
-    t.FLOAT64: np.float64,
+    SampleType.UINT8: np.uint8, SampleType.INT8: np.int8, SampleType.FLOAT16: np.float16,
+    SampleType.FLOAT32: np.float32, SampleType.FLOAT64: np.float64,
 }  # fmt: skip
 
 
@@ -136,7 +129,7 @@ def _bytes(rng, size, kind, strided):
     row = _layout(size, kind, strided)[t.ROW_STEP]
     itemsize, width = np.dtype(NUMBERS[kind]).itemsize, abs(int(row))
     size_in_bytes = strided + (size["B"] + 3) * width + itemsize
-    if kind in (t.UINT8, t.INT8):
+    if kind in (SampleType.UINT8, SampleType.INT8):
         return rng.integers(0, 256, size_in_bytes).astype(np.uint8)
     layout, source = _layout(size, kind, strided), np.full(size_in_bytes, 255, np.uint8)
     shape, steps = (size["B"] + 3, size["I"]), tuple(layout[t.ROW_STEP :])
@@ -164,7 +157,8 @@ LAYOUTS = tuple(_add_layouts())
 WORDS["unscaled"] = lambda rng, size, dtype: np.array([1.0, 0.0])
 WORDS["scaled"] = lambda rng, size, dtype: np.array([1 / 255, -0.3])
 
-WORDS |= {name: _always(getattr(t, name)) for name in ACTIVATIONS + LOSSES + RULES}
+for _codes, _names in ((Operation, ACTIVATIONS), (Loss, LOSSES), (Rule, RULES)):
+    WORDS |= {name: _always(getattr(_codes, name)) for name in _names}
 
 
 def _maker(dimensions, outputs, inputs):
@@ -199,7 +193,7 @@ def _convert_rows(expected, source, layout, scaling, indices):
     (rows,), offset = expected, scaling[t.OFFSET]
     if scaling[t.SCALE] != 1:  # three roundings, of the scale too
         return [3 * (np.abs(rows - offset) + abs(offset))]
-    return [np.abs(rows) if layout[t.KIND] == t.FLOAT64 else 0]
+    return [np.abs(rows) if layout[t.KIND] == SampleType.FLOAT64 else 0]
 
 
 def _dense_forward(expected, inputs, weights, biases):

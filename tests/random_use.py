@@ -146,15 +146,17 @@ class User(Sequence):
         if self.parameters() != after:
             raise Failure(f"parameters change after {self.log}")
         with contextlib.suppress(ValueError):  # of a layer that was made anew
-            self.model._check_pieces()
+            self.model._network.check_arrays()
             parts = [
-                each for layer in self.model._parametric for each in (layer.weights, layer.biases)
+                each
+                for layer in self.model._network.parametric
+                for each in (layer.weights, layer.biases)
             ]
             if b"".join(part.tobytes() for part in parts) != self.model.parameters.tobytes():
                 raise Failure(f"layers and buffer differ after {self.log}")
 
     def parameters(self):
-        return self.model._buffer.tobytes()
+        return self.model._network.buffer.tobytes()
 
 
 def work(first, last):

@@ -26,7 +26,6 @@ FLOORS = (
     "export",
     "nnfs",
     "scikit",
-    "estimators",
     "fastnn",
     "cli",
     "__main__",

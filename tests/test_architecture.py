@@ -11,11 +11,11 @@ MODULES = structure.find_modules(Path(fastnn.__file__).parent, Path(fastnn.kerne
 
 # How many findings are left to be mended.
 LEFT = {
-    "imports upward": 9,
-    "cycles": 1,
-    "functions over 12 parameters": 5,
-    "files over 500 lines": 6,
-    "private names used across folders": 67,
+    "imports upward": 0,
+    "cycles": 0,
+    "functions over 12 parameters": 4,
+    "files over 500 lines": 3,
+    "private names used across folders": 1,
 }
 
 
@@ -33,7 +33,7 @@ LEFT = {
         ("cli", "from .arguments import parse", {"cli.arguments"}),
         ("export", "from .c import to_c", {"export.c"}),
         ("export.c", "from ..files.format import replace", {"files.format"}),
-        ("export.c", "from .network import read_network", {"export.network"}),
+        ("export.c", "from .inference import read_network", {"export.inference"}),
         ("export.c", "import onnx", set()),
         ("types", "if TYPE_CHECKING:\n    from .model import Sequential", {"model"}),
         ("types", "if sys.argv:\n    from .model import Sequential", {"model"}),

@@ -14,7 +14,7 @@ from test_callbacks import make
 from test_trainer import fit, make_data, make_model
 
 import fastnn
-from fastnn import LambdaCallback, columnwise, nnfs, validation
+from fastnn import LambdaCallback, columnwise, kernels, nnfs, validation
 from fastnn.nn.dropout import Dropout
 
 every_path = pytest.mark.parametrize("own", [False, True], ids=["compiled", "layer by layer"])
@@ -374,7 +374,7 @@ def test_what_a_plan_was_made_of_changes_within_a_run(own, hook, change):
     X, y = make_data("labels")
     model = make_of_all()
     if own:
-        model._steps = None
+        model._program.steps = None
     alter = LambdaCallback(**{hook: lambda run: CHANGES[change](run.model)})
     with pytest.raises(ValueError, match=r"^(a layer or the loss was changed during the run)"):
         fit(model, X, y, epochs=3, callbacks=[alter])
@@ -385,7 +385,7 @@ def test_what_is_set_back_in_time_is_no_change(own):
     X, y = make_data("labels")
     model, expected = make_of_all(), make_of_all()
     if own:
-        model._steps = expected._steps = None
+        model._program.steps = expected._program.steps = None
 
     def pause(run):
         run.model.layers[1].rate = 0.0
@@ -514,8 +514,8 @@ def set_by_a_step(model):
 @pytest.mark.parametrize("source", ["arrays", "batches"])
 def test_parameters_set_between_two_parts_are_taken(own, optimizer, alter, source, monkeypatch):
     """Of weights and biases set in `on_chunk_end` only the biases were taken."""
-    monkeypatch.setattr("fastnn.program.trainer.Trainer.CHUNK_SECONDS", 0.0)
-    monkeypatch.setattr("fastnn.program.trainer.Trainer.FIRST_CHUNK", 1)
+    monkeypatch.setattr("fastnn.program.trainer.CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr("fastnn.program.trainer.FIRST_CHUNK", 1)
     X, y = make_data("labels")
     parts = [(X[:8], y[:8]), (X[8:16], y[8:16]), (X[16:24], y[16:24])]
     model, expected = make(own), make(own)
@@ -730,8 +730,8 @@ def test_weights_and_targets_stay_as_checked(check, given, monkeypatch):
         given[...] = np.nan
         return result
 
-    finite = validation.kernels.all_finite
-    monkeypatch.setattr(validation.kernels, "all_finite", spoil)
+    finite = kernels.all_finite
+    monkeypatch.setattr(kernels, "all_finite", spoil)
     found = check(given)
     assert np.array_equal(found.ravel(), before.ravel())
 

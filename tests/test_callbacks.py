@@ -32,7 +32,7 @@ for _hook in HOOKS:
 def make(own, *arguments, **options):
     model = make_model(*arguments, **options)
     if own:
-        model._steps = None
+        model._program.steps = None
     return model
 
 
@@ -217,8 +217,8 @@ def test_a_metric_that_does_not_say_what_is_better_is_refused():
 @every_path
 def test_chunks_end_where_the_epoch_ends(own, monkeypatch):
     """Every compiled call is a chunk; here each takes one step."""
-    monkeypatch.setattr("fastnn.program.trainer.Trainer.CHUNK_SECONDS", 0.0)
-    monkeypatch.setattr("fastnn.program.trainer.Trainer.FIRST_CHUNK", 1)
+    monkeypatch.setattr("fastnn.program.trainer.CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr("fastnn.program.trainer.FIRST_CHUNK", 1)
     X, y = make_data("labels")
     model, expected, seen, found = make(own), make(own), [], []
 
@@ -236,8 +236,8 @@ def test_chunks_end_where_the_epoch_ends(own, monkeypatch):
 
 @every_path
 def test_an_error_within_an_epoch_leaves_whole_steps(own, monkeypatch):
-    monkeypatch.setattr("fastnn.program.trainer.Trainer.CHUNK_SECONDS", 0.0)
-    monkeypatch.setattr("fastnn.program.trainer.Trainer.FIRST_CHUNK", 1)
+    monkeypatch.setattr("fastnn.program.trainer.CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr("fastnn.program.trainer.FIRST_CHUNK", 1)
     X, y = make_data("labels")
     model, expected = make(own), make(own)
 

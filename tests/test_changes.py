@@ -137,8 +137,8 @@ def test_smoothing_that_changes_between_parts():
 
 def test_an_order_that_is_written_to_meanwhile_points_nowhere_else(monkeypatch):
     """Each compiled call takes one step here, so the array is spoilt within the epoch."""
-    monkeypatch.setattr("fastnn.program.trainer.Trainer.CHUNK_SECONDS", 0.0)
-    monkeypatch.setattr("fastnn.program.trainer.Trainer.FIRST_CHUNK", 1)
+    monkeypatch.setattr("fastnn.program.trainer.CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr("fastnn.program.trainer.FIRST_CHUNK", 1)
     X, y = make_data("labels")
     order = np.arange(len(X))
     spoil = LambdaCallback(on_chunk_end=lambda run: order.fill(0))

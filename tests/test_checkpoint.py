@@ -66,8 +66,8 @@ def no_waiting(monkeypatch):
 @pytest.fixture
 def short_chunks(monkeypatch):
     """Let every compiled call take one step."""
-    monkeypatch.setattr("fastnn.program.trainer.Trainer.CHUNK_SECONDS", 0.0)
-    monkeypatch.setattr("fastnn.program.trainer.Trainer.FIRST_CHUNK", 1)
+    monkeypatch.setattr("fastnn.program.trainer.CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr("fastnn.program.trainer.FIRST_CHUNK", 1)
 
 
 def make(own=False, *arguments, normalised=False, **options):
@@ -82,7 +82,7 @@ def make(own=False, *arguments, normalised=False, **options):
         layers[1:1] = [*between, fastnn.Dropout(0.3)]
         model = fastnn.Sequential(layers, loss=model.loss)
     if own:
-        model._steps = None
+        model._program.steps = None
     return model
 
 
@@ -130,7 +130,7 @@ class Result:
         rate = self.optimizer.learning_rate
         return {
             "parameters": self.model.parameters.tolist(),
-            "own": [a.tolist() for k, a in self.model._stored_arrays().items()],
+            "own": [a.tolist() for k, a in self.model._network.stored_arrays().items()],
             "states": [(state.iterations, state.arrays.tolist()) for state in states],
             "rate": vars(rate)
             if isinstance(rate, fastnn.nn.schedules.Schedule)
@@ -237,7 +237,7 @@ def test_a_layer_of_ones_own_and_a_frozen_one(frozen, path, short_chunks):
             history = fit(model, *make_data("labels"), optimizer, **options)
         except Broken:
             return None
-        arrays = [array.tolist() for array in model._stored_arrays().values()]
+        arrays = [array.tolist() for array in model._network.stored_arrays().values()]
         states = [(each.iterations, each.arrays.tolist()) for _, each in optimizer._states.values()]
         return arrays, states, history.curves
 
@@ -261,7 +261,7 @@ def test_dropout_and_normalisation(own, path, short_chunks):
         ]  # fmt: skip
         model = fastnn.Sequential(layers)
         if own:
-            model._steps = None
+            model._program.steps = None
         callbacks = [fastnn.Checkpoint(path, 1, unit="batches")]
         callbacks += [Break(*broken)] if broken else []
         try:
@@ -335,8 +335,8 @@ def test_a_diverging_run_of_many_short_epochs(path, monkeypatch):
         return model.parameters.tolist()
 
     with monkeypatch.context() as patch:
-        patch.setattr("fastnn.program.trainer.Trainer.CHUNK_SECONDS", 0.0)
-        patch.setattr("fastnn.program.trainer.Trainer.FIRST_CHUNK", 1)
+        patch.setattr("fastnn.program.trainer.CHUNK_SECONDS", 0.0)
+        patch.setattr("fastnn.program.trainer.FIRST_CHUNK", 1)
         train(callbacks=[fastnn.Checkpoint(path, 1, unit="batches"), Break(2, 3)])
     assert train(resume=path) == train()
 
@@ -843,8 +843,8 @@ def whole(tmp_path_factory):
     """The bytes of a checkpoint in the middle of an epoch."""
     path = tmp_path_factory.mktemp("whole") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fastnn.program.trainer.Trainer.CHUNK_SECONDS", 0.0)
-        patch.setattr("fastnn.program.trainer.Trainer.FIRST_CHUNK", 1)
+        patch.setattr("fastnn.program.trainer.CHUNK_SECONDS", 0.0)
+        patch.setattr("fastnn.program.trainer.FIRST_CHUNK", 1)
         Case(kind="plateau").run(path, (3, 3))
     return path.read_bytes()
 

@@ -64,8 +64,8 @@ class Disk:
 @pytest.fixture
 def disk(monkeypatch, tmp_path):
     monkeypatch.setattr(os, "fsync", lambda _: None)
-    monkeypatch.setattr("fastnn.program.trainer.Trainer.CHUNK_SECONDS", 0.0)
-    monkeypatch.setattr("fastnn.program.trainer.Trainer.FIRST_CHUNK", 1)
+    monkeypatch.setattr("fastnn.program.trainer.CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr("fastnn.program.trainer.FIRST_CHUNK", 1)
     return Disk(monkeypatch, tmp_path)
 
 

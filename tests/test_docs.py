@@ -26,11 +26,8 @@ MODULES = (
     "fastnn", "fastnn.columnwise", "fastnn.datasets", "fastnn.export", "fastnn.metrics",
     "fastnn.nnfs", "fastnn.plots",
 )  # fmt: skip
-# Modules with a page of their own, and functions between the modules of the package.
-ELSEWHERE = (
-    "fastnn.export", "fastnn.kernels", "fastnn.metrics", "fastnn.metrics.as_metrics",
-    "fastnn.metrics.higher_is_better", "fastnn.plots.require_libraries",
-)  # fmt: skip
+# Modules with a page of their own.
+ELSEWHERE = ("fastnn.export", "fastnn.kernels", "fastnn.metrics")
 CHECKER = doctest.OutputChecker()
 NAMED = re.findall(
     r"^::: ([\w.]+)$",

@@ -113,7 +113,7 @@ def make_model(dtype=np.float64, rates=(0.4, 0.2, 0.3), own=False, loss=None):
     ]
     model = fastnn.Sequential(layers, loss=loss)
     if own:
-        model._steps = None
+        model._program.steps = None
     return model
 
 
@@ -167,14 +167,14 @@ def test_dropout_may_stand_last(last, monkeypatch):
 
     model, _ = compare(monkeypatch, make, X, y)
     layered = make()
-    layered._steps = None
+    layered._program.steps = None
     fit(layered, X, y, batch_size=8, optimizer=OPTIMIZERS["SGD"]())
     assert np.array_equal(model.parameters, layered.parameters)
 
 
 def masks_of_a_run(model, X, y, **options):
     """Return the masks of a layer-by-layer run, which are those of the compiled one."""
-    model._steps, masks = None, []
+    model._program.steps, masks = None, []
     for layer in model.layers:
         if isinstance(layer, fastnn.Dropout):
             forward = layer.forward
@@ -240,12 +240,12 @@ def test_predictions_leave_it_out():
     X, _ = make_data("labels", np.float32, n=40)
     model = make_model(np.float32)
     layers = [layer for layer in model.layers if not isinstance(layer, fastnn.Dropout)]
-    table = model._predictor.table
+    table = model._program.predictor.table
     outputs = model.predict_proba(X), model.compiled().predict_proba(X), model.forward(X)
     for layer in layers:
         del layer._model
     plain = fastnn.Sequential(layers)
-    assert np.array_equal(table, plain._predictor.table)
+    assert np.array_equal(table, plain._program.predictor.table)
     assert outputs[0].tobytes() == plain.predict_proba(X).tobytes()
     assert outputs[1].tobytes() == outputs[0].tobytes()
     assert outputs[2].tobytes() == plain.forward(X).tobytes()

@@ -1,5 +1,6 @@
 """What all exports have in common: what they refuse, and that a file is whole or not there."""
 
+import importlib
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import pytest
 
 import fastnn
 from fastnn.export import to_c, to_onnx, to_torch
+from fastnn.kernels.catalogue import Operation
 
 EXPORTS = {"onnx": to_onnx, "c": to_c, "torch": to_torch}
 everywhere = pytest.mark.parametrize("export", EXPORTS.values(), ids=EXPORTS)
@@ -131,3 +133,15 @@ def test_import_fastnn_imports_nothing_that_is_optional():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["c", "onnx", "torch"])
+def test_an_exporter_names_the_layer_that_it_cannot_write(name, monkeypatch, tmp_path):
+    module = importlib.import_module(f"fastnn.export.{name}")
+    for operation, layer in [(Operation.RELU, "ReLU"), (Operation.BATCH_NORM, "BatchNorm")]:
+        with monkeypatch.context() as patch:
+            patch.delitem(module.OPERATIONS, operation)
+            message = rf"^layers\[1\] is {layer}.*, expected a layer that to_{name} writes$"
+            with pytest.raises(TypeError, match=message):
+                EXPORTS[name](export_cases.make_model("classes", [layer]), tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []

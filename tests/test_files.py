@@ -785,7 +785,7 @@ def let_another_thread_write(buffer, monkeypatch):
 def test_another_thread_changes_what_is_saved(path, monkeypatch):
     model = make_model()
     with monkeypatch.context() as patch:
-        let_another_thread_write(model._buffer, patch)
+        let_another_thread_write(model._network.buffer, patch)
         model.save(path)
     assert np.array_equal(fastnn.load(path).parameters, make_model().parameters)
     assert not np.array_equal(model.parameters, make_model().parameters)
@@ -797,7 +797,7 @@ def test_another_thread_changes_what_a_checkpoint_holds(path, monkeypatch):
 
         def on_epoch_end(self, run):
             self.parameters = run.model.parameters.copy()
-            let_another_thread_write(run.model._buffer, monkeypatch)
+            let_another_thread_write(run.model._network.buffer, monkeypatch)
 
     beside, writing = Beside(), fastnn.Checkpoint(path)
     make_model().fit(X, [0, 1, 2, 0, 1, 2], seed=0, epochs=1, callbacks=[beside, writing])
@@ -846,7 +846,7 @@ def test_another_thread_ruins_what_is_exported(write, path, monkeypatch):
         found = checked(array)
         looked_at.append(np.shape(array))
         if len(looked_at) == 2:
-            model._buffer[...] = np.nan
+            model._network.buffer[...] = np.nan
         return found
 
     with monkeypatch.context() as patch:

@@ -286,7 +286,7 @@ def test_attributes_of_a_handle_are_read_only(name):
 
 def test_a_handle_is_not_made_twice():
     handle, expected = make()
-    handle.__init__(build("3", 90, np.float64)._predictor, fastnn.MeanSquaredError())
+    handle.__init__(build("3", 90, np.float64)._program.predictor, fastnn.MeanSquaredError())
     for answer in (handle.predict_proba, lambda x: ask(handle, x)):
         assert np.array_equal(answer(X), expected)
 

@@ -88,12 +88,10 @@ def make_model(dense=fastnn.Dense):
 def state_of(model, optimizer):
     """Return all that a step changes, as something that can be looked up."""
     arrays = [model.parameters] if isinstance(model.layers[0], OwnDense) else []
-    arrays = (
-        fastnn.program.trainer.trained_arrays(model, optimizer) if arrays else [model.parameters]
-    )
+    arrays = model._program.trained_arrays(optimizer) if arrays else [model.parameters]
     states = [optimizer.state_of(array) for array in arrays]
     return (
-        model._buffer.tobytes(),
+        model._network.buffer.tobytes(),
         tuple((state.iterations, state.arrays.tobytes()) for state in states),
     )
 

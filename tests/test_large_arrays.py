@@ -11,15 +11,9 @@ import pytest
 
 import fastnn
 from fastnn import kernels
-from fastnn.kernels.table import (
-    BARRIER_SIZE,
-    DESCENT,
-    N_SUMS,
-    N_TOTALS,
-    SCORES,
-    SOFTMAX,
-    SOFTMAX_CROSS_ENTROPY,
-)
+from fastnn.kernels.catalogue import Loss, Operation, Rule
+from fastnn.kernels.codes import BARRIER_SIZE, N_SCORES, N_SUMS
+from fastnn.kernels.table import N_TOTALS
 from fastnn.kernels.target import BLOCK_ROWS
 from fastnn.program.plan import make_plan
 from fastnn.program.samples import UNSCALED, Samples
@@ -92,16 +86,16 @@ def test_gather_rows_beyond_32_bits(samples):
 def train(inputs, labels, targets, order):
     """Return parameters and totals after an epoch in batches of 4."""
     model, totals = make_model(FEATURES, CLASSES), np.zeros((1, N_TOTALS))
-    plan = make_plan(model._steps, FEATURES, 4, 4, training=True)
+    plan = make_plan(model._program.steps, FEATURES, 4, 4, training=True)
     steps = -(-len(order) // 4)
     reached = kernels.train_steps(
         model.parameters, np.empty((0, model.parameters.size), np.float32),
-        np.zeros(plan.workspace_size, np.float32), np.empty((SCORES, 4)), np.empty((N_SUMS, 0)),
+        np.zeros(plan.workspace_size, np.float32), np.empty((N_SCORES, 4)), np.empty((N_SUMS, 0)),
         np.zeros(BARRIER_SIZE, np.int64), plan.table, plan.coefficients,
         *Samples(inputs, inputs.dtype).view(), np.array(UNSCALED),
         labels, targets, np.empty(0), order[np.newaxis], 0, steps, 4, None,
-        SOFTMAX_CROSS_ENTROPY, 0.0, 0.0,
-        DESCENT, fastnn.SGD(0.5).numbers(0, steps, np.dtype("f4")), totals, True, 0, 1,
+        Loss.SOFTMAX_CROSS_ENTROPY, 0.0, 0.0,
+        Rule.DESCENT, fastnn.SGD(0.5).numbers(0, steps, np.dtype("f4")), totals, True, 0, 1,
     )  # fmt: skip
     assert reached == steps
     return model.parameters.tolist(), totals.tolist()
@@ -127,11 +121,11 @@ def test_prediction_reads_beyond_32_bits():
 def test_prediction_writes_beyond_32_bits():
     inputs = np.random.default_rng(0).standard_normal((WIDE[0], 2), np.float32)
     model = make_model(2, WIDE[1])
-    predictor, outputs = model._predictor, make_folded(WIDE)
+    predictor, outputs = model._program.predictor, make_folded(WIDE)
     workspace = np.zeros(predictor.many_size, np.float32)
     kernels.predict_rows(
         outputs, workspace, predictor._pack(), predictor.table, predictor.coefficients,
-        model.parameters, inputs, BLOCK_ROWS, SOFTMAX,
+        model.parameters, inputs, BLOCK_ROWS, Operation.SOFTMAX,
     )  # fmt: skip
     assert outputs[-5:].tobytes() == model.predict_proba(inputs[-5:]).tobytes()
 

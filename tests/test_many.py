@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 import fastnn
+from fastnn.program import program
 from fastnn.program import threads as parallel
-from fastnn.run import many
+from fastnn.program.samples import Samples
+from fastnn.run.race import Race
 
 N, FEATURES, CLASSES, MODELS = 70, 6, 3, 7
 
@@ -122,8 +124,14 @@ def test_models_may_differ():
 
 def test_samples_are_checked_once_for_each_dtype(monkeypatch):
     X, y = make_data()
-    seen, check = [], many.as_samples
-    monkeypatch.setattr(many, "as_samples", lambda *a, **k: seen.append(a[1]) or check(*a, **k))
+    seen, check = [], program.as_samples
+
+    def as_samples(value, name, **expected):
+        if not isinstance(value, Samples):  # which have been checked
+            seen.append(name)
+        return check(value, name, **expected)
+
+    monkeypatch.setattr(program, "as_samples", as_samples)
     models = [*make_models(), *make_models(dtype=np.float64)]
     fit_many(models, X.astype(np.float16), y, validation_data=(X, y), epochs=1)
     assert sorted(seen) == ["X", "X", "validation_data[0]", "validation_data[0]"]
@@ -203,8 +211,8 @@ def test_ctrl_c_stops_all_soon_with_the_models_in_one_piece(threads, interrupts)
 def test_number_of_threads(monkeypatch):
     X, y = make_data()
     asked = []
-    run = many._Race.run
-    monkeypatch.setattr(many._Race, "run", lambda race, n: asked.append(n) or run(race, n))
+    run = Race.run
+    monkeypatch.setattr(Race, "run", lambda race, n: asked.append(n) or run(race, n))
     monkeypatch.setattr(parallel, "usable_cpus", lambda: 3)
     fit_many(make_models(), X, y)
     fit_many(make_models()[:2], X, y)

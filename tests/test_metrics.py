@@ -148,7 +148,7 @@ def test_bad_input(call, error, message):
 def make(own, *arguments, **options):
     model = make_model(*arguments, **options)
     if own:
-        model._steps = None
+        model._program.steps = None
     return model
 
 

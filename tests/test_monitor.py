@@ -36,7 +36,8 @@ def make_metrics(names):
 
 @pytest.mark.parametrize("name", LOWER + HIGHER)
 def test_a_curve_knows_its_direction(name):
-    run = fastnn.run.callbacks.Run(make_model(), 9, 1, make_metrics([name]), [name])
+    model = make_model()
+    run = fastnn.run.callbacks.Run(model, model._network, 9, 1, make_metrics([name]), [name])
     stop, best = (
         fastnn.EarlyStopping(name),
         fastnn.Checkpoint("a", monitor=name, save_best_only=True),

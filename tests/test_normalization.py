@@ -95,7 +95,7 @@ def test_every_optimizer_against_numpy(norm, optimizer, monkeypatch):
             monkeypatch, lambda: make_model(norm, use_bias=False), X, y, optimizer,
             rtol=1e-7, batch_size=sizes, validation_data=(X, y),
         )  # fmt: skip
-        found.append(model._buffer.copy())
+        found.append(model._network.buffer.copy())
     assert not np.array_equal(found[0], found[1])
 
 
@@ -106,7 +106,7 @@ def test_running_moments_against_numpy(norm, monkeypatch):
     twin = make_model(norm)
     moments = [layer for layer in model.layers if "running_mean" in getattr(layer, "stored", ())]
     assert len(moments) == (4 if norm == "batch" else 0)
-    twin._steps = None
+    twin._program.steps = None
     fit(twin, X, y, batch_size=8, optimizer=OPTIMIZERS["SGD"]())
     for layer, other in zip(model.layers, twin.layers, strict=True):
         if "running_mean" in getattr(layer, "stored", ()):
@@ -164,16 +164,16 @@ def test_gradients_are_central_differences(norm, loss, training):
     place = next(layer for layer in model.layers if isinstance(layer, fastnn.Dropout))
     place.place_masks((5, 0, 0))
     wanted = np.asarray(y)
-    _, gradient = model.loss.measure(model._forward_logits(X, training), wanted, np.ones(len(X)))
-    model._backward_logits(gradient)
+    _, gradient = model.loss.measure(model._network.logits(X, training), wanted, np.ones(len(X)))
+    model._network.pull(gradient)
     for at in range(0, model.parameters.size, 3):
         middle, step, values = model.parameters[at], 1e-6, []
         for shift in (step, -step):
-            before = model._snapshot()
+            before = model._network.snapshot()
             model.parameters[at] = middle + shift
-            outputs = model._forward_logits(X, training)
+            outputs = model._network.logits(X, training)
             values.append(model.loss.measure(outputs, wanted, np.ones(len(X)))[0].mean())
-            model._restore(before)
+            model._network.restore(before)
         slope = (values[0] - values[1]) / (2 * step)
         assert_allclose(model.gradients[at], slope, rtol=1e-5, atol=1e-7)
 
@@ -186,7 +186,7 @@ def test_a_frozen_layer_stays(norm, own, optimizer, monkeypatch):
     for frozen in (0, 3, 10):
         model, plain = make_model(norm), make_model(norm)
         if own:
-            model._steps = None
+            model._program.steps = None
         for each in (model, plain):
             each.layers[frozen].trainable = False
         before = model.clone()
@@ -204,7 +204,7 @@ def test_a_frozen_layer_stays(norm, own, optimizer, monkeypatch):
 def compare_state(monkeypatch, model, plain, X, y, optimizer):
     options = {"batch_size": 8, "seed": 7}
     fit_in_numpy(monkeypatch, plain, X, y, OPTIMIZERS[optimizer](), **options)
-    assert_allclose(model._buffer, plain._buffer, rtol=1e-6, atol=1e-8)
+    assert_allclose(model._network.buffer, plain._network.buffer, rtol=1e-6, atol=1e-8)
 
 
 @every_norm
@@ -238,7 +238,7 @@ def test_a_diverging_epoch_is_undone_with_its_moments(own):
     X, y = make_data("squared")
     model = make_model("batch", loss=fastnn.MeanSquaredError())
     if own:
-        model._steps = None
+        model._program.steps = None
     fit(model, X, y, epochs=1)
     before = state_of(model)
     with np.errstate(all="ignore"), pytest.raises(fastnn.NonFiniteLossError):
@@ -282,7 +282,7 @@ def test_predictions(norm, dtype):
     assert np.array_equal(model.predict_proba(X, threads=3), expected)
     assert np.array_equal(np.concatenate([model.predict_proba(x[None]) for x in X]), expected)
     layered = model.clone()
-    layered._steps = None
+    layered._program.steps = None
     assert np.array_equal(layered.predict_proba(X), expected)
     handle = model.compiled()
     fit(model, X, y, batch_size=32)  # the handle has a copy, running moments too
@@ -432,7 +432,7 @@ def test_a_model_takes_and_gives_them_whole(norm):
         assert np.array_equal(twin.predict_proba(X), model.predict_proba(X))
         fit(twin, X, y)
         assert state_of(twin) != state_of(model)
-    sizes = [(layer.weights.size, layer.biases.size) for layer in model._parametric]
+    sizes = [(layer.weights.size, layer.biases.size) for layer in model._network.parametric]
     assert model.parameters.size == sum(map(sum, sizes)) == model.summary().n_parameters
     fresh = model.clone(rng=0)
     for layer in fresh.layers:

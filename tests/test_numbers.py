@@ -118,11 +118,11 @@ def test_a_column_whose_variance_overflows_is_refused(dtype):
 def test_training_on_a_column_whose_variance_overflows_is_undone(slow):
     kind = SlowDense if slow else fastnn.Dense
     model = fastnn.Sequential([fastnn.BatchNorm(2), kind(2, 2, rng=0)])
-    before = model._buffer.copy()
+    before = model._network.buffer.copy()
     rows = np.array([[1.0, 1e30], [2.0, -1e30], [3.0, 1e30], [4.0, 2e30]], np.float32)
     with pytest.raises(fastnn.NonFiniteLossError):
         model.fit(rows, [0, 1, 0, 1], epochs=2, batch_size=4, verbose=False)
-    assert np.array_equal(model._buffer, before)
+    assert np.array_equal(model._network.buffer, before)
 
 
 def make_far(n=203):
@@ -155,7 +155,7 @@ def test_a_network_of_values_far_from_zero_in_every_way(norm, dtype, monkeypatch
     for threads in (1, 2, 5):
         model = make_network(norm, dtype)
         model.fit(X, y, threads=threads, **options)
-        found.append(model._buffer.copy())
+        found.append(model._network.buffer.copy())
     slow = make_network(norm, dtype, SlowDense)
     with pytest.warns(fastnn.SlowTrainingWarning):
         slow.fit(X, y, **options)
@@ -450,7 +450,9 @@ def test_weights_that_decay_become_zero_and_never_subnormal(name, dtype, slow):
     seen = 0
     for _ in range(16 if dtype is np.float32 else 120):
         model.fit(X, y, epochs=20, batch_size=16, seed=0, optimizer=optimizer, verbose=False)
-        arrays = [array for layer in model._parametric for array in (layer.weights, layer.biases)]
+        arrays = [
+            array for layer in model._network.parametric for array in (layer.weights, layer.biases)
+        ]
         states = [state.arrays for _, state in optimizer._states.values()]
         assert count_subnormal(*arrays, *states) == 0
         seen += 1

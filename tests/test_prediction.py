@@ -17,7 +17,7 @@ from test_kernels import EDGES, at_the_end_of_memory, guarded, run_python
 
 import fastnn
 from fastnn import kernels
-from fastnn.kernels.table import SOFTMAX
+from fastnn.kernels.catalogue import Operation
 from fastnn.kernels.target import BLOCK_ROWS, FEW_ROWS
 
 FEATURES = 5
@@ -78,7 +78,7 @@ def test_few_rows_at_the_edges_of_vectors(dtype):
 @every_dtype
 def test_few_rows_write_to_their_outputs_and_workspace_only(words, dtype):
     model = build(words, FEATURES, dtype)
-    predictor = model._predictor
+    predictor = model._program.predictor
     tables = predictor.table, predictor.coefficients
     X = make_rows(3, dtype)
     expected = model.predict_proba(X)
@@ -89,7 +89,7 @@ def test_few_rows_write_to_their_outputs_and_workspace_only(words, dtype):
             for shape in ((3, predictor.n_outputs), size)
         ] + [guarded(value, fill, offset) for value in (model.parameters, X)]
         (outputs, workspace, parameters, rows), sides = zip(*made, strict=True)
-        done = kernels.predict_few(outputs, workspace, *tables, parameters, rows, SOFTMAX)
+        done = kernels.predict_few(outputs, workspace, *tables, parameters, rows, Operation.SOFTMAX)
         assert done == 3
         assert np.array_equal(outputs, expected)
         assert np.array_equal(parameters, model.parameters)
@@ -99,12 +99,12 @@ def test_few_rows_write_to_their_outputs_and_workspace_only(words, dtype):
 def predict_at_the_end_of_memory():
     for dtype in (np.float32, np.float64):
         for width in EDGES:
-            predictor = build(f"{width} r {width}", width, dtype)._predictor
+            predictor = build(f"{width} r {width}", width, dtype)._program.predictor
             X = make_rows(2, dtype, width)
             outputs, workspace = np.empty((2, width), dtype), np.empty(predictor.few_size, dtype)
             tables = predictor.table, predictor.coefficients
             arrays = outputs, workspace, *tables, predictor.parameters, X
-            kernels.predict_few(*map(at_the_end_of_memory, arrays), SOFTMAX)
+            kernels.predict_few(*map(at_the_end_of_memory, arrays), Operation.SOFTMAX)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs mprotect")
@@ -125,19 +125,19 @@ def test_a_number_that_is_not_finite_is_named(method, bad, n, at):
 
 
 def test_kernels_stop_in_front_of_a_row_that_is_not_finite():
-    predictor = build("17 r 3", FEATURES, np.float32)._predictor
+    predictor = build("17 r 3", FEATURES, np.float32)._program.predictor
     X = make_rows(10, np.float32)
-    expected = predictor.run(X, SOFTMAX, 1)
+    expected = predictor.run(X, Operation.SOFTMAX, 1)
     X[6, 4] = np.nan
     outputs = np.full((10, 3), -1, np.float32)
     workspace = np.empty(predictor.many_size, np.float32)
     given = predictor.table, predictor.coefficients, predictor.parameters, X
-    assert kernels.predict_few(outputs, workspace, *given, SOFTMAX) == 6
+    assert kernels.predict_few(outputs, workspace, *given, Operation.SOFTMAX) == 6
     assert np.array_equal(outputs[:6], expected[:6])
     assert (outputs[6:] == -1).all()
     outputs[...] = -1
     panels = predictor._pack()
-    done = kernels.predict_rows(outputs, workspace, panels, *given, 4, SOFTMAX)
+    done = kernels.predict_rows(outputs, workspace, panels, *given, 4, Operation.SOFTMAX)
     assert done == 4
     assert np.array_equal(outputs[:4], expected[:4])
     assert (outputs[4:] == -1).all()

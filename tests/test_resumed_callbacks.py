@@ -26,8 +26,8 @@ def path(tmp_path):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda _: None)
-    monkeypatch.setattr("fastnn.program.trainer.Trainer.CHUNK_SECONDS", 0.0)
-    monkeypatch.setattr("fastnn.program.trainer.Trainer.FIRST_CHUNK", 1)
+    monkeypatch.setattr("fastnn.program.trainer.CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr("fastnn.program.trainer.FIRST_CHUNK", 1)
 
 
 class Script(fastnn.Callback):

@@ -46,9 +46,9 @@ def make_data(dtype=np.float32):
 
 
 def state_of(model, optimizer):
-    arrays = fastnn.program.trainer.trained_arrays(model, optimizer)
+    arrays = model._program.trained_arrays(optimizer)
     states = [optimizer.state_of(array) for array in arrays]
-    return model._buffer.tobytes(), [(s.iterations, s.arrays.tobytes()) for s in states]
+    return model._network.buffer.tobytes(), [(s.iterations, s.arrays.tobytes()) for s in states]
 
 
 def fit(model, optimizer, epochs, **options):
@@ -99,9 +99,7 @@ def test_partial_fit_keeps_the_state_of_the_call_before(optimizer, dense):
     assert state_of(model, used) == before
     assert before[1][0][0] == 3 * STEPS
     model.partial_fit(X, y, batch_size=BATCH)
-    assert (
-        used.state_of(fastnn.program.trainer.trained_arrays(model, used)[0]).iterations == 4 * STEPS
-    )
+    assert used.state_of(model._program.trained_arrays(used)[0]).iterations == 4 * STEPS
 
 
 @pytest.mark.parametrize("dense", [fastnn.Dense, OwnDense])

@@ -100,7 +100,7 @@ def test_batches_of_any_sizes_in_one_workspace(optimizer, kind, monkeypatch):
     ends = np.cumsum(sizes)
     parts = [(X[e - s : e], y[e - s : e]) for s, e in zip(sizes, ends, strict=True)]
     make = stream.make_trainer
-    monkeypatch.setattr(stream, "make_trainer", lambda *a: made.append(a[3]) or make(*a))
+    monkeypatch.setattr(stream, "make_trainer", lambda *a, **k: made.append(a[3]) or make(*a, **k))
     model, expected = make_model(kind), make_model(kind)
     expected.layers[2].rate = model.layers[2].rate = 0.0
     fit(model, batches=parts, optimizer=optimizer, epochs=2)
@@ -323,7 +323,7 @@ def test_default_optimizer_and_batch():
 def test_the_workspace_is_kept_until_something_changes(monkeypatch):
     X, y = make_data()
     made, make = [], stream.make_trainer
-    monkeypatch.setattr(stream, "make_trainer", lambda *a: made.append(a[3]) or make(*a))
+    monkeypatch.setattr(stream, "make_trainer", lambda *a, **k: made.append(a[3]) or make(*a, **k))
     model, expected, optimizer, other = make_model(), make_model(), fastnn.Adam(), fastnn.Adam()
     for each in (model, expected):
         each.layers[2].rate = 0.0

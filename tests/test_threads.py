@@ -13,19 +13,13 @@ from child import count_threads
 
 import fastnn
 from fastnn import kernels
-from fastnn.kernels.table import (
-    BARRIER_SIZE,
-    DESCENT,
-    LEAVE,
-    N_SUMS,
-    N_TOTALS,
-    SCORES,
-    SOFTMAX_CROSS_ENTROPY,
-)
+from fastnn.kernels.catalogue import Loss, Rule
+from fastnn.kernels.codes import BARRIER_SIZE, N_SCORES, N_SUMS, BarrierPlace
+from fastnn.kernels.table import N_TOTALS
 from fastnn.program import threads as parallel
 from fastnn.program.plan import make_plan
 from fastnn.program.samples import UNSCALED, Samples
-from fastnn.program.trainer import Trainer
+from fastnn.program.trainer import CHUNK_SECONDS
 
 N, FEATURES, CLASSES = 333, 50, 5
 
@@ -128,7 +122,7 @@ def test_ctrl_c_is_answered_soon_with_the_model_in_one_piece(interrupts):
     with pytest.raises(KeyboardInterrupt):
         fit(model, X, y, epochs=2000, batch_size=256, threads=2)
     # A clock in a test: the bound is 40 times what a chunk takes.
-    assert time.perf_counter() - begin < 0.5 + 40 * Trainer.CHUNK_SECONDS
+    assert time.perf_counter() - begin < 0.5 + 40 * CHUNK_SECONDS
     assert np.isfinite(model.parameters).all()
     timer.join()
     assert count_threads(before) == before
@@ -161,17 +155,18 @@ def test_nobody_waits_for_a_thread_that_does_not_come(monkeypatch):
 def test_barrier_lets_go_when_told_to():
     X, y = make_data()
     model = make_model()
-    plan = make_plan(model._steps, X.shape[1], 64, X.itemsize, training=True)
+    plan = make_plan(model._program.steps, X.shape[1], 64, X.itemsize, training=True)
     barrier = np.full(BARRIER_SIZE, 0, np.int64)
-    barrier[LEAVE] = 1
-    workspace, scores = np.full(plan.workspace_size, 0, np.float32), np.empty((SCORES, 64))
+    barrier[BarrierPlace.LEAVE] = 1
+    workspace, scores = np.full(plan.workspace_size, 0, np.float32), np.empty((N_SCORES, 64))
     reached = kernels.train_steps(
         model.parameters, np.empty((0, model.parameters.size), np.float32), workspace, scores,
         np.empty((N_SUMS, 0)), barrier, plan.table, plan.coefficients,
         *Samples(X, X.dtype).view(), np.array(UNSCALED),
         y, np.empty((0, CLASSES), np.float32), np.empty(0), np.arange(N)[np.newaxis],
         0, 5, 64, None,
-        SOFTMAX_CROSS_ENTROPY, 0.0, 0.0, DESCENT, fastnn.SGD(0.1).numbers(0, 5, np.dtype("f4")),
+        Loss.SOFTMAX_CROSS_ENTROPY, 0.0, 0.0,
+        Rule.DESCENT, fastnn.SGD(0.1).numbers(0, 5, np.dtype("f4")),
         np.full((1, N_TOTALS), 0.0), True, 1, 2,
     )  # fmt: skip
     assert reached == 0

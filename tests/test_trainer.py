@@ -135,7 +135,7 @@ def test_layers_one_by_one_do_the_same(activation, loss):
     """So gradients that are right in one place, by central differences, are right in both."""
     X, y = make_data(loss)
     model, layered = make_model(activation, loss), make_model(activation, loss)
-    layered._steps = None
+    layered._program.steps = None
     curves, expected = fit(model, X, y).curves, fit(layered, X, y).curves
     assert_allclose(model.parameters, layered.parameters, rtol=1e-9, atol=1e-9)
     for name in expected:
@@ -154,15 +154,15 @@ def test_gradients_are_central_differences(activation, loss):
     """Of the loss that `evaluate` gives, for some parameters of every layer."""
     X, y = make_data(loss)
     model, rng = make_model(activation, loss, hidden=(4, 6)), np.random.default_rng(1)
-    outputs = model._forward_logits(X, True)
+    outputs = model._network.logits(X, True)
     wanted = np.asarray(y)
     _, gradient = model.loss.measure(outputs, wanted, np.ones(N))
-    model._backward_logits(gradient)
+    model._network.pull(gradient)
     for at in rng.choice(model.parameters.size, 25, replace=False):
         middle, step, values = model.parameters[at], 1e-6, []
         for shift in (step, -step):
             model.parameters[at] = middle + shift
-            values.append(model.loss.measure(model._forward_logits(X, True), wanted, np.ones(N))[0])
+            values.append(model.loss.measure(model._network.logits(X, True), wanted, np.ones(N))[0])
         model.parameters[at] = middle
         slope = (values[0].mean() - values[1].mean()) / (2 * step)
         assert_allclose(model.gradients[at], slope, rtol=1e-5, atol=1e-8)
@@ -173,7 +173,7 @@ def test_predictions_are_what_the_loss_means(loss):
     X, y = make_data(loss)
     model = make_model("Tanh", loss)
     fit(model, X, y, "Adam", epochs=20)
-    outputs = model._forward_logits(X, False)
+    outputs = model._network.logits(X, False)
     found = model.predict(X)
     if model.loss.task == "numbers":
         wanted = np.exp(outputs) if loss == "counts" else outputs
@@ -342,7 +342,7 @@ def test_sample_weights_in_batches(loss, monkeypatch):
             sample_weight=weights, shuffle=shuffle,
         )  # fmt: skip
         layered, model = make_model("Tanh", loss), make_model("Tanh", loss)
-        layered._steps = None
+        layered._program.steps = None
         options = {"sample_weight": weights, "shuffle": shuffle}
         assert_allclose(fit(layered, X, y, **options).loss, fit(model, X, y, **options).loss)
 
@@ -373,7 +373,7 @@ def test_penalties(optimizer, monkeypatch):
         + 3e-2 * np.abs(layer.biases).sum() + 4e-2 * np.square(layer.biases).sum()
         for layer in model.layers[::2]
     )  # fmt: skip
-    assert model._penalty() == pytest.approx(expected)
+    assert model._network.penalty() == pytest.approx(expected)
     data_loss = fastnn.SoftmaxCrossEntropy().forward(model.forward(X), y)
     assert history.val_loss[-1] == pytest.approx(data_loss + expected)
     assert 0 < history.penalty[-1] < history.loss[-1]
@@ -382,7 +382,7 @@ def test_penalties(optimizer, monkeypatch):
 def test_penalties_layer_by_layer():
     X, y = make_data("labels")
     model, layered = make_model(**PENALTIES), make_model(**PENALTIES)
-    layered._steps = None
+    layered._program.steps = None
     assert_allclose(fit(model, X, y).loss, fit(layered, X, y).loss)
     assert_allclose(fit(model, X, y).penalty, fit(layered, X, y).penalty)
     assert_allclose(model.parameters, layered.parameters, rtol=1e-9, atol=1e-12)
@@ -395,7 +395,7 @@ def test_a_frozen_layer_stays(optimizer, frozen, own, monkeypatch):
     X, y = make_data("labels")
     model, plain = make_model("Tanh"), make_model("Tanh")
     if own:
-        model._steps = None
+        model._program.steps = None
     for each in (model, plain):
         each.layers[frozen].trainable = False
     before = [layer.weights.copy() for layer in model.layers[::2]]
@@ -417,7 +417,7 @@ def test_without_biases_they_stay_zero(optimizer, own, monkeypatch):
     X, y = make_data("labels")
     model = make_model("Tanh", use_bias=False)
     if own:
-        model._steps = None
+        model._program.steps = None
     else:
         compare(monkeypatch, lambda: make_model("Tanh", use_bias=False), X, y, optimizer)
     fit(model, X, y, optimizer)
@@ -433,7 +433,7 @@ def test_the_last_samples_are_held_out(own, loss):
     X, y = make_data(loss)
     model, other = make_model("Tanh", loss), make_model("Tanh", loss)
     if own:
-        model._steps = other._steps = None
+        model._program.steps = other._program.steps = None
     found = fit(model, X, y, validation_split=0.25, sample_weight=np.arange(1, N + 1))
     expected = fit(
         other, X[:28], y[:28], sample_weight=np.arange(1, 29),
@@ -453,7 +453,7 @@ def test_an_epoch_may_be_shorter(own, options, n):
     X, y = make_data("labels")
     model, other = make_model(), make_model()
     if own:
-        model._steps = other._steps = None
+        model._program.steps = other._program.steps = None
     found = fit(model, X, y, shuffle=False, **options)
     expected = fit(other, X[:n], y[:n], shuffle=False)
     assert found.curves == expected.curves
@@ -499,7 +499,7 @@ def test_two_runs_are_one(own):
     X, y = make_data("labels")
     whole, parts = make_model(), make_model()
     if own:
-        whole._steps = parts._steps = None
+        whole._program.steps = parts._program.steps = None
     expected = fit(whole, X, y, OPTIMIZERS["Adam"](), epochs=5)
     adam = OPTIMIZERS["Adam"]()
     first = fit(parts, X, y, adam, epochs=2)
@@ -685,7 +685,7 @@ def test_a_rate_that_overflows_is_a_loss_that_is_not_finite(own, dtype):
     X, y = make_data("counts", dtype)
     model = make_model("Tanh", "counts", dtype)
     if own:
-        model._steps = None
+        model._program.steps = None
     fit(model, X, y)
     before = model.parameters.copy()
     with pytest.raises(fastnn.NonFiniteLossError, match="epoch 1"):
@@ -714,7 +714,7 @@ def test_an_order_of_ones_own(own):
     orders = [np.r_[np.arange(30), np.zeros(N - 30, int)], np.arange(N)[::-1]]
     one, other = make_model(), make_model()
     if own:
-        one._steps = other._steps = None
+        one._program.steps = other._program.steps = None
     asked = iter(orders)
     fit(one, X, y, shuffle=lambda n: next(asked), epochs=2)
     optimizer = OPTIMIZERS["SGD"]()

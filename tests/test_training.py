@@ -272,7 +272,7 @@ def test_bits_do_not_depend_on_when_the_compiled_call_returns(
     expected = build("17 r 3", FEATURES, np.float64)
     history = fit(expected, X, targets["labels"], batch_size=3)
     steps_taken.clear()
-    monkeypatch.setattr(compiled.CompiledTrainer, "CHUNK_SECONDS", seconds)
+    monkeypatch.setattr("fastnn.program.trainer.CHUNK_SECONDS", seconds)
     model = build("17 r 3", FEATURES, np.float64)
     between = fastnn.Callback()  # so that no call takes several epochs
     again = fit(model, X, targets["labels"], batch_size=3, callbacks=[between])
@@ -767,8 +767,8 @@ def test_progress_in_lines(capfd):
 @pytest.mark.parametrize("dense", [fastnn.Dense, OwnDense])
 def test_progress_bar_as_a_callback(dense, monkeypatch):
     """It fills within an epoch, and `verbose` adds no second one."""
-    monkeypatch.setattr("fastnn.program.trainer.Trainer.CHUNK_SECONDS", 0.0)
-    monkeypatch.setattr("fastnn.program.trainer.Trainer.FIRST_CHUNK", 1)
+    monkeypatch.setattr("fastnn.program.trainer.CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr("fastnn.program.trainer.FIRST_CHUNK", 1)
     monkeypatch.setattr(sys, "stderr", Terminal())
     X, targets = make_data(np.float32)
     bar, filled = fastnn.ProgressBar(), []

@@ -18,7 +18,7 @@ WEIGHTS = np.random.default_rng(5).integers(0, 9, len(X37)).astype(float)
 def make(loss, own=False):
     model = make_model("Tanh", loss)
     if own:
-        model._steps = None
+        model._program.steps = None
     return model
 
 

@@ -51,12 +51,13 @@ DEFAULTS = {
     "classes": Settings((64, 64), 50, 32, 0.05, "sgd"),
     "numbers": Settings((64, 64), 50, 32, 0.003, "adam"),
 }
-# An optimizer without a rate here takes the one of its constructor.
+# Any other optimizer starts with the default rate of its class.
 _CHOSEN_RATES = {"sgd": 0.05, "adam": 0.003, "adamw": 0.003, "rmsprop": 0.001, "adagrad": 0.03}
 RATES: dict[str, float] = {
-    name: _CHOSEN_RATES.get(name) or made().learning_rate for name, made in OPTIMIZERS.items()
+    name: _CHOSEN_RATES.get(name) or optimizer().learning_rate
+    for name, optimizer in OPTIMIZERS.items()
 }
-ACTIVATIONS = {name: made for name, made in ACTIVATIONS_BY_NAME.items() if name != "identity"}
+ACTIVATIONS = {name: layer for name, layer in ACTIVATIONS_BY_NAME.items() if name != "identity"}
 _MOST_OF_CONFIG = 1_000_000  # bytes
 MISSING = ("refuse", "median", "mean")
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .. import datasets, tables
-from ..model import read_model
+from ..model import network_of, read_model
 from ..tables import Table
 from ..types import Floats, PathLike, Seed
 from . import terminal
@@ -78,9 +78,10 @@ class Saved:
         except (ValueError, TypeError) as error:
             raise ValueError(f"MODEL {path} has broken notes: {error}") from None
         expected = len(self.preprocessor.feature_names)
-        if self.model._n_features != expected:
+        n_features = network_of(self.model).n_features
+        if n_features != expected:
             raise ValueError(
-                f"MODEL {path} takes {self.model._n_features} inputs, and its preprocessing makes "
+                f"MODEL {path} takes {n_features} inputs, and its preprocessing makes "
                 f"{expected}: expected as many"
             )
 

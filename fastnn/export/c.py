@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..files import replace
-from ..kernels import table as t
+from ..kernels import catalogue
+from ..kernels.catalogue import Operation, OperationRow
 from ..types import Array, PathLike
 from ..validation import as_path
-from .network import Network, read_network, scale_of
+from .c_functions import CALLED_FUNCTIONS, FUNCTIONS, MATH_FUNCTIONS
+from .inference import InferenceNetwork, batch_norm_scale, read_network
 
 if TYPE_CHECKING:
     from ..model import Sequential
@@ -30,29 +31,29 @@ def to_c(model: Sequential, path: PathLike, *, prefix: str = "model") -> None:
         int model_predict(const float *x, float *probabilities);
 
     A classifier writes the probabilities of its classes and returns the label. A yes-or-no model
-    with one output writes its probability and returns the answer, 0 or 1; with several it returns
-    nothing. A model of numbers writes `outputs`, what `predict` gives, and returns nothing. The
-    comment at the top says which, what it takes of memory, and gives an example. Nothing is
-    allocated, and there is no state: threads may call it side by side. Numbers that are not finite
-    are not refused: they come out as NaN.
+    with one output writes its probability and returns the answer, 0 or 1; with several outputs it
+    returns nothing. A model of numbers writes `outputs`, the result of `predict`, and returns
+    nothing. The comment at the top of the file describes the function and its memory, with an
+    example. Nothing is allocated and there is no state, so threads may call the function side by
+    side. Inputs that are not finite are not refused: the outputs become NaN.
 
-    Compilers order the additions of a sum as they stand, so values differ from those of fastnn by
-    the rounding of products, which are fused with additions here.
+    A C compiler keeps the order of the additions of a sum. Values differ from those of fastnn by
+    the rounding of products, which fastnn fuses with additions.
 
     Parameters
     ----------
     model : Sequential
     path : path-like
-        The file to write; one that is there is replaced.
+        The file to write. An existing file is replaced.
     prefix : str
-        What all names begin with, in capitals those of macros: letters, digits and underscores.
+        The start of all names, in capitals for macros: letters, digits and underscores.
 
     Raises
     ------
     TypeError, ValueError
-        For a layer of your own, no dense layer, parameters that are not finite, another prefix.
+        For a layer of your own, no dense layer, parameters that are not finite, and a bad prefix.
     OSError
-        Where the file cannot be written; the one that was there stays.
+        If the file cannot be written. An existing file stays as it was.
 
     Warns
     -----
@@ -68,35 +69,43 @@ def to_c(model: Sequential, path: PathLike, *, prefix: str = "model") -> None:
     ...     print(file.readline().strip())
     /* A 2-3-2 classifier, float32: Dense, ReLU, Dense.
     """
-    network, path = read_network(model), as_path(path)
+    network, path = read_network(model, OPERATIONS, "to_c"), as_path(path)
     if not isinstance(prefix, str) or not re.fullmatch("[A-Za-z][A-Za-z0-9_]*", prefix):
         raise ValueError(
             f"prefix is {prefix!r:.80}, expected letters, digits and underscores, a letter first"
         )
     text = _Source(network, prefix, Path(path).name).text()
-    replace(path, text.encode("ascii", "replace"))  # a class may have any name
+    replace(path, text.encode("ascii", "replace"))  # the name of a class may not be ASCII
 
 
 class _Source:
-    """The text of a file: helper functions that are needed, constants, and `predict`."""
+    """The text of a file: the functions that are called, constants, and `predict`.
 
-    def __init__(self, network: Network, prefix: str, file_name: str) -> None:
+    While the body is written, the values at hand are in the C array named `values`, `width` of
+    them: first the inputs `x`, then a buffer, then the output.
+    """
+
+    def __init__(self, network: InferenceNetwork, prefix: str, file_name: str) -> None:
         self.network, self.prefix = network, prefix
         self.is_float = network.dtype == np.float32
         self.real = "float" if self.is_float else "double"
         self.file_name = file_name if re.fullmatch(r"[\w.-]+", file_name, re.ASCII) else "model.c"
-        self.helpers: list[str] = []
+        self.functions: list[str] = []
         self.constants: list[str] = []
         self.body: list[str] = []
         self.n_constants = 0
+        self.values, self.width = "x", network.n_inputs
+        self.n_buffers, self.widest_buffer = 0, 0
+        dense = [each.position for each in network.layers if each.operation == Operation.DENSE]
+        self.last_dense = dense[-1]
         self.output = "outputs" if network.loss.task == "numbers" else "probabilities"
         if network.loss.task == "answers" and network.n_outputs == 1:
             self.output = "probability"
 
     # -------------------------------------------------------------- pieces
 
-    def number(self, value: float) -> str:
-        """A number as C has it, exact, in as few digits as that takes."""
+    def literal(self, value: float) -> str:
+        """Return the shortest literal that is exactly `value` in the dtype of the network."""
         exact = np.float32(value) if self.is_float else np.float64(value)
         return f"{exact!s}f" if self.is_float else str(exact)
 
@@ -115,33 +124,34 @@ class _Source:
         self.n_constants += len(words)
         return name
 
-    def helper(self, name: str) -> str:
-        """Take a helper function into the file, once, behind those that it needs; its name."""
-        if name not in self.helpers:
-            for other in _NEEDS.get(name, ()):
-                self.helper(other)
-            self.helpers.append(name)
+    def function(self, name: str) -> str:
+        """Add a function to the file, once, behind those that it calls; return its C name."""
+        if name not in self.functions:
+            for other in CALLED_FUNCTIONS.get(name, ()):
+                self.function(other)
+            self.functions.append(name)
         return f"{self.prefix}_{name}"
 
     def call(self, name: str, *arguments: object) -> str:
-        return f"{self.helper(name)}({', '.join(map(str, arguments))})"
+        """Return the expression that calls a function, which is added to the file."""
+        return f"{self.function(name)}({', '.join(map(str, arguments))})"
 
     def _in_c(self, template: str) -> str:
-        """Fill in a helper's text: names, and the functions and numbers of the dtype."""
+        """Fill in the text of a function: the prefix, and types and literals of the dtype."""
         text = template.replace("REAL", self.real)
-        text = _FUNCTIONS.sub(rf"\1{'f' * self.is_float}(", text)
-        text = re.sub(r"(?<![\w.])\d+\.\d+", lambda found: self.number(float(found[0])), text)
-        # Those of `kernels/normalization.py`.
+        text = MATH_FUNCTIONS.sub(rf"\1{'f' * self.is_float}(", text)
+        text = re.sub(r"(?<![\w.])\d+\.\d+", lambda match: self.literal(float(match[0])), text)
+        # As in `kernels/normalization.py`.
         widest, shrink = (2.0**50, 2.0**-80) if self.is_float else (2.0**490, 2.0**-540)
-        text = text.replace("WIDEST", self.number(widest)).replace("SHRINK", self.number(shrink))
+        text = text.replace("WIDEST", self.literal(widest)).replace("SHRINK", self.literal(shrink))
         return text.replace("@", f"{self.prefix}_")
 
     # -------------------------------------------------------------- the file
 
     def text(self) -> str:
         self._write_body()
-        helpers = [_HELPERS[name] for name in self.helpers]
-        needs_math = bool(_FUNCTIONS.search("".join(helpers)))
+        functions = [FUNCTIONS[name] for name in self.functions]
+        needs_math = bool(MATH_FUNCTIONS.search("".join(functions)))
         macro, network = self.prefix.upper(), self.network
         parts = [
             self._comment(needs_math),
@@ -150,7 +160,7 @@ class _Source:
             f"#define {macro}_N_OUTPUTS {network.n_outputs}\n",
             f"{self._signature()};\n",
             *self.constants,
-            *map(self._in_c, helpers),
+            *map(self._in_c, functions),
             f"{self._signature()}\n{{\n{textwrap.indent(_lines(self.body), '    ')}}}\n",
         ]
         return "\n".join(filter(None, parts))
@@ -172,7 +182,7 @@ class _Source:
 
         macro, network = self.prefix.upper(), self.network
         n_bytes = self.n_constants * network.dtype.itemsize
-        n_stack = self.n_buffers * self.widest * network.dtype.itemsize
+        n_stack = self.n_buffers * self.widest_buffer * network.dtype.itemsize
         library = "<math.h>, so link with -lm" if needs_math else "no library at all"
         about = {
             "x": f"{macro}_N_INPUTS finite numbers",
@@ -180,7 +190,7 @@ class _Source:
             "returns": self._returns(),
         }
         width = max(map(len, about)) + 2
-        layers = ", ".join(type(layer).__name__ for *_, layer in network.steps)
+        layers = ", ".join(type(layer).__name__ for _, _, layer in network.layers)
         lines = [
             *textwrap.wrap(f"A {network}: {layers}.", 92),
             f"Written by fastnn {__version__}.",
@@ -222,68 +232,70 @@ class _Source:
 
     def _write_body(self) -> None:
         """Write the statements of `predict`: values go from x through buffers to the output."""
-        network = self.network
-        dense = [i for i, (_, operation, _) in enumerate(network.steps) if operation == t.DENSE]
-        self.values, self.width = "x", network.n_inputs
-        self.n_buffers, self.widest = 0, 0
-        for i, (place, operation, layer) in enumerate(network.steps):
-            if operation == t.DENSE:
-                self._write_dense(place, layer, is_last=i == dense[-1])
-            elif operation != t.IDENTITY:
-                if self.values == "x":
-                    self._copy_inputs()
-                _OPERATIONS[operation](self, layer, place)
+        for index, operation, layer in self.network.layers:
+            OPERATIONS[operation](self, layer, index)
         self._write_answer()
         if self.n_buffers:
-            names = ", ".join(f"{name}[{self.widest}]" for name in "ab"[: self.n_buffers])
+            names = ", ".join(f"{name}[{self.widest_buffer}]" for name in "ab"[: self.n_buffers])
             self.body[:0] = [f"{self.real} {names};", ""]
 
     def _take_buffer(self, width: int) -> str:
-        """Return the buffer that the values at hand are not in."""
+        """Return the name of the buffer that `values` are not in."""
         name = "b" if self.values == "a" else "a"
         self.n_buffers = max(self.n_buffers, "ab".index(name) + 1)
-        self.widest = max(self.widest, width)
+        self.widest_buffer = max(self.widest_buffer, width)
         return name
 
     def _copy_inputs(self) -> None:
+        """Copy x to a buffer, if the values are there: what follows works in place."""
+        if self.values != "x":
+            return
         target = self._take_buffer(self.width)
         self.body += [f"for (int i = 0; i < {self.width}; i++)", f"    {target}[i] = x[i];"]
         self.values = target
 
-    def _write_dense(self, place: int, layer: Any, *, is_last: bool) -> None:
+    def dense(self, layer: Any, index: int) -> None:
+        """Write a dense layer. The last one writes to the output."""
         n_inputs, n_outputs = layer.weights.shape
         weights = self.constant(
-            f"weights_{place}", layer.weights, f"({n_inputs}, {n_outputs}), a row for each input"
+            f"weights_{index}", layer.weights, f"({n_inputs}, {n_outputs}), a row for each input"
         )
-        biases = self.constant(f"biases_{place}", layer.biases, f"({n_outputs})")
+        biases = self.constant(f"biases_{index}", layer.biases, f"({n_outputs})")
+        is_last = index == self.last_dense
         target = self.output if is_last else self._take_buffer(n_outputs)
         call = self.call("dense", target, self.values, weights, biases, n_inputs, n_outputs)
         self.body.append(f"{call};")
         self.values, self.width = target, n_outputs
 
-    def each(self, name: str, *numbers: float) -> None:
-        """Let a helper of one number change each value."""
-        call = self.call(name, f"{self.values}[i]", *map(self.number, numbers))
+    def each(self, name: str, *settings: float) -> None:
+        """Write a loop that replaces each value by a function of it, and of the settings."""
+        self._copy_inputs()
+        call = self.call(name, f"{self.values}[i]", *map(self.literal, settings))
         loop = f"for (int i = 0; i < {self.width}; i++)"
         self.body += [loop, f"    {self.values}[i] = {call};"]
 
-    def rows(self, name: str, layer: Any, place: int, arrays: dict[str, Array], *rest: str) -> None:
-        """Let a helper change all values, with arrays of constants."""
-        names = [self.constant(f"{key}_{place}", array, key) for key, array in arrays.items()]
-        self.body.append(f"{self.call(name, self.values, *names, self.width, *rest)};")
+    def row(self, name: str, index: int, arrays: dict[str, Array], *settings: float) -> None:
+        """Write the call of a function that changes all values in place.
+
+        It takes the values, the constants `arrays` {name: array}, the width, and the settings.
+        """
+        self._copy_inputs()
+        names = [self.constant(f"{key}_{index}", array, key) for key, array in arrays.items()]
+        literals = map(self.literal, settings)
+        self.body.append(f"{self.call(name, self.values, *names, self.width, *literals)};")
 
     def _write_answer(self) -> None:
         loss, n = self.network.loss, self.network.n_outputs
         if loss.task == "classes":
             self.body.append(f"const int label = {self.call('largest', self.output, n)};")
         elif self._returns():
-            limit = self.number(loss.threshold)
+            limit = self.literal(loss.threshold)
             self.body.append(f"const int answer = {self.output}[0] > {limit};")
-        if loss.finish == t.SOFTMAX:
+        if loss.finish == Operation.SOFTMAX:
             self.body.append(f"{self.call('softmax', self.output, n)};")
-        elif loss.finish == t.SIGMOID:
+        elif loss.finish == Operation.SIGMOID:
             self.each("sigmoid")
-        elif loss.finish == t.EXP:
+        elif loss.finish == Operation.EXP:
             self.each("exponential")
         if self._returns():
             self.body.append(f"return {'label' if loss.task == 'classes' else 'answer'};")
@@ -299,209 +311,33 @@ def _hex(value: float) -> str:
     return f"{mantissa.rstrip('0').rstrip('.')}p{exponent}"
 
 
-def _layer_norm(source: _Source, layer: Any, place: int) -> None:
+def _layer_norm(source: _Source, layer: Any, index: int) -> None:
     arrays = {"weights": layer.weights, "biases": layer.biases}
-    source.rows("layer_norm", layer, place, arrays, source.number(layer.epsilon))
+    source.row("layer_norm", index, arrays, layer.epsilon)
 
 
-def _batch_norm(source: _Source, layer: Any, place: int) -> None:
-    arrays = {"mean": layer.running_mean, "scale": scale_of(layer), "biases": layer.biases}
-    source.rows("batch_norm", layer, place, arrays)
+def _batch_norm(source: _Source, layer: Any, index: int) -> None:
+    arrays = {"mean": layer.running_mean, "scale": batch_norm_scale(layer), "biases": layer.biases}
+    source.row("batch_norm", index, arrays)
 
 
-_OPERATIONS = {
-    t.RELU: lambda source, layer, place: source.each("relu"),
-    t.SOFTMAX: lambda source, layer, place: source.rows("softmax", layer, place, {}),
-    t.SIGMOID: lambda source, layer, place: source.each("sigmoid"),
-    t.TANH: lambda source, layer, place: source.each("tanh"),
-    t.LEAKY_RELU: lambda source, layer, place: source.each("leaky_relu", layer.negative_slope),
-    t.ELU: lambda source, layer, place: source.each("elu", layer.alpha),
-    t.GELU: lambda source, layer, place: source.each("gelu"),
-    t.GELU_TANH: lambda source, layer, place: source.each("gelu_tanh"),
-    t.SILU: lambda source, layer, place: source.each("silu"),
-    t.LAYER_NORM: _layer_norm,
-    t.BATCH_NORM: _batch_norm,
-}
+def _element_wise(row: OperationRow) -> Callable[[_Source, Any, int], None]:
+    """Return the function that writes an activation, whose C function has its name."""
+    settings = (row.number,) if row.number else ()
 
-_NEEDS = {
-    "dense": ["columns_16", "columns_4", "columns_1"],
-    "silu": ["sigmoid"],
-    "gelu_tanh": ["sigmoid"],
-}
+    def write(source: _Source, layer: Any, index: int) -> None:
+        source.each(row.name, *(getattr(layer, name) for name in settings))
 
-_FUNCTIONS = re.compile(r"(?<![\w@])(exp|expm1|tanh|erfc|fabs|sqrt)\(")
-
-# "@" stands for the prefix, REAL for the type; numbers with a point get its suffix, and functions
-# of <math.h> too.
+    return write
 
 
-def _columns(width: int) -> str:
-    """Return the helper that forms `width` sums side by side, which stay in registers."""
-    fours = [range(i, min(i + 4, width)) for i in range(0, width, 4)]
-
-    def lines(indent: int, text: str) -> str:
-        rows = (" ".join(text.format(k) for k in four) for four in fours)
-        return "".join(f"{' ' * indent}{row}\n" for row in rows)
-
-    return f"""\
-static void @columns_{width}(
-    REAL *out, const REAL *in, const REAL *w, const REAL *biases, int n_in, int n_out)
-{{
-{lines(4, "REAL s{0} = biases[{0}];")}
-    for (int i = 0; i < n_in; i++, w += n_out) {{
-        const REAL x = in[i];
-
-{lines(8, "s{0} += x * w[{0}];")}    }}
-{lines(4, "out[{0}] = s{0};")}}}
-"""
-
-
-_HELPERS = {
-    "columns_16": _columns(16),
-    "columns_4": _columns(4),
-    "columns_1": _columns(1),
-    "dense": """\
-/* out = in * weights + biases, each sum in the order of the inputs. */
-static void @dense(
-    REAL *out, const REAL *in, const REAL *weights, const REAL *biases, int n_in, int n_out)
-{
-    int o = 0;
-
-    for (; o + 16 <= n_out; o += 16)
-        @columns_16(out + o, in, weights + o, biases + o, n_in, n_out);
-    for (; o + 4 <= n_out; o += 4)
-        @columns_4(out + o, in, weights + o, biases + o, n_in, n_out);
-    for (; o < n_out; o++)
-        @columns_1(out + o, in, weights + o, biases + o, n_in, n_out);
-}
-""",
-    "relu": """\
-static REAL @relu(REAL x)
-{
-    return x <= 0.0 ? 0.0 : x;
-}
-""",
-    "leaky_relu": """\
-static REAL @leaky_relu(REAL x, REAL slope)
-{
-    return x > 0.0 ? x : slope * x;
-}
-""",
-    "elu": """\
-static REAL @elu(REAL x, REAL alpha)
-{
-    return x > 0.0 ? x : alpha * expm1(x);
-}
-""",
-    "tanh": """\
-static REAL @tanh(REAL x)
-{
-    return tanh(x);
-}
-""",
-    "exponential": """\
-static REAL @exponential(REAL x)
-{
-    return exp(x);
-}
-""",
-    "sigmoid": """\
-/* The logistic function: nothing overflows. */
-static REAL @sigmoid(REAL x)
-{
-    const REAL e = exp(-fabs(x));
-
-    return (x < 0.0 ? e : 1.0) / (1.0 + e);
-}
-""",
-    "silu": """\
-static REAL @silu(REAL x)
-{
-    return x * @sigmoid(x);
-}
-""",
-    "gelu": f"""\
-/* x times the probability that a standard normal number is at most x. */
-static REAL @gelu(REAL x)
-{{
-    return 0.5 * x * erfc(-{math.sqrt(0.5)!r} * x);
-}}
-""",
-    "gelu_tanh": f"""\
-/* GELU with tanh, which is a sigmoid of twice the number. */
-static REAL @gelu_tanh(REAL x)
-{{
-    return x * @sigmoid(x * ({2 * math.sqrt(2 / math.pi) * 0.044715!r} * x * x
-                             + {2 * math.sqrt(2 / math.pi)!r}));
-}}
-""",
-    "softmax": """\
-/* Exponentials of the distances to the largest value: none overflows. */
-static void @softmax(REAL *values, int n)
-{
-    REAL most = values[0], sum = 0.0;
-
-    for (int i = 1; i < n; i++)
-        most = values[i] > most ? values[i] : most;
-    for (int i = 0; i < n; i++) {
-        values[i] = exp(values[i] - most);
-        sum += values[i];
-    }
-    for (int i = 0; i < n; i++)
-        values[i] /= sum;
-}
-""",
-    "largest": """\
-/* The place of the largest value, the first of several. */
-static int @largest(const REAL *values, int n)
-{
-    int best = 0;
-
-    for (int i = 1; i < n; i++)
-        if (values[i] > values[best])
-            best = i;
-    return best;
-}
-""",
-    "layer_norm": """\
-/* Large numbers are made smaller first, so that no square overflows; of numbers that are far from
-   0 and close together the mean is corrected by their differences to it. */
-static void @layer_norm(
-    REAL *values, const REAL *weights, const REAL *biases, int n, REAL epsilon)
-{
-    REAL most = 0.0, factor = 1.0, mean = 0.0, shift = 0.0, variance = 0.0, scale;
-
-    for (int i = 0; i < n; i++)
-        most = fabs(values[i]) > most ? fabs(values[i]) : most;
-    if (most > WIDEST)
-        factor = SHRINK;
-    for (int i = 0; i < n; i++) {
-        values[i] *= factor;
-        mean += values[i];
-    }
-    mean /= (REAL)n;
-    for (int i = 0; i < n; i++) {
-        values[i] -= mean;
-        shift += values[i];
-    }
-    shift /= (REAL)n;
-    for (int i = 0; i < n; i++) {
-        values[i] -= shift;
-        variance += values[i] * values[i];
-    }
-    variance /= (REAL)n;
-    scale = variance > 0.0 ? sqrt(variance + epsilon * factor * factor) : sqrt(epsilon) * factor;
-    scale = 1.0 / scale;
-    for (int i = 0; i < n; i++)
-        values[i] = values[i] * scale * weights[i] + biases[i];
-}
-""",
-    "batch_norm": """\
-static void @batch_norm(
-    REAL *values, const REAL *mean, const REAL *scale, const REAL *biases, int n)
-{
-    for (int i = 0; i < n; i++)
-        values[i] = (values[i] - mean[i]) * scale[i] + biases[i];
-}
-""",
+# {operation: the function that writes a layer}; dropout does nothing in a prediction.
+OPERATIONS: dict[int, Callable[[_Source, Any, int], None]] = {
+    Operation.DENSE: _Source.dense,
+    Operation.RELU: lambda source, layer, index: source.each("relu"),
+    Operation.SOFTMAX: lambda source, layer, index: source.row("softmax", index, {}),
+    Operation.IDENTITY: lambda source, layer, index: None,
+    Operation.LAYER_NORM: _layer_norm,
+    Operation.BATCH_NORM: _batch_norm,
+    **{row.code: _element_wise(row) for row in catalogue.ACTIVATIONS if row.name in FUNCTIONS},
 }

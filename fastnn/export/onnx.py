@@ -1,26 +1,26 @@
 """ONNX: a network as a graph of standard operators.
 
-Opset 17 (2022), in IR version 8: ONNX Runtime from 1.12, and whatever reads the models that
-PyTorch exports. Later opsets add nothing that is needed here.
+Opset 17 (2022) in IR version 8, which ONNX Runtime reads from 1.12 on. Later opsets add nothing
+that is needed here.
 
-Float64 is written in simpler operators where ONNX Runtime has an operator for float32 only.
+Where ONNX Runtime has an operator for float32 only, float64 is written in simpler operators.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ..files import replace
-from ..kernels import table as t
+from ..kernels.catalogue import Operation
 from ..requirements import missing
 from ..types import PathLike
 from ..validation import as_path
-from .network import Network, has_biases, read_network, scale_of
+from .inference import InferenceNetwork, batch_norm_scale, has_biases, read_network
 
 if TYPE_CHECKING:
     from ..model import Sequential
@@ -32,11 +32,11 @@ _MOST_BYTES = 2**31 - 2**20  # of parameters: a protobuf message has less than 2
 def to_onnx(model: Sequential, path: PathLike) -> None:
     """Write a model as an ONNX file, which ONNX Runtime and others run.
 
-    Its input is `X` (N, I) of the model's dtype, where N is free. Its outputs have the values,
-    shapes and dtypes of the model's methods: `label`, what `predict` gives, and `probabilities`,
-    of `predict_proba`, as scikit-learn's converter names them; for a model of numbers
-    `prediction`, what `predict` gives. Sums are formed in another order than here, so values
-    differ by rounding. Numbers that are not finite are not refused: they come out as NaN.
+    The input is `X` (N, I) of the model's dtype, for any N. The outputs have the values, shapes and
+    dtypes of the model's methods: `label` is the result of `predict`, and `probabilities` that of
+    `predict_proba`, as scikit-learn's converter names them. For a model of numbers, `prediction` is
+    the result of `predict`. Sums are formed in another order than in fastnn, so values differ by
+    rounding. Inputs that are not finite are not refused: the outputs become NaN.
 
     Needs the library onnx (the extra `onnx`). The file has opset 17.
 
@@ -44,16 +44,16 @@ def to_onnx(model: Sequential, path: PathLike) -> None:
     ----------
     model : Sequential
     path : path-like
-        The file to write; one that is there is replaced.
+        The file to write. An existing file is replaced.
 
     Raises
     ------
     TypeError, ValueError
-        For a layer of your own, no dense layer, parameters that are not finite, 2 GiB of them.
+        For a layer of your own, no dense layer, and parameters that are not finite or take 2 GiB.
     ImportError
-        Where onnx is not installed.
+        If onnx is not installed.
     OSError
-        Where the file cannot be written; the one that was there stays.
+        If the file cannot be written. An existing file stays as it was.
 
     Warns
     -----
@@ -66,7 +66,7 @@ def to_onnx(model: Sequential, path: PathLike) -> None:
     >>> model = fastnn.Sequential(layers)
     >>> fastnn.export.to_onnx(model, "model.onnx")
     """
-    network, path = read_network(model), as_path(path)
+    network, path = read_network(model, OPERATIONS, "to_onnx"), as_path(path)
     if model.parameters.nbytes > _MOST_BYTES:
         raise ValueError(
             f"model has {model.parameters.nbytes:,} bytes of parameters, "
@@ -76,21 +76,21 @@ def to_onnx(model: Sequential, path: PathLike) -> None:
         import onnx
     except ModuleNotFoundError:
         raise missing("to_onnx needs", "onnx", "onnx") from None
-    made = _Graph(onnx, network).finish()
-    onnx.checker.check_model(made, full_check=True)
-    replace(path, made.SerializeToString())
+    onnx_model = _Graph(onnx, network).build()
+    onnx.checker.check_model(onnx_model, full_check=True)
+    replace(path, onnx_model.SerializeToString())
 
 
 class _Graph:
-    """Nodes and constants as they come; `add` returns the name of the result."""
+    """The nodes and constants of a graph. `add` returns the name of the result of a node."""
 
-    def __init__(self, onnx: Any, network: Network) -> None:
+    def __init__(self, onnx: Any, network: InferenceNetwork) -> None:
         self.onnx, self.network = onnx, network
         self.real = onnx.helper.np_dtype_to_tensor_dtype(network.dtype)
         self.nodes: list[Any] = []
         self.constants: dict[str, Any] = {}
         self.outputs: list[tuple[str, Any, list[Any]]] = []
-        self.place = "input"  # the layer at hand, which begins the names of its nodes
+        self.place = "input"  # the start of the names of nodes: the index of a layer
 
     @property
     def is_double(self) -> bool:
@@ -98,32 +98,34 @@ class _Graph:
 
     def add(self, operator: str, *inputs: Any, output: str | None = None, **attributes: Any) -> str:
         """Append a node; numbers among its inputs become constants of the network's dtype."""
-        names = [each if isinstance(each, str) else self.number(each) for each in inputs]
+        names = [each if isinstance(each, str) else self.scalar(each) for each in inputs]
         name = f"{self.place}.{operator}.{len(self.nodes)}"
         output = output or name
         self.nodes.append(self.onnx.helper.make_node(operator, names, [output], name, **attributes))
         return output
 
-    def number(self, value: float) -> str:
+    def scalar(self, value: float) -> str:
+        """Return the name of a constant of the network's dtype."""
         return self.array(f"constant.{float(value)!r}", np.array(value, self.network.dtype))
 
     def array(self, name: str, value: ArrayLike) -> str:
+        """Add a constant, once; return its name."""
         if name not in self.constants:
             value = np.ascontiguousarray(value).reshape(np.shape(value))
             self.constants[name] = self.onnx.numpy_helper.from_array(value, name)
         return name
 
     def stored(self, layer: Any, name: str) -> str:
-        """The constant of a layer's array (1, D), as (D,), or (I, O)."""
+        """Add an array of a layer as a constant, (1, D) as (D,); return its name."""
         value = getattr(layer, name)
         return self.array(f"{self.place}.{name}", value if len(value) > 1 else value[0])
 
-    def finish(self) -> Any:
-        """Return the model."""
+    def build(self) -> Any:
+        """Return the ONNX model."""
         outputs = "X"
-        for i, operation, layer in self.network.steps:
+        for i, operation, layer in self.network.layers:
             self.place = f"{i}"
-            outputs = _OPERATIONS[operation](self, outputs, layer)
+            outputs = OPERATIONS[operation](self, outputs, layer)
         self.place = "output"
         _ANSWERS[self.network.loss.task](self, outputs)
         return self._make_model()
@@ -138,7 +140,7 @@ class _Graph:
         squeezed: bool = False,
         **attributes: Any,
     ) -> None:
-        """Add the node whose result is known outside as `name`: (N, O), or (N,) if squeezed."""
+        """Add a node whose result is the output `name` of the graph, (N,) if squeezed."""
         self.add(operator, *result, output=name, **attributes)
         kind = self.onnx.TensorProto.INT64 if label else self.real
         self.outputs.append((name, kind, ["N"] if squeezed else ["N", self.network.n_outputs]))
@@ -190,13 +192,13 @@ def _elu(graph: _Graph, x: str, layer: Any) -> str:
 def _gelu(graph: _Graph, x: str, layer: Any) -> str:
     if graph.is_double:
         return _gelu_of_erfc(graph, x)
-    bent = graph.add("Add", graph.add("Erf", graph.add("Mul", x, math.sqrt(0.5))), 1)
-    return graph.add("Mul", graph.add("Mul", x, bent), 0.5)
+    twice_probability = graph.add("Add", graph.add("Erf", graph.add("Mul", x, math.sqrt(0.5))), 1)
+    return graph.add("Mul", graph.add("Mul", x, twice_probability), 0.5)
 
 
 def _gelu_of_erfc(graph: _Graph, x: str) -> str:
-    """Relu(x) - |x| erfc(|x| / sqrt(2)) / 2, with the polynomial of `kernels/elementary.py`."""
-    from ..kernels.elementary import ERFC_FLOAT64  # in here: a reference run has no use for numba
+    """Add Relu(x) - |x| erfc(|x| / sqrt(2)) / 2, with the polynomial of `kernels/elementary.py`."""
+    from ..kernels.elementary import ERFC_FLOAT64  # not above: a reference run needs no numba
 
     size = graph.add("Abs", x)
     z = graph.add("Mul", size, math.sqrt(0.5))
@@ -213,33 +215,33 @@ def _gelu_of_erfc(graph: _Graph, x: str) -> str:
 
 
 def _gelu_tanh(graph: _Graph, x: str, layer: Any) -> str:
-    """x * sigmoid(2 sqrt(2 / pi) (x + 0.044715 x**3)), the same as with tanh."""
+    """Add x * sigmoid(2 sqrt(2 / pi) (x + 0.044715 x**3)), the same as with tanh."""
     slope = 2 * math.sqrt(2 / math.pi)
     square = graph.add("Mul", graph.add("Mul", x, x), slope * 0.044715)
-    bent = graph.add("Mul", x, graph.add("Add", square, slope))
-    return _times_sigmoid(graph, x, bent)
+    argument = graph.add("Mul", x, graph.add("Add", square, slope))
+    return _times_sigmoid(graph, x, argument)
 
 
 def _silu(graph: _Graph, x: str, layer: Any) -> str:
     return _times_sigmoid(graph, x, x)
 
 
-def _times_sigmoid(graph: _Graph, x: str, bent: str) -> str:
-    """x / (1 + exp(-bent)): the tail of ONNX Runtime's Sigmoid has errors, which x multiplies."""
-    return graph.add("Div", x, graph.add("Add", graph.add("Exp", graph.add("Neg", bent)), 1))
+def _times_sigmoid(graph: _Graph, x: str, argument: str) -> str:
+    """Add x / (1 + exp(-argument)): x would multiply the errors of ONNX Runtime's Sigmoid."""
+    return graph.add("Div", x, graph.add("Add", graph.add("Exp", graph.add("Neg", argument)), 1))
 
 
 def _layer_norm(graph: _Graph, x: str, layer: Any) -> str:
-    """In simple operators: ONNX Runtime's LayerNormalization gives 0 where squares overflow.
+    """Add simple operators: ONNX Runtime's LayerNormalization gives 0 where squares overflow.
 
-    The steps are those of the wide rows in `kernels/normalization.py`.
+    The formulas are those of wide rows in `kernels/normalization.py`.
     """
     weights, biases = (graph.stored(layer, name) for name in ("weights", "biases"))
     widest, shrink = (2.0**490, 2.0**-540) if graph.is_double else (2.0**50, 2.0**-80)
     most = graph.add("ReduceMax", graph.add("Abs", x), axes=[1])
     factor = graph.add("Where", graph.add("Greater", most, widest), shrink, 1)
     x = graph.add("Mul", x, factor)
-    for _ in range(2):  # the second time takes what the rounded mean lacks
+    for _ in range(2):  # the second time subtracts the rounding error of the mean
         x = graph.add("Sub", x, graph.add("ReduceMean", x, axes=[1]))
     variance = graph.add("ReduceMean", graph.add("Mul", x, x), axes=[1])
     least = graph.add("Mul", factor, math.sqrt(layer.epsilon))
@@ -250,26 +252,27 @@ def _layer_norm(graph: _Graph, x: str, layer: Any) -> str:
 
 
 def _batch_norm(graph: _Graph, x: str, layer: Any) -> str:
-    """In simple operators: BatchNormalization may merge mean and biases, and loses digits then."""
-    scale = graph.array(f"{graph.place}.scale", scale_of(layer))
+    """Add simple operators: BatchNormalization may merge mean and biases, which loses digits."""
+    scale = graph.array(f"{graph.place}.scale", batch_norm_scale(layer))
     centred = graph.add("Sub", x, graph.stored(layer, "running_mean"))
     return graph.add("Add", graph.add("Mul", centred, scale), graph.stored(layer, "biases"))
 
 
-_OPERATIONS = {
-    t.DENSE: _dense,
-    t.RELU: lambda graph, x, layer: graph.add("Relu", x),
-    t.SOFTMAX: lambda graph, x, layer: graph.add("Softmax", x, axis=1),
-    t.IDENTITY: lambda graph, x, layer: x,
-    t.SIGMOID: lambda graph, x, layer: graph.add("Sigmoid", x),
-    t.TANH: lambda graph, x, layer: graph.add("Tanh", x),
-    t.LEAKY_RELU: _leaky_relu,
-    t.ELU: _elu,
-    t.GELU: _gelu,
-    t.GELU_TANH: _gelu_tanh,
-    t.SILU: _silu,
-    t.LAYER_NORM: _layer_norm,
-    t.BATCH_NORM: _batch_norm,
+# {operation: the function that adds a layer}; dropout does nothing in a prediction.
+OPERATIONS: dict[int, Callable[[_Graph, str, Any], str]] = {
+    Operation.DENSE: _dense,
+    Operation.RELU: lambda graph, x, layer: graph.add("Relu", x),
+    Operation.SOFTMAX: lambda graph, x, layer: graph.add("Softmax", x, axis=1),
+    Operation.IDENTITY: lambda graph, x, layer: x,
+    Operation.SIGMOID: lambda graph, x, layer: graph.add("Sigmoid", x),
+    Operation.TANH: lambda graph, x, layer: graph.add("Tanh", x),
+    Operation.LEAKY_RELU: _leaky_relu,
+    Operation.ELU: _elu,
+    Operation.GELU: _gelu,
+    Operation.GELU_TANH: _gelu_tanh,
+    Operation.SILU: _silu,
+    Operation.LAYER_NORM: _layer_norm,
+    Operation.BATCH_NORM: _batch_norm,
 }
 
 
@@ -277,7 +280,7 @@ _OPERATIONS = {
 
 
 def _answer_each(graph: _Graph, name: str, values: str, **kind: Any) -> None:
-    """Values (N, O) as an answer: (N,) where O is 1."""
+    """Add an output of the values (N, O), as (N,) if O is 1."""
     if graph.network.n_outputs > 1:
         return graph.answer(name, "Identity", [values], **kind)
     columns = graph.array("constant.columns", np.array([1]))
@@ -294,12 +297,12 @@ def _yes_or_no(graph: _Graph, outputs: str) -> None:
     yes = graph.add("Greater", outputs, loss.threshold)
     label = graph.add("Cast", yes, to=graph.onnx.TensorProto.INT64)
     _answer_each(graph, "label", label, label=True)
-    finish = "Sigmoid" if loss.finish == t.SIGMOID else "Identity"
+    finish = "Sigmoid" if loss.finish == Operation.SIGMOID else "Identity"
     graph.answer("probabilities", finish, [outputs])
 
 
 def _numbers(graph: _Graph, outputs: str) -> None:
-    if graph.network.loss.finish == t.EXP:
+    if graph.network.loss.finish == Operation.EXP:
         outputs = graph.add("Exp", outputs)
     _answer_each(graph, "prediction", outputs)
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import kernels
-from ..kernels import table as t
+from ..kernels.catalogue import OPERATION_OF, Operation
 from ..settings import Guarded, Setting, known
 from ..types import Floats
 from ..validation import as_gradient, as_positive, as_rows, unlocked
@@ -25,8 +25,13 @@ class Activation(Guarded, Layer):
     """What they share; a subclass names its operation in the compiled program."""
 
     _fixed = "operation", "number"
-    operation = t.IDENTITY
-    number = 0.0
+    operation = Operation.IDENTITY
+
+    @property
+    def number(self) -> float:
+        """What the kernels take beside the operation: a negative slope or an alpha, else 0."""
+        name = OPERATION_OF[self.operation].number
+        return getattr(self, name) if name else 0.0
 
     def forward(self, inputs: ArrayLike, training: bool = False) -> Floats:
         """Return the activation of `inputs` (B, I)."""
@@ -69,7 +74,7 @@ class Sigmoid(Activation):
     array([[0.27, 0.5 , 0.88]])
     """
 
-    operation = t.SIGMOID
+    operation = Operation.SIGMOID
 
 
 class Tanh(Activation):
@@ -81,7 +86,7 @@ class Tanh(Activation):
     array([[-0.76,  0.  ,  0.96]])
     """
 
-    operation = t.TANH
+    operation = Operation.TANH
 
 
 class LeakyReLU(Activation):
@@ -100,16 +105,11 @@ class LeakyReLU(Activation):
     array([[-0.1,  0. ,  2. ]])
     """
 
-    operation = t.LEAKY_RELU
+    operation = Operation.LEAKY_RELU
     negative_slope = Setting(as_positive, predicts=True)
 
     def __init__(self, negative_slope: float = 0.01) -> None:
         self.negative_slope = negative_slope
-
-    @property
-    def number(self) -> float:  # type: ignore[override]  # read-only here
-        """The negative slope."""
-        return self.negative_slope
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(negative_slope={known(self, 'negative_slope')})"
@@ -132,16 +132,11 @@ class ELU(Activation):
     array([[-0.63,  0.  ,  2.  ]])
     """
 
-    operation = t.ELU
+    operation = Operation.ELU
     alpha = Setting(as_positive, predicts=True)
 
     def __init__(self, alpha: float = 1.0) -> None:
         self.alpha = alpha
-
-    @property
-    def number(self) -> float:  # type: ignore[override]  # read-only here
-        """Alpha."""
-        return self.alpha
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(alpha={known(self, 'alpha')})"
@@ -177,7 +172,7 @@ class GELU(Activation):
     @property
     def operation(self) -> int:  # type: ignore[override]  # read-only here
         """The operation of the compiled program."""
-        return t.GELU_TANH if self.approximate == "tanh" else t.GELU
+        return Operation.GELU_TANH if self.approximate == "tanh" else Operation.GELU
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(approximate={known(self, 'approximate')!r})"
@@ -194,4 +189,4 @@ class SiLU(Activation):
     array([[-0.27,  0.  ,  1.76]])
     """
 
-    operation = t.SILU
+    operation = Operation.SILU

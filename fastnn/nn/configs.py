@@ -52,7 +52,7 @@ def describe(part: Any, name: str, *, own: bool = False) -> dict[str, Any]:
         )
     config: dict[str, Any] = {"class": type(part).__name__}
     kind: Any = type(part)
-    for argument in _parameters(kind):
+    for argument in parameters_of(kind):
         value = getattr(part, argument)
         if argument == "init" and callable(value) and not isinstance(value, scaled_normal):
             continue
@@ -75,14 +75,16 @@ def _plain(value: Any, name: str) -> Any:
     return {"function": getattr(value, "__qualname__", type(value).__qualname__)}
 
 
-def describe_network(model: Network, *, own: bool = False) -> dict[str, Any]:
-    """Return the dict of a :class:`Sequential`; `own` as for `describe`."""
+def describe_network(network: Network, *, own: bool = False) -> dict[str, Any]:
+    """Return the dict of a network; `own` as for `describe`."""
     return {
         "class": "Sequential",
-        "n_features": model._n_features,
-        "dtype": model.dtype.name,
-        "layers": [describe(each, f"layers[{i}]", own=own) for i, each in enumerate(model.layers)],
-        "loss": describe(model.loss, "loss", own=own),
+        "n_features": network.n_features,
+        "dtype": network.dtype.name,
+        "layers": [
+            describe(each, f"layers[{i}]", own=own) for i, each in enumerate(network.layers)
+        ],
+        "loss": describe(network.loss, "loss", own=own),
     }
 
 
@@ -128,9 +130,9 @@ def stored_shapes(config: Mapping[str, Any]) -> dict[str, tuple[Shape, DType]]:
     }
 
 
-def check_network(config: Mapping[str, Any], model: Network) -> None:
+def check_network(config: Mapping[str, Any], network: Network) -> None:
     """Raise ValueError where a built network has another input width or dtype than its dict."""
-    for name, value in (("n_features", model._n_features), ("dtype", model.dtype.name)):
+    for name, value in (("n_features", network.n_features), ("dtype", network.dtype.name)):
         if config.get(name, value) != value:
             raise ValueError(f"{name} is {config[name]!r:.80}, expected {value!r}, as in layers")
 
@@ -176,7 +178,7 @@ def _read_layers(config: Mapping[str, Any]) -> list[Part]:
 def _shapes(parts: Iterable[Part]) -> Iterator[dict[str, tuple[Shape, DType]]]:
     """Yield {name: (shape, dtype)} of what each layer stores."""
     for i, (class_, arguments) in enumerate(parts):
-        defaults = {key: each.default for key, each in _parameters(class_).items()}
+        defaults = {key: each.default for key, each in parameters_of(class_).items()}
         values = {**defaults, **arguments}
         try:
             shapes = class_.stored_shapes(values)
@@ -194,7 +196,7 @@ def _read(config: Mapping[str, Any], name: str, kind: type[Any] | tuple[type[Any
     if config["class"] not in known:
         raise ValueError(f"{name}.class is {config['class']!r:.80}, {_expected(config, known)}")
     class_: Any = known[config["class"]]
-    parameters = _parameters(class_)
+    parameters = parameters_of(class_)
     _check_keys(config, name, ("class", *parameters, *_NOT_STORED))
     for key, parameter in parameters.items():
         if key not in config and parameter.default is parameter.empty:
@@ -218,7 +220,7 @@ def _make(class_: type[Any], arguments: dict[str, Any], name: str) -> Any:
 
 
 @functools.cache
-def _parameters(class_: Any) -> dict[str, inspect.Parameter]:
+def parameters_of(class_: Any) -> dict[str, inspect.Parameter]:
     """Return {name: Parameter} of the arguments of a class that are described."""
     if class_.__init__ is object.__init__:
         return {}
@@ -231,7 +233,7 @@ def _defaults(name: Any) -> dict[str, Any]:
     class_: Any = CLASSES.get(name) if isinstance(name, str) else None
     return {
         key: _plain(each.default, key)
-        for key, each in (_parameters(class_).items() if class_ else ())
+        for key, each in (parameters_of(class_).items() if class_ else ())
         if each.default is not each.empty
     }
 

@@ -61,7 +61,7 @@ class Layer:
     n_parameters: int = 0
     _of_passes: tuple[str, ...] = "inputs", "output", "dinputs", "_dweights", "_dbiases"
     _exposed = False  # whether a script may have changed, or may change, an array at any time
-    _model: Callable[[], Any]
+    _network: Callable[[], Any]
 
     if TYPE_CHECKING:  # each layer has its own
 
@@ -86,10 +86,10 @@ class Layer:
             vars(self).pop(name, None)
 
     def _take_note(self) -> None:
-        """Tell the model of this layer that it predicts otherwise from now on."""
-        model = getattr(self, "_model", lambda: None)()
-        if model is not None:
-            model._plan_passes()
+        """Tell the network of this layer that it predicts otherwise from now on."""
+        network = getattr(self, "_network", lambda: None)()
+        if network is not None:
+            network.note_layout()
 
     def _show(self, name: str) -> Any:
         """Return a view of the private array `_name`, or None where there is none yet."""
@@ -100,8 +100,8 @@ class Layer:
         return shown(vars(self).setdefault("_shown", {}), name, array)
 
     def __getstate__(self) -> dict[str, Any]:
-        # The model that holds this layer is not a part of a copy of the layer.
-        return {k: value for k, value in vars(self).items() if k not in ("_model", "_shown")}
+        # The network that holds this layer is not a part of a copy of the layer.
+        return {k: value for k, value in vars(self).items() if k not in ("_network", "_shown")}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from .. import kernels
-from ..kernels import table as t
+from ..kernels.catalogue import Operation
 from ..settings import Guarded
 from ..types import Array, Floats, Integers, MaybeNone, Shape, Task
 from ..validation import as_number, as_rows, as_sample_weights, as_values, is_nothing, unlocked
@@ -105,7 +105,7 @@ class OutputLoss(Loss):
     kind: Any = None
     number = 0.0
     task: Task = "numbers"
-    finish, threshold = t.IDENTITY, 0.0
+    finish, threshold = Operation.IDENTITY, 0.0
 
     def decide(self, outputs: Floats) -> Array:
         """Return the predictions of outputs (..., O): (...) where O is 1."""

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from .. import kernels
-from ..kernels import table as t
+from ..kernels import catalogue
+from ..kernels.catalogue import Operation
 from ..settings import Setting, fraction, small_epsilon
 from ..types import Array, Floats, Integers, MaybeNone, Task
 from ..validation import (
@@ -113,10 +114,10 @@ class SoftmaxCrossEntropy(Loss):
     """
 
     output: Floats | MaybeNone = None
-    kind = t.SOFTMAX_CROSS_ENTROPY
+    kind = catalogue.Loss.SOFTMAX_CROSS_ENTROPY
     number = 0.0
     task: Task = "classes"
-    finish, threshold = t.SOFTMAX, 0.0
+    finish, threshold = Operation.SOFTMAX, 0.0
     probability_layer = Softmax
     label_smoothing = Setting(fraction)
 
@@ -228,7 +229,7 @@ class BinaryCrossEntropy(OutputLoss):
     @property
     def finish(self) -> int:  # type: ignore[override]  # read-only here
         """What makes probabilities of outputs."""
-        return t.SIGMOID if self.from_logits else t.IDENTITY
+        return Operation.SIGMOID if self.from_logits else Operation.IDENTITY
 
     @property
     def probability_layer(self) -> type[Layer] | None:  # type: ignore[override]  # read-only here
@@ -247,7 +248,11 @@ class BinaryCrossEntropy(OutputLoss):
     @property
     def kind(self) -> int:  # type: ignore[override]  # read-only here
         """The loss of the kernels."""
-        return t.BINARY_FROM_LOGITS if self.from_logits else t.BINARY_FROM_PROBABILITIES
+        return (
+            catalogue.Loss.BINARY_FROM_LOGITS
+            if self.from_logits
+            else catalogue.Loss.BINARY_FROM_PROBABILITIES
+        )
 
     @property
     def number(self) -> float:  # type: ignore[override]  # read-only here
@@ -272,7 +277,7 @@ class MeanSquaredError(OutputLoss):
     array([0., 4.])
     """
 
-    kind = t.SQUARED_ERROR
+    kind = catalogue.Loss.SQUARED_ERROR
 
 
 class MeanAbsoluteError(OutputLoss):
@@ -284,7 +289,7 @@ class MeanAbsoluteError(OutputLoss):
     array([0., 2.])
     """
 
-    kind = t.ABSOLUTE_ERROR
+    kind = catalogue.Loss.ABSOLUTE_ERROR
 
 
 class Huber(OutputLoss):
@@ -303,7 +308,7 @@ class Huber(OutputLoss):
     array([0.125, 9.5  ])
     """
 
-    kind = t.HUBER
+    kind = catalogue.Loss.HUBER
     delta = Setting(as_positive)
 
     def __init__(self, delta: float = 1.0) -> None:
@@ -338,7 +343,7 @@ class Quantile(OutputLoss):
     array([0.9, 0.1])
     """
 
-    kind = t.QUANTILE
+    kind = catalogue.Loss.QUANTILE
     q = Setting(_as_quantile)
 
     def __init__(self, q: float = 0.5) -> None:
@@ -370,8 +375,8 @@ class Poisson(OutputLoss):
            [1.]])
     """
 
-    kind = t.POISSON
-    finish = t.EXP
+    kind = catalogue.Loss.POISSON
+    finish = Operation.EXP
 
     def decide(self, outputs: Floats) -> Array:
         """Return the rates of outputs (..., O): (...) where O is 1."""
@@ -389,7 +394,7 @@ def as_rates(outputs: Floats) -> Floats:
     """Return e**outputs (..., O), with the bits that the compiled program gives."""
     rows = unlocked(np.ascontiguousarray(outputs).reshape(-1, outputs.shape[-1]))
     rates = np.empty_like(rows)
-    kernels.activation_forward(rates, rows, t.EXP, 0.0)
+    kernels.activation_forward(rates, rows, Operation.EXP, 0.0)
     return rates.reshape(outputs.shape)
 
 

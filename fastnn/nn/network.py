@@ -1,55 +1,65 @@
-"""A network: layers in a row, their parameters in one flat buffer, passes layer by layer."""
+"""A network: layers in a row over flat buffers, and their passes layer by layer."""
 
 from __future__ import annotations
 
-import copy
 import inspect
 import itertools
 import weakref
 from collections.abc import Iterable, Iterator
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import kernels
 from ..memory import aligned_empty
-from ..program.plan import program_layers, runs_as
-from ..program.prediction import Predictor
-from ..program.stream import Stream
 from ..settings import shown
-from ..types import DType, Floats, MaybeNone, OwnLayer, Seed, Snapshot
-from ..validation import DTYPES, as_array, as_generator, as_matrix
+from ..types import DType, Floats, MaybeNone, OwnLayer, Snapshot
+from ..validation import DTYPES, as_array, as_matrix
+from .dropout import Dropout
 from .layers import Layer, ParameterLayer
 from .loss import Loss
 from .losses import SoftmaxCrossEntropy
 from .normalization import BatchNorm
-from .optimizer import Optimizer
+from .own import overrides
 from .own_losses import LossLike, as_loss
-from .summary import Summary
 
 
 class Network:
-    """Layers that feed each other and a loss: what :class:`Sequential` is made of."""
+    """Layers in a row, and the loss of their outputs.
+
+    What is trained lies in one buffer, of which the layers hold views. A network runs its layers
+    one by one and keeps their state. It knows nothing of the compiled program.
+
+    Attributes
+    ----------
+    layers : tuple
+    loss : Loss
+    dtype : float32 or float64
+        Of the parameters, and of all results.
+    n_features : int or None
+        I; None where only a layer of a user's own knows it.
+    buffer : ndarray
+        The parameters (P,), and behind them what follows the data in another way, such as running
+        moments.
+    parametric : list of ParameterLayer
+        The layers that have parameters.
+    version : int
+        How often the parameters were changed as a whole.
+    layout : int
+        How often the loss, or a setting of a layer that predictions depend on, was changed.
+    """
 
     def __init__(self, layers: Iterable[Layer | OwnLayer], loss: LossLike | None = None) -> None:
-        self._loss = as_loss(SoftmaxCrossEntropy() if loss is None else loss)
-        self.optimizer: Optimizer | None = None
-        self._rng: np.random.Generator | None = None
+        self.loss: Loss = as_loss(SoftmaxCrossEntropy() if loss is None else loss)
         try:
-            self._layers: tuple[Any, ...] = tuple(layers)
+            self.layers: tuple[Any, ...] = tuple(layers)
         except TypeError:
             raise TypeError(f"layers is {layers!r}, expected a list of layers") from None
-        self.notes: dict[str, Any] = {}
         self._exposed = False  # whether a script may change parameters at any time
-        self._version = 0  # how often they were changed as a whole
+        self.version = self.layout = 0
         self._check_layers()
         self._adopt()
-
-    @property
-    def layers(self) -> tuple[Any, ...]:
-        """The layers. They cannot be swapped: other layers make another network."""
-        return self._layers
 
     def _check_layers(self) -> None:
         if not self.layers:
@@ -74,7 +84,7 @@ class Network:
                 width, source, dtype = n_outputs, i, layer.dtype
             elif not isinstance(layer, Layer):
                 width = None  # a layer of the user's own may change it
-            owner = getattr(layer, "_model", None)
+            owner = getattr(layer, "_network", None)
             if owner is not None and owner() is not None:
                 raise ValueError(f"layers[{i}] belongs to another model, expected a copy of it")
 
@@ -92,44 +102,33 @@ class Network:
 
         First come the parameters, and behind them what follows the data in another way.
         """
-        self._parametric: list[Any] = [
+        self.parametric: list[Any] = [
             layer for layer in self.layers if isinstance(layer, ParameterLayer)
         ]
-        self._n_features: int | MaybeNone = self._count_features()
+        self.n_features: int | MaybeNone = self._count_features()
         self._gradients: Floats | MaybeNone = None
         arrays = [
             (layer, name, getattr(layer, f"_{name}"))
             for part in range(3)
-            for layer in self._parametric
+            for layer in self.parametric
             for name in _stored_names(layer)[part]
         ]
-        dtype = self._parametric[0].dtype if self._parametric else np.dtype(np.float32)
-        self._buffer = aligned_empty(sum(array.size for *_, array in arrays), dtype)
-        n_parameters = sum(layer._weights.size + layer._biases.size for layer in self._parametric)
+        dtype = self.parametric[0].dtype if self.parametric else np.dtype(np.float32)
+        self.dtype: DType = dtype
+        self.buffer = aligned_empty(sum(array.size for *_, array in arrays), dtype)
+        n_parameters = sum(layer._weights.size + layer._biases.size for layer in self.parametric)
         self._pieces: list[tuple[Any, str, Floats]] = []
-        self._parameters = self._buffer[:n_parameters]
-        for (layer, name, array), view in zip(arrays, _cut(self._buffer, arrays), strict=True):
+        self._parameters = self.buffer[:n_parameters]
+        for (layer, name, array), view in zip(arrays, _cut(self.buffer, arrays), strict=True):
             view[...] = array
             setattr(layer, f"_{name}", view)
             self._pieces.append((layer, f"_{name}", view))
         for layer in self.layers:
             if isinstance(layer, Layer):
-                layer._model = weakref.ref(self)
-        self._warned = False
-        self._plan_passes()
+                layer._network = weakref.ref(self)
+        self.check_arrays()
 
-    def _plan_passes(self) -> None:
-        """Choose the layers up to what the loss takes, and lay out predictions."""
-        self._check_pieces()
-        # Kept here, as a prediction of one row takes 1.5 us.
-        self._task, self._finish = self._loss.task, self._loss.finish
-        self._stream: Stream | None = None
-        self._steps = program_layers(self._logit_layers())
-        self._predictor: Predictor | MaybeNone = None
-        if self._steps is not None:
-            self._predictor = Predictor(self._steps, self._n_features, self._buffer)
-
-    def _check_pieces(self) -> None:
+    def check_arrays(self) -> None:
         """Refuse a layer that no longer has the arrays of this network."""
         for layer, name, view in self._pieces:
             if getattr(layer, name) is not view:
@@ -138,47 +137,63 @@ class Network:
                     "expected the layer that the network was made of"
                 )
 
-    @property
-    def loss(self) -> Loss:
-        """What the network is trained on. Another one may be assigned between two runs."""
-        return self._loss
+    def set_loss(self, loss: LossLike) -> None:
+        """Train on another loss from now on."""
+        self.loss = as_loss(loss)
+        self.note_layout()
 
-    @loss.setter
-    def loss(self, value: LossLike) -> None:
-        self._loss = as_loss(value)
-        self._plan_passes()
+    def note_layout(self) -> None:
+        """Take note that a layer or the loss predicts otherwise from now on."""
+        self.check_arrays()
+        self.layout += 1
 
     @property
-    def dtype(self) -> DType:
-        """The dtype of the parameters and of all results."""
-        return self._parameters.dtype
+    def n_parameters(self) -> int:
+        """P."""
+        return self._parameters.size
 
     @property
     def parameters(self) -> Floats:
-        """The flat parameter buffer."""
-        self._exposed = True
+        """The parameters (P,), as a view of the buffer."""
         return self._show("parameters")
 
-    @parameters.setter
-    def parameters(self, value: ArrayLike) -> None:
+    @property
+    def moments(self) -> Floats:
+        """What lies behind the parameters in the buffer."""
+        return self.buffer[self._parameters.size :]
+
+    def expose_parameters(self) -> Floats:
+        """Return `parameters` for a script, which may change them at any time."""
+        self._exposed = True
+        return self.parameters
+
+    def set_parameters(self, value: ArrayLike) -> None:
+        """Copy values (P,) into the parameters.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For another shape, and for what is not finite.
+        """
         array = as_array(value, "parameters")
         if array.shape != self._parameters.shape:
             raise ValueError(
                 f"parameters has shape {array.shape}, expected {self._parameters.shape}"
             )
         self._parameters[...] = as_matrix(array, "parameters", self.dtype)
-        self._version += 1
+        self.note_change()
 
     def _show(self, name: str) -> Floats:
         """Return the view of a flat buffer that scripts and optimizers know it by."""
         return shown(vars(self).setdefault("_shown", {}), name, getattr(self, f"_{name}"))
 
-    def _note_change(self) -> None:
-        self._version += 1
+    def note_change(self) -> None:
+        """Take note that the parameters were changed as a whole."""
+        self.version += 1
 
-    def _may_be_changed(self) -> bool:
+    def may_be_changed(self) -> bool:
         """Return whether a script has, or had, parameters in its hands."""
-        return self._exposed or any(layer._exposed for layer in self._parametric)
+        return self._exposed or any(layer._exposed for layer in self.parametric)
 
     @property
     def gradients(self) -> Floats:
@@ -188,7 +203,7 @@ class Network:
             self._gradients[...] = 0
             arrays = [
                 (layer, name, getattr(layer, f"_{name}"))
-                for layer in self._parametric
+                for layer in self.parametric
                 for name in ("weights", "biases")
             ]
             for (layer, name, _), view in zip(arrays, _cut(self._gradients, arrays), strict=True):
@@ -197,83 +212,78 @@ class Network:
                 setattr(layer, f"_d{name}", view)
         return self._show("gradients")
 
-    def _logit_layers(self) -> tuple[Any, ...]:
+    def logit_layers(self) -> tuple[Any, ...]:
         """Return the layers up to the outputs that the loss takes."""
-        head = self.loss.probability_layer
-        return self.layers[:-1] if head and runs_as(self.layers[-1], head) else self.layers
+        head, last = self.loss.probability_layer, self.layers[-1]
+        fused = head is not None and isinstance(last, head)
+        fused = fused and not overrides(last, head, "forward", "backward")
+        return self.layers[:-1] if fused else self.layers
 
     # ------------------------------------------------------------------ layer by layer
 
-    def forward(self, inputs: ArrayLike, training: bool = False) -> Floats:
-        """Run `inputs` (B, I) through all layers, one by one, and return the last output."""
-        values: Any = inputs
-        for layer in self.layers:
-            values = call_forward(layer, values, training)
-        output: Floats = values
-        return output
+    def logits(self, inputs: Any, training: bool, n_outputs: int | None = None) -> Floats:
+        """Return the outputs (B, O) that the loss takes, as an array that a kernel may change.
 
-    def backward(self, dvalues: ArrayLike) -> Floats:
-        """Take the gradient `dvalues` of the last output back through all layers."""
-        values: Any = dvalues
-        for layer in reversed(self.layers):
-            values = call_backward(layer, values)
-        dinputs: Floats = values
-        return dinputs
-
-    def _forward_logits(self, inputs: Any, training: bool, n_classes: int | None = None) -> Floats:
+        Raises
+        ------
+        ValueError
+            Where the last layer gives another shape than (B, `n_outputs`).
+        """
         n_rows = len(inputs)
-        for layer in self._logit_layers():
+        for layer in self.logit_layers():
             inputs = call_forward(layer, inputs, training)
         logits = as_array(inputs, "the output of the last layer")
         width = logits.shape[1] if logits.ndim == 2 else 0
-        if width == 0 or len(logits) != n_rows or width != (n_classes or width):
+        if width == 0 or len(logits) != n_rows or width != (n_outputs or width):
             raise ValueError(
                 f"the output of the last layer has shape {logits.shape}, "
-                f"expected logits of shape ({n_rows}, {n_classes or 'C'})"
+                f"expected logits of shape ({n_rows}, {n_outputs or 'C'})"
             )
         dtype = np.float32 if logits.dtype == np.float32 else np.float64
         # A copy where it is no plain array: a kernel takes the gradient in its place.
         return np.require(logits, dtype, ["C", "A", "W"])
 
-    def _backward_logits(self, dvalues: Any) -> None:
-        for layer in reversed(self._logit_layers()):
+    def pull(self, dvalues: Any) -> None:
+        """Take the gradient (B, O) of what `logits` gave back through the layers."""
+        for layer in reversed(self.logit_layers()):
             dvalues = call_backward(layer, dvalues)
 
-    def _trained_arrays(self) -> Iterator[tuple[Floats, Floats]]:
+    def trained_arrays(self) -> Iterator[tuple[Floats, Floats]]:
         """Yield (parameters, gradients): of the layers that train, then of a user's own ones."""
-        for owner, name, slopes in self._trained_places():
+        for owner, name, slopes in self.trained_places():
             parameters, gradients = getattr(owner, name), np.asarray(getattr(owner, slopes))
             # As NumPy takes `parameters -= learning_rate * gradients`.
             gradients = np.broadcast_to(gradients, parameters.shape)
             yield parameters, gradients.astype(parameters.dtype, copy=False)
 
-    def _trained_places(self) -> Iterator[tuple[Any, str, str]]:
+    def trained_places(self) -> Iterator[tuple[Any, str, str]]:
         """Yield (object, attribute of the parameters, attribute of the gradients)."""
         weights, biases = ("weights", "dweights"), ("biases", "dbiases")
-        if self._parametric and all(
-            layer.trainable and layer.use_bias for layer in self._parametric
-        ):
+        if self.parametric and all(layer.trainable and layer.use_bias for layer in self.parametric):
+            self._exposed = True  # an optimizer of a user's own may keep them
             yield self, "parameters", "gradients"
         else:
-            for layer in self._parametric:
+            for layer in self.parametric:
                 if layer.trainable:
                     yield layer, *weights
                     if layer.use_bias:
                         yield layer, *biases
-        for layer in self._own_layers():
+        for layer in self.own_layers():
             yield layer, *weights
             yield layer, *biases
 
-    def _own_layers(self) -> list[Any]:
+    def own_layers(self) -> list[Any]:
+        """Return the layers of a user's own class that have weights."""
         return [
             layer
             for layer in self.layers
             if not isinstance(layer, ParameterLayer) and hasattr(layer, "weights")
         ]
 
-    def _check_own_layers(self) -> None:
+    def check_own_layers(self) -> None:
+        """Raise TypeError where a layer of a user's own has no arrays to train."""
         for i, layer in enumerate(self.layers):
-            if layer not in self._own_layers():
+            if layer not in self.own_layers():
                 continue
             for name in ("weights", "biases"):
                 array = getattr(layer, name, None)
@@ -283,12 +293,17 @@ class Network:
                         "expected an array of float32 or float64"
                     )
 
-    def _penalty(self) -> float:
+    @property
+    def is_penalized(self) -> bool:
+        """Whether a layer that trains has a penalty."""
+        return any(any(layer.penalties) for layer in self.parametric if layer.trainable)
+
+    def penalty(self) -> float:
         """Return what the penalties of all layers add to the loss."""
         return float(
             sum(
                 layer._penalty_part * (l1 * np.abs(values).sum() + l2 * np.square(values).sum())
-                for layer in self._parametric
+                for layer in self.parametric
                 if layer.trainable and any(layer.penalties)
                 for values, l1, l2 in (
                     (layer._weights, layer.weights_l1, layer.weights_l2),
@@ -297,26 +312,47 @@ class Network:
             )
         )
 
+    def share_penalties(self, part: float) -> None:
+        """Let the penalties count by so much in the next steps."""
+        for layer in self.parametric:
+            layer.share_penalties(part)
+
+    def place_dropout(self, key: int, step: int) -> None:
+        """Let dropout draw the masks of a step of an epoch, which has one key."""
+        for i, layer in enumerate(self._dropouts()):
+            layer.place_masks((key, i, step))
+
+    def release_dropout(self) -> None:
+        """Let dropout draw from its own generators again."""
+        for layer in self._dropouts():
+            layer.place_masks(None)
+
+    def _dropouts(self) -> list[Dropout]:
+        return [layer for layer in self.logit_layers() if isinstance(layer, Dropout)]
+
     # ------------------------------------------------------------------ the state
 
-    def _snapshot(self) -> Snapshot:
-        own = [(layer.weights.copy(), layer.biases.copy()) for layer in self._own_layers()]
-        return self._buffer.copy(), own
+    def snapshot(self) -> Snapshot:
+        """Return a copy of all that the network has learned."""
+        own = [(layer.weights.copy(), layer.biases.copy()) for layer in self.own_layers()]
+        return self.buffer.copy(), own
 
-    def _restore(self, snapshot: Snapshot) -> None:
-        self._buffer[...], own = snapshot
-        self._version += 1
-        for layer, (weights, biases) in zip(self._own_layers(), own, strict=True):
+    def restore(self, snapshot: Snapshot) -> None:
+        """Bring back what `snapshot` returned."""
+        self.buffer[...], own = snapshot
+        self.version += 1
+        for layer, (weights, biases) in zip(self.own_layers(), own, strict=True):
             layer.weights[...], layer.biases[...] = weights, biases
 
-    def _is_finite(self) -> bool:
-        own = (a for layer in self._own_layers() for a in (layer.weights, layer.biases))
-        return kernels.all_finite(self._buffer) and all(np.isfinite(a).all() for a in own)
+    def is_finite(self) -> bool:
+        """Return whether all that the network has learned is finite."""
+        own = (a for layer in self.own_layers() for a in (layer.weights, layer.biases))
+        return kernels.all_finite(self.buffer) and all(np.isfinite(a).all() for a in own)
 
-    def _stored_arrays(self) -> dict[str, Floats]:
+    def stored_arrays(self) -> dict[str, Floats]:
         """Return {"0.weights": array, ...}: what all layers have learned, not copied."""
-        self._check_pieces()
-        own = self._own_layers()
+        self.check_arrays()
+        own = self.own_layers()
         return {
             f"{i}.{name}": getattr(layer, f"_{name}" if isinstance(layer, ParameterLayer) else name)
             for i, layer in enumerate(self.layers)
@@ -331,45 +367,13 @@ class Network:
 
     # ------------------------------------------------------------------ the object itself
 
-    def clone(self, rng: Seed = None) -> Self:
-        """Return a model of the same layers, with the same parameters, that shares nothing.
-
-        Parameters
-        ----------
-        rng : None, int or numpy.random.Generator
-            Where given, layers draw new parameters from it, as their `init` says.
-        """
-        twin = copy.deepcopy(self)
-        for layer in twin.layers:
-            if isinstance(layer, Layer):
-                layer.forget_passes()
-        if rng is not None:
-            rng = as_generator(rng)
-            for layer in twin._parametric:
-                layer.reset_parameters(rng)
-        return twin
-
-    def summary(self) -> Summary:
-        """Return a :class:`Summary`: layers, outputs, parameters, bytes, operations a sample."""
-        return Summary(self)
-
-    def __copy__(self) -> Self:
-        return copy.deepcopy(self)  # two models on one buffer would train each other
-
     def __getstate__(self) -> dict[str, Any]:
-        # A stream works on the parameters of this model, and views are on its memory.
-        return {**vars(self), "_stream": None, "_shown": {}}
+        return {**vars(self), "_shown": {}}  # views are on the memory of this network
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._check_layers()  # a script may have made one anew
         self._adopt()
-
-    def __repr__(self) -> str:
-        layers = "".join(f"    {layer!r},\n" for layer in getattr(self, "layers", ()))
-        loss = repr(getattr(self, "loss", "?"))
-        loss = "" if loss == "SoftmaxCrossEntropy()" else f", loss={loss}"
-        return f"{type(self).__name__}([\n{layers}]{loss})"
 
 
 def _stored_names(layer: ParameterLayer) -> tuple[tuple[str, ...], ...]:
@@ -397,5 +401,6 @@ def call_forward(layer: Any, inputs: Any, training: bool) -> Any:
 
 
 def call_backward(layer: Any, dvalues: Any) -> Any:
+    """Call `backward` of a layer that may not return its gradient."""
     result = layer.backward(dvalues)
     return layer.dinputs if result is None else result

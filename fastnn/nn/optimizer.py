@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import kernels
 from ..kernels import table as t
+from ..kernels.catalogue import Rule, n_states_of
 from ..settings import Setting, non_negative, optional_positive, shown
 from ..types import Array, DType, Floats, Rate
 from ..validation import (
@@ -83,7 +84,7 @@ def _as_rate(value: Rate, name: str) -> Rate:
 
 def _n_states(optimizer: Optimizer) -> int:
     """Return how many averages the rule of an optimizer has: kernels count on it."""
-    return t.N_STATES[as_index(optimizer.rule, "rule", len(t.N_STATES))]
+    return n_states_of(as_index(optimizer.rule, "rule", max(Rule) + 1))
 
 
 _Place: TypeAlias = tuple[int, int, int]
@@ -156,7 +157,7 @@ class Optimizer:
     True
     """
 
-    rule = t.DESCENT
+    rule = Rule.DESCENT
     per_sample = False  # whether penalties are divided by the weight of the batch
     learning_rate: Setting[Any] = Setting(_as_rate)
     weight_decay = Setting(non_negative)
@@ -182,7 +183,7 @@ class Optimizer:
     def is_plain(self) -> bool:
         """Whether a step is parameters - rate * gradients and nothing else."""
         clips = self.clip_norm is not None or self.clip_value is not None
-        return self.rule == t.DESCENT and not clips and not self.weight_decay
+        return self.rule == Rule.DESCENT and not clips and not self.weight_decay
 
     def state_of(self, parameters: Floats) -> State:
         """Return the :class:`State` kept of the array `parameters`: zeros at first."""

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..kernels import table as t
+from ..kernels.catalogue import Rule
 from ..settings import Setting, fraction, non_negative
 from ..types import DType, Floats, Rate
 from ..validation import as_flag
@@ -83,8 +84,8 @@ class SGD(Optimizer):
     def rule(self) -> int:  # type: ignore[override]  # read-only here
         """The rule of the kernels."""
         if not self.momentum:
-            return t.DESCENT
-        return t.NESTEROV if self.nesterov else t.MOMENTUM
+            return Rule.DESCENT
+        return Rule.NESTEROV if self.nesterov else Rule.MOMENTUM
 
     def rates(self, first: int, count: int, dtype: DType) -> Floats:
         """Return the learning rates of some steps."""
@@ -118,7 +119,7 @@ class AdaGrad(Optimizer):
     array([ 0.9, -2.1])
     """
 
-    rule = t.ADAGRAD
+    rule = Rule.ADAGRAD
     epsilon = Setting(non_negative)
 
     def __init__(
@@ -157,7 +158,7 @@ class RMSprop(AdaGrad):
     array([ 0., -3.])
     """
 
-    rule = t.RMSPROP
+    rule = Rule.RMSPROP
     rho = Setting(fraction)
 
     def __init__(
@@ -229,7 +230,7 @@ class Adam(Optimizer):
     @property
     def rule(self) -> int:  # type: ignore[override]  # read-only here
         """The rule of the kernels."""
-        return t.AMSGRAD if self.amsgrad else t.ADAM
+        return Rule.AMSGRAD if self.amsgrad else Rule.ADAM
 
     def _fill(self, rows: Floats, steps: NDArray[np.integer[Any]]) -> None:
         rows[:, t.FIRST], rows[:, t.SECOND] = self.beta_1, self.beta_2

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from .layers import Dense, Layer
-
-if TYPE_CHECKING:
-    from .network import Network
+from .network import Network
 
 
 class LayerSummary(NamedTuple):
@@ -45,15 +43,15 @@ class Summary:
     2,410 parameters (9.4 KiB), 4,810 FLOPs a sample
     """
 
-    def __init__(self, model: Network) -> None:
-        self.layers, width = [], model._n_features
-        for layer in model.layers:
+    def __init__(self, network: Network) -> None:
+        self.layers, width = [], network.n_features
+        for layer in network.layers:
             row = _summarise(layer, width)
             self.layers.append(row)
             width = row.n_outputs
         self.n_parameters = sum(row.n_parameters for row in self.layers)
         self.n_trainable = sum(row.n_trainable for row in self.layers)
-        self.n_bytes = self.n_parameters * model.dtype.itemsize
+        self.n_bytes = self.n_parameters * network.dtype.itemsize
         flops = [row.n_flops for row in self.layers]
         self.n_flops = None if None in flops else sum(filter(None, flops))
 

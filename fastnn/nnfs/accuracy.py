@@ -10,11 +10,11 @@ from numpy.typing import ArrayLike
 
 from ..types import Array
 from ..validation import as_array, as_flag
-from .losses import Accumulated
+from .losses import RunningMean
 
 
-class Accuracy(Accumulated):
-    """The fraction of right predictions: a subclass gives `compare(predictions, y)`.
+class Accuracy(RunningMean):
+    """The fraction of right predictions, those for which `compare` of a subclass gives True.
 
     Examples
     --------
@@ -29,7 +29,7 @@ class Accuracy(Accumulated):
     compare: Callable[[Any, Any], Array]
 
     def init(self, y: ArrayLike) -> None:
-        """Look at all targets before training."""
+        """Called with all targets before training."""
 
     def calculate(self, predictions: ArrayLike, y: ArrayLike) -> np.floating[Any]:
         """Return the fraction of a batch's predictions that are right."""
@@ -40,14 +40,13 @@ class Accuracy(Accumulated):
 
     def calculate_accumulated(self) -> float:
         """Return the fraction of right predictions since `new_pass`."""
-        mean: float = self._mean()
-        return mean
+        return self._mean()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
 
-def _compared(predictions: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
+def _as_pair(predictions: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
     predictions, y = as_array(predictions, "predictions"), as_array(y, "y")
     if predictions.shape != y.shape:
         raise ValueError(f"predictions has shape {predictions.shape}, expected {y.shape}, as y")
@@ -55,13 +54,13 @@ def _compared(predictions: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
 
 
 class Accuracy_Categorical(Accuracy):
-    """Of classes, or of yes-or-no answers.
+    """The accuracy of classes, or of yes-or-no answers.
 
     Parameters
     ----------
     binary : bool
-        Targets are answers 0 or 1 (B, O), compared one by one, and not classes, (B,) labels or
-        (B, C) rows.
+        If True, targets are answers 0 or 1 (B, O), which are compared one by one. If False, they
+        are classes: labels (B,) or one-hot rows (B, C).
 
     Examples
     --------
@@ -78,7 +77,7 @@ class Accuracy_Categorical(Accuracy):
         y = as_array(y, "y")
         if not self.binary and y.ndim == 2:
             y = np.argmax(y, axis=1)
-        predictions, y = _compared(predictions, y)
+        predictions, y = _as_pair(predictions, y)
         right: Array = predictions == y
         return right
 
@@ -87,12 +86,12 @@ class Accuracy_Categorical(Accuracy):
 
 
 class Accuracy_Regression(Accuracy):
-    """Of numbers: right is what is less than `precision` away.
+    """The accuracy of numbers: a prediction is right if it is less than `precision` away.
 
     Attributes
     ----------
     precision : float or None
-        The standard deviation of all targets over 250, from the first `init`.
+        The standard deviation of the targets of the first `init`, divided by 250.
 
     Examples
     --------
@@ -106,10 +105,10 @@ class Accuracy_Regression(Accuracy):
     """
 
     def __init__(self) -> None:
-        self.precision: Any = None
+        self.precision: float | np.floating[Any] | None = None
 
     def init(self, y: ArrayLike, reinit: bool = False) -> None:
-        """Choose the precision for the targets `y`, once, or again with `reinit`."""
+        """Compute the precision from the targets `y`, if there is none yet or with `reinit`."""
         if self.precision is None or as_flag(reinit, "reinit"):
             self.precision = np.std(as_array(y, "y")) / 250
 
@@ -117,6 +116,6 @@ class Accuracy_Regression(Accuracy):
         """Return which predictions are right."""
         if self.precision is None:
             raise RuntimeError("Accuracy_Regression.compare was called before init")
-        predictions, y = _compared(predictions, y)
+        predictions, y = _as_pair(predictions, y)
         right: Array = np.abs(predictions - y) < self.precision
         return right

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import Sequence
-from typing import Any, Self
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from . import accuracy, layers, losses, optimizers
 
 _MODEL, _PARAMETERS = "model of fastnn.nnfs", "parameters of fastnn.nnfs"
 
-# What may stand in a file, by name.
+# The classes that a file may name.
 _LAYERS = (
     layers.Layer_Dense, layers.Layer_Dropout, layers.Activation_ReLU, layers.Activation_Softmax,
     layers.Activation_Sigmoid, layers.Activation_Linear,
@@ -31,11 +32,11 @@ _OPTIMIZERS = (
 _ACCURACIES = accuracy.Accuracy_Categorical, accuracy.Accuracy_Regression
 _PARTS = {"loss": _LOSSES, "optimizer": _OPTIMIZERS, "accuracy": _ACCURACIES}
 
-# Attributes that are no arguments, or not with the same value.
+# Attributes that are not arguments, or have another value than the argument of that name.
 _ATTRIBUTES = ("rate", "current_learning_rate", "iterations", "precision")
-_SIZES = ("n_inputs", "n_neurons")  # the arrays say them
+_SIZES = ("n_inputs", "n_neurons")  # given by the arrays
 _AVERAGES = tuple(
-    beginning + end for _, beginning in optimizers.KINDS for end in ("momentums", "cache")
+    prefix + name for _, prefix in optimizers.KINDS for name in ("momentums", "cache")
 )
 
 
@@ -50,16 +51,16 @@ def save_parameters(parameters: Sequence[tuple[Array, Array]], path: PathLike) -
 def load_parameters(path: PathLike) -> list[tuple[Array, Array]]:
     """Return [(weights, biases), ...]."""
     description, tensors = _read(path, _PARAMETERS)
-    with _Explained(path):
+    with _file_errors(path):
         count = range(int(description["count"]))
         return [(tensors[f"{i}.weights"], tensors[f"{i}.biases"]) for i in count]
 
 
 def save_model(model: Any, path: PathLike) -> None:
     """Write a model."""
-    tensors, described = {}, []
+    tensors, descriptions = {}, []
     for i, layer in enumerate(model.layers):
-        described.append(_describe(layer, f"layers[{i}]", _LAYERS))
+        descriptions.append(_describe(layer, f"layers[{i}]", _LAYERS))
         for name in ("weights", "biases", *_AVERAGES):
             if getattr(layer, name, None) is not None:
                 tensors[f"{i}.{name}"] = getattr(layer, name)
@@ -68,15 +69,15 @@ def save_model(model: Any, path: PathLike) -> None:
         for name, kinds in _PARTS.items()
         if getattr(model, name) is not None
     }
-    write(path, {"kind": _MODEL, "layers": described, **parts}, tensors, finite=tensors)
+    write(path, {"kind": _MODEL, "layers": descriptions, **parts}, tensors, finite=tensors)
 
 
-def load_model(model: Any, path: PathLike) -> Any:
+def load_model(model: Any, path: PathLike) -> None:
     """Fill an empty model and finalize it."""
     description, tensors = _read(path, _MODEL)
-    with _Explained(path):
-        for i, described in enumerate(description["layers"]):
-            layer = _build(described, _LAYERS)
+    with _file_errors(path):
+        for i, each in enumerate(description["layers"]):
+            layer = _build(each, _LAYERS)
             if isinstance(layer, layers.Layer_Dense):
                 _fill(layer, {k.partition(".")[2]: a for k, a in tensors.items() if _in(k, i)})
             model.add(layer)
@@ -87,7 +88,6 @@ def load_model(model: Any, path: PathLike) -> Any:
         }
         model.set(**parts)
         model.finalize()
-    return model
 
 
 def _in(key: str, i: int) -> bool:
@@ -134,40 +134,35 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _build(described: Any, kinds: tuple[type[Any], ...]) -> Any:
-    kind = {kind.__name__: kind for kind in kinds}[described["class"]]
-    arguments, attributes = dict(described["arguments"]), dict(described["attributes"])
+def _build(description: Any, kinds: tuple[type[Any], ...]) -> Any:
+    kind = {kind.__name__: kind for kind in kinds}[description["class"]]
+    arguments, attributes = dict(description["arguments"]), dict(description["attributes"])
     if kind is layers.Layer_Dense:
         arguments |= dict.fromkeys(_SIZES, 1)
     if kind is layers.Layer_Dropout:
         arguments["rate"] = 1 - attributes["rate"]
     state = np.random.get_state()  # noqa: NPY002
-    try:  # a script draws the same numbers after a load as without
+    try:  # loading does not change the numbers that a script draws
         value = kind(**arguments)
     finally:
         np.random.set_state(state)  # noqa: NPY002
-    for name, number in attributes.items():
+    for name, attribute in attributes.items():
         if name not in _ATTRIBUTES or not hasattr(value, name):
             raise ValueError(f"an attribute {name!r}")
-        if number is not None and not isinstance(number, int | float):
-            raise ValueError(f"{name} {number!r}")
-        setattr(value, name, number)
+        if attribute is not None and not isinstance(attribute, int | float):
+            raise ValueError(f"{name} {attribute!r}")
+        setattr(value, name, attribute)
     return value
 
 
-class _Explained:
-    """Turns what is wrong with the description in a file into one kind of error."""
-
-    def __init__(self, path: PathLike) -> None:
-        self.path = path
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: Any, error: BaseException | None, _: Any) -> None:
-        if isinstance(error, KeyError | TypeError | ValueError | AttributeError):
-            problem = f"is no file of fastnn.nnfs: {type(error).__name__}, {error}"
-            raise FileFormatError(self.path, problem) from error
+@contextlib.contextmanager
+def _file_errors(path: PathLike) -> Iterator[None]:
+    """Raise FileFormatError for the errors of a bad description."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        problem = f"is no file of fastnn.nnfs: {type(error).__name__}, {error}"
+        raise FileFormatError(path, problem) from error
 
 
 def _read(path: PathLike, kind: str) -> tuple[dict[str, Any], dict[str, Array]]:

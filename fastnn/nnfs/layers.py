@@ -19,35 +19,35 @@ REGULARIZERS = (
 )  # fmt: skip
 
 
-def _penalty(name: str, other: str) -> Any:
+def _alias(name: str, other: str) -> property:
     """Return a property `name` that is the attribute `other` of :class:`Dense`."""
 
-    def get(layer: Any) -> Any:
+    def get(layer: Dense) -> Any:
         return getattr(layer, other)
 
-    def put(layer: Any, value: float) -> None:
+    def put(layer: Dense, value: float) -> None:
         setattr(layer, other, as_number(value, name, 0))
 
     return property(get, put, doc=f"At least 0; `{other}` of :class:`Dense`.")
 
 
-class Neighbour:
-    """A layer of a :class:`Model`, which tells it what stands before and behind it."""
+class LinkedLayer:
+    """A layer with links to the one before and the one after it, which a :class:`Model` sets."""
 
     prev: Any = None
     next: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
-        # Neighbours are no part of a copy; the copied model introduces them again.
+        # A copy has no links: `finalize` of the copied model sets them.
         state: Any = super().__getstate__()
         return {name: value for name, value in state.items() if name not in ("prev", "next")}
 
 
-class Layer_Dense(Neighbour, Dense):
+class Layer_Dense(LinkedLayer, Dense):
     """Dense layer whose weights start as 0.01 * `np.random.randn`, its biases as 0.
 
     The dtype is that of `np.random.randn`: float64, or float32 after `nnfs.init()`. `backward`
-    adds the slopes of the penalties to `dweights` and `dbiases`; that of |p| at 0 is 1.
+    adds the gradients of the penalties to `dweights` and `dbiases`; that of |p| at 0 is 1.
 
     Parameters
     ----------
@@ -66,10 +66,10 @@ class Layer_Dense(Neighbour, Dense):
     dtype('float64')
     """
 
-    weight_regularizer_l1 = _penalty("weight_regularizer_l1", "weights_l1")
-    weight_regularizer_l2 = _penalty("weight_regularizer_l2", "weights_l2")
-    bias_regularizer_l1 = _penalty("bias_regularizer_l1", "biases_l1")
-    bias_regularizer_l2 = _penalty("bias_regularizer_l2", "biases_l2")
+    weight_regularizer_l1 = _alias("weight_regularizer_l1", "weights_l1")
+    weight_regularizer_l2 = _alias("weight_regularizer_l2", "weights_l2")
+    bias_regularizer_l1 = _alias("bias_regularizer_l1", "biases_l1")
+    bias_regularizer_l2 = _alias("bias_regularizer_l2", "biases_l2")
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class Layer_Dense(Neighbour, Dense):
         bias_regularizer_l1: float = 0,
         bias_regularizer_l2: float = 0,
     ) -> None:
-        # These zeros are replaced: only the global generator gives a script its numbers.
+        # The zeros are replaced below: the numbers have to come from the global generator.
         super().__init__(n_inputs, n_neurons, init="zeros", rng=0)
         self.weight_regularizer_l1 = weight_regularizer_l1
         self.weight_regularizer_l2 = weight_regularizer_l2
@@ -88,14 +88,14 @@ class Layer_Dense(Neighbour, Dense):
         self.bias_regularizer_l2 = bias_regularizer_l2
         self._weights = 0.01 * np.random.randn(self.n_inputs, self.n_neurons)  # noqa: NPY002
         self._biases = self._biases.astype(self._weights.dtype)
-        self.init = scaled_normal(0.01)  # for `reset_parameters`, with a generator of its own
+        self.init = scaled_normal(0.01)  # of `reset_parameters`, which takes another generator
 
     def get_parameters(self) -> tuple[Floats, Floats]:
         """Return (weights, biases)."""
         return self.weights, self.biases
 
     def set_parameters(self, weights: ArrayLike, biases: ArrayLike) -> None:
-        """Copy the values of two arrays into the parameters, or of none where one does not fit."""
+        """Copy two arrays into the parameters, or neither of them if one does not fit."""
         before = self.weights.copy()
         self.weights = weights
         try:
@@ -109,36 +109,36 @@ class Layer_Dense(Neighbour, Dense):
         return np.where(values < 0, -1, 1).astype(values.dtype)
 
     def __repr__(self) -> str:
-        given = "".join(
+        factors = "".join(
             f", {name}={getattr(self, name)}" for name in REGULARIZERS if getattr(self, name, 0)
         )
         sizes = ", ".join(str(getattr(self, name, "?")) for name in ("n_inputs", "n_neurons"))
-        return f"{type(self).__name__}({sizes}{given})"
+        return f"{type(self).__name__}({sizes}{factors})"
 
 
-def _as_kept(value: float, name: str) -> float:
-    kept = as_positive(value, name)
-    if kept > 1:
+def _as_keep_rate(value: float, name: str) -> float:
+    rate = as_positive(value, name)
+    if rate > 1:
         raise ValueError(f"{name} is {value}, expected the fraction kept, at most 1")
-    return kept
+    return rate
 
 
-class Layer_Dropout(Neighbour, Layer):
-    """Zeros at random places while training, and what is left scaled up to the same mean.
+class Layer_Dropout(LinkedLayer, Layer):
+    """Sets random values to 0 in training, and scales the others up, so that the mean stays.
 
-    Srivastava and others, "Dropout" (2014), section 10, scaled while training.
+    Srivastava and others, "Dropout" (2014), section 10.
 
     Parameters
     ----------
     rate : float
-        At least 0 and below 1: the fraction dropped.
+        At least 0 and below 1: the fraction of values that become 0.
 
     Attributes
     ----------
     rate : float
-        The fraction kept, 1 - rate.
+        The fraction of values that are kept, 1 minus the argument `rate`.
     binary_mask : ndarray of shape (B, I)
-        Of the last `forward`: `np.random.binomial(1, rate, (B, I)) / rate`.
+        The mask of the last `forward`: `np.random.binomial(1, rate, (B, I)) / rate`.
 
     Examples
     --------
@@ -152,17 +152,17 @@ class Layer_Dropout(Neighbour, Layer):
 
     binary_mask = None
 
-    rate = Setting(_as_kept)
+    rate = Setting(_as_keep_rate)
 
     def __init__(self, rate: float) -> None:
         self.rate = 1 - as_number(rate, "rate", 0, 1)
 
     def forward(self, inputs: ArrayLike, training: bool = True) -> Floats:
-        """Return `inputs` (B, I) times the mask, or as they are where `training` is False."""
+        """Return `inputs` (B, I) times a mask; without `training`, a copy of the inputs."""
         self.inputs = as_rows(inputs, "inputs")
         if training:
-            drawn = np.random.binomial(1, self.rate, size=self.inputs.shape)  # noqa: NPY002
-            self.binary_mask = drawn / self.rate
+            is_kept = np.random.binomial(1, self.rate, size=self.inputs.shape)  # noqa: NPY002
+            self.binary_mask = is_kept / self.rate
             self.output = (self.inputs * self.binary_mask).astype(self.inputs.dtype)
         else:
             self.output = self.inputs.copy()
@@ -180,8 +180,8 @@ class Layer_Dropout(Neighbour, Layer):
         return f"{type(self).__name__}({rate})"
 
 
-class Layer_Input(Neighbour, Layer):
-    """What stands before the first layer of a :class:`Model`: its output is its input.
+class Layer_Input(LinkedLayer, Layer):
+    """The layer before the first one of a :class:`Model`: its output is its input.
 
     Examples
     --------
@@ -196,7 +196,7 @@ class Layer_Input(Neighbour, Layer):
         return inputs
 
 
-class Activation_ReLU(Neighbour, ReLU):
+class Activation_ReLU(LinkedLayer, ReLU):
     """Rectified linear unit.
 
     Examples
@@ -214,7 +214,7 @@ class Activation_ReLU(Neighbour, ReLU):
         return outputs
 
 
-class Activation_Softmax(Neighbour, Softmax):
+class Activation_Softmax(LinkedLayer, Softmax):
     """Softmax over each row.
 
     Examples
@@ -233,7 +233,7 @@ class Activation_Softmax(Neighbour, Softmax):
         return classes
 
 
-class Activation_Sigmoid(Neighbour, Sigmoid):
+class Activation_Sigmoid(LinkedLayer, Sigmoid):
     """Logistic function.
 
     Examples
@@ -248,7 +248,7 @@ class Activation_Sigmoid(Neighbour, Sigmoid):
         return (outputs > 0.5) * 1
 
 
-class Activation_Linear(Neighbour, Identity):
+class Activation_Linear(LinkedLayer, Identity):
     """output = inputs.
 
     Examples

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..kernels import table as t
-from ..model import Sequential
+from ..model import Sequential, network_of, program_of
 from ..nn.dropout import Dropout
 from ..nn.losses import BinaryCrossEntropy, MeanAbsoluteError, MeanSquaredError
+from ..program.compiled import CompiledTrainer
 from ..program.plan import operation_of, program_layers
 from ..program.threads import ThreadTeam
 from ..program.trainer import Data, Epoch
@@ -110,8 +111,6 @@ def find_obstacle(model: Any) -> str | None:
 class ProgramLoop:
     """Steps of the compiled program, batch after batch as the samples come."""
 
-    has_failed = False
-
     def __init__(self, model: Any, data: Data, batch_size: int, team: ThreadTeam) -> None:
         self.model, network, optimizer = model, model.network, model.optimizer
         optimizer.rates(optimizer.iterations, 1, network.dtype)  # for its errors
@@ -130,25 +129,28 @@ class ProgramLoop:
             optimizer.state_of(network.parameters),
             [
                 (layer, beginning, getattr(layer, name))
-                for layer in network._parametric
+                for layer in network_of(network).parametric
                 for name, beginning in KINDS
             ],
         )
         # Every batch is an epoch to the trainer, which adds up the figures of each.
-        self.trainer = network._compiled_trainer(team, data, batch_size, batch_size, optimizer)
+        self.trainer = CompiledTrainer(
+            program_of(network), data, batch_size, batch_size, optimizer, team, stays_packed=True
+        )
         # Biases start at 0, where the slope of |b| is 1 in the book.
         self.trainer.plan.coefficients[:, t.BIASES_L1] *= -1
-        for layer in network._parametric:
+        for layer in network_of(network).parametric:
             _leave_zero(layer.weights, layer.weights_l1)
 
     @property
     def steps_at_once(self) -> int:
         """How many steps take so little time that nobody waits for their figures."""
-        return 1 if self.has_failed else self.trainer.steps
+        return self.trainer.chunk_steps
 
     def begin(self) -> None:
         """Before the first `run`, and the first one after `end`."""
-        self.is_packed = False
+        self.trainer.state.iterations = self.model.optimizer.iterations
+        self.trainer.repack()
 
     def run(self, first: int, end: int) -> list[Found]:
         """Take the steps [first, end) and return what each of them :class:`Found`.
@@ -176,17 +178,14 @@ class ProgramLoop:
         """Take a step with each of some rows of indices."""
         trainer, optimizer = self.trainer, self.model.optimizer
         keys: Any = [0] * len(rows)
-        if trainer.draws:  # the masks of dropout
+        if trainer.draws_masks:  # the masks of dropout
             keys = np.random.randint(2**63 - 1, size=len(rows), dtype=np.int64)  # noqa: NPY002
         epochs = [Epoch(row, key) for row, key in zip(rows, keys, strict=True)]
-        totals = np.full((len(rows), t.N_TOTALS), 0.0)
         optimizer.pre_update_params()
-        first = trainer.taken = optimizer.iterations
-        trainer.first = 0
+        first = optimizer.iterations
 
         def count() -> list[float]:
-            self.is_packed = True
-            taken = int(totals[:, t.TOTAL_STEPS].sum())
+            taken = trainer.state.iterations - first
             rates = [optimizer.rate_at(first + i) for i in range(taken)]
             optimizer.iterations = first + taken
             if taken:
@@ -194,7 +193,7 @@ class ProgramLoop:
             return rates
 
         try:
-            trainer.run_steps(epochs, totals, repack=not self.is_packed)
+            totals = trainer.take(epochs).sums
             rates = count()
         except BaseException:  # such as Ctrl-C, which may have broken off `count` too
             count()
@@ -214,9 +213,7 @@ class ProgramLoop:
 
     def end(self) -> None:
         """Bring the optimizer's averages to where the layers show them."""
-        self.trainer.state.iterations = self.model.optimizer.iterations
-        if self.is_packed:
-            self.trainer.unpack()
+        self.trainer.store()
 
 
 class HandLoop:

@@ -8,50 +8,50 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..kernels import table as t
+from ..kernels import catalogue
 from ..nn import loss as base
 from ..nn import losses
 from ..validation import as_flag
 from .layers import REGULARIZERS, Activation_Softmax
 
-EPSILON = 1e-7  # how far probabilities stay from 0 and 1
+EPSILON = 1e-7  # probabilities are clipped to [EPSILON, 1 - EPSILON]
 
 
-class Accumulated:
-    """Adds up the values of the samples of many batches, and gives their mean.
+class RunningMean:
+    """The mean of the values of the samples of many batches.
 
     Attributes
     ----------
     accumulated_sum, accumulated_count : float, int
-        Since the last `new_pass`.
+        The sum and the number of the values since the last `new_pass`.
     """
 
     accumulated_sum: float = 0
     accumulated_count = 0
 
     def new_pass(self) -> None:
-        """Begin a new sum."""
+        """Start a new mean."""
         self.accumulated_sum = 0
         self.accumulated_count = 0
 
     def accumulate(self, total: float, count: int) -> None:
-        """Add the sum `total` of `count` values."""
+        """Add `count` values, whose sum is `total`."""
         self.accumulated_sum += total
         self.accumulated_count += count
 
-    def _mean(self) -> Any:
+    def _mean(self) -> float:
         if not self.accumulated_count:
             raise ValueError("accumulated_count is 0, expected a calculate after new_pass")
         return self.accumulated_sum / self.accumulated_count
 
 
-class Loss(Accumulated, base.Loss):
-    """A loss with one value a sample: a subclass gives `forward(y_pred, y_true)`.
+class Loss(RunningMean, base.Loss):
+    """A loss. A subclass has `forward(y_pred, y_true)`, which returns a value for each sample.
 
     Attributes
     ----------
     trainable_layers : list of layers
-        Those whose penalties `regularization_loss` adds up.
+        The layers whose penalties `regularization_loss` adds.
 
     Examples
     --------
@@ -66,14 +66,14 @@ class Loss(Accumulated, base.Loss):
     trainable_layers: Sequence[Any] = ()
 
     def remember_trainable_layers(self, trainable_layers: Sequence[Any]) -> None:
-        """Keep the layers whose penalties are a part of the loss."""
+        """Set the layers whose penalties are a part of the loss."""
         self.trainable_layers = trainable_layers
 
     def regularization_loss(self, layer: Any = None) -> float:
-        """Return what the penalties of all remembered layers, or of `layer`, add to the loss."""
+        """Return the penalties of the trainable layers, or of `layer`, which the loss adds."""
         total = 0.0
         for each in self.trainable_layers if layer is None else [layer]:
-            # Of a layer of fastnn's, then of one from scratch.
+            # A layer of fastnn has `penalties`, one of your own the four attributes.
             factors = getattr(each, "penalties", None)
             if factors is None:
                 factors = [getattr(each, name, 0) for name in REGULARIZERS]
@@ -85,13 +85,13 @@ class Loss(Accumulated, base.Loss):
     def calculate(  # type: ignore[override]  # the book's arguments
         self, output: ArrayLike, y: ArrayLike, *, include_regularization: bool = False
     ) -> Any:
-        """Return the mean loss of a batch; with `include_regularization` also the penalties."""
+        """Return the mean loss of a batch; with `include_regularization`, (loss, penalties)."""
         values = self.forward(output, y)
         self.accumulate(np.sum(values), len(values))
         return self._with_penalties(np.mean(values), include_regularization)
 
     def calculate_accumulated(self, *, include_regularization: bool = False) -> Any:
-        """Return the mean loss of all samples since `new_pass`; else as `calculate`."""
+        """Return the mean loss of all samples since `new_pass`, as `calculate` does."""
         return self._with_penalties(self._mean(), include_regularization)
 
     def _with_penalties(self, mean: Any, include_regularization: bool) -> Any:
@@ -100,7 +100,7 @@ class Loss(Accumulated, base.Loss):
         return mean
 
     def __getstate__(self) -> dict[str, Any]:
-        state = dict(vars(self))  # a copied model remembers its own layers
+        state = dict(vars(self))  # a copied model sets its own layers
         state.pop("trainable_layers", None)
         return state
 
@@ -195,7 +195,7 @@ class Activation_Softmax_Loss_CategoricalCrossentropy(losses.SoftmaxCrossEntropy
 
 
 class ProgramCrossEntropy(losses.SoftmaxCrossEntropy):
-    """What the compiled program takes for softmax and cross-entropy clipped at 1e-7."""
+    """The loss of the compiled program for softmax and cross-entropy clipped at 1e-7."""
 
-    kind = t.SOFTMAX_CROSS_ENTROPY
+    kind = catalogue.Loss.SOFTMAX_CROSS_ENTROPY
     number = EPSILON

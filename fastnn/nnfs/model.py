@@ -10,46 +10,47 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import SlowTrainingWarning
+from ..model import program_of
 from ..nn.network import call_backward, call_forward
-from ..program.samples import UNSCALED
-from ..program.threads import finish, resolve_threads, with_team
-from ..run.errors import NonFiniteLossError
+from ..program.threads import resolve_threads, with_team
+from ..run.data import as_data
 from ..run.history import History
 from ..types import Floats, PathLike
 from ..validation import as_anything, as_array, as_count, as_rows
 from . import files
 from .layers import Activation_Softmax, Layer_Input
-from .loops import Found, HandLoop, ProgramLoop, find_obstacle, make_network
+from .loops import HandLoop, ProgramLoop, find_obstacle, make_network
 from .losses import Activation_Softmax_Loss_CategoricalCrossentropy, Loss_CategoricalCrossentropy
-from .optimizers import KINDS
+from .training import Training
 
 
 class Model:
     """Layers in a row with a loss, an optimizer and an accuracy.
 
-    `train` runs in the compiled program where all of them are fastnn's. With a class of a user's
-    own among them it takes the layers' passes one by one, which is slower.
+    `train` runs in the compiled program if all of them are fastnn's. With a class of your own
+    among them it calls the passes of the layers one by one, which is slower.
 
     Attributes
     ----------
     layers, trainable_layers : list
-        All, and after `finalize` those with weights.
+        All layers, and after `finalize` those with weights.
     input_layer, output_layer_activation : layer
-        After `finalize`: what stands before the first layer, and the last layer, whose
-        `predictions` says what its outputs mean.
+        After `finalize`: the Layer_Input before the first layer, and the last layer, whose
+        `predictions` turns outputs into predictions.
     loss, optimizer, accuracy
-        As `set`, or None.
+        The arguments of `set`, or None.
     softmax_classifier_output : Activation_Softmax_Loss_CategoricalCrossentropy or None
-        Goes back through softmax and loss at once, where the model ends in them.
+        The backward pass of softmax and cross-entropy in one, if the model ends in them.
     network : Sequential or None
-        The same layers as a network of fastnn's, after `finalize`.
+        After `finalize`: the same layers as a :class:`fastnn.Sequential`, or None if one of them
+        is of a class of your own.
     history : History
         The curves of the last `train`.
 
     Raises
     ------
     TypeError, ValueError, RuntimeError
-        For bad arguments, before anything changes, and for what is called too early.
+        For bad arguments, before anything changes, and for a method that is called too early.
 
     Examples
     --------
@@ -81,10 +82,10 @@ class Model:
         self.softmax_classifier_output: Any = None
         self.network: Any = None
         self.history, self._final, self._warned = History(), False, False
-        self._made_of: tuple[Any, ...] = ()
+        self._finalized_parts: tuple[Any, ...] = ()
 
     def add(self, layer: Any) -> None:
-        """Add a layer behind the others."""
+        """Add a layer after the others."""
         _check_methods(layer, "layer", ("forward", "backward"), "Layer_Dense(2, 64)")
         if any(layer is other for other in self.layers):
             raise ValueError("layer is in the model already, expected another one")
@@ -92,7 +93,7 @@ class Model:
         self._final = False
 
     def set(self, *, loss: Any = None, optimizer: Any = None, accuracy: Any = None) -> None:
-        """Set those of the three that are given."""
+        """Set the loss, the optimizer and the accuracy; None leaves one as it is."""
         if loss is not None:
             methods: tuple[str, ...] = (
                 "calculate",
@@ -114,7 +115,7 @@ class Model:
             self.finalize()
 
     def finalize(self) -> None:
-        """Connect the layers: to be called when all are there."""
+        """Connect the layers. Call it after the last `add`."""
         if not self.layers:
             raise ValueError("layers is empty, expected add() before finalize()")
         self.input_layer = Layer_Input()
@@ -130,12 +131,12 @@ class Model:
         self.softmax_classifier_output = (
             Activation_Softmax_Loss_CategoricalCrossentropy() if fused else None
         )
-        self.network = None  # before there is another one: a layer belongs to one network
+        self.network = None  # first: a layer belongs to one network at a time
         self.network, self._final = make_network(self), True
-        self._made_of = self._parts()
+        self._finalized_parts = self._parts()
 
     def _parts(self) -> tuple[Any, ...]:
-        """Return what the network was made of, and a script may change."""
+        """Return what `finalize` depends on, and a script may change."""
         return self.loss, *((layer, getattr(layer, "rate", None)) for layer in self.layers)
 
     # ------------------------------------------------------------------ training
@@ -150,10 +151,10 @@ class Model:
         print_every: int = 1,
         validation_data: tuple[ArrayLike, ArrayLike] | None = None,
     ) -> None:
-        """Train on samples `X` and targets `y`, in their order, and print how it goes.
+        """Train on samples `X` and targets `y`, in their order, and print the figures.
 
-        A line for every `print_every`-th step of an epoch and for its last one, with the figures
-        of that step, and lines for the whole epoch and for the validation after it.
+        There is a line for every `print_every`-th step of an epoch and for its last one, a line
+        for the whole epoch, and one for the validation after it.
 
         Parameters
         ----------
@@ -162,7 +163,7 @@ class Model:
             As the loss and the accuracy take them.
         epochs : int
         batch_size : int, optional
-            By default all samples at once. The last batch may be short.
+            By default all samples. The last batch may be smaller.
         print_every : int
         validation_data : (X, y), optional
 
@@ -171,7 +172,7 @@ class Model:
         TypeError, ValueError
             For bad arguments, before training starts.
         NonFiniteLossError
-            When training diverges; the model is as the last good epoch left it.
+            If training diverges. The model is then as it was after the last good epoch.
         """
         self._check_set("train", "loss", "optimizer", "accuracy")
         epochs, print_every = as_count(epochs, "epochs"), as_count(print_every, "print_every")
@@ -187,23 +188,15 @@ class Model:
         self.accuracy.init(as_anything(y, "y"))
         n_steps = -(-n // batch_size)
         shown = [step for step in range(n_steps) if step % print_every == 0 or step == n_steps - 1]
-        self.history, epoch = History(), 0
+        self.history = History()
+        validate = None
+        if validation_data is not None:
 
-        def run(loop: Any) -> None:
-            nonlocal epoch
-            while epoch < epochs:
-                count = min(loop.steps_at_once // n_steps, epochs - epoch)
-                if validation_data is None and count > 1:
-                    epoch += self._run_ahead(loop, epoch, count, shown)
-                    continue
-                epoch += 1
-                curves = self._run_epoch(loop, epoch, shown)
-                if validation_data is not None:
-                    held_out = self._evaluate(X_val, y_val, batch_size)
-                    curves |= {f"val_{name}": value for name, value in held_out.items()}
-                self.history.append(epoch, curves)
+            def validate() -> dict[str, float]:
+                return self._evaluate(X_val, y_val, batch_size)
 
-        self._run_in_loop(run, data, batch_size)
+        training = Training(self, epochs, shown, validate)
+        self._run_in_loop(training.run, data, batch_size)
 
     def _run_in_loop(self, run: Callable[[Any], None], data: Any, batch_size: int) -> None:
         obstacle = find_obstacle(self)
@@ -222,7 +215,7 @@ class Model:
         run(HandLoop(self, data, batch_size))
 
     def _as_data(self, X: ArrayLike, y: ArrayLike, name: str, y_name: str) -> Any:
-        """Return checked samples and targets: a Data for the program, else a pair."""
+        """Return checked samples and targets: a Data for the program, or a pair."""
         if find_obstacle(self) is not None:
             inputs, targets = as_rows(X, name, allow_empty=False), as_array(y, y_name)
             if targets.ndim == 0 or len(targets) != len(inputs):
@@ -230,111 +223,7 @@ class Model:
                     f"{y_name} has shape {targets.shape}, expected {len(inputs)} targets"
                 )
             return inputs, targets
-        return self.network._as_data(X, y, None, name, y_name, None)
-
-    def _run_epoch(self, loop: Any, epoch: int, shown: Any) -> dict[str, float]:
-        """Take the steps of an epoch, print those to be shown, and return its curves."""
-        self._begin_epoch(epoch)
-        stops = [step + 1 for step in shown]
-        if loop.steps_at_once >= stops[-1]:
-            stops = stops[-1:]
-        before, done = self._snapshot(), 0
-        try:
-            loop.begin()
-            try:
-                with np.errstate(over="ignore", invalid="ignore"):
-                    for stop in stops:
-                        found = loop.run(done, stop)
-                        self._report(loop, found, done, shown)
-                        done += len(found)
-                        if done < stop:
-                            raise NonFiniteLossError(epoch, done + 1, self.history)
-                loop.end()
-            except BaseException:  # such as Ctrl-C, which may have broken off `end` too
-                loop.end()
-                raise
-            if not self._is_finite():
-                raise NonFiniteLossError(epoch, done, self.history, at_end=True)
-        except BaseException as error:
-            if isinstance(error, NonFiniteLossError) or not self._is_finite():
-                finish(lambda: self._restore(before))
-            raise
-        return self._end_epoch(self.loss.regularization_loss(), found[-1].rate)
-
-    def _run_ahead(self, loop: Any, epoch: int, count: int, shown: Any) -> int:
-        """Take several short epochs in one compiled call; then print. Return how many were taken.
-
-        Where one diverges all are undone, to be taken one by one.
-        """
-        n_steps = shown[-1] + 1
-        before, drawn = self._snapshot(), np.random.get_state()  # noqa: NPY002
-        loop.begin()
-        try:
-            with np.errstate(over="ignore", invalid="ignore"):
-                found = loop.run(0, count * n_steps)
-            loop.end()
-        except BaseException:  # such as Ctrl-C, which may have broken off `end` too
-            loop.end()
-            raise
-        if len(found) < count * n_steps or not self._is_finite():
-            self._restore(before)
-            np.random.set_state(drawn)  # noqa: NPY002
-            loop.has_failed = True
-            return 0
-        # The penalty after an epoch is the one that the next step meets.
-        penalties = [step.penalty for step in found[n_steps::n_steps]]
-        penalties.append(self.loss.regularization_loss())
-        for i, penalty in enumerate(penalties):
-            steps = found[i * n_steps : (i + 1) * n_steps]
-            self._begin_epoch(epoch + i + 1)
-            self._report(loop, steps, 0, shown)
-            self.history.append(epoch + i + 1, self._end_epoch(penalty, steps[-1].rate))
-        return count
-
-    def _begin_epoch(self, epoch: int) -> None:
-        print(f"epoch: {epoch}")
-        self.loss.new_pass()
-        self.accuracy.new_pass()
-
-    def _report(self, loop: Any, found: list[Found], first: int, shown: Any) -> None:
-        """Account for some steps, of which the first has the number `first`, and print them."""
-        for step in found:
-            loop.account(step)
-        for step in shown:
-            if first <= step < first + len(found):
-                accuracy, data_loss, penalty, rate, _ = found[step - first]
-                _show(f"step: {step}", accuracy, data_loss, penalty, rate)
-
-    def _end_epoch(self, penalty: float, rate: float) -> dict[str, float]:
-        """Print the figures of an epoch, and return its curves."""
-        accuracy, loss = self.accuracy.calculate_accumulated(), self.loss.calculate_accumulated()
-        _show("training", accuracy, loss, penalty, rate)
-        curves = {"loss": loss + penalty, "accuracy": accuracy, "penalty": penalty}
-        return {name: float(value) for name, value in curves.items()}
-
-    def _is_finite(self) -> bool:
-        arrays = [array for layer in self.trainable_layers for array in _arrays_of(layer)]
-        return all(np.isfinite(array).all() for array in arrays)
-
-    def _snapshot(self) -> Any:
-        """Return copies of all that a step changes."""
-        arrays = [
-            (layer, name, getattr(layer, name).copy())
-            for layer in self.trainable_layers
-            for name in _trained_names(layer)
-        ]
-        names = "iterations", "current_learning_rate"
-        return arrays, {name: getattr(self.optimizer, name, None) for name in names}
-
-    def _restore(self, snapshot: Any) -> None:
-        arrays, counted = snapshot
-        for layer in self.trainable_layers:
-            for name in _trained_names(layer):
-                if not any(layer is owner and name == kept for owner, kept, _ in arrays):
-                    delattr(layer, name)  # an average that began in the bad epoch
-        for layer, name, values in arrays:
-            getattr(layer, name)[...] = values
-        vars(self.optimizer).update(counted)
+        return as_data(program_of(self.network), X, y, None, (name, y_name))
 
     # ------------------------------------------------------------------ answers
 
@@ -345,7 +234,9 @@ class Model:
         self._check_set("evaluate", "loss", "accuracy")
         self._evaluate(X_val, y_val, batch_size)
 
-    def _evaluate(self, X_val: ArrayLike, y_val: ArrayLike, batch_size: int | None) -> Any:
+    def _evaluate(
+        self, X_val: ArrayLike, y_val: ArrayLike, batch_size: int | None
+    ) -> dict[str, float]:
         output = self.predict(X_val, batch_size=batch_size)
         y_val = as_anything(y_val, "y_val")
         self.loss.new_pass()
@@ -359,29 +250,28 @@ class Model:
     def predict(self, X: ArrayLike, *, batch_size: int | None = None) -> Floats:
         """Return the outputs (N, O) of the last layer for samples `X` (N, I).
 
-        `batch_size`: how many are converted, and go through layers of a user's own, at a time.
+        `batch_size` samples at a time are converted, and go through layers of your own.
         """
         self._check_set("predict")
         if batch_size is not None:
             batch_size = as_count(batch_size, "batch_size")
         if self.network is not None:
-            finish = self.network.loss.finish
-            outputs: Floats = self.network._batched(X, finish, batch_size, None, UNSCALED)
-            return outputs
+            program = program_of(self.network)
+            return program.outputs_in_parts(X, program.finish, batch_size)
         inputs = as_rows(X, "X", allow_empty=False)
         size = batch_size or len(inputs)
         starts = range(0, len(inputs), size)
         return np.vstack([self.forward(inputs[i : i + size], False) for i in starts])
 
     def forward(self, X: ArrayLike, training: bool) -> Any:
-        """Return the output of the last layer, after the passes of all layers, one by one."""
+        """Return the output of the last layer; calls the forward passes one by one."""
         values = self.input_layer.forward(X, training)
         for layer in self.layers:
             values = call_forward(layer, values, training)
         return values
 
     def backward(self, output: Any, y: Any) -> None:
-        """Take the gradient of the loss at `output` back through all layers, one by one."""
+        """Compute the gradients of the loss at `output`; calls the backward passes one by one."""
         layers = self.layers
         if self.softmax_classifier_output is None:
             dvalues = self.loss.backward(output, y)
@@ -395,7 +285,7 @@ class Model:
     def _check_set(self, method: str, *names: str) -> None:
         if not self._final:
             raise RuntimeError(f"{method} was called before finalize")
-        if self._parts() != self._made_of:
+        if self._parts() != self._finalized_parts:
             self.finalize()
         for name in names:
             if getattr(self, name) is None:
@@ -414,7 +304,7 @@ class Model:
         return [layer.get_parameters() for layer in self.trainable_layers]
 
     def set_parameters(self, parameters: Iterable[tuple[ArrayLike, ArrayLike]]) -> None:
-        """Copy [(weights, biases), ...] into the trainable layers; all, or on an error none."""
+        """Copy [(weights, biases), ...] into the trainable layers, or on an error none of them."""
         self._check_set("set_parameters")
         pairs = _as_pairs(parameters, len(self.trainable_layers))
         before = [
@@ -429,23 +319,23 @@ class Model:
             raise
 
     def save_parameters(self, path: PathLike) -> None:
-        """Write the parameters to a safetensors file, whatever its name ends with."""
+        """Write the parameters to a safetensors file, whatever its suffix."""
         files.save_parameters(self.get_parameters(), path)
 
     def load_parameters(self, path: PathLike) -> None:
-        """Read the parameters from a file of `save_parameters`, or on an error none."""
+        """Read the parameters from a file of `save_parameters`, or on an error none of them."""
         self.set_parameters(files.load_parameters(path))
 
     def save(self, path: PathLike) -> None:
-        """Write the model to a safetensors file, whatever its name ends with.
+        """Write the model to a safetensors file, whatever its suffix.
 
-        Layers, parameters, loss, accuracy and optimizer with its averages, so that training goes
-        on where it was; nothing of the last passes. No pickle.
+        The file has the layers, parameters, loss, accuracy, and the optimizer with its averages, so
+        that training can go on. It has no inputs or outputs of layers, and no pickle.
 
         Raises
         ------
         TypeError
-            Where the model has a class of a user's own, which no file can hold.
+            If the model has an object of your own class, which a file cannot hold.
         """
         self._check_set("save")
         files.save_model(self, path)
@@ -457,14 +347,17 @@ class Model:
         Raises
         ------
         FileNotFoundError, FileFormatError
-            Where there is no such file, or something else in it.
+            If there is no such file, or if it is not a file of `save`.
         """
-        model: Model = files.load_model(Model(), path)
+        model = Model()
+        files.load_model(model, path)
         return model
 
     def __getstate__(self) -> dict[str, Any]:
-        gone = "input_layer", "output_layer_activation", "softmax_classifier_output", "network"
-        return {**vars(self), **dict.fromkeys(gone), "trainable_layers": []}
+        made_by_finalize = (
+            "input_layer", "output_layer_activation", "softmax_classifier_output", "network",
+        )  # fmt: skip
+        return {**vars(self), **dict.fromkeys(made_by_finalize), "trainable_layers": []}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -474,24 +367,6 @@ class Model:
     def __repr__(self) -> str:
         layers = "".join(f"    {layer!r},\n" for layer in getattr(self, "layers", ()))
         return f"{type(self).__name__}([\n{layers}])"
-
-
-def _show(place: str, accuracy: float, data_loss: float, penalty: float, rate: float) -> None:
-    print(
-        f"{place}, acc: {accuracy:.3f}, loss: {data_loss + penalty:.3f} "
-        f"(data_loss: {data_loss:.3f}, reg_loss: {penalty:.3f}), lr: {rate}"
-    )
-
-
-def _arrays_of(layer: Any) -> tuple[Floats, Floats]:
-    return layer.weights, layer.biases
-
-
-def _trained_names(layer: Any) -> list[str]:
-    """Return the names of a layer's parameters and of their averages."""
-    names = [name for name, _ in KINDS]
-    names += [beginning + end for _, beginning in KINDS for end in ("momentums", "cache")]
-    return [name for name in names if getattr(layer, name, None) is not None]
 
 
 def _as_pairs(parameters: Iterable[Any], count: int) -> list[Any]:
@@ -511,5 +386,5 @@ def _as_pairs(parameters: Iterable[Any], count: int) -> list[Any]:
 def _check_methods(value: Any, name: str, methods: Iterable[str], example: str) -> None:
     missing = [method for method in methods if not callable(getattr(value, method, None))]
     if isinstance(value, type) or missing:
-        wanted = f", with the method {missing[0]}" if missing else ""
-        raise TypeError(f"{name} is {value!r}, expected an object such as {example}{wanted}")
+        method = f", with the method {missing[0]}" if missing else ""
+        raise TypeError(f"{name} is {value!r}, expected an object such as {example}{method}")

@@ -1,7 +1,7 @@
 """Optimizers under the names of networks from scratch, with the formulas of the book.
 
-They keep their averages on the layers, as `weight_momentums`, `bias_momentums`, `weight_cache`
-and `bias_cache`, and count the steps themselves.
+Their averages are attributes of the layers: `weight_momentums`, `bias_momentums`, `weight_cache`
+and `bias_cache`.
 """
 
 from __future__ import annotations
@@ -11,31 +11,31 @@ from typing import Any
 
 import numpy as np
 
-from ..kernels import table as t
+from ..kernels.catalogue import Rule
 from ..nn import optimizer as base
 from ..nn import optimizers
 from ..types import Array, DType, Floats
 from ..validation import as_array, as_number, as_positive
 
-# The parameters of a layer, and how the names of their averages begin.
+# (parameters of a layer, prefix of the names of their averages)
 KINDS = (("weights", "weight_"), ("biases", "bias_"))
 
 
 class Optimizer(base.Optimizer):
-    """What they share.
+    """The base class of the optimizers.
 
     Attributes
     ----------
     learning_rate, current_learning_rate : float
-        At the start, and now.
+        The initial learning rate, and that of the current step.
     decay : float
-        At least 0. `pre_update_params` makes the rate learning_rate / (1 + decay * iterations).
+        At least 0. The rate of a step is learning_rate / (1 + decay * iterations).
     iterations : int
-        Steps taken.
+        The number of steps that have been taken.
     """
 
     learning_rate: Any
-    averages: tuple[str, ...] = ()
+    averages: tuple[str, ...] = ()  # suffixes of the names of the averages
 
     def _start(self, decay: float) -> None:
         self.decay = as_number(decay, "decay", 0)
@@ -43,14 +43,14 @@ class Optimizer(base.Optimizer):
         self.iterations = 0
 
     def rate_at(self, step: int) -> float:
-        """Return the rate that `pre_update_params` chooses before the step."""
+        """Return the learning rate that `pre_update_params` sets for a step."""
         if not self.decay:
             return self.current_learning_rate
         rate: float = self.learning_rate * (1.0 / (1.0 + self.decay * step))
         return rate
 
     def rates(self, first: int, count: int, dtype: DType) -> Floats:
-        """Return the learning rates of some steps; the next one takes the rate as it is now."""
+        """Return the learning rates of some steps; that of the next step is the current one."""
         self.rate_for(dtype)
         as_positive(self.current_learning_rate, "current_learning_rate")
         rates = np.array([self.rate_at(first + i) for i in range(count)], np.float64)
@@ -59,41 +59,41 @@ class Optimizer(base.Optimizer):
         return rates
 
     def pre_update_params(self) -> None:
-        """Before a step: choose the rate."""
+        """Set the learning rate; called before a step."""
         self.current_learning_rate = self.rate_at(self.iterations)
 
     def update_params(self, layer: Any) -> None:
-        """Take the step of one layer: `weights` and `biases` follow `dweights` and `dbiases`."""
-        found = [(getattr(layer, name), _gradients_of(layer, name)) for name, _ in KINDS]
-        for (_, beginning), (parameters, gradients) in zip(KINDS, found, strict=True):
-            self.adopt(self.state_of(parameters), [(layer, beginning, parameters)])
+        """Update `weights` and `biases` of a layer by its `dweights` and `dbiases`."""
+        arrays = [(getattr(layer, name), _gradients_of(layer, name)) for name, _ in KINDS]
+        for (_, prefix), (parameters, gradients) in zip(KINDS, arrays, strict=True):
+            self.adopt(self.state_of(parameters), [(layer, prefix, parameters)])
             self.update(parameters, gradients)
 
     def post_update_params(self) -> None:
-        """After a step: count it."""
+        """Count the step; called after it."""
         self.iterations += 1
 
     def adopt(self, state: base.State, pieces: Iterable[tuple[Any, str, Floats]]) -> None:
-        """Let layers keep their averages in `state`, whose arrays hold those of all `pieces`.
+        """Make the averages of layers views of `state`, whose arrays hold those of all `pieces`.
 
-        (layer, beginning of the names, parameters) are the pieces, in order. Averages that a
-        layer has already are copied; the others start as zeros.
+        `pieces` are (layer, prefix of the names, parameters), in order. Averages that a layer has
+        already are copied; others start as zeros.
         """
         state.iterations, start = self.iterations, 0
-        for layer, beginning, parameters in pieces:
+        for layer, prefix, parameters in pieces:
             end = start + parameters.size
-            kept: list[Any] = [getattr(layer, beginning + name, None) for name in self.averages]
-            fit = all(np.shape(array) == parameters.shape for array in kept)
-            for name, array, row in zip(self.averages, kept, state.arrays, strict=True):
+            averages: list[Any] = [getattr(layer, prefix + name, None) for name in self.averages]
+            fit = all(np.shape(array) == parameters.shape for array in averages)
+            for name, array, row in zip(self.averages, averages, state.arrays, strict=True):
                 view = row[start:end].reshape(parameters.shape)
                 if not (fit and np.may_share_memory(array, view)):
                     view[...] = array if fit else 0
-                setattr(layer, beginning + name, view)
+                setattr(layer, prefix + name, view)
             start = end
 
 
 def _gradients_of(layer: Any, name: str) -> Array:
-    """Return the gradients of `weights` or `biases`, as `p -= rate * gradients` would take them."""
+    """Return the gradients of `weights` or `biases`, broadcast to their shape."""
     parameters, gradients = getattr(layer, name), getattr(layer, "d" + name)
     if gradients is None:
         raise RuntimeError(f"d{name} is None, expected backward() before update_params()")
@@ -102,7 +102,7 @@ def _gradients_of(layer: Any, name: str) -> Array:
 
 
 class Optimizer_SGD(Optimizer, optimizers.SGD):
-    """Stochastic gradient descent; momentum changes a velocity v, which changes the parameters.
+    """Stochastic gradient descent with momentum.
 
     v = momentum * v - rate * gradients, parameters += v.
 
@@ -113,7 +113,7 @@ class Optimizer_SGD(Optimizer, optimizers.SGD):
     decay : float
         At least 0.
     momentum : float
-        At least 0 and below 1. Velocities are `weight_momentums` and `bias_momentums`.
+        At least 0 and below 1. v is in `weight_momentums` and `bias_momentums`.
 
     Examples
     --------
@@ -136,11 +136,11 @@ class Optimizer_SGD(Optimizer, optimizers.SGD):
     @property
     def rule(self) -> int:  # type: ignore[override]  # read-only here
         """The rule of the kernels."""
-        return t.VELOCITY if self.momentum else t.DESCENT
+        return Rule.VELOCITY if self.momentum else Rule.DESCENT
 
     @property
     def averages(self) -> tuple[str, ...]:  # type: ignore[override]  # read-only here
-        """How the names of the averages end."""
+        """The suffixes of the names of the averages."""
         return ("momentums",) if self.momentum else ()
 
 
@@ -152,7 +152,7 @@ class Optimizer_Adagrad(Optimizer, optimizers.AdaGrad):
     learning_rate, decay
         As in :class:`Optimizer_SGD`.
     epsilon : float
-        At least 0. Sums c are `weight_cache` and `bias_cache`.
+        At least 0. c is in `weight_cache` and `bias_cache`.
 
     Examples
     --------
@@ -211,7 +211,7 @@ class Optimizer_RMSprop(Optimizer, optimizers.RMSprop):
 
 
 class Optimizer_Adam(Optimizer, optimizers.Adam):
-    """parameters -= rate * m / (sqrt(c) + epsilon), with the means corrected for their start.
+    """parameters -= rate * m / (sqrt(c) + epsilon), with bias-corrected means m and c.
 
     m = beta_1 * m + (1 - beta_1) * gradients and c = beta_2 * c + (1 - beta_2) * gradients**2,
     divided by 1 - beta**(iterations + 1).
@@ -221,7 +221,7 @@ class Optimizer_Adam(Optimizer, optimizers.Adam):
     learning_rate, decay, epsilon
         As in :class:`Optimizer_Adagrad`.
     beta_1, beta_2 : float
-        At least 0 and below 1. Means are `weight_momentums`, `bias_momentums`, `weight_cache`
+        At least 0 and below 1. m is in `weight_momentums` and `bias_momentums`, c in `weight_cache`
         and `bias_cache`.
 
     Examples

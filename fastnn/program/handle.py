@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ..kernels.table import IDENTITY
+from ..kernels.catalogue import Operation
 from ..nn.loss import Loss
 from ..types import Array, DType, Floats
 from ..validation import as_anything, refuse_not_finite, unlocked
@@ -121,7 +121,7 @@ class CompiledModel:
 
         Errors as in `predict_proba`.
         """
-        return self._loss.decide(self._outputs(x, IDENTITY))
+        return self._loss.decide(self._outputs(x, Operation.IDENTITY))
 
     def _outputs(self, x: Floats, finish: int) -> Floats:
         if type(x) is not np.ndarray:

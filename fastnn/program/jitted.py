@@ -25,12 +25,16 @@ from numba.extending import (
 
 from .. import kernels
 from ..kernels import jit
+from ..kernels.catalogue import Operation
 from ..kernels.pointers import is_null
-from ..kernels.table import IDENTITY, N_COEFFICIENTS, N_COLUMNS
+from ..kernels.table import N_COEFFICIENTS, N_COLUMNS
 from ..kernels.target import BLOCK_ROWS, FEW_ROWS
 from .handle import CompiledModel
 
 _UNSET = "the handle was never assigned, expected one that model.compiled() has returned"
+
+# Outputs as they are.
+_NO_FINISH = Operation.IDENTITY
 
 # Handles whose address is part of machine code: they live as long as the code may.
 _constants = []
@@ -206,14 +210,14 @@ def _predict(handle, x):
     _check_type(handle, x)
     threshold, single, finish = handle.threshold, handle.single, handle.finish
     if handle.task == "classes":
-        decide = njit(lambda header, rows: _largest(_run(header, rows, IDENTITY)))
+        decide = njit(lambda header, rows: _largest(_run(header, rows, _NO_FINISH)))
     elif handle.task == "answers" and single:
         decide = njit(
-            lambda header, rows: (_run(header, rows, IDENTITY)[:, 0] > threshold).astype(np.int64)
+            lambda header, rows: (_run(header, rows, _NO_FINISH)[:, 0] > threshold).astype(np.int64)
         )
     elif handle.task == "answers":
         decide = njit(
-            lambda header, rows: (_run(header, rows, IDENTITY) > threshold).astype(np.int64)
+            lambda header, rows: (_run(header, rows, _NO_FINISH) > threshold).astype(np.int64)
         )
     elif single:
         decide = njit(lambda header, rows: _run(header, rows, finish)[:, 0])

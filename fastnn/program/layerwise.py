@@ -2,99 +2,106 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from ..kernels import table as t
 from ..kernels.interruption import check_interruption
-from ..nn.dropout import Dropout
 from ..nn.optimizer import Optimizer, length_of
 from ..types import Floats, Integers
 from ..validation import NotFiniteError
-from .trainer import Data, Epoch, Trainer, trained_arrays
+from . import trainer
+from .program import Program
+from .trainer import Data, Description, Epoch, Totals, Watch, count_steps, no_totals
 
-if TYPE_CHECKING:
-    from ..nn.network import Network
 
+class LayerTrainer:
+    """Takes the steps of an epoch through the layers' own passes.
 
-class LayerTrainer(Trainer):
-    """Runs epochs through the layers' own passes: for a network with a layer of a user's own."""
+    Parameters as of :class:`CompiledTrainer`, but for the team: layers run in the thread that
+    calls them.
+    """
+
+    epochs_ahead = 1
 
     def __init__(
-        self, model: Network, data: Data, n_used: int, batch_size: int, optimizer: Optimizer
+        self,
+        program: Program,
+        data: Data,
+        n_samples: int,
+        batch_size: int,
+        optimizer: Optimizer,
+        description: Description | None = None,
     ) -> None:
-        self.model, self.optimizer, self.loss = model, optimizer, model.loss
-        self.penalised = any(any(layer.penalties) for layer in model._parametric if layer.trainable)
-        self.load(data, n_used, batch_size)
-        self.totals = np.full(t.N_TOTALS, 0.0)
-        self.drops = [layer for layer in model._logit_layers() if isinstance(layer, Dropout)]
+        self.program, self.network = program, program.network
+        self.loss, self.optimizer = self.network.loss, optimizer
+        self.description, self.is_penalized = description, self.network.is_penalized
+        self.load(data, n_samples, batch_size)
+        self.totals = no_totals()[0]
 
-    @property
-    def step(self) -> int:
-        """As the one of the compiled trainer."""
-        return int(self.totals[t.TOTAL_STEPS])
-
-    def load(self, data: Data, n_used: int, batch_size: int) -> None:
-        """Take the steps to come from `data`: at most `batch_size` of `n_used` samples a step."""
+    def load(self, data: Data, n_samples: int, batch_size: int) -> None:
+        """Take the steps to come from `data`: `n_samples` an epoch, at most `batch_size` a step."""
         self.data, self.batch_size = data, batch_size
-        self.n_used, self.n_batches = n_used, -(-n_used // batch_size)
+        self.n_samples, self.n_batches = n_samples, -(-n_samples // batch_size)
+
+    def check_unchanged(self) -> None:
+        """Refuse another loss, or a layer that a script has changed meanwhile."""
+        if self.description is not None:
+            trainer.check_unchanged(self.network, self.description)
 
     def trained_arrays(self) -> list[Floats]:
         """Return the arrays for which the optimizer keeps a state each."""
-        return trained_arrays(self.model, self.optimizer)
+        return self.program.trained_arrays(self.optimizer)
 
-    def settle(self) -> None:
-        """Nothing has to be brought home."""
+    @property
+    def step(self) -> int:
+        """The steps that the epoch has taken, 0 between epochs."""
+        return count_steps(self.totals)
 
-    unpack = settle
+    def resume(self, totals: Floats) -> None:
+        """Stand within an epoch, whose steps so far have these totals."""
+        self.totals[...] = totals
 
-    def run_epoch(self, epoch: Epoch) -> tuple[Any, int | None]:
-        """Take the steps of an epoch from `self.step` on.
+    def store(self) -> None:
+        """Do nothing: each step leaves the states where they are kept."""
 
-        Return (the dict of the epoch's curves, None or the batch that failed, from 1).
-        """
-        failed = self._run_batches(epoch, self.totals, self.step)
-        totals, self.totals = self.totals, np.full(t.N_TOTALS, 0.0)
-        return (None, failed) if failed else (self.curves(totals, self.n_used), None)
-
-    def take(self, epoch: Epoch, totals: Floats) -> int | None:
-        """As the one of the compiled trainer."""
-        return self._run_batches(epoch, totals[0], 0)
-
-    def _run_batches(self, epoch: Epoch, totals: Floats, begin: int) -> int | None:
+    def take(self, epochs: Sequence[Epoch], watch: Watch | None = None) -> Totals:
+        """Take the steps of one epoch behind `step`."""
+        (epoch,) = epochs
         try:
-            return self._take_batches(epoch, totals, begin)
+            failed = self._take_batches(epoch, watch)
         finally:
-            for layer in self.drops:
-                layer.place_masks(None)
+            self.network.release_dropout()
             self._share_penalties(1.0)
+        totals, self.totals = self.totals, no_totals()[0]
+        return Totals(totals[np.newaxis], failed)
 
     def _share_penalties(self, part: float) -> None:
         if self.optimizer.per_sample:
-            for layer in self.model._parametric:
-                layer.share_penalties(part)
+            self.network.share_penalties(part)
 
-    def _take_batches(self, epoch: Epoch, totals: Floats, begin: int) -> int | None:
+    def _take_batches(self, epoch: Epoch, watch: Watch | None) -> int | None:
         """Take the steps of an epoch; return None or the batch that failed, from 1."""
-        for batch in range(begin, self.n_batches):
+        for batch in range(self.step, self.n_batches):
             check_interruption()
-            self.check_model()
+            self.check_unchanged()
             indices = epoch.order[batch * self.batch_size : (batch + 1) * self.batch_size]
-            for i, layer in enumerate(self.drops):
-                layer.place_masks((epoch.key, i, epoch.first + batch))
+            self.network.place_dropout(epoch.key, epoch.first + batch)
             # A forward pass changes running moments. They belong to the step, as the update does.
-            moments = self.model._buffer[self.model._parameters.size :]
+            moments = self.network.moments
             before = moments.copy()
             applied: list[Any] = []
             try:
-                if not self._take_step(indices, totals, applied):
+                if not self._take_step(indices, self.totals, applied):
                     return batch + 1
             except BaseException:
                 if not applied:
                     moments[...] = before
                 raise
-            self._end_batch(batch + 1, self.n_batches)
+            if watch is not None:
+                watch.end_batch(batch + 1, self.n_batches)
         return None
 
     def _take_step(self, indices: Integers, totals: Floats, applied: list[Any]) -> bool:
@@ -109,15 +116,15 @@ class LayerTrainer(Trainer):
         try:
             rows = data.inputs.take(indices)
             rows[np.abs(rows) < np.finfo(rows.dtype).tiny] = 0  # as `kernels.train_steps` does
-            outputs = self.model._forward_logits(rows, True, data.targets.shape[1])
+            outputs = self.network.logits(rows, True, data.targets.shape[1])
             losses, gradient = loss.measure(outputs, wanted, weights)
             if not np.isfinite(losses).all():
                 return False
-            self.model._backward_logits(gradient)
+            self.network.pull(gradient)
         except NotFiniteError:  # a layer met what an earlier one made of finite samples
             return False
-        penalty = self.model._penalty()
-        arrays = list(self.model._trained_arrays())
+        penalty = self.network.penalty()
+        arrays = list(self.network.trained_arrays())
         options = {}
         if self.optimizer.clip_norm is not None:
             options["length"] = length_of(gradients for _, gradients in arrays)

@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from ..nn.optimizer import Optimizer
 from .compiled import CompiledTrainer
 from .layerwise import LayerTrainer
+from .program import Program
 from .threads import ThreadTeam
-from .trainer import Data, compiles
-
-if TYPE_CHECKING:
-    from ..run.request import Trainable
+from .trainer import Data, Description
 
 
 def make_trainer(
-    model: Trainable,
+    program: Program,
     data: Data,
-    n_used: int,
+    n_samples: int,
     batch_size: int,
     optimizer: Optimizer,
     team: ThreadTeam,
-    made_for: tuple[Any, ...],
+    description: Description,
+    *,
+    stays_packed: bool = False,
 ) -> CompiledTrainer | LayerTrainer:
-    """Return the trainer of a model: compiled where all layers, and the optimizer, are known.
+    """Return the trainer of a network: compiled where layers, loss and optimizer are known.
 
-    `made_for` is what `describe_layers` gave when `data` was checked.
+    Parameters as of :class:`CompiledTrainer`.
     """
+    samples = data, n_samples, batch_size
     trainer: CompiledTrainer | LayerTrainer
-    if compiles(model, optimizer):
-        trainer = model._compiled_trainer(team, data, n_used, batch_size, optimizer)
+    if program.compiles(optimizer):
+        trainer = CompiledTrainer(
+            program, *samples, optimizer, team, description, stays_packed=stays_packed
+        )
     else:
-        trainer = LayerTrainer(model, data, n_used, batch_size, optimizer)
-    trainer.model, trainer.made_for = model, made_for
-    trainer.check_model()
+        trainer = LayerTrainer(program, *samples, optimizer, description)
+    trainer.check_unchanged()
     return trainer

@@ -12,23 +12,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..kernels import catalogue
 from ..kernels import table as t
+from ..kernels.catalogue import Operation, depends_on_mode, is_norm
+from ..kernels.codes import Epilogue
 from ..kernels.target import CACHE_LINE, L1_SET_DISTANCE
 from ..nn.activations import Activation
-from ..nn.dropout import Dropout
-from ..nn.layers import Dense, ParameterLayer, ReLU, Softmax, arrays_of
-from ..nn.normalization import BatchNorm, LayerNorm
+from ..nn.classes import CLASSES
+from ..nn.layers import ParameterLayer, arrays_of
 from ..nn.own import overrides
 from ..settings import Setting
 from ..types import Floats, Integers, MaybeNone, Steps
 
-_KINDS = (
-    (t.DENSE, Dense),
-    (t.RELU, ReLU),
-    (t.SOFTMAX, Softmax),
-    (t.DROPOUT, Dropout),
-    (t.LAYER_NORM, LayerNorm),
-    (t.BATCH_NORM, BatchNorm),
+# Activations say by themselves which operation they are.
+_KINDS = tuple(
+    (row.code, CLASSES[row.layer])
+    for row in catalogue.OPERATIONS
+    if row.layer and not row.is_activation
 )
 
 
@@ -91,7 +91,7 @@ def program_layers(layers: Iterable[Any]) -> Steps | MaybeNone:
     """Return [(operation, layer), ...] for the compiled program, or None."""
     found: list[Any] = [(operation_of(layer), layer) for layer in layers]
     operations = [operation for operation, _ in found]
-    return found if None not in operations and t.DENSE in operations else None
+    return found if None not in operations and Operation.DENSE in operations else None
 
 
 def make_plan(
@@ -110,7 +110,7 @@ def make_plan(
     optimizer has `n_states`; `keep_gradients` where it has to see all of a gradient at once.
     """
     if not training:
-        steps = [step for step in steps if step[0] != t.DROPOUT]
+        steps = [step for step in steps if step[0] != Operation.DROPOUT]
     fused = _fuse(steps)
     table = np.full((len(fused), t.N_COLUMNS), -1, np.int64)
     coefficients = np.full((len(fused), t.N_COEFFICIENTS), 0.0)
@@ -118,23 +118,23 @@ def make_plan(
     panels = workspace if training else _Workspace(capacity, itemsize)
     parameter, n_sums, n_draws, trains = 0, 0, 0, False
     running = sum(_n_parameters(layer) for _, layer, _ in fused)
-    dinputs, width, finish = -1, n_inputs, t.STORE
+    dinputs, width, finish = -1, n_inputs, Epilogue.STORE
     # Without training only the values of two neighbouring layers are alive at a time.
-    n_neurons = [arrays_of(layer)[0].shape[1] for op, layer, _ in fused if op == t.DENSE]
+    n_neurons = [arrays_of(layer)[0].shape[1] for op, layer, _ in fused if op == Operation.DENSE]
     widest = max([*n_neurons, n_inputs])
     pair = [] if training else [workspace.rows(widest) for _ in range(2)]
     inputs, input_row = workspace.rows(n_inputs) if training else pair[1]
     rows = zip(table, coefficients, fused, strict=True)
     for i, (row, factors, (operation, layer, activation)) in enumerate(rows):
-        n_outputs = arrays_of(layer)[0].shape[1] if operation == t.DENSE else width
+        n_outputs = arrays_of(layer)[0].shape[1] if operation == Operation.DENSE else width
         row[t.OPERATION], row[t.N_INPUTS], row[t.N_OUTPUTS] = operation, width, n_outputs
         row[t.INPUTS], row[t.INPUT_ROW] = inputs, input_row
         row[t.DINPUTS] = dinputs if trains else -1
-        row[t.BACKWARD_FINISH] = t.FINISH_MASK if finish == t.FINISH_RELU else t.STORE
+        row[t.BACKWARD_FINISH] = Epilogue.RELU_MASK if finish == Epilogue.RELU else Epilogue.STORE
         finish = activation
         row[t.FINISH] = activation
         if isinstance(layer, ParameterLayer):
-            _check_sizes(layer, width if operation == t.DENSE else 1, n_outputs)
+            _check_sizes(layer, width if operation == Operation.DENSE else 1, n_outputs)
             row[t.WEIGHTS], row[t.BIASES] = parameter, parameter + arrays_of(layer)[0].size
             parameter += _n_parameters(layer)
             row[t.TRAINS], row[t.HAS_BIASES] = layer.trainable, layer.use_bias
@@ -142,7 +142,7 @@ def make_plan(
             n_sums += width + n_outputs
             factors[: t.NUMBER] = layer.penalties
             trains = trains or layer.trainable
-        if operation == t.DENSE:
+        if operation == Operation.DENSE:
             row[t.PANELS] = panels.panels(width, n_outputs)
             if row[t.DINPUTS] >= 0:
                 row[t.TRANSPOSED_PANELS] = panels.panels(n_outputs, width)
@@ -150,12 +150,12 @@ def make_plan(
                 row[t.STATES] = workspace.panels(n_states * width, n_outputs)
             if keep_gradients and layer.trainable:
                 row[t.GRADIENTS] = workspace.panels(width, n_outputs)
-        elif operation == t.DROPOUT:
+        elif operation == Operation.DROPOUT:
             factors[t.NUMBER], row[t.DRAW] = layer.rate, n_draws
             n_draws += 1
-        elif operation in (t.LAYER_NORM, t.BATCH_NORM):
+        elif is_norm(operation):
             factors[t.NUMBER] = layer.epsilon
-            if operation == t.BATCH_NORM:
+            if operation == Operation.BATCH_NORM:
                 factors[t.MOMENTUM_NUMBER] = layer.momentum
                 row[t.RUNNING_MEAN], row[t.RUNNING_VARIANCE] = running, running + width
                 running += 2 * width
@@ -167,12 +167,13 @@ def make_plan(
             last = i == len(fused) - 1
             # The gradient of the outputs takes their place, unless the last step needs them to go
             # back.
-            in_place = last and (operation in (t.DENSE, t.RELU) or operation >= t.DROPOUT)
+            reads_inputs = operation in (Operation.DENSE, Operation.RELU)
+            in_place = last and (reads_inputs or depends_on_mode(operation))
             dinputs = inputs if in_place else workspace.rows(n_outputs)[0]
             row[t.DOUTPUTS] = dinputs
             row[t.DBIASES] = workspace.take(n_outputs)
             _make_room(row, workspace)
-        elif operation == t.BATCH_NORM:
+        elif operation == Operation.BATCH_NORM:
             row[t.SCALES] = workspace.take(3 * input_row)
         width = n_outputs
     return Plan(table, coefficients, workspace.size, 0 if training else panels.size, n_sums)
@@ -197,13 +198,13 @@ def _check_sizes(layer: Any, n_rows: int, n_outputs: int) -> None:
 def _make_room(row: Integers, workspace: _Workspace) -> None:
     """Hand out what DROPOUT and normalisation keep for the way back."""
     operation, width = row[t.OPERATION], row[t.N_OUTPUTS]
-    if operation >= t.DROPOUT:
+    if depends_on_mode(operation):
         row[t.KEPT] = workspace.rows(width)[0]
-    if operation in (t.LAYER_NORM, t.BATCH_NORM):
+    if is_norm(operation):
         row[t.DWEIGHTS] = workspace.take(width)
-    if operation == t.LAYER_NORM:
+    if operation == Operation.LAYER_NORM:
         row[t.SCALES] = workspace.take(workspace.capacity)
-    if operation == t.BATCH_NORM:
+    if operation == Operation.BATCH_NORM:
         size = 2 * -(-workspace.capacity // t.BLOCK) * row[t.OUTPUT_ROW]
         row[t.MOMENTS], row[t.SUMS] = workspace.take(size), workspace.take(size)
         row[t.SCALES] = workspace.take(3 * row[t.OUTPUT_ROW])
@@ -217,10 +218,10 @@ def _fuse(steps: Steps) -> list[tuple[int, Any, int]]:
     fused: list[Any] = []
     for i, (operation, layer) in enumerate(steps):
         around = [steps[j][0] for j in (i - 1, i + 1) if 0 <= j < len(steps)]
-        if operation == t.RELU and around == [t.DENSE, t.DENSE]:
-            fused[-1] = (*fused[-1][:2], t.FINISH_RELU)
+        if operation == Operation.RELU and around == [Operation.DENSE, Operation.DENSE]:
+            fused[-1] = (*fused[-1][:2], Epilogue.RELU)
         else:
-            fused.append((operation, layer, t.STORE))
+            fused.append((operation, layer, Epilogue.STORE))
     return fused
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import kernels
 from ..kernels import table as t
+from ..kernels.catalogue import is_basic
 from ..kernels.target import BLOCK_ROWS, FEW_ROWS
 from ..memory import aligned_empty
 from ..types import Floats, Steps
@@ -30,8 +31,8 @@ class Predictor:
         self.n_inputs, self.parameters, self.dtype = n_inputs, parameters, parameters.dtype
         plan = make_plan(steps, n_inputs, BLOCK_ROWS, self.dtype.itemsize, training=False)
         self.plan_coefficients = plan.coefficients
-        alone = (plan.table[:, t.OPERATION] >= t.IDENTITY).any()
-        self.table, self.coefficients = plan.table, plan.coefficients if alone else None
+        basic = all(map(is_basic, plan.table[:, t.OPERATION].tolist()))
+        self.table, self.coefficients = plan.table, None if basic else plan.coefficients
         self.n_outputs = int(plan.table[-1, t.N_OUTPUTS])
         self.few_size, self.many_size = 2 * plan.widest, plan.workspace_size
         self._panels_size = plan.panels_size

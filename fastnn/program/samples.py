@@ -9,17 +9,17 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .. import kernels
-from ..kernels import table as t
+from ..kernels.codes import SampleType
 from ..types import Array, Floats, Integers, Scaling, Shape
 from ..validation import as_matrix, as_table, refuse_not_finite, unlocked
 
 # What is converted while a batch is gathered; numbers of other dtypes are converted beforehand.
 KINDS = {
-    np.dtype(np.uint8): t.UINT8,
-    np.dtype(np.int8): t.INT8,
-    np.dtype(np.float16): t.FLOAT16,
-    np.dtype(np.float32): t.FLOAT32,
-    np.dtype(np.float64): t.FLOAT64,
+    np.dtype(np.uint8): SampleType.UINT8,
+    np.dtype(np.int8): SampleType.INT8,
+    np.dtype(np.float16): SampleType.FLOAT16,
+    np.dtype(np.float32): SampleType.FLOAT32,
+    np.dtype(np.float64): SampleType.FLOAT64,
 }
 
 # Samples that take at most so many bytes once converted are converted beforehand too: that is

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 
-from ..kernels import table as t
 from ..nn.optimizer import Optimizer
 from ..types import Batch, BatchSource, Floats
-from .compiled import traits_of
+from . import trainer
+from .compiled import CompiledTrainer, traits_of
+from .layerwise import LayerTrainer
 from .make import make_trainer
+from .program import Program
 from .threads import ThreadTeam, resolve_threads
-from .trainer import Data, Epoch, Trainer, trained_arrays
-
-if TYPE_CHECKING:
-    from ..run.request import Trainable
+from .trainer import Data, Description, Epoch, Totals, Watch, no_totals
 
 T = TypeVar("T")
 
@@ -26,35 +25,49 @@ class Stream:
     """Takes steps on batches of any size, in a workspace that grows to the largest.
 
     The steps are taken inside of `run`. Nothing else may change the parameters there.
+
+    Parameters
+    ----------
+    program : Program
+    optimizer : Optimizer
+    description : tuple
+        What `describe_network` gave when the first data were checked.
+    stays_packed : bool
+        Whether `run` takes several batches: then one goes on with the weights and states that the
+        one before has left packed.
     """
 
     def __init__(
         self,
-        model: Trainable,
+        program: Program,
         optimizer: Optimizer,
-        made_for: tuple[Any, ...],
-        threads: int | None = None,
+        description: Description,
+        *,
+        stays_packed: bool = False,
     ) -> None:
-        self.model, self.optimizer, self.threads = model, optimizer, threads
-        self.trainer: Any = None
+        self.program, self.optimizer = program, optimizer
+        self.description, self.stays_packed = description, stays_packed
+        self.traits, self.layout = traits_of(optimizer), program.layout
+        self.trainer: CompiledTrainer | LayerTrainer | None = None
         self.team: ThreadTeam | None = None
-        self.capacity, self.goes_on = 0, False
-        self.made_for, self.traits = made_for, traits_of(optimizer)
+        self.capacity = 0
 
-    def is_current(self, made_for: tuple[Any, ...]) -> bool:
-        """Return whether the workspace was laid out for layers and a loss like these."""
+    def is_current(self, optimizer: Optimizer, description: Description) -> bool:
+        """Return whether the workspace fits an optimizer, and layers and a loss like these."""
+        if self.optimizer is not optimizer or self.layout != self.program.layout:
+            return False
         state = getattr(self.trainer, "state", None)
-        kept = state is None or self.optimizer.state_of(self.model._show("parameters")) is state
-        return kept and (self.made_for, self.traits) == (made_for, traits_of(self.optimizer))
+        same = state is None or optimizer.state_of(self.program.network.parameters) is state
+        return same and (self.description, self.traits) == (description, traits_of(optimizer))
 
     def run(self, work: Callable[[], T]) -> T:
         """Return work(), which may call `take`; the threads have ended by then."""
         try:
             result = work()
-            self._settle()
+            self._store()
             return result
         except BaseException:
-            self._settle()  # which an exception of a signal handler may have broken off
+            self._store()  # which an exception of a signal handler may have broken off
             raise
         finally:
             # As in `with_team`: first an assignment, then twice what a signal may break off.
@@ -66,36 +79,38 @@ class Stream:
                 finally:
                     team.end()
 
-    def take(self, data: Data, epoch: Epoch, batch_size: int, totals: Floats) -> int | None:
-        """Take the steps of an :class:`Epoch` on `data`; return None or the batch that failed."""
+    def take(self, data: Data, epoch: Epoch, batch_size: int, threads: int | None = None) -> Totals:
+        """Take the steps of an :class:`Epoch` on `data`, with threads as in `fit`."""
         n = len(data.inputs)
         batch_size = min(batch_size, n)
-        if batch_size > self.capacity or self.team is None:
-            self._make_room(data, n, batch_size)
+        self._make_room(data, batch_size, threads)
+        assert self.trainer is not None
         self.trainer.load(data, n, batch_size)
-        failed: int | None = self.trainer.take(epoch, totals)
-        return failed
+        return self.trainer.take([epoch])
 
-    def _make_room(self, data: Data, n: int, batch_size: int) -> None:
-        threads = resolve_threads(self.threads, 3 * batch_size * self.model._parameters.size)
-        if self.team is None or threads > self.team.wanted:
+    def _make_room(self, data: Data, batch_size: int, threads: int | None) -> None:
+        """See that there are threads, and a workspace for batches of this size."""
+        if self.team is not None and batch_size <= self.capacity:
+            return
+        wanted = resolve_threads(threads, 3 * batch_size * self.program.network.n_parameters)
+        if self.team is None or wanted > self.team.wanted:
             if self.team is not None:
                 self.team.end()
-            self.team = ThreadTeam(threads)
+            self.team = ThreadTeam(wanted)
             self.team.start()
         if batch_size > self.capacity:
-            self._settle()
+            self._store()
             self.trainer = make_trainer(
-                self.model, data, n, batch_size, self.optimizer, self.team, self.made_for
-            )
+                self.program, data, len(data.inputs), batch_size, self.optimizer, self.team,
+                self.description, stays_packed=self.stays_packed,
+            )  # fmt: skip
             self.capacity = batch_size
-        self.trainer.team, self.trainer.is_packed = self.team, False
-        self.trainer.goes_on = self.goes_on
+        elif isinstance(self.trainer, CompiledTrainer):
+            self.trainer.work_with(self.team)
 
-    def _settle(self) -> None:
-        """Copy the optimizer's averages from the workspace to where they are kept."""
-        if self.trainer is not None and self.trainer.is_packed:
-            self.trainer.unpack()
+    def _store(self) -> None:
+        if self.trainer is not None:
+            self.trainer.store()
 
 
 class Batches:
@@ -126,32 +141,53 @@ class Batches:
             )
 
 
-class BatchTrainer(Trainer):
-    """Runs epochs of batches that come one by one; `as_data` checks one."""
+class BatchTrainer:
+    """Takes the steps of epochs whose batches come one by one.
 
-    n_batches = n_used = step = 0
+    Parameters
+    ----------
+    stream : Stream
+    batches : Batches
+    as_data : callable
+        Takes (number, batch) and returns the checked :class:`Data`.
+    threads : int, optional
+        As in `fit`.
+    """
+
+    epochs_ahead = 1
+    n_batches = n_samples = step = 0
 
     def __init__(
-        self, stream: Stream, batches: Batches, as_data: Callable[[int, Batch], Data]
+        self,
+        stream: Stream,
+        batches: Batches,
+        as_data: Callable[[int, Batch], Data],
+        threads: int | None = None,
     ) -> None:
         self.stream, self.batches, self.as_data = stream, batches, as_data
-        self.optimizer, self.loss = stream.optimizer, stream.model.loss
-        self.model, self.made_for = stream.model, stream.made_for
-        stream.goes_on = True  # from one batch to the next
-        layers = (layer for layer in stream.model._parametric if layer.trainable)
-        self.penalised = any(any(layer.penalties) for layer in layers)
-        self.totals = np.full(t.N_TOTALS, 0.0)
+        self.threads, self.optimizer = threads, stream.optimizer
+        self.network = stream.program.network
+        self.loss, self.is_penalized = self.network.loss, self.network.is_penalized
+        self.totals = no_totals()[0]
+
+    def check_unchanged(self) -> None:
+        """Refuse another loss, or a layer that a script has changed meanwhile."""
+        trainer.check_unchanged(self.network, self.stream.description)
 
     def trained_arrays(self) -> list[Floats]:
         """Return the arrays for which the optimizer keeps a state each."""
-        return trained_arrays(self.stream.model, self.optimizer)
+        return self.stream.program.trained_arrays(self.optimizer)
 
-    def settle(self) -> None:
-        """Nothing has to be brought home between epochs."""
+    def resume(self, totals: Floats) -> None:
+        """Do nothing: no file is written within an epoch of batches that come one by one."""
 
-    def run_epoch(self, epoch: Epoch) -> tuple[Any, int | None]:
-        """Return (the dict of the epoch's curves, None or the batch that failed, from 1)."""
-        totals = np.full((1, t.N_TOTALS), 0.0)
+    def store(self) -> None:
+        """Do nothing: `take` ends with the states where they are kept."""
+
+    def take(self, epochs: Sequence[Epoch], watch: Watch | None = None) -> Totals:
+        """Take a step with each batch of one epoch."""
+        (epoch,) = epochs
+        totals = no_totals()
 
         def take_batches() -> int | None:
             n = 0
@@ -159,16 +195,18 @@ class BatchTrainer(Trainer):
                 try:
                     data = self.as_data(number, batch)
                 except (TypeError, ValueError):
-                    self.check_model()  # these may be targets of another loss
+                    self.check_unchanged()  # these may be targets of another loss
                     raise
                 order = np.arange(len(data.inputs))
                 part = Epoch(order, epoch.key, number - 1)
-                if self.stream.take(data, part, len(order), totals):
+                sums, failed = self.stream.take(data, part, len(order), self.threads)
+                totals[...] += sums
+                if failed:
                     return number
                 n, self.n_batches = n + len(order), number
-                self._end_batch(number)
-            self.n_used = n
+                if watch is not None:
+                    watch.end_batch(number)
+            self.n_samples = n
             return None
 
-        failed = self.stream.run(take_batches)
-        return (None, failed) if failed else (self.curves(totals[0], self.n_used), None)
+        return Totals(totals, self.stream.run(take_batches))

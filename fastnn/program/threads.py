@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..kernels import table as t
+from ..kernels.codes import BARRIER_SIZE, BarrierPlace
 from ..kernels.interruption import POLL_SECONDS, Interruption, run_interruptible, wait_for
 from ..validation import as_count
 
@@ -139,7 +139,7 @@ class ThreadTeam:
 
     def __init__(self, wanted: int) -> None:
         self.wanted, self.size = wanted, 1
-        self.gate = np.full(t.BARRIER_SIZE, 0, np.int64)
+        self.gate = np.full(BARRIER_SIZE, 0, np.int64)
         """The barrier of the compiled calls."""
         self.interruption = Interruption()
         self._orders: list[queue.SimpleQueue[Any]] = []
@@ -169,7 +169,7 @@ class ThreadTeam:
         try:
             run_interruptible(self.interruption, self._take_orders, number, orders)
         except BaseException as error:  # shown by `run`
-            self.gate[t.LEAVE] = 1  # nobody waits for this thread
+            self.gate[BarrierPlace.LEAVE] = 1  # nobody waits for this thread
             self._done.put(error)
         finally:
             ended.release()
@@ -196,7 +196,7 @@ class ThreadTeam:
             result = function(0)
             errors = [self._next_done() for _ in self._orders]
         except BaseException:  # such as Ctrl-C before this thread's part: the others wait for it
-            self.gate[t.LEAVE] = 1
+            self.gate[BarrierPlace.LEAVE] = 1
             raise
         for error in errors:
             if error is not None:

@@ -6,17 +6,76 @@ import csv
 import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, Protocol, Self, TypeAlias
 
-from ..metrics import Metric
+from numpy.typing import ArrayLike
+
+from ..files.contents import check_finite, check_tree
+from ..metrics import Metric, MetricLike
+from ..nn.loss import Loss
 from ..nn.monitor import Mode, as_curve, as_mode, cost_of, sign_of
+from ..nn.network import Network
+from ..nn.optimizer import Optimizer
+from ..nn.summary import Summary
 from ..settings import Setting, non_negative
-from ..types import PathLike, Snapshot
-from ..validation import as_flag, as_number, check_finite, check_tree
+from ..types import Array, DType, Floats, PathLike, Seed, Snapshot
+from ..validation import as_flag, as_number
 from .history import History
 
-if TYPE_CHECKING:
-    from ..model import Sequential
+
+class TrainedModel(Protocol):
+    """What callbacks may use of the :class:`Sequential` that trains."""
+
+    notes: dict[str, Any]
+    optimizer: Optimizer | None
+
+    @property
+    def layers(self) -> tuple[Any, ...]: ...
+    @property
+    def loss(self) -> Loss: ...
+    @property
+    def dtype(self) -> DType: ...
+    @property
+    def parameters(self) -> Floats: ...
+    @property
+    def gradients(self) -> Floats: ...
+    def forward(self, inputs: ArrayLike, training: bool = False) -> Floats: ...
+    def predict(
+        self,
+        X: ArrayLike,
+        *,
+        batch_size: int | None = None,
+        scale: float = 1.0,
+        offset: float = 0.0,
+        threads: int | None = None,
+    ) -> Array: ...
+    def predict_proba(
+        self,
+        X: ArrayLike,
+        *,
+        batch_size: int | None = None,
+        scale: float = 1.0,
+        offset: float = 0.0,
+        threads: int | None = None,
+    ) -> Floats: ...
+    def activations(
+        self, X: ArrayLike, layer: Any, *, scale: float = 1.0, offset: float = 0.0
+    ) -> Floats: ...
+    def evaluate(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        metrics: Sequence[MetricLike] = (),
+        *,
+        scale: float = 1.0,
+        offset: float = 0.0,
+        threads: int | None = None,
+    ) -> dict[str, float]: ...
+    def summary(self) -> Summary: ...
+    def to_config(self) -> dict[str, Any]: ...
+    def save(self, path: PathLike, notes: dict[str, Any] | None = None) -> None: ...
+    def clone(self, rng: Seed = None) -> Self: ...
 
 
 class Run:
@@ -52,13 +111,14 @@ class Run:
 
     def __init__(
         self,
-        model: Sequential,
+        model: TrainedModel,
+        network: Network,
         epochs: int,
         initial_epoch: int = 0,
         metrics: Iterable[Metric] = (),
         curve_names: Iterable[str] = (),
     ) -> None:
-        self.model, self.history = model, History()
+        self.model, self._network, self.history = model, network, History()
         self.epoch, self.epochs = initial_epoch, epochs
         self.step, self.n_steps, self.n_samples = 0, 0, 0
         self.curve_names, self.metrics = list(curve_names), list(metrics)
@@ -247,7 +307,7 @@ class EarlyStopping(Callback):
         if improves:
             self.best, self.best_epoch = value, run.epoch
             if self.restore_best:
-                self._parameters = run.model._snapshot()
+                self._parameters = run._network.snapshot()
         if self.baseline is not None:
             improves = improves and self._is_better(value, self.baseline)
         self._waited = 0 if improves else self._waited + 1
@@ -271,7 +331,7 @@ class EarlyStopping(Callback):
         form = {"best": 0.0, "best_epoch": 0, "waited": 0, "parameters": any}
         check_tree(state, form, "EarlyStopping")
         if state["parameters"] is not None:
-            check_tree(state["parameters"], run.model._snapshot(), "EarlyStopping.parameters")
+            check_tree(state["parameters"], run._network.snapshot(), "EarlyStopping.parameters")
             check_finite(state["parameters"], "EarlyStopping.parameters")
         self.best, self.best_epoch = float(state["best"]), state["best_epoch"]
         self._waited, self._parameters = state["waited"], state["parameters"]
@@ -279,7 +339,7 @@ class EarlyStopping(Callback):
     def on_fit_end(self, run: Run) -> None:
         """Bring the best parameters back."""
         if self._parameters is not None:
-            run.model._restore(self._parameters)
+            run._network.restore(self._parameters)
             self._parameters = None
 
 

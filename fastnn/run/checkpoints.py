@@ -200,7 +200,7 @@ class Checkpoint(Callback):
 
     def _ask(self, run: Run, step: int) -> None:
         """Let the session write a file when all callbacks have seen what it is to hold."""
-        if not run.model._is_finite():  # the run is about to end with an error
+        if not run._network.is_finite():  # the run is about to end with an error
             return
         self._written = [*self._written, (run.epoch, step)]
         if self.keep is not None:

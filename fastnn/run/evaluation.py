@@ -1,55 +1,106 @@
-"""How good a network is on checked samples: its loss, and metrics."""
+"""How good predictions are on checked samples: their loss, and metrics."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from ..kernels import table as t
-from ..metrics import Metric
-from ..nn.activations import Sigmoid
-from ..nn.layers import Softmax
+from ..kernels.catalogue import Operation
+from ..metrics import Metric, MetricLike, as_metrics
 from ..nn.loss import Loss
-from ..program.trainer import Data
+from ..program.program import Program, apply_finish
+from ..program.trainer import Data, Description, check_unchanged
 from ..types import Array, Floats
-
-if TYPE_CHECKING:
-    from ..model import Sequential
 
 
 def evaluate(
-    model: Sequential, data: Data, metrics: Iterable[Metric] = (), threads: int | None = None
+    program: Program, data: Data, metrics: Iterable[Metric] = (), threads: int | None = None
 ) -> dict[str, float]:
     """Return {"loss": ..., "accuracy": ..., the metrics}, weighted where `data` has weights."""
-    outputs = model._outputs(data.inputs, "X", t.IDENTITY, threads, data.targets.shape[1])
-    loss, weights = model.loss, data.weights if len(data.weights) else None
+    network, outputs = program.network, _outputs_for(program, data, threads)
+    loss, weights = network.loss, data.weights if len(data.weights) else None
     losses, _ = loss.measure(outputs, data.wanted, np.ones(1) if weights is None else weights)
-    found = {"loss": float(np.average(losses, weights=weights)) + model._penalty()}
+    scores = {"loss": float(np.average(losses, weights=weights)) + network.penalty()}
     if loss.task != "numbers":
         hits = loss.hits(outputs, data.wanted, data.labels)
-        found["accuracy"] = float(np.average(hits, weights=weights))
-    return found | _measure(loss, outputs, data, metrics, weights)
+        scores["accuracy"] = float(np.average(hits, weights=weights))
+    return scores | _measure(loss, outputs, data, metrics)
 
 
 def measure(
-    model: Sequential, data: Data, metrics: Iterable[Metric], threads: int | None = None
+    program: Program, data: Data, metrics: Iterable[Metric], threads: int | None = None
 ) -> dict[str, float]:
     """Return the metrics alone, weighted likewise."""
-    weights = data.weights if len(data.weights) else None
-    outputs = model._outputs(data.inputs, "X", t.IDENTITY, threads, data.targets.shape[1])
-    return _measure(model.loss, outputs, data, metrics, weights)
+    outputs = _outputs_for(program, data, threads)
+    return _measure(program.network.loss, outputs, data, metrics)
 
 
-def finished(outputs: Floats, finish: int) -> Floats:
-    """Return the probabilities that belong to outputs, by the loss's `finish`."""
-    heads: dict[int, type[Softmax] | type[Sigmoid]] = {t.SOFTMAX: Softmax, t.SIGMOID: Sigmoid}
-    return heads[finish]().forward(outputs) if finish in heads else outputs
+class Observer:
+    """Measures a network after each epoch: metrics on the samples, and all on held-out ones.
+
+    Parameters
+    ----------
+    program : Program
+    description : tuple
+        What `describe_network` gave when the data were checked.
+    data, validation : Data or None
+    metrics : list of Metric
+    threads : int, optional
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        description: Description,
+        data: Data | None,
+        validation: Data | None,
+        metrics: Sequence[Metric],
+        threads: int | None,
+    ) -> None:
+        self.program, self.description, self.metrics = program, description, metrics
+        self.data, self.validation, self.threads = data, validation, threads
+
+    def __call__(self) -> dict[str, float]:
+        """Return {name of a curve: its value}."""
+        program, scores = self.program, {}
+        if self.metrics and self.data:
+            scores = measure(program, self.data, self.metrics, self.threads)
+        check_unchanged(program.network, self.description)  # by a metric of a user's own
+        if self.validation is None:
+            return scores
+        held_out = evaluate(program, self.validation, self.metrics, self.threads)
+        return scores | {f"val_{name}": value for name, value in held_out.items()}
+
+    def find_curve_names(self) -> list[str]:
+        """Return the names of the curves; a metric that raises does so here, before training."""
+        if self.metrics:
+            return list(self())
+        names = score_names(self.program.network.loss) if self.validation is not None else []
+        return [f"val_{name}" for name in names]
+
+
+def score_names(loss: Loss) -> list[str]:
+    """Return the names of what every evaluation gives."""
+    return ["loss"] if loss.task == "numbers" else ["loss", "accuracy"]
+
+
+def as_further_metrics(metrics: Sequence[MetricLike], loss: Loss, data: Data) -> list[Metric]:
+    """Return the metrics that tell more than every evaluation does."""
+    names = score_names(loss)
+    return [
+        metric
+        for metric in as_metrics(metrics, loss.task, data.targets.shape[1])
+        if metric.name not in names
+    ]
+
+
+def _outputs_for(program: Program, data: Data, threads: int | None) -> Floats:
+    return program.outputs(data.inputs, "X", Operation.IDENTITY, threads, data.targets.shape[1])
 
 
 def _measure(
-    loss: Loss, outputs: Floats, data: Data, metrics: Iterable[Metric], weights: Floats | None
+    loss: Loss, outputs: Floats, data: Data, metrics: Iterable[Metric]
 ) -> dict[str, float]:
     def squeezed(rows: Array) -> Array:  # as `decide` leaves out the axis of a single output
         return rows[:, 0] if rows.shape[1] == 1 and loss.task != "classes" else rows
@@ -60,8 +111,9 @@ def _measure(
         true = squeezed(answers if loss.task == "answers" else data.targets)
     predicted: dict[bool, Callable[[Floats], Array]] = {
         False: loss.decide,
-        True: lambda rows: squeezed(finished(rows, loss.finish)),
+        True: lambda rows: squeezed(apply_finish(rows, loss.finish)),
     }
+    weights = data.weights if len(data.weights) else None
     return {
         metric.name: metric(true, predicted[metric.probabilities](outputs), weights)
         for metric in metrics

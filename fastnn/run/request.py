@@ -1,420 +1,271 @@
-"""What `fit` is given: checked, and made into a run."""
+"""What `fit` is given, checked: behind it there is no bad argument."""
 
 from __future__ import annotations
 
-import functools
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import MissingClassWarning, SlowTrainingWarning
-from ..metrics import Metric, MetricLike, as_metrics
+from ..metrics import MetricLike
 from ..nn.dropout import Dropout
-from ..nn.layers import Layer, ParameterLayer
-from ..nn.network import Network
-from ..nn.normalization import BatchNorm
 from ..nn.optimizer import Optimizer
 from ..nn.optimizers import SGD
-from ..nn.own import is_own, overrides
+from ..nn.own import overrides
 from ..nn.own_losses import OwnLoss
-from ..program.compiled import CompiledTrainer
-from ..program.make import make_trainer
-from ..program.plan import make_plan, operation_of
-from ..program.samples import UNSCALED, Samples, as_samples
-from ..program.stream import Batches, BatchTrainer, Stream
-from ..program.threads import ThreadTeam, resolve_threads, with_team
-from ..program.trainer import (
-    Data,
-    Targets,
-    Trainer,
-    check_unchanged,
-    compiles,
-    describe_layers,
-)
-from ..types import Batch, BatchSource, Floats, Integers, PathLike, Scaling, Seed, Shuffle, Task
+from ..program.plan import operation_of
+from ..program.program import Program
+from ..program.samples import Samples
+from ..program.stream import Batches
+from ..program.trainer import Data, Description, describe_network
+from ..types import Batch, BatchSource, MaybeNone, PathLike, Scaling, Seed, Shuffle
 from ..validation import (
-    as_class_weights,
     as_count,
     as_flag,
     as_generator,
     as_index,
     as_number,
     as_path,
-    as_sample_weights,
     as_scaling,
-    as_targets,
-    as_values,
-    unlocked,
 )
-from .callbacks import Callback, Run, as_callbacks
+from .callbacks import Callback, Run, TrainedModel, as_callbacks
 from .checkpoints import find_checkpoint
-from .evaluation import evaluate, measure
-from .history import History
-from .loop import Draws, run_epochs
+from .data import (
+    Targets,
+    as_data,
+    as_validation,
+    check_batches,
+    missing_classes,
+    split_off,
+    with_class_weights,
+)
+from .evaluation import Observer, as_further_metrics
+from .order import Draws
 from .progress import Verbose, as_progress
 
-if TYPE_CHECKING:
-    from ..model import Sequential
+
+class FitArguments(NamedTuple):
+    """The arguments of `Sequential.fit`, as they are given; its docstring describes them."""
+
+    X: ArrayLike | Samples | None = None
+    y: ArrayLike | Targets | None = None
+    batches: BatchSource | None = None
+    epochs: int = 1
+    batch_size: int = 32
+    optimizer: Optimizer | None = None
+    seed: Seed = None
+    validation_data: Batch | None = None
+    validation_split: float = 0.0
+    sample_weight: ArrayLike | None = None
+    class_weight: Mapping[Any, float] | None = None
+    shuffle: Shuffle = True
+    drop_last: bool = False
+    steps_per_epoch: int | None = None
+    initial_epoch: int = 0
+    metrics: Sequence[MetricLike] = ()
+    callbacks: Sequence[Callback] = ()
+    scale: float = 1.0
+    offset: float = 0.0
+    resume: PathLike | None = None
+    verbose: Verbose = "auto"
+    threads: int | None = None
 
 
-class Trainable(Network):
-    """A network that checks what it is to be trained and evaluated on."""
+class Request(NamedTuple):
+    """A run that can begin: all of it is checked."""
 
-    def _prepare_fit(
-        self,
-        *,
-        X: ArrayLike | Samples | None,
-        y: ArrayLike | Targets | None,
-        batches: BatchSource | None,
-        epochs: int,
-        batch_size: int,
-        optimizer: Optimizer | None,
-        seed: Seed,
-        validation_data: Batch | None,
-        validation_split: float,
-        sample_weight: ArrayLike | None,
-        class_weight: Mapping[Any, float] | None,
-        shuffle: Shuffle,
-        drop_last: bool,
-        steps_per_epoch: int | None,
-        initial_epoch: int,
-        resume: PathLike | None,
-        metrics: Sequence[MetricLike],
-        callbacks: Sequence[Callback],
-        scale: float,
-        offset: float,
-        verbose: Verbose,
-        threads: int | None,
-    ) -> Callable[[], History]:
-        """Check all arguments of `fit`; return the function that trains."""
-        model = cast("Sequential", self)  # no other class is made of this one
-        made_for = describe_layers(self)
-        epochs, batch_size = as_count(epochs, "epochs"), as_count(batch_size, "batch_size")
-        optimizer = SGD() if optimizer is None else optimizer
-        self._check_fit(optimizer, threads)
-        if not isinstance(shuffle, bool | np.bool_) and not callable(shuffle):
-            raise TypeError(f"shuffle is {shuffle!r}, expected True, False or a callable of N")
-        drop_last = as_flag(drop_last, "drop_last")
-        if steps_per_epoch is not None:
-            steps_per_epoch = as_count(steps_per_epoch, "steps_per_epoch")
-        as_number(validation_split, "validation_split", 0, 1)
-        if validation_split and validation_data is not None:
-            raise ValueError("validation_split is given, expected no validation_data beside it")
-        initial_epoch = as_index(initial_epoch, "initial_epoch", epochs)
-        callbacks = as_callbacks(callbacks)
-        callbacks += as_progress(verbose, callbacks)
-        asked, resume = resume, None
-        if asked is not None:
-            resume = find_checkpoint(as_path(asked, "resume"))
-        rng = as_generator(seed, "seed")
-        scaling = as_scaling(scale, offset, self.dtype)
-        validation = self._as_validation(validation_data, scaling)
-        if batches is None:
-            if X is None and y is None:
-                raise TypeError("X and y are missing, expected both, or batches")
-            data = self._as_data(X, y, sample_weight, "X", "y", "sample_weight", scaling=scaling)
-            if validation_split:
-                data, validation = _split(data, validation_split)
-                self._warn_of_missing_classes(data, validation, validation_split, 4)
-            if class_weight is not None:
-                data = data._replace(weights=self._with_class_weights(data, class_weight))
-            n, batch_size = len(data.inputs), min(batch_size, len(data.inputs))
-            n_used = n - n % batch_size if drop_last else n
-            if steps_per_epoch is not None:
-                n_used = min(n_used, steps_per_epoch * batch_size)
-            self._check_batches(n_used, batch_size)
-        else:
-            _refuse_beside_batches(
-                X=X, y=y, sample_weight=sample_weight, validation_split=validation_split or None,
-                drop_last=drop_last or None, resume=asked,
-                metrics=None if validation else metrics or None,
-            )  # fmt: skip
-            source, data, n, n_used = Batches(batches, steps_per_epoch), None, 0, 0
-            shuffle = False
-            if any(each.chunk_steps for each in callbacks):
-                raise ValueError(
-                    "callbacks has a Checkpoint within epochs, which batches cannot go on from"
-                )
-
-        drops = any(isinstance(layer, Dropout) for layer in self.layers)
-        order = Draws(n, n_used, rng, shuffle, drops)
-
-        def observe() -> dict[str, float]:
-            found = measure(model, data, measured, threads) if measured and data else {}
-            check_unchanged(self, made_for)  # by a metric of a user's own
-            if validation is None:
-                return found
-            held_out = evaluate(model, validation, measured, threads)
-            return found | {f"val_{name}": value for name, value in held_out.items()}
-
-        known = data or validation
-        measured = self._as_metrics(metrics, known) if known else []
-        observed = [f"val_{name}" for name in self._scores if validation is not None]
-        if measured:  # one that raises does so here, before training
-            observed = list(observe())
-        watched = observe if observed else None
-        run = Run(model, epochs, initial_epoch, measured, observed)
-        if not isinstance(seed, np.random.Generator):  # else it is where the last run left it
-            for _ in range(initial_epoch):
-                order()
-        compiled = compiles(self, optimizer)
-        self._warn_of_slow_training(optimizer, 4)
-
-        settings = {
-            "n_samples": n, "samples_per_epoch": n_used, "batch_size": batch_size,
-            "shuffle": "a function" if callable(shuffle) else bool(shuffle),
-            "scale": float(scale), "offset": float(offset),
-            "weighted": data is not None and len(data.weights) > 0,
-        }  # fmt: skip
-        rest = settings, callbacks, resume
-
-        def train() -> History:
-            if data is None:
-                stream = Stream(self, optimizer, made_for, threads)
-                trainer: Trainer = BatchTrainer(
-                    stream, source, functools.partial(self._as_batch, class_weight, scaling)
-                )
-                return run_epochs(run, trainer, order, watched, *rest)
-            work = 3 * batch_size * self._parameters.size
-
-            def train_with(team: ThreadTeam) -> History:
-                trainer = make_trainer(self, data, n_used, batch_size, optimizer, team, made_for)
-                return run_epochs(run, trainer, order, watched, *rest)
-
-            return with_team(resolve_threads(threads, work) if compiled else 1, train_with)
-
-        return train
-
-    def _check_fit(self, optimizer: Optimizer, threads: int | None) -> None:
-        if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"optimizer is {optimizer!r}, expected one such as fastnn.SGD(...)")
-        if self._parametric:
-            optimizer.rates(0, 1, self.dtype)
-        if threads is not None:
-            as_count(threads, "threads")
-        self._check_pieces()
-        self._check_own_layers()
-        if not self._parametric and not self._own_layers():
-            raise ValueError("the model has no layer with parameters, so fit has nothing to train")
-
-    def _check_batches(self, n_used: int, batch_size: int) -> None:
-        """Refuse batches of one sample where a layer needs more."""
-        if not any(isinstance(layer, BatchNorm) for layer in self.layers):
-            return
-        if batch_size == 1:
-            raise ValueError("batch_size is 1, expected at least 2 samples for BatchNorm")
-        if n_used % batch_size == 1:
-            raise ValueError(
-                f"batch_size is {batch_size}, which leaves one of {n_used} samples for the last "
-                "batch, expected at least 2 for BatchNorm: drop_last=True leaves it out"
-            )
-
-    def _warn_of_slow_training(self, optimizer: Optimizer, level: int) -> None:
-        """Warn the user, who is so many calls away, of what cannot be compiled."""
-        optimizers = [optimizer] if overrides(optimizer, Optimizer, "update") else []
-        losses = [self.loss] if self.loss.is_own else []
-        own = [layer for layer in self._logit_layers() if operation_of(layer) is None]
-        kinds = [
-            f"{each.name if isinstance(each, OwnLoss) else type(each).__name__}, {kind} of your own"
-            for kind, found in (("a layer", own), ("an optimizer", optimizers), ("a loss", losses))
-            for each in found
-        ]
-        if kinds and not self._warned:
-            self._warned = True
-            warnings.warn(
-                f"{kinds[0]}, cannot be compiled: the network trains layer by layer, "
-                "several times as slowly where it is small",
-                SlowTrainingWarning,
-                stacklevel=level,
-            )
-
-    def _warn_of_missing_classes(
-        self, train: Data, held_out: Data, part: float, level: int
-    ) -> None:
-        """Warn the user, who is so many calls away, of classes that are in one part only."""
-        if self.loss.task == "numbers":
-            return
-        first, second = (_find_classes(data, self.loss.task) for data in (train, held_out))
-        many = self.loss.task == "answers" and train.targets.shape[1] > 1
-        places = {"the samples to train on": first - second, "the held-out samples": second - first}
-        lines = [
-            f"{_listed(classes, many)} only among {place}"
-            for place, classes in places.items()
-            if classes
-        ]
-        if lines:
-            warnings.warn(
-                f"validation_split is {part}, which holds out the last samples as they come: "
-                f"{', '.join(lines)}. Shuffle the rows before, or give validation_data: "
-                f"split(len(y), {part}, labels=y) of fastnn.datasets holds out some of each class",
-                MissingClassWarning,
-                stacklevel=level,
-            )
-
-    def _compiled_trainer(
-        self, team: ThreadTeam, data: Data, n_used: int, batch_size: int, optimizer: Optimizer
-    ) -> CompiledTrainer:
-        parameters = self._show("parameters")
-        n_states = len(optimizer.state_of(parameters).arrays)
-        plan = make_plan(
-            self._steps, data.inputs.shape[1], batch_size, self.dtype.itemsize, training=True,
-            n_states=n_states, keep_gradients=optimizer.clip_norm is not None,
-        )  # fmt: skip
-        return CompiledTrainer(
-            plan, team, parameters, data, n_used, batch_size, self.loss, optimizer,
-            buffer=self._buffer,
-        )  # fmt: skip
-
-    # ------------------------------------------------------------------ data
-
-    def _as_data(
-        self,
-        X: ArrayLike | Samples | None,
-        y: ArrayLike | Targets | None,
-        sample_weight: ArrayLike | None,
-        *names: str,
-        scaling: Scaling = UNSCALED,
-    ) -> Data:
-        """Return checked samples; `names` are those of the three arguments."""
-        inputs = self._as_inputs(X, names[0], scaling=scaling, allow_empty=False)
-        labels, targets = self._as_targets(y, names[1], inputs)
-        weights = np.empty(0)
-        if sample_weight is not None:
-            weights = unlocked(as_sample_weights(sample_weight, len(inputs), names[2]))
-        return Data(inputs, labels, targets, weights)
-
-    def _as_inputs(self, X: ArrayLike | Samples | None, name: str, **expected: Any) -> Samples:
-        # Without a dense layer there is no dtype to convert to.
-        dtype = self.dtype if self._parametric else None
-        return as_samples(X, name, n_features=self._n_features, dtype=dtype, **expected)
-
-    def _as_targets(
-        self, y: ArrayLike | Targets | None, name: str, inputs: Samples
-    ) -> tuple[Integers, Floats]:
-        """Return labels (N,) and rows (N, O), the latter empty where the labels say all."""
-        if isinstance(y, Targets):
-            return y
-        given: Any = y
-        n_classes = self._n_classes(inputs)
-        dtype = self.dtype if self._parametric else np.float64
-        if self.loss.task != "classes":
-            rows = self.loss.as_targets(given, name, len(inputs), n_classes, dtype)
-            if is_own(self.loss, "as_targets"):
-                rows = as_values(rows, name, len(inputs), n_classes, dtype)
-            return np.full(len(inputs), 0, np.int64), unlocked(rows)
-        targets = as_targets(given, name, len(inputs), n_classes, dtype)
-        if targets.ndim == 1:
-            return targets, np.empty((0, n_classes), self.dtype)
-        labels: Integers = targets.argmax(axis=1)
-        return labels, unlocked(targets)
-
-    def _n_classes(self, inputs: Samples) -> int:
-        for layer in reversed(self._logit_layers()):
-            if isinstance(layer, ParameterLayer):
-                return layer.widths[1]
-            if not isinstance(layer, Layer):
-                break
-        # Only a layer of the user's own knows; it gets a copy, as it may work in place.
-        return int(self._forward_logits(inputs.take([0]), training=False).shape[1])
-
-    def _with_class_weights(self, data: Data, class_weight: Mapping[Any, float]) -> Floats:
-        if self.loss.task != "classes":
-            raise ValueError("class_weight is given, expected a loss of classes with it")
-        weights = data.weights if len(data.weights) else 1.0
-        weights = weights * as_class_weights(class_weight, data.targets.shape[1])[data.labels]
-        if not weights.sum() > 0:
-            raise ValueError(
-                "sample_weight times class_weight sums to 0, expected some weight above 0"
-            )
-        return weights
-
-    def _as_batch(
-        self, class_weight: Mapping[Any, float] | None, scaling: Scaling, number: int, batch: Batch
-    ) -> Data:
-        """Return the Data of one batch of `batches`; errors say which it is."""
-        expected = "expected (X, y) or (X, y, sample_weight)"
-        if not isinstance(batch, tuple | list):
-            raise TypeError(f"batch {number} is of type {type(batch).__name__}, {expected}")
-        if len(batch) not in (2, 3):
-            raise TypeError(f"batch {number} has {len(batch)} items, {expected}")
-        X, y, sample_weight = (*batch, None)[:3]
-        try:
-            names = "X", "y", "sample_weight"
-            data = self._as_data(X, y, sample_weight, *names, scaling=scaling)
-            if class_weight is not None:
-                data = data._replace(weights=self._with_class_weights(data, class_weight))
-            self._check_batches(len(data.inputs), len(data.inputs))
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"batch {number}: {error}") from error
-        return data
-
-    def _as_validation(self, validation_data: Batch | None, scaling: Scaling) -> Data | None:
-        if validation_data is None:
-            return None
-        try:
-            X, y, *weights = validation_data
-            (sample_weight,) = weights or [None]
-        except (TypeError, ValueError):
-            raise TypeError(
-                "validation_data is not a pair, expected (X, y) or (X, y, sample_weight)"
-            ) from None
-        names = (f"validation_data[{i}]" for i in range(3))
-        return self._as_data(X, y, sample_weight, *names, scaling=scaling)
+    program: Program
+    description: Description  # of the network, for which the data were checked
+    optimizer: Optimizer
+    data: Data | None  # None: there are `batches`
+    batches: Batches | MaybeNone
+    class_weight: Mapping[Any, float] | None  # of `batches`
+    scaling: Scaling
+    batch_size: int
+    order: Draws
+    observe: Observer | None  # None: there is nothing to be measured after an epoch
+    run: Run
+    callbacks: list[Callback]
+    resume: PathLike | None  # a file that exists
+    settings: dict[str, Any]  # what else has to be the same in a run that goes on
+    threads: int | None
 
     @property
-    def _scores(self) -> list[str]:
-        """The names of what every evaluation gives."""
-        return ["loss"] if self.loss.task == "numbers" else ["loss", "accuracy"]
-
-    def _as_metrics(self, metrics: Sequence[MetricLike], data: Data) -> list[Metric]:
-        found = as_metrics(metrics, self.loss.task, data.targets.shape[1])
-        return [metric for metric in found if metric.name not in self._scores]
+    def n_used(self) -> int:
+        """How many samples an epoch takes; 0 of `batches`."""
+        return self.order.n_used
 
 
-def _refuse_beside_batches(**given: Any) -> None:
-    for name, value in given.items():
+class _Samples(NamedTuple):
+    """What a run trains on, and is evaluated on."""
+
+    data: Data | None
+    batches: Batches | None
+    validation: Data | None
+    n_samples: int
+    n_used: int
+    batch_size: int
+
+
+def check_request(program: Program, model: TrainedModel, arguments: FitArguments) -> Request:
+    """Return the checked request of a call of `fit`; `model` is what callbacks see.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For bad arguments; nothing has changed then.
+    """
+    program.refresh()
+    network, threads = program.network, arguments.threads
+    description = describe_network(network)
+    epochs = as_count(arguments.epochs, "epochs")
+    batch_size = as_count(arguments.batch_size, "batch_size")
+    optimizer = SGD() if arguments.optimizer is None else arguments.optimizer
+    check_training(program, optimizer, threads)
+    shuffle = arguments.shuffle
+    if not isinstance(shuffle, bool | np.bool_) and not callable(shuffle):
+        raise TypeError(f"shuffle is {shuffle!r}, expected True, False or a callable of N")
+    drop_last = as_flag(arguments.drop_last, "drop_last")
+    steps_per_epoch = arguments.steps_per_epoch
+    if steps_per_epoch is not None:
+        steps_per_epoch = as_count(steps_per_epoch, "steps_per_epoch")
+    as_number(arguments.validation_split, "validation_split", 0, 1)
+    if arguments.validation_split and arguments.validation_data is not None:
+        raise ValueError("validation_split is given, expected no validation_data beside it")
+    initial_epoch = as_index(arguments.initial_epoch, "initial_epoch", epochs)
+    callbacks = as_callbacks(arguments.callbacks)
+    callbacks += as_progress(arguments.verbose, callbacks)
+    resume = None
+    if arguments.resume is not None:
+        resume = find_checkpoint(as_path(arguments.resume, "resume"))
+    rng = as_generator(arguments.seed, "seed")
+    scaling = as_scaling(arguments.scale, arguments.offset, network.dtype)
+    validation = as_validation(program, arguments.validation_data, scaling)
+    checked = arguments._replace(
+        batch_size=batch_size, drop_last=drop_last, steps_per_epoch=steps_per_epoch,
+        callbacks=callbacks,
+    )  # fmt: skip
+    if arguments.batches is None:
+        samples = _check_samples(program, checked, scaling, validation)
+    else:
+        samples = _check_batches_alone(checked, validation)
+        shuffle = False
+    data, validation = samples.data, samples.validation
+    drops = any(isinstance(layer, Dropout) for layer in network.layers)
+    order = Draws(samples.n_samples, samples.n_used, rng, shuffle, drops)
+
+    measured = data or validation
+    metrics = as_further_metrics(arguments.metrics, network.loss, measured) if measured else []
+    observe = Observer(program, description, data, validation, metrics, threads)
+    curve_names = observe.find_curve_names()
+    run = Run(model, network, epochs, initial_epoch, metrics, curve_names)
+    if not isinstance(arguments.seed, np.random.Generator):  # else it is where the last run left it
+        for _ in range(initial_epoch):
+            order()
+    warn_of_slow_training(program, optimizer, 4)
+    settings = {
+        "n_samples": samples.n_samples, "samples_per_epoch": samples.n_used,
+        "batch_size": samples.batch_size,
+        "shuffle": "a function" if callable(shuffle) else bool(shuffle),
+        "scale": float(arguments.scale), "offset": float(arguments.offset),
+        "weighted": data is not None and len(data.weights) > 0,
+    }  # fmt: skip
+    return Request(
+        program, description, optimizer, data, samples.batches, arguments.class_weight, scaling,
+        samples.batch_size, order, observe if curve_names else None, run, callbacks, resume,
+        settings, threads,
+    )  # fmt: skip
+
+
+def _check_samples(
+    program: Program, arguments: FitArguments, scaling: Scaling, validation: Data | None
+) -> _Samples:
+    """Check `X`, `y` and what belongs to them."""
+    network, part = program.network, arguments.validation_split
+    if arguments.X is None and arguments.y is None:
+        raise TypeError("X and y are missing, expected both, or batches")
+    data = as_data(program, arguments.X, arguments.y, arguments.sample_weight, scaling=scaling)
+    if part:
+        data, validation = split_off(data, part)
+        _warn_of_missing_classes(missing_classes(data, validation, network.loss.task), part, 5)
+    data = with_class_weights(data, arguments.class_weight, network.loss.task)
+    n = len(data.inputs)
+    batch_size = min(arguments.batch_size, n)
+    n_used = n - n % batch_size if arguments.drop_last else n
+    if arguments.steps_per_epoch is not None:
+        n_used = min(n_used, arguments.steps_per_epoch * batch_size)
+    check_batches(network, n_used, batch_size)
+    return _Samples(data, None, validation, n, n_used, batch_size)
+
+
+def _check_batches_alone(arguments: FitArguments, validation: Data | None) -> _Samples:
+    """Check `batches`, and that nothing is given that belongs to `X` and `y`."""
+    others = {
+        "X": arguments.X, "y": arguments.y, "sample_weight": arguments.sample_weight,
+        "validation_split": arguments.validation_split or None,
+        "drop_last": arguments.drop_last or None, "resume": arguments.resume,
+        "metrics": None if validation else arguments.metrics or None,
+    }  # fmt: skip
+    for name, value in others.items():
         if value is not None:
             raise ValueError(f"{name} is given, expected batches without it")
-
-
-def _find_classes(data: Data, task: Task) -> set[tuple[int, int]]:
-    """Return {(output, class), ...} of samples: each of several answers has its classes 0 and 1."""
-    if task == "classes":
-        return {(0, label) for label in np.unique(data.labels).tolist()}
-    right = data.targets > 0.5
-    return {
-        (output, answer)
-        for answer, found in ((0, ~right), (1, right))
-        for output in np.flatnonzero(found.any(axis=0)).tolist()
-    }
-
-
-def _listed(classes: Iterable[tuple[int, int]], many: bool) -> str:
-    """Return the classes in words, with the verb."""
-    names = [f"class {k}" + (f" of output {i}" if many else "") for i, k in sorted(classes)]
-    if len(names) > 5:
-        names[4:] = [f"{len(names) - 4} more"]
-    return ", ".join(names) + (" are" if len(names) > 1 else " is")
-
-
-def _split(data: Data, part: float) -> tuple[Data, Data]:
-    """Return the Data to train on, and (inputs, labels, targets) of the last `part` of it."""
-    n_held_out = round(len(data.inputs) * part)
-    n = len(data.inputs) - n_held_out
-    if n == 0 or n_held_out == 0:
+    assert arguments.batches is not None
+    batches = Batches(arguments.batches, arguments.steps_per_epoch)
+    if any(each.chunk_steps for each in arguments.callbacks):
         raise ValueError(
-            f"validation_split is {part}, expected one that leaves some of {n + n_held_out} "
-            "samples on both sides"
+            "callbacks has a Checkpoint within epochs, which batches cannot go on from"
         )
-    parts = (
-        Data._make(array[:n] for array in data),
-        Data._make(array[n:] if len(array) else array for array in data),
-    )
-    if len(data.weights) and not all(each.weights.sum() > 0 for each in parts):
-        raise ValueError(
-            f"sample_weight is 0 on one side of validation_split {part}, expected some on both"
+    return _Samples(None, batches, validation, 0, 0, arguments.batch_size)
+
+
+def check_training(program: Program, optimizer: Optimizer, threads: int | None) -> None:
+    """Refuse what cannot be trained with, and a network that has nothing to train."""
+    network = program.network
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"optimizer is {optimizer!r}, expected one such as fastnn.SGD(...)")
+    if network.parametric:
+        optimizer.rates(0, 1, network.dtype)
+    if threads is not None:
+        as_count(threads, "threads")
+    network.check_arrays()
+    network.check_own_layers()
+    if not network.parametric and not network.own_layers():
+        raise ValueError("the model has no layer with parameters, so fit has nothing to train")
+
+
+def warn_of_slow_training(program: Program, optimizer: Optimizer, level: int) -> None:
+    """Warn the user, who is so many calls away, of what cannot be compiled."""
+    loss = program.network.loss
+    optimizers = [optimizer] if overrides(optimizer, Optimizer, "update") else []
+    losses = [loss] if loss.is_own else []
+    layers = [each for each in program.network.logit_layers() if operation_of(each) is None]
+    names = [
+        f"{each.name if isinstance(each, OwnLoss) else type(each).__name__}, {kind} of your own"
+        for kind, parts in (
+            ("a layer", layers), ("an optimizer", optimizers), ("a loss", losses),
         )
-    return parts
+        for each in parts
+    ]  # fmt: skip
+    if names and not program.has_warned:
+        program.has_warned = True
+        warnings.warn(
+            f"{names[0]}, cannot be compiled: the network trains layer by layer, "
+            "several times as slowly where it is small",
+            SlowTrainingWarning,
+            stacklevel=level,
+        )
+
+
+def _warn_of_missing_classes(lines: Sequence[str], part: float, level: int) -> None:
+    """Warn the user, who is so many calls away, of classes that are in one part only."""
+    if lines:
+        warnings.warn(
+            f"validation_split is {part}, which holds out the last samples as they come: "
+            f"{', '.join(lines)}. Shuffle the rows before, or give validation_data: "
+            f"split(len(y), {part}, labels=y) of fastnn.datasets holds out some of each class",
+            MissingClassWarning,
+            stacklevel=level,
+        )

@@ -6,23 +6,22 @@ import copy
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from .. import files
 from ..errors import FileFormatError
+from ..files.contents import check_arrays, check_finite, check_tree
 from ..kernels import table as t
 from ..nn import configs
+from ..nn.network import Network
 from ..nn.optimizer import State
 from ..nn.schedules import Schedule
+from ..program.trainer import Trainer
 from ..types import Array, MaybeNone, PathLike, Rate, Snapshot, StateSnapshot
-from ..validation import check_arrays, check_finite, check_tree
 from .callbacks import Callback, EarlyStopping, Run
 from .checkpoints import Checkpoint
-
-if TYPE_CHECKING:
-    from ..program.trainer import Trainer
 
 
 class Session:
@@ -31,7 +30,8 @@ class Session:
     Parameters
     ----------
     run : Run
-    trainer : CompiledTrainer or LayerTrainer
+    network : Network
+    trainer : Trainer
     rng : numpy.random.Generator
         Of the order of samples.
     callbacks : list of Callback
@@ -42,12 +42,14 @@ class Session:
     def __init__(
         self,
         run: Run,
+        network: Network,
         trainer: Trainer,
         rng: np.random.Generator,
         callbacks: Sequence[Callback],
         settings: dict[str, Any],
     ) -> None:
-        self.run, self.trainer, self.rng, self.settings = run, trainer, rng, settings
+        self.run, self.network, self.trainer = run, network, trainer
+        self.rng, self.settings = rng, settings
         self.callbacks, self.optimizer = callbacks, trainer.optimizer
         self.curve_names = [*run.curve_names]  # callbacks may add others when they begin
         # As it is before training: a callback may change it on the way.
@@ -59,13 +61,13 @@ class Session:
     def begin_epoch(self) -> None:
         """Take note of where an epoch begins: no file in the middle of it can do without."""
         if not self.trainer.step:
-            self.start = self.run.model._snapshot()
+            self.start = self.network.snapshot()
             self.states = [state.snapshot() for state in self._optimizer_states()]
             self.random = self.rng.bit_generator.state
 
     def roll_back(self) -> None:
         """Bring parameters and optimizer back to where the epoch began."""
-        self.run.model._restore(self.start)
+        self.network.restore(self.start)
         if self.states is None:  # of an epoch that a file of an early version began
             for array in self.trainer.trained_arrays():
                 self.optimizer.forget(array)
@@ -86,7 +88,7 @@ class Session:
         """
         if any(each._is_due for each in self._writers()):
             description, arrays = self._pack()
-            finite = [*self.run.model._stored_arrays()]
+            finite = [*self.network.stored_arrays()]
             self._write_due(lambda path: files.write(path, description, arrays, finite))
 
     def _writers(self) -> list[Checkpoint]:
@@ -115,14 +117,14 @@ class Session:
             if _has_state(each)
         ]
         tree = files.pack(state, "state", arrays)
-        arrays |= run.model._stored_arrays()
+        arrays |= self.network.stored_arrays()
         description = {"kind": "checkpoint", **self._describe(), "notes": run.model.notes}
         return {**description, "state": tree}, arrays
 
     def _describe(self) -> dict[str, Any]:
         """Return what has to be the same when the run goes on."""
         return {
-            "model": configs.describe_network(self.run.model, own=True),
+            "model": configs.describe_network(self.network, own=True),
             "optimizer": self.optimizer_config,
             "data": self.settings,
             "curves": self.curve_names,
@@ -132,7 +134,7 @@ class Session:
         run, trainer = self.run, self.trainer
         within = trainer.step > 0
         if within:
-            trainer.settle()
+            trainer.store()
         rate, history = self.optimizer.learning_rate, run.history
         return {
             "epoch": run.epoch - within,
@@ -178,8 +180,8 @@ class Session:
             if found:
                 what, value, wanted = found
                 raise ValueError(f"{what} is {value!r:.80}, expected {wanted!r:.80}, as in {path}")
-        model = self.run.model
-        expected = {k: (each.shape, each.dtype) for k, each in model._stored_arrays().items()}
+        own = self.network.stored_arrays()
+        expected = {name: (each.shape, each.dtype) for name, each in own.items()}
         stored = {name: arrays.pop(name) for name in [*arrays] if name[:1].isdigit()}
         try:
             check_arrays(stored, expected)
@@ -228,7 +230,7 @@ class Session:
 
     def _check(self, state: Any) -> Any:
         """Check what a file says beyond its form; return a bit generator in its state."""
-        n_steps, dtype = self.trainer.n_batches, self.run.model.dtype
+        n_steps, dtype = self.trainer.n_batches, self.network.dtype
         if not (0 <= state["epoch"] < 2**31 and 0 <= state["step"] < n_steps):
             raise ValueError(f"it stands at epoch {state['epoch']}, step {state['step']}")
         totals = state["totals"]
@@ -251,7 +253,7 @@ class Session:
 
         Files of early versions do not have the optimizer's states there.
         """
-        form: list[Any] = [*self.run.model._snapshot()]
+        form: list[Any] = [*self.network.snapshot()]
         if not isinstance(start, list | tuple) or len(start) != len(form):
             form.append([state.snapshot() for state in self._optimizer_states()])
         check_tree(start, form, "state.start")
@@ -310,8 +312,8 @@ class Session:
         run.history.curves = {name: each.tolist() for name, each in history["curves"].items()}
 
     def _restore_rest(self, state: Any, stored: dict[str, Array], random: Any) -> None:
-        model, optimizer = self.run.model, self.optimizer
-        for name, array in model._stored_arrays().items():
+        optimizer = self.optimizer
+        for name, array in self.network.stored_arrays().items():
             array[...] = stored[name]
         for trained, kept in zip(self.trainer.trained_arrays(), state["optimizer"], strict=True):
             own = optimizer.state_of(trained)
@@ -322,7 +324,7 @@ class Session:
         if state["start"] is not None:
             self.start = state["start"][:2]
             self.states = state["start"][2] if len(state["start"]) > 2 else None
-        self.trainer.totals[...] = state["totals"]
+        self.trainer.resume(state["totals"])
 
 
 def _check_iterations(value: int) -> None:

@@ -15,8 +15,8 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from ..kernels import table as t
-from ..model import Sequential
+from ..kernels.catalogue import Operation
+from ..model import Sequential, program_of
 from ..nn.layers import Dense, Layer
 from ..nn.loss import Loss
 from ..run.history import History
@@ -220,7 +220,7 @@ class MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC)
 
     def _outputs(self, X: Floats) -> Floats:
         """Return the outputs (N, O) of the last layer: logits of a classifier."""
-        return self.model_._outputs(X, "X", t.IDENTITY, self._threads())
+        return program_of(self.model_).outputs(X, "X", Operation.IDENTITY, self._threads())
 
     def _threads(self) -> int | None:
         # Beside other jobs of joblib a fit takes one thread: the cores have work already.

@@ -14,6 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
+from ..model import program_of
+from ..run.data import as_data
 from ..run.errors import NonFiniteLossError
 from ..run.history import drop_incomplete
 from ..types import Batch, Floats, Integers
@@ -85,7 +87,8 @@ class TrainableMLP(MLP):
         self.__dict__.pop("history_", None)  # of an earlier fit, with another solver
         X, targets, weights = samples.X, self._smooth(samples.targets), samples.weights
         as_loss, scale = self._scales()
-        data = self.model_._as_data(X, targets, weights, "X", "y", "sample_weight")
+        program = program_of(self.model_)
+        data = as_data(program, X, targets, weights)
         mass = len(X) if weights is None else weights.sum()
         steps = itertools.count(1)
 
@@ -95,7 +98,7 @@ class TrainableMLP(MLP):
         try:
             with self._penalties(self.alpha / scale / mass):
                 result, loss, penalty = run_lbfgs(
-                    self.model_, data, scale, self._threads(),
+                    program, data, scale, self._threads(),
                     callback=tell if self.verbose else None,
                     options={"maxfun": self.max_fun, "maxiter": self.max_iter, "gtol": self.tol},
                 )  # fmt: skip

@@ -11,8 +11,8 @@ import numpy as np
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import train_test_split
 
-from ..kernels import table as t
-from ..model import Sequential
+from ..kernels.catalogue import Operation
+from ..model import program_of
 from ..types import Array, Batch, Floats
 from .base import MLP
 
@@ -72,20 +72,20 @@ def _checked(estimator: MLP, held_out: Part, name: str) -> Part:
     return held_out
 
 
-def make_measure(estimator: MLP, held_out: Part) -> Callable[[Sequential], tuple[float, float]]:
+def make_measure(estimator: MLP, held_out: Part) -> Callable[[], tuple[float, float]]:
     """Return the function that gives (loss, score) of the model on held-out samples."""
     as_loss, _ = estimator._scales()
     held_out = held_out._replace(X=np.ascontiguousarray(held_out.X))
     X, _, targets, weights = held_out
     metric = _make_metric(estimator, held_out)
-    threads = estimator._threads()
+    program, threads = program_of(estimator.model_), estimator._threads()
 
-    def measure(model: Sequential) -> tuple[float, float]:
-        outputs = model._outputs(X, "validation_data[0]", t.IDENTITY, threads)
+    def measure() -> tuple[float, float]:
+        outputs = program.outputs(X, "validation_data[0]", Operation.IDENTITY, threads)
         if not np.isfinite(outputs).all():
             return math.inf, math.nan
         each = np.ones(1) if weights is None else weights
-        losses, _ = model.loss.measure(outputs, targets, each)
+        losses, _ = program.network.loss.measure(outputs, targets, each)
         if not np.isfinite(losses).all():
             return math.inf, math.nan
         loss = as_loss(float(np.average(losses, weights=weights)), 0.0)
@@ -97,7 +97,7 @@ def make_measure(estimator: MLP, held_out: Part) -> Callable[[Sequential], tuple
             )
         return loss, score
 
-    measure(estimator.model_)  # an error of a metric comes before training
+    measure()  # an error of a metric comes before training
     return measure
 
 

@@ -12,7 +12,7 @@ from sklearn.base import RegressorMixin
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from ..kernels import table as t
+from ..kernels import catalogue
 from ..nn.classes import LOSSES_OF_NUMBERS
 from ..nn.loss import Loss
 from ..nn.own_losses import LossLike, as_loss
@@ -228,7 +228,7 @@ class MLPRegressor(RegressorMixin, TrainableMLP):
     def out_activation_(self) -> str:
         """The activation behind the last layer: "exp" for rates, else "identity"."""
         check_is_fitted(self)
-        return "exp" if self.model_.loss.kind == t.POISSON else "identity"
+        return "exp" if self.model_.loss.kind == catalogue.Loss.POISSON else "identity"
 
     def _validate(
         self, X: ArrayLike, y: ArrayLike, first: bool, **options: Any
@@ -262,9 +262,10 @@ class MLPRegressor(RegressorMixin, TrainableMLP):
     def _scales(self) -> tuple[Callable[[float, float], float], float]:
         """Return scikit-learn's loss as a function of ours, and the factor of its gradient."""
         loss = self.model_.loss
-        if loss.kind == t.POISSON and not loss.is_own:  # the sum over the outputs, not the mean
+        if loss.kind == catalogue.Loss.POISSON and not loss.is_own:
+            # The sum over the outputs, not the mean.
             return lambda loss, penalty: self.n_outputs_ * (loss + penalty), self.n_outputs_
-        part = 0.5 if loss.kind == t.SQUARED_ERROR and not loss.is_own else 1.0
+        part = 0.5 if loss.kind == catalogue.Loss.SQUARED_ERROR and not loss.is_own else 1.0
         scale = part * self.n_outputs_
         return lambda loss, penalty: part * loss + scale * penalty, scale
 

@@ -7,19 +7,21 @@ weights, order and parameters give the same curves to rounding.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..kernels import table as t
+from ..kernels.catalogue import Rule
 from ..nn.optimizer import Optimizer
+from ..program.compiled import CompiledTrainer
+from ..program.program import Program
 from ..program.threads import ThreadTeam, resolve_threads, with_team
-from ..program.trainer import Data, Epoch
+from ..program.trainer import Data, Epoch, take_and_store
+from ..run.loop import curves_of
+from ..run.rollback import DivergedError, undo_if_diverged
 from ..types import DType, Floats
-
-if TYPE_CHECKING:
-    from ..model import Sequential
 
 # Rows of a step of a full gradient: enough that the weights are read rarely, few enough that the
 # values of wide layers stay in the cache.
@@ -55,8 +57,8 @@ class MomentumSteps(_Steps):
     def rule(self) -> int:  # type: ignore[override]  # read-only here
         """The rule of the kernels."""
         if not self.momentum:
-            return t.DESCENT
-        return t.LOOKAHEAD if self.nesterov else t.VELOCITY
+            return Rule.DESCENT
+        return Rule.LOOKAHEAD if self.nesterov else Rule.VELOCITY
 
     def _fill(self, rows: Floats, steps: NDArray[np.integer[Any]]) -> None:
         super()._fill(rows, steps)
@@ -70,7 +72,7 @@ class AdamSteps(_Steps):
     Kingma, Ba, "Adam: A Method for Stochastic Optimization" (2015).
     """
 
-    rule = t.ADAM
+    rule = Rule.ADAM
 
     def __init__(
         self, learning_rate: float, beta_1: float, beta_2: float, epsilon: float, scale: float = 1.0
@@ -88,7 +90,7 @@ class AdamSteps(_Steps):
 class _Sum(Optimizer):
     """No steps: the state becomes the weighted sum of the gradients of an epoch's batches."""
 
-    rule = t.MOMENTUM
+    rule = Rule.MOMENTUM
 
     def __init__(self, masses: Floats) -> None:
         super().__init__(1.0, 0.0, None, None)
@@ -108,13 +110,13 @@ class FullBatch:
 
     Parameters
     ----------
-    model : Sequential
-        Of built-in layers. Its penalties are a part of the loss.
-    data : training.Data
+    program : Program
+        Of built-in layers. The penalties of its network are a part of the loss.
+    data : Data
     team : ThreadTeam
     """
 
-    def __init__(self, model: Sequential, data: Data, team: ThreadTeam) -> None:
+    def __init__(self, program: Program, data: Data, team: ThreadTeam) -> None:
         order, weights = np.arange(len(data.inputs)), data.weights
         if len(weights):  # a batch that weighs nothing could not be scaled
             order = np.flatnonzero(weights)
@@ -122,31 +124,32 @@ class FullBatch:
         starts = np.arange(0, n, rows)
         masses = np.add.reduceat(weights[order] if len(weights) else np.full(n, 1.0), starts)
         self._epoch, self._part = Epoch(order, 0), masses[-1] / masses.sum()
-        self._trainer = model._compiled_trainer(team, data, n, rows, _Sum(masses))
+        self._trainer = CompiledTrainer(program, data, n, rows, _Sum(masses), team)
 
     def evaluate(self) -> tuple[float, float, Floats | None]:
         """Return (mean loss of the data, penalty, gradient of their sum (P,) float64).
 
         The loss is not finite where the parameters are too large; then the gradient is None.
         """
-        state = self._trainer.state
-        state.iterations = 0
+        trainer = self._trainer
+        trainer.state.iterations = 0
         with np.errstate(over="ignore", invalid="ignore"):
-            curves, failed = self._trainer.run_epoch(self._epoch)
-        if failed is not None:
+            totals = take_and_store(trainer, [self._epoch])
+        if totals.failed is not None:
             return math.inf, 0.0, None
+        curves = curves_of(trainer, totals.sums[0], trainer.n_samples)
         penalty = curves.get("penalty", 0.0)
-        gradient = state.arrays[0] * np.float64(self._part)
+        gradient = trainer.state.arrays[0] * np.float64(self._part)
         return curves["loss"] - penalty, penalty, gradient
 
 
 def run_lbfgs(
-    model: Sequential, data: Data, scale: float, threads: int | None, **options: Any
+    program: Program, data: Data, scale: float, threads: int | None, **options: Any
 ) -> tuple[Any, float, float]:
     """Minimise `scale` times the loss of `data`, penalties included, by L-BFGS-B.
 
     Nocedal, Wright, "Numerical Optimization" (2006), algorithm 7.5, in SciPy's implementation.
-    `model` ends with the parameters that were found.
+    The network ends with the parameters that were found.
 
     Returns
     -------
@@ -161,24 +164,32 @@ def run_lbfgs(
     """
     from scipy.optimize import minimize
 
-    rows = min(len(data.inputs), _ROWS)
-    start = model.parameters.copy()
+    network, rows = program.network, min(len(data.inputs), _ROWS)
+    start = network.parameters.copy()
+
+    def restore() -> None:
+        network.parameters[...] = start
 
     def work(team: ThreadTeam) -> tuple[Any, float, float]:
-        objective = FullBatch(model, data, team)
+        objective = FullBatch(program, data, team)
 
         def evaluate(x: Floats) -> tuple[float, Floats]:
-            model.parameters[...] = x
+            network.parameters[...] = x
             loss, penalty, gradient = objective.evaluate()
             if gradient is None or not np.isfinite(gradient).all():
-                model.parameters[...] = start
-                raise FloatingPointError("the loss is no longer finite")
+                raise DivergedError
             return scale * (loss + penalty), scale * gradient
 
-        result = minimize(
-            evaluate, start.astype(np.float64), jac=True, method="L-BFGS-B", **options
-        )
-        model.parameters[...] = result.x
-        return result, *objective.evaluate()[:2]
+        def search() -> tuple[Any, float, float]:
+            result = minimize(
+                evaluate, start.astype(np.float64), jac=True, method="L-BFGS-B", **options
+            )
+            network.parameters[...] = result.x
+            return result, *objective.evaluate()[:2]
 
-    return with_team(resolve_threads(threads, 3 * rows * start.size), work)
+        return undo_if_diverged(search, network.is_finite, restore)
+
+    try:
+        return with_team(resolve_threads(threads, 3 * rows * start.size), work)
+    except DivergedError:
+        raise FloatingPointError("the loss is no longer finite") from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..model import Sequential
 from ..run.callbacks import Callback, Run
 from ..run.history import History
 from .base import MLP
@@ -24,7 +23,7 @@ class StoppingRule(Callback):
     n_samples : int
         That an epoch trains on.
     measure : callable, optional
-        Returns (loss, score) of a model on held-out samples.
+        Returns (loss, score) of the model on held-out samples.
     """
 
     def __init__(
@@ -33,7 +32,7 @@ class StoppingRule(Callback):
         optimizer: AdamSteps | MomentumSteps,
         as_loss: Callable[[float, float], float],
         n_samples: int,
-        measure: Callable[[Sequential], tuple[float, float]] | None = None,
+        measure: Callable[[], tuple[float, float]] | None = None,
     ) -> None:
         self._estimator, self._optimizer, self._as_loss = estimator, optimizer, as_loss
         self._n_samples, self._measure = n_samples, measure
@@ -56,7 +55,7 @@ class StoppingRule(Callback):
         if estimator.verbose:
             print(f"Iteration {estimator.n_iter_}, loss = {loss:.8f}")
         if self._measure:
-            val_loss, score = self._measure(run.model)
+            val_loss, score = self._measure()
             curves.setdefault("val_loss", []).append(val_loss)
             curves.setdefault("val_score", []).append(score)
             estimator._note_score(score)

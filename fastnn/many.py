@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import inspect
 import operator
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..kernels.interruption import Interruption, run_interruptible
-from ..model import Sequential
-from ..nn.optimizer import Optimizer
-from ..program.samples import Samples, as_samples
-from ..program.threads import WORK_PER_THREAD, ThreadTeam, resolve_threads, with_team
-from ..program.trainer import Targets
-from ..types import Seed
-from ..validation import as_scaling
-from .callbacks import Callback
-from .errors import DivergedModelsError, NonFiniteLossError
-from .history import History
-from .progress import Bar, Verbose, as_progress
+from .model import Sequential, program_of
+from .nn.optimizer import Optimizer
+from .program.samples import Samples
+from .program.threads import WORK_PER_THREAD, resolve_threads
+from .run.callbacks import Callback
+from .run.data import Targets, as_checked_targets, count_outputs
+from .run.history import History
+from .run.progress import Verbose, as_progress
+from .run.race import Race
+from .run.request import FitArguments, check_request
+from .types import Seed
+from .validation import as_scaling
 
 # What a model of its own has to be given, or is of no use to several.
 _OWN = ("batches", "threads", "verbose", "optimizer", "seed", "callbacks", "X", "y")
@@ -104,20 +101,20 @@ def fit_many(
     shown = bool(as_progress(verbose, ()))
     n_threads = min(n, resolve_threads(threads, n * WORK_PER_THREAD))
     for name in options:
-        if name in _OWN or name not in inspect.signature(Sequential.fit).parameters:
+        if name in _OWN or name not in FitArguments._fields:
             raise TypeError(f"{name} is given, expected arguments of fit_many or of fit")
     if options.get("resume") is not None and n > 1:
         raise ValueError("resume is one file, expected none for several models")
-    shared, runs = _Shared(options), []
+    shared, requests = _Shared(FitArguments(**options, verbose=0, threads=1)), []
     for i, model in enumerate(models):
         own = {name: values[i] for name, values in given.items()}
         try:
-            arguments = shared.arguments_for(model, X, y)
-            runs.append(model._prepare_fit(**arguments | own))
+            arguments = shared.arguments_for(model, X, y)._replace(**own)
+            requests.append(check_request(program_of(model), model, arguments))
         except (TypeError, ValueError) as error:
             error.add_note(f"of models[{i}]")
             raise
-    return _Race(runs, shown).run(n_threads)
+    return Race(requests, shown).run(n_threads)
 
 
 def _as_models(value: Any) -> list[Sequential]:
@@ -184,100 +181,33 @@ def _as_callback_lists(value: Any, n: int) -> list[Any]:
 class _Shared:
     """The arguments of `fit` that all models have, with the samples checked once for each kind."""
 
-    def __init__(self, options: dict[str, Any]) -> None:
-        signature = inspect.signature(Sequential.fit).parameters
-        defaults = {name: each.default for name, each in signature.items() if name != "self"}
-        self.options = defaults | options | {"verbose": 0, "threads": 1}
-        self.found: dict[Any, Any] = {}
+    def __init__(self, arguments: FitArguments) -> None:
+        self.arguments = arguments
+        self.checked: dict[Any, Any] = {}
 
-    def arguments_for(self, model: Sequential, X: ArrayLike, y: ArrayLike) -> dict[str, Any]:
-        """Return the keyword arguments for one model."""
-        given: dict[str, Any] = {"X": X, "y": y}
-        given["X"], given["y"] = self._checked(model, X, y, "X", "y")
-        held_out = self.options["validation_data"]
+    def arguments_for(self, model: Sequential, X: ArrayLike, y: ArrayLike) -> FitArguments:
+        """Return the arguments for one model."""
+        inputs, targets = self._check(model, X, y, "X", "y")
+        arguments = self.arguments._replace(X=inputs, y=targets)
+        held_out: Any = arguments.validation_data
         if isinstance(held_out, list | tuple) and len(held_out) in (2, 3):
             names = "validation_data[0]", "validation_data[1]"
-            pair = self._checked(model, *held_out[:2], *names)
-            given["validation_data"] = (*pair, *held_out[2:])
-        return self.options | given
+            pair: Any = self._check(model, *held_out[:2], *names)
+            arguments = arguments._replace(validation_data=(*pair, *held_out[2:]))
+        return arguments
 
-    def _checked(
+    def _check(
         self, model: Sequential, X: ArrayLike, y: ArrayLike, *names: str
     ) -> tuple[Samples, Targets]:
-        scaling = as_scaling(self.options["scale"], self.options["offset"], model.dtype)
-        dtype = model.dtype if model._parametric else None
-        key: tuple[Any, ...] = names[0], dtype, model._n_features
-        if key not in self.found:
-            self.found[key] = as_samples(
-                X, names[0], n_features=model._n_features, dtype=dtype, scaling=scaling,
-                allow_empty=False,
-            )  # fmt: skip
-        samples = self.found[key]
-        key = names[1], type(model.loss), model._n_classes(samples), dtype
-        if key not in self.found:
-            self.found[key] = Targets(*model._as_targets(y, names[1], samples))
-        return samples, self.found[key]
-
-
-class _Race:
-    """Threads that take one run after the other until none is left."""
-
-    def __init__(self, runs: list[Any], shown: bool) -> None:
-        self.runs, self.shown = runs, shown
-        self.histories: list[Any] = [None] * len(runs)
-        self.diverged: dict[int, NonFiniteLossError] = {}
-        self.left, self.lock = iter(range(len(runs))), threading.Lock()
-        self.error: BaseException | None = None
-
-    def run(self, n_threads: int) -> list[History]:
-        """Run all with so many threads, this one included; return the histories."""
-        with Bar(total=len(self.runs), unit=" models") if self.shown else _NoBar() as self.bar:
-            with_team(n_threads, self._run_in)
-        if self.error is not None:
-            raise self.error
-        if self.diverged:
-            raise DivergedModelsError(self.diverged, self.histories)
-        return self.histories
-
-    def _run_in(self, team: ThreadTeam) -> None:
-        stop = Interruption()
-        try:
-            team.run(lambda thread: run_interruptible(stop, self._work, stop))
-        except BaseException:
-            stop.requested = True
-            raise
-
-    def _work(self, stop: Interruption) -> None:
-        number = None
-        try:
-            while not stop.requested:
-                with self.lock:
-                    number = next(self.left, None)
-                if number is None:
-                    break
-                self._take(number)
-        except BaseException as error:
-            if not stop.requested:
-                if number is not None and isinstance(error, Exception):
-                    error.add_note(f"of models[{number}]")
-                self.error = error
-            stop.requested = True
-
-    def _take(self, number: int) -> None:
-        try:
-            self.histories[number] = self.runs[number]()
-        except NonFiniteLossError as error:
-            self.diverged[number], self.histories[number] = error, error.history
-        self.runs[number] = None  # what it holds can go
-        with self.lock:
-            self.bar.update()
-
-
-class _NoBar(contextlib.nullcontext[Any]):
-    """What stands for a bar that is not shown."""
-
-    def __enter__(self) -> _NoBar:
-        return self
-
-    def update(self) -> None:
-        """Show nothing."""
+        program = program_of(model)
+        network = program.network
+        scaling = as_scaling(self.arguments.scale, self.arguments.offset, network.dtype)
+        dtype = network.dtype if network.parametric else None
+        key: tuple[Any, ...] = names[0], dtype, network.n_features
+        if key not in self.checked:
+            self.checked[key] = program.as_inputs(X, names[0], scaling=scaling, allow_empty=False)
+        samples = self.checked[key]
+        key = names[1], type(network.loss), count_outputs(network, samples), dtype
+        if key not in self.checked:
+            self.checked[key] = as_checked_targets(network, y, names[1], samples)
+        return samples, self.checked[key]

@@ -1,0 +1,139 @@
+"""A network and the steps that the compiled program takes for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..kernels.catalogue import Operation
+from ..nn.activations import Sigmoid
+from ..nn.layers import Softmax
+from ..nn.network import Network
+from ..nn.optimizer import Optimizer
+from ..nn.own import overrides
+from ..types import Floats, MaybeNone, Scaling, Steps
+from ..validation import as_array, as_count
+from .plan import program_layers
+from .prediction import Predictor
+from .samples import UNSCALED, Samples, as_samples
+from .threads import resolve_threads
+
+
+class Program:
+    """A network with its steps in the compiled program, and its predictions.
+
+    Attributes
+    ----------
+    network : Network
+    steps : list or None
+        As `program_layers` gives them: None where a layer of a user's own is among them. Then the
+        network trains and predicts layer by layer.
+    predictor : Predictor or None
+        None without steps.
+    has_warned : bool
+        Whether the user knows that the network trains layer by layer.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self.network, self.has_warned = network, False
+        self._plan()
+
+    def _plan(self) -> None:
+        network = self.network
+        self.steps: Steps | MaybeNone = program_layers(network.logit_layers())
+        self.predictor: Predictor | MaybeNone = None
+        if self.steps is not None:
+            self.predictor = Predictor(self.steps, network.n_features, network.buffer)
+        # Kept here, as a prediction of one row takes 1.5 us.
+        self.task, self.finish = network.loss.task, network.loss.finish
+        self.layout = network.layout
+
+    def refresh(self) -> None:
+        """Plan anew where a layer or the loss predicts otherwise than at the last plan."""
+        if self.layout != self.network.layout:
+            self._plan()
+
+    def compiles(self, optimizer: Optimizer) -> bool:
+        """Return whether the program has all layers, the loss and the optimizer's steps."""
+        own = self.network.loss.is_own or overrides(optimizer, Optimizer, "update")
+        return self.steps is not None and not own
+
+    def trained_arrays(self, optimizer: Optimizer) -> list[Floats]:
+        """Return the arrays for which the optimizer keeps a state each."""
+        if self.compiles(optimizer):
+            return [self.network.parameters]
+        return [getattr(owner, name) for owner, name, _ in self.network.trained_places()]
+
+    def as_inputs(self, X: ArrayLike | Samples | None, name: str, **expected: Any) -> Samples:
+        """Return `X` as checked samples; `expected` as in `as_samples`."""
+        network = self.network
+        # Without a dense layer there is no dtype to convert to.
+        dtype = network.dtype if network.parametric else None
+        return as_samples(X, name, n_features=network.n_features, dtype=dtype, **expected)
+
+    def outputs(
+        self,
+        X: ArrayLike | Samples,
+        name: str,
+        finish: int,
+        threads: int | None = None,
+        n_outputs: int | None = None,
+        scaling: Scaling = UNSCALED,
+    ) -> Floats:
+        """Return `finish` of the outputs (N, O) for all samples; `name` is that of `X`."""
+        if self.layout != self.network.layout:
+            self._plan()
+        if self.steps is None:
+            inputs = self.as_inputs(X, name, scaling=scaling)
+            resolve_threads(threads, 0)  # for its errors: layers run in the thread that calls them
+            # A copy, as a layer of the user's own may work in place.
+            rows = inputs.take(np.arange(len(inputs)))
+            return apply_finish(self.network.logits(rows, False, n_outputs), finish)
+        at_once = threads is None and scaling == UNSCALED
+        outputs: Any = self.predictor.run_few(X, finish) if at_once else None
+        if outputs is None:
+            inputs = self.as_inputs(X, name, scaling=scaling, finite=False)
+            outputs = self.predictor.run(inputs, finish, threads)
+            if outputs is None:
+                inputs.check(name)
+        result: Floats = outputs
+        return result
+
+    def outputs_in_parts(
+        self,
+        X: ArrayLike,
+        finish: int,
+        batch_size: int | None = None,
+        threads: int | None = None,
+        scaling: Scaling = UNSCALED,
+    ) -> Floats:
+        """Return `finish` of the outputs (N, O), from at most `batch_size` samples at a time."""
+        if batch_size is None:
+            return self.outputs(X, "X", finish, threads, scaling=scaling)
+        size, X = as_count(batch_size, "batch_size"), as_array(X, "X")
+        if X.ndim != 2 or len(X) <= size:
+            return self.outputs(X, "X", finish, threads, scaling=scaling)
+        parts = [
+            self.outputs(X[i : i + size], f"X[{i}:{i + size}]", finish, threads, scaling=scaling)
+            for i in range(0, len(X), size)
+        ]
+        return np.concatenate(parts)
+
+    def freeze(self) -> Predictor | None:
+        """Return a predictor with a copy of the parameters; None without steps."""
+        self.refresh()
+        if self.steps is None:
+            return None
+        network = self.network
+        return Predictor(self.steps, network.n_features, network.buffer.copy(), frozen=True)
+
+
+def apply_finish(outputs: Floats, finish: int) -> Floats:
+    """Return the probabilities that belong to outputs, by the loss's `finish`."""
+    heads: dict[int, type[Softmax] | type[Sigmoid]] = {
+        Operation.SOFTMAX: Softmax,
+        Operation.SIGMOID: Sigmoid,
+    }
+    return heads[finish]().forward(outputs) if finish in heads else outputs

@@ -1,0 +1,194 @@
+"""Samples, targets and weights as a user gives them, checked against a network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..nn.layers import Layer, ParameterLayer
+from ..nn.network import Network
+from ..nn.normalization import BatchNorm
+from ..nn.own import is_own
+from ..program.program import Program
+from ..program.samples import UNSCALED, Samples
+from ..program.trainer import Data
+from ..types import Batch, Floats, Integers, Scaling, Task
+from ..validation import as_class_weights, as_sample_weights, as_targets, as_values, unlocked
+
+NAMES = "X", "y", "sample_weight"
+
+
+class Targets(NamedTuple):
+    """Targets that have been checked, for several models."""
+
+    labels: Integers  # (N,) int64
+    targets: Floats  # (N, O), or (0, O) where the labels say all
+
+
+def as_data(
+    program: Program,
+    X: ArrayLike | Samples | None,
+    y: ArrayLike | Targets | None,
+    sample_weight: ArrayLike | None = None,
+    names: tuple[str, ...] = NAMES,
+    scaling: Scaling = UNSCALED,
+) -> Data:
+    """Return checked samples; `names` are those of the three arguments."""
+    inputs = program.as_inputs(X, names[0], scaling=scaling, allow_empty=False)
+    labels, targets = as_checked_targets(program.network, y, names[1], inputs)
+    weights = np.empty(0)
+    if sample_weight is not None:
+        weights = unlocked(as_sample_weights(sample_weight, len(inputs), names[2]))
+    return Data(inputs, labels, targets, weights)
+
+
+def as_checked_targets(
+    network: Network, y: ArrayLike | Targets | None, name: str, inputs: Samples
+) -> Targets:
+    """Return the :class:`Targets` of checked samples."""
+    if isinstance(y, Targets):
+        return y
+    values: Any = y
+    n_outputs, loss = count_outputs(network, inputs), network.loss
+    dtype = network.dtype if network.parametric else np.float64
+    if loss.task != "classes":
+        rows = loss.as_targets(values, name, len(inputs), n_outputs, dtype)
+        if is_own(loss, "as_targets"):
+            rows = as_values(rows, name, len(inputs), n_outputs, dtype)
+        return Targets(np.full(len(inputs), 0, np.int64), unlocked(rows))
+    targets = as_targets(values, name, len(inputs), n_outputs, dtype)
+    if targets.ndim == 1:
+        return Targets(targets, np.empty((0, n_outputs), network.dtype))
+    return Targets(targets.argmax(axis=1), unlocked(targets))
+
+
+def count_outputs(network: Network, inputs: Samples) -> int:
+    """Return the number of outputs of a network for such samples."""
+    for layer in reversed(network.logit_layers()):
+        if isinstance(layer, ParameterLayer):
+            return layer.widths[1]
+        if not isinstance(layer, Layer):
+            break
+    # Only a layer of the user's own knows; it gets a copy, as it may work in place.
+    return int(network.logits(inputs.take([0]), training=False).shape[1])
+
+
+def with_class_weights(data: Data, class_weight: Mapping[Any, float] | None, task: Task) -> Data:
+    """Return samples that weigh `class_weight` times as much, by their labels."""
+    if class_weight is None:
+        return data
+    if task != "classes":
+        raise ValueError("class_weight is given, expected a loss of classes with it")
+    weights = data.weights if len(data.weights) else 1.0
+    weights = weights * as_class_weights(class_weight, data.targets.shape[1])[data.labels]
+    if not weights.sum() > 0:
+        raise ValueError("sample_weight times class_weight sums to 0, expected some weight above 0")
+    return data._replace(weights=weights)
+
+
+def as_validation(program: Program, validation_data: Batch | None, scaling: Scaling) -> Data | None:
+    """Return the checked samples of `validation_data`, or None."""
+    if validation_data is None:
+        return None
+    try:
+        X, y, *weights = validation_data
+        (sample_weight,) = weights or [None]
+    except (TypeError, ValueError):
+        raise TypeError(
+            "validation_data is not a pair, expected (X, y) or (X, y, sample_weight)"
+        ) from None
+    names = tuple(f"validation_data[{i}]" for i in range(3))
+    return as_data(program, X, y, sample_weight, names, scaling)
+
+
+def as_batch(
+    program: Program,
+    class_weight: Mapping[Any, float] | None,
+    scaling: Scaling,
+    number: int,
+    batch: Batch,
+) -> Data:
+    """Return the samples of one batch of `batches`; errors say which it is."""
+    expected = "expected (X, y) or (X, y, sample_weight)"
+    if not isinstance(batch, tuple | list):
+        raise TypeError(f"batch {number} is of type {type(batch).__name__}, {expected}")
+    if len(batch) not in (2, 3):
+        raise TypeError(f"batch {number} has {len(batch)} items, {expected}")
+    X, y, sample_weight = (*batch, None)[:3]
+    try:
+        data = as_data(program, X, y, sample_weight, scaling=scaling)
+        data = with_class_weights(data, class_weight, program.network.loss.task)
+        check_batches(program.network, len(data.inputs), len(data.inputs))
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"batch {number}: {error}") from error
+    return data
+
+
+def check_batches(network: Network, n_samples: int, batch_size: int) -> None:
+    """Refuse batches of one sample where a layer needs more."""
+    if not any(isinstance(layer, BatchNorm) for layer in network.layers):
+        return
+    if batch_size == 1:
+        raise ValueError("batch_size is 1, expected at least 2 samples for BatchNorm")
+    if n_samples % batch_size == 1:
+        raise ValueError(
+            f"batch_size is {batch_size}, which leaves one of {n_samples} samples for the last "
+            "batch, expected at least 2 for BatchNorm: drop_last=True leaves it out"
+        )
+
+
+def split_off(data: Data, part: float) -> tuple[Data, Data]:
+    """Return the samples to train on, and the last `part` of them, which is held out."""
+    n_held_out = round(len(data.inputs) * part)
+    n = len(data.inputs) - n_held_out
+    if n == 0 or n_held_out == 0:
+        raise ValueError(
+            f"validation_split is {part}, expected one that leaves some of {n + n_held_out} "
+            "samples on both sides"
+        )
+    parts = (
+        Data._make(array[:n] for array in data),
+        Data._make(array[n:] if len(array) else array for array in data),
+    )
+    if len(data.weights) and not all(each.weights.sum() > 0 for each in parts):
+        raise ValueError(
+            f"sample_weight is 0 on one side of validation_split {part}, expected some on both"
+        )
+    return parts
+
+
+def missing_classes(train: Data, held_out: Data, task: Task) -> list[str]:
+    """Return in words which classes are in one of two parts only."""
+    if task == "numbers":
+        return []
+    first, second = (_find_classes(data, task) for data in (train, held_out))
+    several = task == "answers" and train.targets.shape[1] > 1
+    places = {"the samples to train on": first - second, "the held-out samples": second - first}
+    return [
+        f"{_in_words(classes, several)} only among {place}"
+        for place, classes in places.items()
+        if classes
+    ]
+
+
+def _find_classes(data: Data, task: Task) -> set[tuple[int, int]]:
+    """Return {(output, class), ...} of samples: each of several answers has its classes 0 and 1."""
+    if task == "classes":
+        return {(0, label) for label in np.unique(data.labels).tolist()}
+    right = data.targets > 0.5
+    return {
+        (output, answer)
+        for answer, rows in ((0, ~right), (1, right))
+        for output in np.flatnonzero(rows.any(axis=0)).tolist()
+    }
+
+
+def _in_words(classes: Iterable[tuple[int, int]], several: bool) -> str:
+    """Return the classes in words, with the verb; `several` where there are several outputs."""
+    names = [f"class {k}" + (f" of output {i}" if several else "") for i, k in sorted(classes)]
+    if len(names) > 5:
+        names[4:] = [f"{len(names) - 4} more"]
+    return ", ".join(names) + (" are" if len(names) > 1 else " is")

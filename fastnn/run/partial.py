@@ -1,0 +1,42 @@
+"""One call of `partial_fit`: some samples, once, in the order given."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..program.stream import Stream
+from ..program.trainer import Data, Epoch, Totals
+from .errors import NonFiniteLossError
+from .history import History
+from .loop import curves_of
+from .rollback import DivergedError, keep_state, undo_if_diverged
+
+
+def train_once(
+    stream: Stream, data: Data, batch_size: int, key: int, threads: int | None
+) -> History:
+    """Train once on `data`, in the order given; return the History of that.
+
+    `key` is that of dropout. Where the training diverges the call is undone.
+    """
+    network, n = stream.program.network, len(data.inputs)
+    arrays = stream.program.trained_arrays(stream.optimizer)
+    restore = keep_state(network, [stream.optimizer.state_of(array) for array in arrays])
+
+    def take() -> Totals:
+        epoch = Epoch(np.arange(n), key)
+        totals = stream.run(lambda: stream.take(data, epoch, batch_size, threads))
+        network.note_change()
+        if totals.failed is not None:
+            raise DivergedError(totals.failed)
+        return totals
+
+    try:
+        totals = undo_if_diverged(take, network.is_finite, restore)
+    except DivergedError as error:
+        batch = -(-n // batch_size) if error.batch is None else error.batch
+        raise NonFiniteLossError(1, batch, History(), at_end=error.batch is None) from None
+    assert stream.trainer is not None
+    history = History()
+    history.append(1, curves_of(stream.trainer, totals.sums[0], n))
+    return history

@@ -1,0 +1,70 @@
+"""The codes of what kernels choose, and the rows of what they keep, beside those of the catalogue.
+
+As there, each enumeration is a named tuple of plain integers, whose order has no meaning.
+"""
+
+from typing import NamedTuple
+
+
+class _Epilogues(NamedTuple):
+    STORE: int = 0  # result = sums
+    RELU: int = 1  # result = sums where > 0 or NaN, else 0
+    RELU_MASK: int = 2  # result = sums where `other` > 0 or NaN, else 0: the gradient of a ReLU
+    DESCENT: int = 3  # result = result - rate * sums, 0 where subnormal: in place
+
+
+Epilogue = _Epilogues()
+"""What a tile of a matrix product does with its sums while they are in registers."""
+
+
+class _SampleTypes(NamedTuple):
+    UINT8: int = 0
+    INT8: int = 1
+    FLOAT16: int = 2
+    FLOAT32: int = 3
+    FLOAT64: int = 4
+
+
+SampleType = _SampleTypes()
+"""The dtypes of samples that are converted while a batch is gathered (`conversion.py`)."""
+
+ITEM_SIZES = (1, 1, 2, 4, 8)  # bytes of a number of each SampleType
+
+
+class _ScoreRows(NamedTuple):
+    LOSS: int = 0
+    RIGHT: int = 1  # the weight of a right answer, else 0
+    TOTAL: int = 2
+    WEIGHT: int = 3
+
+
+ScoreRow = _ScoreRows()
+"""The rows of the scores (batch_size,) float64 that a step keeps of its samples.
+
+First they hold what the loss is made of (`cross_entropy.label_row`), then LOSS is the loss.
+"""
+
+N_SCORES = len(ScoreRow)
+
+
+class _SumRows(NamedTuple):
+    SQUARES: int = 0  # of the gradient
+    PENALTY: int = 1
+
+
+SumRow = _SumRows()
+"""The rows of the sums (float64) that the weights phase keeps of rows of weights, and of biases."""
+
+N_SUMS = len(SumRow)
+
+
+class _BarrierPlaces(NamedTuple):
+    ARRIVED: int = 0
+    GENERATION: int = 8
+    LEAVE: int = 16  # not 0: all threads leave
+
+
+BarrierPlace = _BarrierPlaces()
+"""The places in the barrier of `threads.py` (int64), each on a cache line of its own."""
+
+BARRIER_SIZE = 24
