@@ -63,15 +63,15 @@ def kernel(function):
 
 
 def _compile_apart(compile_for_args, *args, **kwargs):
-    """Compile in a thread of its own, where no exception of a signal handler can strike.
+    """Compile in a thread of its own, where signal handlers do not run.
 
-    One that broke into the compiler, such as Ctrl-C while it loads its registries, left tables
-    half filled, and no kernel could be compiled any more until the process ended. Such an
-    exception is raised here when the compiler has stopped, at its next safe point.
+    An exception of a signal handler in the compiler, such as Ctrl-C while it loads its registries,
+    left tables half filled: no kernel could be compiled until the process ended. Here such an
+    exception is raised when the compiler has stopped, at its next safe point.
     """
-    # By their numbers: `current_thread` would make an entry for a thread of `_thread`, and keep it.
+    # By identifiers: `current_thread` would create an entry for a thread of `_thread`, for good.
     on_main = threading.get_ident() == threading.main_thread().ident
-    # A thread that holds the lock of the compiler would wait for itself.
+    # If this thread holds the compiler's lock, a thread of its own would wait for it forever.
     if not on_main or numba_private.holds_compiler_lock():
         return compile_for_args(*args, **kwargs)
     interruption, outcome, started = Interruption(), [], []
@@ -88,8 +88,7 @@ def _compile_apart(compile_for_args, *args, **kwargs):
             ended.release()
 
     try:
-        # The built-in functions keep the note of the thread and its start together: no signal
-        # is handled between them.
+        # Built-in functions start the thread and note it: no signal is handled between the two.
         run = contextvars.copy_context().run
         started.extend(map(_thread.start_new_thread, [run], [(work,)]))
         while not ended.acquire(timeout=POLL_SECONDS):
@@ -103,7 +102,7 @@ def _compile_apart(compile_for_args, *args, **kwargs):
         if not outcome:
             try:
                 wait_for([ended])
-            finally:  # where the next signal came before its first line
+            finally:  # the next signal may come before the first line of `wait_for`
                 wait_for([ended])
         raise
     result, error = outcome[0]
@@ -121,7 +120,7 @@ def inner(function):
 
 
 def _warn(text):
-    with contextlib.suppress(Warning):  # where warnings are errors, the cache still breaks nothing
+    with contextlib.suppress(Warning):  # if warnings are errors, the kernel still runs
         warnings.warn(text, RuntimeWarning, stacklevel=2)
 
 
@@ -140,7 +139,7 @@ def cache_folder():
         folder = platformdirs.user_cache_path("fastnn", appauthor=False)
     except (RuntimeError, OSError):  # no HOME, and no entry in the password file
         return None
-    # Else whoever chooses the working folder would choose the machine code.
+    # A relative folder would let whoever chooses the working folder choose the machine code.
     return folder if folder.is_absolute() else None
 
 
@@ -149,8 +148,8 @@ def _digest_sources():
 
     A kernel is compiled into its callers, so an edit to any file of this folder makes all
     stored code stale: numba's own cache, which looks at the caller's file alone, would run it.
-    None where no source can be read (a zip file, compiled files alone): nothing would tell the
-    code of two versions apart.
+    None where no source can be read (a zip file, or compiled files only): the code of two versions
+    could not be told apart.
     """
     try:
         sources = {path.name: path.read_bytes() for path in Path(__file__).parent.glob("*.py")}
@@ -159,7 +158,7 @@ def _digest_sources():
     if not sources:
         return None
     digest = hashlib.sha256()
-    # Code with checks is not to be taken for code without.
+    # Code with checks differs from code without.
     for part in (sys.version, numba.__version__, llvmlite.__version__, str(CHECKS)):
         digest.update(part.encode())
     for name in sorted(sources):
@@ -167,16 +166,16 @@ def _digest_sources():
     return digest.hexdigest()
 
 
-# At import: a file that is edited later must not lend its name to the code that is running.
+# At import: the code that runs is that of the files as they are now, not after a later edit.
 SOURCE_DIGEST = _digest_sources()
 
 
 def _checksum(path, payload):
-    """Return the checksum of `payload` at `path`: no file passes under the name of another."""
+    """Return the checksum of `payload` and of the name of its file: a renamed file is refused."""
     return hashlib.sha256(path.name.encode() + payload).digest()
 
 
-_PROBLEMS = {}  # {folder: why it was of no use}: a warning is given once
+_PROBLEMS = {}  # {folder: why it is not used}: for one warning
 
 
 def cache_problem():
@@ -197,13 +196,13 @@ class MachineCodeCache:
 
     A file is written whole and renamed into place, and opens with the checksum of the rest: a
     reader sees a complete file or none. Whatever goes wrong with the disk, the kernel is compiled.
-    Reading a file runs what is in it, so `private_files.py` looks who can have written it.
+    Reading a file runs code in it, so `private_files.py` checks who can have written it.
     """
 
     def __init__(self, function):
         self._name = f"{function.__module__}.{function.__qualname__}"
 
-    # Asked for at the first use: to find the user's folder takes 20 ms, a seventh of the import.
+    # Looked up at the first use: finding the user's folder takes 20 ms, a seventh of the import.
     _folder = property(lambda self: cache_folder())
     cache_path = property(lambda self: str(self._folder))
 
@@ -248,7 +247,7 @@ class MachineCodeCache:
             pass
 
     def _warn_of(self, error):
-        """Say once why the cache is of no use."""
+        """Warn once that the cache is not used, and why."""
         if self._folder not in _PROBLEMS:
             _PROBLEMS[self._folder] = str(error)
             _warn(

@@ -119,7 +119,7 @@ def row_product(result, left, right, start, columns, depth):
     """
     step = lanes(right)
     whole = columns - columns % (4 * step)
-    # Four vectors of columns side by side: one alone would wait for its multiply-adds.
+    # Four vectors of columns side by side: a single one would wait for its multiply-adds.
     for j in range(0, whole, 4 * step):
         a, b = load(start + j), load(start + (j + step))
         c, d = load(start + (j + 2 * step)), load(start + (j + 3 * step))
@@ -149,7 +149,7 @@ def column_sums(result, source, source_row, rows, columns):
     step = lanes(source)
     whole = columns - columns % (4 * step)
     zero = splat(source, 0.0)
-    # Four columns of vectors side by side: one alone would wait for its additions.
+    # Four columns of vectors side by side: a single one would wait for its additions.
     for j in range(0, whole, 4 * step):
         all_a = all_b = all_c = all_d = lost_a = lost_b = lost_c = lost_d = zero
         for first in range(0, rows, SUM_ROWS):
