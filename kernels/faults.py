@@ -12,7 +12,7 @@ from numba.extending import intrinsic
 from . import catalogue
 from . import table as t
 from .catalogue import Loss, Operation, Rule
-from .codes import ITEM_SIZES, SampleType
+from .codes import ITEM_SIZES
 from .target import CACHE_LINE
 
 depends_on_mode = numba.njit(catalogue.depends_on_mode)
@@ -257,7 +257,7 @@ def optimizer_fault(states, rule):
 @numba.njit
 def layout_fault(size, layout, indices, width):
     """Return _LAYOUT unless the numbers of some rows lie in `size` bytes."""
-    if not 0 <= layout[t.KIND] < len(SampleType):
+    if not 0 <= layout[t.KIND] < len(ITEM_SIZES):
         return _LAYOUT
     if width == 0:
         return 0
