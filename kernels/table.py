@@ -61,9 +61,9 @@ PER_SAMPLE = 9  # not 0: penalties are divided by the weight of the batch
 N_NUMBERS = 10
 
 # The first columns of a row of coefficients (float64) that belongs to a row of the table.
-WEIGHTS_L1 = 0
+WEIGHTS_L1 = 0  # below 0: |l1|, with the slope |l1| at 0 (`update.slope_of`)
 WEIGHTS_L2 = 1
-BIASES_L1 = 2  # below 0: |l1|, with the slope |l1| at 0 (`update.slope_of`)
+BIASES_L1 = 2  # likewise
 BIASES_L2 = 3
 NUMBER = 4  # of an activation, or as the operation says
 MOMENTUM_NUMBER = 5

@@ -150,7 +150,7 @@ def update_weights(
         distance = panels_size(workspace, n_outputs, n_inputs)
         begin, end = share_weights(step, workspace, thread, threads)
         if penalised:
-            weigh_rows(step, workspace, sums, begin, end, l1, l2)
+            weigh_rows(step, workspace, sums, begin, end, abs(l1), l2)
         for row in range(begin, end, most):
             height = min(most, end - row)
             for column in range(0, n_outputs, width):
@@ -167,6 +167,8 @@ def update_weights(
                     panel, piece, workspace + (step[STATES] + place), distance, height * padded,
                     rule, numbers, scale, l1, l2,
                 )  # fmt: skip
+                if l1 < 0.0:
+                    clear_padding(panel, height, n_outputs - column, padded)
             transpose_weights(step, workspace, row, row + height)
         if step[HAS_BIASES] == 0:
             continue
@@ -199,6 +201,17 @@ def fill_padding(piece, size, columns, padded):
     """Write zeros where a piece is wider than its columns: no product writes there."""
     if columns < padded:
         clear(piece, size)
+
+
+@inner
+def clear_padding(panel, rows, columns, padded):
+    """Write zeros behind the `columns` of some rows of a panel, where it is wider.
+
+    A penalty whose slope at 0 is not 0 moves them.
+    """
+    for i in range(rows):
+        if columns < padded:
+            clear(panel + (i * padded + columns), padded - columns)
 
 
 @inner
@@ -243,6 +256,8 @@ def keep_gradients(
                 piece = workspace + (step[GRADIENTS] + place)
                 form_piece(step, workspace, piece, row, height, column, rows)
                 add_slopes(piece, workspace + (step[PANELS] + place), height * padded, l1, l2)
+                if l1 < 0.0:
+                    clear_padding(piece, height, n_outputs - column, padded)
                 for i in range(height):
                     squares = sum_squares(piece + i * padded, padded)
                     at = step[FIRST_SUM] + row + i

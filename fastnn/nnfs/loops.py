@@ -17,7 +17,7 @@ from ..program.compiled import CompiledTrainer
 from ..program.plan import operation_of, program_layers
 from ..program.threads import ThreadTeam
 from ..program.trainer import Data, Epoch
-from ..types import Array, Floats, Integers
+from ..types import Array, Integers
 from ..validation import NotFiniteError
 from .accuracy import Accuracy_Categorical, Accuracy_Regression
 from .layers import (
@@ -135,12 +135,9 @@ class ProgramLoop:
         )
         # Every batch is an epoch to the trainer, which adds up the figures of each.
         self.trainer = CompiledTrainer(
-            program_of(network), data, batch_size, batch_size, optimizer, team, stays_packed=True
-        )
-        # Biases start at 0, where the slope of |b| is 1 in the book.
-        self.trainer.plan.coefficients[:, t.BIASES_L1] *= -1
-        for layer in network_of(network).parametric:
-            _leave_zero(layer.weights, layer.weights_l1)
+            program_of(network), data, batch_size, batch_size, optimizer, team,
+            stays_packed=True, slope_at_zero=True,
+        )  # fmt: skip
 
     @property
     def steps_at_once(self) -> int:
@@ -259,12 +256,3 @@ class HandLoop:
 
 def _is_one_hot(rows: Array) -> bool:
     return bool(np.count_nonzero(rows) == len(rows) and (rows.max(axis=1) == 1).all())
-
-
-def _leave_zero(parameters: Floats, l1: float) -> None:
-    """Move parameters of 0 to the least number above it, where the slope of |p| is 1.
-
-    In the program it is 0 at 0; in the book it is 1.
-    """
-    if l1:
-        parameters[parameters == 0] = np.finfo(parameters.dtype).smallest_subnormal

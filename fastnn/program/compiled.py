@@ -43,6 +43,8 @@ class CompiledTrainer:
     stays_packed : bool
         Whether one call of `take` goes on with the weights and states that the one before has left
         packed in the workspace. Else each packs them anew.
+    slope_at_zero : bool
+        Whether the slope of a penalty |p| is 1 at 0, as in networks from scratch. Else it is 0.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class CompiledTrainer:
         description: Description | None = None,
         *,
         stays_packed: bool = False,
+        slope_at_zero: bool = False,
     ) -> None:
         network = self.network = program.network
         self.description, self.stays_packed = description, stays_packed
@@ -71,6 +74,8 @@ class CompiledTrainer:
         )  # fmt: skip
         trains = plan.table[:, t.TRAINS] == 1
         self.is_penalized = bool(plan.coefficients[trains, : t.NUMBER].any())
+        if slope_at_zero:  # as a factor below 0 says
+            plan.coefficients[:, [t.WEIGHTS_L1, t.BIASES_L1]] *= -1
         self.draws_masks = any(map(depends_on_mode, plan.table[:, t.OPERATION].tolist()))
         self.rule = self._choose_rule(batch_size)
         self.load(data, n_samples, batch_size)
