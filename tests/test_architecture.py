@@ -13,7 +13,6 @@ MODULES = structure.find_modules(Path(fastnn.__file__).parent, Path(fastnn.kerne
 LEFT = {
     "functions over 12 parameters": 4,
     "files over 500 lines": 2,
-    "private names used across folders": 1,
 }
 
 
