@@ -138,7 +138,7 @@ class ProgramLoop:
             program_of(network), data, batch_size, batch_size, optimizer, team, stays_packed=True
         )
         # Biases start at 0, where the slope of |b| is 1 in the book.
-        self.trainer.plan.coefficients[:, t.BIASES_L1] *= -1
+        self.trainer.plan.layers["biases_l1"] *= -1
         for layer in network_of(network).parametric:
             _leave_zero(layer.weights, layer.weights_l1)
 
