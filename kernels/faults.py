@@ -10,7 +10,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from . import catalogue
-from . import layers as t
+from . import table as t
 from .catalogue import Loss, Operation, Rule
 from .codes import ITEM_SIZES
 
