@@ -145,9 +145,17 @@ def accuracies(seeds, epochs):
     rows = []
     for library, peer in zip(LIBRARIES, peers, strict=True):
         case = "digits, 64-64-10, Adam"
-        found = [peer.ask(case=case, epochs=epochs, seed=seed)["accuracy"] for seed in range(seeds)]
+        scores = [
+            peer.ask(case=case, epochs=epochs, seed=seed)["accuracy"] for seed in range(seeds)
+        ]
         peer.close()
-        rows.append((library, f"{statistics.mean(found):.4f}", f"{statistics.stdev(found):.4f}"))
+        rows.append(
+            (
+                library,
+                f"{statistics.mean(scores):.4f}",
+                f"{statistics.stdev(scores):.4f}",
+            )
+        )
     return Table(
         "Accuracy on held-out digits",
         f"Of {seeds} seeds, {epochs} epochs of Adam, float32.",

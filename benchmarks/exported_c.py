@@ -59,10 +59,12 @@ def measure(network, rounds, seconds):
         fastnn.export.to_c(model, Path(folder, "network.c"))
         library = _compile(Path(folder))
         sizes = [Path(folder, name).stat().st_size for name in ("network.c", "network.o")]
-    found = np.empty((_N_ROWS, network.sizes[-1]), np.float32)
+    outputs = np.empty((_N_ROWS, network.sizes[-1]), np.float32)
 
     def ask_c(times):
-        library.ask(*(ctypes.c_void_p(each.ctypes.data) for each in (rows, found)), _N_ROWS, times)
+        library.ask(
+            *(ctypes.c_void_p(each.ctypes.data) for each in (rows, outputs)), _N_ROWS, times
+        )
 
     def ask_python(times):
         for _ in range(times):
@@ -71,7 +73,7 @@ def measure(network, rounds, seconds):
 
     singles = [rows[i : i + 1] for i in range(_N_ROWS)]
     ask_c(1)
-    np.testing.assert_allclose(found, model.predict_proba(rows), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(outputs, model.predict_proba(rows), rtol=0, atol=1e-5)
     turns = [[_time(ask, seconds) for ask in (ask_c, ask_python)] for _ in range(rounds)]
     return network.name, *sizes, *(statistics.median(column) for column in zip(*turns, strict=True))
 

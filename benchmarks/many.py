@@ -90,13 +90,15 @@ def measure(epochs, threads, n_models=_MODELS):
     X, y = load_digits()
     X, y = X[:_SAMPLES] / np.float32(16), y[:_SAMPLES]
     models = [make_model(seed) for seed in range(n_models)]
-    given = {"epochs": epochs, "batch_size": 32, "verbose": 0}
+    arguments = {"epochs": epochs, "batch_size": 32, "verbose": 0}
     begin, cpu_begin = time.perf_counter(), time.process_time()
     if threads is None:
         for seed, model in enumerate(models):
-            model.fit(X, y, seed=seed, optimizer=fastnn.SGD(0.1), threads=1, **given)
+            model.fit(X, y, seed=seed, optimizer=fastnn.SGD(0.1), threads=1, **arguments)
     else:
-        fastnn.fit_many(models, X, y, seed=0, optimizer=fastnn.SGD(0.1), threads=threads, **given)
+        fastnn.fit_many(
+            models, X, y, seed=0, optimizer=fastnn.SGD(0.1), threads=threads, **arguments
+        )
     seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu_begin
     return [seconds, cpu, [model.parameters for model in models]]
 

@@ -161,13 +161,13 @@ class Pool:
 
 def check_equal(values, tolerance, task):
     """Raise SystemExit unless all libraries have equal values; the peak of the machine has none."""
-    given = {library: numbers for library, numbers in values.items() if numbers}
-    if not given:
+    answers = {library: each for library, each in values.items() if each}
+    if not answers:
         return
-    first, expected = next(iter(given.items()))
+    first, expected = next(iter(answers.items()))
     allowed = tolerance * max(map(abs, expected))
-    for library, numbers in given.items():
-        pairs = zip(numbers, expected, strict=True)
+    for library, each in answers.items():
+        pairs = zip(each, expected, strict=True)
         worst = max(abs(a - b) if math.isfinite(a) else math.inf for a, b in pairs)
         if not worst <= allowed:
             raise SystemExit(

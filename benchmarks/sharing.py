@@ -1,4 +1,4 @@
-"""Two processes that train on the same CPUs: how much of its speed alone each one keeps.
+"""Two processes that train on the same CPUs: the part of its speed alone that each one keeps.
 
     python benchmarks/sharing.py [--rounds 9] [--quick]
 
@@ -72,13 +72,13 @@ def _ask(worker, **command):
 
 
 def table(alone, together):
-    """Return the Table of all processes: steps a second, and the part that is kept together."""
+    """Return the Table of all processes: steps a second, and the part that is left together."""
     rows = []
-    for number in range(len(alone[0])):
-        one, both = ([seconds[number] for seconds in rounds] for rounds in (alone, together))
-        kept = statistics.median(a / b for a, b in zip(one, both, strict=True))
+    for process in range(len(alone[0])):
+        one, both = ([seconds[process] for seconds in rounds] for rounds in (alone, together))
+        fraction = statistics.median(a / b for a, b in zip(one, both, strict=True))
         speeds = (digits(1 / statistics.median(seconds)) for seconds in (one, both))
-        rows.append((str(number + 1), *speeds, percent(kept)))
+        rows.append((str(process + 1), *speeds, percent(fraction)))
     return Table(
         "Two processes on the same CPUs",
         f"Training steps a second, {_NETWORK.name}, batch {_NETWORK.batch}, {_THREADS} threads in "

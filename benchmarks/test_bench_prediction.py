@@ -58,6 +58,6 @@ def jitted_answer(row):
 @pytest.mark.parametrize("run", [numpy_answer, method_answer, handle_answer, jitted_answer])
 def test_simulation(benchmark, run):
     row = make_inputs(1, SIZES[0])
-    found = benchmark(run, row)
-    assert np.abs(found - row).max() > 0.01
-    np.testing.assert_allclose(found, numpy_answer(row), rtol=1e-3, atol=1e-4)
+    probabilities = benchmark(run, row)
+    assert np.abs(probabilities - row).max() > 0.01
+    np.testing.assert_allclose(probabilities, numpy_answer(row), rtol=1e-3, atol=1e-4)

@@ -19,15 +19,15 @@ EPOCHS = 3
 def trainers(request):
     """Return {library: trainer} of one network, after a check that they do equal work."""
     threads = usable_cpus()
-    found = {
+    trainers = {
         "fastnn": fastnn_peer.Trainer(request.param, threads),
         "numpy": numpy_peer.Trainer(request.param, threads),
     }
-    losses = {library: trainer.losses(EPOCHS) for library, trainer in found.items()}
+    losses = {library: trainer.losses(EPOCHS) for library, trainer in trainers.items()}
     np.testing.assert_allclose(losses["fastnn"], losses["numpy"], rtol=1e-4)
     # Training that does nothing would be equal as well.
     assert losses["numpy"][-1] < 0.95 * losses["numpy"][0]
-    return found
+    return trainers
 
 
 @pytest.mark.benchmark(warmup=True)

@@ -1,4 +1,4 @@
-"""What is kept of a speed is formed within rounds."""
+"""The part of a speed that is kept is a median over the ratios of each round."""
 
 from sharing import table
 

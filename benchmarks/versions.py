@@ -29,7 +29,7 @@ def measure(quick):
 
     import fastnn
 
-    rounds, found = (1 if quick else 7), {}
+    rounds, results = (1 if quick else 7), {}
 
     def median(calls, function, *arguments, **options):
         """Return the microseconds of a call, the median of some rounds."""
@@ -53,14 +53,14 @@ def measure(quick):
         for kind, optimizer in (("SGD", fastnn.SGD(1e-3)), ("Adam", fastnn.Adam(1e-5))):
             options = {"epochs": steps // 10, "batch_size": batch, "seed": 0, "verbose": 0}
             fitted = median(1, model.fit, X, y, optimizer=optimizer, **options)
-            found[f"step {name} {kind}"] = fitted / steps
+            results[f"step {name} {kind}"] = fitted / steps
         if name == "64-64-10":
-            found["one row"] = median(calls, model.predict_proba, X[:1].copy())
+            results["one row"] = median(calls, model.predict_proba, X[:1].copy())
             model.partial_fit(X[:32], y[:32], optimizer=optimizer)
-            found["partial_fit 64-64-10 Adam"] = median(calls, model.partial_fit, X[:32], y[:32])
+            results["partial_fit 64-64-10 Adam"] = median(calls, model.partial_fit, X[:32], y[:32])
     many = rng.standard_normal((100 if quick else 10_000, 784)).astype(np.float32)
-    found[f"{len(many)} rows {name}"] = median(1, model.predict_proba, many)
-    return found
+    results[f"{len(many)} rows {name}"] = median(1, model.predict_proba, many)
+    return results
 
 
 FIRST = """
@@ -88,12 +88,12 @@ def run(python, arguments, **variables):
 
 def measure_first(python):
     """Return {name: microseconds} of imports and of first fits with nothing cached."""
-    found = {}
+    results = {}
     for kind, optimizer in (("SGD", "fastnn.SGD(0.1)"), ("Adam", "fastnn.Adam()")):
         text = run(python, ["-c", FIRST.format(optimizer=optimizer)], FASTNN_CACHE="0")
         imported, first = (float(each) * 1e6 for each in text.split())
-        found |= {"import": imported, f"first fit {kind}": first}
-    return found
+        results |= {"import": imported, f"first fit {kind}": first}
+    return results
 
 
 def main():
@@ -102,22 +102,22 @@ def main():
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--quick", action="store_true", help="only show that it runs")
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.measure:
-        print(json.dumps(measure(given.quick)))
+    arguments = parser.parse_args()
+    if arguments.measure:
+        print(json.dumps(measure(arguments.quick)))
         return
-    if len(given.pythons) != 2:
+    if len(arguments.pythons) != 2:
         parser.error("expected two interpreters, of the old and of the new version")
-    options = ["--measure", *(["--quick"] if given.quick else [])]
-    found = {0: [], 1: []}
-    for number in range(1 if given.quick else given.rounds):
+    options = ["--measure", *(["--quick"] if arguments.quick else [])]
+    results = {0: [], 1: []}
+    for number in range(1 if arguments.quick else arguments.rounds):
         for which in (0, 1) if number % 2 == 0 else (1, 0):
-            python = given.pythons[which]
+            python = arguments.pythons[which]
             times = json.loads(run(python, [__file__, *options]))
-            found[which].append(times if given.quick else times | measure_first(python))
+            results[which].append(times if arguments.quick else times | measure_first(python))
     print(f"{'':28} {'old':>12} {'new':>12}  new / old")
-    for name in found[0][0]:
-        old, new = ([times[name] for times in found[which]] for which in (0, 1))
+    for name in results[0][0]:
+        old, new = ([times[name] for times in results[which]] for which in (0, 1))
         ratios = [b / a for a, b in zip(old, new, strict=True)]
         before, after, ratio = map(statistics.median, (old, new, ratios))
         print(f"{name:28} {before:9.2f} us {after:9.2f} us  {ratio:.3f}")

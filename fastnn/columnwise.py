@@ -1,8 +1,8 @@
 """Layers for samples as columns, with the bias as the last column of the weights.
 
-X is (features, samples); a row of ones is stacked under it, so that weights @ X includes the
-bias. The kernels are those of samples as rows: with weights and samples changing places, the
-product of a forward pass and both products of a backward pass are the same ones.
+X is (features, samples). A row of ones is stacked under it, so that weights @ X includes the bias.
+The kernels are those of samples as rows. Weights and samples change places there: then the product
+of a forward pass is the same one, and so are both products of a backward pass.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["Dense", "Layer", "Softmax", "cce", "cce_gradient", "generate_batch_i
 
 
 class Layer:
-    """Base of the layers here: `input` and `output` are those of the last `forward`.
+    """Base of the layers in this module. `input` and `output` are those of the last `forward`.
 
     Examples
     --------
@@ -42,7 +42,7 @@ class Layer:
     """
 
     def __init__(self) -> None:
-        self.input: Any = None
+        self.input: ArrayLike | None = None
         self.output: Floats | MaybeNone = None
 
     def forward(self, input: ArrayLike) -> Floats:
@@ -53,7 +53,8 @@ class Layer:
         """Return the input gradient (I, B) for an output gradient (O, B)."""
         raise NotImplementedError(f"{type(self).__name__}.backward")
 
-    def _kept(self, name: str) -> Floats:
+    def _stored(self, name: str) -> Floats:
+        """Return an attribute that the last `forward` has stored, checked again."""
         value = getattr(self, name)
         if value is None:
             raise RuntimeError(f"{type(self).__name__}.backward was called before forward")
@@ -79,8 +80,8 @@ class Dense(Layer):
     Raises
     ------
     TypeError, ValueError
-        For bad sizes, inputs that are not (I, B) finite numbers, an output gradient unlike the
-        output, or a learning rate that is not above 0.
+        For bad sizes, inputs that are not (I, B) finite numbers, an output gradient of another
+        shape than the output, or a learning rate that is not above 0.
     RuntimeError
         In `backward` before `forward`.
 
@@ -126,7 +127,7 @@ class Dense(Layer):
         width = columns.shape[1]
         stacked = np.concatenate([columns, np.full((1, width), 1, dtype)])
         output = np.empty((len(self._weights), width), dtype)
-        # outputs = inputs @ weights + biases, with the weights as inputs and no bias of its own.
+        # outputs = inputs @ weights + biases, where the weights are the inputs and biases are 0.
         kernels.dense_forward(output, self._weights, stacked, np.full((1, width), 0, dtype))
         self.input, self.output = stacked, output
         return output
@@ -136,7 +137,7 @@ class Dense(Layer):
     ) -> Floats:
         """Update the weights in place; return the input gradient (I, B), without the bias row."""
         dtype, (n_outputs, n_stacked) = self._weights.dtype, self._weights.shape
-        stacked = as_rows(self._kept("input"), "input", dtype=dtype)
+        stacked = as_rows(self._stored("input"), "input", dtype=dtype)
         if len(stacked) != n_stacked:
             raise ValueError(f"input has shape {stacked.shape}, expected ({n_stacked}, B)")
         shape = n_outputs, stacked.shape[1]
@@ -176,8 +177,8 @@ class Softmax(Layer):
         return self.output
 
     def backward(self, output_gradient: ArrayLike, learning_rate: float | None = None) -> Floats:
-        """Return the gradient (C, B) with respect to the scores; there is nothing to update."""
-        output = self._kept("output")
+        """Return the gradient (C, B) with respect to the scores. `learning_rate` is not used."""
+        output = self._stored("output")
         gradient = as_gradient(output_gradient, "output_gradient", output.shape, output.dtype)
         dinputs = np.empty(output.T.shape, output.dtype)
         kernels.softmax_backward(dinputs, _transposed(gradient), _transposed(output))
@@ -202,7 +203,8 @@ def cce(y: ArrayLike, yhat: ArrayLike) -> float:
     Raises
     ------
     TypeError, ValueError
-        For unlike shapes, non-finite numbers, columns of `y` that are not distributions.
+        For two different shapes, numbers that are not finite, and columns of `y` that are not
+        distributions.
 
     Examples
     --------

@@ -18,10 +18,10 @@ class MissingClassWarning(UserWarning):
 
 
 class PreparedInputsWarning(UserWarning):
-    """A model of the command line takes and gives other numbers than those of a table.
+    """A model of `fastnn train` takes prepared inputs, not the columns of a table.
 
-    `fastnn train` standardises numbers, makes a feature of each category, and standardises the
-    target of a regression. How is in the `notes` of the model, which it does not apply itself.
+    `fastnn train` standardizes numbers, makes a feature of each category, and standardizes the
+    target of a regression. The `notes` of the model say how. The model does not do it itself.
 
     Examples
     --------
@@ -29,16 +29,16 @@ class PreparedInputsWarning(UserWarning):
     >>> model = fastnn.Sequential([fastnn.Dense(2, 3, rng=0)])
     >>> notes = {"preprocessing": [], "target": {"task": "classification"}}  # of `fastnn train`
     >>> model.save("pets.safetensors", notes=notes)
-    >>> with warnings.catch_warnings(record=True) as found:
+    >>> with warnings.catch_warnings(record=True) as caught:
     ...     warnings.simplefilter("always")
     ...     model = fastnn.load("pets.safetensors")
-    >>> print(str(found[0].message)[:45])
+    >>> print(str(caught[0].message)[:45])
     pets.safetensors is a model of `fastnn train`
     """
 
 
 def warn_of_prepared_inputs(notes: Mapping[str, Any], what: str, level: int) -> None:
-    """Warn the user, who is so many calls away, where notes are those of the command line."""
+    """Warn, `level` calls up the stack, where notes are those of a model of the command line."""
     target = notes.get("target")
     if not isinstance(target, dict) or "preprocessing" not in notes:
         return

@@ -1,8 +1,8 @@
-"""Where the package lies: installed, or in a checkout, which has its kernels beside it.
+"""Where the package is: installed, or in a checkout, which has the folder `kernels` beside it.
 
 Python that is started in the root of a checkout imports `./fastnn`, whatever else is installed.
-There `fastnn.kernels` is the folder `kernels` of the root, as `pyproject.toml` says, and the
-import system would look for it in `fastnn`, or in another copy that is installed.
+There `fastnn.kernels` is the folder `kernels` of the root, as `pyproject.toml` says. The import
+system would look for it in `fastnn`, or in another copy that is installed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 _NAME = f"{__package__}.kernels"
-_SAYS_SO = '"fastnn.kernels" = "kernels"'  # in pyproject.toml
+_KERNELS_APART = '"fastnn.kernels" = "kernels"'  # in pyproject.toml
 
 
 def _find_checkout(folder: Path) -> Path | None:
@@ -25,7 +25,7 @@ def _find_checkout(folder: Path) -> Path | None:
         return None
     root = folder.parent
     try:
-        is_ours = _SAYS_SO in (root / "pyproject.toml").read_text(encoding="utf-8")
+        is_ours = _KERNELS_APART in (root / "pyproject.toml").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return None
     # A folder `kernels` in site-packages may be another project's.
@@ -47,10 +47,10 @@ class _KernelsFinder:
         return spec_from_file_location(name, self._file)
 
 
-_FOLDER = os.path.dirname(__file__)  # as it stands in `fastnn.__path__`
-CHECKOUT = _find_checkout(Path(_FOLDER).resolve())  # it may be a link
+_FOLDER = os.path.dirname(__file__)  # as in `fastnn.__path__`
+CHECKOUT = _find_checkout(Path(_FOLDER).resolve())  # the folder may be a link
 """The root of the checkout that this package is imported from; None where it is installed."""
 
 if CHECKOUT is not None:
-    # Before all others: the finder of an editable install may know another checkout.
+    # First in the list: the finder of an editable install may know another checkout.
     sys.meta_path.insert(0, _KernelsFinder(_FOLDER, CHECKOUT))

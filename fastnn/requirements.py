@@ -1,4 +1,4 @@
-"""Libraries that only a part of fastnn needs, and how to install one that is missing."""
+"""The error where a library is missing that only a part of fastnn needs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def missing(needs: str, library: str, extra: str) -> ImportError:
     Parameters
     ----------
     needs : str
-        What needs it, with the verb, such as "pictures need".
+        What needs it, and the verb, such as "pictures need".
     library : str
         The name by which it is installed.
     extra : str
-        The extra of fastnn that has it, and the versions that will do.
+        The extra of fastnn that installs it, and says in which versions.
     """
     return ImportError(f'{needs} {library}: pip install "{_find_requirement(library, extra)}"')
 
@@ -34,14 +34,14 @@ def _find_requirement(library: str, extra: str) -> str:
 
 
 def _normalized(requirement: str) -> str:
-    found = _NAME.match(requirement)
-    return re.sub(r"[-_.]+", "-", found.group()).lower() if found else ""
+    name = _NAME.match(requirement)
+    return re.sub(r"[-_.]+", "-", name.group()).lower() if name else ""
 
 
 def _read_extra(extra: str) -> list[str]:
     """Return the requirements of an extra, without spaces or conditions."""
-    # Imported where something is missing, which is seldom.
-    if layout.CHECKOUT is not None:  # what is installed may be another version, or nothing
+    # The imports stand here because a library is seldom missing.
+    if layout.CHECKOUT is not None:  # the installed version may be another one, or none
         import tomllib
 
         project = tomllib.loads((layout.CHECKOUT / "pyproject.toml").read_text("utf-8"))["project"]
@@ -50,7 +50,7 @@ def _read_extra(extra: str) -> list[str]:
 
     try:
         lines = metadata.requires(_DISTRIBUTION) or []
-    except metadata.PackageNotFoundError:  # copied here by hand
+    except metadata.PackageNotFoundError:  # the folder was copied, not installed
         return []
     parts = [line.partition(";") for line in lines]
     condition = re.compile(rf"extra\s*==\s*['\"]{re.escape(extra)}['\"]")

@@ -14,13 +14,23 @@ T = TypeVar("T")
 class Setting(Generic[T]):
     """An attribute that is checked whenever it is assigned, by a constructor or by a script.
 
-    `check(value, name)` returns what is kept, or raises TypeError or ValueError. Where the object
-    has a method `_check_together`, it is asked too, with a dict of all attributes as they would be.
-    Its method `_take_note`, if any, is called after a value that `predicts` has changed: one that
-    plays a part in predictions. One that `lasts` cannot be changed.
+    Parameters
+    ----------
+    check : callable
+        `check(value, name)` returns the value to store, or raises TypeError or ValueError.
+    predicts : bool
+        Predictions depend on the value: the object's method `_take_note`, if it has one, is called
+        after a change.
+    lasts : bool
+        The value cannot be changed.
 
-    The value lies in the instance under the same name. There is no `__get__`, so reading it costs
-    as little as reading any attribute.
+    Notes
+    -----
+    Where the object has a method `_check_together`, it is called before each assignment with a
+    dict of all attributes as they would be.
+
+    The value is stored in the instance under the same name. There is no `__get__`, so reading it
+    costs as little as reading any attribute.
     """
 
     def __init__(
@@ -40,17 +50,17 @@ class Setting(Generic[T]):
         def __get__(self, instance: object | None, owner: type[Any]) -> Self | T: ...
 
     def __set__(self, instance: object, value: T) -> None:
-        kept, known = self.check(value, self.name), vars(instance)
+        checked, attributes = self.check(value, self.name), vars(instance)
         together = getattr(instance, "_check_together", None)
         if together is not None:
-            together({**known, self.name: kept})
-        changes = self.name in known and known[self.name] != kept
+            together({**attributes, self.name: checked})
+        changes = self.name in attributes and attributes[self.name] != checked
         if changes and self.lasts:
             raise AttributeError(
-                f"{self.name} cannot be assigned, expected it to stay {known[self.name]!r}: "
+                f"{self.name} cannot be assigned, expected it to stay {attributes[self.name]!r}: "
                 f"make another {type(instance).__name__}"
             )
-        known[self.name] = kept
+        attributes[self.name] = checked
         if changes and self.predicts:
             take_note = getattr(instance, "_take_note", None)
             if take_note is not None:
@@ -58,15 +68,15 @@ class Setting(Generic[T]):
 
 
 def known(instance: object, name: str, unknown: Any = "?") -> Any:
-    """Return an attribute, or `unknown` where no constructor has set it: what a repr shows."""
+    """Return an attribute for a repr, or `unknown` where no constructor has set it."""
     value = getattr(instance, name, unknown)
     return unknown if isinstance(value, Setting) else value
 
 
 class Guarded:
-    """Base of classes with attributes, named in `_fixed`, that no instance may have a value of.
+    """Base of classes whose attributes named in `_fixed` belong to the class, not to an instance.
 
-    They choose kernels, and networks have been laid out by them.
+    These attributes choose the kernels, and the layout of a network depends on them.
     """
 
     _fixed: ClassVar[tuple[str, ...]] = ()
@@ -91,7 +101,7 @@ def fraction(value: float, name: str) -> float:
 
 
 def small_epsilon(value: float, name: str) -> float:
-    """Return `value`, a number above 0 and below 0.5, by which probabilities are moved."""
+    """Return `value`, a number above 0 and below 0.5: probabilities are clipped by so much."""
     epsilon = as_positive(value, name)
     if epsilon >= 0.5:
         raise ValueError(f"{name} is {epsilon}, expected a number below 0.5")
@@ -104,14 +114,14 @@ def optional_positive(value: float | None, name: str) -> float | None:
 
 
 def shown(memory: MutableMapping[str, Any], name: str, array: Array) -> Array:
-    """Return the view of a private array that a script may see: the same one each time.
+    """Return a view of a private array for users: the same one each time, kept in `memory`.
 
     Kernels get the private array. A script may give the view another shape or dtype in place; then
-    the next call returns a new one. `memory` keeps it.
+    the next call returns a new view.
     """
-    known = memory.get(name)
-    if known is not None and known[0] is array:
-        view: Array = known[1]
+    last = memory.get(name)
+    if last is not None and last[0] is array:
+        view: Array = last[1]
         root = array if array.base is None else array.base
         same = view.shape == array.shape and view.dtype is array.dtype
         if same and view.strides == array.strides and view.base is root:

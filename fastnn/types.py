@@ -1,4 +1,4 @@
-"""The types that signatures speak of, for readers and for type checkers."""
+"""Types for the signatures of several modules."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -22,18 +22,21 @@ DType: TypeAlias = np.dtype[np.floating[Any]]
 """float32 or float64, as a dtype object."""
 
 MaybeNone: TypeAlias = Any
-"""In `Floats | MaybeNone`: None at first, and an array for whoever has called what makes it."""
+"""In `Floats | MaybeNone`: None until the method that makes it has run, an array after that.
+
+It is Any, so that a caller of the method need not check for None.
+"""
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
 Seed: TypeAlias = int | np.integer[Any] | np.random.Generator | None
-"""A whole number gives the same results every time; None gives others every time."""
+"""A whole number gives the same results each time; None gives other results each time."""
 
 Rate: TypeAlias = float | Callable[[int], float]
 """A learning rate, or a function of the step, counted from 0."""
 
 Init: TypeAlias = str | Callable[[np.random.Generator, tuple[int, int]], npt.ArrayLike]
-"""How weights start: a name, or a function of (rng, (I, O))."""
+"""How weights are initialized: a name, or a function of (rng, (I, O))."""
 
 Scaling: TypeAlias = tuple[float, float]
 """(scale, offset): a network takes inputs * scale + offset."""
@@ -41,7 +44,7 @@ Scaling: TypeAlias = tuple[float, float]
 Shape: TypeAlias = tuple[int, ...]
 
 Task: TypeAlias = Literal["classes", "answers", "numbers"]
-"""What a network is asked for: one class, yes or no to each question, or numbers."""
+"""What a network predicts: one of several classes, yes or no for each output, or numbers."""
 
 Shuffle: TypeAlias = bool | Callable[[int], npt.ArrayLike]
 """Whether samples are shuffled, or a function of N that gives their order."""
@@ -55,17 +58,17 @@ BatchSource: TypeAlias = Iterable[Batch] | Callable[[], Iterable[Batch]]
 """Batches of one epoch after the other, or a function that returns those of an epoch."""
 
 Steps: TypeAlias = list[tuple[int, Any]]
-"""(operation of the compiled program, layer), one behind the other."""
+"""(operation of the compiled program, layer), in the order of the network."""
 
 Snapshot: TypeAlias = tuple[Floats, list[tuple[Floats, Floats]]]
-"""All that a network has learned: its own buffer, and the parameters of a user's own layers."""
+"""All that a network has learned: its buffer, and the parameters of a user's own layers."""
 
 StateSnapshot: TypeAlias = tuple[int, Floats]
-"""The steps that an optimizer has taken with an array, and its averages (S, P)."""
+"""The steps that an optimizer has taken on an array, and its averages (S, P)."""
 
 
 class OwnLayer(Protocol):
-    """A layer of a user's own class: it may return its results or keep them as attributes."""
+    """A layer of a user's own class. It returns its results, or stores them as attributes."""
 
     def forward(self, inputs: Any, /) -> Any: ...
     def backward(self, dvalues: Any, /) -> Any: ...

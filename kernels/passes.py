@@ -24,7 +24,7 @@ from .products import matmul_packed
 from .relu import relu_gradients, relu_values
 from .simd import lanes, load_part, select, splat, store_part
 from .softmax import softmax_gradient_row, softmax_row
-from .tile import Ending, Extent, Rows
+from .tile import Activate, Extent, Rows
 
 
 @inner
@@ -108,7 +108,7 @@ def forward_layer(layer, extended, parameters, panels, workspace, inputs, input_
             panels + layer.panels,
             Extent(rows, n_outputs, n_inputs),
             Rows(parameters + layer.biases, 0),
-            Ending(layer.epilogue, Rows(outputs, 0), 0.0),
+            Activate(layer.epilogue, Rows(outputs, 0)),
         )  # fmt: skip
     elif layer.operation == Operation.RELU:
         for i in range(rows):
@@ -268,7 +268,7 @@ def backward_rows(layers, extended, parameters, workspace, keys, first, rows, ba
                 workspace + layer.transposed_panels,
                 Extent(rows, n_inputs, n_outputs),
                 Rows(null(dinputs), 0),
-                Ending(layer.backward_epilogue, Rows(inputs, input_row), 0.0),
+                Activate(layer.backward_epilogue, Rows(inputs, input_row)),
             )  # fmt: skip
         elif layer.operation == Operation.RELU:
             for i in range(rows):

@@ -22,9 +22,10 @@ LAYER = np.dtype(
         # How the layer trains.
         ("trains", np.bool_),  # else the parameters stay as they are
         ("has_biases", np.bool_),  # else there are zeros in their place, which stay
+        # Penalties; an l1 below 0 is |l1|, with the slope |l1| at 0 (`update.slope_of`).
         ("weights_l1", np.float64),
         ("weights_l2", np.float64),
-        ("biases_l1", np.float64),  # below 0: |l1|, with the slope |l1| at 0 (`update.slope_of`)
+        ("biases_l1", np.float64),
         ("biases_l2", np.float64),
         ("first_sum", np.int64),  # of the layer's n_inputs + n_outputs columns of the sums
         # Places in the parameter buffer; -1 where there is none, as for all places below.

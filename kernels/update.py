@@ -37,8 +37,8 @@ def descend(parameters, gradients, size, rate):
 def slope_of(p, l1):
     """Return the slope of |l1| |p|: at 0 it is 0, or |l1| where l1 is below 0.
 
-    The latter is the slope in networks from scratch. It is for biases only: panels of weights are
-    padded with zeros, which have to stay.
+    The latter is the slope in networks from scratch. It moves the zeros that pad a panel of
+    weights, too: whoever calls this writes them anew.
     """
     size = abs(l1)
     at_zero = splat(p, 0.5 * (size - l1))

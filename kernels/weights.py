@@ -20,9 +20,9 @@ from .simd import by_dtype
 from .table import SUM_ROWS
 from .threads import share
 from .tile import (
-    Ending,
+    Columns,
+    Descend,
     Extent,
-    Left,
     Rows,
     piece_rows,
     stack_piece,
@@ -57,11 +57,11 @@ def descend_weights(layers, parameters, workspace, rows, rate, thread, threads):
                 panel = workspace + (layer.panels + column * n_inputs + row * padded)
                 matmul_panel(
                     Rows(panel, padded),
-                    Left(inputs + row, 1, input_row),
+                    Columns(inputs + row, input_row),
                     Rows(doutputs + column, output_row), doutputs,
                     Extent(height, min(width, n_outputs - column), rows),
                     Rows(null(panel), 0),
-                    Ending(Epilogue.DESCENT, Rows(panel, 0), rate),
+                    Descend(Epilogue.DESCENT, rate),
                 )  # fmt: skip
             transpose_weights(layer, workspace, row, row + height)
         begin, end = share(n_outputs, 4 * lanes, thread, threads)
@@ -97,11 +97,11 @@ def form_block(layer, workspace, piece, row, height, column, first, rows):
     doutputs = workspace + (layer.doutputs + first * output_row)
     matmul_panel(
         Rows(piece, panel_width(workspace, n_outputs - column)),
-        Left(workspace + (layer.inputs + first * layer.input_row + row), 1, layer.input_row),
+        Columns(workspace + (layer.inputs + first * layer.input_row + row), layer.input_row),
         Rows(doutputs + column, output_row), doutputs,
         Extent(height, min(tile_columns(workspace), n_outputs - column), rows),
         Rows(null(piece), 0),
-        Ending(Epilogue.STORE, Rows(piece, 0), 0.0),
+        Descend(Epilogue.STORE, 0.0),
     )  # fmt: skip
 
 
@@ -128,7 +128,7 @@ def update_weights(
         distance = panels_size(workspace, n_outputs, n_inputs)
         begin, end = share_weights(layer, workspace, thread, threads)
         if penalised:
-            weigh_rows(layer, workspace, sums, begin, end, l1, l2)
+            weigh_rows(layer, workspace, sums, begin, end, abs(l1), l2)
         for row in range(begin, end, most):
             height = min(most, end - row)
             for column in range(0, n_outputs, width):
@@ -145,6 +145,8 @@ def update_weights(
                     panel, piece, workspace + (layer.states + place), distance, height * padded,
                     rule, numbers, scale, l1, l2,
                 )  # fmt: skip
+                if l1 < 0.0:
+                    clear_padding(panel, height, n_outputs - column, padded)
             transpose_weights(layer, workspace, row, row + height)
         if layer.has_biases == 0:
             continue
@@ -177,6 +179,17 @@ def fill_padding(piece, size, columns, padded):
     """Write zeros where a piece is wider than its columns: no product writes there."""
     if columns < padded:
         clear(piece, size)
+
+
+@inner
+def clear_padding(panel, rows, columns, padded):
+    """Write zeros behind the `columns` of some rows of a panel, where it is wider.
+
+    A penalty whose slope at 0 is not 0 moves them.
+    """
+    for i in range(rows):
+        if columns < padded:
+            clear(panel + (i * padded + columns), padded - columns)
 
 
 @inner
@@ -219,6 +232,8 @@ def keep_gradients(layers, parameters, workspace, sums, rows, strength, thread, 
                 piece = workspace + (layer.gradients + place)
                 form_piece(layer, workspace, piece, row, height, column, rows)
                 add_slopes(piece, workspace + (layer.panels + place), height * padded, l1, l2)
+                if l1 < 0.0:
+                    clear_padding(piece, height, n_outputs - column, padded)
                 for i in range(height):
                     squares = sum_squares(piece + i * padded, padded)
                     at = layer.first_sum + row + i

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -163,3 +164,12 @@ def test_the_finder_serves_one_package():
     assert finder.find_spec("fastnn.kernels", ["/b/fastnn"]) is None
     assert finder.find_spec("fastnn.nn.layers", ["/a/fastnn"]) is None
     assert finder.find_spec("kernels") is None
+
+
+def test_every_folder_of_the_package_is_installed():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    files = [path for path in (ROOT / "fastnn").rglob("*") if path.is_file()]
+    folders = {
+        ".".join(path.parent.relative_to(ROOT).parts) for path in files if path.suffix != ".pyc"
+    }
+    assert set(settings["tool"]["setuptools"]["packages"]) == folders | {"fastnn.kernels"}

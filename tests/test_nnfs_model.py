@@ -675,6 +675,57 @@ def test_gradients_of_penalties(make, kind):
         assert_allclose(getattr(layer, "d" + kind)[at], slope, rtol=1e-6)
 
 
+class OwnReLU(Activation_ReLU):
+    """An activation of a user's own, so that the model trains layer by layer."""
+
+    def forward(self, inputs, training=False):
+        return super().forward(inputs, training)
+
+
+def make_zeros(activation, optimizer, width=3):
+    """Return a model whose weights are all 0 and have a penalty, and its dense layers."""
+    model, layers = Model(), [
+        Layer_Dense(2, width, weight_regularizer_l1=1e-3), Layer_Dense(width, 2, 1e-3)
+    ]  # fmt: skip
+    for layer in layers:
+        layer.weights = np.zeros_like(layer.weights)
+    for layer in (layers[0], activation, layers[1], Activation_Softmax()):
+        model.add(layer)
+    model.set(
+        loss=Loss_CategoricalCrossentropy(), optimizer=optimizer, accuracy=Accuracy_Categorical()
+    )
+    model.finalize()
+    return model, layers
+
+
+def test_weights_of_zero_stay_zero_where_no_step_is_taken():
+    """The slope of their penalty is 1 in the book: none of them has to move for that."""
+    model, layers = make_zeros(Activation_ReLU(), Optimizer_SGD(1.0))
+    layers[1].biases = [[1e308, -1e308]]
+    with pytest.raises(NonFiniteLossError, match="batch 1"):
+        model.train(np.ones((4, 2)), np.ones(4, int))
+    assert not layers[0].weights.any()
+    assert not layers[1].weights.any()
+
+
+@pytest.mark.parametrize("width", [1, 3, 16, 17, 50])
+@pytest.mark.parametrize("optimizer", [Optimizer_SGD, Optimizer_Adam, Optimizer_Adagrad])
+def test_the_slope_of_a_penalty_of_weights_at_zero_is_one(optimizer, width, capsys):
+    """As in the book, also where a panel of weights is wider than the layer."""
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((12, 2)), rng.integers(0, 2, 12)
+    parameters = []
+    for activation in (Activation_ReLU(), OwnReLU()):
+        model, layers = make_zeros(activation, optimizer(learning_rate=0.1), width)
+        model._warned = True
+        model.train(X, y, epochs=4, batch_size=5)
+        assert all(layer.weights.all() for layer in layers)
+        parameters.append(model.get_parameters())
+    for one, other in zip(*parameters, strict=True):
+        for found, expected in zip(one, other, strict=True):
+            assert_allclose(found, expected, rtol=1e-8, atol=1e-12)
+
+
 def test_frozen_layer_has_no_slopes_of_penalties():
     layer = fastnn.Dense(2, 2, weights_l2=1.0, rng=0)
     layer.trainable = False

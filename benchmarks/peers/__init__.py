@@ -1,6 +1,7 @@
 """One module for each library, all with the names that `worker.py` asks for.
 
-A module holds what its library is compared in, and leaves out the rest:
+`fastnn bench` has simpler peers of its own; `fastnn/cli/bench_peers.py` says why. A module has
+those of the following names in which its library is compared:
 
     Trainer(network, threads)                  see `trainer.py`
     AdamTrainer(network, threads)              likewise, with Adam
@@ -9,8 +10,8 @@ A module holds what its library is compared in, and leaves out the rest:
     product(operation, left, right, threads)   -> a function without arguments -> the product
     versions()                                 -> {name: version or setting}
 
-Everything that can be done before the clock starts is done before the function is returned:
-conversions, allocations, compilation of graphs.
+What can be done before the clock starts is done before the function is returned: conversions,
+allocations, compilation of graphs.
 """
 
 from importlib import import_module

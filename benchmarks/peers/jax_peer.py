@@ -28,8 +28,8 @@ def _epoch(parameters, inputs, labels, batches, unroll):
     def step(parameters, indices):
         # The indices are a permutation, so none has to be checked.
         batch = inputs.at[indices].get(mode="promise_in_bounds")
-        wanted = labels.at[indices].get(mode="promise_in_bounds")
-        loss, gradients = jax.value_and_grad(_loss)(parameters, batch, wanted)
+        batch_labels = labels.at[indices].get(mode="promise_in_bounds")
+        loss, gradients = jax.value_and_grad(_loss)(parameters, batch, batch_labels)
         updated = jax.tree.map(lambda p, g: p - LEARNING_RATE * g, parameters, gradients)
         return updated, loss
 

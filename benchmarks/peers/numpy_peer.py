@@ -12,7 +12,7 @@ class Trainer(trainer.Trainer):
     def __init__(self, network, threads):
         super().__init__(network, threads)
         rows = network.batch
-        self.wanted = np.empty(rows, self.labels.dtype)
+        self.batch_labels = np.empty(rows, self.labels.dtype)
         self.rows = np.arange(rows)
         # values[0] is the batch, values[-1] the logits, whose gradient takes their place.
         self.values = [np.empty((rows, size), np.float32) for size in network.sizes]
@@ -36,7 +36,7 @@ class Trainer(trainer.Trainer):
         """Train on one batch and return the sum of its losses."""
         # With mode="clip" NumPy writes straight into `out`; "raise" goes through a copy.
         np.take(self.inputs, indices, axis=0, out=self.values[0], mode="clip")
-        np.take(self.labels, indices, out=self.wanted, mode="clip")
+        np.take(self.labels, indices, out=self.batch_labels, mode="clip")
         self.forward()
         loss = self.take_loss()
         self.backward()
@@ -61,12 +61,12 @@ class Trainer(trainer.Trainer):
         """Return the sum of losses; the logits become their gradient."""
         logits = self.values[-1]
         logits -= logits.max(axis=1, keepdims=True)
-        targets = logits[self.rows, self.wanted]
+        targets = logits[self.rows, self.batch_labels]
         np.exp(logits, out=logits)
         sums = logits.sum(axis=1, keepdims=True)
         loss = np.log(sums).sum() - targets.sum()
         logits /= sums
-        logits[self.rows, self.wanted] -= 1
+        logits[self.rows, self.batch_labels] -= 1
         logits *= 1 / len(logits)
         return float(loss)
 
@@ -88,7 +88,7 @@ class AdamTrainer(Trainer):
 
     def load(self, parameters):
         super().load(parameters)
-        self.steps_taken = 0
+        self.n_steps = 0
         self.averages = {
             id(array): (np.full_like(array, 0), np.full_like(array, 0), np.empty_like(array))
             for layer in parameters
@@ -96,7 +96,7 @@ class AdamTrainer(Trainer):
         }
 
     def step(self, indices):
-        self.steps_taken += 1
+        self.n_steps += 1
         return super().step(indices)
 
     def follow(self, parameter, gradient):
@@ -108,11 +108,11 @@ class AdamTrainer(Trainer):
         np.multiply(gradient, gradient, out=gradient)
         gradient *= 0.001
         second += gradient
-        np.multiply(second, 1 / (1 - 0.999**self.steps_taken), out=spare)
+        np.multiply(second, 1 / (1 - 0.999**self.n_steps), out=spare)
         np.sqrt(spare, out=spare)
         spare += 1e-8
         np.divide(first, spare, out=spare)
-        spare *= ADAM_RATE / (1 - 0.9**self.steps_taken)
+        spare *= ADAM_RATE / (1 - 0.9**self.n_steps)
         parameter -= spare
 
 
@@ -161,13 +161,13 @@ def product(operation, left, right, threads):
 
 
 def versions():
-    found = {"NumPy": np.__version__}
+    result = {"NumPy": np.__version__}
     try:
         from threadpoolctl import threadpool_info
     except ImportError:
-        return found | {"BLAS": "unknown: threadpoolctl is not installed"}
+        return result | {"BLAS": "unknown: threadpoolctl is not installed"}
     for library in threadpool_info():
         if library["user_api"] == "blas":
             kind, core = library["internal_api"], library.get("architecture", "unknown")
-            found["BLAS"] = f"{kind} {library['version']}, its {core} kernels"
-    return found
+            result["BLAS"] = f"{kind} {library['version']}, its {core} kernels"
+    return result

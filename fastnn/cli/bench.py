@@ -1,8 +1,8 @@
-"""`fastnn bench`: a training step against the libraries that are installed here.
+"""`fastnn bench`: the time of a training step, compared with the libraries that are installed.
 
-Each library trains the same network on the same samples in the same order, in a process of its
-own, and takes turns with the others: idle threads of one would slow the next one down. Those
-whose loss differs from fastnn's have done other work, and are left out.
+Each library trains the same network on the same samples in the same order. It has a process of its
+own, because idle threads of one library would slow down the next, and the processes take turns. A
+library whose loss differs from fastnn's has done other work, and is left out.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _TOLERANCE = 1e-3  # of the loss, relative
 
 
 def run(options: Namespace) -> None:
-    """Measure all libraries, and show how many times as fast fastnn is."""
+    """Measure all libraries, and show their times as multiples of fastnn's."""
     threads = options.threads or parallel.usable_cpus()
     left_out, table = [], {}
     with contextlib.ExitStack() as stack:
@@ -85,7 +85,7 @@ def _cell(value: float | None, base: float | None) -> str:
 
 
 def _measure(workers: Mapping[str, _Worker], index: int, left_out: list[str]) -> dict[str, float]:
-    """Return {library: microseconds of a step}, the median over rounds in which all take a turn."""
+    """Return {library: microseconds of a step}, medians over rounds in which each has a turn."""
     losses: dict[str, float] = {}
     seconds: dict[str, list[float]] = {}
     for library, worker in workers.items():
@@ -100,7 +100,7 @@ def _measure(workers: Mapping[str, _Worker], index: int, left_out: list[str]) ->
             left_out.append(f"{library}, {NETWORKS[index].name}: its loss is {answer['loss']:.4f}")
     order = list(seconds)
     for turn in range(_ROUNDS):
-        # Every round starts with another library, so none always follows the same one.
+        # Each round starts with another library, so that none always follows the same one.
         shift = turn % len(order)
         for library in order[shift:] + order[:shift]:
             answer = workers[library].ask(seconds=_SECONDS)
@@ -115,13 +115,13 @@ def _show_progress(text: str) -> None:
 
 
 class _Worker:
-    """The parent's end of a process that runs one library."""
+    """A process that runs one library, as the parent sees it."""
 
     def __init__(self, library: str, threads: int) -> None:
         environment = dict(os.environ, JAX_PLATFORMS="cpu")
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC"):
             environment[name] = str(threads)
-        # Without -P, a numpy.py or torch.py in the current folder would be run.
+        # Without -P, a numpy.py or torch.py in the current folder would be imported.
         self._process: Any = subprocess.Popen(
             [sys.executable, "-P", bench_peers.__file__, library, str(threads)],
             env=environment, text=True,
@@ -134,7 +134,7 @@ class _Worker:
         return json.loads(line) if line else {"error": "its process has ended"}
 
     def ask(self, **command: Any) -> Any:
-        """Return the answer to one command; {"error": why} where there is none."""
+        """Send a command and return the answer; {"error": why} if there is none."""
         with contextlib.suppress(BrokenPipeError):
             print(json.dumps(command), file=self._process.stdin, flush=True)
         return self._read()

@@ -1,9 +1,17 @@
-"""The libraries that `fastnn bench` compares, each in the form that its users would call fast.
+"""The libraries that `fastnn bench` compares, each as its users would write a fast training loop.
 
-A peer is imported in a process of its own. `make(network, X, y, parameters, threads)` gives a
-function `train(epochs, rng)` that draws one `rng.permutation` an epoch, trains with plain gradient
-descent in that order, goes on from where it was, and returns the mean loss of the last epoch.
+This file is run as a script, in one process for each library, so it imports nothing of fastnn: the
+process of another library shall not load numba. A peer is a function that imports its library and
+returns `make` and a version. `make(network, X, y, parameters, threads)` returns a function
+`train(epochs, rng)`, which trains with plain gradient descent, in the order of one
+`rng.permutation` for each epoch. It goes on from where the last call ended, and returns the mean
+loss of the last epoch.
 """
+
+# `benchmarks/peers/` has peers of its own on purpose. Those are tuned for the published figures, by
+# buffers, unrolled loops, Adam, prediction and single products, and need the repository. These are
+# installed with fastnn, and show what a user of each library can expect from a few lines. Neither
+# can import the other: a wheel has no `benchmarks`, and `fastnn.cli` would import fastnn.
 
 from __future__ import annotations
 
@@ -39,7 +47,7 @@ NETWORKS = (Network((64, 64, 10), 32, 200), Network((784, 128, 10), 128, 50))
 
 
 def _fastnn() -> Any:
-    if importlib.util.find_spec("fastnn") is None:  # a checkout in which the parent was started
+    if importlib.util.find_spec("fastnn") is None:  # not installed: the parent runs in a checkout
         sys.path.append(str(Path(__file__).parents[2]))
     import fastnn
 
@@ -75,21 +83,21 @@ def _numpy() -> Any:
         logits = values.pop()
         rows = np.arange(len(y))
         logits -= logits.max(axis=1, keepdims=True)
-        wanted = logits[rows, y]
+        targets = logits[rows, y]
         np.exp(logits, out=logits)
         sums = logits.sum(axis=1, keepdims=True)
-        loss = float(np.log(sums).sum() - wanted.sum())
+        loss = float(np.log(sums).sum() - targets.sum())
         gradient = logits
         gradient /= sums
         gradient[rows, y] -= 1
         gradient *= np.float32(1 / len(y))
         for (weights, biases), inputs in zip(reversed(parameters), reversed(values), strict=True):
-            below = gradient @ weights.T if inputs is not X else None
+            dinputs = gradient @ weights.T if inputs is not X else None
             weights -= np.float32(LEARNING_RATE) * (inputs.T @ gradient)
             biases -= np.float32(LEARNING_RATE) * gradient.sum(axis=0)
-            if below is not None:
-                below *= inputs > 0
-            gradient = below
+            if dinputs is not None:
+                dinputs *= inputs > 0
+            gradient = dinputs
         return loss
 
     def make(network: Network, X: Any, y: Any, parameters: Any, threads: int) -> Any:
@@ -113,7 +121,7 @@ def _sklearn() -> Any:
             network.sizes[1:-1], solver="sgd", alpha=0, batch_size=network.batch,
             learning_rate_init=LEARNING_RATE, momentum=0, nesterovs_momentum=False, shuffle=False,
         )  # fmt: skip
-        # The first call makes the arrays that the weights go into.
+        # The first call creates the arrays of the weights.
         classifier.partial_fit(X, y, classes=np.arange(network.sizes[-1]))
         pairs = zip(classifier.coefs_, classifier.intercepts_, parameters, strict=True)
         for weights, biases, (w, b) in pairs:
@@ -214,7 +222,7 @@ PEERS = {
 
 
 def _make_problem(network: Network) -> tuple[Any, Any, Any]:
-    """Return (X, y, parameters): a linear map decides the labels, but for a tenth at random."""
+    """Return (X, y, parameters). A linear map decides the labels; a tenth of them are random."""
     rng = np.random.default_rng(0)
     X = rng.standard_normal((network.batch * network.steps, network.sizes[0]), np.float32)
     y = (X @ rng.standard_normal((network.sizes[0], network.sizes[-1]))).argmax(axis=1)
@@ -231,15 +239,15 @@ def _make_problem(network: Network) -> tuple[Any, Any, Any]:
 
 
 class _Job:
-    """A network that one library trains."""
+    """A network that a library trains."""
 
     def __init__(self, make: Any, network: Network, threads: int) -> None:
         self.steps, self.rng = network.steps, np.random.default_rng(7)
         self._train = make(network, *_make_problem(network), threads)
         self.loss = float(self._train(2, self.rng))
 
-    def seconds_a_step(self, seconds: float) -> float:
-        """Return the time of a step: the mean over about so many seconds."""
+    def time_step(self, seconds: float) -> float:
+        """Return the mean time of a step, measured for about so many seconds."""
         begin = time.perf_counter()
         self._train(1, self.rng)
         epochs = max(1, round(seconds / (time.perf_counter() - begin)))
@@ -249,9 +257,9 @@ class _Job:
 
 
 def serve(library: str, threads: int) -> None:
-    """Answer the parent process: a JSON object for each of its lines, and one to begin with."""
+    """Answer each line of the parent with a JSON object, after a first one with a version."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a library may print
     warnings.simplefilter("ignore")
 
     def answer(**values: Any) -> None:
@@ -270,8 +278,8 @@ def serve(library: str, threads: int) -> None:
                 job = _Job(make, NETWORKS[command["prepare"]], threads)
                 answer(loss=job.loss)
             else:
-                answer(step=job.seconds_a_step(command["seconds"]))
-        except Exception as error:  # one library's failure is a line in the table
+                answer(step=job.time_step(command["seconds"]))
+        except Exception as error:  # the failure of a library is a line of the result
             answer(error=f"{type(error).__name__}: {error}")
 
 

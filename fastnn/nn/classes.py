@@ -26,7 +26,8 @@ _MODULES = (
 _BASES = Layer, ParameterLayer, Activation, Loss, Optimizer, Schedule
 
 
-def _find_classes() -> dict[str, type[Any]]:
+# Any, not type[Any]: mypy does not take that for Hashable, and `configs` caches by class.
+def _find_classes() -> dict[str, Any]:
     kinds = (*_BASES, scaled_normal)
     return {
         name: value

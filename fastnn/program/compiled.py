@@ -44,6 +44,8 @@ class CompiledTrainer:
     stays_packed : bool
         Whether one call of `take` goes on with the weights and states that the one before has left
         packed in the workspace. Else each packs them anew.
+    slope_at_zero : bool
+        Whether the slope of a penalty |p| is 1 at 0, as in networks from scratch. Else it is 0.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class CompiledTrainer:
         description: Description | None = None,
         *,
         stays_packed: bool = False,
+        slope_at_zero: bool = False,
     ) -> None:
         network = self.network = program.network
         self.description, self.stays_packed = description, stays_packed
@@ -72,6 +75,9 @@ class CompiledTrainer:
         )  # fmt: skip
         trained = plan.layers[plan.layers["trains"]]
         self.is_penalized = any(trained[name].any() for name in PENALTIES)
+        if slope_at_zero:  # as a factor below 0 says
+            for name in ("weights_l1", "biases_l1"):
+                plan.layers[name] *= -1
         self.draws_masks = any(map(depends_on_mode, plan.operations))
         self.rule = self._choose_rule(batch_size)
         self.load(data, n_samples, batch_size)

@@ -15,8 +15,8 @@ class NonFiniteLossError(ArithmeticError):
     Attributes
     ----------
     epoch, batch : int
-        Where it happened, counted from 1. What only the parameters show, and not the loss of a
-        batch, is found at the end of an epoch: `batch` is its last one then.
+        Where it happened, counted from 1. Where the losses are finite and a parameter is not,
+        the end of the epoch shows it: `batch` is then the last one of the epoch.
     history : History
         The curves of the epochs before.
 
@@ -35,11 +35,11 @@ class NonFiniteLossError(ArithmeticError):
         self, epoch: int, batch: int, history: History | None = None, at_end: bool = False
     ) -> None:
         self.epoch, self.batch, self.history, self._at_end = epoch, batch, history, at_end
-        found = f"the loss is no longer finite in epoch {epoch}, batch {batch}"
+        problem = f"the loss is no longer finite in epoch {epoch}, batch {batch}"
         if at_end:
-            found = f"a parameter or moment is no longer finite at the end of epoch {epoch}"
+            problem = f"a parameter or moment is no longer finite at the end of epoch {epoch}"
         super().__init__(
-            f"{found}; the parameters are those at the end of epoch {epoch - 1} (0: before "
+            f"{problem}; the parameters are those at the end of epoch {epoch - 1} (0: before "
             "training). A smaller learning_rate or standardised features usually help"
         )
 
@@ -48,14 +48,15 @@ class NonFiniteLossError(ArithmeticError):
 
 
 class DivergedModelsError(ArithmeticError):
-    """Some of the models of `fit_many` diverged; the others are trained to the end.
+    """Some models of `fit_many` diverged; the others are trained to the end.
 
     Attributes
     ----------
     errors : dict of int to NonFiniteLossError
-        By the number of the model, from 0. Its parameters are those of its last good epoch.
+        The error of each model that diverged, by its index in `models`. The parameters of such a
+        model are those of its last good epoch.
     histories : list of History
-        What `fit_many` would have returned; of those that diverged, the epochs before.
+        What `fit_many` would have returned. A model that diverged has the epochs before.
     """
 
     def __init__(self, errors: dict[int, NonFiniteLossError], histories: list[History]) -> None:

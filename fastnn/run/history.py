@@ -1,4 +1,4 @@
-"""What a training run leaves behind: one value an epoch in each curve."""
+"""The history of a training run: curves of one value an epoch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Of a long run a table has so many of the first epochs and of the last.
+# The table of a long run has so many of the first epochs, and so many of the last.
 _SHOWN = 10
 
 
@@ -20,8 +20,8 @@ class History:
     epochs : list of int
         The numbers of the epochs, from 1.
     curves : dict of str to list of float
-        All of them. Each is an attribute too, such as `history.loss`; where there is none it is
-        empty.
+        All curves. Each is an attribute too, such as `history.loss`, which is an empty list where
+        the run has no such curve.
     loss, accuracy, penalty : list of float
         Mean over the samples of the epoch, each as its batch met it. Loss and accuracy are
         weighted means where samples have weights, `sample_weight` times `class_weight`. The
