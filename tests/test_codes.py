@@ -6,7 +6,6 @@ import pytest
 import fastnn
 from fastnn import kernels
 from fastnn.kernels import catalogue, codes, reference
-from fastnn.kernels import table as t
 from fastnn.kernels.catalogue import Loss, Operation, Rule
 from fastnn.program.plan import make_plan
 
@@ -103,23 +102,22 @@ def make_arguments(dtype, training=False):
     operations = Operation.DENSE, Operation.TANH, Operation.DENSE
     steps = list(zip(operations, layers, strict=True))
     plan = make_plan(steps, 3, 8, np.dtype(dtype).itemsize, training=training)
-    plan.table[1, t.OPERATION] = UNKNOWN
+    plan.layers["operation"][1] = UNKNOWN
     return plan, rng.standard_normal(26).astype(dtype), rng.random((5, 3)).astype(dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("with_coefficients", [False, True])
-def test_an_unknown_operation_predicts_nan(dtype, with_coefficients):
+@pytest.mark.parametrize("extended", [None, True])
+def test_an_unknown_operation_predicts_nan(dtype, extended):
     plan, parameters, inputs = make_arguments(dtype)
-    coefficients = plan.coefficients if with_coefficients else None
     outputs, workspace = np.zeros((2, 5, 2), dtype), np.zeros(plan.workspace_size, dtype)
     panels = np.zeros(plan.panels_size, dtype)
-    kernels.pack_network(panels, plan.table, parameters)
+    kernels.pack_network(panels, plan.layers, parameters)
     finish = Operation.IDENTITY
     kernels.predict_rows(
-        outputs[0], workspace, panels, plan.table, coefficients, parameters, inputs, 8, finish
+        outputs[0], workspace, panels, plan.layers, extended, parameters, inputs, 8, finish
     )
-    kernels.predict_few(outputs[1], workspace, plan.table, coefficients, parameters, inputs, finish)
+    kernels.predict_few(outputs[1], workspace, plan.layers, extended, parameters, inputs, finish)
     assert np.isnan(outputs).all()
 
 
@@ -127,11 +125,11 @@ def test_an_unknown_operation_predicts_nan(dtype, with_coefficients):
 @pytest.mark.parametrize("finish", [UNKNOWN, Operation.TANH, Operation.DENSE])
 def test_an_unknown_finish_predicts_nan(dtype, finish):
     plan, parameters, inputs = make_arguments(dtype)
-    plan.table[1, t.OPERATION] = Operation.TANH
+    plan.layers["operation"][1] = Operation.TANH
     outputs, workspace = np.zeros((2, 5, 2), dtype), np.zeros(plan.workspace_size, dtype)
     panels = np.zeros(plan.panels_size, dtype)
-    kernels.pack_network(panels, plan.table, parameters)
-    rest = plan.table, plan.coefficients, parameters, inputs
+    kernels.pack_network(panels, plan.layers, parameters)
+    rest = plan.layers, True, parameters, inputs
     kernels.predict_rows(outputs[0], workspace, panels, *rest, 8, finish)
     kernels.predict_few(outputs[1], workspace, *rest, finish)
     assert np.isnan(outputs).all()
