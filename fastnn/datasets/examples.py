@@ -12,7 +12,7 @@ from ..validation import as_count, as_generator, as_positive
 
 
 def load_digits() -> tuple[NDArray[np.float32], Integers]:
-    """Return 1,797 handwritten digits, 8x8 pixels each (`data/DIGITS.md`: source and licence).
+    """Return 1,797 handwritten digits, 8x8 pixels each (`data/DIGITS.md`: source and license).
 
     Returns
     -------

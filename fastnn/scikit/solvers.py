@@ -146,7 +146,7 @@ class FullBatch:
 def run_lbfgs(
     program: Program, data: Data, scale: float, threads: int | None, **options: Any
 ) -> tuple[Any, float, float]:
-    """Minimise `scale` times the loss of `data`, penalties included, by L-BFGS-B.
+    """Minimize `scale` times the loss of `data`, penalties included, by L-BFGS-B.
 
     Nocedal, Wright, "Numerical Optimization" (2006), algorithm 7.5, in SciPy's implementation.
     The network ends with the parameters that were found.
