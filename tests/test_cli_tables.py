@@ -26,7 +26,7 @@ from fastnn.cli import (
     outputs,
     report,
 )
-from fastnn.kernels import jit
+from fastnn.kernels import catalogue, jit
 from fastnn.model import read_model
 from fastnn.run.history import History
 from fastnn.tables import preprocessing, targets
@@ -877,7 +877,8 @@ def test_values_of_configuration_files_are_checked(call, tmp_path):
          "--learning-rate?"),
         ("train digits --learningrate=3", "did you mean --learning-rate?"),
         ("train digits --optimizer adm", "argument --optimizer: invalid choice: 'adm', expected "
-         "sgd, adam, adamw, rmsprop or adagrad; did you mean adam?"),
+         f"sgd, adam, adamw, {', '.join([*catalogue.OPTIMIZERS][3:-1])} or "
+         f"{[*catalogue.OPTIMIZERS][-1]}; did you mean adam?"),
         ("train digits --dropout 1", "argument --dropout: '1' is not a number of at least 0"),
         ("train digits --drop x", "argument --drop: 'x' is for data files; digits has labels"),
         ("train {data} --target pric", "did you mean 'price'?"),

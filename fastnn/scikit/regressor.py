@@ -38,7 +38,8 @@ class MLPRegressor(RegressorMixin, TrainableMLP):
         The units of each hidden layer; an int is one layer, an empty sequence none.
     activation : str or activation layer, or a list of them
         Of all hidden layers, or one for each: "identity", "logistic", "tanh", "relu",
-        "leaky_relu", "elu", "gelu", "silu", or a layer such as `fastnn.LeakyReLU(0.2)`.
+        the name of another activation, such as "leaky_relu", or a layer such as
+        `fastnn.LeakyReLU(0.2)`.
     solver : {"adam", "sgd", "lbfgs"}
         Adam, gradient descent with momentum, or L-BFGS on all samples at once.
     alpha : float
