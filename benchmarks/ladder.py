@@ -1,4 +1,4 @@
-"""The ladder of optimisation: one matrix product, written faster four times.
+"""The ladder of optimization: one matrix product, written faster four times.
 
     python benchmarks/ladder.py [--size 1024]
 

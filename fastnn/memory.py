@@ -7,14 +7,15 @@ import os
 import numpy as np
 from numpy.typing import DTypeLike
 
+from .kernels.target import CACHE_LINE
 from .types import Array
 
 
 def aligned_empty(size: int, dtype: DTypeLike) -> Array:
     """Return an uninitialized array that starts at a cache line."""
     dtype = np.dtype(dtype)
-    raw = np.empty(size * dtype.itemsize + 64, np.uint8)
-    start = -raw.__array_interface__["data"][0] % 64
+    raw = np.empty(size * dtype.itemsize + CACHE_LINE, np.uint8)
+    start = -raw.__array_interface__["data"][0] % CACHE_LINE
     return raw[start : start + size * dtype.itemsize].view(dtype)
 
 

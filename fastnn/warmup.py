@@ -7,6 +7,7 @@ import copy
 import numpy as np
 from numpy.typing import DTypeLike
 
+from .kernels.target import FEW_ROWS
 from .model import Sequential
 from .nn.activations import Tanh
 from .nn.dropout import Dropout
@@ -14,7 +15,6 @@ from .nn.layers import Dense, ReLU, Softmax
 from .nn.losses import CategoricalCrossEntropy, MeanSquaredError, SoftmaxCrossEntropy
 from .nn.normalization import BatchNorm, LayerNorm
 from .nn.optimizers import Adam
-from .program.prediction import FEW_ROWS
 
 
 def warmup(dtype: DTypeLike = np.float32, *, plain: bool = False) -> None:

@@ -77,7 +77,7 @@ def source_of(name, kinds):
     if wrong:
         return f"def check({names}):\n    {_raise(name, wrong)}"
     lines = [
-        *_numbers(name, contract),
+        *_scalars(name, contract),
         *_shapes(name, arrays, kinds),
         *_overlaps(name, arrays),
         *_indices(name, arrays, kinds),
@@ -164,7 +164,7 @@ def _wanted_array(spec, kind, kinds, first, dtype):
     return None
 
 
-def _numbers(name, contract):
+def _scalars(name, contract):
     for argument, spec in contract.items():
         if not isinstance(spec, Array) and spec.bounds:
             bounds = spec.bounds.format(argument)
@@ -240,6 +240,6 @@ def _plans(name):
     """Yield the check of arguments that hold together by what is in them."""
     if name in _PLANS:
         yield f"fault = {_PLANS[name]}"
-        for number, words in enumerate(faults.FAULTS):
-            if number:
-                yield _unless(f"fault != {number}", name, words)
+        for code, words in enumerate(faults.FAULTS):
+            if code:
+                yield _unless(f"fault != {code}", name, words)

@@ -20,7 +20,7 @@ _BITS = {"uint8": 8, "int8": 8, "float16": 16, "float32": 32, "float64": 64}
 
 
 def _emit_half(builder, words, shape):
-    """Return float16 bits as float32, by integers: no CPU lacks them, some have no instruction.
+    """Return float16 bits as float32, by integer arithmetic: not every CPU has an instruction.
 
     Exponent and mantissa move to their places in a float32 whose exponent is then 112 too small;
     the product brings it up and is exact, subnormal numbers included.
@@ -34,34 +34,34 @@ def _emit_half(builder, words, shape):
     size = builder.and_(words, constant(whole, 0x7FFF))
     sign = builder.shl(builder.and_(words, constant(whole, 0x8000)), constant(whole, 16))
     moved = builder.shl(size, constant(whole, 13))
-    number = builder.fmul(builder.bitcast(moved, real), constant(real, 2.0**112))
+    value = builder.fmul(builder.bitcast(moved, real), constant(real, 2.0**112))
     special = builder.icmp_unsigned(">=", size, constant(whole, 0x7C00))  # infinite, or NaN
-    number = builder.select(
-        special, builder.or_(moved, constant(whole, 0x7F800000)), builder.bitcast(number, whole)
+    value = builder.select(
+        special, builder.or_(moved, constant(whole, 0x7F800000)), builder.bitcast(value, whole)
     )
-    return builder.bitcast(builder.or_(number, sign), real)
+    return builder.bitcast(builder.or_(value, sign), real)
 
 
-def _emit_number(builder, words, kind, shape, result):
+def _emit_float(builder, words, kind, shape, result):
     """Return the bits `words` of `kind` as `result`, a float type; `shape` makes vectors of it."""
     if kind == "uint8":
         return builder.uitofp(words, shape(result))
     if kind == "int8":
         return builder.sitofp(words, shape(result))
     if kind == "float64":
-        number = builder.bitcast(words, shape(ir.DoubleType()))
+        value = builder.bitcast(words, shape(ir.DoubleType()))
         single = isinstance(result, ir.FloatType)
-        return builder.fptrunc(number, shape(result)) if single else number
+        return builder.fptrunc(value, shape(result)) if single else value
     if kind == "float16":
-        number = _emit_half(builder, words, shape)
+        value = _emit_half(builder, words, shape)
     else:
-        number = builder.bitcast(words, shape(ir.FloatType()))
+        value = builder.bitcast(words, shape(ir.FloatType()))
     single = isinstance(result, ir.FloatType)
-    return number if single else builder.fpext(number, shape(result))
+    return value if single else builder.fpext(value, shape(result))
 
 
 def _reader(kind, in_vectors):
-    """Return a jittable function (like, source): the number, or the vector of them, at `source`.
+    """Return a jittable function (like, source): the value, or the vector of values, at `source`.
 
     `like` points to the dtype that they become, `source` to bytes of any alignment.
     """
@@ -76,7 +76,7 @@ def _reader(kind, in_vectors):
         def codegen(context, builder, sig, args):
             raw = shape(ir.IntType(_BITS[kind]))
             words = builder.load(builder.bitcast(args[1], raw.as_pointer()), align=1, typ=raw)
-            return _emit_number(builder, words, kind, shape, ir_float(like.dtype))
+            return _emit_float(builder, words, kind, shape, ir_float(like.dtype))
 
         return (vector if in_vectors else like.dtype)(like, Pointer(types.uint8)), codegen
 
@@ -86,7 +86,7 @@ def _reader(kind, in_vectors):
 def _converter(kind):
     """Return the loop for one kind."""
     size = _BITS[kind] // 8
-    read_vector, read_number = _reader(kind, True), _reader(kind, False)
+    read_vector, read_value = _reader(kind, True), _reader(kind, False)
 
     @inner
     def convert(result, source, step, count):
@@ -96,7 +96,7 @@ def _converter(kind):
             for j in range(0, whole, lanes(result)):
                 store(result + j, read_vector(result, source + j * size))
         for j in range(whole, count):
-            put(result + j, read_number(result, source + j * step))
+            put(result + j, read_value(result, source + j * step))
 
     return convert
 

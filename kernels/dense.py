@@ -4,7 +4,7 @@ from .jit import kernel
 from .pointers import null, pointer
 from .products import column_sums, matmul, sum_products
 from .table import SUM_ROWS
-from .tile import Extent, Left, Rows
+from .tile import Columns, Extent, Rows
 
 
 @kernel
@@ -14,7 +14,7 @@ def dense_forward(outputs, inputs, weights, biases):
     columns = weights.shape[1]
     matmul(
         Rows(pointer(outputs), columns),
-        Left(pointer(inputs), depth, 1),
+        Rows(pointer(inputs), depth),
         Rows(pointer(weights), columns), False,
         Extent(rows, columns, depth),
         pointer(biases),
@@ -37,7 +37,7 @@ def dense_backward(dinputs, dweights, dbiases, doutputs, inputs, weights):
         depth = weights.shape[0]
         matmul(
             Rows(pointer(dinputs), depth),
-            Left(slopes, columns, 1),
+            Rows(slopes, columns),
             Rows(pointer(weights), columns), True,
             Extent(rows, depth, columns),
             null(slopes),
@@ -52,7 +52,7 @@ def dense_backward(dinputs, dweights, dbiases, doutputs, inputs, weights):
         else:
             matmul(
                 Rows(pointer(dweights), columns),
-                Left(pointer(inputs), 1, depth),
+                Columns(pointer(inputs), depth),
                 Rows(slopes, columns), False,
                 Extent(depth, columns, rows),
                 null(slopes),

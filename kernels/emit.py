@@ -62,7 +62,7 @@ def emit_store(builder, value, pointer, mask=None):
 
 
 def emit_fma(context, builder, a, b, c):
-    """Return `a * b + c`, rounded once; twice where `llvm.fma` would be a library call a lane."""
+    """Return `a * b + c`, rounded once; twice on a CPU where `llvm.fma` is a library call."""
     name = "llvm.fma" if target.of_codegen(context.codegen()).fma else "llvm.fmuladd"
     return emit_call(builder, f"{name}.{suffix_of(a.type)}", a.type, [a, b, c])
 
@@ -70,19 +70,19 @@ def emit_fma(context, builder, a, b, c):
 def emit_flush(builder, value, keep_sign):
     """Return the vector `value` with zeros for subnormal lanes: 0.0, or of the lane's sign.
 
-    By the bits, which takes two instructions: an exponent of 0 is that of zeros and of these.
+    Zeros and subnormal numbers are those whose exponent bits are 0: two instructions find them.
     """
     kind, is_float = value.type, isinstance(value.type.element, ir.FloatType)
     bits, exponent = (32, 0xFF << 23) if is_float else (64, 0x7FF << 52)
     whole = ir.VectorType(ir.IntType(bits), kind.count)
 
-    def constant(number):
-        return ir.Constant(whole, [number] * kind.count)
+    def constant(bits):
+        return ir.Constant(whole, [bits] * kind.count)
 
-    number = builder.bitcast(value, whole)
-    is_small = builder.icmp_unsigned("==", builder.and_(number, constant(exponent)), constant(0))
-    zero = builder.and_(number, constant(1 << (bits - 1))) if keep_sign else constant(0)
-    return builder.bitcast(builder.select(is_small, zero, number), kind)
+    word = builder.bitcast(value, whole)
+    is_small = builder.icmp_unsigned("==", builder.and_(word, constant(exponent)), constant(0))
+    zero = builder.and_(word, constant(1 << (bits - 1))) if keep_sign else constant(0)
+    return builder.bitcast(builder.select(is_small, zero, word), kind)
 
 
 def emit_fold(builder, value, lane_count, combine):

@@ -13,6 +13,7 @@ from . import catalogue
 from . import table as t
 from .catalogue import Loss, Operation, Rule
 from .codes import ITEM_SIZES
+from .target import CACHE_LINE
 
 depends_on_mode = numba.njit(catalogue.depends_on_mode)
 has_parameters = numba.njit(catalogue.has_parameters)
@@ -98,7 +99,7 @@ def _holds(array, start, size):
 @numba.njit
 def _panels(array, step):
     """Return the elements of a packed matrix: the columns are padded to whole cache lines."""
-    line = 64 // array.itemsize
+    line = CACHE_LINE // array.itemsize
     columns = (step[t.N_OUTPUTS] + line - 1) // line * line
     return columns * step[t.N_INPUTS]
 
@@ -106,7 +107,7 @@ def _panels(array, step):
 @numba.njit
 def _transposed(array, step):
     """Return the elements of the transpose of a matrix, packed likewise."""
-    line = 64 // array.itemsize
+    line = CACHE_LINE // array.itemsize
     columns = (step[t.N_INPUTS] + line - 1) // line * line
     return columns * step[t.N_OUTPUTS]
 

@@ -9,11 +9,12 @@ from .emit import emit_flush, emit_fold
 
 @intrinsic
 def flushed(typingctx, vector):
-    """Return `vector` with 0.0 for subnormal lanes: of parameters, and what is kept of them.
+    """Return `vector` with 0.0 in place of subnormal lanes: for parameters and optimizer states.
 
-    Parameters that a penalty or a decay shrinks, and averages that no sample moves any more, fall
-    by a factor a step until they are subnormal, and arithmetic on such numbers takes many times as
-    long: a matrix product 460 times, on Intel's CPUs, where one operand is full of them.
+    A parameter that a penalty or a decay shrinks becomes smaller by a factor in each step until it
+    is subnormal, and so does an average that no sample changes any more. Arithmetic on subnormal
+    numbers is slow: a matrix product with an operand full of them takes 460 times as long on
+    Intel's CPUs.
     """
 
     def codegen(context, builder, sig, args):
@@ -24,9 +25,10 @@ def flushed(typingctx, vector):
 
 @intrinsic
 def cut(typingctx, vector):
-    """Return `vector` with a zero of the same sign for subnormal lanes: of values on their way.
+    """Return `vector` with a zero of the same sign in place of subnormal lanes: for values.
 
-    They are the tails of exponentials, and what is left of a gradient; see `flushed`.
+    Exponentials of very negative numbers are subnormal, and so are vanishing gradients. Arithmetic
+    on them is slow, see `flushed`.
     """
 
     def codegen(context, builder, sig, args):
@@ -36,7 +38,7 @@ def cut(typingctx, vector):
 
 
 def _magnitudes(builder, value):
-    """Return the bits of a vector without its signs, less 1: those of a zero are the largest."""
+    """Return the bits of a vector without its signs, less 1: a zero becomes the largest integer."""
     kind = value.type
     bits = ir.IntType(32 if isinstance(kind.element, ir.FloatType) else 64)
     whole = ir.VectorType(bits, kind.count)
@@ -45,14 +47,15 @@ def _magnitudes(builder, value):
 
 
 @intrinsic
-def least_magnitude(typingctx, found, vector):
-    """Return for each lane the bits of the least magnitude but 0, of `found` and of `vector`.
+def least_magnitude(typingctx, least, vector):
+    """Return for each lane the smaller magnitude of `least` and `vector`, zeros aside, as bits.
 
-    `found` is a result, or zeros at first; no number is to be made of it.
+    `least` is zeros at first, then an earlier result. Its bits are for `is_subnormal` only: they
+    are not a float.
     """
 
     def codegen(context, builder, sig, args):
-        # As complements, so that zeros are none at first.
+        # As complements: the zeros of the start stand for no magnitude at all.
         here = builder.not_(_magnitudes(builder, args[1]))
         before = builder.bitcast(args[0], here.type)
         larger = builder.icmp_unsigned(">", here, before)
@@ -62,21 +65,21 @@ def least_magnitude(typingctx, found, vector):
 
 
 @intrinsic
-def is_subnormal(typingctx, found):
-    """Return whether the least magnitude of all lanes of `found` is that of a subnormal number."""
-    bits, mantissa = (32, 23) if found.dtype.bitwidth == 32 else (64, 52)
+def is_subnormal(typingctx, least):
+    """Return whether a lane of `least`, from `least_magnitude`, is that of a subnormal number."""
+    bits, mantissa = (32, 23) if least.dtype.bitwidth == 32 else (64, 52)
 
     def codegen(context, builder, sig, args):
         def larger(a, b):
             return builder.select(builder.icmp_unsigned(">", a, b), a, b)
 
-        whole = builder.bitcast(args[0], ir.VectorType(ir.IntType(bits), found.lanes))
-        largest = emit_fold(builder, whole, found.lanes, larger)
-        # Of the smallest normal number, without the sign's bit and less 1.
+        whole = builder.bitcast(args[0], ir.VectorType(ir.IntType(bits), least.lanes))
+        largest = emit_fold(builder, whole, least.lanes, larger)
+        # The bits of the smallest normal number, without the sign and less 1, as `_magnitudes`.
         normal = (1 << (mantissa + 1)) - 1
         return builder.icmp_unsigned("<", builder.not_(largest), ir.Constant(largest.type, normal))
 
-    return types.boolean(found), codegen
+    return types.boolean(least), codegen
 
 
 @intrinsic
@@ -92,10 +95,10 @@ def split_power_of_two(typingctx, vector):
         def constant(value):
             return ir.Constant(whole, [value] * vector.lanes)
 
-        number = builder.bitcast(args[0], whole)
+        word = builder.bitcast(args[0], whole)
         # Counted from sqrt(1/2), the exponent bits are n.
-        n = builder.ashr(builder.sub(number, constant(root)), constant(mantissa))
-        m = builder.sub(number, builder.shl(n, constant(mantissa)))
+        n = builder.ashr(builder.sub(word, constant(root)), constant(mantissa))
+        m = builder.sub(word, builder.shl(n, constant(mantissa)))
         parts = builder.bitcast(m, args[0].type), builder.sitofp(n, args[0].type)
         return context.make_tuple(builder, sig.return_type, parts)
 

@@ -6,15 +6,16 @@ or that of a time-out) may strike at any bytecode there. Other threads are told 
 
 import contextvars
 
-# A wait for other threads is broken off so often, and goes on: a signal that was delivered to
-# another thread, or `_thread.interrupt_main`, does not wake the main thread.
+# Seconds after which the main thread looks for signals while it waits for others: one that was
+# delivered to another thread, or `_thread.interrupt_main`, does not wake it.
 POLL_SECONDS = 0.05
 
 
 class Interruption:
     """A flag that ends the work of the threads that look at it.
 
-    A plain attribute: Python handles no signal while it is assigned, as it could in a method.
+    It is a plain attribute: Python handles no signal while it is assigned, and it could in a
+    method.
     """
 
     requested = False
@@ -26,8 +27,8 @@ _current = contextvars.ContextVar("fastnn_interruption", default=None)
 def run_interruptible(interruption, function, *arguments):
     """Return function(*arguments), whose work ends when `interruption` is requested.
 
-    In a context of its own: a `with` block that sets a variable and resets it would leave the
-    request behind where an exception of a signal handler strikes at its end.
+    It runs in a context of its own. A `with` block that sets a variable and resets it would leave
+    the request behind if a signal handler raised an exception at its end.
     """
     context = contextvars.copy_context()
     context.run(_current.set, interruption)
@@ -44,9 +45,9 @@ def check_interruption():
 def wait_for(locks):
     """Return when all `locks` have been free, whatever signals arrive meanwhile.
 
-    The exception of a signal handler is raised after that.
+    An exception that a signal handler raises meanwhile is raised after that.
     """
-    found = None
+    pending = None
     for lock in locks:
         waiting = True
         while waiting:
@@ -54,6 +55,6 @@ def wait_for(locks):
                 with lock:
                     waiting = False
             except BaseException as error:
-                found = error
-    if found is not None:
-        raise found
+                pending = error
+    if pending is not None:
+        raise pending

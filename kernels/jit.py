@@ -12,12 +12,10 @@ FASTNN_CHECKS : "1" has all public kernels check their arguments (`checks.py`).
 import _thread
 import contextlib
 import contextvars
-import ctypes
 import errno
 import functools
 import hashlib
 import os
-import pickle
 import sys
 import threading
 import warnings
@@ -25,17 +23,15 @@ from pathlib import Path
 
 import llvmlite
 import numba
-from numba import _dynfunc
-from numba.core import compiler, serialize
-from numba.core.caching import _Cache
-from numba.core.codegen import JITCodeLibrary
-from numba.core.compiler_lock import global_compiler_lock
 
-from . import constants, private  # noqa: F401  # kernels read the codes as constants
+from . import (
+    constants,  # noqa: F401  # kernels read the codes as constants
+    numba_private,
+    private_files,
+)
 from .interruption import (
     POLL_SECONDS,
     Interruption,
-    check_interruption,
     run_interruptible,
     wait_for,
 )
@@ -61,23 +57,22 @@ def kernel(function):
 
         function = checked(function, inner(function), _FLAGS)
     dispatcher = numba.njit(**_FLAGS)(function)
-    # What the dispatcher calls for types that it has no machine code for.
-    dispatcher._compile_for_args = functools.partial(_compile_apart, dispatcher._compile_for_args)
-    dispatcher._cache = MachineCodeCache(function)
+    numba_private.wrap_compilation(dispatcher, _compile_apart)
+    numba_private.set_cache(dispatcher, MachineCodeCache(function))
     return dispatcher
 
 
 def _compile_apart(compile_for_args, *args, **kwargs):
-    """Compile in a thread of its own, where no exception of a signal handler can strike.
+    """Compile in a thread of its own, where signal handlers do not run.
 
-    One that broke into the compiler, such as Ctrl-C while it loads its registries, left tables
-    half filled, and no kernel could be compiled any more until the process ended. Such an
-    exception is raised here when the compiler has stopped, at its next safe point.
+    An exception of a signal handler in the compiler, such as Ctrl-C while it loads its registries,
+    left tables half filled: no kernel could be compiled until the process ended. Here such an
+    exception is raised when the compiler has stopped, at its next safe point.
     """
-    # By their numbers: `current_thread` would make an entry for a thread of `_thread`, and keep it.
+    # By identifiers: `current_thread` would create an entry for a thread of `_thread`, for good.
     on_main = threading.get_ident() == threading.main_thread().ident
-    # A thread that holds the lock of the compiler would wait for itself.
-    if not on_main or global_compiler_lock.is_locked():
+    # If this thread holds the compiler's lock, a thread of its own would wait for it forever.
+    if not on_main or numba_private.holds_compiler_lock():
         return compile_for_args(*args, **kwargs)
     interruption, outcome, started = Interruption(), [], []
     ended = threading.Lock()
@@ -93,8 +88,7 @@ def _compile_apart(compile_for_args, *args, **kwargs):
             ended.release()
 
     try:
-        # The built-in functions keep the note of the thread and its start together: no signal
-        # is handled between them.
+        # Built-in functions start the thread and note it: no signal is handled between the two.
         run = contextvars.copy_context().run
         started.extend(map(_thread.start_new_thread, [run], [(work,)]))
         while not ended.acquire(timeout=POLL_SECONDS):
@@ -108,7 +102,7 @@ def _compile_apart(compile_for_args, *args, **kwargs):
         if not outcome:
             try:
                 wait_for([ended])
-            finally:  # where the next signal came before its first line
+            finally:  # the next signal may come before the first line of `wait_for`
                 wait_for([ended])
         raise
     result, error = outcome[0]
@@ -122,59 +116,18 @@ def inner(function):
 
     It cannot be called from Python (MemoryError).
     """
-    wrappers = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    return numba.njit(pipeline_class=_InnerCompiler, **wrappers, **_FLAGS)(function)
-
-
-class _InnerCompiler(compiler.CompilerBase):
-    """Compiles for callers only: LLVM optimises and translates a function once, inside a kernel.
-
-    As numba has it, each function on the way would be made executable too: the first fit took 7.8
-    seconds of CPU time that way, and takes 4.9.
-    """
-
-    def define_pipelines(self):
-        state = self.state
-        state.flags.no_compile = True
-        state.library = _InnerLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
-        return [compiler.DefaultPassBuilder.define_nopython_pipeline(state)]
-
-    def compile_extra(self, func):
-        check_interruption()  # a safe point: to the compiler it is an error in this function
-        result = super().compile_extra(func)
-        # What `no_compile` left out: a Python function, by which callers find the library.
-        entry = _dynfunc.make_function(
-            result.fndesc.lookup_module(), result.fndesc.qualname, "",
-            _RAISE, result.environment, (result.library,),
-        )  # fmt: skip
-        result.target_context.insert_user_function(entry, result.fndesc, [result.library])
-        return result._replace(entry_point=entry)
-
-
-class _InnerLibrary(JITCodeLibrary):
-    """Code that is linked into others as it is."""
-
-    def _optimize_final_module(self):
-        pass
-
-    def _finalize_final_module(self):
-        self._finalize_dynamic_globals()
-        self._finalized = True
-
-
-# The machine code of the Python function: it sets an exception and returns NULL.
-_RAISE = ctypes.cast(ctypes.pythonapi.PyErr_NoMemory, ctypes.c_void_p).value
+    return numba.njit(**numba_private.inner_options(), **_FLAGS)(function)
 
 
 def _warn(text):
-    with contextlib.suppress(Warning):  # where warnings are errors, the cache still breaks nothing
+    with contextlib.suppress(Warning):  # if warnings are errors, the kernel still runs
         warnings.warn(text, RuntimeWarning, stacklevel=2)
 
 
 @functools.cache
 def cache_folder():
     """Return the folder of the machine code cache, or None where there can be none."""
-    if _SOURCE_STAMP is None or os.environ.get("FASTNN_CACHE", "1") == "0":
+    if SOURCE_DIGEST is None or os.environ.get("FASTNN_CACHE", "1") == "0":
         return None
     if chosen := os.environ.get("FASTNN_CACHE_DIR"):
         if os.path.isabs(chosen):
@@ -186,7 +139,7 @@ def cache_folder():
         folder = platformdirs.user_cache_path("fastnn", appauthor=False)
     except (RuntimeError, OSError):  # no HOME, and no entry in the password file
         return None
-    # Else whoever chooses the working folder would choose the machine code.
+    # A relative folder would let whoever chooses the working folder choose the machine code.
     return folder if folder.is_absolute() else None
 
 
@@ -195,8 +148,8 @@ def _digest_sources():
 
     A kernel is compiled into its callers, so an edit to any file of this folder makes all
     stored code stale: numba's own cache, which looks at the caller's file alone, would run it.
-    None where no source can be read (a zip file, compiled files alone): nothing would tell the
-    code of two versions apart.
+    None where no source can be read (a zip file, or compiled files only): the code of two versions
+    could not be told apart.
     """
     try:
         sources = {path.name: path.read_bytes() for path in Path(__file__).parent.glob("*.py")}
@@ -205,7 +158,7 @@ def _digest_sources():
     if not sources:
         return None
     digest = hashlib.sha256()
-    # Code with checks is not to be taken for code without.
+    # Code with checks differs from code without.
     for part in (sys.version, numba.__version__, llvmlite.__version__, str(CHECKS)):
         digest.update(part.encode())
     for name in sorted(sources):
@@ -213,16 +166,16 @@ def _digest_sources():
     return digest.hexdigest()
 
 
-# At import: a file that is edited later must not lend its name to the code that is running.
-_SOURCE_STAMP = _digest_sources()
+# At import: the code that runs is that of the files as they are now, not after a later edit.
+SOURCE_DIGEST = _digest_sources()
 
 
 def _checksum(path, payload):
-    """Return the checksum of `payload` at `path`: no file passes under the name of another."""
+    """Return the checksum of `payload` and of the name of its file: a renamed file is refused."""
     return hashlib.sha256(path.name.encode() + payload).digest()
 
 
-_PROBLEMS = {}  # {folder: why it was of no use}: a warning is given once
+_PROBLEMS = {}  # {folder: why it is not used}: for one warning
 
 
 def cache_problem():
@@ -230,7 +183,7 @@ def cache_problem():
     folder = cache_folder()
     if folder is not None and folder not in _PROBLEMS:
         try:
-            private.open_folder(folder)
+            private_files.open_folder(folder)
         except FileNotFoundError:
             pass
         except OSError as error:
@@ -238,23 +191,24 @@ def cache_problem():
     return _PROBLEMS.get(folder)
 
 
-class MachineCodeCache(_Cache):
+class MachineCodeCache:
     """One file for each kernel and signature, named by everything that its code depends on.
 
     A file is written whole and renamed into place, and opens with the checksum of the rest: a
     reader sees a complete file or none. Whatever goes wrong with the disk, the kernel is compiled.
-    Reading a file runs what is in it, so `private.py` looks who can have written it.
+    Reading a file runs code in it, so `private_files.py` checks who can have written it.
     """
 
     def __init__(self, function):
         self._name = f"{function.__module__}.{function.__qualname__}"
 
-    # Asked for at the first use: to find the user's folder takes 20 ms, a seventh of the import.
+    # Looked up at the first use: finding the user's folder takes 20 ms, a seventh of the import.
     _folder = property(lambda self: cache_folder())
     cache_path = property(lambda self: str(self._folder))
 
     def _path(self, signature, target_context):
-        key = (self._name, str(signature), target_context.codegen().magic_tuple(), _SOURCE_STAMP)
+        machine = numba_private.machine_of(target_context.codegen())
+        key = (self._name, str(signature), machine, SOURCE_DIGEST)
         return self._folder / f"{hashlib.sha256(repr(key).encode()).hexdigest()[:40]}.bin"
 
     def load_overload(self, sig, target_context):
@@ -264,12 +218,12 @@ class MachineCodeCache(_Cache):
         target_context.refresh()
         try:
             path = self._path(sig, target_context)
-            content = private.read(private.open_folder(self._folder) / path.name)
+            content = private_files.read(private_files.open_folder(self._folder) / path.name)
             checksum, payload = content[:32], content[32:]
             if _checksum(path, payload) != checksum:
                 return None
-            return compiler.CompileResult._rebuild(target_context, *pickle.loads(payload))
-        except private.NotPrivateError as error:
+            return numba_private.unpack_result(target_context, payload)
+        except private_files.NotPrivateError as error:
             self._warn_of(error)
         except Exception:  # an unreadable cache costs a compilation, never the program
             pass
@@ -278,13 +232,13 @@ class MachineCodeCache(_Cache):
     def save_overload(self, sig, data):
         """Store the compile result `data` for `sig`, where the disk allows it."""
         try:
-            if self._folder is None or data.library.has_dynamic_globals:
+            payload = None if self._folder is None else numba_private.pack_result(data)
+            if payload is None:
                 return
             path = self._path(sig, data.target_context)
-            payload = serialize.dumps(data._reduce())
-            folder = private.open_folder(self._folder, make=True)
-            private.write(folder / path.name, _checksum(path, payload) + payload)
-        except private.NotPrivateError as error:
+            folder = private_files.open_folder(self._folder, make=True)
+            private_files.write(folder / path.name, _checksum(path, payload) + payload)
+        except private_files.NotPrivateError as error:
             self._warn_of(error)
         except OSError as error:  # on a read-only disk this is as it should be
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -293,7 +247,7 @@ class MachineCodeCache(_Cache):
             pass
 
     def _warn_of(self, error):
-        """Say once why the cache is of no use."""
+        """Warn once that the cache is not used, and why."""
         if self._folder not in _PROBLEMS:
             _PROBLEMS[self._folder] = str(error)
             _warn(

@@ -1,6 +1,6 @@
 """The weights of a network as its products read them: in packed panels (`packing.py`).
 
-They are shared out in rows, of which each thread packs, updates and unpacks its own.
+They are shared out in rows, and each thread packs, updates and unpacks its own.
 """
 
 from .batches import copy_row
@@ -67,15 +67,15 @@ def copy_weights(step, parameters, panels, begin, end, into_panels):
     n_inputs, n_outputs = step[N_INPUTS], step[N_OUTPUTS]
     width = tile_columns(panels)
     for column in range(0, n_outputs, width):
-        taken = min(width, n_outputs - column)
+        count = min(width, n_outputs - column)
         padded = panel_width(panels, n_outputs - column)
         panel = panels + (column * n_inputs + begin * padded)
         weights = parameters + (step[WEIGHTS] + begin * n_outputs + column)
         if into_panels:
-            pack(panel, padded, weights, n_outputs, taken, end - begin)
+            pack(panel, padded, weights, n_outputs, count, end - begin)
         else:
             for row in range(end - begin):
-                copy_row(weights + row * n_outputs, panel + row * padded, taken)
+                copy_row(weights + row * n_outputs, panel + row * padded, count)
 
 
 @inner
@@ -90,8 +90,8 @@ def transpose_weights(step, panels, begin, end):
         result_row = panel_width(panels, n_inputs - first)
         result = panels + (step[TRANSPOSED_PANELS] + first * n_outputs + (row - first))
         for column in range(0, n_outputs, width):
-            taken = min(width, n_outputs - column)
+            count = min(width, n_outputs - column)
             padded = panel_width(panels, n_outputs - column)
             panel = panels + (step[PANELS] + column * n_inputs + row * padded)
             place = result + column * result_row
-            pack_transposed(place, result_row, panel, padded, min(block, end - row), taken)
+            pack_transposed(place, result_row, panel, padded, min(block, end - row), count)

@@ -43,7 +43,7 @@ from .table import (
     PANELS,
     TRANSPOSED_PANELS,
 )
-from .tile import Ending, Extent, Rows
+from .tile import Activate, Extent, Rows
 
 
 @inner
@@ -131,7 +131,7 @@ def forward_layer(
             panels + step[PANELS],
             Extent(rows, n_outputs, n_inputs),
             Rows(parameters + step[BIASES], 0),
-            Ending(step[FINISH], Rows(outputs, 0), 0.0),
+            Activate(step[FINISH], Rows(outputs, 0)),
         )  # fmt: skip
     elif step[OPERATION] == Operation.RELU:
         for i in range(rows):
@@ -293,7 +293,7 @@ def backward_rows(
                 workspace + step[TRANSPOSED_PANELS],
                 Extent(rows, n_inputs, n_outputs),
                 Rows(null(dinputs), 0),
-                Ending(step[BACKWARD_FINISH], Rows(inputs, input_row), 0.0),
+                Activate(step[BACKWARD_FINISH], Rows(inputs, input_row)),
             )  # fmt: skip
         elif step[OPERATION] == Operation.RELU:
             for i in range(rows):

@@ -103,10 +103,10 @@ def at_least(typingctx, like, words, start, limit):
             places = ir.Constant(ir.VectorType(_I32, count), list(range(begin, begin + count)))
             return builder.shuffle_vector(reached, undefined, places)
 
-        found = part(0)
+        mask = part(0)
         for begin in range(count, WIDTH, count):
             here = builder.icmp_signed("==", start, ir.Constant(_I64, begin))
-            found = builder.select(here, part(begin), found)
-        return found
+            mask = builder.select(here, part(begin), mask)
+        return mask
 
     return Mask(count)(like, words, types.intp, types.int64), codegen

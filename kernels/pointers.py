@@ -107,7 +107,7 @@ def put(typingctx, pointer, value):
 
 @intrinsic
 def element(typingctx, pointer, value):
-    """Return the number `value` converted to the pointer's type."""
+    """Return the scalar `value` converted to the pointer's type."""
 
     def codegen(context, builder, sig, args):
         return args[1]

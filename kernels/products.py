@@ -1,6 +1,5 @@
 """Matrix products and sums of columns: the loops around the micro-kernel of `tile.py`."""
 
-from .codes import Epilogue
 from .jit import inner
 from .packing import pack, pack_transposed, panel_width
 from .pointers import get, is_null, null
@@ -9,11 +8,13 @@ from .sums import add_block
 from .table import SUM_ROWS
 from .target import PANEL_DEPTH, UNROLL
 from .tile import (
-    Ending,
+    Activate,
+    Columns,
     Extent,
-    Left,
     Rows,
+    is_transposed,
     piece_rows,
+    skip_terms,
     stack_panel,
     stack_piece,
     tile,
@@ -29,32 +30,21 @@ def matmul_panel(result, left, panel, following, extent, start, ending):
 
     result, panel, start : `Rows`. The panel is readable to whole vectors. The pointer of `start`
     may be null (zeros) and may be that of `result`, which continues a sum.
-    left : `Left`.
+    left : `Rows`, whose panel is packed, or `Columns`.
     following : pointer to what is read next. Each tile has a part of it fetched (another core may
     have written it; 5 % of a step of 784-512-512-10 on two cores).
     extent : `Extent` (rows, columns, depth), of at most `tile_columns` columns.
-    ending : `Ending`.
+    ending : `Activate`, `Descend`, or None to store the sums.
     """
     height = tile_rows(following)
     # A line for each pass of the loop: together UNROLL * vectors tiles reach the whole panel.
     share = extent.depth // UNROLL * tile_lanes(following) // height
-    other = ending.other
     row = 0
     while row < extent.rows:
         rows = min(height, extent.rows - row)
-        if left.step != 1 and rows < height:
+        if is_transposed(left) and rows < height:
             rows = 1  # the loop along columns knows whole tiles and single rows
-        tile(
-            Rows(result.pointer + row * result.distance, result.distance),
-            Left(left.pointer + row * left.distance, left.distance, left.step),
-            panel, following + row * share,
-            Extent(rows, extent.columns, extent.depth),
-            Rows(start.pointer + row * start.distance, start.distance),
-            Ending(
-                ending.epilogue,
-                Rows(other.pointer + row * other.distance, other.distance), ending.rate,
-            ),
-        )  # fmt: skip
+        tile(result, left, panel, following + row * share, extent, start, ending, row, rows)
         row += rows
 
 
@@ -62,7 +52,7 @@ def matmul_panel(result, left, panel, following, extent, start, ending):
 def matmul_packed(result, left, panels, extent, start, ending):
     """As `matmul_panel`, over all columns, with the right operand packed beforehand.
 
-    `panels` points to one panel (depth, `panel_width`) behind the other; `left` is `Rows`.
+    `panels` points to one panel (depth, `panel_width`) behind the other; `ending` is `Activate`.
     """
     columns, depth, other = extent.columns, extent.depth, ending.other
     width = tile_columns(panels)
@@ -72,12 +62,12 @@ def matmul_packed(result, left, panels, extent, start, ending):
             begin = begin + column
         matmul_panel(
             Rows(result.pointer + column, result.distance),
-            Left(left.pointer, left.distance, 1),
+            left,
             Rows(panels + column * depth, panel_width(panels, columns - column)),
             panels + min(column + width, columns - 1) * depth,
             Extent(extent.rows, min(width, columns - column), depth),
             Rows(begin, start.distance),
-            Ending(ending.epilogue, Rows(other.pointer + column, other.distance), ending.rate),
+            Activate(ending.epilogue, Rows(other.pointer + column, other.distance)),
         )  # fmt: skip
 
 
@@ -88,12 +78,12 @@ def matmul(result, left, right, right_transposed, extent, start):
     result, right : `Rows`. The right operand is (columns, depth) if `right_transposed`. Panels of
     it are packed on the stack: sums go on from one block of the depth to the next through
     `result`.
-    left : `Left`.
+    left : `Rows` or `Columns`.
     start : pointer to (columns,) elements; may be null (zeros).
     """
     columns, depth = extent.columns, extent.depth
     width = tile_columns(start)
-    panel, nothing = stack_panel(start), null(start)
+    panel = stack_panel(start)
     # At least one block: a depth of zero leaves `start`.
     for term in range(0, max(depth, 1), PANEL_DEPTH):
         terms = min(PANEL_DEPTH, depth - term)
@@ -112,11 +102,11 @@ def matmul(result, left, right, right_transposed, extent, start):
                 begin, begin_row = start if is_null(start) else start + column, 0
             matmul_panel(
                 place,
-                Left(left.pointer + term * left.step, left.distance, left.step),
+                skip_terms(left, term),
                 Rows(panel, padded), panel,
                 Extent(extent.rows, count, terms),
                 Rows(begin, begin_row),
-                Ending(Epilogue.STORE, Rows(nothing, 0), 0.0),
+                None,
             )  # fmt: skip
 
 
@@ -129,7 +119,7 @@ def row_product(result, left, right, start, columns, depth):
     """
     step = lanes(right)
     whole = columns - columns % (4 * step)
-    # Four vectors of columns side by side: one alone would wait for its multiply-adds.
+    # Four vectors of columns side by side: a single one would wait for its multiply-adds.
     for j in range(0, whole, 4 * step):
         a, b = load(start + j), load(start + (j + step))
         c, d = load(start + (j + 2 * step)), load(start + (j + 3 * step))
@@ -159,7 +149,7 @@ def column_sums(result, source, source_row, rows, columns):
     step = lanes(source)
     whole = columns - columns % (4 * step)
     zero = splat(source, 0.0)
-    # Four columns of vectors side by side: one alone would wait for its additions.
+    # Four columns of vectors side by side: a single one would wait for its additions.
     for j in range(0, whole, 4 * step):
         all_a = all_b = all_c = all_d = lost_a = lost_b = lost_c = lost_d = zero
         for first in range(0, rows, SUM_ROWS):
@@ -230,7 +220,7 @@ def sum_products(result, left, right, extent):
             for first in range(0, extent.depth, SUM_ROWS):
                 matmul(
                     Rows(part, count),
-                    Left(left.pointer + (first * left.distance + row), 1, left.distance),
+                    Columns(left.pointer + (first * left.distance + row), left.distance),
                     Rows(right.pointer + (first * right.distance + column), right.distance), False,
                     Extent(height, count, min(SUM_ROWS, extent.depth - first)),
                     nothing,

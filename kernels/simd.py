@@ -62,17 +62,20 @@ class _MaskModel(models.PrimitiveModel):
 
 
 def by_dtype(narrow, wide):
-    """Return a function for jitted code: `narrow` where vector or pointer is float32, or `wide`."""
+    """Return a function for jitted code, of a vector or a pointer.
 
-    def number(like):
+    It returns `narrow` for float32 and `wide` for float64.
+    """
+
+    def constant(like):
         raise NotImplementedError("it runs in jitted code only")
 
-    @overload(number)
-    def _number(like):
+    @overload(constant)
+    def _constant(like):
         value = narrow if like.dtype == types.float32 else wide
         return lambda like: value
 
-    return number
+    return constant
 
 
 def _element_pointer(pointer):
@@ -200,7 +203,7 @@ def select(typingctx, mask, a, b):
 
 
 def _arithmetic(function, instruction):
-    """Let `function` (of module operator) take two vectors, or a vector and a number."""
+    """Let `function` (of module operator) take two vectors, or a vector and a scalar."""
 
     class Template(AbstractTemplate):
         key = function
@@ -211,8 +214,8 @@ def _arithmetic(function, instruction):
             vector = next((arg for arg in args if isinstance(arg, Vector)), None)
             if vector is None:
                 return None
-            numbers = [vector if isinstance(arg, Vector) else vector.dtype for arg in args]
-            return signature(vector, *numbers)
+            operands = [vector if isinstance(arg, Vector) else vector.dtype for arg in args]
+            return signature(vector, *operands)
 
     infer_global(function)(Template)
 
@@ -237,7 +240,7 @@ for _function, _instruction in (
 
 
 def _comparison(function, symbol):
-    """Let `function` (of module operator) compare two vectors, or a vector and a number."""
+    """Let `function` (of module operator) compare two vectors, or a vector and a scalar."""
 
     class Template(AbstractTemplate):
         key = function
@@ -282,7 +285,7 @@ def sum_lanes(typingctx, vector):
 
 @intrinsic
 def max_lanes(typingctx, vector):
-    """Return the largest lane (of numbers: a NaN lane may be passed over)."""
+    """Return the largest lane. A NaN lane may be ignored."""
 
     def codegen(context, builder, sig, args):
         def larger(a, b):

@@ -1,4 +1,4 @@
-"""Sums over many rows, whose error does not grow with their number.
+"""Sums over many rows, whose error does not grow with the number of rows.
 
 A batch is taken in blocks of `SUM_ROWS` rows. Within one a sum goes from the first row to the
 last, and the sums of the blocks are added with what each addition has rounded away: Kahan,

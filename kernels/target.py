@@ -9,8 +9,6 @@ import functools
 import math
 from typing import NamedTuple
 
-import llvmlite.binding as llvm
-
 # ----------------------------------------------------------- sizes that are the same on every CPU
 # No result depends on them, nor on the tiles: each sum has one order.
 
@@ -125,6 +123,8 @@ declare <16 x float> @llvm.fmuladd.v16f32(<16 x float>, <16 x float>, <16 x floa
 
 @functools.cache
 def _probe(triple, cpu, features):
+    import llvmlite.binding as llvm  # plain NumPy (FASTNN_REFERENCE=1) needs sizes, no compiler
+
     machine = llvm.Target.from_triple(triple).create_target_machine(
         cpu=cpu, features=features, opt=2
     )
@@ -141,12 +141,13 @@ def _probe(triple, cpu, features):
 
 def of_codegen(codegen):
     """Return the row of `TARGETS` for a numba code generator."""
-    triple, cpu, features = codegen.magic_tuple()
-    return _probe(triple, cpu, features)
+    from .numba_private import machine_of
+
+    return _probe(*machine_of(codegen))
 
 
 def current():
     """Return the row of `TARGETS` for the CPU that kernels are compiled for."""
-    from numba.core.registry import cpu_target
+    from .numba_private import current_codegen
 
-    return of_codegen(cpu_target.target_context.codegen())
+    return of_codegen(current_codegen())

@@ -1,9 +1,8 @@
 """A barrier for threads that run the same compiled call, and nothing of numba's threading.
 
-The threads are Python's; compiled code holds no GIL. Waiting spins, since a step of a small
-network is shorter than a switch of threads, but only for a while: then the processor is offered
-to whoever else wants it, so that two processes that share the cores do not stand in each other's
-way.
+The threads are Python's; compiled code holds no GIL. A thread that waits spins, since a
+step of a small network is shorter than a switch of threads. After a while it offers its core to
+other threads, so that two processes that share the cores do not slow each other down.
 """
 
 import llvmlite.binding as llvm
@@ -14,8 +13,9 @@ from numba.extending import intrinsic
 from .codes import BarrierPlace
 from .emit import emit_call
 from .jit import inner
+from .numba_private import machine_of
 
-_SPINS = 4000  # turns of the waiting loop before the first offer
+_SPINS = 4000  # turns of the waiting loop before the core is offered to others
 _ALIGN = 8
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 
@@ -55,7 +55,7 @@ def _relax(typingctx):
     """Tell the core that this loop waits."""
 
     def codegen(context, builder, sig, args):
-        triple = context.codegen().magic_tuple()[0]
+        triple = machine_of(context.codegen())[0]
         if triple.startswith(("x86", "i686")):
             emit_call(builder, "llvm.x86.sse2.pause", ir.VoidType(), [])
         elif triple.startswith(("aarch64", "arm64")):
@@ -85,7 +85,7 @@ def _yield(typingctx):
 def wait(barrier, threads):
     """Return True when `threads` threads have called this with the same `barrier` (a pointer).
 
-    Return False where `barrier[LEAVE]` is set, which somebody does who will not come.
+    Return False where `barrier[LEAVE]` is set, by a thread that will not call it.
     """
     if threads == 1:
         return True

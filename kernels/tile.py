@@ -47,21 +47,17 @@ from .target import UNROLL
 
 
 class Rows(NamedTuple):
-    """A matrix in memory: the pointer to its first element, and the distance between two rows."""
+    """A matrix as it lies: the pointer to its first element, and the distance between two rows."""
 
     pointer: object
     distance: int
 
 
-class Left(NamedTuple):
-    """The left operand (rows, depth): `step` elements from one term to the next of a sum.
-
-    One of `distance` and `step` is 1: the operand as it lies, or its transpose.
-    """
+class Columns(NamedTuple):
+    """The transpose of such a matrix: the distance is that between two of its columns."""
 
     pointer: object
     distance: int
-    step: int
 
 
 class Extent(NamedTuple):
@@ -72,14 +68,23 @@ class Extent(NamedTuple):
     depth: int
 
 
-class Ending(NamedTuple):
-    """What is done with the sums of a tile: an epilogue of `codes.py`, and what it reads.
+class Activate(NamedTuple):
+    """What is done with sums that are values or their gradients.
 
-    `other` (rows, columns) is what RELU_MASK looks at, `rate` what DESCENT multiplies by.
+    epilogue : STORE, RELU or RELU_MASK, of which the last looks at `other`.
     """
 
     epilogue: int
     other: Rows
+
+
+class Descend(NamedTuple):
+    """What is done with sums that are gradients of weights.
+
+    epilogue : STORE or DESCENT, which multiplies them by `rate`.
+    """
+
+    epilogue: int
     rate: float
 
 
@@ -129,51 +134,75 @@ stack_piece = _stack_of_tile(lambda shape: shape.piece_size)
 
 
 @intrinsic
-def tile(typingctx, result, left, right, ahead, extent, start, ending):
-    """Compute one tile of at most `tile_rows` by `tile_columns`; see `products.matmul_panel`.
+def is_transposed(typingctx, left):
+    """Return whether a left operand is `Columns`."""
+    columns = left.instance_class is Columns
 
-    Whole vectors of `right` are read, also behind its last column.
+    def codegen(context, builder, sig, args):
+        return context.get_constant(types.boolean, columns)
+
+    return types.boolean(left), codegen
+
+
+@intrinsic
+def skip_terms(typingctx, left, terms):
+    """Return the left operand without the first terms of its sums."""
+    columns = left.instance_class is Columns
+
+    def codegen(context, builder, sig, args):
+        pointer, distance = (builder.extract_value(args[0], i) for i in (0, 1))
+        offset = builder.mul(args[1], distance) if columns else args[1]
+        element = context.get_data_type(left[0].dtype)
+        moved = builder.gep(pointer, [offset], source_etype=element)
+        return builder.insert_value(args[0], moved, 0)
+
+    return left(left, types.intp), codegen
+
+
+@intrinsic
+def tile(typingctx, result, left, panel, ahead, extent, start, ending, row, rows):
+    """Compute the rows [row, row + rows) of `products.matmul_panel`: at most `tile_rows`.
+
+    Of a transposed left operand, `tile_rows` or one. Whole vectors of the panel are read, also
+    behind its last column.
     """
-    kinds = result, left, right, ahead, extent, start, ending
+    kinds = result, left, panel, ahead, extent, start, ending
     dtype = ahead.dtype
 
     def codegen(context, builder, sig, args):
+        *operands, row, rows = args
         operands = [
             _unpacked(context, builder, dtype, kind, value)
-            for kind, value in zip(kinds, args, strict=True)
+            for kind, value in zip(kinds, operands, strict=True)
         ]
-        left, extent = operands[1], operands[4]
+        extent = operands[4]
         height, most, lanes = tile_shape(context, dtype)
-
-        def equals_one(value):
-            return builder.icmp_signed("==", value, ir.Constant(I64, 1))
-
         done = builder.append_basic_block("tile.done")
-        # A loop for each way to read the left operand, for one row and for a whole tile (which
-        # would compute a single row eight times), and for each number of vectors.
-        for along_rows, tall, vectors in itertools.product(
-            (True, False), sorted({1, height}), range(1, most + 1)
-        ):
+        # A loop for one row and for a whole tile (which would compute a single row eight times),
+        # and for each number of vectors.
+        for tall, vectors in itertools.product(sorted({1, height}), range(1, most + 1)):
             fits = builder.icmp_signed("<=", extent.columns, ir.Constant(I64, vectors * lanes))
-            if along_rows:
-                fits = builder.and_(fits, equals_one(left.step))
             if tall == 1:
-                fits = builder.and_(fits, equals_one(extent.rows))
+                single = builder.icmp_signed("==", rows, ir.Constant(I64, 1))
+                fits = builder.and_(fits, single)
             here = builder.append_basic_block(f"tile.{tall}x{vectors}")
             other_size = builder.append_basic_block("tile.other")
             builder.cbranch(fits, here, other_size)
             builder.position_at_end(here)
-            _TileEmitter(context, builder, dtype, operands, along_rows, tall, vectors).emit()
+            emitter = _TileEmitter(context, builder, dtype, tall, vectors)
+            emitter.emit(*operands, row, rows)
             builder.branch(done)
             builder.position_at_end(other_size)
         builder.branch(done)
         builder.position_at_end(done)
 
-    return types.void(*kinds), codegen
+    return types.void(*kinds, types.intp, types.intp), codegen
 
 
 def _unpacked(context, builder, dtype, kind, value):
     """Return a named tuple as one of LLVM values: integers of 64 bits, and numbers of `dtype`."""
+    if isinstance(kind, types.NoneType):
+        return None
     if isinstance(kind, types.BaseNamedTuple):
         parts = [
             _unpacked(context, builder, dtype, part, builder.extract_value(value, i))
@@ -188,34 +217,14 @@ def _unpacked(context, builder, dtype, kind, value):
 
 
 class _TileEmitter:
-    """Writes the LLVM IR of one micro-kernel, of a fixed number of rows and vectors.
+    """Writes the LLVM IR of one micro-kernel, of a fixed number of rows and vectors."""
 
-    `along_rows`: consecutive terms of a sum lie side by side in the left operand (step 1), and
-    the right one is a packed panel. Else the rows do (row stride 1), and there are
-    as many of them as the tile has.
-    """
-
-    def __init__(self, context, builder, dtype, operands, along_rows, height, vectors):
+    def __init__(self, context, builder, dtype, height, vectors):
         self.context, self.builder = context, builder
-        self.along_rows, self.height, self.vectors = along_rows, height, vectors
-        self.lanes = tile_shape(context, dtype)[2]
+        self.height, self.vectors = height, vectors
+        self.lanes = tile_shape(context, dtype).lanes
         self.element = ir_float(dtype)
         self.vector = ir.VectorType(self.element, self.lanes)
-        (
-            self.result, self.left, self.right, self.ahead,
-            self.extent, self.start, self.ending,
-        ) = operands  # fmt: skip
-        if along_rows:
-            # Constants, so that the terms of a pass of the loop share their pointers.
-            self.left = self.left._replace(step=self.constant(1))
-            self.right = self.right._replace(distance=self.constant(vectors * self.lanes))
-        last = builder.sub(self.extent.rows, self.constant(1))
-        # Rows behind the last one repeat it: they compute and store the same values again, which
-        # is harmless because every load of a tile comes before its first store.
-        self.row_ids = [self.constant(0)]
-        for i in map(self.constant, range(1, self.height)):
-            inside = builder.icmp_signed("<", i, self.extent.rows)
-            self.row_ids.append(builder.select(inside, i, last))
 
     def constant(self, value):
         return ir.Constant(I64, value)
@@ -228,8 +237,8 @@ class _TileEmitter:
 
     def rows_of(self, matrix):
         """Return the pointers to the tile's rows of `matrix`."""
-        offsets = [self.builder.mul(i, matrix.distance) for i in self.row_ids]
-        return [self.at(matrix.pointer, offset) for offset in offsets]
+        begin = self.at(matrix.pointer, self.builder.mul(self.row, matrix.distance))
+        return [self.at(begin, self.builder.mul(i, matrix.distance)) for i in self.row_ids]
 
     def load(self, row, vector, mask=None):
         pointer = self.at(row, self.constant(vector * self.lanes))
@@ -244,27 +253,45 @@ class _TileEmitter:
         pointer = self.at(row, self.constant(vector * self.lanes))
         emit_store(self.builder, value, pointer, mask)
 
-    def emit(self):
+    def emit(self, result, left, panel, ahead, extent, start, ending, row, rows):
+        builder = self.builder
+        self.row = row
+        last = builder.sub(rows, self.constant(1))
+        # Rows behind the last one repeat it: they compute and store the same values again, which
+        # is harmless because every load of a tile comes before its first store.
+        self.row_ids = [self.constant(0)]
+        for i in map(self.constant, range(1, self.height)):
+            inside = builder.icmp_signed("<", i, rows)
+            self.row_ids.append(builder.select(inside, i, last))
         before = self.constant((self.vectors - 1) * self.lanes)
-        rest = self.builder.sub(self.extent.columns, before)
+        rest = builder.sub(extent.columns, before)
         # Only the last vector may reach beyond the columns.
-        last = emit_tail_mask(self.builder, rest, self.lanes)
+        last = emit_tail_mask(builder, rest, self.lanes)
         self.masks = [None] * (self.vectors - 1) + [last]
-        self.emit_ending(self.emit_loop(self.emit_start()))
+        self.along_rows = isinstance(left, Rows)
+        if self.along_rows:
+            # Constants, so that the terms of a pass of the loop share their pointers.
+            self.left_step = self.constant(1)
+            self.panel_step = self.constant(self.vectors * self.lanes)
+            lefts = self.rows_of(left)
+        else:
+            self.left_step, self.panel_step = left.distance, panel.distance
+            lefts = [self.at(left.pointer, row)]
+        sums = self.emit_loop(extent.depth, lefts, panel.pointer, ahead, self.emit_start(start))
+        self.emit_ending(result, ending, sums)
 
-    def emit_start(self):
+    def emit_start(self, start):
         """Return the first sums: the rows of `start` (a bias has row stride 0), or zeros."""
         builder = self.builder
         present = builder.append_basic_block("tile.start")
         begin = builder.append_basic_block("tile.begin")
         before = builder.block
-        start = self.start.pointer
-        absent = builder.icmp_unsigned("==", start, ir.Constant(start.type, None))
+        absent = builder.icmp_unsigned("==", start.pointer, ir.Constant(start.pointer.type, None))
         builder.cbranch(absent, begin, present)
         builder.position_at_end(present)
         loaded = [
             self.load(row, v, self.masks[v])
-            for row in self.rows_of(self.start)
+            for row in self.rows_of(start)
             for v in range(self.vectors)
         ]
         builder.branch(begin)
@@ -277,13 +304,10 @@ class _TileEmitter:
             sums.append(phi)
         return sums
 
-    def emit_loop(self, sums):
+    def emit_loop(self, depth, lefts, right, ahead, sums):
         """Return the sums of `depth` terms."""
-        depth = self.extent.depth
         whole = self.builder.and_(depth, self.constant(-UNROLL))
-        lefts = self.rows_of(self.left) if self.along_rows else [self.left.pointer]
-        zero = self.constant(0)
-        state = self.emit_terms(zero, whole, UNROLL, lefts, self.right.pointer, self.ahead, sums)
+        state = self.emit_terms(self.constant(0), whole, UNROLL, lefts, right, ahead, sums)
         return self.emit_terms(whole, depth, 1, *state)[-1]
 
     def emit_terms(self, begin, end, unroll, lefts, right, far, sums):
@@ -311,8 +335,8 @@ class _TileEmitter:
         ahead = self.constant(unroll)
         following = [
             builder.add(term, ahead),
-            *(self.at(left, builder.mul(self.left.step, ahead)) for left in lefts),
-            self.at(right, builder.mul(self.right.distance, ahead)),
+            *(self.at(left, builder.mul(self.left_step, ahead)) for left in lefts),
+            self.at(right, builder.mul(self.panel_step, ahead)),
             self.at(far, self.constant(self.lanes)),
             *total,
         ]
@@ -326,22 +350,24 @@ class _TileEmitter:
     def emit_term(self, lefts, right, ahead, sums):
         """Return the sums with the term that is `ahead` of the pointers."""
         builder = self.builder
-        row = self.at(right, builder.mul(self.right.distance, ahead))
+        row = self.at(right, builder.mul(self.panel_step, ahead))
         rights = [self.load(row, v) for v in range(self.vectors)]
         sums = iter(sums)
         total = []
         for i in range(self.height):
             left, offset = (lefts[i], 0) if self.along_rows else (lefts[0], i)
-            place = self.at(left, builder.mul(self.left.step, ahead), self.constant(offset))
+            place = self.at(left, builder.mul(self.left_step, ahead), self.constant(offset))
             factor = emit_splat(builder, builder.load(place, typ=self.element), self.lanes)
             for value in rights:
                 total.append(emit_fma(self.context, builder, factor, value, next(sums)))
         return total
 
-    def emit_ending(self, sums):
+    def emit_ending(self, result, ending, sums):
+        """Store what the epilogue makes of the sums."""
         builder, masks = self.builder, self.masks
+        places = [(i, v) for i in range(self.height) for v in range(self.vectors)]
         zero = ir.Constant(self.vector, [0.0] * self.lanes)
-        rate = emit_splat(builder, builder.fneg(self.ending.rate), self.lanes)
+        results = self.rows_of(result)
 
         def relu(i, v, value):
             return builder.select(builder.fcmp_ordered("<=", value, zero), zero, value)
@@ -356,26 +382,31 @@ class _TileEmitter:
                 builder, emit_fma(self.context, builder, rate, value, before), keep_sign=False
             )
 
-        end = builder.append_basic_block("tile.end")
-        default = builder.append_basic_block("tile.store")
-        switch = builder.switch(self.ending.epilogue, default)
-        epilogues = {
-            Epilogue.STORE: lambda i, v, value: value,
-            Epilogue.RELU: relu,
-            Epilogue.RELU_MASK: mask,
-            Epilogue.DESCENT: descend,
-        }
-        for code, transform in epilogues.items():
-            block = (
-                default if code == Epilogue.STORE else builder.append_basic_block("tile.epilogue")
-            )
-            if code != Epilogue.STORE:
-                switch.add_case(self.constant(code), block)
-            builder.position_at_end(block)
-            results, others = self.rows_of(self.result), self.rows_of(self.ending.other)
-            places = [(i, v) for i in range(self.height) for v in range(self.vectors)]
-            values = [transform(i, v, total) for (i, v), total in zip(places, sums, strict=True)]
+        epilogues = {}
+        if isinstance(ending, Activate):
+            others = self.rows_of(ending.other)
+            epilogues = {Epilogue.RELU: relu, Epilogue.RELU_MASK: mask}
+        if isinstance(ending, Descend):
+            rate = emit_splat(builder, builder.fneg(ending.rate), self.lanes)
+            epilogues = {Epilogue.DESCENT: descend}
+
+        def store(values):
             for (i, v), value in zip(places, values, strict=True):
                 self.store(value, results[i], v, masks[v])
+
+        if not epilogues:
+            store(sums)
+            return
+        end = builder.append_basic_block("tile.end")
+        default = builder.append_basic_block("tile.store")
+        switch = builder.switch(ending.epilogue, default)
+        builder.position_at_end(default)
+        store(sums)
+        builder.branch(end)
+        for code, transform in epilogues.items():
+            block = builder.append_basic_block("tile.epilogue")
+            switch.add_case(self.constant(code), block)
+            builder.position_at_end(block)
+            store([transform(i, v, total) for (i, v), total in zip(places, sums, strict=True)])
             builder.branch(end)
         builder.position_at_end(end)

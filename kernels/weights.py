@@ -42,9 +42,9 @@ from .table import (
 )
 from .threads import share
 from .tile import (
-    Ending,
+    Columns,
+    Descend,
     Extent,
-    Left,
     Rows,
     piece_rows,
     stack_piece,
@@ -79,11 +79,11 @@ def descend_weights(table, parameters, workspace, rows, rate, thread, threads):
                 panel = workspace + (step[PANELS] + column * n_inputs + row * padded)
                 matmul_panel(
                     Rows(panel, padded),
-                    Left(inputs + row, 1, input_row),
+                    Columns(inputs + row, input_row),
                     Rows(doutputs + column, output_row), doutputs,
                     Extent(height, min(width, n_outputs - column), rows),
                     Rows(null(panel), 0),
-                    Ending(Epilogue.DESCENT, Rows(panel, 0), rate),
+                    Descend(Epilogue.DESCENT, rate),
                 )  # fmt: skip
             transpose_weights(step, workspace, row, row + height)
         begin, end = share(n_outputs, 4 * lanes, thread, threads)
@@ -119,11 +119,11 @@ def form_block(step, workspace, piece, row, height, column, first, rows):
     doutputs = workspace + (step[DOUTPUTS] + first * output_row)
     matmul_panel(
         Rows(piece, panel_width(workspace, n_outputs - column)),
-        Left(workspace + (step[INPUTS] + first * step[INPUT_ROW] + row), 1, step[INPUT_ROW]),
+        Columns(workspace + (step[INPUTS] + first * step[INPUT_ROW] + row), step[INPUT_ROW]),
         Rows(doutputs + column, output_row), doutputs,
         Extent(height, min(tile_columns(workspace), n_outputs - column), rows),
         Rows(null(piece), 0),
-        Ending(Epilogue.STORE, Rows(piece, 0), 0.0),
+        Descend(Epilogue.STORE, 0.0),
     )  # fmt: skip
 
 

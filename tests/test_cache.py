@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn.kernels import jit, private, target
+from fastnn.kernels import jit, private_files, target
 
 PACKAGE, KERNELS = Path(fastnn.__file__).parent, Path(fastnn.kernels.__file__).parent
 
@@ -447,10 +447,10 @@ def test_whose_files_a_user_reads(owner, trusted, tmp_path, monkeypatch):
         os.chown(path, owner, owner)
     monkeypatch.setattr(os, "geteuid", lambda: 1234)
     if trusted:
-        assert private.read(private.open_folder(tmp_path / "cache") / "file") == b""
+        assert private_files.read(private_files.open_folder(tmp_path / "cache") / "file") == b""
     else:
-        with pytest.raises(private.NotPrivateError, match="cache belongs to another user"):
-            private.open_folder(tmp_path / "cache")
+        with pytest.raises(private_files.NotPrivateError, match="cache belongs to another user"):
+            private_files.open_folder(tmp_path / "cache")
 
 
 def test_nothing_is_left_to_the_cache_of_numba():
@@ -717,7 +717,7 @@ def stamp(folder, monkeypatch):
 def test_edit_to_any_kernel_file_changes_the_stamp(name, tmp_path, monkeypatch):
     folder = copy_package(tmp_path) / "fastnn" / "kernels"
     before = stamp(folder, monkeypatch)
-    assert before == jit._SOURCE_STAMP
+    assert before == jit.SOURCE_DIGEST
     path = folder / name
     path.write_bytes(path.read_bytes().replace(b"\n", b" \n", 1))
     assert stamp(folder, monkeypatch) not in (before, None)
@@ -726,7 +726,7 @@ def test_edit_to_any_kernel_file_changes_the_stamp(name, tmp_path, monkeypatch):
 def test_renamed_kernel_file_changes_the_stamp(tmp_path, monkeypatch):
     folder = copy_package(tmp_path) / "fastnn" / "kernels"
     (folder / "relu.py").rename(folder / "relv.py")
-    assert stamp(folder, monkeypatch) not in (jit._SOURCE_STAMP, None)
+    assert stamp(folder, monkeypatch) not in (jit.SOURCE_DIGEST, None)
 
 
 def test_edit_to_an_inner_function_of_another_file(tmp_path):

@@ -14,8 +14,8 @@ from fastnn import kernels
 from fastnn.kernels.catalogue import Loss, Operation, Rule
 from fastnn.kernels.codes import BARRIER_SIZE, N_SCORES, N_SUMS
 from fastnn.kernels.table import N_TOTALS
+from fastnn.kernels.target import BLOCK_ROWS
 from fastnn.program.plan import make_plan
-from fastnn.program.prediction import BLOCK_ROWS
 from fastnn.program.samples import UNSCALED, Samples
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs system calls of Linux")

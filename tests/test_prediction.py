@@ -18,7 +18,7 @@ from test_kernels import EDGES, at_the_end_of_memory, guarded, run_python
 import fastnn
 from fastnn import kernels
 from fastnn.kernels.catalogue import Operation
-from fastnn.program.prediction import BLOCK_ROWS, FEW_ROWS
+from fastnn.kernels.target import BLOCK_ROWS, FEW_ROWS
 
 FEATURES = 5
 NETWORKS = ("3", "17 r 3", "70 r 129 r 3 s", "r 9 s 33 r r 3 r")

@@ -254,8 +254,8 @@ def _layer_norm(graph: _Graph, x: str, layer: Any) -> str:
 def _batch_norm(graph: _Graph, x: str, layer: Any) -> str:
     """Add simple operators: BatchNormalization may merge mean and biases, which loses digits."""
     scale = graph.array(f"{graph.place}.scale", batch_norm_scale(layer))
-    centred = graph.add("Sub", x, graph.stored(layer, "running_mean"))
-    return graph.add("Add", graph.add("Mul", centred, scale), graph.stored(layer, "biases"))
+    centered = graph.add("Sub", x, graph.stored(layer, "running_mean"))
+    return graph.add("Add", graph.add("Mul", centered, scale), graph.stored(layer, "biases"))
 
 
 # {operation: the function that adds a layer}; dropout does nothing in a prediction.

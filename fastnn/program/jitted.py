@@ -28,8 +28,8 @@ from ..kernels import jit
 from ..kernels.catalogue import Operation
 from ..kernels.pointers import is_null
 from ..kernels.table import N_COEFFICIENTS, N_COLUMNS
+from ..kernels.target import BLOCK_ROWS, FEW_ROWS
 from .handle import CompiledModel
-from .prediction import BLOCK_ROWS, FEW_ROWS
 
 _UNSET = "the handle was never assigned, expected one that model.compiled() has returned"
 
@@ -48,7 +48,7 @@ class CompiledModelType(types.Type):
         self.threshold, self.single = threshold, single
         # With the digest of the kernels, since they are part of a user's function: what numba has
         # cached of it on disk must not run on the tables of another version.
-        key = dtype, task, finish, threshold, single, jit._SOURCE_STAMP
+        key = dtype, task, finish, threshold, single, jit.SOURCE_DIGEST
         super().__init__(f"fastnn.CompiledModel{key}")
 
 

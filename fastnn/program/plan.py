@@ -16,14 +16,13 @@ from ..kernels import catalogue
 from ..kernels import table as t
 from ..kernels.catalogue import Operation, depends_on_mode, is_norm
 from ..kernels.codes import Epilogue
+from ..kernels.target import CACHE_LINE, L1_SET_DISTANCE
 from ..nn.activations import Activation
 from ..nn.classes import CLASSES
 from ..nn.layers import ParameterLayer, arrays_of
 from ..nn.own import overrides
 from ..settings import Setting
 from ..types import Floats, Integers, MaybeNone, Steps
-
-_LINE = 64  # bytes of a cache line, and of a vector
 
 # Activations say by themselves which operation they are.
 _KINDS = tuple(
@@ -233,21 +232,20 @@ class _Workspace:
         self.capacity, self.itemsize, self.size = capacity, itemsize, 0
 
     def take(self, count: int) -> int:
-        line = _LINE // self.itemsize
+        line = CACHE_LINE // self.itemsize
         offset = self.size
         self.size += -(-count // line) * line
         return offset
 
     def panels(self, depth: int, width: int) -> int:
         """Return the offset of `width` columns packed to panels: padded to whole vectors."""
-        line = _LINE // self.itemsize
+        line = CACHE_LINE // self.itemsize
         return self.take(-(-width // line) * line * depth)
 
     def rows(self, width: int) -> tuple[int, int]:
         """Return (offset, distance between rows) of `capacity` rows."""
-        line = _LINE // self.itemsize
+        line = CACHE_LINE // self.itemsize
         distance = -(-width // line) * line
-        if distance * self.itemsize % 2048 == 0:
-            # Rows a multiple of 2 KiB apart compete for the same two sets of the L1 cache.
+        if distance * self.itemsize % L1_SET_DISTANCE == 0:
             distance += line
         return self.take(distance * self.capacity), distance

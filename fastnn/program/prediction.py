@@ -10,18 +10,12 @@ import numpy as np
 from .. import kernels
 from ..kernels import table as t
 from ..kernels.catalogue import is_basic
+from ..kernels.target import BLOCK_ROWS, FEW_ROWS
 from ..memory import aligned_empty
 from ..types import Floats, Steps
 from .plan import make_plan
 from .samples import Samples
 from .threads import ThreadTeam, resolve_threads, with_team
-
-# Up to so many rows, packing the weights takes longer than reading them as they lie.
-FEW_ROWS = 8
-
-# Rows that go through all layers together: a multiple of every tile height, few enough that the
-# values of a layer of 512 stay in the L2 cache.
-BLOCK_ROWS = 128
 
 
 class Predictor:

@@ -1,4 +1,4 @@
-"""Files that nobody else can have written: unpickling one runs whatever its writer wants.
+"""Files that no other user can have written: unpickling a file runs code of whoever wrote it.
 
 A folder is private where its owner is this user or root, neither its group nor others may write to
 it, and the same holds for every folder above it; a folder above may also be sticky, as /tmp is,
@@ -20,7 +20,7 @@ class NotPrivateError(PermissionError):
 def open_folder(folder, make=False):
     """Return the real path of a private folder.
 
-    With `make`, missing folders are made, for this user alone.
+    With `make`, missing folders are created, with access for this user only.
 
     Raises
     ------
@@ -30,30 +30,30 @@ def open_folder(folder, make=False):
         Where there is no such folder.
     """
     real = Path(os.path.realpath(folder))
-    # From the root down: nobody can swap an entry of a folder that has been looked at already.
+    # From the root down: in a folder that was checked, no other user can replace an entry.
     for each in (*reversed(real.parents), real):
         try:
-            found = os.lstat(each)
+            status = os.lstat(each)
         except FileNotFoundError:
             if not make:
                 raise
-            with contextlib.suppress(FileExistsError):  # another process was faster
+            with contextlib.suppress(FileExistsError):  # another process created it
                 os.mkdir(each, 0o700)
-                os.chmod(each, 0o700)  # whatever the umask has taken away
-            found = os.lstat(each)
-        if not stat.S_ISDIR(found.st_mode):
+                os.chmod(each, 0o700)  # whatever the umask is
+            status = os.lstat(each)
+        if not stat.S_ISDIR(status.st_mode):
             raise NotADirectoryError(f"{each} is no folder")
-        _refuse(each, found, sticky=each != real)
+        _refuse(each, status, sticky=each != real)
     return real
 
 
 def read(path):
     """Return the bytes of a private file in a folder that `open_folder` has returned."""
     with open(path, "rb", opener=_open) as file:
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode):
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
             raise OSError(f"{path} is no regular file")
-        _refuse(path, found)
+        _refuse(path, status)
         return file.read()
 
 
@@ -70,7 +70,7 @@ def write(path, content):
         temporary.replace(path)
     finally:
         if temporary is not None:
-            with contextlib.suppress(OSError):  # renamed, or in a folder that lets nothing go
+            with contextlib.suppress(OSError):  # it was renamed, or the folder forbids it
                 temporary.unlink()
 
 
@@ -81,12 +81,12 @@ def _open(path, flags):
     return os.open(path, flags)
 
 
-def _refuse(path, found, sticky=False):
+def _refuse(path, status, sticky=False):
     if not hasattr(os, "geteuid"):
         return
-    if found.st_uid not in (0, os.geteuid()):
-        raise NotPrivateError(f"{path} belongs to another user ({found.st_uid})")
-    writable = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    if writable and not (sticky and found.st_mode & stat.S_ISVTX):
+    if status.st_uid not in (0, os.geteuid()):
+        raise NotPrivateError(f"{path} belongs to another user ({status.st_uid})")
+    writable = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    if writable and not (sticky and status.st_mode & stat.S_ISVTX):
         who = "others" if writable & stat.S_IWOTH else "its group"
         raise NotPrivateError(f"{path} may be written by {who} (chmod go-w would end that)")
