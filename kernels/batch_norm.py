@@ -156,7 +156,7 @@ def scale_of(variance, epsilon):
 
 
 @inner
-def normalise_columns(
+def normalize_columns(
     outputs, normalized, inputs, output_row, input_row, rows, count, mean, shift, scale, weights,
     biases,
 ):  # fmt: skip
@@ -274,7 +274,7 @@ def batch_norm_forward(
         store_part(pointer(means) + j, mean + shift, count)
         store_part(pointer(variances) + j, variance, count)
         store_part(pointer(scales) + j, scale, count)
-        normalise_columns(
+        normalize_columns(
             pointer(outputs) + j, pointer(normalized) + j, pointer(inputs) + j, size, size,
             rows, count, mean, shift, scale, pointer(weights) + j, pointer(biases) + j,
         )  # fmt: skip

@@ -16,7 +16,7 @@ from .batch_norm import (
     keep_sums,
     kept_moments,
     kept_sums,
-    normalise_columns,
+    normalize_columns,
 )
 from .catalogue import Operation, Rule
 from .codes import SumRow
@@ -181,7 +181,7 @@ def batch_norm_rows(
             store_part(scales + j, mean + shift, count)
             store_part(scales + (row + j), variance, count)
             store_part(scales + (2 * row + j), scale, count)
-        normalise_columns(
+        normalize_columns(
             workspace + (step[OUTPUTS] + at), workspace + (step[KEPT] + at), inputs + j,
             row, step[INPUT_ROW], rows, count, mean, shift, scale,
             parameters + (step[WEIGHTS] + j), parameters + (step[BIASES] + j),
