@@ -124,10 +124,10 @@ def update_weights(
         b1 = strength * layer.biases_l1
         b2 = strength * layer.biases_l2
         formed = layer.gradients >= 0  # and with the slopes of the penalties
-        penalised = l1 != 0.0 or l2 != 0.0 or b1 != 0.0 or b2 != 0.0
+        penalized = l1 != 0.0 or l2 != 0.0 or b1 != 0.0 or b2 != 0.0
         distance = panels_size(workspace, n_outputs, n_inputs)
         begin, end = share_weights(layer, workspace, thread, threads)
-        if penalised:
+        if penalized:
             weigh_rows(layer, workspace, sums, begin, end, abs(l1), l2)
         for row in range(begin, end, most):
             height = min(most, end - row)
@@ -152,7 +152,7 @@ def update_weights(
             continue
         begin, end = share(n_outputs, 4 * lanes, thread, threads)
         biases, dbiases = parameters + (layer.biases + begin), workspace + (layer.dbiases + begin)
-        if penalised:
+        if penalized:
             for j in range(begin, end):
                 b = get(parameters + (layer.biases + j))
                 sums[SumRow.PENALTY, layer.first_sum + n_inputs + j] = abs(b1) * abs(b) + b2 * b * b

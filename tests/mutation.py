@@ -66,7 +66,7 @@ MUTANTS = [
     ("passes.py", "scale = 1.0 / len(indices)\n", "scale = 1.0 / (len(indices) + 1)\n"),
     ("passes.py", "total += sample_weights[i]", "total += 1.0"),
     ("weights.py", "follow(\n                    panel,", "follow(\n                    piece,"),
-    ("weights.py", "if penalised:\n            weigh_rows", "if False:\n            weigh_rows"),
+    ("weights.py", "if penalized:\n            weigh_rows", "if False:\n            weigh_rows"),
     ("weights.py", "math.sqrt(squares) + 1e-6", "math.sqrt(squares) + 1.0"),
     ("weights.py", "squares += wide_square(piece + j)", "squares += 1.0"),
     ("products.py", "add_piece(total, lost, part, height * count)",

@@ -160,7 +160,7 @@ def test_modules_are_sorted_by_number_not_by_name(tmp_path):
     assert [layer.n_inputs for layer in model.layers[::2]] == list(range(2, 9))
 
 
-def test_a_normalisation_stands_where_its_number_says(tmp_path):
+def test_a_normalization_stands_where_its_number_says(tmp_path):
     path = tmp_path / "net.safetensors"
     state = write_linear(path, 3, 5, 2, numbers=(0, 3))
     ones = np.ones(5, np.float32)
