@@ -73,7 +73,7 @@ FAULTS = (
     "indices has a negative one",
     "states has fewer rows than rule needs",
     "states has fewer columns than table has parameters",
-    "keys is None, and table has a row that drops or normalises",
+    "keys is None, and table has a row that drops or normalizes",
     "sums has fewer columns than table counts",
     "scores has fewer columns than batch_size",
     "numbers has fewer rows than there are steps",

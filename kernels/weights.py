@@ -146,10 +146,10 @@ def update_weights(
         b1 = strength * coefficients[layer, BIASES_L1]
         b2 = strength * coefficients[layer, BIASES_L2]
         formed = step[GRADIENTS] >= 0  # and with the slopes of the penalties
-        penalised = l1 != 0.0 or l2 != 0.0 or b1 != 0.0 or b2 != 0.0
+        penalized = l1 != 0.0 or l2 != 0.0 or b1 != 0.0 or b2 != 0.0
         distance = panels_size(workspace, n_outputs, n_inputs)
         begin, end = share_weights(step, workspace, thread, threads)
-        if penalised:
+        if penalized:
             weigh_rows(step, workspace, sums, begin, end, abs(l1), l2)
         for row in range(begin, end, most):
             height = min(most, end - row)
@@ -174,7 +174,7 @@ def update_weights(
             continue
         begin, end = share(n_outputs, 4 * lanes, thread, threads)
         biases, dbiases = parameters + (step[BIASES] + begin), workspace + (step[DBIASES] + begin)
-        if penalised:
+        if penalized:
             for j in range(begin, end):
                 b = get(parameters + (step[BIASES] + j))
                 sums[SumRow.PENALTY, step[FIRST_SUM] + n_inputs + j] = abs(b1) * abs(b) + b2 * b * b

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 
 def _network(sizes):
-    """Return the ONNX model, serialised: Gemm, Relu, ..., Gemm, Softmax."""
+    """Return the ONNX model, serialized: Gemm, Relu, ..., Gemm, Softmax."""
     nodes, constants, current = [], [], "inputs"
     layers = make_parameters(sizes)
     for i, (weights, biases) in enumerate(layers):

@@ -1,6 +1,7 @@
 """How :meth:`Model.train` takes steps: in the compiled program, or through the layers' passes.
 
-Both loops add up what they find in the model's loss and accuracy, and move its optimizer on.
+Both loops add the figures of steps to the means of the model's loss and accuracy, and update its
+optimizer.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ from .losses import (
 from .optimizers import KINDS, Optimizer
 
 
-class Found(NamedTuple):
-    """The figures of a step: means over the samples of its batch, before it is taken."""
+class StepFigures(NamedTuple):
+    """The figures of a step: means over its batch, before the update of the parameters."""
 
     accuracy: float
     data_loss: float
@@ -49,14 +50,14 @@ class Found(NamedTuple):
 
 
 def is_plain(value: Any, kind: type[Any], *methods: str) -> bool:
-    """Return whether `value` is a `kind` whose `methods` no class of a user's own replaces."""
+    """Return whether `value` is a `kind`, and no subclass of the user's overrides `methods`."""
     return isinstance(value, kind) and all(
         getattr(type(value), name) is getattr(kind, name) for name in methods
     )
 
 
 def program_loss(model: Any) -> Any:
-    """Return the loss that the program takes for the model's, or None where it has none."""
+    """Return the program's counterpart of the model's loss, or None if there is none."""
     methods = "forward", "backward", "calculate", "calculate_accumulated", "regularization_loss"
     for kind, make in (
         (Loss_BinaryCrossentropy, lambda: BinaryCrossEntropy(from_logits=False, epsilon=EPSILON)),
@@ -72,14 +73,14 @@ def program_loss(model: Any) -> Any:
 
 
 def program_layer(layer: Any) -> Any:
-    """Return the layer that the program takes for a model's."""
+    """Return the program's counterpart of a layer."""
     if is_plain(layer, Layer_Dropout, "forward", "backward"):
         return Dropout(1 - layer.rate, rng=0)
     return layer
 
 
 def make_network(model: Any) -> Sequential | None:
-    """Return the Sequential of the model's layers, or None where one is a user's own."""
+    """Return a Sequential of the model's layers, or None if one of them is the user's own."""
     layers = [program_layer(layer) for layer in model.layers]
     if program_layers(layers) is None:
         return None
@@ -87,7 +88,7 @@ def make_network(model: Any) -> Sequential | None:
 
 
 def find_obstacle(model: Any) -> str | None:
-    """Return in words what the program cannot do of a model, or None."""
+    """Return a description of the part that the program cannot take, or None."""
     for i, layer in enumerate(model.layers):
         if operation_of(program_layer(layer)) is None:
             return f"layers[{i}], {layer!r},"
@@ -109,7 +110,7 @@ def find_obstacle(model: Any) -> str | None:
 
 
 class ProgramLoop:
-    """Steps of the compiled program, batch after batch as the samples come."""
+    """Takes steps in the compiled program, with batches in the order of the samples."""
 
     def __init__(self, model: Any, data: Data, batch_size: int, team: ThreadTeam) -> None:
         self.model, network, optimizer = model, model.network, model.optimizer
@@ -118,7 +119,7 @@ class ProgramLoop:
             data = data._replace(targets=data.targets[:0])
         if network.loss.task == "numbers":
             network.loss.number = float(model.accuracy.precision)
-        # An accuracy counts answers, the program the fraction of each sample's.
+        # An accuracy counts single answers, the program the fraction of right ones of a sample.
         self.width = 1 if network.loss.task == "classes" else data.targets.shape[1]
         order = np.arange(len(data.inputs))
         n_whole = len(order) // batch_size
@@ -128,12 +129,12 @@ class ProgramLoop:
         optimizer.adopt(
             optimizer.state_of(network.parameters),
             [
-                (layer, beginning, getattr(layer, name))
+                (layer, prefix, getattr(layer, name))
                 for layer in network_of(network).parametric
-                for name, beginning in KINDS
+                for name, prefix in KINDS
             ],
         )
-        # Every batch is an epoch to the trainer, which adds up the figures of each.
+        # For the trainer, each batch is an epoch, so that it returns the sums of each.
         self.trainer = CompiledTrainer(
             program_of(network), data, batch_size, batch_size, optimizer, team,
             stays_packed=True, slope_at_zero=True,
@@ -141,21 +142,21 @@ class ProgramLoop:
 
     @property
     def steps_at_once(self) -> int:
-        """How many steps take so little time that nobody waits for their figures."""
+        """The number of steps of one compiled call: the user waits that long for figures."""
         return self.trainer.chunk_steps
 
     def begin(self) -> None:
-        """Before the first `run`, and the first one after `end`."""
+        """Load the state; called before the first `run`, and after an `end`."""
         self.trainer.state.iterations = self.model.optimizer.iterations
         self.trainer.repack()
 
-    def run(self, first: int, end: int) -> list[Found]:
-        """Take the steps [first, end) and return what each of them :class:`Found`.
+    def run(self, first: int, end: int) -> list[StepFigures]:
+        """Take the steps [first, end) and return their figures.
 
-        They are counted from the start of an epoch, and on into the next ones. Where one has a
-        loss that is not finite the list ends before it.
+        Steps are counted from the start of an epoch, and may go on into the next ones. If the loss
+        of a step is not finite, the list ends before it.
         """
-        found = []
+        figures = []
         while first < end:
             at, count = first % self.n_steps, end - first
             if at == len(self.whole):
@@ -165,14 +166,14 @@ class ProgramLoop:
             else:
                 rows = self.whole[np.arange(at, at + count) % self.n_steps]
             part = self._take(rows)
-            found += part
+            figures += part
             if len(part) < len(rows):
                 break
             first += len(rows)
-        return found
+        return figures
 
-    def _take(self, rows: Integers) -> list[Found]:
-        """Take a step with each of some rows of indices."""
+    def _take(self, rows: Integers) -> list[StepFigures]:
+        """Take a step for each row of indices."""
         trainer, optimizer = self.trainer, self.model.optimizer
         keys: Any = [0] * len(rows)
         if trainer.draws_masks:  # the masks of dropout
@@ -182,39 +183,39 @@ class ProgramLoop:
         first = optimizer.iterations
 
         def count() -> list[float]:
-            taken = trainer.state.iterations - first
-            rates = [optimizer.rate_at(first + i) for i in range(taken)]
-            optimizer.iterations = first + taken
-            if taken:
+            n_steps = trainer.state.iterations - first
+            rates = [optimizer.rate_at(first + i) for i in range(n_steps)]
+            optimizer.iterations = first + n_steps
+            if n_steps:
                 optimizer.current_learning_rate = rates[-1]
             return rates
 
         try:
             totals = trainer.take(epochs).sums
             rates = count()
-        except BaseException:  # such as Ctrl-C, which may have broken off `count` too
+        except BaseException:  # such as Ctrl-C, which may have interrupted `count` too
             count()
             raise
-        n, taken = rows.shape[1], len(rates)
-        means = totals[:taken, [t.TOTAL_RIGHT, t.TOTAL_LOSS, t.TOTAL_PENALTY]] / n
+        n = rows.shape[1]
+        means = totals[: len(rates), [t.TOTAL_RIGHT, t.TOTAL_LOSS, t.TOTAL_PENALTY]] / n
         return [
-            Found(accuracy, loss, penalty, rate, n)
+            StepFigures(accuracy, loss, penalty, rate, n)
             for (accuracy, loss, penalty), rate in zip(means.tolist(), rates, strict=True)
         ]
 
-    def account(self, found: Found) -> None:
-        """Add the figures of a step to what loss and accuracy have accumulated."""
-        n, model = found.n_samples, self.model
-        model.loss.accumulate(found.data_loss * n, n)
-        model.accuracy.accumulate(found.accuracy * n * self.width, n * self.width)
+    def account(self, figures: StepFigures) -> None:
+        """Add the figures of a step to the means of loss and accuracy."""
+        n, model = figures.n_samples, self.model
+        model.loss.accumulate(figures.data_loss * n, n)
+        model.accuracy.accumulate(figures.accuracy * n * self.width, n * self.width)
 
     def end(self) -> None:
-        """Bring the optimizer's averages to where the layers show them."""
+        """Store the parameters and averages in the arrays of the layers."""
         self.trainer.store()
 
 
 class HandLoop:
-    """Steps as a script from scratch takes them: for classes of a user's own."""
+    """Takes steps by the methods of the parts, as a script does, for classes of the user's own."""
 
     steps_at_once = 1
 
@@ -222,24 +223,24 @@ class HandLoop:
         self.model, self.data, self.batch_size = model, data, batch_size
 
     def begin(self) -> None:
-        """Do nothing, as `account` and `end`: the passes see to it all."""
+        """Do nothing, as `account` and `end`: `run` has done it."""
 
     account = end = lambda self, *arguments: None
 
-    def run(self, first: int, end: int) -> list[Found]:
-        """Take the steps [first, end) and return what each of them :class:`Found`."""
-        found = []
+    def run(self, first: int, end: int) -> list[StepFigures]:
+        """Take the steps [first, end) and return their figures, as `ProgramLoop.run` does."""
+        figures = []
         for step in range(first, end):
             rows = slice(step * self.batch_size, (step + 1) * self.batch_size)
             try:
-                found.append(self._step(*(array[rows] for array in self.data)))
-            except NotFiniteError:  # a layer met what an earlier one made
+                figures.append(self._step(*(array[rows] for array in self.data)))
+            except NotFiniteError:  # of the output of an earlier layer
                 break
-            if not np.isfinite(found[-1].data_loss):
-                return found[:-1]
-        return found
+            if not np.isfinite(figures[-1].data_loss):
+                return figures[:-1]
+        return figures
 
-    def _step(self, inputs: Any, targets: Any) -> Found:
+    def _step(self, inputs: Any, targets: Any) -> StepFigures:
         model, optimizer = self.model, self.model.optimizer
         output = model.forward(inputs, True)
         loss, penalty = model.loss.calculate(output, targets, include_regularization=True)
@@ -251,7 +252,7 @@ class HandLoop:
             optimizer.update_params(layer)
         optimizer.post_update_params()
         rate = getattr(optimizer, "current_learning_rate", None)
-        return Found(accuracy, loss, penalty, rate, len(inputs))
+        return StepFigures(accuracy, loss, penalty, rate, len(inputs))
 
 
 def _is_one_hot(rows: Array) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from ..run.errors import NonFiniteLossError
 from ..run.rollback import DivergedError, undo_if_diverged
 from ..types import Floats
-from .loops import Found
+from .loops import StepFigures
 from .optimizers import KINDS
 
 _Snapshot: TypeAlias = tuple[list[tuple[Any, str, Floats]], dict[str, Any]]
@@ -65,7 +65,7 @@ class Training:
             stops = stops[-1:]
         before = self._snapshot()
 
-        def take() -> Found:
+        def take() -> StepFigures:
             done = 0
             loop.begin()
             try:
@@ -79,7 +79,7 @@ class Training:
             except BaseException:  # such as Ctrl-C, which may have interrupted `end` too
                 loop.end()
                 raise
-            last: Found = figures[-1]
+            last: StepFigures = figures[-1]
             return last
 
         try:
@@ -100,10 +100,10 @@ class Training:
         n_steps = self.n_steps
         before, generator = self._snapshot(), np.random.get_state()  # noqa: NPY002
 
-        def take() -> list[Found]:
+        def take() -> list[StepFigures]:
             loop.begin()
             try:
-                figures: list[Found] = loop.run(0, count * n_steps)
+                figures: list[StepFigures] = loop.run(0, count * n_steps)
                 loop.end()
             except BaseException:  # such as Ctrl-C, which may have interrupted `end` too
                 loop.end()
@@ -136,7 +136,7 @@ class Training:
         self.model.loss.new_pass()
         self.model.accuracy.new_pass()
 
-    def _report(self, loop: Any, figures: list[Found], first: int) -> None:
+    def _report(self, loop: Any, figures: list[StepFigures], first: int) -> None:
         """Add the figures of the steps `first`, `first` + 1, ... to the means, and print some."""
         for each in figures:
             loop.account(each)
