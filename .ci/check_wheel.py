@@ -12,7 +12,7 @@ assert tops == {"fastnn", next(top for top in tops if top.endswith(".dist-info")
 for wanted in (
     "fastnn/__init__.py",
     "fastnn/cli/__init__.py",
-    "fastnn/cli/training.py",
+    "fastnn/cli/train.py",
     "fastnn/py.typed",
     "fastnn/data/digits.npz",
     "fastnn/data/DIGITS.md",

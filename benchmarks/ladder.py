@@ -32,7 +32,7 @@ def naive(result, left, right):
 
 @numba.njit(nogil=True)
 def reordered(result, left, right):
-    """The loops over j and k exchanged: the inner loop walks along rows, so it is vectorised."""
+    """The loops over j and k exchanged: the inner loop walks along rows, so it is vectorized."""
     result[:] = 0
     for i in range(left.shape[0]):
         for k in range(left.shape[1]):
@@ -49,7 +49,7 @@ def blocked(result, left, right):
     for k0 in range(0, depth, _BLOCK):
         for j0 in range(0, right.shape[1], _BLOCK):
             for i in range(rows):
-                # Rows of a block, as arrays of their own, keep the inner loop vectorised.
+                # Rows of a block, as arrays of their own, keep the inner loop vectorized.
                 part = result[i, j0 : j0 + _BLOCK]
                 for k in range(k0, min(k0 + _BLOCK, depth)):
                     factor, row = left[i, k], right[k, j0 : j0 + _BLOCK]

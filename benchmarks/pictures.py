@@ -6,8 +6,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 matplotlib.use("Agg")
 
-# One colour for a library in both pictures; fastnn's is the one that stands out.
-_COLOURS = {
+# One color for a library in both pictures; fastnn's is the one that stands out.
+_COLORS = {
     "fastnn": "#c0392b",
     "fastnn, 1 thread": "#e59866",
     "NumPy": "#2471a3",
@@ -45,7 +45,7 @@ def _name_lines(axes, ends):
         y = axes.transData.inverted().transform(axes.transAxes.transform((0, lowest)))[1]
         axes.annotate(
             name, (x, y), xytext=(10, 0), textcoords="offset points",
-            va="center", fontsize=14, color=_COLOURS[name], annotation_clip=False,
+            va="center", fontsize=14, color=_COLORS[name], annotation_clip=False,
         )  # fmt: skip
         lowest += gap
 
@@ -55,7 +55,7 @@ def _draw(axes, curves):
         width, layer = (3, 3) if name == "fastnn" else (2, 2)
         axes.plot(
             *zip(*points, strict=True),
-            color=_COLOURS[name], linewidth=width, zorder=layer, marker="o", markersize=5,
+            color=_COLORS[name], linewidth=width, zorder=layer, marker="o", markersize=5,
         )  # fmt: skip
     xs = sorted({x for points in curves.values() for x, _ in points})
     powers = [x for x in xs if x & (x - 1) == 0]

@@ -3,8 +3,8 @@
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#767676"
-_PALE = {BLUE: "#d6e8f4", ORANGE: "#fae0d0", GREEN: "#d3efe5", GREY: "#eeeeee"}
+BLUE, ORANGE, GREEN, GRAY = "#0072B2", "#D55E00", "#009E73", "#767676"
+_PALE = {BLUE: "#d6e8f4", ORANGE: "#fae0d0", GREEN: "#d3efe5", GRAY: "#eeeeee"}
 
 
 class Picture:
@@ -17,29 +17,29 @@ class Picture:
             f'<rect width="{width}" height="{height}" fill="white"/>',
         ]
 
-    def box(self, x, y, width, height, colour, words="", size=14, pale=True):
+    def box(self, x, y, width, height, color, words="", size=14, pale=True):
         """A rectangle with words in its middle."""
-        fill = _PALE[colour] if pale else colour
+        fill = _PALE[color] if pale else color
         self.lines.append(
             f'<rect x="{x}" y="{y}" width="{width}" height="{height}" fill="{fill}" '
-            f'stroke="{colour}" stroke-width="1.2"/>'
+            f'stroke="{color}" stroke-width="1.2"/>'
         )
         if words:
             ink = "#222222" if pale else "white"
             self.words(x + width / 2, y + height / 2 + 0.35 * size, words, size, ink, "middle")
 
-    def words(self, x, y, words, size=14, colour="#222222", anchor="start", weight="normal"):
+    def words(self, x, y, words, size=14, color="#222222", anchor="start", weight="normal"):
         """Words that start, end or have their middle at x, on the line y."""
         self.lines.append(
-            f'<text x="{x:g}" y="{y:g}" font-size="{size}" fill="{colour}" '
+            f'<text x="{x:g}" y="{y:g}" font-size="{size}" fill="{color}" '
             f'text-anchor="{anchor}" font-weight="{weight}">{escape(words)}</text>'
         )
 
-    def line(self, x0, y0, x1, y1, colour=GREY, width=1.5, dashes="", arrow=False):
+    def line(self, x0, y0, x1, y1, color=GRAY, width=1.5, dashes="", arrow=False):
         """A line, perhaps with an arrow at its end; it has to be level or upright for that."""
         dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
         self.lines.append(
-            f'<line x1="{x0}" y1="{y0}" x2="{x1}" y2="{y1}" stroke="{colour}" '
+            f'<line x1="{x0}" y1="{y0}" x2="{x1}" y2="{y1}" stroke="{color}" '
             f'stroke-width="{width}"{dashed}/>'
         )
         if arrow:
@@ -52,7 +52,7 @@ class Picture:
                 for side in (1, -1)
             ]
             corners = " ".join(f"{x},{y}" for x, y in [(x1, y1), *ends])
-            self.lines.append(f'<polygon points="{corners}" fill="{colour}"/>')
+            self.lines.append(f'<polygon points="{corners}" fill="{color}"/>')
 
     def text(self):
         """Return the file."""
@@ -70,10 +70,10 @@ def draw_step():
     picture.words((start + rows_end) / 2, 32, "rows phase", 17, BLUE, "middle", "bold")
     picture.words((rows_end + end) / 2 + 10, 32, "weights phase", 17, ORANGE, "middle", "bold")
     picture.words(
-        (start + rows_end) / 2, 54, "each thread has its rows of the batch", 14, GREY, "middle"
+        (start + rows_end) / 2, 54, "each thread has its rows of the batch", 14, GRAY, "middle"
     )
     picture.words(
-        (rows_end + end) / 2 + 10, 54, "each thread has its rows of each W", 14, GREY, "middle"
+        (rows_end + end) / 2 + 10, 54, "each thread has its rows of each W", 14, GRAY, "middle"
     )
     passes = [
         ("gather", 70),
@@ -85,10 +85,10 @@ def draw_step():
     for thread in range(2):
         y = 80 + 90 * thread
         picture.words(20, y + 32, f"thread {thread}", 15, weight="bold")
-        picture.words(20, y + 50, f"rows {16 * thread} to {16 * thread + 15}", 12, GREY)
+        picture.words(20, y + 50, f"rows {16 * thread} to {16 * thread + 15}", 12, GRAY)
         x = start
         for words, width in passes:
-            picture.box(x, y, width, 60, GREY if words == "gather" else BLUE, words)
+            picture.box(x, y, width, 60, GRAY if words == "gather" else BLUE, words)
             x += width + 4
         x = rows_end + 24
         for layer in (1, 2):
@@ -106,7 +106,7 @@ def draw_step():
         318,
         "time: one step, two barriers, with any number of dense layers",
         14,
-        GREY,
+        GRAY,
         "middle",
     )
     return picture.text()
@@ -169,10 +169,10 @@ def draw_buffer():
         ("layers[2].weights", "(32, 10)", 230, BLUE), ("biases", "(1, 10)", 70, ORANGE),
     ]  # fmt: skip
     x, numbers = 80, [2048, 32, 320, 10]
-    for (name, shape, width, colour), count in zip(parts, numbers, strict=True):
-        picture.box(x, 70, width, 44, colour, f"{count:,}")
-        picture.words(x + width / 2, 42, name, 14, colour, "middle", "bold")
-        picture.words(x + width / 2, 60, shape, 13, GREY, "middle")
+    for (name, shape, width, color), count in zip(parts, numbers, strict=True):
+        picture.box(x, 70, width, 44, color, f"{count:,}")
+        picture.words(x + width / 2, 42, name, 14, color, "middle", "bold")
+        picture.words(x + width / 2, 60, shape, 13, GRAY, "middle")
         x += width
     picture.line(80, 136, x, 136, arrow=True)
     picture.words(
@@ -180,7 +180,7 @@ def draw_buffer():
         160,
         "model.parameters: 2,410 numbers, one behind the other",
         14,
-        GREY,
+        GRAY,
         "middle",
     )
     return picture.text()

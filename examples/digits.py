@@ -5,7 +5,7 @@ Each seed has its own split into samples to train on, to watch, and to measure o
     held-out accuracy: mean of ten seeds 0.984, lowest 0.972, highest 0.989
     of the last one: macro F1 0.983, the right digit among the best two 0.997
 
-Then the rest of what `fit` knows, in one run: normalisation, smoothed labels, weights of classes, a
+Then the rest of what `fit` knows, in one run: normalization, smoothed labels, weights of classes, a
 metric and a callback of one's own, a log, and a checkpoint, from which the run goes on when it has
 been broken off. It ends with the bits of a run that was not, and so does a model in a file:
 

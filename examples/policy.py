@@ -27,7 +27,7 @@ def move(state, push):
     square = angle * angle
     sine = angle * (1 - square / 6 + square * square / 120)
     cosine = 1 - square / 2 + square * square / 24
-    # 10 newtons to either side; cart 1 kg, pole 0.1 kg and half a metre to its middle.
+    # 10 newtons to either side; cart 1 kg, pole 0.1 kg and half a meter to its middle.
     force = (10.0 if push == 1 else -10.0) + 0.05 * spin * spin * sine
     fall = (9.8 * sine - cosine * force / 1.1) / (0.5 * (4 / 3 - 0.1 * cosine * cosine / 1.1))
     gain = (force - 0.05 * fall * cosine) / 1.1

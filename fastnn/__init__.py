@@ -18,7 +18,7 @@ from .errors import (
 from .many import fit_many
 from .metrics import Metric, accuracy
 from .model import Sequential, load
-from .nn.activations import ELU, GELU, Identity, LeakyReLU, Sigmoid, SiLU, Tanh
+from .nn.activations import ELU, GELU, Identity, LeakyReLU, Sigmoid, SiLU, Softplus, Tanh
 from .nn.batches import generate_batch_indices
 from .nn.dropout import Dropout
 from .nn.initializers import scaled_normal
@@ -37,7 +37,7 @@ from .nn.losses import (
 )
 from .nn.normalization import BatchNorm, LayerNorm
 from .nn.optimizer import Optimizer
-from .nn.optimizers import SGD, AdaGrad, Adam, AdamW, RMSprop
+from .nn.optimizers import SGD, AdaGrad, Adam, AdamW, Lion, RMSprop
 from .nn.schedules import (
     ConstantRate,
     CosineRate,
@@ -91,6 +91,7 @@ __all__ = [
     "Layer",
     "LayerNorm",
     "LeakyReLU",
+    "Lion",
     "Loss",
     "MeanAbsoluteError",
     "MeanSquaredError",
@@ -114,6 +115,7 @@ __all__ = [
     "SlowTrainingWarning",
     "Softmax",
     "SoftmaxCrossEntropy",
+    "Softplus",
     "StepRate",
     "Summary",
     "Tanh",

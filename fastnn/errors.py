@@ -42,7 +42,7 @@ def warn_of_prepared_inputs(notes: Mapping[str, Any], what: str, level: int) -> 
     target = notes.get("target")
     if not isinstance(target, dict) or "preprocessing" not in notes:
         return
-    units = ", and gives the standardised target" * (target.get("task") == "regression")
+    units = ", and gives the standardized target" * (target.get("task") == "regression")
     warnings.warn(
         f"{what} is a model of `fastnn train`: it takes inputs that are prepared as its "
         f"notes['preprocessing'] says, not the columns of a table{units}. `fastnn predict` "

@@ -1,8 +1,8 @@
-"""Pictures of a training run and of what came of it: matplotlib, and scikit-learn's displays.
+"""Pictures of a training run and of its results: matplotlib, and scikit-learn's displays.
 
-Every function draws on `ax`, or on a new figure of pyplot's where there is none, and returns the
-axes. The colors are those of Okabe and Ito, which color-blind people can tell apart. Names of
-classes are drawn as they stand: dollar signs do not make formulas of them.
+Each function draws on `ax`, or on a new figure of pyplot where `ax` is None, and returns the axes.
+The colors are those of Okabe and Ito, which color-blind people can tell apart. Names of classes
+are drawn literally: dollar signs in them do not start a formula.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ def plot_history(
     *,
     axes: Axes | Iterable[Axes] | None = None,
 ) -> list[Axes]:
-    """Draw the curves of a training run: one panel for each, training and held out in it.
+    """Draw the curves of a training run, one panel for each: training and held-out values.
 
     Parameters
     ----------
     history : History
         At least one epoch.
     curves : list of str, optional
-        Such as ["loss"]; by default all. A curve brings its `val_` along.
+        Names such as ["loss"]; by default all. Each is drawn with its `val_` curve.
     axes : matplotlib Axes, or a list of them, one for each curve, optional
 
     Returns
@@ -70,7 +70,8 @@ def plot_history(
     Raises
     ------
     TypeError, ValueError
-        For what is no history, one without epochs, an unknown curve, another number of axes.
+        For anything but a History, a history without epochs, an unknown curve, or another number
+        of axes than of curves.
     ImportError
         Where matplotlib is not installed.
 
@@ -95,16 +96,16 @@ def plot_confusion_matrix(
     class_names: Sequence[str] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw how many samples of each class (row) were taken for which class (column).
+    """Draw how many samples of each true class (row) were predicted as which class (column).
 
-    Colors are shares of the row, so that a rare class shows like a frequent one.
+    The colors show shares of the row, so that rare and frequent classes look alike.
 
     Parameters
     ----------
     y_true, y_pred : array-like of shape (N,)
         Labels of any kind.
     class_names : list of str, optional
-        Of the labels 0, 1, ...; by default the labels that occur, sorted, are the names.
+        Names of the labels 0, 1, ...; by default the names are the labels that occur, sorted.
     ax : matplotlib Axes, optional
 
     Returns
@@ -114,7 +115,7 @@ def plot_confusion_matrix(
     Raises
     ------
     ValueError
-        For no samples, two different numbers of them, labels without a name.
+        For no samples, arrays of different length, or labels without a name.
     ImportError
         Where matplotlib or scikit-learn is not installed.
 
@@ -181,23 +182,23 @@ def plot_decision_boundary(
     ax: Axes | None = None,
     resolution: int = 300,
 ) -> Axes:
-    """Draw which class a model gives to each point of the plane, and how sure it is.
+    """Draw the class that a model predicts at each point of the plane, and how sure it is.
 
-    A color fades to white where the class becomes improbable; a line is where it changes.
+    A color fades to white where the class becomes improbable; lines separate the classes.
 
     Parameters
     ----------
     model : Sequential
         A classifier of two features: of classes, or of one yes-or-no answer.
     X : array-like of shape (N, 2)
-        Samples, as the model takes them: they set the limits of the picture.
+        Samples, as the model takes them. They determine the limits of the picture.
     y : array-like of shape (N,), optional
-        Labels 0 to C - 1; with them the samples are drawn, a marker for each class.
+        Labels 0 to C - 1. With labels, the samples are drawn, with a marker for each class.
     class_names : list of str, optional
         By default the numbers of the classes.
     ax : matplotlib Axes, optional
     resolution : int
-        Points along each side of the grid on which the model is asked.
+        Points along each side of the grid on which the model predicts.
 
     Returns
     -------
@@ -206,9 +207,9 @@ def plot_decision_boundary(
     Raises
     ------
     ValueError
-        For samples without two features, labels that the model does not know.
+        For samples that do not have two features, and labels that the model does not know.
     AttributeError
-        For a model of numbers.
+        For a regression model.
     ImportError
         Where matplotlib or scikit-learn is not installed.
 
@@ -278,20 +279,20 @@ def _draw_regions(ax: Axes, xx0: Array, xx1: Array, probabilities: Floats) -> No
 def plot_calibration(
     y_true: ArrayLike, probabilities: ArrayLike, *, n_bins: int = 10, ax: Axes | None = None
 ) -> Axes:
-    """Draw how often a model is right against how sure it says it is.
+    """Draw how often a model is right against its predicted probability.
 
-    Of two classes: how often the answer is yes against the probability of yes. Of more: how often
+    For two classes: the share of class 1 against the probability of class 1. For more: how often
     the most probable class is right against its probability (Guo and others, "On Calibration of
-    Modern Neural Networks", 2017). Bars show which share of the samples lies in each bin.
+    Modern Neural Networks", 2017). Bars show the share of the samples in each bin.
 
     Parameters
     ----------
     y_true : array-like of shape (N,)
         Labels 0 to C - 1.
     probabilities : array-like of shape (N,), (N, 1) or (N, C)
-        As `predict_proba` gives them.
+        Probabilities, as `predict_proba` returns them.
     n_bins : int
-        Bins of equal width from 0 to 1; empty ones are left out.
+        The number of bins of equal width from 0 to 1; empty ones are left out.
     ax : matplotlib Axes, optional
 
     Returns
@@ -301,7 +302,7 @@ def plot_calibration(
     Raises
     ------
     ValueError
-        For no samples, different numbers of them, what is not a probability.
+        For no samples, arrays of different length, or numbers outside of [0, 1].
     ImportError
         Where matplotlib or scikit-learn is not installed.
 
@@ -348,12 +349,12 @@ def plot_calibration(
 
 
 def plot_predictions(y_true: ArrayLike, y_pred: ArrayLike, *, ax: Axes | None = None) -> Axes:
-    """Draw predicted numbers against the true ones: a perfect model's lie on the diagonal.
+    """Draw predicted against true values: those of a perfect model lie on the diagonal.
 
     Parameters
     ----------
     y_true, y_pred : array-like of shape (N,)
-        Of more than 5,000 samples, so many, drawn at random, are shown.
+        Of more than 5,000 samples, a random choice of 5,000 is shown.
     ax : matplotlib Axes, optional
 
     Returns
@@ -363,7 +364,7 @@ def plot_predictions(y_true: ArrayLike, y_pred: ArrayLike, *, ax: Axes | None = 
     Raises
     ------
     TypeError, ValueError
-        For no samples, two different numbers of them, what is not a number.
+        For no samples, arrays of different length, and values that are not numbers.
     ImportError
         Where matplotlib or scikit-learn is not installed.
 
@@ -405,7 +406,7 @@ def plot_predictions(y_true: ArrayLike, y_pred: ArrayLike, *, ax: Axes | None = 
 def _pair(
     true: ArrayLike, other: ArrayLike, other_name: str, name: str = "y_true"
 ) -> tuple[Array, Array]:
-    """Return two arrays of as many samples, the first of them (N,)."""
+    """Return two arrays of the same number of samples; the first is (N,)."""
     true, other = as_anything(true, name), as_anything(other, other_name)
     if true.ndim != 1 or len(true) == 0:
         raise ValueError(f"{name} has shape {true.shape}, expected (N,), N at least 1")
@@ -417,7 +418,7 @@ def _pair(
 
 
 def _as_classes(probabilities: Array) -> Array:
-    """Return probabilities (N, C), from those of one answer (N,) or (N, 1) too."""
+    """Return probabilities (N, C), also from the probability of one class, (N,) or (N, 1)."""
     rows = probabilities.reshape(len(probabilities), -1)
     return np.hstack([1 - rows, rows]) if rows.shape[1] == 1 else rows
 

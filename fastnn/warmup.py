@@ -59,7 +59,7 @@ def warmup(dtype: DTypeLike = np.float32, *, plain: bool = False) -> None:
     other.backward(other.loss.backward(other.forward(X), rows))
     other.loss.forward(X, rows)
     Adam().update(other.parameters, other.gradients)
-    # And so does what dropout and normalisation need.
+    # And so does what dropout and normalization need.
     layers[1:1] = [BatchNorm(2, dtype=dtype), Dropout(0.5, rng=0), LayerNorm(2, dtype=dtype)]
     normal = Sequential(copy.deepcopy(layers))
     normal.fit(X, labels, verbose=False)

@@ -47,6 +47,12 @@ if REFERENCE:
     )
 else:
     from .activations import activation_backward, activation_forward
+    from .batch_norm import (
+        batch_norm_backward,
+        batch_norm_forward,
+        batch_norm_predict,
+        running_update,
+    )
     from .batches import all_finite, gather_rows
     from .conversion import convert_rows
     from .cross_entropy import (
@@ -58,15 +64,11 @@ else:
     )
     from .dense import dense_backward, dense_forward
     from .dropout import dropout_backward, dropout_forward
-    from .losses import loss_backward, loss_forward
-    from .normalization import (
-        batch_norm_backward,
-        batch_norm_forward,
-        batch_norm_predict,
+    from .layer_norm import (
         layer_norm_backward,
         layer_norm_forward,
-        running_update,
     )
+    from .losses import loss_backward, loss_forward
     from .prediction import pack_network, predict_few, predict_rows
     from .program import train_steps, unpack_states
     from .relu import relu_backward, relu_forward

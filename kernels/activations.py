@@ -7,7 +7,7 @@ The formulas and their sources stand with the classes in `fastnn/nn/activations.
 import math
 
 from .catalogue import Operation
-from .elementary import erfc, exp, expm1, sigmoid, tanh
+from .elementary import erfc, exp, expm1, log, sigmoid, tanh
 from .float_bits import cut
 from .jit import inner, kernel
 from .pointers import pointer
@@ -22,6 +22,15 @@ _SLOPE, _CUBE = math.sqrt(2.0 / math.pi), 0.044715  # of GELU's approximation
 def bend(x):
     """Return v with (1 + tanh(v / 2)) / 2 = sigmoid(v), which has its digits in the tail too."""
     return x * fma(splat(x, 2.0 * _SLOPE * _CUBE), x * x, splat(x, 2.0 * _SLOPE))
+
+
+@inner
+def softplus(x):
+    """Return log(1 + e**x), with its digits for any x."""
+    zero = splat(x, 0.0)
+    e = exp(select(x > 0.0, zero - x, x))
+    u = e + 1.0
+    return select(x > 0.0, x, zero) + (log(u) + (e - (u - 1.0)) / u)
 
 
 @inner
@@ -41,6 +50,8 @@ def activation_vector(kind, x, number):
         return x * 0.5 * erfc(x * -_ROOT_HALF)
     if kind == Operation.GELU_TANH:
         return x * sigmoid(bend(x))
+    if kind == Operation.SOFTPLUS:
+        return softplus(x)
     if kind == Operation.EXP:
         return exp(x)
     if kind == Operation.TANH:
@@ -62,6 +73,8 @@ def slope_vector(kind, x, y, number):
         return select(x > 0.0, one, y + number)
     if kind == Operation.SIGMOID:
         return y * (one - y)
+    if kind == Operation.SOFTPLUS:
+        return sigmoid(x)
     if kind == Operation.SILU:
         s = sigmoid(x)
         return s * fma(x, one - s, one)

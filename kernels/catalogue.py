@@ -37,6 +37,7 @@ class _Operations(NamedTuple):
     DROPOUT: int = 12  # only while training
     LAYER_NORM: int = 13
     BATCH_NORM: int = 14
+    SOFTPLUS: int = 15
 
 
 Operation = _Operations()
@@ -106,6 +107,7 @@ class _Rules(NamedTuple):
     ADAM: int = 6
     AMSGRAD: int = 7
     LOOKAHEAD: int = 8  # VELOCITY in Nesterov's form
+    LION: int = 9
 
 
 Rule = _Rules()
@@ -206,6 +208,11 @@ OPERATIONS = (
         Operation.SILU, "silu", "SiLU",
         forward=lambda x, number: x / (1 + np.exp(-x)),
         slope=_slope_of_silu,
+    ),
+    OperationRow(
+        Operation.SOFTPLUS, "softplus", "Softplus",
+        forward=lambda x, number: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))),
+        slope=lambda x, y, number: _sigmoid(x),
     ),
     OperationRow(
         Operation.IDENTITY, "identity", "Identity",
@@ -406,6 +413,11 @@ def _amsgrad(p: Array, states: Array, g: Array, n: StepNumbers) -> None:
     _scaled(p, states[0], states[2], n)
 
 
+def _lion(p: Array, states: Array, g: Array, n: StepNumbers) -> None:
+    p -= n.rate * np.sign(n.first * states[0] + (1 - n.first) * g)
+    states[0] = n.second * states[0] + (1 - n.second) * g
+
+
 # In the order in which messages list the optimizers.
 RULES = (
     RuleRow(Rule.FUSED_DESCENT, 0, _descent),
@@ -418,6 +430,7 @@ RULES = (
     RuleRow(Rule.AMSGRAD, 3, _amsgrad, ("Adam", "AdamW"), {"amsgrad": True}),
     RuleRow(Rule.RMSPROP, 1, _rmsprop, ("RMSprop",)),
     RuleRow(Rule.ADAGRAD, 1, _adagrad, ("AdaGrad",)),
+    RuleRow(Rule.LION, 1, _lion, ("Lion",)),
 )
 
 RULE_OF = {row.code: row for row in RULES}

@@ -73,7 +73,7 @@ FAULTS = (
     "indices has a negative one",
     "states has fewer rows than rule needs",
     "states has fewer columns than layers have parameters",
-    "keys is None, and a layer drops or normalises",
+    "keys is None, and a layer drops or normalizes",
     "sums has fewer columns than layers count",
     "scores has fewer columns than batch_size",
     "numbers has fewer rows than there are steps",

@@ -6,12 +6,7 @@ and scale of the batch in training.
 
 import numpy as np
 
-from .catalogue import Operation, Rule
-from .codes import SumRow
-from .groups import is_norm
-from .jit import inner
-from .normalization import (
-    column_gradients,
+from .batch_norm import (
     column_scale,
     columns_back,
     fold,
@@ -21,9 +16,18 @@ from .normalization import (
     keep_sums,
     kept_moments,
     kept_sums,
+    normalize_columns,
+)
+from .catalogue import Operation, Rule
+from .codes import SumRow
+from .groups import is_norm
+from .jit import inner
+from .layer_norm import (
     layer_norm_back,
     layer_norm_row,
-    normalise_columns,
+)
+from .norm_sums import (
+    column_gradients,
 )
 from .pointers import get, null, put
 from .simd import fma, lanes, load_part, store_part
@@ -154,7 +158,7 @@ def batch_norm_rows(
             store_part(scales + j, mean + shift, count)
             store_part(scales + (row + j), variance, count)
             store_part(scales + (2 * row + j), scale, count)
-        normalise_columns(
+        normalize_columns(
             workspace + (layer.outputs + at), workspace + (layer.normalized + at), inputs + j,
             row, layer.input_row, rows, count, mean, shift, scale,
             parameters + (layer.weights + j), parameters + (layer.biases + j),

@@ -42,7 +42,7 @@ class _WordsModel(models.PrimitiveModel):
 
 @intrinsic
 def philox(typingctx, key, first, second, third, fourth):
-    """Return the four :class:`Words` of random bits of `WIDTH` neighbouring counters.
+    """Return the four :class:`Words` of random bits of `WIDTH` neighboring counters.
 
     `key` has 64 bits, of which the low word comes first. The counters are (first + lane, second,
     third, fourth), of which the low 32 bits count.

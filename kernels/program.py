@@ -90,7 +90,7 @@ def train_steps(
     order (epochs, M) int64: the steps of an epoch are ceil(M / batch_size), and its step s takes
     the samples [s * batch_size, (s + 1) * batch_size) of its row.
     keys (epochs, 2) int64: 63 bits of each epoch's dropout, and the number of its first batch;
-    None where no layer drops or normalises, and nothing is compiled that only those need.
+    None where no layer drops or normalizes, and nothing is compiled that only those need.
     loss, loss_number, smoothing, rule: see `table.py`; numbers (last_step - first_step,
     N_NUMBERS) float64: what the optimizer needs to know for each step.
     totals (epochs, N_TOTALS) float64: what the steps of each epoch add up.
@@ -178,7 +178,7 @@ def train_steps(
                     squares = total_squares(sums)
                 scale = clip_factor(squares, factor, now[CLIP_NORM])
             update_weights(
-                layers, p, pointer(states), states.shape[1], w, sums, batch,
+                layers, p, states, w, sums, batch,
                 rule, now, scale, strength, thread, threads,
             )  # fmt: skip
         if keys is not None:

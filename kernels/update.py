@@ -46,6 +46,13 @@ def slope_of(p, l1):
 
 
 @inner
+def sign_of(x):
+    """Return 1, -1 or 0 for each lane of a vector; NaN stays."""
+    one = splat(x, 1.0)
+    return select(x > 0.0, one, select(x < 0.0, splat(x, -1.0), x))
+
+
+@inner
 def follow_vector(rule, numbers, scale, p, g, a, b, c, l1, l2):
     """Return (p, a, b, c): parameters after one step along gradients g, and their state.
 
@@ -76,6 +83,10 @@ def follow_vector(rule, numbers, scale, p, g, a, b, c, l1, l2):
         if rule == Rule.LOOKAHEAD:
             return fma(first, a, fma(back, g, p)), a, b, c
         return p + a, a, b, c
+    if rule == Rule.LION:
+        direction = sign_of(fma(first, a, g * (1.0 - numbers[FIRST])))
+        a = fma(splat(p, second), a, g * (1.0 - second))
+        return fma(back, direction, p), a, b, c
     g = squarable(g)
     if rule == Rule.ADAGRAD:
         a = fma(g, g, a)

@@ -14,7 +14,7 @@ from .codes import Epilogue, SumRow
 from .jit import inner
 from .packing import panel_width, panels_size
 from .panels import share_weights, transpose_weights
-from .pointers import get, null
+from .pointers import get, null, pointer
 from .products import add_piece, clear, column_sums, matmul_panel
 from .simd import by_dtype
 from .table import SUM_ROWS
@@ -107,7 +107,7 @@ def form_block(layer, workspace, piece, row, height, column, first, rows):
 
 @inner
 def update_weights(
-    layers, parameters, states, n_parameters, workspace, sums, rows, rule, numbers,
+    layers, parameters, states, workspace, sums, rows, rule, numbers,
     scale, strength, thread, threads,
 ):  # fmt: skip
     """Form this thread's slices of every gradient over the whole batch, and step down them."""
@@ -124,10 +124,10 @@ def update_weights(
         b1 = strength * layer.biases_l1
         b2 = strength * layer.biases_l2
         formed = layer.gradients >= 0  # and with the slopes of the penalties
-        penalised = l1 != 0.0 or l2 != 0.0 or b1 != 0.0 or b2 != 0.0
+        penalized = l1 != 0.0 or l2 != 0.0 or b1 != 0.0 or b2 != 0.0
         distance = panels_size(workspace, n_outputs, n_inputs)
         begin, end = share_weights(layer, workspace, thread, threads)
-        if penalised:
+        if penalized:
             weigh_rows(layer, workspace, sums, begin, end, abs(l1), l2)
         for row in range(begin, end, most):
             height = min(most, end - row)
@@ -152,7 +152,7 @@ def update_weights(
             continue
         begin, end = share(n_outputs, 4 * lanes, thread, threads)
         biases, dbiases = parameters + (layer.biases + begin), workspace + (layer.dbiases + begin)
-        if penalised:
+        if penalized:
             for j in range(begin, end):
                 b = get(parameters + (layer.biases + j))
                 sums[SumRow.PENALTY, layer.first_sum + n_inputs + j] = abs(b1) * abs(b) + b2 * b * b
@@ -161,7 +161,8 @@ def update_weights(
         if formed:
             b1, b2 = 0.0, 0.0
         follow(
-            biases, dbiases, states + (layer.biases + begin), n_parameters, end - begin,
+            biases, dbiases, pointer(states) + (layer.biases + begin), states.shape[1],
+            end - begin,
             rule, numbers, scale, b1, b2,
         )  # fmt: skip
 

@@ -11,11 +11,8 @@ MODULES = structure.find_modules(Path(fastnn.__file__).parent, Path(fastnn.kerne
 
 # How many findings are left to be mended.
 LEFT = {
-    "imports upward": 0,
-    "cycles": 0,
-    "functions over 12 parameters": 4,
-    "files over 500 lines": 3,
-    "private names used across folders": 0,
+    "functions over 12 parameters": 3,
+    "files over 500 lines": 2,
 }
 
 

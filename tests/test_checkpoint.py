@@ -70,9 +70,9 @@ def short_chunks(monkeypatch):
     monkeypatch.setattr("fastnn.program.trainer.FIRST_CHUNK", 1)
 
 
-def make(own=False, *arguments, normalised=False, **options):
+def make(own=False, *arguments, normalized=False, **options):
     model = make_model(*arguments, **options)
-    if normalised:
+    if normalized:
         layers = copy.deepcopy(model).layers
         width, dtype = layers[0].n_neurons, model.dtype
         between = fastnn.BatchNorm(width, dtype=dtype), fastnn.LayerNorm(width, dtype=dtype)
@@ -180,7 +180,7 @@ def test_wherever_it_is_broken_off(epoch, step, path, short_chunks):
         ("smoothed labels", {"model": {"weights_l1": 0.01, "biases_l2": 0.1}}),
         ("distributions", {"sample_weight": np.arange(37.0), "kind": "clipped norm"}),
         ("answers", {"model": {"use_bias": False}}),
-        ("labels", {"model": {"normalised": True}}),
+        ("labels", {"model": {"normalized": True}}),
         ("squared", {"threads": 2, "model": {"dtype": np.float32}, "metrics": ["r2"]}),
     ],
 )
@@ -251,7 +251,7 @@ def test_a_layer_of_ones_own_and_a_frozen_one(frozen, path, short_chunks):
 
 
 @every_path
-def test_dropout_and_normalisation(own, path, short_chunks):
+def test_dropout_and_normalization(own, path, short_chunks):
     X, y = make_data("labels")
 
     def train(broken=None, seed=7, **options):

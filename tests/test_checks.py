@@ -147,8 +147,8 @@ def library_digest():
     model = fastnn.Sequential(layers(fastnn.LayerNorm(9), fastnn.GELU(), fastnn.Dropout(0.1)))
     model.fit(X, y, **quick, optimizer=fastnn.Adam(0.01, clip_norm=0.5), sample_weight=y + 0.5)
     keep(model)
-    penalised = fastnn.Dense(9, 3, rng=1, weights_l2=0.01, biases_l1=0.01)
-    model = fastnn.Sequential([*layers(fastnn.BatchNorm(9), fastnn.Sigmoid())[:-1], penalised])
+    penalized = fastnn.Dense(9, 3, rng=1, weights_l2=0.01, biases_l1=0.01)
+    model = fastnn.Sequential([*layers(fastnn.BatchNorm(9), fastnn.Sigmoid())[:-1], penalized])
     bytes_ = rng.integers(0, 256, X.shape).astype(np.uint8)
     model.fit(bytes_, y, **quick, optimizer=fastnn.SGD(0.1, momentum=0.9), scale=1 / 255)
     keep(model, bytes_, scale=1 / 255)
@@ -356,7 +356,7 @@ REFUSED = {
 
 ALLOWED = {
     "in place": "x = a(2, 3); kernels.relu_forward(x, x)",
-    "neighbours": "x = a(4, 3); kernels.relu_forward(x[:2], x[2:])",
+    "neighbors": "x = a(4, 3); kernels.relu_forward(x[:2], x[2:])",
     "nothing": "x = a(4, 3); kernels.relu_forward(x[2:2], x[1:1])",
     "no rows": "kernels.dense_forward(a(0, 3), a(0, 4), a(4, 3), a(3))",
     "unread": "kernels.dense_backward(None, None, a(1, 3), a(2, 3), None, None)",

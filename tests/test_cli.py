@@ -61,7 +61,7 @@ def test_digits_in_a_pipe():
         "digits: 1,797 samples, 64 features",
         "10 classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9",
         "1,438 to train on, 359 held out",
-        "features standardised by mean and deviation of the training part only",
+        "features standardized by mean and deviation of the training part only",
         "19,210 parameters, float32",
         "training  50 epochs, batches of 32, SGD with learning rate 0.1, seed 0",
     ):
@@ -198,7 +198,7 @@ def test_options_reach_fit(call, monkeypatch):
     assert [len(part) for part in options["validation_data"]] == [359, 359]
 
 
-def test_features_are_standardised_on_the_training_part(call, monkeypatch):
+def test_features_are_standardized_on_the_training_part(call, monkeypatch):
     seen = []
     monkeypatch.setattr(
         fastnn.Sequential,

@@ -26,7 +26,7 @@ from fastnn.cli import (
     outputs,
     report,
 )
-from fastnn.kernels import jit
+from fastnn.kernels import catalogue, jit
 from fastnn.model import read_model
 from fastnn.run.history import History
 from fastnn.tables import preprocessing, targets
@@ -95,7 +95,7 @@ def test_classification_of_columns_of_all_kinds(call, houses):
         "houses.csv: 600 samples, 5 features",
         "          2 classes: no, yes",
         "          classification: 'dear' is not numeric",
-        "          2 numeric columns, standardised on the training part",
+        "          2 numeric columns, standardized on the training part",
         "          1 column of categories, one-hot, 3 features: town (3)",
     ):
         assert f"{line}\n" in output
@@ -302,7 +302,7 @@ def test_settings_reach_the_network(call, monkeypatch, houses):
     assert weights[0] * counts[0] == pytest.approx(weights[1] * counts[1]) == pytest.approx(240)
 
 
-def test_target_of_a_regression_is_standardised_on_the_training_part(call, monkeypatch, houses):
+def test_target_of_a_regression_is_standardized_on_the_training_part(call, monkeypatch, houses):
     seen = []
     monkeypatch.setattr(fastnn, "warmup", lambda *_, **__: None)
     monkeypatch.setattr(
@@ -402,7 +402,7 @@ def test_a_loaded_model_warns_of_raw_rows(kind, request, tmp_path):
     said = str(warning.message)
     assert said.startswith(f"{path} is a model of `fastnn train`: it takes inputs that are prepar")
     assert "`fastnn predict` predicts raw rows" in said
-    assert ("standardised target" in said) == (kind == "regressor")
+    assert ("standardized target" in said) == (kind == "regressor")
     for write in (fastnn.export.to_c, fastnn.export.to_onnx, fastnn.export.to_torch):
         with pytest.warns(fastnn.PreparedInputsWarning, match="`fastnn export` writes") as caught:
             write(model, tmp_path / "exported")
@@ -877,7 +877,8 @@ def test_values_of_configuration_files_are_checked(call, tmp_path):
          "--learning-rate?"),
         ("train digits --learningrate=3", "did you mean --learning-rate?"),
         ("train digits --optimizer adm", "argument --optimizer: invalid choice: 'adm', expected "
-         "sgd, adam, adamw, rmsprop or adagrad; did you mean adam?"),
+         f"sgd, adam, adamw, {', '.join([*catalogue.OPTIMIZERS][3:-1])} or "
+         f"{[*catalogue.OPTIMIZERS][-1]}; did you mean adam?"),
         ("train digits --dropout 1", "argument --dropout: '1' is not a number of at least 0"),
         ("train digits --drop x", "argument --drop: 'x' is for data files; digits has labels"),
         ("train {data} --target pric", "did you mean 'price'?"),

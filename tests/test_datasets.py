@@ -30,7 +30,7 @@ def test_digits_are_new_arrays_each_time():
     assert datasets.load_digits()[0].min() == 0
 
 
-def test_digits_are_small_and_come_with_their_source_and_licence():
+def test_digits_are_small_and_come_with_their_source_and_license():
     folder = resources.files("fastnn") / "data"
     assert len((folder / "digits.npz").read_bytes()) < 60_000
     text = (folder / "DIGITS.md").read_text(encoding="utf-8")

@@ -9,6 +9,10 @@ records the digests anew. That is only for a change that says, in the changelog 
 change and why; the difference of `digests.json` then shows these and no others. Never do it in a
 change that says that nothing changes.
 
+    python tests/test_digests.py --add
+
+records those of configurations that have none yet, such as that of a new row of the catalogue.
+
 The digests do not depend on the order of the tests, on hash seeds, on the cache, on the SIMD code
 that NumPy and OpenBLAS choose (tried with NPY_DISABLE_CPU_FEATURES and OPENBLAS_CORETYPE), nor on
 the CPU as long as it has fused multiply-add. To `DEPENDENT` the last does not apply: there lengths
@@ -420,44 +424,53 @@ def test_no_two_configurations_give_the_same_parameters():
 # ------------------------------------------------------------------------------ recording
 
 
-def run_all(*more):
+def run_all(names, *more):
     """Return the digests with one thread; those with `more` numbers of threads must be equal."""
     digests = {}
-    for name, run in CASES.items():
+    for name in names:
+        run = CASES[name]
         digests[name] = run(1)
         assert all(run(threads) == digests[name] for threads in more), name
     return digests
 
 
-def run_all_as(row):
-    """Return the digests of all configurations with the tiles of another row of the CPU table."""
+def run_all_as(row, names):
+    """Return the digests of configurations with the tiles of another row of the CPU table."""
     cpus = {
         "AVX2": {"NUMBA_CPU_NAME": CPUS["AVX2"], "NUMBA_CPU_FEATURES": ""},
         "NEON": {"FASTNN_CACHE": "0"},  # whose key is that of this CPU
     }
-    code = "import json, test_digests as t; print(json.dumps(t.run_all()))"
+    code = f"import json, test_digests as t; print(json.dumps(t.run_all({names!r})))"
     if row == "NEON":
         code = f"import test_targets; test_targets.become_neon(); {code}"
     return json.loads(run_python(code, **cpus[row]))
 
 
-def write():
-    """Record all digests, and of parts that depend on the CPU those of AVX-512."""
+def write(names, others):
+    """Record the digests of some configurations, and of what depends on the CPU those of AVX-512.
+
+    `others` {name: digests} stay.
+    """
     if CPU.name != "AVX-512":
         sys.exit(f"this CPU has {CPU.name}, expected AVX-512: it can run the code of all others")
-    digests = run_all(2)
+    digests = run_all(names, 2)
     with ThreadPoolExecutor(2) as pool:
-        others = list(pool.map(run_all_as, ("AVX2", "NEON")))
-    for (name, row), *found in zip(digests.items(), *(o.values() for o in others), strict=True):
+        elsewhere = list(pool.map(run_all_as, ("AVX2", "NEON"), [names] * 2))
+    for (name, row), *found in zip(digests.items(), *(o.values() for o in elsewhere), strict=True):
         differing = [part for part in row if any(other[part] != row[part] for other in found)]
         row.update({part: {CPU.name: row[part]} for part in differing})
         if differing:
             print(f"{name}: {', '.join(differing)} depend on the CPU")
-    PATH.write_text(json.dumps(digests, indent=1) + "\n")
+    digests |= others
+    in_order = {name: digests[name] for name in CASES}
+    PATH.write_text(json.dumps(in_order, indent=1) + "\n")
     print(f"{len(digests)} configurations written to {PATH}")
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] != ["--write"]:
+    if sys.argv[1:] == ["--write"]:
+        write(list(CASES), {})
+    elif sys.argv[1:] == ["--add"]:
+        write([name for name in CASES if name not in DIGESTS], DIGESTS)
+    else:
         sys.exit(__doc__)
-    write()

@@ -75,7 +75,7 @@ def test_the_rate_is_the_fraction_dropped(rate):
 
 
 def test_nothing_is_correlated():
-    """Neighbours in a row, rows, steps, layers, keys, and columns that share a counter."""
+    """Neighbors in a row, rows, steps, layers, keys, and columns that share a counter."""
     n, base = 500 * 512, mask_of(500, 512, 0.5) - 1
     others = [np.roll(base, shift, axis) for shift in (1, 16, 64, 65) for axis in (0, 1)]
     others += [mask_of(500, 512, 0.5, **place) - 1 for place in (

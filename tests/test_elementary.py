@@ -35,7 +35,7 @@ every_function = pytest.mark.parametrize("name", FUNCTIONS)
 
 
 def evaluate(name, values):
-    """Return what the vectorised function gives for an array."""
+    """Return what the vectorized function gives for an array."""
     function, results = getattr(elementary, name), np.empty_like(values)
 
     @numba.njit

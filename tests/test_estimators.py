@@ -1,6 +1,6 @@
 """`MLPClassifier` and `MLPRegressor` beside scikit-learn's, and what scikit-learn's tests expect.
 
-The tests of behaviour are those of `sklearn/neural_network/tests/test_mlp.py`, told again: the
+The tests of behavior are those of `sklearn/neural_network/tests/test_mlp.py`, told again: the
 same data, the same expectations.
 """
 

@@ -271,6 +271,6 @@ def test_gelu_has_its_constant_to_the_last_digit(tmp_path):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ["LayerNorm", "BatchNorm"])
-def test_normalisation_far_from_zero_and_of_huge_rows(name, dtype, load):
+def test_normalization_far_from_zero_and_of_huge_rows(name, dtype, load):
     model, X = export_cases.make_far_model(name, dtype)
     check(model, load, X, TOLERANCE[dtype])

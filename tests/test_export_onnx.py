@@ -164,6 +164,6 @@ def test_more_parameters_than_a_file_may_have(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ["LayerNorm", "BatchNorm"])
-def test_normalisation_far_from_zero_and_of_huge_rows(name, dtype, tmp_path):
+def test_normalization_far_from_zero_and_of_huge_rows(name, dtype, tmp_path):
     model, X = export_cases.make_far_model(name, dtype)
     check(model, tmp_path / "model.onnx", X, TOLERANCE[dtype])

@@ -25,20 +25,13 @@ OUTPUTS = [  # of `torch_model.py`
     [0.443008691072464, 0.12990210950374603, -0.3755439817905426],
     [0.4443526566028595, 0.13397382199764252, -0.37174132466316223],
 ]
-MIDDLE = [
-    fastnn.ReLU, fastnn.Softmax, fastnn.Identity, fastnn.Sigmoid, fastnn.Tanh,
-    lambda **_: fastnn.LeakyReLU(0.2), lambda **_: fastnn.ELU(0.7), fastnn.GELU,
-    lambda **_: fastnn.GELU("tanh"), fastnn.SiLU, lambda **_: fastnn.Dropout(0.3),
-    lambda **kw: fastnn.LayerNorm(5, 0.001, **kw),
-    lambda **kw: fastnn.BatchNorm(5, 0.2, 0.001, **kw),
-]  # fmt: skip
 
 
 def make_layers(case, **dtype):
     """Return the layers that a case names."""
     i = torch_modules.CASES.index(case)
-    if i < len(MIDDLE):
-        middle = MIDDLE[i](**dtype) if i > 10 else MIDDLE[i]()
+    if i < len(torch_modules.MIDDLES):
+        middle = list(torch_modules.MIDDLES.values())[i](**dtype)
         return [fastnn.Dense(3, 5, **dtype), middle, fastnn.Dense(5, 2, **dtype)]
     if "Sigmoid" in case:
         first = fastnn.Dense(3, 5, use_bias=False, **dtype)
@@ -167,7 +160,7 @@ def test_modules_are_sorted_by_number_not_by_name(tmp_path):
     assert [layer.n_inputs for layer in model.layers[::2]] == list(range(2, 9))
 
 
-def test_a_normalisation_stands_where_its_number_says(tmp_path):
+def test_a_normalization_stands_where_its_number_says(tmp_path):
     path = tmp_path / "net.safetensors"
     state = write_linear(path, 3, 5, 2, numbers=(0, 3))
     ones = np.ones(5, np.float32)

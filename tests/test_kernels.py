@@ -482,7 +482,7 @@ def test_softmax_rows_sum_to_1(dtype):
 
 @pytest.mark.parametrize("module", [kernels, reference])
 @every_dtype
-def test_softmax_row_with_nan_is_nan_and_its_neighbours_are_not(module, dtype):
+def test_softmax_row_with_nan_is_nan_and_its_neighbors_are_not(module, dtype):
     for classes in (1, 2, 8, 9, 16, 17, 40):
         for at in range(classes):
             inputs = np.ones((3, classes), dtype)
@@ -705,7 +705,7 @@ def log_of(values):
 
 
 def test_log_of_float32():
-    # Every 1021st positive bit pattern, and the neighbourhood of 1, against float64.
+    # Every 1021st positive bit pattern, and the neighborhood of 1, against float64.
     every = np.arange(1, 0x7F800000, 1021, dtype=np.uint32).view(np.float32)
     near = (np.arange(-50_000, 50_000) + 0x3F800000).astype(np.uint32).view(np.float32)
     values = np.concatenate([every, near])

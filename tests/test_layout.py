@@ -1,6 +1,7 @@
 """Python that is started in the root of the checkout runs the checkout's files, and no others."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -173,3 +174,25 @@ def test_every_folder_of_the_package_is_installed():
         ".".join(path.parent.relative_to(ROOT).parts) for path in files if path.suffix != ".pyc"
     }
     assert set(settings["tool"]["setuptools"]["packages"]) == folders | {"fastnn.kernels"}
+
+
+# A path in a text, but not the end of a longer one.
+PATH = re.compile(r"(?<![\w./-])(?:benchmarks|docs|examples|fastnn|kernels|tests)/[\w/]+\.py\b")
+
+
+def test_every_file_that_a_text_names_exists():
+    folders = (".ci", ".github", "benchmarks", "docs", "examples", "fastnn", "kernels", "tests")
+    texts = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "pyproject.toml")]
+    for folder in folders:
+        texts += [
+            path
+            for path in (ROOT / folder).rglob("*")
+            if path.suffix in ("", ".md", ".py", ".toml", ".yml") and path.is_file()
+        ]
+    stale = {}
+    for text in texts:
+        for name in PATH.findall(text.read_text(encoding="utf-8")):
+            # An installed package has the kernels in `fastnn/kernels/`.
+            if not (ROOT / name.replace("fastnn/kernels/", "kernels/")).is_file():
+                stale.setdefault(name, []).append(text.relative_to(ROOT).as_posix())
+    assert stale == {}

@@ -450,7 +450,7 @@ def test_answers(task, capsys):
         assert answers is confidences
 
 
-def test_layers_know_their_neighbours():
+def test_layers_know_their_neighbors():
     model = make_model()
     row = [model.input_layer, *model.layers, model.loss]
     assert isinstance(model.input_layer, Layer_Input)

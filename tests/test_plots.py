@@ -134,8 +134,8 @@ def test_confusion_matrix():
     assert [label.get_text() for label in ax.get_xticklabels()] == ["a", "b", "c"]
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("predicted class", "true class")
     # Dark cells have white figures, and zeros stand back.
-    colours = [text.get_color() for text in ax.texts]
-    assert colours[:3] == ["white", "black", "#a0a0a0"]
+    colors = [text.get_color() for text in ax.texts]
+    assert colors[:3] == ["white", "black", "#a0a0a0"]
     assert_nothing_clipped(ax.figure)
 
 
@@ -165,7 +165,7 @@ def test_labels_of_many_classes_stay_apart(n_classes):
     assert_nothing_clipped(ax.figure)
     assert_no_overlap(ax.get_yticklabels())
     assert len(ax.texts) == (n_classes**2 if n_classes <= 20 else 0)
-    assert (len(ax.figure.axes) == 2) == (n_classes > 20)  # a colour bar in place of figures
+    assert (len(ax.figure.axes) == 2) == (n_classes > 20)  # a color bar in place of figures
 
 
 @pytest.mark.parametrize(

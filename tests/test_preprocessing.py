@@ -39,7 +39,7 @@ def fit(table, missing="refuse", **options):
 # ---------------------------------------------------------------------- features
 
 
-def test_numbers_are_standardised_and_categories_one_hot():
+def test_numbers_are_standardized_and_categories_one_hot():
     table = table_of(a=[1, 2, 3, 6], town=["Rome", "Oslo", "Rome", "Bern"], b=[5.0, 5.0, 5.0, 5.0])
     preprocessor, frame = fit(table)
     assert preprocessor.feature_names == ["a", "town=Bern", "town=Oslo", "town=Rome", "b"]

@@ -2,25 +2,42 @@
 
     python tests/torch_modules.py
 
-writes `torch_modules.json` (made with PyTorch 2.13.0), for where PyTorch is not installed.
+writes `torch_modules.json`, for where PyTorch is not installed. It was made with PyTorch 2.13.0.
+The outputs of Softplus are those of its formula in NumPy.
 """
 
 import importlib.util
 import json
 from pathlib import Path
 
+import catalogue_cases
 import numpy as np
+
+import fastnn
+from fastnn.export.torch import SHARED_ACTIVATIONS
 
 PATH = Path(__file__).with_suffix(".json")
 
-_ACTIVATIONS = (
-    "ReLU()", "Softmax(dim=1)", "Identity()", "Sigmoid()", "Tanh()",
-    "LeakyReLU(negative_slope=0.2)", "ELU(alpha=0.7)", "GELU(approximate='none')",
-    "GELU(approximate='tanh')", "SiLU()", "Dropout(0.3)", "LayerNorm(5, eps=0.001)",
-    "BatchNorm1d(5, eps=0.001, momentum=0.2)",
-)  # fmt: skip
-# As Python has them, where `nn` is torch.nn.
-CASES = [f"nn.Sequential(nn.Linear(3, 5), nn.{each}, nn.Linear(5, 2))" for each in _ACTIVATIONS]
+_ACTIVATIONS = [
+    repr(make())
+    for make in catalogue_cases.ACTIVATIONS.values()
+    if make.func.__name__ in SHARED_ACTIVATIONS
+]
+# {a module as Python has it, where `nn` is torch.nn: what makes the layer, for a dtype}
+MIDDLES = {
+    "ReLU()": lambda **_: fastnn.ReLU(),
+    "Softmax(dim=1)": lambda **_: fastnn.Softmax(),
+    **{
+        text: lambda text=text, **_: eval(text, vars(fastnn))  # the repr of a layer
+        for text in _ACTIVATIONS
+    },
+    "Dropout(0.3)": lambda **_: fastnn.Dropout(0.3),
+    "LayerNorm(5, eps=0.001)": lambda **dtype: fastnn.LayerNorm(5, 0.001, **dtype),
+    "BatchNorm1d(5, eps=0.001, momentum=0.2)": lambda **dtype: fastnn.BatchNorm(
+        5, 0.2, 0.001, **dtype
+    ),
+}
+CASES = [f"nn.Sequential(nn.Linear(3, 5), nn.{each}, nn.Linear(5, 2))" for each in MIDDLES]
 CASES += [
     "nn.Sequential(nn.Linear(3, 5, bias=False), nn.Linear(5, 2), nn.Sigmoid())",
     "nn.Sequential(nn.BatchNorm1d(3, eps=1e-05, momentum=0.1), nn.Linear(3, 1))",

@@ -124,9 +124,9 @@ def _feature_lines(preprocessor: Preprocessor, frame: pl.DataFrame, missing: str
     numeric = [column.name for column in preprocessor.columns if column.kind == "number"]
     categories = [column for column in preprocessor.columns if column.kind == "category"]
     if numeric and not categories:
-        yield "features standardised by mean and deviation of the training part only"
+        yield "features standardized by mean and deviation of the training part only"
     elif numeric:
-        yield f"{terminal.some(len(numeric), 'numeric column')}, standardised on the training part"
+        yield f"{terminal.some(len(numeric), 'numeric column')}, standardized on the training part"
     if categories:
         count = sum(len(column.categories) for column in categories)
         columns = terminal.some(len(categories), "column")

@@ -225,7 +225,7 @@ def _network_lines(model: Sequential, target: Target) -> Iterator[str]:
     if target.task == "classification":
         yield "Softmax, trained on cross-entropy"
     else:
-        yield "trained on the squared error of the standardised target"
+        yield "trained on the squared error of the standardized target"
 
 
 def _training_lines(options: Namespace, settings: Settings, optimizer: Optimizer) -> Iterator[str]:

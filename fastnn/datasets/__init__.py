@@ -1,4 +1,4 @@
-"""Data to train on: two that come with fastnn, CSV files, and how to split and scale them."""
+"""Data to train on: two data sets, a reader of CSV files, and functions that split and scale."""
 
 from .csv import read_csv
 from .examples import load_digits, make_spiral

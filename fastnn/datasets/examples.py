@@ -12,7 +12,7 @@ from ..validation import as_count, as_generator, as_positive
 
 
 def load_digits() -> tuple[NDArray[np.float32], Integers]:
-    """Return 1,797 handwritten digits, 8x8 pixels each (`data/DIGITS.md`: source and licence).
+    """Return 1,797 handwritten digits, 8x8 pixels each (`data/DIGITS.md`: source and license).
 
     Returns
     -------
@@ -44,11 +44,11 @@ def make_spiral(
     Parameters
     ----------
     n_samples_per_class, n_classes : int
-        At least 1. Three arms are well apart; from eleven on, arms lie upon each other.
+        At least 1. Three arms are well apart; from eleven on, arms overlap.
     noise : float
         Standard deviation of the angle, in radians, at least 0.
     rng : None, int or numpy.random.Generator
-        Where the noise comes from; an int gives the same points every time.
+        The source of the noise; an int gives the same points each time.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""What is done to samples before training: a part is held out, and features are scaled."""
+"""Preparation of samples: a part is held out, and features are scaled."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ..validation import as_count, as_generator, as_positive, as_rows
 def split(
     n_samples: int, fraction: float, rng: Seed = None, labels: ArrayLike | None = None
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Draw the samples that are held out of training, to measure on.
+    """Choose at random which samples are held out of training, to measure on.
 
     Parameters
     ----------
     n_samples : int
         N, at least 2.
     fraction : float
-        Of the samples to hold out, between 0 and 1.
+        The part of the samples to hold out, between 0 and 1.
     rng : None, int or numpy.random.Generator
-        Where the choice comes from; an int gives the same one every time.
+        The source of the choice; an int gives the same choice each time.
     labels : array-like of shape (N,), optional
         With these, every class has its share in both parts, to within a sample.
 
@@ -70,8 +70,8 @@ def split(
 def standardise(train: ArrayLike, *others: ArrayLike) -> tuple[Floats, ...]:
     """Shift and scale each feature to mean 0 and standard deviation 1 *of the training part*.
 
-    The other parts get the same shift and scale: what a network is measured on has no say in how
-    it is trained. A feature that is constant in the training part is shifted only.
+    The other parts get the same shift and scale, so that the data that a network is measured on do
+    not influence its training. A feature that is constant in the training part is only shifted.
 
     Parameters
     ----------

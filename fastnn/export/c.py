@@ -141,7 +141,7 @@ class _Source:
         text = template.replace("REAL", self.real)
         text = MATH_FUNCTIONS.sub(rf"\1{'f' * self.is_float}(", text)
         text = re.sub(r"(?<![\w.])\d+\.\d+", lambda match: self.literal(float(match[0])), text)
-        # As in `kernels/normalization.py`.
+        # As in `kernels/layer_norm.py`.
         widest, shrink = (2.0**50, 2.0**-80) if self.is_float else (2.0**490, 2.0**-540)
         text = text.replace("WIDEST", self.literal(widest)).replace("SHRINK", self.literal(shrink))
         return text.replace("@", f"{self.prefix}_")

@@ -7,7 +7,7 @@ point and functions of <math.h> get the suffix of the type.
 import math
 import re
 
-MATH_FUNCTIONS = re.compile(r"(?<![\w@])(exp|expm1|tanh|erfc|fabs|sqrt)\(")
+MATH_FUNCTIONS = re.compile(r"(?<![\w@])(exp|expm1|log1p|tanh|erfc|fabs|sqrt)\(")
 
 # {function: the functions that it calls}
 CALLED_FUNCTIONS = {
@@ -94,6 +94,13 @@ static REAL @sigmoid(REAL x)
     const REAL e = exp(-fabs(x));
 
     return (x < 0.0 ? e : 1.0) / (1.0 + e);
+}
+""",
+    "softplus": """\
+/* log(1 + exp(x)): nothing overflows. */
+static REAL @softplus(REAL x)
+{
+    return (x > 0.0 ? x : 0.0) + log1p(exp(-fabs(x)));
 }
 """,
     "silu": """\

@@ -231,10 +231,21 @@ def _times_sigmoid(graph: _Graph, x: str, argument: str) -> str:
     return graph.add("Div", x, graph.add("Add", graph.add("Exp", graph.add("Neg", argument)), 1))
 
 
+def _softplus(graph: _Graph, x: str, layer: Any) -> str:
+    """Add Relu(x) + log(1 + e), e = exp(-|x|), where ONNX Runtime's Softplus has no small values.
+
+    With u = 1 + e the logarithm is log(u) + (e - (u - 1)) / u.
+    """
+    e = graph.add("Exp", graph.add("Neg", graph.add("Abs", x)))
+    u = graph.add("Add", e, 1)
+    rest = graph.add("Div", graph.add("Sub", e, graph.add("Sub", u, 1)), u)
+    return graph.add("Add", graph.add("Relu", x), graph.add("Add", graph.add("Log", u), rest))
+
+
 def _layer_norm(graph: _Graph, x: str, layer: Any) -> str:
     """Add simple operators: ONNX Runtime's LayerNormalization gives 0 where squares overflow.
 
-    The formulas are those of wide rows in `kernels/normalization.py`.
+    The formulas are those of wide rows in `kernels/layer_norm.py`.
     """
     weights, biases = (graph.stored(layer, name) for name in ("weights", "biases"))
     widest, shrink = (2.0**490, 2.0**-540) if graph.is_double else (2.0**50, 2.0**-80)
@@ -271,6 +282,7 @@ OPERATIONS: dict[int, Callable[[_Graph, str, Any], str]] = {
     Operation.GELU: _gelu,
     Operation.GELU_TANH: _gelu_tanh,
     Operation.SILU: _silu,
+    Operation.SOFTPLUS: _softplus,
     Operation.LAYER_NORM: _layer_norm,
     Operation.BATCH_NORM: _batch_norm,
 }

@@ -125,12 +125,12 @@ def _batch_norm(layer: Any) -> _Module:
 
 
 # The activations that PyTorch has by the same name and with the same arguments.
-SHARED_ACTIVATIONS = "Identity", "Sigmoid", "Tanh", "LeakyReLU", "ELU", "GELU", "SiLU"
+SHARED_ACTIVATIONS = "Identity", "Sigmoid", "Tanh", "LeakyReLU", "ELU", "GELU", "SiLU", "Softplus"
 
 
 def _activation(name: str) -> Callable[[Any], _Module]:
     """Return the function that makes the module of the activation with this name."""
-    arguments = configs.parameters_of(CLASSES[name])
+    arguments = configs.arguments_of(name)
     return lambda layer: _module(name, **{key: getattr(layer, key) for key in arguments})
 
 

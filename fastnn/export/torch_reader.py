@@ -36,7 +36,7 @@ _LAYERS: dict[str, tuple[type[Layer], dict[str, str]]] = {
     "ReLU": (ReLU, {}),
     "Softmax": (Softmax, {}),
     **{
-        name: (CLASSES[name], {key: key for key in configs.parameters_of(CLASSES[name])})
+        name: (CLASSES[name], {key: key for key in configs.arguments_of(name)})
         for name in SHARED_ACTIVATIONS
     },
     "Dropout": (Dropout, {"p": "rate"}),
@@ -72,8 +72,8 @@ def from_torch(
     loss : Loss, optional
         Of the model. By default the one that the file names, else :class:`SoftmaxCrossEntropy`.
     activation : str or layer, optional
-        In place of `layers`, the activation between two Linear modules: "relu", "tanh", "sigmoid",
-        "leaky_relu", "elu", "gelu", "silu", "identity", or a layer such as `fastnn.GELU("tanh")`.
+        In place of `layers`, the activation between two Linear modules: "relu", "leaky_relu" or
+        the name of another activation, or a layer such as `fastnn.GELU("tanh")`.
         There may be one free index for it between the two, or none.
 
     Returns

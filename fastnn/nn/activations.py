@@ -190,3 +190,18 @@ class SiLU(Activation):
     """
 
     operation = Operation.SILU
+
+
+class Softplus(Activation):
+    """A smooth ReLU: output = log(1 + exp(inputs)), in a form that does not overflow.
+
+    Its derivative is the sigmoid. Dugas, Bengio, Bélisle, Nadeau, Garcia, "Incorporating
+    Second-Order Functional Knowledge for Better Option Pricing" (2001).
+
+    Examples
+    --------
+    >>> fastnn.Softplus().forward([[-1.0, 0.0, 2.0]]).round(2)
+    array([[0.31, 0.69, 2.13]])
+    """
+
+    operation = Operation.SOFTPLUS

@@ -52,7 +52,7 @@ def describe(part: Any, name: str, *, own: bool = False) -> dict[str, Any]:
         )
     config: dict[str, Any] = {"class": type(part).__name__}
     kind: Any = type(part)
-    for argument in parameters_of(kind):
+    for argument in _parameters(kind):
         value = getattr(part, argument)
         if argument == "init" and callable(value) and not isinstance(value, scaled_normal):
             continue
@@ -178,7 +178,7 @@ def _read_layers(config: Mapping[str, Any]) -> list[Part]:
 def _shapes(parts: Iterable[Part]) -> Iterator[dict[str, tuple[Shape, DType]]]:
     """Yield {name: (shape, dtype)} of what each layer stores."""
     for i, (class_, arguments) in enumerate(parts):
-        defaults = {key: each.default for key, each in parameters_of(class_).items()}
+        defaults = {key: each.default for key, each in _parameters(class_).items()}
         values = {**defaults, **arguments}
         try:
             shapes = class_.stored_shapes(values)
@@ -196,7 +196,7 @@ def _read(config: Mapping[str, Any], name: str, kind: type[Any] | tuple[type[Any
     if config["class"] not in known:
         raise ValueError(f"{name}.class is {config['class']!r:.80}, {_expected(config, known)}")
     class_: Any = known[config["class"]]
-    parameters = parameters_of(class_)
+    parameters = _parameters(class_)
     _check_keys(config, name, ("class", *parameters, *_NOT_STORED))
     for key, parameter in parameters.items():
         if key not in config and parameter.default is parameter.empty:
@@ -220,7 +220,7 @@ def _make(class_: type[Any], arguments: dict[str, Any], name: str) -> Any:
 
 
 @functools.cache
-def parameters_of(class_: Any) -> dict[str, inspect.Parameter]:
+def _parameters(class_: Any) -> dict[str, inspect.Parameter]:
     """Return {name: Parameter} of the arguments of a class that are described."""
     if class_.__init__ is object.__init__:
         return {}
@@ -228,12 +228,18 @@ def parameters_of(class_: Any) -> dict[str, inspect.Parameter]:
     return {name: each for name, each in parameters.items() if name not in _NOT_STORED}
 
 
+def arguments_of(name: str) -> tuple[str, ...]:
+    """Return the names of the arguments that describe an object of a class, given by its name."""
+    class_: Any = CLASSES[name]
+    return tuple(_parameters(class_))
+
+
 def _defaults(name: Any) -> dict[str, Any]:
     """Return {argument: its default} of a class, as JSON has it; {} for anything else."""
     class_: Any = CLASSES.get(name) if isinstance(name, str) else None
     return {
         key: _plain(each.default, key)
-        for key, each in (parameters_of(class_).items() if class_ else ())
+        for key, each in (_parameters(class_).items() if class_ else ())
         if each.default is not each.empty
     }
 

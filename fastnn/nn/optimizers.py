@@ -273,3 +273,51 @@ class AdamW(Adam):
         rows[:, t.SHRINK] = 1 - rows[:, t.RATE] * self.weight_decay
         rows[:, t.DECAY] = 0
         super()._fill(rows, steps)
+
+
+class Lion(Optimizer):
+    """parameters -= learning_rate * sign(beta_1 * m + (1 - beta_1) * gradients).
+
+    Then m = beta_2 * m + (1 - beta_2) * gradients; the sign of 0 is 0. The weight decay is one of
+    its own, as that of :class:`AdamW`: parameters *= 1 - learning_rate * weight_decay. All
+    parameters move by the same amount, so the rate should be 3 to 10 times smaller than for Adam,
+    and the weight decay larger by as much. Chen and others, "Symbolic Discovery of Optimization
+    Algorithms" (2023), algorithm 2.
+
+    Parameters
+    ----------
+    learning_rate, clip_norm, clip_value
+        As in :class:`SGD`.
+    beta_1, beta_2 : float
+        At least 0 and below 1.
+    weight_decay : float
+        At least 0.
+
+    Examples
+    --------
+    >>> parameters = np.array([1.0, -2.0])
+    >>> fastnn.Lion(0.1).update(parameters, np.array([2.0, 0.5]))
+    >>> parameters.round(4)
+    array([ 0.9, -2.1])
+    """
+
+    rule = Rule.LION
+    beta_1, beta_2 = Setting(fraction), Setting(fraction)
+
+    def __init__(
+        self,
+        learning_rate: Rate = 1e-4,
+        beta_1: float = 0.9,
+        beta_2: float = 0.99,
+        weight_decay: float = 0.0,
+        *,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+    ) -> None:
+        super().__init__(learning_rate, weight_decay, clip_norm, clip_value)
+        self.beta_1, self.beta_2 = beta_1, beta_2
+
+    def _fill(self, rows: Floats, steps: NDArray[np.integer[Any]]) -> None:
+        rows[:, t.FIRST], rows[:, t.SECOND] = self.beta_1, self.beta_2
+        rows[:, t.SHRINK] = 1 - rows[:, t.RATE] * self.weight_decay
+        rows[:, t.DECAY] = 0

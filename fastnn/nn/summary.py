@@ -46,7 +46,7 @@ class Summary:
     def __init__(self, network: Network) -> None:
         self.layers, width = [], network.n_features
         for layer in network.layers:
-            row = _summarise(layer, width)
+            row = _summarize(layer, width)
             self.layers.append(row)
             width = row.n_outputs
         self.n_parameters = sum(row.n_parameters for row in self.layers)
@@ -78,7 +78,7 @@ class Summary:
     __repr__ = __str__
 
 
-def _summarise(layer: Any, width: int | None) -> LayerSummary:
+def _summarize(layer: Any, width: int | None) -> LayerSummary:
     name = type(layer).__name__
     arrays = [getattr(layer, part, None) for part in ("weights", "biases")]
     if not getattr(layer, "use_bias", True):

@@ -80,7 +80,7 @@ class Plan(NamedTuple):
 def runs_as(layer: Any, kind: type[Any]) -> bool:
     """Return whether the program may take `layer` for one of class `kind`.
 
-    A subclass may rename or initialise; one with passes of its own is another layer, and so is an
+    A subclass may rename or initialize; one with passes of its own is another layer, and so is an
     object that was given some.
     """
     return isinstance(layer, kind) and not overrides(layer, kind, "forward", "backward")
@@ -125,7 +125,7 @@ def make_plan(
     parameter, n_sums, n_draws, trains = 0, 0, 0, False
     running = sum(_n_parameters(layer) for _, layer, _ in fused)
     dinputs, width, previous_epilogue = -1, n_inputs, Epilogue.STORE
-    # Without training only the values of two neighbouring layers are alive at a time.
+    # Without training only the values of two neighboring layers are alive at a time.
     n_neurons = [arrays_of(layer)[0].shape[1] for op, layer, _ in fused if op == Operation.DENSE]
     widest = max([*n_neurons, n_inputs])
     pair = [] if training else [workspace.rows(widest) for _ in range(2)]
@@ -203,7 +203,7 @@ def _check_sizes(layer: Any, n_rows: int, n_outputs: int) -> None:
 
 
 def _make_room(record: np.void, workspace: _Workspace) -> None:
-    """Hand out what DROPOUT and normalisation keep for the way back."""
+    """Hand out what DROPOUT and normalization keep for the way back."""
     operation, width = record["operation"], record["n_outputs"]
     if operation == Operation.DROPOUT:
         record["mask"] = workspace.rows(width)[0]

@@ -40,7 +40,7 @@ class NonFiniteLossError(ArithmeticError):
             problem = f"a parameter or moment is no longer finite at the end of epoch {epoch}"
         super().__init__(
             f"{problem}; the parameters are those at the end of epoch {epoch - 1} (0: before "
-            "training). A smaller learning_rate or standardised features usually help"
+            "training). A smaller learning_rate or standardized features usually help"
         )
 
     def __reduce__(self) -> tuple[type[Self], tuple[int, int, History | None, bool]]:
@@ -69,7 +69,7 @@ class DivergedModelsError(ArithmeticError):
         super().__init__(
             f"{len(errors)} of {len(histories)} models diverged: {'; '.join(shown[:5])}{more}. The "
             "others are trained, and `histories` of this error has all curves. A smaller "
-            "learning_rate or standardised features usually help"
+            "learning_rate or standardized features usually help"
         )
 
     def __reduce__(self) -> tuple[type[Self], tuple[dict[int, NonFiniteLossError], list[History]]]:

@@ -61,7 +61,7 @@ class ProgressBar(Callback):
         self._epochs_shown += 1
         self._bar.total = run.n_samples * self._n_epochs
         if not self._bar.disable:
-            self._bar.set_postfix_str(summarise(run.history.latest()), refresh=False)
+            self._bar.set_postfix_str(summarize(run.history.latest()), refresh=False)
         self._bar.update(self._epochs_shown * run.n_samples - self._bar.n)
 
     def on_fit_end(self, run: Run) -> None:
@@ -103,7 +103,7 @@ class ProgressLines(Callback):
         print(f"epoch {run.epoch:{digits}}/{run.epochs}  {curves}{speed}", flush=True)
 
 
-def summarise(curves: Mapping[str, float]) -> str:
+def summarize(curves: Mapping[str, float]) -> str:
     """Return the last values of all curves in one line, held-out ones in parentheses."""
     return " ".join(
         f"{name} {value:.4f}" + (f" ({held_out:.4f})" if held_out is not None else "")

@@ -162,7 +162,7 @@ class MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC)
         self.validation_scores_.append(score)
 
     def _judge_epoch(self) -> int:
-        """Keep the best parameters; return the number of epochs in a row without improvement."""
+        """Keep the best parameters; return how many epochs in a row brought no improvement."""
         if self.early_stopping:
             score, best = self.validation_scores_[-1], self.best_validation_score_
             improves = not score < best + self.tol
@@ -183,10 +183,7 @@ class MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC)
     # ------------------------------------------------------------------ samples and outputs
 
     def transform(self, X: ArrayLike) -> Floats:
-        """Return the values of the last hidden layer: (N, units), of samples `X` (N, I).
-
-        What the network made of the features before it decides.
-        """
+        """Return the values of the last hidden layer, (N, units), for samples `X` (N, I)."""
         check_is_fitted(self)
         samples = self._as_samples(X)
         hidden = len(self.model_.layers) > 1

@@ -39,7 +39,8 @@ class MLPClassifier(ClassifierMixin, TrainableMLP):
         The units of each hidden layer; an int is one layer, an empty sequence none.
     activation : str or activation layer, or a list of them
         Of all hidden layers, or one for each: "identity", "logistic", "tanh", "relu",
-        "leaky_relu", "elu", "gelu", "silu", or a layer such as `fastnn.LeakyReLU(0.2)`.
+        the name of another activation, such as "leaky_relu", or a layer such as
+        `fastnn.LeakyReLU(0.2)`.
     solver : {"adam", "sgd", "lbfgs"}
         Adam, gradient descent with momentum, or L-BFGS on all samples at once.
     alpha : float
@@ -47,34 +48,34 @@ class MLPClassifier(ClassifierMixin, TrainableMLP):
     batch_size : int or "auto"
         Samples of a batch; "auto" is the smaller of 200 and N. Not used by lbfgs.
     learning_rate : {"constant", "invscaling", "adaptive"}
-        How the rate of sgd goes on from `learning_rate_init`: it stays; it is divided by
-        (samples seen + 1)**power_t after each epoch; or it is divided by 5 where the training
-        would stop, down to 1e-6.
+        The schedule of sgd, from `learning_rate_init`: the rate stays the same; or it is divided
+        by (samples seen + 1)**power_t after each epoch; or it is divided by 5, down to 1e-6, each
+        time the training would stop.
     learning_rate_init : float
         The first learning rate of sgd and adam.
     power_t : float
         The exponent of "invscaling".
     max_iter : int
-        The most epochs of sgd and adam, or iterations of lbfgs.
+        The largest number of epochs of sgd and adam, or of iterations of lbfgs.
     shuffle : bool
         Whether each epoch of sgd and adam has a new order of the samples.
     random_state : int, numpy.random.RandomState or None
-        Of the first weights, the order of samples, dropout and what is held out: an int gives the
-        same result each time.
+        The source of the first weights, the order of the samples, dropout and the choice of the
+        held-out samples: an int gives the same result each time.
     tol : float
         An epoch counts as an improvement where the loss falls, or the score rises, by at least
-        this. For lbfgs the largest slope at which it ends.
+        this. lbfgs ends where the largest element of the gradient is at most this.
     verbose : bool
-        Print a line an epoch.
+        Whether to print a line for each epoch.
     warm_start : bool
         Whether `fit` goes on from the parameters of the call before.
     momentum : float
-        Of sgd, from 0 to 1.
+        The momentum of sgd, from 0 to 1.
     nesterovs_momentum : bool
         Whether sgd with momentum takes Nesterov's step.
     early_stopping : bool
-        Hold out a part of the samples, stop when its score no longer improves, and keep the
-        parameters of the best epoch.
+        Whether to hold out a part of the samples, to stop when its score no longer improves, and
+        to keep the parameters of the best epoch.
     validation_fraction : float
         The part that is held out, at least 0 and below 1.
     beta_1 : float
@@ -84,9 +85,9 @@ class MLPClassifier(ClassifierMixin, TrainableMLP):
     epsilon : float
         Added to the denominator of Adam's step.
     n_iter_no_change : int or inf
-        sgd and adam stop where more epochs than this in a row bring no improvement.
+        sgd and adam stop after more than this number of epochs in a row without an improvement.
     max_fun : int
-        The most times that lbfgs may ask for the loss.
+        The largest number of times that lbfgs computes the loss.
     dropout : float
         The fraction of the values of each hidden layer that is left out in training.
     class_weight : "balanced" or dict, optional
@@ -95,11 +96,11 @@ class MLPClassifier(ClassifierMixin, TrainableMLP):
         At least 0 and below 1: this part of each target is spread over all classes.
     metric : str or callable, optional
         What `early_stopping` watches: "loss", a name of scikit-learn's scorers, or a function
-        (y_true, y_pred) -> float of which more is better. By default accuracy. NaN is an error
-        where it decides.
+        (y_true, y_pred) -> float where higher is better. By default accuracy. NaN is an error
+        where the best epoch depends on it.
     callbacks : list of fastnn.Callback, optional
         Called around each epoch. The curves are loss, accuracy, penalty and, with held-out
-        samples, val_loss and val_score (of which more is better, as `mode="auto"` knows). The
+        samples, val_loss and val_score (higher is better, as `mode="auto"` knows). The
         solver lbfgs has no epochs: it refuses `callbacks`, `metric`, `dropout`, `early_stopping`
         and `validation_data`.
     threads : int, optional
@@ -115,7 +116,7 @@ class MLPClassifier(ClassifierMixin, TrainableMLP):
         All curves of the last call of `fit` or `partial_fit`, also where an error or Ctrl-C ended
         it; not with the solver lbfgs.
     classes_ : ndarray of shape (C,)
-        The labels, sorted; of several labels a row their numbers.
+        The labels, sorted. Where a sample has several labels: 0, 1, ..., C - 1.
     coefs_ : list of ndarray
         The weights (I, O) of each layer, as views.
     intercepts_ : list of ndarray
@@ -132,17 +133,17 @@ class MLPClassifier(ClassifierMixin, TrainableMLP):
     best_validation_score_ : float or None
         The highest of them; None without `early_stopping`.
     t_ : int
-        The samples that the training has taken.
+        The number of samples that training has seen, each once per epoch.
     n_iter_ : int
-        The epochs of the last call, or the iterations of lbfgs.
+        The number of epochs of the last call, or of iterations of lbfgs.
     n_layers_ : int
-        Input, hidden layers and output.
+        The number of layers: input, hidden layers and output.
     n_outputs_ : int
-        The outputs of the network.
+        The number of outputs of the network.
     out_activation_ : str
         What follows the last layer: "softmax" or "logistic".
     n_features_in_ : int
-        The features of a sample.
+        The number of features of a sample.
     feature_names_in_ : ndarray of str
         Their names, where X had names that are strings.
 
@@ -218,14 +219,14 @@ class MLPClassifier(ClassifierMixin, TrainableMLP):
         Parameters
         ----------
         X : array-like or sparse matrix of shape (N, I)
-            A sparse one is made dense.
+            A sparse matrix is converted to an array.
         y : array-like of shape (N,) or (N, O)
             Labels of any kind; or rows of 0 and 1, one for each of several labels.
         sample_weight : array-like of shape (N,), optional
             At least 0.
         validation_data : (X, y) or (X, y, sample_weight), optional
-            What is watched, in place of a part of `X`. It stops the training only with
-            `early_stopping`.
+            Samples to measure on after each epoch, in place of a part of `X`. They stop the
+            training only with `early_stopping`.
 
         Returns
         -------
@@ -276,7 +277,7 @@ class MLPClassifier(ClassifierMixin, TrainableMLP):
         if self.out_activation_ == "softmax":
             return log_softmax(outputs, axis=1)
         if self._multilabel:
-            # Of labels whose probabilities round to 1 none comes before the others.
+            # Labels whose probabilities round to 1 are equal, as in `predict_proba`.
             probabilities = self.model_.predict_proba(X, threads=self._threads())
             logs = log_expit(outputs)
             return np.log(probabilities, out=logs, where=probabilities > 0.5)

@@ -1,4 +1,4 @@
-"""Two of scikit-learn's decorators, with types that do not hide those of what they decorate."""
+"""Two of scikit-learn's decorators, typed so that a type checker sees the decorated method."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ ACTIVATIONS: dict[str, type[Layer]] = _SCIKIT | {
     name: kind for name, kind in classes.ACTIVATIONS.items() if kind not in _SCIKIT.values()
 }
 
-# As scikit-learn writes them; those of one estimator alone stand in its class.
+# In scikit-learn's notation. Parameters that only one estimator has are in its class.
 CONSTRAINTS: dict[str, list[Any]] = {
     "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
     "activation": [StrOptions(set(ACTIVATIONS)), list, tuple, Activation, ReLU],

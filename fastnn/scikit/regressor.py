@@ -32,14 +32,14 @@ class MLPRegressor(RegressorMixin, TrainableMLP):
         "squared_error", "poisson" (for counts: the network gives the logarithms of what
         `predict` gives), "absolute_error", "huber" (with a delta of 1), "quantile" (the median),
         or a loss of numbers such as `fastnn.Quantile(0.9)`, also one of your own, as `Sequential`
-        takes it; not with the solver lbfgs. Half the squared error, and half the Poisson
-        deviance, are taken, as in scikit-learn. The gradient is the one of the sum over the
-        outputs.
+        takes it; not with the solver lbfgs. As in scikit-learn, the loss is half the squared
+        error, or half the Poisson deviance. The gradient is the one of the sum over the outputs.
     hidden_layer_sizes : int or sequence of int
         The units of each hidden layer; an int is one layer, an empty sequence none.
     activation : str or activation layer, or a list of them
         Of all hidden layers, or one for each: "identity", "logistic", "tanh", "relu",
-        "leaky_relu", "elu", "gelu", "silu", or a layer such as `fastnn.LeakyReLU(0.2)`.
+        the name of another activation, such as "leaky_relu", or a layer such as
+        `fastnn.LeakyReLU(0.2)`.
     solver : {"adam", "sgd", "lbfgs"}
         Adam, gradient descent with momentum, or L-BFGS on all samples at once.
     alpha : float
@@ -47,34 +47,34 @@ class MLPRegressor(RegressorMixin, TrainableMLP):
     batch_size : int or "auto"
         Samples of a batch; "auto" is the smaller of 200 and N. Not used by lbfgs.
     learning_rate : {"constant", "invscaling", "adaptive"}
-        How the rate of sgd goes on from `learning_rate_init`: it stays; it is divided by
-        (samples seen + 1)**power_t after each epoch; or it is divided by 5 where the training
-        would stop, down to 1e-6.
+        The schedule of sgd, from `learning_rate_init`: the rate stays the same; or it is divided
+        by (samples seen + 1)**power_t after each epoch; or it is divided by 5, down to 1e-6, each
+        time the training would stop.
     learning_rate_init : float
         The first learning rate of sgd and adam.
     power_t : float
         The exponent of "invscaling".
     max_iter : int
-        The most epochs of sgd and adam, or iterations of lbfgs.
+        The largest number of epochs of sgd and adam, or of iterations of lbfgs.
     shuffle : bool
         Whether each epoch of sgd and adam has a new order of the samples.
     random_state : int, numpy.random.RandomState or None
-        Of the first weights, the order of samples, dropout and what is held out: an int gives the
-        same result each time.
+        The source of the first weights, the order of the samples, dropout and the choice of the
+        held-out samples: an int gives the same result each time.
     tol : float
         An epoch counts as an improvement where the loss falls, or the score rises, by at least
-        this. For lbfgs the largest slope at which it ends.
+        this. lbfgs ends where the largest element of the gradient is at most this.
     verbose : bool
-        Print a line an epoch.
+        Whether to print a line for each epoch.
     warm_start : bool
         Whether `fit` goes on from the parameters of the call before.
     momentum : float
-        Of sgd, from 0 to 1.
+        The momentum of sgd, from 0 to 1.
     nesterovs_momentum : bool
         Whether sgd with momentum takes Nesterov's step.
     early_stopping : bool
-        Hold out a part of the samples, stop when its score no longer improves, and keep the
-        parameters of the best epoch.
+        Whether to hold out a part of the samples, to stop when its score no longer improves, and
+        to keep the parameters of the best epoch.
     validation_fraction : float
         The part that is held out, at least 0 and below 1.
     beta_1 : float
@@ -84,18 +84,18 @@ class MLPRegressor(RegressorMixin, TrainableMLP):
     epsilon : float
         Added to the denominator of Adam's step.
     n_iter_no_change : int or inf
-        sgd and adam stop where more epochs than this in a row bring no improvement.
+        sgd and adam stop after more than this number of epochs in a row without an improvement.
     max_fun : int
-        The most times that lbfgs may ask for the loss.
+        The largest number of times that lbfgs computes the loss.
     dropout : float
         The fraction of the values of each hidden layer that is left out in training.
     metric : str or callable, optional
         What `early_stopping` watches: "loss", a name of scikit-learn's scorers, or a function
-        (y_true, y_pred) -> float of which more is better. By default R2. NaN is an error
-        where it decides.
+        (y_true, y_pred) -> float where higher is better. By default R2. NaN is an error
+        where the best epoch depends on it.
     callbacks : list of fastnn.Callback, optional
         Called around each epoch. The curves are loss, penalty and, with held-out
-        samples, val_loss and val_score (of which more is better: `mode="max"`). The solver lbfgs
+        samples, val_loss and val_score (higher is better: `mode="max"`). The solver lbfgs
         has no epochs: it refuses `callbacks`, `metric`, `dropout`, `early_stopping` and
         `validation_data`.
     threads : int, optional
@@ -125,17 +125,17 @@ class MLPRegressor(RegressorMixin, TrainableMLP):
     best_validation_score_ : float or None
         The highest of them; None without `early_stopping`.
     t_ : int
-        The samples that the training has taken.
+        The number of samples that training has seen, each once per epoch.
     n_iter_ : int
-        The epochs of the last call, or the iterations of lbfgs.
+        The number of epochs of the last call, or of iterations of lbfgs.
     n_layers_ : int
-        Input, hidden layers and output.
+        The number of layers: input, hidden layers and output.
     n_outputs_ : int
-        The outputs of the network.
+        The number of outputs of the network.
     out_activation_ : str
         What follows the last layer: "identity", or "exp" where `loss` is "poisson".
     n_features_in_ : int
-        The features of a sample.
+        The number of features of a sample.
     feature_names_in_ : ndarray of str
         Their names, where X had names that are strings.
 

@@ -23,13 +23,16 @@ from ..run.loop import curves_of
 from ..run.rollback import DivergedError, undo_if_diverged
 from ..types import DType, Floats
 
-# Rows of a step of a full gradient: enough that the weights are read rarely, few enough that the
+# Rows of a batch of a full gradient: so many that the weights are read rarely, and so few that the
 # values of wide layers stay in the cache.
 _ROWS = 1024
 
 
 class _Steps(Optimizer):
-    """Steps along `scale` times the gradient of the data loss; penalties are a sample's share."""
+    """Steps along `scale` times the gradient of the data loss.
+
+    The gradient of the penalties is divided by the weight of the batch, as in scikit-learn.
+    """
 
     per_sample = True
 
@@ -88,7 +91,7 @@ class AdamSteps(_Steps):
 
 
 class _Sum(Optimizer):
-    """No steps: the state becomes the weighted sum of the gradients of an epoch's batches."""
+    """Sums the gradients of the batches of an epoch in its state; the parameters do not change."""
 
     rule = Rule.MOMENTUM
 
@@ -98,7 +101,7 @@ class _Sum(Optimizer):
         self._factors = np.concatenate([[0.0], masses[:-1] / masses[1:]])
 
     def rates(self, first: int, count: int, dtype: DType) -> Floats:
-        """Return rates of 0: the parameters stay."""
+        """Return rates of 0: the parameters do not change."""
         return np.full(count, 0.0)
 
     def _fill(self, rows: Floats, steps: NDArray[np.integer[Any]]) -> None:
@@ -111,14 +114,14 @@ class FullBatch:
     Parameters
     ----------
     program : Program
-        Of built-in layers. The penalties of its network are a part of the loss.
+        A program of built-in layers. The penalties of its network are a part of the loss.
     data : Data
     team : ThreadTeam
     """
 
     def __init__(self, program: Program, data: Data, team: ThreadTeam) -> None:
         order, weights = np.arange(len(data.inputs)), data.weights
-        if len(weights):  # a batch that weighs nothing could not be scaled
+        if len(weights):  # a batch whose weights are all 0 could not be scaled
             order = np.flatnonzero(weights)
         n, rows = len(order), min(len(order), _ROWS)
         starts = np.arange(0, n, rows)
@@ -146,16 +149,16 @@ class FullBatch:
 def run_lbfgs(
     program: Program, data: Data, scale: float, threads: int | None, **options: Any
 ) -> tuple[Any, float, float]:
-    """Minimise `scale` times the loss of `data`, penalties included, by L-BFGS-B.
+    """Minimize `scale` times the loss of `data`, penalties included, by L-BFGS-B.
 
     Nocedal, Wright, "Numerical Optimization" (2006), algorithm 7.5, in SciPy's implementation.
-    The network ends with the parameters that were found.
+    The network has the parameters of the minimum afterwards.
 
     Returns
     -------
     result : scipy.optimize.OptimizeResult
     loss, penalty : float
-        At the end.
+        Those of the minimum.
 
     Raises
     ------

@@ -11,17 +11,17 @@ from .solvers import AdamSteps, MomentumSteps
 
 
 class StoppingRule(Callback):
-    """Keeps an estimator's curves, stops when they no longer improve, and moves the rate.
+    """Updates an estimator's curves, ends the run as scikit-learn does, and changes the rate.
 
     Parameters
     ----------
     estimator : MLPClassifier or MLPRegressor
-        Its fitted attributes are what is updated.
+        Its fitted attributes are updated.
     optimizer : AdamSteps or MomentumSteps
     as_loss : callable
-        Turns (mean loss of the data, penalty) of fastnn into scikit-learn's loss.
+        Converts (mean loss of the data, penalty) of fastnn to scikit-learn's loss.
     n_samples : int
-        That an epoch trains on.
+        The number of samples of an epoch.
     measure : callable, optional
         Returns (loss, score) of the model on held-out samples.
     """
