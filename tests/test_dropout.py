@@ -243,7 +243,7 @@ def test_predictions_leave_it_out():
     table = model._program.predictor.layers
     outputs = model.predict_proba(X), model.compiled().predict_proba(X), model.forward(X)
     for layer in layers:
-        del layer._model
+        del layer._network
     plain = fastnn.Sequential(layers)
     assert np.array_equal(table, plain._program.predictor.layers)
     assert outputs[0].tobytes() == plain.predict_proba(X).tobytes()

@@ -4,56 +4,38 @@ from __future__ import annotations
 
 import copy
 import json
-import os
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Self
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import files
-from .errors import FileFormatError, warn_of_prepared_inputs
-from .files.contents import check_arrays
-from .kernels.catalogue import Operation
-from .metrics import MetricLike
-from .nn import configs
-from .nn.dropout import Dropout, draw_key
-from .nn.layers import Layer
-from .nn.loss import Loss
-from .nn.network import Network, call_backward, call_forward
-from .nn.optimizer import Optimizer
-from .nn.optimizers import SGD
-from .nn.own import is_own
-from .nn.own_losses import LossLike
-from .nn.summary import Summary
-from .program.handle import CompiledModel
-from .program.program import Program
-from .program.stream import Stream
-from .program.trainer import describe_network
-from .run.callbacks import Callback
-from .run.data import as_data, check_batches, with_class_weights
-from .run.evaluation import as_further_metrics, evaluate
-from .run.history import History
-from .run.loop import train
-from .run.partial import train_once
-from .run.progress import Verbose
-from .run.request import FitArguments, check_request, check_training, warn_of_slow_training
-from .types import (
-    Array,
-    Batch,
-    BatchSource,
-    DType,
-    Floats,
-    OwnLayer,
-    PathLike,
-    Seed,
-    Shuffle,
-)
-from .validation import as_count, as_generator, as_path, as_scaling
+from .. import files
+from ..kernels.catalogue import Operation
+from ..metrics import MetricLike
+from ..nn.dropout import Dropout, draw_key
+from ..nn.layers import Layer
+from ..nn.network import call_forward
+from ..nn.optimizer import Optimizer
+from ..nn.optimizers import SGD
+from ..nn.own import is_own
+from ..program.handle import CompiledModel
+from ..program.stream import Stream
+from ..program.trainer import describe_network
+from ..run.callbacks import Callback
+from ..run.data import as_data, check_batches, with_class_weights
+from ..run.evaluation import as_further_metrics, evaluate
+from ..run.history import History
+from ..run.loop import train
+from ..run.partial import train_once
+from ..run.progress import Verbose
+from ..run.request import FitArguments, check_request, check_training, warn_of_slow_training
+from ..types import Array, Batch, BatchSource, Floats, OwnLayer, PathLike, Seed, Shuffle
+from ..validation import as_count, as_generator, as_path, as_scaling
+from .base import Model
 
 
-class Sequential:
+class Sequential(Model):
     """A network: layers that feed each other, and the loss that they are trained on.
 
     Parameters
@@ -108,48 +90,6 @@ class Sequential:
     >>> round(model.evaluate(X, y)["accuracy"], 2)
     0.99
     """
-
-    def __init__(self, layers: Iterable[Layer | OwnLayer], loss: LossLike | None = None) -> None:
-        self._network = Network(layers, loss)
-        self._program = Program(self._network)
-        self._stream: Stream | None = None  # of the last `partial_fit`
-        self._rng: np.random.Generator | None = None
-        self.optimizer: Optimizer | None = None
-        self.notes: dict[str, Any] = {}
-
-    @property
-    def layers(self) -> tuple[Any, ...]:
-        """The layers. They cannot be swapped: other layers make another network."""
-        return self._network.layers
-
-    @property
-    def loss(self) -> Loss:
-        """What the network is trained on. Another one may be assigned between two runs."""
-        return self._network.loss
-
-    @loss.setter
-    def loss(self, value: LossLike) -> None:
-        self._network.set_loss(value)
-        self._program.refresh()
-
-    @property
-    def dtype(self) -> DType:
-        """The dtype of the parameters and of all results."""
-        return self._network.dtype
-
-    @property
-    def parameters(self) -> Floats:
-        """The flat parameter buffer."""
-        return self._network.expose_parameters()
-
-    @parameters.setter
-    def parameters(self, value: ArrayLike) -> None:
-        self._network.set_parameters(value)
-
-    @property
-    def gradients(self) -> Floats:
-        """The flat gradient buffer."""
-        return self._network.gradients
 
     # ------------------------------------------------------------------ training
 
@@ -508,53 +448,7 @@ class Sequential:
             raise ValueError("the loss has a `decide` of your own, so it cannot be compiled")
         return CompiledModel(predictor, self.loss)
 
-    # ------------------------------------------------------------------ layer by layer
-
-    def forward(self, inputs: ArrayLike, training: bool = False) -> Floats:
-        """Run `inputs` (B, I) through all layers, one by one, and return the last output."""
-        values: Any = inputs
-        for layer in self.layers:
-            values = call_forward(layer, values, training)
-        output: Floats = values
-        return output
-
-    def backward(self, dvalues: ArrayLike) -> Floats:
-        """Take the gradient `dvalues` of the last output back through all layers."""
-        values: Any = dvalues
-        for layer in reversed(self.layers):
-            values = call_backward(layer, values)
-        dinputs: Floats = values
-        return dinputs
-
     # ------------------------------------------------------------------ files
-
-    def to_config(self) -> dict[str, Any]:
-        """Return the architecture as a dict that JSON can hold: no parameters are in it.
-
-        "layers" and "loss" have {"class": name, argument: value, ...} of each; "dtype" and
-        "n_features" follow from them. A callable `init` is kept where it is `scaled_normal`.
-
-        Raises
-        ------
-        TypeError
-            For a layer or loss of your own, which is named.
-        """
-        return configs.describe_network(self._network)
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Return a new network, with new weights, of a dict such as `to_config` gives.
-
-        Raises
-        ------
-        TypeError, ValueError
-            For unknown classes and arguments, missing ones, bad values, more parameters than
-            fit into memory: before any array is made.
-        """
-        layers, loss = configs.build_network(config)
-        model = cls(layers, loss)
-        configs.check_network(config, model._network)
-        return model
 
     def save(self, path: PathLike, notes: dict[str, Any] | None = None) -> None:
         """Write architecture and parameters to one safetensors file; `fastnn.load` reads it.
@@ -581,113 +475,6 @@ class Sequential:
         description = {"kind": "model", "model": config, "notes": notes}
         files.write(path, description, arrays, finite=arrays)
         self.notes = notes
-
-    # ------------------------------------------------------------------ the object itself
-
-    def clone(self, rng: Seed = None) -> Self:
-        """Return a model of the same layers, with the same parameters, that shares nothing.
-
-        Parameters
-        ----------
-        rng : None, int or numpy.random.Generator
-            Where given, layers draw new parameters from it, as their `init` says.
-        """
-        twin = copy.deepcopy(self)
-        for layer in twin.layers:
-            if isinstance(layer, Layer):
-                layer.forget_passes()
-        if rng is not None:
-            rng = as_generator(rng)
-            for layer in twin._network.parametric:
-                layer.reset_parameters(rng)
-        return twin
-
-    def summary(self) -> Summary:
-        """Return a :class:`Summary`: layers, outputs, parameters, bytes, operations a sample."""
-        return Summary(self._network)
-
-    def __copy__(self) -> Self:
-        return copy.deepcopy(self)  # two models on one buffer would train each other
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Both work on the parameters of this model.
-        return {**vars(self), "_stream": None, "_program": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._program = Program(self._network)
-
-    def __repr__(self) -> str:
-        layers = "".join(f"    {layer!r},\n" for layer in getattr(self, "layers", ()))
-        loss = repr(getattr(self, "loss", "?"))
-        loss = "" if loss == "SoftmaxCrossEntropy()" else f", loss={loss}"
-        return f"{type(self).__name__}([\n{layers}]{loss})"
-
-
-def network_of(model: Sequential) -> Network:
-    """Return the network of a model, for other parts of fastnn."""
-    return model._network
-
-
-def program_of(model: Sequential) -> Program:
-    """Return the network of a model with its compiled steps, for other parts of fastnn."""
-    model._program.refresh()
-    return model._program
-
-
-def load(path: PathLike) -> Sequential:
-    """Return the model in a file that `Sequential.save` or :class:`Checkpoint` has written.
-
-    Its outputs have the bits that those of the model had.
-
-    Raises
-    ------
-    FileFormatError
-        A ValueError that says what is wrong: with any other file, and with one that is not whole.
-    OSError
-        Where the file cannot be read.
-
-    Warns
-    -----
-    PreparedInputsWarning
-        For a model of `fastnn train`, which does not take the columns of a table.
-
-    Examples
-    --------
-    >>> model = fastnn.Sequential([fastnn.Dense(2, 3, rng=0)])
-    >>> model.save("model.safetensors", notes={"made": "in an example"})
-    >>> again = fastnn.load("model.safetensors")
-    >>> again
-    Sequential([
-        Dense(2, 3, dtype=float32),
-    ])
-    >>> again.notes
-    {'made': 'in an example'}
-    """
-    model = read_model(path)
-    warn_of_prepared_inputs(model.notes, os.fspath(path), level=3)
-    return model
-
-
-def read_model(path: PathLike) -> Sequential:
-    """Return the model in a file, as `load` does, without its warning."""
-    path = Path(as_path(path))
-    description, arrays = files.read(path)
-    try:
-        config: Any = description.get("model")
-        notes = description.get("notes", {})
-        if not isinstance(notes, dict):
-            raise ValueError(f"notes is {notes!r:.80}, expected a dict")
-        # Arrays of a checkpoint's state have names that begin otherwise.
-        arrays = {name: each for name, each in arrays.items() if name[:1].isdigit()}
-        check_arrays(arrays, configs.stored_shapes(config))
-        model = Sequential.from_config(config)
-    except (TypeError, ValueError) as error:
-        raise FileFormatError(path, f"has no model that can be built: {error}") from None
-    for name, array in model._network.stored_arrays().items():
-        array[...] = arrays[name]
-    model.notes = notes
-    return model
 
 
 def _as_notes(notes: dict[str, Any]) -> dict[str, Any]:

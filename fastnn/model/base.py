@@ -1,0 +1,171 @@
+"""What a model is made of: a network with its compiled steps, its text and its copies."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..nn import configs
+from ..nn.layers import Layer
+from ..nn.loss import Loss
+from ..nn.network import Network, call_backward, call_forward
+from ..nn.optimizer import Optimizer
+from ..nn.own_losses import LossLike
+from ..nn.summary import Summary
+from ..program.program import Program
+from ..program.stream import Stream
+from ..types import DType, Floats, OwnLayer, Seed
+from ..validation import as_generator
+
+
+class Model:
+    """A network as a user holds it: its layers, parameters and architecture.
+
+    :class:`Sequential` trains it, asks it and saves it.
+    """
+
+    def __init__(self, layers: Iterable[Layer | OwnLayer], loss: LossLike | None = None) -> None:
+        self._network = Network(layers, loss)
+        self._program = Program(self._network)
+        self._stream: Stream | None = None  # of the last `partial_fit`
+        self._rng: np.random.Generator | None = None
+        self.optimizer: Optimizer | None = None
+        self.notes: dict[str, Any] = {}
+
+    @property
+    def layers(self) -> tuple[Any, ...]:
+        """The layers. They cannot be swapped: other layers make another network."""
+        return self._network.layers
+
+    @property
+    def loss(self) -> Loss:
+        """What the network is trained on. Another one may be assigned between two runs."""
+        return self._network.loss
+
+    @loss.setter
+    def loss(self, value: LossLike) -> None:
+        self._network.set_loss(value)
+        self._program.refresh()
+
+    @property
+    def dtype(self) -> DType:
+        """The dtype of the parameters and of all results."""
+        return self._network.dtype
+
+    @property
+    def parameters(self) -> Floats:
+        """The flat parameter buffer."""
+        return self._network.expose_parameters()
+
+    @parameters.setter
+    def parameters(self, value: ArrayLike) -> None:
+        self._network.set_parameters(value)
+
+    @property
+    def gradients(self) -> Floats:
+        """The flat gradient buffer."""
+        return self._network.gradients
+
+    # ------------------------------------------------------------------ layer by layer
+
+    def forward(self, inputs: ArrayLike, training: bool = False) -> Floats:
+        """Run `inputs` (B, I) through all layers, one by one, and return the last output."""
+        values: Any = inputs
+        for layer in self.layers:
+            values = call_forward(layer, values, training)
+        output: Floats = values
+        return output
+
+    def backward(self, dvalues: ArrayLike) -> Floats:
+        """Take the gradient `dvalues` of the last output back through all layers."""
+        values: Any = dvalues
+        for layer in reversed(self.layers):
+            values = call_backward(layer, values)
+        dinputs: Floats = values
+        return dinputs
+
+    # ------------------------------------------------------------------ the architecture
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the architecture as a dict that JSON can hold: no parameters are in it.
+
+        "layers" and "loss" have {"class": name, argument: value, ...} of each; "dtype" and
+        "n_features" follow from them. A callable `init` is kept where it is `scaled_normal`.
+
+        Raises
+        ------
+        TypeError
+            For a layer or loss of your own, which is named.
+        """
+        return configs.describe_network(self._network)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Return a new network, with new weights, of a dict such as `to_config` gives.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For unknown classes and arguments, missing ones, bad values, more parameters than
+            fit into memory: before any array is made.
+        """
+        layers, loss = configs.build_network(config)
+        model = cls(layers, loss)
+        configs.check_network(config, model._network)
+        return model
+
+    # ------------------------------------------------------------------ the object itself
+
+    def clone(self, rng: Seed = None) -> Self:
+        """Return a model of the same layers, with the same parameters, that shares nothing.
+
+        Parameters
+        ----------
+        rng : None, int or numpy.random.Generator
+            Where given, layers draw new parameters from it, as their `init` says.
+        """
+        twin = copy.deepcopy(self)
+        for layer in twin.layers:
+            if isinstance(layer, Layer):
+                layer.forget_passes()
+        if rng is not None:
+            rng = as_generator(rng)
+            for layer in twin._network.parametric:
+                layer.reset_parameters(rng)
+        return twin
+
+    def summary(self) -> Summary:
+        """Return a :class:`Summary`: layers, outputs, parameters, bytes, operations a sample."""
+        return Summary(self._network)
+
+    def __copy__(self) -> Self:
+        return copy.deepcopy(self)  # two models on one buffer would train each other
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Both work on the parameters of this model.
+        return {**vars(self), "_stream": None, "_program": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._program = Program(self._network)
+
+    def __repr__(self) -> str:
+        layers = "".join(f"    {layer!r},\n" for layer in getattr(self, "layers", ()))
+        loss = repr(getattr(self, "loss", "?"))
+        loss = "" if loss == "SoftmaxCrossEntropy()" else f", loss={loss}"
+        return f"{type(self).__name__}([\n{layers}]{loss})"
+
+
+def network_of(model: Model) -> Network:
+    """Return the network of a model, for other parts of fastnn."""
+    return model._network
+
+
+def program_of(model: Model) -> Program:
+    """Return the network of a model with its compiled steps, for other parts of fastnn."""
+    model._program.refresh()
+    return model._program
