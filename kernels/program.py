@@ -178,7 +178,7 @@ def train_steps(
                     squares = total_squares(sums)
                 scale = clip_factor(squares, factor, now[CLIP_NORM])
             update_weights(
-                layers, p, pointer(states), states.shape[1], w, sums, batch,
+                layers, p, states, w, sums, batch,
                 rule, now, scale, strength, thread, threads,
             )  # fmt: skip
         if keys is not None:

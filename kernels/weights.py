@@ -14,7 +14,7 @@ from .codes import Epilogue, SumRow
 from .jit import inner
 from .packing import panel_width, panels_size
 from .panels import share_weights, transpose_weights
-from .pointers import get, null
+from .pointers import get, null, pointer
 from .products import add_piece, clear, column_sums, matmul_panel
 from .simd import by_dtype
 from .table import SUM_ROWS
@@ -107,7 +107,7 @@ def form_block(layer, workspace, piece, row, height, column, first, rows):
 
 @inner
 def update_weights(
-    layers, parameters, states, n_parameters, workspace, sums, rows, rule, numbers,
+    layers, parameters, states, workspace, sums, rows, rule, numbers,
     scale, strength, thread, threads,
 ):  # fmt: skip
     """Form this thread's slices of every gradient over the whole batch, and step down them."""
@@ -161,7 +161,8 @@ def update_weights(
         if formed:
             b1, b2 = 0.0, 0.0
         follow(
-            biases, dbiases, states + (layer.biases + begin), n_parameters, end - begin,
+            biases, dbiases, pointer(states) + (layer.biases + begin), states.shape[1],
+            end - begin,
             rule, numbers, scale, b1, b2,
         )  # fmt: skip
 

@@ -7,6 +7,7 @@ import fastnn
 from fastnn import kernels
 from fastnn.kernels import catalogue, codes, reference
 from fastnn.kernels.catalogue import Loss, Operation, Rule
+from fastnn.program import compiled
 from fastnn.program.plan import make_plan
 
 ENUMERATIONS = {
@@ -133,3 +134,21 @@ def test_an_unknown_finish_predicts_nan(dtype, finish):
     kernels.predict_rows(outputs[0], workspace, panels, *rest, 8, finish)
     kernels.predict_few(outputs[1], workspace, *rest, finish)
     assert np.isnan(outputs).all()
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("optimizer", [fastnn.SGD, fastnn.Adam])
+def test_an_unknown_operation_ends_a_run_and_leaves_the_parameters(monkeypatch, place, optimizer):
+    def plan_unknown(*arguments, **options):
+        plan = make_plan(*arguments, **options)
+        plan.layers["operation"][place] = UNKNOWN
+        return plan
+
+    monkeypatch.setattr(compiled, "make_plan", plan_unknown)
+    layers = [fastnn.Dense(3, 4, rng=1), fastnn.Softmax(), fastnn.Dense(4, 2, rng=2)]
+    model = fastnn.Sequential(layers)
+    before = model.parameters.copy()
+    X, y = np.random.default_rng(0).random((9, 3), np.float32), np.arange(9) % 2
+    with pytest.raises(fastnn.NonFiniteLossError):
+        model.fit(X, y, epochs=2, optimizer=optimizer(0.1), verbose=False)
+    assert np.array_equal(model.parameters, before)
