@@ -19,6 +19,7 @@ vector width or threads. Where that dimension is a batch, callers take it in blo
 """
 
 import itertools
+import math
 from typing import NamedTuple
 
 from llvmlite import ir
@@ -363,7 +364,7 @@ class _TileEmitter:
         return total
 
     def emit_ending(self, result, ending, sums):
-        """Store what the epilogue makes of the sums."""
+        """Store what the epilogue makes of the sums: NaN, if it is none of those of `ending`."""
         builder, masks = self.builder, self.masks
         places = [(i, v) for i in range(self.height) for v in range(self.vectors)]
         zero = ir.Constant(self.vector, [0.0] * self.lanes)
@@ -382,26 +383,26 @@ class _TileEmitter:
                 builder, emit_fma(self.context, builder, rate, value, before), keep_sign=False
             )
 
-        epilogues = {}
+        epilogues = {Epilogue.STORE: lambda i, v, value: value}
         if isinstance(ending, Activate):
             others = self.rows_of(ending.other)
-            epilogues = {Epilogue.RELU: relu, Epilogue.RELU_MASK: mask}
+            epilogues |= {Epilogue.RELU: relu, Epilogue.RELU_MASK: mask}
         if isinstance(ending, Descend):
             rate = emit_splat(builder, builder.fneg(ending.rate), self.lanes)
-            epilogues = {Epilogue.DESCENT: descend}
+            epilogues |= {Epilogue.DESCENT: descend}
 
         def store(values):
             for (i, v), value in zip(places, values, strict=True):
                 self.store(value, results[i], v, masks[v])
 
-        if not epilogues:
+        if ending is None:
             store(sums)
             return
         end = builder.append_basic_block("tile.end")
-        default = builder.append_basic_block("tile.store")
-        switch = builder.switch(ending.epilogue, default)
-        builder.position_at_end(default)
-        store(sums)
+        unknown = builder.append_basic_block("tile.unknown")
+        switch = builder.switch(ending.epilogue, unknown)
+        builder.position_at_end(unknown)
+        store([ir.Constant(self.vector, [math.nan] * self.lanes)] * len(places))
         builder.branch(end)
         for code, transform in epilogues.items():
             block = builder.append_basic_block("tile.epilogue")

@@ -4,6 +4,7 @@ import itertools
 import json
 from concurrent.futures import ThreadPoolExecutor
 
+import numba
 import numpy as np
 import pytest
 import test_targets
@@ -14,6 +15,10 @@ from test_training import check_against_numpy, make_data
 
 import fastnn
 from fastnn.kernels import target
+from fastnn.kernels.codes import Epilogue
+from fastnn.kernels.pointers import null, pointer
+from fastnn.kernels.products import matmul_packed, matmul_panel
+from fastnn.kernels.tile import Activate, Columns, Descend, Extent, Rows
 
 OWN = target.current()
 
@@ -118,3 +123,43 @@ def test_sizes_follow_from_the_tile(bits):
         assert row.shape(bits).piece_rows == target.MOST_PIECE_ROWS
         assert target.BLOCK_ROWS % row.tile_rows == 0
         assert row.vector_bytes <= target.CACHE_LINE
+
+
+@numba.njit(error_model="numpy")
+def activated(result, left, panels, epilogue):
+    start = Rows(null(pointer(result)), 0)
+    matmul_packed(
+        Rows(pointer(result), result.shape[1]), Rows(pointer(left), left.shape[1]),
+        pointer(panels), Extent(len(left), result.shape[1], left.shape[1]),
+        start, Activate(epilogue, Rows(pointer(result), 0)),
+    )  # fmt: skip
+
+
+@numba.njit(error_model="numpy")
+def descended(result, left, panel, epilogue):
+    start = Rows(null(pointer(result)), 0)
+    matmul_panel(
+        Rows(pointer(result), result.shape[1]), Columns(pointer(left), left.shape[1]),
+        Rows(pointer(panel), panel.shape[1]), pointer(panel),
+        Extent(left.shape[1], result.shape[1], len(left)),
+        start, Descend(epilogue, 0.5),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("rows", [1, 19])
+def test_an_epilogue_that_the_product_does_not_have_gives_nan(rows):
+    # Panels are readable to whole vectors.
+    panel, result = np.ones((3, 64), np.float32), np.empty((rows, 4), np.float32)
+    for product, left, known in (
+        (activated, np.ones((rows, 3), np.float32), Epilogue.RELU),
+        (descended, np.ones((3, rows), np.float32), Epilogue.DESCENT),
+    ):
+        for code in range(-1, 9):
+            result[:] = 1
+            product(result, left, panel, code)
+            if code == Epilogue.STORE:
+                assert (result == 3).all()
+            elif code == known:
+                assert (result == (3 if product is activated else 1 - 0.5 * 3)).all()
+            elif not (product is activated and code == Epilogue.RELU_MASK):
+                assert np.isnan(result).all(), code
