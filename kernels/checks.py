@@ -8,12 +8,13 @@ What the types say (a dtype, the number of dimensions, the layout) is in the tex
 
 import inspect
 
-from numba import types
+from numba import from_dtype, types
 from numba.extending import overload
 
 from . import codes, faults
 from . import table as t
 from .contracts import CONTRACTS, Array
+from .records import LAYER
 
 
 def checked(function, compute, flags):
@@ -44,20 +45,20 @@ def checked(function, compute, flags):
 _PLANS = {
     "convert_rows": "convert_fault(rows, source, layout, indices)",
     "optimizer_update": "optimizer_fault(states, rule)",
-    "pack_network": "pack_fault(panels, table, parameters)",
+    "pack_network": "pack_fault(panels, layers, parameters)",
     "predict_few": (
-        "few_fault(outputs, workspace, table, coefficients is not None, parameters, inputs)"
+        "few_fault(outputs, workspace, layers, extended is not None, parameters, inputs)"
     ),
     "predict_rows": (
-        "rows_fault(outputs, workspace, panels, table, coefficients is not None, parameters, "
+        "rows_fault(outputs, workspace, panels, layers, extended is not None, parameters, "
         "inputs, block)"
     ),
     "train_steps": (
-        "train_fault(parameters, states, workspace, scores, sums, table, coefficients, inputs, "
+        "train_fault(parameters, states, workspace, scores, sums, layers, inputs, "
         "layout, scaling, labels, targets, sample_weights, order, first_step, last_step, "
         "batch_size, keys, loss, rule, numbers)"
     ),
-    "unpack_states": "unpack_fault(states, workspace, table)",
+    "unpack_states": "unpack_fault(states, workspace, layers)",
 }
 
 
@@ -125,6 +126,8 @@ def _wrong_type(contract, arrays, kinds):
             continue
         elif isinstance(types.unliteral(kind), types.Integer | types.Boolean):
             continue
+        elif spec.optional and _is_none(kind):
+            continue
         else:
             whole = "a whole number" if spec.whole else "a number"
             wanted = None if not spec.whole and isinstance(kind, types.Float) else whole
@@ -154,8 +157,11 @@ def _wanted_array(spec, kind, kinds, first, dtype):
         "floats": (types.float32, types.float64),
         "targets": (types.int64 if kind.ndim == 1 else dtype,),
         "samples": (types.uint8 if kind.ndim == 1 else dtype,),
+        "LAYER": (from_dtype(LAYER),),
     }.get(spec.dtype) or (getattr(types, spec.dtype, None),)
     if kind.dtype not in right:
+        if spec.dtype == "LAYER":
+            return "LAYER, see fastnn.kernels.records"
         words = " or ".join(map(str, right))
         shared = kind.dtype in (types.float32, types.float64) and spec.dtype == "float"
         return f"{words}, as {first}" if shared else words

@@ -41,6 +41,9 @@ class Number(NamedTuple):
     bounds: str = ""
     """A condition on it, which stands at {}."""
 
+    optional: bool = False
+    """None will do."""
+
 
 def _array(*shapes, **properties):
     return Array(shapes, **properties)
@@ -63,8 +66,8 @@ def _code(codes):
     return Number(True, " or ".join(f"{{0}} == {code}" for code in codes))
 
 
-_TABLE = _array("L N_COLUMNS", dtype="int64")
-_COEFFICIENTS = _array("L N_COEFFICIENTS", dtype="float64", optional=True)
+_LAYERS = _array("L", dtype="LAYER")
+_EXTENDED = Number(True, optional=True)
 _TARGETS = _array("B", "B C", dtype="targets")
 _FINISH = _code((Operation.SOFTMAX, Operation.IDENTITY, Operation.SIGMOID, Operation.EXP))
 _EPSILON = _number("0 < {} < 0.5")
@@ -260,8 +263,7 @@ CONTRACTS = {
         "scores": _out("N_SCORES M", dtype="float64"),
         "sums": _out("N_SUMS U", dtype="float64"),
         "barrier": _out("BARRIER_SIZE", dtype="int64"),
-        "table": _TABLE,
-        "coefficients": _COEFFICIENTS,
+        "layers": _LAYERS,
         "inputs": _array("N I", "Y", dtype="samples"),
         "layout": _array("N_LAYOUT", dtype="int64", optional=True),
         "scaling": _array("N_SCALING", dtype="float64", optional=True),
@@ -283,14 +285,14 @@ CONTRACTS = {
         "thread": _whole("0 <= {}"),
         "threads": _whole("thread < {}"),
     },
-    "unpack_states": {"states": _out("S P"), "workspace": _array("W"), "table": _TABLE},
-    "pack_network": {"panels": _out("Q"), "table": _TABLE, "parameters": _array("P")},
+    "unpack_states": {"states": _out("S P"), "workspace": _array("W"), "layers": _LAYERS},
+    "pack_network": {"panels": _out("Q"), "layers": _LAYERS, "parameters": _array("P")},
     "predict_rows": {
         "outputs": _out("N O"),
         "workspace": _out("W"),
         "panels": _array("Q"),
-        "table": _TABLE,
-        "coefficients": _COEFFICIENTS,
+        "layers": _LAYERS,
+        "extended": _EXTENDED,
         "parameters": _array("P"),
         "inputs": _array("N I"),
         "block": _whole("1 <= {}"),
@@ -299,8 +301,8 @@ CONTRACTS = {
     "predict_few": {
         "outputs": _out("N O"),
         "workspace": _out("W"),
-        "table": _TABLE,
-        "coefficients": _COEFFICIENTS,
+        "layers": _LAYERS,
+        "extended": _EXTENDED,
         "parameters": _array("P"),
         "inputs": _array("N I"),
         "finish": _FINISH,

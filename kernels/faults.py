@@ -62,27 +62,27 @@ def is_below(indices, size):
 # A fault is a place in it. Each text begins with the argument.
 FAULTS = (
     "",
-    "table does not describe a network, expected one of fastnn.plan",
-    "parameters has fewer elements than table asks for",
-    "workspace has fewer elements than table asks for",
-    "panels has fewer elements than table asks for",
-    "coefficients is None, and table has a row that needs them",
-    "inputs has another number of columns than table has inputs",
-    "outputs has another number of columns than table has outputs",
+    "layers do not describe a network, expected those of a plan",
+    "parameters has fewer elements than layers ask for",
+    "workspace has fewer elements than layers ask for",
+    "panels has fewer elements than layers ask for",
+    "extended is None, and an operation of layers is not basic",
+    "inputs has another number of columns than layers have inputs",
+    "outputs has another number of columns than layers have outputs",
     "layout reaches outside of the bytes, for the numbers in it or for an index of the samples",
     "indices has a negative one",
     "states has fewer rows than rule needs",
-    "states has fewer columns than table has parameters",
-    "keys is None, and table has a row that drops or normalizes",
-    "sums has fewer columns than table counts",
+    "states has fewer columns than layers have parameters",
+    "keys is None, and a layer drops or normalizes",
+    "sums has fewer columns than layers count",
     "scores has fewer columns than batch_size",
     "numbers has fewer rows than there are steps",
     "order has an index outside of [0, N), the number of samples",
     "last_step is behind the last epoch of order",
     "labels has a label outside of [0, O), or not one for each sample",
-    "targets is neither (0, O) nor (N, O), with N samples and O outputs of table",
+    "targets is neither (0, O) nor (N, O), with N samples and O outputs of layers",
     "sample_weights has another number of elements than there are samples, or one below 0",
-    "states, coefficients, layout, scaling and sample_weights go together: all None, or none",
+    "states, layout, scaling and sample_weights go together: all None, or none",
     "rule is not FUSED_DESCENT, which all that is None asks for",
 )
 (_TABLE, _PARAMETERS, _WORKSPACE, _PANELS, _COEFFICIENTS, _INPUTS, _OUTPUTS, _LAYOUT, _INDICES,
@@ -97,19 +97,19 @@ def _holds(array, start, size):
 
 
 @numba.njit
-def _panels(array, step):
+def _panels(array, layer):
     """Return the elements of a packed matrix: the columns are padded to whole cache lines."""
     line = CACHE_LINE // array.itemsize
-    columns = (step[t.N_OUTPUTS] + line - 1) // line * line
-    return columns * step[t.N_INPUTS]
+    columns = (layer.n_outputs + line - 1) // line * line
+    return columns * layer.n_inputs
 
 
 @numba.njit
-def _transposed(array, step):
+def _transposed(array, layer):
     """Return the elements of the transpose of a matrix, packed likewise."""
     line = CACHE_LINE // array.itemsize
-    columns = (step[t.N_INPUTS] + line - 1) // line * line
-    return columns * step[t.N_OUTPUTS]
+    columns = (layer.n_inputs + line - 1) // line * line
+    return columns * layer.n_outputs
 
 
 @numba.njit
@@ -119,132 +119,132 @@ def _span(row, width, rows):
 
 
 @numba.njit
-def table_fault(table):
+def table_fault(layers):
     """Return _TABLE unless the rows of a table fit together."""
-    for layer in range(len(table)):
-        step = table[layer]
-        n_inputs, n_outputs, operation = step[t.N_INPUTS], step[t.N_OUTPUTS], step[t.OPERATION]
+    for index in range(len(layers)):
+        layer = layers[index]
+        n_inputs, n_outputs, operation = layer.n_inputs, layer.n_outputs, layer.operation
         known = is_basic(operation) or operation in _ACTIVATION_CODES or depends_on_mode(operation)
         if not (known and n_inputs >= 0 and n_outputs >= 0):
             return _TABLE
         if operation != Operation.DENSE and n_inputs != n_outputs:
             return _TABLE
-        if layer > 0 and n_inputs != table[layer - 1, t.N_OUTPUTS]:
+        if index > 0 and n_inputs != layers[index - 1].n_outputs:
             return _TABLE
-    return 0 if len(table) > 0 else _TABLE
+    return 0 if len(layers) > 0 else _TABLE
 
 
 @numba.njit
-def parameters_fault(table, parameters, has_coefficients):
+def parameters_fault(layers, parameters, extended):
     """Return _PARAMETERS unless they hold what a table asks for; _COEFFICIENTS, _TABLE likewise."""
-    fault = table_fault(table)
-    for layer in range(len(table)):
-        step = table[layer]
-        operation, size = step[t.OPERATION], step[t.N_OUTPUTS]
-        if not is_basic(operation) and not has_coefficients:
+    fault = table_fault(layers)
+    for index in range(len(layers)):
+        layer = layers[index]
+        operation, size = layer.operation, layer.n_outputs
+        if not is_basic(operation) and not extended:
             return _COEFFICIENTS
         if has_parameters(operation):
-            rows = step[t.N_INPUTS] if operation == Operation.DENSE else 1
-            if not _holds(parameters, step[t.WEIGHTS], rows * size):
+            rows = layer.n_inputs if operation == Operation.DENSE else 1
+            if not _holds(parameters, layer.weights, rows * size):
                 return _PARAMETERS
-            if not _holds(parameters, step[t.BIASES], size):
+            if not _holds(parameters, layer.biases, size):
                 return _PARAMETERS
         if operation == Operation.BATCH_NORM:
-            if not _holds(parameters, step[t.RUNNING_MEAN], size):
+            if not _holds(parameters, layer.running_mean, size):
                 return _PARAMETERS
-            if not _holds(parameters, step[t.RUNNING_VARIANCE], size):
+            if not _holds(parameters, layer.running_variance, size):
                 return _PARAMETERS
     return fault
 
 
 @numba.njit
-def network_fault(outputs, table, has_coefficients, parameters, inputs):
+def network_fault(outputs, layers, extended, parameters, inputs):
     """Return the fault of a network and its inputs and outputs."""
-    fault = parameters_fault(table, parameters, has_coefficients)
+    fault = parameters_fault(layers, parameters, extended)
     if fault != 0:
         return fault
-    if inputs.shape[1] != table[0, t.N_INPUTS]:
+    if inputs.shape[1] != layers[0].n_inputs:
         return _INPUTS
-    return 0 if outputs.shape[1] == table[len(table) - 1, t.N_OUTPUTS] else _OUTPUTS
+    return 0 if outputs.shape[1] == layers[len(layers) - 1].n_outputs else _OUTPUTS
 
 
 @numba.njit
-def few_fault(outputs, workspace, table, has_coefficients, parameters, inputs):
-    fault = network_fault(outputs, table, has_coefficients, parameters, inputs)
+def few_fault(outputs, workspace, layers, extended, parameters, inputs):
+    fault = network_fault(outputs, layers, extended, parameters, inputs)
     if fault != 0:
         return fault
-    for layer in range(len(table)):
-        if workspace.size < 2 * table[layer, t.N_OUTPUTS]:
+    for index in range(len(layers)):
+        if workspace.size < 2 * layers[index].n_outputs:
             return _WORKSPACE
     return 0
 
 
 @numba.njit
-def rows_fault(outputs, workspace, panels, table, has_coefficients, parameters, inputs, block):
-    fault = network_fault(outputs, table, has_coefficients, parameters, inputs)
+def rows_fault(outputs, workspace, panels, layers, extended, parameters, inputs, block):
+    fault = network_fault(outputs, layers, extended, parameters, inputs)
     if fault != 0:
         return fault
     rows = min(block, len(inputs))
-    for layer in range(len(table)):
-        step = table[layer]
-        width, row = step[t.N_OUTPUTS], step[t.OUTPUT_ROW]
-        if row < width or (layer > 0 and step[t.INPUT_ROW] < step[t.N_INPUTS]):
+    for index in range(len(layers)):
+        layer = layers[index]
+        width, row = layer.n_outputs, layer.output_row
+        if row < width or (index > 0 and layer.input_row < layer.n_inputs):
             return _TABLE
-        if not _holds(workspace, step[t.OUTPUTS], _span(row, width, rows)):
+        if not _holds(workspace, layer.outputs, _span(row, width, rows)):
             return _WORKSPACE
-        span = _span(step[t.INPUT_ROW], step[t.N_INPUTS], rows)
-        if layer > 0 and not _holds(workspace, step[t.INPUTS], span):
+        span = _span(layer.input_row, layer.n_inputs, rows)
+        if index > 0 and not _holds(workspace, layer.inputs, span):
             return _WORKSPACE
-        if step[t.OPERATION] == Operation.BATCH_NORM:
-            if not _holds(workspace, step[t.SCALES], 2 * row + width):
+        if layer.operation == Operation.BATCH_NORM:
+            if not _holds(workspace, layer.scales, 2 * row + width):
                 return _WORKSPACE
-        if step[t.OPERATION] == Operation.DENSE:
-            if not _holds(panels, step[t.PANELS], _panels(panels, step)):
+        if layer.operation == Operation.DENSE:
+            if not _holds(panels, layer.panels, _panels(panels, layer)):
                 return _PANELS
     return 0
 
 
 @numba.njit
-def pack_fault(panels, table, parameters):
-    fault = parameters_fault(table, parameters, True)
+def pack_fault(panels, layers, parameters):
+    fault = parameters_fault(layers, parameters, True)
     if fault != 0:
         return fault
-    for layer in range(len(table)):
-        step = table[layer]
-        if step[t.OPERATION] == Operation.DENSE:
-            if not _holds(panels, step[t.PANELS], _panels(panels, step)):
+    for index in range(len(layers)):
+        layer = layers[index]
+        if layer.operation == Operation.DENSE:
+            if not _holds(panels, layer.panels, _panels(panels, layer)):
                 return _PANELS
-            if step[t.TRANSPOSED_PANELS] >= 0:
-                if not _holds(panels, step[t.TRANSPOSED_PANELS], _transposed(panels, step)):
+            if layer.transposed_panels >= 0:
+                if not _holds(panels, layer.transposed_panels, _transposed(panels, layer)):
                     return _PANELS
     return 0
 
 
 @numba.njit
-def states_fault(table, states):
+def states_fault(layers, states):
     """Return _STATES_COLUMNS unless there are as many as parameters that an optimizer moves."""
-    for layer in range(len(table)):
-        step = table[layer]
-        if has_parameters(step[t.OPERATION]):
-            rows = step[t.N_INPUTS] if step[t.OPERATION] == Operation.DENSE else 1
-            weights_end = step[t.WEIGHTS] + rows * step[t.N_OUTPUTS]
-            biases_end = step[t.BIASES] + step[t.N_OUTPUTS]
-            if step[t.WEIGHTS] < 0 or max(weights_end, biases_end) > states.shape[1]:
+    for index in range(len(layers)):
+        layer = layers[index]
+        if has_parameters(layer.operation):
+            rows = layer.n_inputs if layer.operation == Operation.DENSE else 1
+            weights_end = layer.weights + rows * layer.n_outputs
+            biases_end = layer.biases + layer.n_outputs
+            if layer.weights < 0 or max(weights_end, biases_end) > states.shape[1]:
                 return _STATES_COLUMNS
     return 0
 
 
 @numba.njit
-def unpack_fault(states, workspace, table):
-    fault = table_fault(table)
+def unpack_fault(states, workspace, layers):
+    fault = table_fault(layers)
     if fault == 0 and len(states) > 0:
-        fault = states_fault(table, states)
+        fault = states_fault(layers, states)
     if fault != 0:
         return fault
-    for layer in range(len(table)):
-        step = table[layer]
-        if step[t.OPERATION] == Operation.DENSE:
-            if not _holds(workspace, step[t.STATES], len(states) * _panels(workspace, step)):
+    for index in range(len(layers)):
+        layer = layers[index]
+        if layer.operation == Operation.DENSE:
+            if not _holds(workspace, layer.states, len(states) * _panels(workspace, layer)):
                 return _WORKSPACE
     return 0
 
@@ -278,63 +278,64 @@ def convert_fault(rows, source, layout, indices):
 
 
 @numba.njit
-def places_fault(table, workspace, batch, n_states):
+def places_fault(layers, workspace, batch, n_states):
     """Return _WORKSPACE unless all that a training step keeps of a batch has room, or _TABLE."""
-    for layer in range(len(table)):
-        step = table[layer]
-        operation, width, row = step[t.OPERATION], step[t.N_OUTPUTS], step[t.OUTPUT_ROW]
-        if row < width or step[t.INPUT_ROW] < step[t.N_INPUTS]:
+    for index in range(len(layers)):
+        layer = layers[index]
+        operation, width, row = layer.operation, layer.n_outputs, layer.output_row
+        if row < width or layer.input_row < layer.n_inputs:
             return _TABLE
-        inputs = _span(step[t.INPUT_ROW], step[t.N_INPUTS], batch)
+        inputs = _span(layer.input_row, layer.n_inputs, batch)
         outputs = _span(row, width, batch)
-        right = _holds(workspace, step[t.INPUTS], inputs)
-        right = right and (step[t.DINPUTS] < 0 or _holds(workspace, step[t.DINPUTS], inputs))
-        right = right and _holds(workspace, step[t.OUTPUTS], outputs)
-        right = right and _holds(workspace, step[t.DOUTPUTS], outputs)
-        right = right and _holds(workspace, step[t.DBIASES], width)
+        right = _holds(workspace, layer.inputs, inputs)
+        right = right and (layer.dinputs < 0 or _holds(workspace, layer.dinputs, inputs))
+        right = right and _holds(workspace, layer.outputs, outputs)
+        right = right and _holds(workspace, layer.doutputs, outputs)
+        right = right and _holds(workspace, layer.dbiases, width)
         if operation == Operation.DENSE:
-            size = _panels(workspace, step)
-            right = right and _holds(workspace, step[t.PANELS], size)
+            size = _panels(workspace, layer)
+            right = right and _holds(workspace, layer.panels, size)
             if n_states > 0:
-                right = right and _holds(workspace, step[t.STATES], n_states * size)
-            if step[t.GRADIENTS] >= 0:
-                right = right and _holds(workspace, step[t.GRADIENTS], size)
-            if step[t.DINPUTS] >= 0 or step[t.TRANSPOSED_PANELS] >= 0:
-                place = step[t.TRANSPOSED_PANELS]
-                right = right and _holds(workspace, place, _transposed(workspace, step))
-        if depends_on_mode(operation):
-            right = right and _holds(workspace, step[t.KEPT], outputs)
+                right = right and _holds(workspace, layer.states, n_states * size)
+            if layer.gradients >= 0:
+                right = right and _holds(workspace, layer.gradients, size)
+            if layer.dinputs >= 0 or layer.transposed_panels >= 0:
+                place = layer.transposed_panels
+                right = right and _holds(workspace, place, _transposed(workspace, layer))
+        if operation == Operation.DROPOUT:
+            right = right and _holds(workspace, layer.mask, outputs)
         if is_norm(operation):
-            right = right and _holds(workspace, step[t.DWEIGHTS], width)
+            right = right and _holds(workspace, layer.normalized, outputs)
+            right = right and _holds(workspace, layer.dweights, width)
         if operation == Operation.LAYER_NORM:
-            right = right and _holds(workspace, step[t.SCALES], batch)
+            right = right and _holds(workspace, layer.scales, batch)
         if operation == Operation.BATCH_NORM:
             size = 2 * ((batch + t.BLOCK - 1) // t.BLOCK) * row
-            right = right and _holds(workspace, step[t.SCALES], 2 * row + width)
-            right = right and _holds(workspace, step[t.MOMENTS], size)
-            right = right and _holds(workspace, step[t.SUMS], size)
+            right = right and _holds(workspace, layer.scales, 2 * row + width)
+            right = right and _holds(workspace, layer.moments, size)
+            right = right and _holds(workspace, layer.sums, size)
         if not right:
             return _WORKSPACE
     return 0
 
 
 @numba.njit
-def sums_fault(sums, table, coefficients, numbers):
+def sums_fault(sums, layers, numbers):
     """Return _SUMS unless there is room where penalties or the length of a gradient are summed."""
     clips = False
     for i in range(len(numbers)):
         clips = clips or not numbers[i, t.CLIP_NORM] > 1e308  # infinite where nothing is clipped
-    for layer in range(len(table)):
-        step = table[layer]
-        if step[t.WEIGHTS] < 0 or step[t.TRAINS] == 0:
+    for index in range(len(layers)):
+        layer = layers[index]
+        if layer.weights < 0 or layer.trains == 0:
             continue
         summed = clips or sums.shape[1] > 0
-        for factor in range(t.NUMBER):
-            summed = summed or coefficients[layer, factor] != 0.0
-        at = step[t.FIRST_SUM]
-        if summed and not 0 <= at <= sums.shape[1] - step[t.N_INPUTS] - step[t.N_OUTPUTS]:
+        summed = summed or layer.weights_l1 != 0.0 or layer.weights_l2 != 0.0
+        summed = summed or layer.biases_l1 != 0.0 or layer.biases_l2 != 0.0
+        at = layer.first_sum
+        if summed and not 0 <= at <= sums.shape[1] - layer.n_inputs - layer.n_outputs:
             return _SUMS
-        if clips and step[t.OPERATION] == Operation.DENSE and step[t.GRADIENTS] < 0:
+        if clips and layer.operation == Operation.DENSE and layer.gradients < 0:
             return _TABLE
     return 0
 
@@ -363,23 +364,23 @@ def weights_fault(sample_weights, n_samples):
 
 @numba.njit
 def train_fault(
-    parameters, states, workspace, scores, sums, table, coefficients, inputs, layout, scaling,
+    parameters, states, workspace, scores, sums, layers, inputs, layout, scaling,
     labels, targets, sample_weights, order, first_step, last_step, batch_size, keys, loss, rule,
     numbers,
 ):  # fmt: skip
     """Return the fault of the arguments of `train_steps`, or 0."""
-    fault = parameters_fault(table, parameters, coefficients is not None)
+    fault = parameters_fault(layers, parameters, states is not None)
     if fault != 0:
         return fault
-    # How many of the five are None.
-    left_out = (states is None) + (coefficients is None) + (layout is None)
+    # How many of the four are None.
+    left_out = (states is None) + (layout is None)
     left_out += (scaling is None) + (sample_weights is None)
-    if left_out not in (0, 5):
+    if left_out not in (0, 4):
         return _TOGETHER
-    if left_out == 5 and rule != Rule.FUSED_DESCENT:
+    if left_out == 4 and rule != Rule.FUSED_DESCENT:
         return _RULE
     n_samples = len(targets) if loss != Loss.SOFTMAX_CROSS_ENTROPY else len(labels)
-    n_outputs = table[len(table) - 1, t.N_OUTPUTS]
+    n_outputs = layers[len(layers) - 1].n_outputs
     n_steps = len(order) * ((order.shape[1] + batch_size - 1) // batch_size)
     if scores.shape[1] < batch_size:
         return _SCORES
@@ -388,8 +389,8 @@ def train_fault(
     if len(numbers) < last_step - first_step:
         return _NUMBERS
     if keys is None:
-        for layer in range(len(table)):
-            if depends_on_mode(table[layer, t.OPERATION]):
+        for index in range(len(layers)):
+            if depends_on_mode(layers[index].operation):
                 return _KEYS
     n_states = 0
     if states is not None:
@@ -398,18 +399,18 @@ def train_fault(
             return _STATES_ROWS
         n_states = len(states)
         if n_states > 0:
-            fault = states_fault(table, states)
+            fault = states_fault(layers, states)
         if fault != 0:
             return fault
-    fault = places_fault(table, workspace, min(batch_size, order.shape[1]), n_states)
+    fault = places_fault(layers, workspace, min(batch_size, order.shape[1]), n_states)
     if fault == 0:
         fault = targets_fault(labels, targets, n_samples, n_outputs, loss)
     if fault == 0 and not is_below(order, n_samples):
         fault = _ORDER
     if fault != 0:
         return fault
-    if coefficients is not None:
-        fault = sums_fault(sums, table, coefficients, numbers)
+    if states is not None:
+        fault = sums_fault(sums, layers, numbers)
     if fault != 0:
         return fault
     if sample_weights is not None:
@@ -417,5 +418,5 @@ def train_fault(
     if fault != 0:
         return fault
     if layout is not None:
-        return layout_fault(inputs.size, layout, order, table[0, t.N_INPUTS])
-    return 0 if inputs.size == n_samples * table[0, t.N_INPUTS] else _INPUTS
+        return layout_fault(inputs.size, layout, order, layers[0].n_inputs)
+    return 0 if inputs.size == n_samples * layers[0].n_inputs else _INPUTS

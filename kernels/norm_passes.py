@@ -1,4 +1,4 @@
-"""LAYER_NORM and BATCH_NORM of a table: their part in the passes, and in the weights phase.
+"""LAYER_NORM and BATCH_NORM of a network: their part in the passes, and in the weights phase.
 
 The SCALES of a BATCH_NORM are three rows: center, scale and shift in a prediction; mean, variance
 and scale of the batch in training.
@@ -31,30 +31,7 @@ from .norm_sums import (
 )
 from .pointers import get, null, put
 from .simd import fma, lanes, load_part, store_part
-from .table import (
-    BIASES,
-    BLOCK,
-    DBIASES,
-    DOUTPUTS,
-    DWEIGHTS,
-    FIRST_SUM,
-    INPUT_ROW,
-    INPUTS,
-    KEPT,
-    MOMENTS,
-    MOMENTUM_NUMBER,
-    N_OUTPUTS,
-    NUMBER,
-    OPERATION,
-    OUTPUT_ROW,
-    OUTPUTS,
-    RUNNING_MEAN,
-    RUNNING_VARIANCE,
-    SCALES,
-    SUMS,
-    TRAINS,
-    WEIGHTS,
-)
+from .table import BLOCK
 from .threads import share, wait
 from .tile import tile_lanes, tile_rows
 from .update import follow
@@ -63,34 +40,34 @@ from .update import follow
 
 
 @inner
-def fold_norms(table, coefficients, parameters, workspace):
+def fold_norms(layers, parameters, workspace):
     """Keep center, scale and shift of every BATCH_NORM."""
-    for layer in range(len(table)):
-        step = table[layer]
-        if step[OPERATION] == Operation.BATCH_NORM:
-            size, scales = step[N_OUTPUTS], workspace + step[SCALES]
+    for index in range(len(layers)):
+        layer = layers[index]
+        if layer.operation == Operation.BATCH_NORM:
+            size, scales = layer.n_outputs, workspace + layer.scales
             for j in range(0, size, lanes(workspace)):
                 count = min(lanes(workspace), size - j)
                 center, scale, shift = fold(
-                    parameters + (step[WEIGHTS] + j), parameters + (step[BIASES] + j),
-                    parameters + (step[RUNNING_MEAN] + j),
-                    parameters + (step[RUNNING_VARIANCE] + j),
-                    count, coefficients[layer, NUMBER],
+                    parameters + (layer.weights + j), parameters + (layer.biases + j),
+                    parameters + (layer.running_mean + j),
+                    parameters + (layer.running_variance + j),
+                    count, layer.parameter,
                 )  # fmt: skip
                 store_part(scales + j, center, count)
-                store_part(scales + (step[OUTPUT_ROW] + j), scale, count)
-                store_part(scales + (2 * step[OUTPUT_ROW] + j), shift, count)
+                store_part(scales + (layer.output_row + j), scale, count)
+                store_part(scales + (2 * layer.output_row + j), shift, count)
 
 
 @inner
-def predict_norm_rows(step, epsilon, parameters, workspace, inputs, input_row, first, rows):
+def predict_norm_rows(layer, epsilon, parameters, workspace, inputs, input_row, first, rows):
     """Normalise the rows [first, first + rows), `inputs` a pointer to their first."""
-    size, row = step[N_OUTPUTS], step[OUTPUT_ROW]
-    outputs, scales = workspace + (step[OUTPUTS] + first * row), workspace + step[SCALES]
-    weights, biases = parameters + step[WEIGHTS], parameters + step[BIASES]
+    size, row = layer.n_outputs, layer.output_row
+    outputs, scales = workspace + (layer.outputs + first * row), workspace + layer.scales
+    weights, biases = parameters + layer.weights, parameters + layer.biases
     for i in range(rows):
         a, b = inputs + i * input_row, outputs + i * row
-        if step[OPERATION] == Operation.LAYER_NORM:
+        if layer.operation == Operation.LAYER_NORM:
             layer_norm_row(b, null(b), a, weights, biases, size, epsilon)
         else:
             for j in range(0, size, lanes(a)):
@@ -103,14 +80,14 @@ def predict_norm_rows(step, epsilon, parameters, workspace, inputs, input_row, f
 
 
 @inner
-def predict_norm_row(result, values, step, epsilon, parameters):
+def predict_norm_row(result, values, layer, epsilon, parameters):
     """Normalise one row, at pointers, with the bits of `predict_norm_rows`."""
-    size = step[N_OUTPUTS]
-    weights, biases = parameters + step[WEIGHTS], parameters + step[BIASES]
-    if step[OPERATION] == Operation.LAYER_NORM:
+    size = layer.n_outputs
+    weights, biases = parameters + layer.weights, parameters + layer.biases
+    if layer.operation == Operation.LAYER_NORM:
         layer_norm_row(result, null(result), values, weights, biases, size, epsilon)
     else:
-        mean, variance = parameters + step[RUNNING_MEAN], parameters + step[RUNNING_VARIANCE]
+        mean, variance = parameters + layer.running_mean, parameters + layer.running_variance
         fold_row(result, values, weights, biases, mean, variance, size, epsilon)
 
 
@@ -118,10 +95,10 @@ def predict_norm_row(result, values, step, epsilon, parameters):
 
 
 @inner
-def rows_unit(table, like):
+def rows_unit(layers, like):
     """Return how many rows a thread takes at a time: whole tiles, and whole blocks of columns."""
-    for layer in range(len(table)):
-        if table[layer, OPERATION] == Operation.BATCH_NORM:
+    for index in range(len(layers)):
+        if layers[index].operation == Operation.BATCH_NORM:
             rows = BLOCK
             while rows % tile_rows(like) != 0:
                 rows += BLOCK
@@ -130,34 +107,34 @@ def rows_unit(table, like):
 
 
 @inner
-def layer_norm_rows(step, epsilon, parameters, workspace, inputs, first, rows):
+def layer_norm_rows(layer, epsilon, parameters, workspace, inputs, first, rows):
     """Normalise the rows [first, first + rows), `inputs` a pointer to their first."""
-    weights, biases = parameters + step[WEIGHTS], parameters + step[BIASES]
+    weights, biases = parameters + layer.weights, parameters + layer.biases
     for i in range(rows):
-        at = (first + i) * step[OUTPUT_ROW]
+        at = (first + i) * layer.output_row
         scale = layer_norm_row(
-            workspace + (step[OUTPUTS] + at), workspace + (step[KEPT] + at),
-            inputs + i * step[INPUT_ROW], weights, biases, step[N_OUTPUTS], epsilon,
+            workspace + (layer.outputs + at), workspace + (layer.normalized + at),
+            inputs + i * layer.input_row, weights, biases, layer.n_outputs, epsilon,
         )  # fmt: skip
-        put(workspace + (step[SCALES] + first + i), scale)
+        put(workspace + (layer.scales + first + i), scale)
 
 
 @inner
-def layer_norm_rows_back(step, parameters, workspace, dinputs, doutputs, first, rows):
+def layer_norm_rows_back(layer, parameters, workspace, dinputs, doutputs, first, rows):
     """Take the gradient of the rows [first, first + rows), at pointers to their first, back."""
-    row = step[OUTPUT_ROW]
-    kept = workspace + (step[KEPT] + first * row)
+    row = layer.output_row
+    kept = workspace + (layer.normalized + first * row)
     for i in range(rows):
         layer_norm_back(
-            dinputs + i * step[INPUT_ROW], doutputs + i * row, kept + i * row,
-            parameters + step[WEIGHTS], step[N_OUTPUTS],
-            get(workspace + (step[SCALES] + first + i)),
+            dinputs + i * layer.input_row, doutputs + i * row, kept + i * row,
+            parameters + layer.weights, layer.n_outputs,
+            get(workspace + (layer.scales + first + i)),
         )  # fmt: skip
 
 
 @inner
 def batch_norm_rows(
-    step, epsilon, parameters, workspace, inputs, first, rows, batch, gate, threads
+    layer, epsilon, parameters, workspace, inputs, first, rows, batch, gate, threads
 ):
     """Normalise the rows [first, first + rows) by the columns of all rows of the batch.
 
@@ -165,47 +142,47 @@ def batch_norm_rows(
     part in `BLOCK` of the work, and saves a second barrier. False where the barrier says so.
     The thread with the first row leaves what it found for the way back, behind the next barrier.
     """
-    size, row = step[N_OUTPUTS], step[OUTPUT_ROW]
-    scales = workspace + step[SCALES]
-    keep_moments(workspace + step[MOMENTS], inputs, step[INPUT_ROW], first, rows, row, size)
+    size, row = layer.n_outputs, layer.output_row
+    scales = workspace + layer.scales
+    keep_moments(workspace + layer.moments, inputs, layer.input_row, first, rows, row, size)
     if not wait(gate, threads):
         return False
     for j in range(0, size, lanes(inputs)):
         count, at = min(lanes(inputs), size - j), first * row + j
-        mean, variance = kept_moments(workspace + (step[MOMENTS] + j), row, batch, count)
+        mean, variance = kept_moments(workspace + (layer.moments + j), row, batch, count)
         # Of all rows: nobody writes to the inputs before the batch ends.
         shift, variance, scale = column_scale(
-            workspace + (step[INPUTS] + j), step[INPUT_ROW], batch, count, mean, variance, epsilon
+            workspace + (layer.inputs + j), layer.input_row, batch, count, mean, variance, epsilon
         )
         if first == 0 and rows > 0:
             store_part(scales + j, mean + shift, count)
             store_part(scales + (row + j), variance, count)
             store_part(scales + (2 * row + j), scale, count)
         normalize_columns(
-            workspace + (step[OUTPUTS] + at), workspace + (step[KEPT] + at), inputs + j,
-            row, step[INPUT_ROW], rows, count, mean, shift, scale,
-            parameters + (step[WEIGHTS] + j), parameters + (step[BIASES] + j),
+            workspace + (layer.outputs + at), workspace + (layer.normalized + at), inputs + j,
+            row, layer.input_row, rows, count, mean, shift, scale,
+            parameters + (layer.weights + j), parameters + (layer.biases + j),
         )  # fmt: skip
     return True
 
 
 @inner
 def batch_norm_rows_back(
-    step, parameters, workspace, dinputs, doutputs, first, rows, batch, gate, threads
+    layer, parameters, workspace, dinputs, doutputs, first, rows, batch, gate, threads
 ):
     """Take the gradient of the rows [first, first + rows), at pointers to their first, back."""
-    size, row = step[N_OUTPUTS], step[OUTPUT_ROW]
-    kept = workspace + (step[KEPT] + first * row)
-    keep_sums(workspace + step[SUMS], doutputs, kept, first, rows, row, size)
+    size, row = layer.n_outputs, layer.output_row
+    kept = workspace + (layer.normalized + first * row)
+    keep_sums(workspace + layer.sums, doutputs, kept, first, rows, row, size)
     if not wait(gate, threads):
         return False
     for j in range(0, size, lanes(doutputs)):
         count = min(lanes(doutputs), size - j)
-        scale = load_part(workspace + (step[SCALES] + 2 * row + j), count, 0.0)
-        sums, products = kept_sums(workspace + (step[SUMS] + j), row, batch, count)
+        scale = load_part(workspace + (layer.scales + 2 * row + j), count, 0.0)
+        sums, products = kept_sums(workspace + (layer.sums + j), row, batch, count)
         columns_back(
-            dinputs + j, doutputs + j, kept + j, step[INPUT_ROW], row, rows, count, batch,
-            sums, products, scale, parameters + (step[WEIGHTS] + j),
+            dinputs + j, doutputs + j, kept + j, layer.input_row, row, rows, count, batch,
+            sums, products, scale, parameters + (layer.weights + j),
         )  # fmt: skip
     return True
 
@@ -214,55 +191,55 @@ def batch_norm_rows_back(
 
 
 @inner
-def form_norms(table, workspace, sums, rows, thread, threads):
+def form_norms(layers, workspace, sums, rows, thread, threads):
     """Form this thread's columns of the gradients, and keep their squares where there is room."""
-    for layer in range(len(table)):
-        step = table[layer]
-        if not is_norm(step[OPERATION]) or step[TRAINS] == 0:
+    for index in range(len(layers)):
+        layer = layers[index]
+        if not is_norm(layer.operation) or layer.trains == 0:
             continue
-        size, row = step[N_OUTPUTS], step[OUTPUT_ROW]
+        size, row = layer.n_outputs, layer.output_row
         begin, end = share(size, 4 * tile_lanes(workspace), thread, threads)
-        dweights, dbiases = workspace + step[DWEIGHTS], workspace + step[DBIASES]
+        dweights, dbiases = workspace + layer.dweights, workspace + layer.dbiases
         column_gradients(
-            dweights + begin, dbiases + begin, workspace + (step[DOUTPUTS] + begin),
-            workspace + (step[KEPT] + begin), row, rows, end - begin,
+            dweights + begin, dbiases + begin, workspace + (layer.doutputs + begin),
+            workspace + (layer.normalized + begin), row, rows, end - begin,
         )  # fmt: skip
         if sums.shape[1] > 0:
             for j in range(begin, end):
                 w, b = np.float64(get(dweights + j)), np.float64(get(dbiases + j))
-                sums[SumRow.SQUARES, step[FIRST_SUM] + j] = w * w
-                sums[SumRow.SQUARES, step[FIRST_SUM] + size + j] = b * b
+                sums[SumRow.SQUARES, layer.first_sum + j] = w * w
+                sums[SumRow.SQUARES, layer.first_sum + size + j] = b * b
 
 
 @inner
 def follow_norms(
-    table, coefficients, parameters, states, n_parameters, workspace, rows, rule, numbers, scale,
+    layers, parameters, states, n_parameters, workspace, rows, rule, numbers, scale,
     thread, threads,
 ):  # fmt: skip
     """Step down the gradients of this thread's columns, and let what a run has seen follow."""
     rule = Rule.DESCENT if rule == Rule.FUSED_DESCENT else rule
-    for layer in range(len(table)):
-        step = table[layer]
-        if not is_norm(step[OPERATION]):
+    for index in range(len(layers)):
+        layer = layers[index]
+        if not is_norm(layer.operation):
             continue
-        begin, end = share(step[N_OUTPUTS], 4 * tile_lanes(workspace), thread, threads)
-        if step[TRAINS] != 0:
+        begin, end = share(layer.n_outputs, 4 * tile_lanes(workspace), thread, threads)
+        if layer.trains != 0:
             for place, slopes in (
-                (step[WEIGHTS], step[DWEIGHTS]), (step[BIASES], step[DBIASES])
+                (layer.weights, layer.dweights), (layer.biases, layer.dbiases)
             ):  # fmt: skip
                 follow(
                     parameters + (place + begin), workspace + (slopes + begin),
                     states + (place + begin), n_parameters, end - begin,
                     rule, numbers, scale, 0.0, 0.0,
                 )  # fmt: skip
-        if step[OPERATION] == Operation.BATCH_NORM:
+        if layer.operation == Operation.BATCH_NORM:
             for j in range(begin, end, lanes(workspace)):
                 count = min(lanes(workspace), end - j)
-                moments = workspace + (step[SCALES] + j)
+                moments = workspace + (layer.scales + j)
                 mean = load_part(moments, count, 0.0)
-                variance = load_part(moments + step[OUTPUT_ROW], count, 0.0)
+                variance = load_part(moments + layer.output_row, count, 0.0)
                 follow_moments(
-                    parameters + (step[RUNNING_MEAN] + j),
-                    parameters + (step[RUNNING_VARIANCE] + j),
-                    mean, variance, count, rows, coefficients[layer, MOMENTUM_NUMBER],
+                    parameters + (layer.running_mean + j),
+                    parameters + (layer.running_variance + j),
+                    mean, variance, count, rows, layer.momentum,
                 )  # fmt: skip

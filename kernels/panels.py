@@ -7,70 +7,69 @@ from .batches import copy_row
 from .catalogue import Operation
 from .jit import inner
 from .packing import pack, pack_transposed, panel_width, panels_size
-from .table import N_INPUTS, N_OUTPUTS, OPERATION, PANELS, STATES, TRANSPOSED_PANELS, WEIGHTS
 from .threads import share
 from .tile import tile_block, tile_columns, tile_lanes
 
 
 @inner
-def pack_weights(table, parameters, panels, thread, threads):
+def pack_weights(layers, parameters, panels, thread, threads):
     """Pack this thread's slices of all weights, for the forward pass and for the gradients."""
-    for layer in range(len(table)):
-        step = table[layer]
-        if step[OPERATION] == Operation.DENSE:
-            begin, end = share_weights(step, panels, thread, threads)
-            copy_weights(step, parameters, panels + step[PANELS], begin, end, True)
-            transpose_weights(step, panels, begin, end)
+    for index in range(len(layers)):
+        layer = layers[index]
+        if layer.operation == Operation.DENSE:
+            begin, end = share_weights(layer, panels, thread, threads)
+            copy_weights(layer, parameters, panels + layer.panels, begin, end, True)
+            transpose_weights(layer, panels, begin, end)
 
 
 @inner
-def unpack_weights(table, parameters, panels, thread, threads):
+def unpack_weights(layers, parameters, panels, thread, threads):
     """Write this thread's slices of all weights back into the parameter buffer."""
-    for layer in range(len(table)):
-        step = table[layer]
-        if step[OPERATION] == Operation.DENSE:
-            begin, end = share_weights(step, panels, thread, threads)
-            copy_weights(step, parameters, panels + step[PANELS], begin, end, False)
+    for index in range(len(layers)):
+        layer = layers[index]
+        if layer.operation == Operation.DENSE:
+            begin, end = share_weights(layer, panels, thread, threads)
+            copy_weights(layer, parameters, panels + layer.panels, begin, end, False)
 
 
 @inner
-def exchange_states(table, states, panels, rule_states, distance, into_panels, thread, threads):
+def exchange_states(layers, states, panels, rule_states, distance, into_panels, thread, threads):
     """Copy this thread's slices of the optimizer's states of all weights into panels, or back.
 
     The states lie in parameter order, one `distance` behind the other.
     """
-    for layer in range(len(table)):
-        step = table[layer]
-        if step[OPERATION] == Operation.DENSE:
-            begin, end = share_weights(step, panels, thread, threads)
-            size = panels_size(panels, step[N_OUTPUTS], step[N_INPUTS])
+    for index in range(len(layers)):
+        layer = layers[index]
+        if layer.operation == Operation.DENSE:
+            begin, end = share_weights(layer, panels, thread, threads)
+            size = panels_size(panels, layer.n_outputs, layer.n_inputs)
             for state in range(rule_states):
-                place = panels + (step[STATES] + state * size)
-                copy_weights(step, states + state * distance, place, begin, end, into_panels)
+                place = panels + (layer.states + state * size)
+                copy_weights(layer, states + state * distance, place, begin, end, into_panels)
 
 
 @inner
-def share_weights(step, panels, thread, threads):
+def share_weights(layer, panels, thread, threads):
     """Return the rows [begin, end) of a layer's weights that are this thread's.
 
     Whole blocks, so that no two threads write to one block of the panels.
     """
-    return share(step[N_INPUTS], tile_block(panels), thread, threads)
+    return share(layer.n_inputs, tile_block(panels), thread, threads)
 
 
 @inner
-def copy_weights(step, parameters, panels, begin, end, into_panels):
+def copy_weights(layer, parameters, panels, begin, end, into_panels):
     """Copy the rows [begin, end) of a layer's weights into its panels, or back.
 
     `parameters` is the whole buffer, `panels` those of the layer.
     """
-    n_inputs, n_outputs = step[N_INPUTS], step[N_OUTPUTS]
+    n_inputs, n_outputs = layer.n_inputs, layer.n_outputs
     width = tile_columns(panels)
     for column in range(0, n_outputs, width):
         count = min(width, n_outputs - column)
         padded = panel_width(panels, n_outputs - column)
         panel = panels + (column * n_inputs + begin * padded)
-        weights = parameters + (step[WEIGHTS] + begin * n_outputs + column)
+        weights = parameters + (layer.weights + begin * n_outputs + column)
         if into_panels:
             pack(panel, padded, weights, n_outputs, count, end - begin)
         else:
@@ -79,19 +78,19 @@ def copy_weights(step, parameters, panels, begin, end, into_panels):
 
 
 @inner
-def transpose_weights(step, panels, begin, end):
+def transpose_weights(layer, panels, begin, end):
     """Pack the transpose of the rows [begin, end) of a layer's panels, in whole blocks."""
-    if step[TRANSPOSED_PANELS] < 0:
+    if layer.transposed_panels < 0:
         return
-    n_inputs, n_outputs = step[N_INPUTS], step[N_OUTPUTS]
+    n_inputs, n_outputs = layer.n_inputs, layer.n_outputs
     width, block = tile_columns(panels), tile_lanes(panels)
     for row in range(begin, end, block):
         first = row // width * width
         result_row = panel_width(panels, n_inputs - first)
-        result = panels + (step[TRANSPOSED_PANELS] + first * n_outputs + (row - first))
+        result = panels + (layer.transposed_panels + first * n_outputs + (row - first))
         for column in range(0, n_outputs, width):
             count = min(width, n_outputs - column)
             padded = panel_width(panels, n_outputs - column)
-            panel = panels + (step[PANELS] + column * n_inputs + row * padded)
+            panel = panels + (layer.panels + column * n_inputs + row * padded)
             place = result + column * result_row
             pack_transposed(place, result_row, panel, padded, min(block, end - row), count)

@@ -24,126 +24,103 @@ from .products import matmul_packed
 from .relu import relu_gradients, relu_values
 from .simd import lanes, load_part, select, splat, store_part
 from .softmax import softmax_gradient_row, softmax_row
-from .table import (
-    BACKWARD_FINISH,
-    BIASES,
-    DINPUTS,
-    DOUTPUTS,
-    DRAW,
-    FINISH,
-    INPUT_ROW,
-    INPUTS,
-    KEPT,
-    N_INPUTS,
-    N_OUTPUTS,
-    NUMBER,
-    OPERATION,
-    OUTPUT_ROW,
-    OUTPUTS,
-    PANELS,
-    TRANSPOSED_PANELS,
-)
 from .tile import Activate, Extent, Rows
 
 
 @inner
-def forward_rows(
-    table, coefficients, parameters, panels, workspace, source, source_row, first, rows
-):
+def forward_rows(layers, extended, parameters, panels, workspace, source, source_row, first, rows):
     """Predict: run the rows [first, first + rows) of `source` through all layers."""
-    for layer in range(len(table)):
-        step = table[layer]
-        inputs, input_row = workspace + step[INPUTS], step[INPUT_ROW]
-        if layer == 0:
+    for index in range(len(layers)):
+        layer = layers[index]
+        inputs, input_row = workspace + layer.inputs, layer.input_row
+        if index == 0:
             inputs, input_row = source, source_row
         inputs = inputs + first * input_row
-        if coefficients is not None:
-            if is_norm(step[OPERATION]):
+        if extended is not None:
+            if is_norm(layer.operation):
                 predict_norm_rows(
-                    step, coefficients[layer, NUMBER], parameters, workspace, inputs, input_row,
+                    layer, layer.parameter, parameters, workspace, inputs, input_row,
                     first, rows,
                 )  # fmt: skip
                 continue
         forward_layer(
-            step, layer, coefficients, parameters, panels, workspace, inputs, input_row, first, rows
+            layer, extended, parameters, panels, workspace, inputs, input_row, first, rows
         )
 
 
 @inner
 def train_forward(
-    table, coefficients, parameters, workspace, keys, epoch, number, first, rows,
+    layers, extended, parameters, workspace, keys, epoch, number, first, rows,
     batch, gate, threads,
 ):  # fmt: skip
     """Run the rows [first, first + rows) of the batch `number` of an epoch through all layers.
 
     Return False where a barrier on the way lets everybody go.
     """
-    for layer in range(len(table)):
-        step = table[layer]
-        input_row = step[INPUT_ROW]
-        inputs = workspace + (step[INPUTS] + first * input_row)
+    for index in range(len(layers)):
+        layer = layers[index]
+        input_row = layer.input_row
+        inputs = workspace + (layer.inputs + first * input_row)
         if keys is not None:
-            if depends_on_mode(step[OPERATION]):
-                factor = coefficients[layer, NUMBER]
-                if step[OPERATION] == Operation.DROPOUT:
+            if depends_on_mode(layer.operation):
+                factor = layer.parameter
+                if layer.operation == Operation.DROPOUT:
                     batch_number = keys[epoch, 1] + number
                     drop_rows(
-                        step, factor, workspace, keys[epoch, 0], batch_number, inputs, first, rows
+                        layer, factor, workspace, keys[epoch, 0], batch_number, inputs, first, rows
                     )
-                elif step[OPERATION] == Operation.LAYER_NORM:
-                    layer_norm_rows(step, factor, parameters, workspace, inputs, first, rows)
+                elif layer.operation == Operation.LAYER_NORM:
+                    layer_norm_rows(layer, factor, parameters, workspace, inputs, first, rows)
                 elif not batch_norm_rows(
-                    step, factor, parameters, workspace, inputs, first, rows, batch, gate, threads
+                    layer, factor, parameters, workspace, inputs, first, rows, batch, gate, threads
                 ):
                     return False
                 continue
         forward_layer(
-            step, layer, coefficients, parameters, workspace, workspace, inputs, input_row,
+            layer, extended, parameters, workspace, workspace, inputs, input_row,
             first, rows,
         )  # fmt: skip
     return True
 
 
 @inner
-def drop_rows(step, rate, workspace, key, number, inputs, first, rows):
+def drop_rows(layer, rate, workspace, key, number, inputs, first, rows):
     """Drop values of the rows [first, first + rows), `inputs` a pointer to their first."""
     for i in range(rows):
-        at = (first + i) * step[OUTPUT_ROW]
+        at = (first + i) * layer.output_row
         drop_row(
-            workspace + (step[OUTPUTS] + at), workspace + (step[KEPT] + at),
-            inputs + i * step[INPUT_ROW], step[N_OUTPUTS],
-            rate, key, step[DRAW], number, first + i,
+            workspace + (layer.outputs + at), workspace + (layer.mask + at),
+            inputs + i * layer.input_row, layer.n_outputs,
+            rate, key, layer.dropout_index, number, first + i,
         )  # fmt: skip
 
 
 @inner
-def forward_layer(
-    step, layer, coefficients, parameters, panels, workspace, inputs, input_row, first, rows
-):
+def forward_layer(layer, extended, parameters, panels, workspace, inputs, input_row, first, rows):
     """Run some rows, whose inputs begin at a pointer, through a layer that knows no training."""
-    n_inputs, n_outputs = step[N_INPUTS], step[N_OUTPUTS]
-    output_row = step[OUTPUT_ROW]
-    outputs = workspace + (step[OUTPUTS] + first * output_row)
-    if step[OPERATION] == Operation.DENSE:
+    n_inputs, n_outputs = layer.n_inputs, layer.n_outputs
+    output_row = layer.output_row
+    outputs = workspace + (layer.outputs + first * output_row)
+    if layer.operation == Operation.DENSE:
         matmul_packed(
             Rows(outputs, output_row),
             Rows(inputs, input_row),
-            panels + step[PANELS],
+            panels + layer.panels,
             Extent(rows, n_outputs, n_inputs),
-            Rows(parameters + step[BIASES], 0),
-            Activate(step[FINISH], Rows(outputs, 0)),
+            Rows(parameters + layer.biases, 0),
+            Activate(layer.epilogue, Rows(outputs, 0)),
         )  # fmt: skip
-    elif step[OPERATION] == Operation.RELU:
+    elif layer.operation == Operation.RELU:
         for i in range(rows):
             relu_values(outputs + i * output_row, inputs + i * input_row, n_inputs)
-    elif step[OPERATION] == Operation.SOFTMAX:
+    elif layer.operation == Operation.SOFTMAX:
         for i in range(rows):
             softmax_row(outputs + i * output_row, inputs + i * input_row, n_inputs)
-    elif coefficients is not None:
-        number = coefficients[layer, NUMBER]
+    elif extended is not None:
+        number = layer.parameter
         for i in range(rows):
             a, b = inputs + i * input_row, outputs + i * output_row
-            activate(b, a, n_inputs, step[OPERATION], number)
+            activate(b, a, n_inputs, layer.operation, number)
     else:
         for i in range(rows):
             fill_row(outputs + i * output_row, n_outputs, math.nan)
@@ -151,7 +128,7 @@ def forward_layer(
 
 @inner
 def loss_rows(
-    table, workspace, scores, labels, targets, sample_weights, indices, first, rows,
+    layers, workspace, scores, labels, targets, sample_weights, indices, first, rows,
     loss, number, smoothing,
 ):  # fmt: skip
     """Turn the outputs of the rows [first, first + rows) into the gradient of the mean loss.
@@ -159,10 +136,10 @@ def loss_rows(
     Keep the scores. The mean is the weighted one: sum of weight * loss over sum of weight.
     """
     if sample_weights is None:
-        label_scores(table, workspace, scores, labels, indices, first, rows)
+        label_scores(layers, workspace, scores, labels, indices, first, rows)
     else:
         output_scores(
-            table, workspace, scores, labels, targets, sample_weights, indices,
+            layers, workspace, scores, labels, targets, sample_weights, indices,
             first, rows, loss, number, smoothing,
         )  # fmt: skip
     # All logarithms together: a vector of them takes the time of one.
@@ -190,27 +167,27 @@ def clip_losses(losses, epsilon):
 
 
 @inner
-def label_scores(table, workspace, scores, labels, indices, first, rows):
+def label_scores(layers, workspace, scores, labels, indices, first, rows):
     """Turn logits into the gradient of the mean cross-entropy of labels; keep the scores."""
-    tail = table[len(table) - 1]
+    tail = layers[len(layers) - 1]
     scale = 1.0 / len(indices)
     for i in range(first, first + rows):
-        logits = workspace + (tail[OUTPUTS] + i * tail[OUTPUT_ROW])
-        dlogits = workspace + (tail[DOUTPUTS] + i * tail[OUTPUT_ROW])
+        logits = workspace + (tail.outputs + i * tail.output_row)
+        dlogits = workspace + (tail.doutputs + i * tail.output_row)
         label = labels[indices[i]]
-        gap, total, right = label_row(dlogits, logits, tail[N_OUTPUTS], label, scale)
+        gap, total, right = label_row(dlogits, logits, tail.n_outputs, label, scale)
         scores[ScoreRow.LOSS, i], scores[ScoreRow.RIGHT, i] = gap, right
         scores[ScoreRow.TOTAL, i], scores[ScoreRow.WEIGHT, i] = total, 1.0
 
 
 @inner
 def output_scores(
-    table, workspace, scores, labels, targets, sample_weights, indices, first, rows,
+    layers, workspace, scores, labels, targets, sample_weights, indices, first, rows,
     loss, number, smoothing,
 ):  # fmt: skip
     """Turn outputs into the gradient of the weighted mean of any loss; keep the scores."""
-    tail = table[len(table) - 1]
-    size = tail[N_OUTPUTS]
+    tail = layers[len(layers) - 1]
+    size = tail.n_outputs
     mass = batch_weight(sample_weights, indices)
     for i in range(first, first + rows):
         sample = indices[i]
@@ -218,8 +195,8 @@ def output_scores(
         if len(sample_weights) > 0:
             sample_weight = sample_weights[sample]
             scale *= sample_weight
-        outputs = workspace + (tail[OUTPUTS] + i * tail[OUTPUT_ROW])
-        doutputs = workspace + (tail[DOUTPUTS] + i * tail[OUTPUT_ROW])
+        outputs = workspace + (tail.outputs + i * tail.output_row)
+        doutputs = workspace + (tail.doutputs + i * tail.output_row)
         wanted = pointer(targets) + sample * size
         total, weight = 1.0, 1.0
         if loss != Loss.SOFTMAX_CROSS_ENTROPY:
@@ -252,63 +229,61 @@ def batch_weight(sample_weights, indices):
 
 
 @inner
-def backward_rows(
-    table, coefficients, parameters, workspace, keys, first, rows, batch, gate, threads
-):
+def backward_rows(layers, extended, parameters, workspace, keys, first, rows, batch, gate, threads):
     """Take the gradient of the rows [first, first + rows) back to the first layer that trains.
 
     Return False as `train_forward` does.
     """
-    for layer in range(len(table) - 1, -1, -1):
-        step = table[layer]
-        if step[DINPUTS] < 0:
+    for index in range(len(layers) - 1, -1, -1):
+        layer = layers[index]
+        if layer.dinputs < 0:
             break
-        n_inputs, n_outputs = step[N_INPUTS], step[N_OUTPUTS]
-        input_row, output_row = step[INPUT_ROW], step[OUTPUT_ROW]
-        inputs = workspace + (step[INPUTS] + first * input_row)
-        dinputs = workspace + (step[DINPUTS] + first * input_row)
-        outputs = workspace + (step[OUTPUTS] + first * output_row)
-        doutputs = workspace + (step[DOUTPUTS] + first * output_row)
+        n_inputs, n_outputs = layer.n_inputs, layer.n_outputs
+        input_row, output_row = layer.input_row, layer.output_row
+        inputs = workspace + (layer.inputs + first * input_row)
+        dinputs = workspace + (layer.dinputs + first * input_row)
+        outputs = workspace + (layer.outputs + first * output_row)
+        doutputs = workspace + (layer.doutputs + first * output_row)
         if keys is not None:
-            if depends_on_mode(step[OPERATION]):
-                if step[OPERATION] == Operation.DROPOUT:
-                    mask = workspace + (step[KEPT] + first * output_row)
+            if depends_on_mode(layer.operation):
+                if layer.operation == Operation.DROPOUT:
+                    mask = workspace + (layer.mask + first * output_row)
                     for i in range(rows):
                         a, b = i * input_row, i * output_row
                         drop_back(dinputs + a, doutputs + b, mask + b, n_inputs)
-                elif step[OPERATION] == Operation.LAYER_NORM:
+                elif layer.operation == Operation.LAYER_NORM:
                     layer_norm_rows_back(
-                        step, parameters, workspace, dinputs, doutputs, first, rows
+                        layer, parameters, workspace, dinputs, doutputs, first, rows
                     )
                 elif not batch_norm_rows_back(
-                    step, parameters, workspace, dinputs, doutputs,
+                    layer, parameters, workspace, dinputs, doutputs,
                     first, rows, batch, gate, threads,
                 ):  # fmt: skip
                     return False
                 continue
-        if step[OPERATION] == Operation.DENSE:
+        if layer.operation == Operation.DENSE:
             matmul_packed(
                 Rows(dinputs, input_row),
                 Rows(doutputs, output_row),
-                workspace + step[TRANSPOSED_PANELS],
+                workspace + layer.transposed_panels,
                 Extent(rows, n_inputs, n_outputs),
                 Rows(null(dinputs), 0),
-                Activate(step[BACKWARD_FINISH], Rows(inputs, input_row)),
+                Activate(layer.backward_epilogue, Rows(inputs, input_row)),
             )  # fmt: skip
-        elif step[OPERATION] == Operation.RELU:
+        elif layer.operation == Operation.RELU:
             for i in range(rows):
                 a, b = i * input_row, i * output_row
                 relu_gradients(dinputs + a, doutputs + b, inputs + a, n_inputs)
-        elif step[OPERATION] == Operation.SOFTMAX:
+        elif layer.operation == Operation.SOFTMAX:
             for i in range(rows):
                 a, b = i * input_row, i * output_row
                 softmax_gradient_row(dinputs + a, doutputs + b, outputs + b, n_inputs)
-        elif coefficients is not None:
+        elif extended is not None:
             for i in range(rows):
                 a, b = i * input_row, i * output_row
                 activate_back(
                     dinputs + a, doutputs + b, inputs + a, outputs + b, n_inputs,
-                    step[OPERATION], coefficients[layer, NUMBER],
+                    layer.operation, layer.parameter,
                 )  # fmt: skip
         else:
             for i in range(rows):

@@ -20,19 +20,6 @@ from .pointers import pointer
 from .products import row_product
 from .relu import relu_values
 from .softmax import softmax_row
-from .table import (
-    BIASES,
-    FINISH,
-    INPUT_ROW,
-    INPUTS,
-    N_INPUTS,
-    N_OUTPUTS,
-    NUMBER,
-    OPERATION,
-    OUTPUT_ROW,
-    OUTPUTS,
-    WEIGHTS,
-)
 
 
 @inner
@@ -49,26 +36,26 @@ def finish_row(result, values, size, finish):
 
 
 @kernel
-def pack_network(panels, table, parameters):
+def pack_network(panels, layers, parameters):
     """panels = all weights of the network, as `predict_rows` reads them."""
-    pack_weights(table, pointer(parameters), pointer(panels), 0, 1)
+    pack_weights(layers, pointer(parameters), pointer(panels), 0, 1)
 
 
 @kernel
-def predict_rows(
-    outputs, workspace, panels, table, coefficients, parameters, inputs, block, finish
-):
+def predict_rows(outputs, workspace, panels, layers, extended, parameters, inputs, block, finish):
     """outputs (N, O) = `finish` (IDENTITY, SOFTMAX, SIGMOID, EXP) of the network on inputs (N, I).
 
-    `block` rows at a time go through all layers while they are in cache; `table` is laid out for
-    at least that many. `coefficients` may be None where no activation stands alone. Return N, or
+    `block` rows at a time go through all layers while they are in cache; `layers` are laid out for
+    at least that many. `extended` is None where all
+    operations are basic (`catalogue.is_basic`), else True: without it only their code is
+    compiled. Return N, or
     the first row of the block that is not finite: nothing of it is computed.
     """
     p, w = pointer(parameters), pointer(workspace)
-    tail = table[len(table) - 1]
-    n_inputs, n_outputs = table[0, N_INPUTS], tail[N_OUTPUTS]
-    if coefficients is not None:
-        fold_norms(table, coefficients, p, w)
+    tail = layers[len(layers) - 1]
+    n_inputs, n_outputs = layers[0].n_inputs, tail.n_outputs
+    if extended is not None:
+        fold_norms(layers, p, w)
     for start in range(0, len(inputs), block):
         rows = min(block, len(inputs) - start)
         source = pointer(inputs) + start * n_inputs
@@ -77,27 +64,27 @@ def predict_rows(
             return start
         row = n_inputs
         if tails:
-            copy, row = w + table[0, INPUTS], table[0, INPUT_ROW]
+            copy, row = w + layers[0].inputs, layers[0].input_row
             for i in range(rows):
                 cut_row(copy + i * row, source + i * n_inputs, n_inputs)
             source = copy
-        forward_rows(table, coefficients, p, pointer(panels), w, source, row, 0, rows)
+        forward_rows(layers, extended, p, pointer(panels), w, source, row, 0, rows)
         for i in range(rows):
-            values = w + (tail[OUTPUTS] + i * tail[OUTPUT_ROW])
+            values = w + (tail.outputs + i * tail.output_row)
             finish_row(pointer(outputs) + (start + i) * n_outputs, values, n_outputs, finish)
     return len(inputs)
 
 
 @kernel
-def predict_few(outputs, workspace, table, coefficients, parameters, inputs, finish):
+def predict_few(outputs, workspace, layers, extended, parameters, inputs, finish):
     """As `predict_rows`, with the same bits, one row at a time and without packing anything.
 
     To pack a matrix of weights takes as long as to multiply a few rows by it. workspace: twice the
-    widest values, inputs or outputs of a layer, whatever the table is laid out for.
+    widest values, inputs or outputs of a layer, whatever the layers are laid out for.
     """
     p, w = pointer(parameters), pointer(workspace)
     half = len(workspace) // 2
-    n_inputs, n_outputs = table[0, N_INPUTS], table[len(table) - 1, N_OUTPUTS]
+    n_inputs, n_outputs = layers[0].n_inputs, layers[len(layers) - 1].n_outputs
     for i in range(len(inputs)):
         values = pointer(inputs) + i * n_inputs
         finite, tails = scan(values, n_inputs)
@@ -106,25 +93,25 @@ def predict_few(outputs, workspace, table, coefficients, parameters, inputs, fin
         if tails:
             cut_row(w + half, values, n_inputs)  # the first layer writes to the other half
             values = w + half
-        for layer in range(len(table)):
-            step = table[layer]
-            size = step[N_OUTPUTS]
-            result = w + layer % 2 * half
-            if step[OPERATION] == Operation.DENSE:
-                weights, biases = p + step[WEIGHTS], p + step[BIASES]
-                row_product(result, values, weights, biases, size, step[N_INPUTS])
-                if step[FINISH] == Epilogue.RELU:
+        for index in range(len(layers)):
+            layer = layers[index]
+            size = layer.n_outputs
+            result = w + index % 2 * half
+            if layer.operation == Operation.DENSE:
+                weights, biases = p + layer.weights, p + layer.biases
+                row_product(result, values, weights, biases, size, layer.n_inputs)
+                if layer.epilogue == Epilogue.RELU:
                     relu_values(result, result, size)
-            elif step[OPERATION] == Operation.RELU:
+            elif layer.operation == Operation.RELU:
                 relu_values(result, values, size)
-            elif step[OPERATION] == Operation.SOFTMAX:
+            elif layer.operation == Operation.SOFTMAX:
                 softmax_row(result, values, size)
-            elif coefficients is not None:
-                number = coefficients[layer, NUMBER]
-                if is_norm(step[OPERATION]):
-                    predict_norm_row(result, values, step, number, p)
+            elif extended is not None:
+                number = layer.parameter
+                if is_norm(layer.operation):
+                    predict_norm_row(result, values, layer, number, p)
                 else:
-                    activate(result, values, size, step[OPERATION], number)
+                    activate(result, values, size, layer.operation, number)
             else:
                 fill_row(result, size, math.nan)
             values = result

@@ -26,9 +26,6 @@ from .passes import backward_rows, batch_weight, loss_rows, train_forward
 from .pointers import element, pointer, retyped
 from .table import (
     CLIP_NORM,
-    INPUT_ROW,
-    INPUTS,
-    N_INPUTS,
     PER_SAMPLE,
     RATE,
     TOTAL_LOSS,
@@ -70,7 +67,7 @@ def gather(samples, sample_row, inputs, layout, scaling, indices, first, end, n_
 
 @kernel
 def train_steps(
-    parameters, states, workspace, scores, sums, barrier, table, coefficients,
+    parameters, states, workspace, scores, sums, barrier, layers,
     inputs, layout, scaling, labels, targets, sample_weights, order,
     first_step, last_step, batch_size, keys,
     loss, loss_number, smoothing, rule, numbers, totals, repack, thread, threads,
@@ -79,12 +76,12 @@ def train_steps(
 
     parameters (P + R,), of which R are running moments, and the optimizer's states (S, P): updated
     in place. The weights' states stay in the workspace until `unpack_states`.
-    `states`, `coefficients`, `layout`, `scaling` and `sample_weights` may be None, all five, for
+    `states`, `layout`, `scaling` and `sample_weights` may be None, all four, for
     FUSED_DESCENT on a network of dense layers, ReLU and softmax, labels that weigh the same and
     are not smoothed, and inputs (N, I) of the dtype of the parameters. Then nothing is compiled
     that only others need: 5.0 seconds instead of 8.6.
-    table (layers, N_COLUMNS) int64, coefficients (layers, N_COEFFICIENTS) float64: see `table.py`.
-    workspace: as large as `table` says, zeros before the first call; weights stay packed in it
+    layers (L,) of LAYER: see `records.py`.
+    workspace: as large as `layers` say, zeros before the first call; weights stay packed in it
     from one call to the next, and `repack` packs them and the states anew.
     inputs: the bytes (uint8) in which the samples lie as layout (N_LAYOUT,) int64 says; scaling
     (N_SCALING,) float64 is applied to what they are in the dtype of the parameters.
@@ -105,16 +102,16 @@ def train_steps(
     one thread returns, all have written what they write.
     """
     p, w, gate = pointer(parameters), pointer(workspace), pointer(barrier)
-    head = table[0]
-    n_inputs, unit = head[N_INPUTS], tile_rows(w)
-    samples, sample_row = w + head[INPUTS], head[INPUT_ROW]
+    head = layers[0]
+    n_inputs, unit = head.n_inputs, tile_rows(w)
+    samples, sample_row = w + head.inputs, head.input_row
     if keys is not None:
-        unit = rows_unit(table, w)
+        unit = rows_unit(layers, w)
     if repack:
-        pack_weights(table, p, w, thread, threads)
+        pack_weights(layers, p, w, thread, threads)
         if states is not None:
             exchange_states(
-                table, pointer(states), w, len(states), states.shape[1], True, thread, threads
+                layers, pointer(states), w, len(states), states.shape[1], True, thread, threads
             )
         if not wait(gate, threads):
             return first_step
@@ -129,16 +126,14 @@ def train_steps(
         first, end = share(batch, unit, thread, threads)
         gather(samples, sample_row, inputs, layout, scaling, indices, first, end, n_inputs)
         if not train_forward(
-            table, coefficients, p, w, keys, epoch, number, first, end - first, batch, gate, threads
+            layers, states, p, w, keys, epoch, number, first, end - first, batch, gate, threads
         ):
             return step
         loss_rows(
-            table, w, scores, labels, targets, sample_weights, indices,
+            layers, w, scores, labels, targets, sample_weights, indices,
             first, end - first, loss, loss_number, smoothing,
         )  # fmt: skip
-        if not backward_rows(
-            table, coefficients, p, w, keys, first, end - first, batch, gate, threads
-        ):
+        if not backward_rows(layers, states, p, w, keys, first, end - first, batch, gate, threads):
             return step
         if not wait(gate, threads):
             return step
@@ -148,7 +143,7 @@ def train_steps(
             total += scores[ScoreRow.LOSS, i]
             right += scores[ScoreRow.RIGHT, i]
         if not math.isfinite(total):
-            unpack_weights(table, p, w, thread, threads)
+            unpack_weights(layers, p, w, thread, threads)
             wait(gate, threads)
             return step
         if thread == 0:
@@ -160,16 +155,16 @@ def train_steps(
                 totals[epoch, TOTAL_WEIGHT] += batch_weight(sample_weights, indices)
         now, scale = numbers[step - first_step], 1.0
         if keys is not None:
-            form_norms(table, w, sums, batch, thread, threads)
+            form_norms(layers, w, sums, batch, thread, threads)
         if rule == Rule.FUSED_DESCENT:
-            descend_weights(table, p, w, batch, element(w, now[RATE]), thread, threads)
+            descend_weights(layers, p, w, batch, element(w, now[RATE]), thread, threads)
         elif states is not None:
             strength = 1.0
             if now[PER_SAMPLE] != 0.0:
                 mass = batch_weight(sample_weights, indices)
                 strength = 1.0 / mass if mass > 0.0 else 0.0
             if now[CLIP_NORM] != np.inf:
-                keep_gradients(table, coefficients, p, w, sums, batch, strength, thread, threads)
+                keep_gradients(layers, p, w, sums, batch, strength, thread, threads)
                 if not wait(gate, threads):
                     return step
                 factor, squares = 1.0, total_squares(sums)
@@ -177,18 +172,18 @@ def train_steps(
                     if not wait(gate, threads):
                         return step
                     factor = wide_unit(w)
-                    keep_wide_squares(table, w, sums, thread, threads)
+                    keep_wide_squares(layers, w, sums, thread, threads)
                     if not wait(gate, threads):
                         return step
                     squares = total_squares(sums)
                 scale = clip_factor(squares, factor, now[CLIP_NORM])
             update_weights(
-                table, coefficients, p, pointer(states), states.shape[1], w, sums, batch,
+                layers, p, states, w, sums, batch,
                 rule, now, scale, strength, thread, threads,
             )  # fmt: skip
         if keys is not None:
             follow_norms(
-                table, coefficients, p, pointer(states), states.shape[1], w, batch,
+                layers, p, pointer(states), states.shape[1], w, batch,
                 rule, now, scale, thread, threads,
             )  # fmt: skip
         if not wait(gate, threads):
@@ -196,7 +191,7 @@ def train_steps(
         if thread == 0:
             totals[epoch, TOTAL_STEPS] += 1.0
             totals[epoch, TOTAL_PENALTY] += batch * sums[SumRow.PENALTY].sum()
-    unpack_weights(table, p, w, thread, threads)
+    unpack_weights(layers, p, w, thread, threads)
     # Nobody writes any more when one of the threads returns: Ctrl-C in the caller finds the
     # parameters as they stay (tests/test_interrupts.py).
     wait(gate, threads)
@@ -204,8 +199,8 @@ def train_steps(
 
 
 @kernel
-def unpack_states(states, workspace, table):
+def unpack_states(states, workspace, layers):
     """states (S, P) = the optimizer's states that `train_steps` left in the workspace."""
     exchange_states(
-        table, pointer(states), pointer(workspace), len(states), states.shape[1], False, 0, 1
+        layers, pointer(states), pointer(workspace), len(states), states.shape[1], False, 0, 1
     )

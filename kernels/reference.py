@@ -321,112 +321,107 @@ def loss_backward(doutputs, outputs, targets, kind, number):
     _flush(doutputs)
 
 
-def _dense_views(step, parameters):
-    """Return the weights (I, O) and biases (1, O) of a row of the table, as views."""
-    n_inputs, n_outputs = step[t.N_INPUTS], step[t.N_OUTPUTS]
-    weights = parameters[step[t.WEIGHTS] :][: n_inputs * n_outputs].reshape(n_inputs, n_outputs)
-    return weights, parameters[step[t.BIASES] :][:n_outputs].reshape(1, n_outputs)
+def _dense_views(layer, parameters):
+    """Return the weights (I, O) and biases (1, O) of a layer, as views."""
+    n_inputs, n_outputs = layer["n_inputs"], layer["n_outputs"]
+    weights = parameters[layer["weights"] :][: n_inputs * n_outputs].reshape(n_inputs, n_outputs)
+    return weights, parameters[layer["biases"] :][:n_outputs].reshape(1, n_outputs)
 
 
-def _norm_views(step, parameters):
-    """Return weights, biases and running moments (1, O) of a row of the table, as views."""
-    names = t.WEIGHTS, t.BIASES, t.RUNNING_MEAN, t.RUNNING_VARIANCE
-    places = [step[name] for name in names if step[name] >= 0]
-    return [parameters[place:][: step[t.N_OUTPUTS]].reshape(1, -1) for place in places]
+def _norm_views(layer, parameters):
+    """Return weights, biases and running moments (1, O) of a layer, as views."""
+    names = "weights", "biases", "running_mean", "running_variance"
+    places = [layer[name] for name in names if layer[name] >= 0]
+    return [parameters[place:][: layer["n_outputs"]].reshape(1, -1) for place in places]
 
 
-def _factors(table, coefficients):
-    """Return the coefficients, zeros where there are none."""
-    return np.zeros((len(table), t.N_COEFFICIENTS)) if coefficients is None else coefficients
-
-
-def _forward(table, coefficients, parameters, batch, key=None, number=0):
-    """Return the inputs of every step of the table, the outputs of the last, and what they keep.
+def _forward(layers, parameters, batch, key=None, number=0):
+    """Return the inputs of every layer, the outputs of the last, and what they keep.
 
     `key` and `number`, of the batch in the epoch, are those of training.
     """
     values, kept = [batch], []
-    for step, factors in zip(table, _factors(table, coefficients), strict=True):
-        outputs = np.empty((len(batch), step[t.N_OUTPUTS]), batch.dtype)
+    for layer in layers:
+        outputs = np.empty((len(batch), layer["n_outputs"]), batch.dtype)
         kept.append([np.empty_like(outputs)])
-        if step[t.OPERATION] == Operation.DENSE:
-            dense_forward(outputs, values[-1], *_dense_views(step, parameters))
-            if step[t.FINISH] == Epilogue.RELU:
+        if layer["operation"] == Operation.DENSE:
+            dense_forward(outputs, values[-1], *_dense_views(layer, parameters))
+            if layer["epilogue"] == Epilogue.RELU:
                 relu_forward(outputs, outputs)
-        elif step[t.OPERATION] == Operation.RELU:
+        elif layer["operation"] == Operation.RELU:
             relu_forward(outputs, values[-1])
-        elif step[t.OPERATION] == Operation.SOFTMAX:
+        elif layer["operation"] == Operation.SOFTMAX:
             softmax_forward(outputs, values[-1])
-        elif step[t.OPERATION] == Operation.DROPOUT:
-            rate, draw = factors[t.NUMBER], step[t.DRAW]
+        elif layer["operation"] == Operation.DROPOUT:
+            rate, draw = layer["parameter"], layer["dropout_index"]
             dropout_forward(outputs, kept[-1][0], values[-1], rate, key, draw, number)
-        elif step[t.OPERATION] == Operation.LAYER_NORM:
+        elif layer["operation"] == Operation.LAYER_NORM:
             kept[-1] = [np.empty_like(outputs), np.empty(len(batch), batch.dtype)]
-            weights, biases = _norm_views(step, parameters)[:2]
-            layer_norm_forward(outputs, *kept[-1], values[-1], weights, biases, factors[t.NUMBER])
-        elif step[t.OPERATION] == Operation.BATCH_NORM:
-            weights, biases, *running = _norm_views(step, parameters)
+            weights, biases = _norm_views(layer, parameters)[:2]
+            layer_norm_forward(outputs, *kept[-1], values[-1], weights, biases, layer["parameter"])
+        elif layer["operation"] == Operation.BATCH_NORM:
+            weights, biases, *running = _norm_views(layer, parameters)
             if key is None:
                 batch_norm_predict(
-                    outputs, values[-1], weights, biases, *running, factors[t.NUMBER]
+                    outputs, values[-1], weights, biases, *running, layer["parameter"]
                 )
             else:
                 kept[-1] = [np.empty_like(outputs), *(np.empty_like(weights) for _ in range(3))]
                 batch_norm_forward(
-                    outputs, *kept[-1], values[-1], weights, biases, factors[t.NUMBER]
+                    outputs, *kept[-1], values[-1], weights, biases, layer["parameter"]
                 )
         else:
-            activation_forward(outputs, values[-1], step[t.OPERATION], factors[t.NUMBER])
+            activation_forward(outputs, values[-1], layer["operation"], layer["parameter"])
         values.append(outputs)
     return values, kept
 
 
-def _backward(table, coefficients, parameters, values, kept, gradient):
+def _backward(layers, parameters, values, kept, gradient):
     """Return the gradients of all parameters, in their order.
 
     `gradient` is the one of the loss with respect to the outputs, `values` and `kept` what
     `_forward` gave.
     """
     found = np.zeros_like(parameters)
-    layers = zip(table, _factors(table, coefficients), values[:-1], values[1:], kept, strict=True)
-    for step, factors, inputs, outputs, own in reversed(list(layers)):
+    rows = zip(layers, values[:-1], values[1:], kept, strict=True)
+    for layer, inputs, outputs, own in reversed(list(rows)):
         dinputs = np.empty_like(inputs)
-        if step[t.OPERATION] == Operation.DENSE:
+        if layer["operation"] == Operation.DENSE:
             dense_backward(
-                dinputs, *_dense_views(step, found), gradient, inputs,
-                _dense_views(step, parameters)[0],
+                dinputs, *_dense_views(layer, found), gradient, inputs,
+                _dense_views(layer, parameters)[0],
             )  # fmt: skip
-            if step[t.BACKWARD_FINISH] == Epilogue.RELU_MASK:
+            if layer["backward_epilogue"] == Epilogue.RELU_MASK:
                 relu_backward(dinputs, dinputs, inputs)
-        elif step[t.OPERATION] == Operation.RELU:
+        elif layer["operation"] == Operation.RELU:
             relu_backward(dinputs, gradient, inputs)
-        elif step[t.OPERATION] == Operation.SOFTMAX:
+        elif layer["operation"] == Operation.SOFTMAX:
             softmax_backward(dinputs, gradient, outputs)
-        elif step[t.OPERATION] == Operation.DROPOUT:
+        elif layer["operation"] == Operation.DROPOUT:
             dropout_backward(dinputs, gradient, *own)
-        elif is_norm(step[t.OPERATION]):
-            by_row = step[t.OPERATION] == Operation.LAYER_NORM
+        elif is_norm(layer["operation"]):
+            by_row = layer["operation"] == Operation.LAYER_NORM
             backward = layer_norm_backward if by_row else batch_norm_backward
-            slopes, weights = _norm_views(step, found)[:2], _norm_views(step, parameters)[0]
+            slopes, weights = _norm_views(layer, found)[:2], _norm_views(layer, parameters)[0]
             backward(dinputs, *slopes, gradient, *own[:2], weights)
         else:
-            kind, number = step[t.OPERATION], factors[t.NUMBER]
+            kind, number = layer["operation"], layer["parameter"]
             activation_backward(dinputs, gradient, inputs, outputs, kind, number)
         gradient = dinputs
     return found
 
 
-def _pieces(table, coefficients):
+def _pieces(layers):
     """Yield (slice of the parameters, l1, l2) for all weights and biases that train."""
-    for step, factors in zip(table, _factors(table, coefficients), strict=True):
-        if step[t.OPERATION] == Operation.DENSE and step[t.TRAINS]:
-            weights, biases, n_outputs = step[t.WEIGHTS], step[t.BIASES], step[t.N_OUTPUTS]
-            yield slice(weights, biases), factors[t.WEIGHTS_L1], factors[t.WEIGHTS_L2]
-            if step[t.HAS_BIASES]:
+    for layer in layers:
+        if layer["operation"] == Operation.DENSE and layer["trains"]:
+            weights, biases, n_outputs = layer["weights"], layer["biases"], layer["n_outputs"]
+            yield slice(weights, biases), layer["weights_l1"], layer["weights_l2"]
+            if layer["has_biases"]:
                 place = slice(biases, biases + n_outputs)
-                yield place, factors[t.BIASES_L1], factors[t.BIASES_L2]
-        elif is_norm(step[t.OPERATION]) and step[t.TRAINS]:
-            yield slice(step[t.WEIGHTS], step[t.BIASES] + step[t.N_OUTPUTS]), 0.0, 0.0
+                yield place, layer["biases_l1"], layer["biases_l2"]
+        elif is_norm(layer["operation"]) and layer["trains"]:
+            yield slice(layer["weights"], layer["biases"] + layer["n_outputs"]), 0.0, 0.0
 
 
 def _clipped(epsilon):
@@ -462,7 +457,7 @@ def _losses_and_gradient(outputs, labels, wanted, weights, loss, number, smoothi
 
 
 def train_steps(
-    parameters, states, workspace, scores, sums, barrier, table, coefficients,
+    parameters, states, workspace, scores, sums, barrier, layers,
     inputs, layout, scaling, labels, targets, sample_weights, order,
     first_step, last_step, batch_size, keys,
     loss, loss_number, smoothing, rule, numbers, totals, repack, thread, threads,
@@ -479,11 +474,11 @@ def train_steps(
         if layout is None:
             batch = inputs[indices]
         else:
-            batch = np.empty((len(indices), table[0, t.N_INPUTS]), parameters.dtype)
+            batch = np.empty((len(indices), layers[0]["n_inputs"]), parameters.dtype)
             convert_rows(batch, inputs, layout, scaling, indices)
         _flush(batch)
         key, first = (None, 0) if keys is None else keys[epoch].tolist()
-        values, kept = _forward(table, coefficients, parameters, batch, key, first + number)
+        values, kept = _forward(layers, parameters, batch, key, first + number)
         wanted = targets[indices] if len(targets) else targets
         weights = sample_weights[indices] if len(sample_weights) else sample_weights
         losses, gradient, right = _losses_and_gradient(
@@ -496,9 +491,9 @@ def train_steps(
         tally[t.TOTAL_LOSS] += losses.sum()
         tally[t.TOTAL_RIGHT] += right
         tally[t.TOTAL_WEIGHT] += weights.sum() if len(weights) else len(indices)
-        gradients = _backward(table, coefficients, parameters, values, kept, gradient)
+        gradients = _backward(layers, parameters, values, kept, gradient)
         tally[t.TOTAL_STEPS] += 1
-        pieces, now, scale = list(_pieces(table, coefficients)), numbers[step - first_step], 1.0
+        pieces, now, scale = list(_pieces(layers)), numbers[step - first_step], 1.0
         if now[t.PER_SAMPLE]:
             mass = weights.sum() if len(weights) else len(indices)
             share = 1 / mass if mass > 0 else 0.0
@@ -517,24 +512,22 @@ def train_steps(
         for place, l1, l2 in pieces:
             state = states[:, place]
             optimizer_update(parameters[place], state, gradients[place], rule, now, scale, l1, l2)
-        for row, factors, own in zip(table, _factors(table, coefficients), kept, strict=True):
-            if row[t.OPERATION] == Operation.BATCH_NORM:
-                running = _norm_views(row, parameters)[2:]
-                running_update(*running, *own[2:], len(indices), factors[t.MOMENTUM_NUMBER])
+        for layer, own in zip(layers, kept, strict=True):
+            if layer["operation"] == Operation.BATCH_NORM:
+                running = _norm_views(layer, parameters)[2:]
+                running_update(*running, *own[2:], len(indices), layer["momentum"])
     return last_step
 
 
-def unpack_states(states, workspace, table):
+def unpack_states(states, workspace, layers):
     """Do nothing: NumPy keeps states where they are."""
 
 
-def pack_network(panels, table, parameters):
+def pack_network(panels, layers, parameters):
     """Do nothing: NumPy reads weights where they are."""
 
 
-def predict_rows(
-    outputs, workspace, panels, table, coefficients, parameters, inputs, block, finish
-):
+def predict_rows(outputs, workspace, panels, layers, extended, parameters, inputs, block, finish):
     """outputs (N, O) = `finish` (IDENTITY, SOFTMAX, SIGMOID, EXP) of the network on (N, I)."""
     for start in range(0, len(inputs), block):
         rows = slice(start, start + block)
@@ -542,7 +535,7 @@ def predict_rows(
             return start
         batch = inputs[rows].copy()
         _flush(batch)
-        values = _forward(table, coefficients, parameters, batch)[0][-1]
+        values = _forward(layers, parameters, batch)[0][-1]
         if finish == Operation.SOFTMAX:
             softmax_forward(outputs[rows], values)
         else:
@@ -550,8 +543,6 @@ def predict_rows(
     return len(inputs)
 
 
-def predict_few(outputs, workspace, table, coefficients, parameters, inputs, finish):
+def predict_few(outputs, workspace, layers, extended, parameters, inputs, finish):
     """outputs (N, O) = as `predict_rows`, a row at a time."""
-    return predict_rows(
-        outputs, workspace, None, table, coefficients, parameters, inputs, 1, finish
-    )
+    return predict_rows(outputs, workspace, None, layers, extended, parameters, inputs, 1, finish)

@@ -14,32 +14,10 @@ from .codes import Epilogue, SumRow
 from .jit import inner
 from .packing import panel_width, panels_size
 from .panels import share_weights, transpose_weights
-from .pointers import get, null
+from .pointers import get, null, pointer
 from .products import add_piece, clear, column_sums, matmul_panel
 from .simd import by_dtype
-from .table import (
-    BIASES,
-    BIASES_L1,
-    BIASES_L2,
-    DBIASES,
-    DOUTPUTS,
-    DWEIGHTS,
-    FIRST_SUM,
-    GRADIENTS,
-    HAS_BIASES,
-    INPUT_ROW,
-    INPUTS,
-    N_INPUTS,
-    N_OUTPUTS,
-    OPERATION,
-    OUTPUT_ROW,
-    PANELS,
-    STATES,
-    SUM_ROWS,
-    TRAINS,
-    WEIGHTS_L1,
-    WEIGHTS_L2,
-)
+from .table import SUM_ROWS
 from .threads import share
 from .tile import (
     Columns,
@@ -56,7 +34,7 @@ from .update import add_slopes, descend, follow, penalty_of, sum_squares
 
 
 @inner
-def descend_weights(table, parameters, workspace, rows, rate, thread, threads):
+def descend_weights(layers, parameters, workspace, rows, rate, thread, threads):
     """Form this thread's slices of every gradient over the whole batch, and step down them.
 
     What `update_weights` does in the plain case, in a loop of its own: choosing inside of that one
@@ -64,19 +42,19 @@ def descend_weights(table, parameters, workspace, rows, rate, thread, threads):
     """
     width, lanes = tile_columns(workspace), tile_lanes(workspace)
     most = piece_rows(workspace)
-    for layer in range(len(table)):
-        step = table[layer]
-        if step[OPERATION] != Operation.DENSE:
+    for index in range(len(layers)):
+        layer = layers[index]
+        if layer.operation != Operation.DENSE:
             continue
-        n_inputs, n_outputs = step[N_INPUTS], step[N_OUTPUTS]
-        inputs, input_row = workspace + step[INPUTS], step[INPUT_ROW]
-        doutputs, output_row = workspace + step[DOUTPUTS], step[OUTPUT_ROW]
-        begin, end = share_weights(step, workspace, thread, threads)
+        n_inputs, n_outputs = layer.n_inputs, layer.n_outputs
+        inputs, input_row = workspace + layer.inputs, layer.input_row
+        doutputs, output_row = workspace + layer.doutputs, layer.output_row
+        begin, end = share_weights(layer, workspace, thread, threads)
         for row in range(begin, end, most):
             height = min(most, end - row)
             for column in range(0, n_outputs, width):
                 padded = panel_width(workspace, n_outputs - column)
-                panel = workspace + (step[PANELS] + column * n_inputs + row * padded)
+                panel = workspace + (layer.panels + column * n_inputs + row * padded)
                 matmul_panel(
                     Rows(panel, padded),
                     Columns(inputs + row, input_row),
@@ -85,41 +63,41 @@ def descend_weights(table, parameters, workspace, rows, rate, thread, threads):
                     Rows(null(panel), 0),
                     Descend(Epilogue.DESCENT, rate),
                 )  # fmt: skip
-            transpose_weights(step, workspace, row, row + height)
+            transpose_weights(layer, workspace, row, row + height)
         begin, end = share(n_outputs, 4 * lanes, thread, threads)
-        sum_biases(step, workspace, rows, begin, end)
-        dbiases = workspace + (step[DBIASES] + begin)
-        descend(parameters + (step[BIASES] + begin), dbiases, end - begin, rate)
+        sum_biases(layer, workspace, rows, begin, end)
+        dbiases = workspace + (layer.dbiases + begin)
+        descend(parameters + (layer.biases + begin), dbiases, end - begin, rate)
 
 
 @inner
-def form_piece(step, workspace, piece, row, height, column, rows):
+def form_piece(layer, workspace, piece, row, height, column, rows):
     """piece = gradient of the weights [row, row + height) of the panel at `column`.
 
     Zeros stand where the panel is wider than its columns.
     """
-    padded = panel_width(workspace, step[N_OUTPUTS] - column)
+    padded = panel_width(workspace, layer.n_outputs - column)
     size = height * padded
-    fill_padding(piece, size, step[N_OUTPUTS] - column, padded)
-    form_block(step, workspace, piece, row, height, column, 0, min(rows, SUM_ROWS))
+    fill_padding(piece, size, layer.n_outputs - column, padded)
+    form_block(layer, workspace, piece, row, height, column, 0, min(rows, SUM_ROWS))
     if rows > SUM_ROWS:
         part, lost = stack_piece(workspace), stack_piece(workspace)
         clear(lost, size)
         clear(part, size)
         for first in range(SUM_ROWS, rows, SUM_ROWS):
             count = min(SUM_ROWS, rows - first)
-            form_block(step, workspace, part, row, height, column, first, count)
+            form_block(layer, workspace, part, row, height, column, first, count)
             add_piece(piece, lost, part, size)
 
 
 @inner
-def form_block(step, workspace, piece, row, height, column, first, rows):
+def form_block(layer, workspace, piece, row, height, column, first, rows):
     """piece = what the rows [first, first + rows) of the batch add to a piece of the gradient."""
-    n_outputs, output_row = step[N_OUTPUTS], step[OUTPUT_ROW]
-    doutputs = workspace + (step[DOUTPUTS] + first * output_row)
+    n_outputs, output_row = layer.n_outputs, layer.output_row
+    doutputs = workspace + (layer.doutputs + first * output_row)
     matmul_panel(
         Rows(piece, panel_width(workspace, n_outputs - column)),
-        Columns(workspace + (step[INPUTS] + first * step[INPUT_ROW] + row), step[INPUT_ROW]),
+        Columns(workspace + (layer.inputs + first * layer.input_row + row), layer.input_row),
         Rows(doutputs + column, output_row), doutputs,
         Extent(height, min(tile_columns(workspace), n_outputs - column), rows),
         Rows(null(piece), 0),
@@ -129,71 +107,72 @@ def form_block(step, workspace, piece, row, height, column, first, rows):
 
 @inner
 def update_weights(
-    table, coefficients, parameters, states, n_parameters, workspace, sums, rows, rule, numbers,
+    layers, parameters, states, workspace, sums, rows, rule, numbers,
     scale, strength, thread, threads,
 ):  # fmt: skip
     """Form this thread's slices of every gradient over the whole batch, and step down them."""
     width, lanes = tile_columns(workspace), tile_lanes(workspace)
     most = piece_rows(workspace)
     scratch_piece = stack_piece(workspace)
-    for layer in range(len(table)):
-        step = table[layer]
-        if step[OPERATION] != Operation.DENSE or step[TRAINS] == 0:
+    for index in range(len(layers)):
+        layer = layers[index]
+        if layer.operation != Operation.DENSE or layer.trains == 0:
             continue
-        n_inputs, n_outputs = step[N_INPUTS], step[N_OUTPUTS]
-        l1 = strength * coefficients[layer, WEIGHTS_L1]
-        l2 = strength * coefficients[layer, WEIGHTS_L2]
-        b1 = strength * coefficients[layer, BIASES_L1]
-        b2 = strength * coefficients[layer, BIASES_L2]
-        formed = step[GRADIENTS] >= 0  # and with the slopes of the penalties
+        n_inputs, n_outputs = layer.n_inputs, layer.n_outputs
+        l1 = strength * layer.weights_l1
+        l2 = strength * layer.weights_l2
+        b1 = strength * layer.biases_l1
+        b2 = strength * layer.biases_l2
+        formed = layer.gradients >= 0  # and with the slopes of the penalties
         penalized = l1 != 0.0 or l2 != 0.0 or b1 != 0.0 or b2 != 0.0
         distance = panels_size(workspace, n_outputs, n_inputs)
-        begin, end = share_weights(step, workspace, thread, threads)
+        begin, end = share_weights(layer, workspace, thread, threads)
         if penalized:
-            weigh_rows(step, workspace, sums, begin, end, abs(l1), l2)
+            weigh_rows(layer, workspace, sums, begin, end, abs(l1), l2)
         for row in range(begin, end, most):
             height = min(most, end - row)
             for column in range(0, n_outputs, width):
                 padded = panel_width(workspace, n_outputs - column)
                 place = column * n_inputs + row * padded
-                panel = workspace + (step[PANELS] + place)
-                piece = workspace + (step[GRADIENTS] + place)
+                panel = workspace + (layer.panels + place)
+                piece = workspace + (layer.gradients + place)
                 if not formed:
                     piece = scratch_piece
-                    form_piece(step, workspace, piece, row, height, column, rows)
+                    form_piece(layer, workspace, piece, row, height, column, rows)
                 if formed:
                     l1, l2 = 0.0, 0.0
                 follow(
-                    panel, piece, workspace + (step[STATES] + place), distance, height * padded,
+                    panel, piece, workspace + (layer.states + place), distance, height * padded,
                     rule, numbers, scale, l1, l2,
                 )  # fmt: skip
                 if l1 < 0.0:
                     clear_padding(panel, height, n_outputs - column, padded)
-            transpose_weights(step, workspace, row, row + height)
-        if step[HAS_BIASES] == 0:
+            transpose_weights(layer, workspace, row, row + height)
+        if layer.has_biases == 0:
             continue
         begin, end = share(n_outputs, 4 * lanes, thread, threads)
-        biases, dbiases = parameters + (step[BIASES] + begin), workspace + (step[DBIASES] + begin)
+        biases, dbiases = parameters + (layer.biases + begin), workspace + (layer.dbiases + begin)
         if penalized:
             for j in range(begin, end):
-                b = get(parameters + (step[BIASES] + j))
-                sums[SumRow.PENALTY, step[FIRST_SUM] + n_inputs + j] = abs(b1) * abs(b) + b2 * b * b
+                b = get(parameters + (layer.biases + j))
+                sums[SumRow.PENALTY, layer.first_sum + n_inputs + j] = abs(b1) * abs(b) + b2 * b * b
         if not formed:
-            sum_biases(step, workspace, rows, begin, end)
+            sum_biases(layer, workspace, rows, begin, end)
         if formed:
             b1, b2 = 0.0, 0.0
         follow(
-            biases, dbiases, states + (step[BIASES] + begin), n_parameters, end - begin,
+            biases, dbiases, pointer(states) + (layer.biases + begin), states.shape[1],
+            end - begin,
             rule, numbers, scale, b1, b2,
         )  # fmt: skip
 
 
 @inner
-def sum_biases(step, workspace, rows, begin, end):
+def sum_biases(layer, workspace, rows, begin, end):
     """Form the gradient of the biases [begin, end)."""
-    doutputs = workspace + (step[DOUTPUTS] + begin)
-    dbiases = workspace + (step[DBIASES] + begin)
-    column_sums(dbiases, doutputs, step[OUTPUT_ROW], rows, end - begin)
+    doutputs = workspace + (layer.doutputs + begin)
+    dbiases = workspace + (layer.dbiases + begin)
+    column_sums(dbiases, doutputs, layer.output_row, rows, end - begin)
 
 
 @inner
@@ -215,17 +194,17 @@ def clear_padding(panel, rows, columns, padded):
 
 
 @inner
-def weigh_rows(step, workspace, sums, begin, end, l1, l2):
+def weigh_rows(layer, workspace, sums, begin, end, l1, l2):
     """Keep the penalty of the rows [begin, end) of the weights: of each block of rows one sum.
 
     The blocks are those of `share_weights`, so the sums are the same for any number of threads.
     """
-    n_inputs, n_outputs = step[N_INPUTS], step[N_OUTPUTS]
+    n_inputs, n_outputs = layer.n_inputs, layer.n_outputs
     width, block = tile_columns(workspace), tile_block(workspace)
-    at = step[FIRST_SUM]
+    at = layer.first_sum
     for column in range(0, n_outputs, width):
         padded = panel_width(workspace, n_outputs - column)
-        panel = workspace + (step[PANELS] + column * n_inputs)
+        panel = workspace + (layer.panels + column * n_inputs)
         for row in range(begin, end, block):
             size = min(block, end - row) * padded  # the padding holds zeros
             penalty = penalty_of(panel + row * padded, size, l1, l2)
@@ -234,47 +213,45 @@ def weigh_rows(step, workspace, sums, begin, end, l1, l2):
 
 
 @inner
-def keep_gradients(
-    table, coefficients, parameters, workspace, sums, rows, strength, thread, threads
-):
+def keep_gradients(layers, parameters, workspace, sums, rows, strength, thread, threads):
     """Form this thread's slices of every gradient, penalties included, and keep their squares."""
     width, lanes = tile_columns(workspace), tile_lanes(workspace)
     most = piece_rows(workspace)
-    for layer in range(len(table)):
-        step = table[layer]
-        if step[OPERATION] != Operation.DENSE or step[TRAINS] == 0:
+    for index in range(len(layers)):
+        layer = layers[index]
+        if layer.operation != Operation.DENSE or layer.trains == 0:
             continue
-        n_inputs, n_outputs = step[N_INPUTS], step[N_OUTPUTS]
-        l1 = strength * coefficients[layer, WEIGHTS_L1]
-        l2 = strength * coefficients[layer, WEIGHTS_L2]
-        begin, end = share_weights(step, workspace, thread, threads)
+        n_inputs, n_outputs = layer.n_inputs, layer.n_outputs
+        l1 = strength * layer.weights_l1
+        l2 = strength * layer.weights_l2
+        begin, end = share_weights(layer, workspace, thread, threads)
         for row in range(begin, end, most):
             height = min(most, end - row)
             for column in range(0, n_outputs, width):
                 padded = panel_width(workspace, n_outputs - column)
                 place = column * n_inputs + row * padded
-                piece = workspace + (step[GRADIENTS] + place)
-                form_piece(step, workspace, piece, row, height, column, rows)
-                add_slopes(piece, workspace + (step[PANELS] + place), height * padded, l1, l2)
+                piece = workspace + (layer.gradients + place)
+                form_piece(layer, workspace, piece, row, height, column, rows)
+                add_slopes(piece, workspace + (layer.panels + place), height * padded, l1, l2)
                 if l1 < 0.0:
                     clear_padding(piece, height, n_outputs - column, padded)
                 for i in range(height):
                     squares = sum_squares(piece + i * padded, padded)
-                    at = step[FIRST_SUM] + row + i
+                    at = layer.first_sum + row + i
                     before = sums[SumRow.SQUARES, at] if column > 0 else 0.0
                     sums[SumRow.SQUARES, at] = squares + before
-        if step[HAS_BIASES] == 0:
+        if layer.has_biases == 0:
             continue
         begin, end = share(n_outputs, 4 * lanes, thread, threads)
-        sum_biases(step, workspace, rows, begin, end)
+        sum_biases(layer, workspace, rows, begin, end)
         add_slopes(
-            workspace + (step[DBIASES] + begin), parameters + (step[BIASES] + begin), end - begin,
-            strength * coefficients[layer, BIASES_L1],
-            strength * coefficients[layer, BIASES_L2],
+            workspace + (layer.dbiases + begin), parameters + (layer.biases + begin), end - begin,
+            strength * layer.biases_l1,
+            strength * layer.biases_l2,
         )  # fmt: skip
         for j in range(begin, end):
-            d = np.float64(get(workspace + (step[DBIASES] + j)))
-            sums[SumRow.SQUARES, step[FIRST_SUM] + n_inputs + j] = d * d
+            d = np.float64(get(workspace + (layer.dbiases + j)))
+            sums[SumRow.SQUARES, layer.first_sum + n_inputs + j] = d * d
 
 
 # Gradients whose squares overflow are multiplied by this, in float64, before they are squared.
@@ -282,30 +259,30 @@ wide_unit = by_dtype(1.0, 2.0**-540)
 
 
 @inner
-def keep_wide_squares(table, workspace, sums, thread, threads):
+def keep_wide_squares(layers, workspace, sums, thread, threads):
     """Keep the squares of this thread's slices of every gradient, times `wide_unit`, anew."""
     width, lanes = tile_columns(workspace), tile_lanes(workspace)
-    for layer in range(len(table)):
-        step = table[layer]
-        if step[TRAINS] <= 0:
+    for index in range(len(layers)):
+        layer = layers[index]
+        if layer.trains <= 0:
             continue
-        n_inputs, n_outputs, at = step[N_INPUTS], step[N_OUTPUTS], step[FIRST_SUM]
-        if step[OPERATION] == Operation.DENSE:
-            begin, end = share_weights(step, workspace, thread, threads)
+        n_inputs, n_outputs, at = layer.n_inputs, layer.n_outputs, layer.first_sum
+        if layer.operation == Operation.DENSE:
+            begin, end = share_weights(layer, workspace, thread, threads)
             for row in range(begin, end):
                 squares = 0.0
                 for column in range(0, n_outputs, width):
                     padded = panel_width(workspace, n_outputs - column)
-                    piece = workspace + (step[GRADIENTS] + column * n_inputs + row * padded)
+                    piece = workspace + (layer.gradients + column * n_inputs + row * padded)
                     for j in range(padded):
                         squares += wide_square(piece + j)
                 sums[SumRow.SQUARES, at + row] = squares
         begin, end = share(n_outputs, 4 * lanes, thread, threads)
         for j in range(begin, end):
-            if step[OPERATION] != Operation.DENSE:
-                sums[SumRow.SQUARES, at + j] = wide_square(workspace + (step[DWEIGHTS] + j))
-            if step[HAS_BIASES] != 0:
-                slope = workspace + (step[DBIASES] + j)
+            if layer.operation != Operation.DENSE:
+                sums[SumRow.SQUARES, at + j] = wide_square(workspace + (layer.dweights + j))
+            if layer.has_biases != 0:
+                slope = workspace + (layer.dbiases + j)
                 sums[SumRow.SQUARES, at + n_inputs + j] = wide_square(slope)
 
 

@@ -123,7 +123,7 @@ def train_and_predict(do, rng, n_inputs, hidden, classes, dtype, soft, norm=Fals
         kernels.train_steps,
         buffer, states, np.empty(plan.workspace_size, dtype), np.empty((N_SCORES, batch)),
         np.zeros((N_SUMS, plan.n_sums)), np.zeros(BARRIER_SIZE, np.int64),
-        plan.table, plan.coefficients, *Samples(X, X.dtype).view(), np.array(UNSCALED),
+        plan.layers, *Samples(X, X.dtype).view(), np.array(UNSCALED),
         labels, targets, rng.random(n), rng.permutation(n)[np.newaxis],
         0, steps, batch, np.zeros((1, 2), np.int64) if norm else None,
         Loss.SOFTMAX_CROSS_ENTROPY, 0.0, 0.1 if not soft else 0.0,
@@ -133,8 +133,8 @@ def train_and_predict(do, rng, n_inputs, hidden, classes, dtype, soft, norm=Fals
     plan = make_plan(model._program.steps, n_inputs, batch, dtype().itemsize, training=False)
     workspace, panels = np.empty(plan.workspace_size, dtype), np.empty(plan.panels_size, dtype)
     outputs = np.empty((n, classes), dtype)
-    do(kernels.pack_network, panels, plan.table, buffer)
-    given = plan.table, plan.coefficients, buffer, X
+    do(kernels.pack_network, panels, plan.layers, buffer)
+    given = plan.layers, True, buffer, X
     do(kernels.predict_rows, outputs, workspace, panels, *given, batch, Operation.SOFTMAX)
     workspace = np.empty(2 * plan.widest, dtype)
     do(kernels.predict_few, outputs, workspace, *given, Operation.SOFTMAX)

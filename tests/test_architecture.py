@@ -11,7 +11,7 @@ MODULES = structure.find_modules(Path(fastnn.__file__).parent, Path(fastnn.kerne
 
 # How many findings are left to be mended.
 LEFT = {
-    "functions over 12 parameters": 4,
+    "functions over 12 parameters": 3,
     "files over 500 lines": 1,
 }
 

@@ -39,26 +39,24 @@ ONE_ARRAY_OF_FLOATS = ("all_finite", "convert_rows", "cross_entropy_forward")
 ANY, LESS = (-1, 1, 3), (-1,)
 NETWORK_SIZES = {
     "pack_network": {
-        ("panels", 0): LESS, ("table", 1): ANY, ("parameters", 0): LESS,
+        ("panels", 0): LESS, ("parameters", 0): LESS,
     },
     "unpack_states": {
-        ("states", 1): LESS, ("workspace", 0): LESS, ("table", 1): ANY,
+        ("states", 1): LESS, ("workspace", 0): LESS,
     },
     "predict_few": {
-        ("outputs", 0): ANY, ("outputs", 1): ANY, ("workspace", 0): LESS, ("table", 0): ANY,
-        ("table", 1): ANY, ("coefficients", 0): ANY, ("coefficients", 1): ANY,
+        ("outputs", 0): ANY, ("outputs", 1): ANY, ("workspace", 0): LESS, ("layers", 0): ANY,
         ("parameters", 0): LESS, ("inputs", 0): ANY, ("inputs", 1): ANY,
     },
     "predict_rows": {
         ("outputs", 0): ANY, ("outputs", 1): ANY, ("workspace", 0): LESS, ("panels", 0): LESS,
-        ("table", 0): ANY, ("table", 1): ANY, ("coefficients", 0): ANY, ("coefficients", 1): ANY,
-        ("parameters", 0): LESS, ("inputs", 0): ANY, ("inputs", 1): ANY,
+        ("layers", 0): ANY, ("parameters", 0): LESS, ("inputs", 0): ANY, ("inputs", 1): ANY,
     },
     "train_steps": {
         ("parameters", 0): LESS, ("states", 0): LESS, ("states", 1): LESS, ("workspace", 0): LESS,
         ("scores", 0): ANY, ("scores", 1): LESS, ("sums", 0): ANY, ("sums", 1): (1, 3),
-        ("barrier", 0): ANY, ("table", 0): ANY, ("table", 1): ANY, ("coefficients", 0): ANY,
-        ("coefficients", 1): ANY, ("inputs", 0): LESS, ("layout", 0): ANY, ("scaling", 0): ANY,
+        ("barrier", 0): ANY, ("layers", 0): ANY, ("inputs", 0): LESS, ("layout", 0): ANY,
+        ("scaling", 0): ANY,
         ("labels", 0): LESS, ("targets", 0): (1, 3), ("sample_weights", 0): (1, 3),
         ("order", 0): ANY, ("keys", 0): ANY, ("keys", 1): ANY, ("numbers", 0): LESS,
         ("numbers", 1): ANY, ("totals", 0): ANY, ("totals", 1): ANY,

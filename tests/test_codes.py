@@ -6,8 +6,8 @@ import pytest
 import fastnn
 from fastnn import kernels
 from fastnn.kernels import catalogue, codes, reference
-from fastnn.kernels import table as t
 from fastnn.kernels.catalogue import Loss, Operation, Rule
+from fastnn.program import compiled
 from fastnn.program.plan import make_plan
 
 ENUMERATIONS = {
@@ -103,23 +103,22 @@ def make_arguments(dtype, training=False):
     operations = Operation.DENSE, Operation.TANH, Operation.DENSE
     steps = list(zip(operations, layers, strict=True))
     plan = make_plan(steps, 3, 8, np.dtype(dtype).itemsize, training=training)
-    plan.table[1, t.OPERATION] = UNKNOWN
+    plan.layers["operation"][1] = UNKNOWN
     return plan, rng.standard_normal(26).astype(dtype), rng.random((5, 3)).astype(dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("with_coefficients", [False, True])
-def test_an_unknown_operation_predicts_nan(dtype, with_coefficients):
+@pytest.mark.parametrize("extended", [None, True])
+def test_an_unknown_operation_predicts_nan(dtype, extended):
     plan, parameters, inputs = make_arguments(dtype)
-    coefficients = plan.coefficients if with_coefficients else None
     outputs, workspace = np.zeros((2, 5, 2), dtype), np.zeros(plan.workspace_size, dtype)
     panels = np.zeros(plan.panels_size, dtype)
-    kernels.pack_network(panels, plan.table, parameters)
+    kernels.pack_network(panels, plan.layers, parameters)
     finish = Operation.IDENTITY
     kernels.predict_rows(
-        outputs[0], workspace, panels, plan.table, coefficients, parameters, inputs, 8, finish
+        outputs[0], workspace, panels, plan.layers, extended, parameters, inputs, 8, finish
     )
-    kernels.predict_few(outputs[1], workspace, plan.table, coefficients, parameters, inputs, finish)
+    kernels.predict_few(outputs[1], workspace, plan.layers, extended, parameters, inputs, finish)
     assert np.isnan(outputs).all()
 
 
@@ -127,11 +126,29 @@ def test_an_unknown_operation_predicts_nan(dtype, with_coefficients):
 @pytest.mark.parametrize("finish", [UNKNOWN, Operation.TANH, Operation.DENSE])
 def test_an_unknown_finish_predicts_nan(dtype, finish):
     plan, parameters, inputs = make_arguments(dtype)
-    plan.table[1, t.OPERATION] = Operation.TANH
+    plan.layers["operation"][1] = Operation.TANH
     outputs, workspace = np.zeros((2, 5, 2), dtype), np.zeros(plan.workspace_size, dtype)
     panels = np.zeros(plan.panels_size, dtype)
-    kernels.pack_network(panels, plan.table, parameters)
-    rest = plan.table, plan.coefficients, parameters, inputs
+    kernels.pack_network(panels, plan.layers, parameters)
+    rest = plan.layers, True, parameters, inputs
     kernels.predict_rows(outputs[0], workspace, panels, *rest, 8, finish)
     kernels.predict_few(outputs[1], workspace, *rest, finish)
     assert np.isnan(outputs).all()
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("optimizer", [fastnn.SGD, fastnn.Adam])
+def test_an_unknown_operation_ends_a_run_and_leaves_the_parameters(monkeypatch, place, optimizer):
+    def plan_unknown(*arguments, **options):
+        plan = make_plan(*arguments, **options)
+        plan.layers["operation"][place] = UNKNOWN
+        return plan
+
+    monkeypatch.setattr(compiled, "make_plan", plan_unknown)
+    layers = [fastnn.Dense(3, 4, rng=1), fastnn.Softmax(), fastnn.Dense(4, 2, rng=2)]
+    model = fastnn.Sequential(layers)
+    before = model.parameters.copy()
+    X, y = np.random.default_rng(0).random((9, 3), np.float32), np.arange(9) % 2
+    with pytest.raises(fastnn.NonFiniteLossError):
+        model.fit(X, y, epochs=2, optimizer=optimizer(0.1), verbose=False)
+    assert np.array_equal(model.parameters, before)

@@ -240,12 +240,12 @@ def test_predictions_leave_it_out():
     X, _ = make_data("labels", np.float32, n=40)
     model = make_model(np.float32)
     layers = [layer for layer in model.layers if not isinstance(layer, fastnn.Dropout)]
-    table = model._program.predictor.table
+    table = model._program.predictor.layers
     outputs = model.predict_proba(X), model.compiled().predict_proba(X), model.forward(X)
     for layer in layers:
         del layer._network
     plain = fastnn.Sequential(layers)
-    assert np.array_equal(table, plain._program.predictor.table)
+    assert np.array_equal(table, plain._program.predictor.layers)
     assert outputs[0].tobytes() == plain.predict_proba(X).tobytes()
     assert outputs[1].tobytes() == outputs[0].tobytes()
     assert outputs[2].tobytes() == plain.forward(X).tobytes()

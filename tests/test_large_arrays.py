@@ -91,7 +91,7 @@ def train(inputs, labels, targets, order):
     reached = kernels.train_steps(
         model.parameters, np.empty((0, model.parameters.size), np.float32),
         np.zeros(plan.workspace_size, np.float32), np.empty((N_SCORES, 4)), np.empty((N_SUMS, 0)),
-        np.zeros(BARRIER_SIZE, np.int64), plan.table, plan.coefficients,
+        np.zeros(BARRIER_SIZE, np.int64), plan.layers,
         *Samples(inputs, inputs.dtype).view(), np.array(UNSCALED),
         labels, targets, np.empty(0), order[np.newaxis], 0, steps, 4, None,
         Loss.SOFTMAX_CROSS_ENTROPY, 0.0, 0.0,
@@ -124,7 +124,7 @@ def test_prediction_writes_beyond_32_bits():
     predictor, outputs = model._program.predictor, make_folded(WIDE)
     workspace = np.zeros(predictor.many_size, np.float32)
     kernels.predict_rows(
-        outputs, workspace, predictor._pack(), predictor.table, predictor.coefficients,
+        outputs, workspace, predictor._pack(), predictor.layers, predictor.extended,
         model.parameters, inputs, BLOCK_ROWS, Operation.SOFTMAX,
     )  # fmt: skip
     assert outputs[-5:].tobytes() == model.predict_proba(inputs[-5:]).tobytes()

@@ -79,7 +79,7 @@ def test_few_rows_at_the_edges_of_vectors(dtype):
 def test_few_rows_write_to_their_outputs_and_workspace_only(words, dtype):
     model = build(words, FEATURES, dtype)
     predictor = model._program.predictor
-    tables = predictor.table, predictor.coefficients
+    tables = predictor.layers, predictor.extended
     X = make_rows(3, dtype)
     expected = model.predict_proba(X)
     for fill, offset in ((0x00, 0), (0xFF, 0), (0xA5, 3)):
@@ -102,7 +102,7 @@ def predict_at_the_end_of_memory():
             predictor = build(f"{width} r {width}", width, dtype)._program.predictor
             X = make_rows(2, dtype, width)
             outputs, workspace = np.empty((2, width), dtype), np.empty(predictor.few_size, dtype)
-            tables = predictor.table, predictor.coefficients
+            tables = predictor.layers, predictor.extended
             arrays = outputs, workspace, *tables, predictor.parameters, X
             kernels.predict_few(*map(at_the_end_of_memory, arrays), Operation.SOFTMAX)
 
@@ -131,7 +131,7 @@ def test_kernels_stop_in_front_of_a_row_that_is_not_finite():
     X[6, 4] = np.nan
     outputs = np.full((10, 3), -1, np.float32)
     workspace = np.empty(predictor.many_size, np.float32)
-    given = predictor.table, predictor.coefficients, predictor.parameters, X
+    given = predictor.layers, predictor.extended, predictor.parameters, X
     assert kernels.predict_few(outputs, workspace, *given, Operation.SOFTMAX) == 6
     assert np.array_equal(outputs[:6], expected[:6])
     assert (outputs[6:] == -1).all()

@@ -161,7 +161,7 @@ def test_barrier_lets_go_when_told_to():
     workspace, scores = np.full(plan.workspace_size, 0, np.float32), np.empty((N_SCORES, 64))
     reached = kernels.train_steps(
         model.parameters, np.empty((0, model.parameters.size), np.float32), workspace, scores,
-        np.empty((N_SUMS, 0)), barrier, plan.table, plan.coefficients,
+        np.empty((N_SUMS, 0)), barrier, plan.layers,
         *Samples(X, X.dtype).view(), np.array(UNSCALED),
         y, np.empty((0, CLASSES), np.float32), np.empty(0), np.arange(N)[np.newaxis],
         0, 5, 64, None,

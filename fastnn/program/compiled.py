@@ -13,6 +13,7 @@ from ..kernels import table as t
 from ..kernels.catalogue import Rule, depends_on_mode, is_basic
 from ..kernels.codes import N_SCORES, N_SUMS
 from ..kernels.interruption import check_interruption
+from ..kernels.records import PENALTIES
 from ..memory import aligned_empty
 from ..nn.optimizer import Optimizer
 from ..nn.own import is_own
@@ -72,11 +73,12 @@ class CompiledTrainer:
             program.steps, data.inputs.shape[1], batch_size, network.dtype.itemsize, training=True,
             n_states=len(self.state.arrays), keep_gradients=clips,
         )  # fmt: skip
-        trains = plan.table[:, t.TRAINS] == 1
-        self.is_penalized = bool(plan.coefficients[trains, : t.NUMBER].any())
+        trained = plan.layers[plan.layers["trains"]]
+        self.is_penalized = any(trained[name].any() for name in PENALTIES)
         if slope_at_zero:  # as a factor below 0 says
-            plan.coefficients[:, [t.WEIGHTS_L1, t.BIASES_L1]] *= -1
-        self.draws_masks = any(map(depends_on_mode, plan.table[:, t.OPERATION].tolist()))
+            for name in ("weights_l1", "biases_l1"):
+                plan.layers[name] *= -1
+        self.draws_masks = any(map(depends_on_mode, plan.operations))
         self.rule = self._choose_rule(batch_size)
         self.load(data, n_samples, batch_size)
         self.workspace = aligned_empty(plan.workspace_size, network.dtype)
@@ -105,10 +107,10 @@ class CompiledTrainer:
         self.n_samples, self.n_batches = n_samples, -(-n_samples // batch_size)
         self._arguments: tuple[Any, ...]
         if self._is_bare():  # nothing is compiled that only other networks need
-            self._arguments = None, None, unlocked(data.inputs.array), None, None, None
+            self._arguments = None, unlocked(data.inputs.array), None, None, None
         else:
             inputs = *data.inputs.view(), data.inputs.scaling
-            self._arguments = self.state._arrays, self.plan.coefficients, *inputs, data.weights
+            self._arguments = self.state._arrays, *inputs, data.weights
 
     def work_with(self, team: ThreadTeam) -> None:
         """Take the next steps with another team, with parameters that may have changed."""
@@ -120,15 +122,15 @@ class CompiledTrainer:
         self.is_packed = False
 
     def _choose_rule(self, batch_size: int) -> int:
-        owners = self.plan.table[self.plan.table[:, t.WEIGHTS] >= 0]
+        owners = self.plan.layers[self.plan.layers["weights"] >= 0]
         # Longer batches are summed in blocks, for which the fused step has no code.
         plain = self.optimizer.is_plain and not self.is_penalized and batch_size <= t.SUM_ROWS
-        plain = plain and bool(owners[:, [t.TRAINS, t.HAS_BIASES]].all())
+        plain = plain and bool((owners["trains"] & owners["has_biases"]).all())
         return Rule.FUSED_DESCENT if plain else self.optimizer.rule
 
     def _is_bare(self) -> bool:
         """Return whether `kernels.train_steps` may go without some of its arguments."""
-        basic = all(map(is_basic, self.plan.table[:, t.OPERATION].tolist()))
+        basic = all(map(is_basic, self.plan.operations))
         by_label = self.loss.task == "classes" and not len(self.data.targets)
         return (
             self.rule == Rule.FUSED_DESCENT
@@ -197,7 +199,7 @@ class CompiledTrainer:
         if self._is_stored:  # and they may have been restored since
             return
         if self.is_packed and len(self.state._arrays):
-            kernels.unpack_states(self.state._arrays, self.workspace, self.plan.table)
+            kernels.unpack_states(self.state._arrays, self.workspace, self.plan.layers)
         self._is_stored = True
 
     def _take_chunks(self, epochs: Sequence[Epoch], watch: Watch | None) -> int | None:
@@ -280,12 +282,12 @@ class CompiledTrainer:
         """Take some steps, with all threads of the team; return the step that was reached."""
         data, repack = self.data, not self.is_packed
         loss, number = self.loss.kind, self.loss.number
-        states, coefficients, inputs, layout, scaling, weights = self._arguments
+        states, inputs, layout, scaling, weights = self._arguments
 
         def run(thread: int) -> int:
             reached: int = kernels.train_steps(
                 self.network.buffer, states, self.workspace, self.scores, self.sums, self.team.gate,
-                self.plan.table, coefficients,
+                self.plan.layers,
                 inputs, layout, scaling, data.labels, data.targets, weights, orders,
                 first, last, self.batch_size, keys,
                 loss, number, self.smoothing,

@@ -57,7 +57,7 @@ class CompiledModel:
         self = super().__new__(cls)
         # For jitted code (`jitted.py`): arrays, where they are, and sizes.
         arrays: tuple[Any, ...] = (
-            predictor.parameters, predictor.panels, predictor.table, predictor.plan_coefficients
+            predictor.parameters, predictor.panels, predictor.layers
         )  # fmt: skip
         sizes = (
             predictor.n_inputs, predictor.n_outputs, predictor.few_size, predictor.many_size

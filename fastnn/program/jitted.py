@@ -27,7 +27,7 @@ from .. import kernels
 from ..kernels import jit
 from ..kernels.catalogue import Operation
 from ..kernels.pointers import is_null
-from ..kernels.table import N_COEFFICIENTS, N_COLUMNS
+from ..kernels.records import LAYER
 from ..kernels.target import BLOCK_ROWS, FEW_ROWS
 from .handle import CompiledModel
 
@@ -151,22 +151,19 @@ def _elements(typingctx, array):
 def _run(header, rows, finish):
     if is_null(header):
         raise ValueError(_UNSET)
-    parameters = carray(_pointer(header[0], rows.dtype), header[4])
-    table = carray(_pointer(header[2], np.int64), (header[6] // N_COLUMNS, N_COLUMNS))
-    coefficients = carray(_pointer(header[3], np.float64), (len(table), N_COEFFICIENTS))
-    if rows.shape[1] != header[8]:
+    parameters = carray(_pointer(header[0], rows.dtype), header[3])
+    layers = carray(_pointer(header[2], LAYER), header[5])
+    if rows.shape[1] != header[6]:
         raise ValueError("x has another number of features than the network has inputs")
-    outputs = np.empty((len(rows), header[9]), rows.dtype)
+    outputs = np.empty((len(rows), header[7]), rows.dtype)
     if len(rows) <= FEW_ROWS:
-        workspace = np.empty(header[10], rows.dtype)
-        done = kernels.predict_few(
-            outputs, workspace, table, coefficients, parameters, rows, finish
-        )
+        workspace = np.empty(header[8], rows.dtype)
+        done = kernels.predict_few(outputs, workspace, layers, True, parameters, rows, finish)
     else:
-        workspace = np.empty(header[11], rows.dtype)
-        panels = carray(_pointer(header[1], rows.dtype), header[5])
+        workspace = np.empty(header[9], rows.dtype)
+        panels = carray(_pointer(header[1], rows.dtype), header[4])
         done = kernels.predict_rows(
-            outputs, workspace, panels, table, coefficients, parameters, rows, BLOCK_ROWS, finish
+            outputs, workspace, panels, layers, True, parameters, rows, BLOCK_ROWS, finish
         )
     if done != len(rows):
         raise ValueError("x is not finite")

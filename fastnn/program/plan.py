@@ -11,18 +11,20 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..kernels import catalogue
 from ..kernels import table as t
 from ..kernels.catalogue import Operation, depends_on_mode, is_norm
 from ..kernels.codes import Epilogue
+from ..kernels.records import PENALTIES, empty_layers
 from ..kernels.target import CACHE_LINE, L1_SET_DISTANCE
 from ..nn.activations import Activation
 from ..nn.classes import CLASSES
 from ..nn.layers import ParameterLayer, arrays_of
 from ..nn.own import overrides
 from ..settings import Setting
-from ..types import Floats, Integers, MaybeNone, Steps
+from ..types import MaybeNone, Steps
 
 # Activations say by themselves which operation they are.
 _KINDS = tuple(
@@ -58,16 +60,21 @@ def describe(layers: Iterable[Any]) -> list[Any]:
 class Plan(NamedTuple):
     """What the compiled program needs beside data and parameters."""
 
-    table: Integers  # (steps, t.N_COLUMNS) of int64
-    coefficients: Floats  # (steps, t.N_COEFFICIENTS) of float64
+    layers: NDArray[np.void]  # (L,) of LAYER, see `kernels/records.py`
     workspace_size: int  # in elements
     panels_size: int  # of a prediction's packed weights; those of training are in the workspace
     n_sums: int  # rows of weights, and biases
 
     @property
     def widest(self) -> int:
-        """The most inputs or outputs of any step."""
-        return int(self.table[:, [t.N_INPUTS, t.N_OUTPUTS]].max())
+        """The most inputs or outputs of any layer."""
+        return int(max(self.layers["n_inputs"].max(), self.layers["n_outputs"].max()))
+
+    @property
+    def operations(self) -> list[int]:
+        """The operation of each layer."""
+        operations: list[int] = self.layers["operation"].tolist()
+        return operations
 
 
 def runs_as(layer: Any, kind: type[Any]) -> bool:
@@ -112,57 +119,57 @@ def make_plan(
     if not training:
         steps = [step for step in steps if step[0] != Operation.DROPOUT]
     fused = _fuse(steps)
-    table = np.full((len(fused), t.N_COLUMNS), -1, np.int64)
-    coefficients = np.full((len(fused), t.N_COEFFICIENTS), 0.0)
+    records = empty_layers(len(fused))
     workspace = _Workspace(capacity, itemsize)
     panels = workspace if training else _Workspace(capacity, itemsize)
     parameter, n_sums, n_draws, trains = 0, 0, 0, False
     running = sum(_n_parameters(layer) for _, layer, _ in fused)
-    dinputs, width, finish = -1, n_inputs, Epilogue.STORE
+    dinputs, width, previous_epilogue = -1, n_inputs, Epilogue.STORE
     # Without training only the values of two neighboring layers are alive at a time.
     n_neurons = [arrays_of(layer)[0].shape[1] for op, layer, _ in fused if op == Operation.DENSE]
     widest = max([*n_neurons, n_inputs])
     pair = [] if training else [workspace.rows(widest) for _ in range(2)]
     inputs, input_row = workspace.rows(n_inputs) if training else pair[1]
-    rows = zip(table, coefficients, fused, strict=True)
-    for i, (row, factors, (operation, layer, activation)) in enumerate(rows):
+    for i, (record, (operation, layer, epilogue)) in enumerate(zip(records, fused, strict=True)):
         n_outputs = arrays_of(layer)[0].shape[1] if operation == Operation.DENSE else width
-        row[t.OPERATION], row[t.N_INPUTS], row[t.N_OUTPUTS] = operation, width, n_outputs
-        row[t.INPUTS], row[t.INPUT_ROW] = inputs, input_row
-        row[t.DINPUTS] = dinputs if trains else -1
-        row[t.BACKWARD_FINISH] = Epilogue.RELU_MASK if finish == Epilogue.RELU else Epilogue.STORE
-        finish = activation
-        row[t.FINISH] = activation
+        record["operation"], record["n_inputs"], record["n_outputs"] = operation, width, n_outputs
+        record["inputs"], record["input_row"] = inputs, input_row
+        record["dinputs"] = dinputs if trains else -1
+        record["backward_epilogue"] = (
+            Epilogue.RELU_MASK if previous_epilogue == Epilogue.RELU else Epilogue.STORE
+        )
+        previous_epilogue = record["epilogue"] = epilogue
         if isinstance(layer, ParameterLayer):
             _check_sizes(layer, width if operation == Operation.DENSE else 1, n_outputs)
-            row[t.WEIGHTS], row[t.BIASES] = parameter, parameter + arrays_of(layer)[0].size
+            record["weights"], record["biases"] = parameter, parameter + arrays_of(layer)[0].size
             parameter += _n_parameters(layer)
-            row[t.TRAINS], row[t.HAS_BIASES] = layer.trainable, layer.use_bias
-            row[t.FIRST_SUM] = n_sums
+            record["trains"], record["has_biases"] = layer.trainable, layer.use_bias
+            record["first_sum"] = n_sums
             n_sums += width + n_outputs
-            factors[: t.NUMBER] = layer.penalties
+            for name, penalty in zip(PENALTIES, layer.penalties, strict=True):
+                record[name] = penalty
             trains = trains or layer.trainable
         if operation == Operation.DENSE:
-            row[t.PANELS] = panels.panels(width, n_outputs)
-            if row[t.DINPUTS] >= 0:
-                row[t.TRANSPOSED_PANELS] = panels.panels(n_outputs, width)
+            record["panels"] = panels.panels(width, n_outputs)
+            if record["dinputs"] >= 0:
+                record["transposed_panels"] = panels.panels(n_outputs, width)
             if training:
-                row[t.STATES] = workspace.panels(n_states * width, n_outputs)
+                record["states"] = workspace.panels(n_states * width, n_outputs)
             if keep_gradients and layer.trainable:
-                row[t.GRADIENTS] = workspace.panels(width, n_outputs)
+                record["gradients"] = workspace.panels(width, n_outputs)
         elif operation == Operation.DROPOUT:
-            factors[t.NUMBER], row[t.DRAW] = layer.rate, n_draws
+            record["parameter"], record["dropout_index"] = layer.rate, n_draws
             n_draws += 1
         elif is_norm(operation):
-            factors[t.NUMBER] = layer.epsilon
+            record["parameter"] = layer.epsilon
             if operation == Operation.BATCH_NORM:
-                factors[t.MOMENTUM_NUMBER] = layer.momentum
-                row[t.RUNNING_MEAN], row[t.RUNNING_VARIANCE] = running, running + width
+                record["momentum"] = layer.momentum
+                record["running_mean"], record["running_variance"] = running, running + width
                 running += 2 * width
         elif isinstance(layer, Activation):
-            factors[t.NUMBER] = layer.number
+            record["parameter"] = layer.number
         inputs, input_row = workspace.rows(n_outputs) if training else pair[i % 2]
-        row[t.OUTPUTS], row[t.OUTPUT_ROW] = inputs, input_row
+        record["outputs"], record["output_row"] = inputs, input_row
         if training:
             last = i == len(fused) - 1
             # The gradient of the outputs takes their place, unless the last step needs them to go
@@ -170,13 +177,13 @@ def make_plan(
             reads_inputs = operation in (Operation.DENSE, Operation.RELU)
             in_place = last and (reads_inputs or depends_on_mode(operation))
             dinputs = inputs if in_place else workspace.rows(n_outputs)[0]
-            row[t.DOUTPUTS] = dinputs
-            row[t.DBIASES] = workspace.take(n_outputs)
-            _make_room(row, workspace)
+            record["doutputs"] = dinputs
+            record["dbiases"] = workspace.take(n_outputs)
+            _make_room(record, workspace)
         elif operation == Operation.BATCH_NORM:
-            row[t.SCALES] = workspace.take(3 * input_row)
+            record["scales"] = workspace.take(3 * input_row)
         width = n_outputs
-    return Plan(table, coefficients, workspace.size, 0 if training else panels.size, n_sums)
+    return Plan(records, workspace.size, 0 if training else panels.size, n_sums)
 
 
 def _n_parameters(layer: Any) -> int:
@@ -195,19 +202,20 @@ def _check_sizes(layer: Any, n_rows: int, n_outputs: int) -> None:
         )
 
 
-def _make_room(row: Integers, workspace: _Workspace) -> None:
+def _make_room(record: np.void, workspace: _Workspace) -> None:
     """Hand out what DROPOUT and normalization keep for the way back."""
-    operation, width = row[t.OPERATION], row[t.N_OUTPUTS]
-    if depends_on_mode(operation):
-        row[t.KEPT] = workspace.rows(width)[0]
+    operation, width = record["operation"], record["n_outputs"]
+    if operation == Operation.DROPOUT:
+        record["mask"] = workspace.rows(width)[0]
     if is_norm(operation):
-        row[t.DWEIGHTS] = workspace.take(width)
+        record["normalized"] = workspace.rows(width)[0]
+        record["dweights"] = workspace.take(width)
     if operation == Operation.LAYER_NORM:
-        row[t.SCALES] = workspace.take(workspace.capacity)
+        record["scales"] = workspace.take(workspace.capacity)
     if operation == Operation.BATCH_NORM:
-        size = 2 * -(-workspace.capacity // t.BLOCK) * row[t.OUTPUT_ROW]
-        row[t.MOMENTS], row[t.SUMS] = workspace.take(size), workspace.take(size)
-        row[t.SCALES] = workspace.take(3 * row[t.OUTPUT_ROW])
+        size = 2 * -(-workspace.capacity // t.BLOCK) * record["output_row"]
+        record["moments"], record["sums"] = workspace.take(size), workspace.take(size)
+        record["scales"] = workspace.take(3 * record["output_row"])
 
 
 def _fuse(steps: Steps) -> list[tuple[int, Any, int]]:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..kernels import table as t
 from ..kernels.catalogue import is_basic
 from ..kernels.target import BLOCK_ROWS, FEW_ROWS
 from ..memory import aligned_empty
@@ -30,10 +29,9 @@ class Predictor:
     ) -> None:
         self.n_inputs, self.parameters, self.dtype = n_inputs, parameters, parameters.dtype
         plan = make_plan(steps, n_inputs, BLOCK_ROWS, self.dtype.itemsize, training=False)
-        self.plan_coefficients = plan.coefficients
-        basic = all(map(is_basic, plan.table[:, t.OPERATION].tolist()))
-        self.table, self.coefficients = plan.table, None if basic else plan.coefficients
-        self.n_outputs = int(plan.table[-1, t.N_OUTPUTS])
+        self.layers = plan.layers
+        self.extended = None if all(map(is_basic, plan.operations)) else True
+        self.n_outputs = int(plan.layers["n_outputs"][-1])
         self.few_size, self.many_size = 2 * plan.widest, plan.workspace_size
         self._panels_size = plan.panels_size
         self.panels = None
@@ -42,7 +40,7 @@ class Predictor:
 
     def _pack(self) -> Floats:
         panels = aligned_empty(self._panels_size, self.dtype)
-        kernels.pack_network(panels, self.table, self.parameters)
+        kernels.pack_network(panels, self.layers, self.parameters)
         return panels
 
     def run_few(self, rows: Any, finish: int) -> Floats | None:
@@ -62,7 +60,7 @@ class Predictor:
         outputs = np.empty((len(rows), self.n_outputs), self.dtype)
         workspace = np.empty(self.few_size, self.dtype)
         done = kernels.predict_few(
-            outputs, workspace, self.table, self.coefficients, self.parameters, rows, finish
+            outputs, workspace, self.layers, self.extended, self.parameters, rows, finish
         )
         return outputs if done == len(rows) else None
 
@@ -84,8 +82,8 @@ class Predictor:
             begin, end = (len(rows) * i // team.size for i in (thread, thread + 1))
             done[thread] = all(
                 len(block) == kernels.predict_rows(
-                    outputs[first : first + len(block)], workspace, panels, self.table,
-                    self.coefficients, self.parameters, block, BLOCK_ROWS, finish,
+                    outputs[first : first + len(block)], workspace, panels, self.layers,
+                    self.extended, self.parameters, block, BLOCK_ROWS, finish,
                 )
                 for first, block in samples.blocks(begin, end)
                 if not team.interruption.requested
