@@ -23,7 +23,7 @@ from .run.request import FitArguments, check_request
 from .types import Seed
 from .validation import as_scaling
 
-# What a model of its own has to be given, or is of no use to several.
+# Arguments of `fit` that `fit_many` has itself, or that are of no use to several models.
 _OWN = ("batches", "threads", "verbose", "optimizer", "seed", "callbacks", "X", "y")
 
 
@@ -93,7 +93,7 @@ def fit_many(
     """
     models = _as_models(models)
     n = len(models)
-    given = {
+    for_each = {
         "optimizer": _for_each(optimizer, "optimizer", n, copy.deepcopy),
         "seed": _as_seeds(seed, n),
         "callbacks": _as_callback_lists(callbacks, n),
@@ -107,7 +107,7 @@ def fit_many(
         raise ValueError("resume is one file, expected none for several models")
     shared, requests = _Shared(FitArguments(**options, verbose=0, threads=1)), []
     for i, model in enumerate(models):
-        own = {name: values[i] for name, values in given.items()}
+        own = {name: values[i] for name, values in for_each.items()}
         try:
             arguments = shared.arguments_for(model, X, y)._replace(**own)
             requests.append(check_request(program_of(model), model, arguments))

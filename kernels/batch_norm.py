@@ -12,8 +12,12 @@ equation 2.1.
 
 A rounded mean is not good enough for values that are far from 0 and close together: see
 `layer_norm.py`.
+
+The `scales` of a layer of the program are three rows: center, scale and shift in a prediction;
+mean, variance and scale of the batch in training.
 """
 
+from .catalogue import Operation
 from .float_bits import flushed
 from .jit import inner, kernel
 from .norm_sums import block_sums, column_gradients
@@ -21,6 +25,7 @@ from .pointers import pointer
 from .simd import by_dtype, first_true, fma, lanes, load_part, select, splat, sqrt, store_part
 from .sums import add_block
 from .table import BLOCK, SUM_ROWS
+from .threads import wait
 
 # How many deviations a column's mean may be away from 0: its rounding error, of a few units in the
 # last place, is then at most about 1e-4 (1e-9 in float64) of the deviation.
@@ -86,7 +91,7 @@ def column_moments(inputs, row, rows, count):
 
 
 @inner
-def kept_moments(parts, row, rows, count):
+def moments_of_blocks(parts, row, rows, count):
     """As `column_moments`, from what `keep_moments` kept of all blocks."""
     zero = splat(parts, 0.0)
     sums = zero, zero, zero, zero
@@ -182,7 +187,7 @@ def keep_sums(parts, doutputs, normalized, first, rows, row, size):
 
 
 @inner
-def kept_sums(parts, row, rows, count):
+def sums_of_blocks(parts, row, rows, count):
     """Return (dbiases, dweights) of the columns at a pointer, of what `keep_sums` kept."""
     zero = splat(parts, 0.0)
     all_sums = all_products = lost = missing = zero
@@ -253,6 +258,127 @@ def follow_moments(running_mean, running_variance, mean, variance, count, rows, 
     # Those of a feature that stays at 0 fade away.
     store_part(running_mean, flushed(fma(mean, factor, m * left)), count)
     store_part(running_variance, flushed(fma(unbiased, factor, v * left)), count)
+
+
+# ------------------------------------------------------------------ a layer of the program
+
+
+@inner
+def fold_batch_norms(layers, parameters, workspace):
+    """Keep center, scale and shift of every BATCH_NORM for a prediction."""
+    for index in range(len(layers)):
+        layer = layers[index]
+        if layer.operation == Operation.BATCH_NORM:
+            size, scales = layer.n_outputs, workspace + layer.scales
+            for j in range(0, size, lanes(workspace)):
+                count = min(lanes(workspace), size - j)
+                center, scale, shift = fold(
+                    parameters + (layer.weights + j), parameters + (layer.biases + j),
+                    parameters + (layer.running_mean + j),
+                    parameters + (layer.running_variance + j),
+                    count, layer.parameter,
+                )  # fmt: skip
+                store_part(scales + j, center, count)
+                store_part(scales + (layer.output_row + j), scale, count)
+                store_part(scales + (2 * layer.output_row + j), shift, count)
+
+
+@inner
+def predict_batch_norm_rows(layer, workspace, inputs, input_row, first, rows):
+    """Normalize the rows [first, first + rows), `inputs` a pointer to their first."""
+    row = layer.output_row
+    outputs, scales = workspace + (layer.outputs + first * row), workspace + layer.scales
+    for i in range(rows):
+        a, b = inputs + i * input_row, outputs + i * row
+        for j in range(0, layer.n_outputs, lanes(a)):
+            count = min(lanes(a), layer.n_outputs - j)
+            center = load_part(scales + j, count, 0.0)
+            scale = load_part(scales + (row + j), count, 0.0)
+            shift = load_part(scales + (2 * row + j), count, 0.0)
+            x = load_part(a + j, count, 0.0) - center
+            store_part(b + j, fma(x, scale, shift), count)
+
+
+@inner
+def predict_batch_norm_row(result, values, layer, parameters):
+    """Normalize one row, at pointers, with the bits of `predict_batch_norm_rows`."""
+    fold_row(
+        result, values, parameters + layer.weights, parameters + layer.biases,
+        parameters + layer.running_mean, parameters + layer.running_variance,
+        layer.n_outputs, layer.parameter,
+    )  # fmt: skip
+
+
+@inner
+def batch_norm_rows(
+    layer, epsilon, parameters, workspace, inputs, first, rows, batch, gate, threads
+):
+    """Normalize the rows [first, first + rows) by the columns of all rows of the batch.
+
+    Each thread keeps the moments of its own blocks of rows, and merges those of all: that is a
+    part in `BLOCK` of the work, and saves a second barrier. False where the barrier says so.
+    The thread with the first row leaves what it found for the way back, behind the next barrier.
+    """
+    size, row = layer.n_outputs, layer.output_row
+    scales = workspace + layer.scales
+    keep_moments(workspace + layer.moments, inputs, layer.input_row, first, rows, row, size)
+    if not wait(gate, threads):
+        return False
+    for j in range(0, size, lanes(inputs)):
+        count, at = min(lanes(inputs), size - j), first * row + j
+        mean, variance = moments_of_blocks(workspace + (layer.moments + j), row, batch, count)
+        # Of all rows: nobody writes to the inputs before the batch ends.
+        shift, variance, scale = column_scale(
+            workspace + (layer.inputs + j), layer.input_row, batch, count, mean, variance, epsilon
+        )
+        if first == 0 and rows > 0:
+            store_part(scales + j, mean + shift, count)
+            store_part(scales + (row + j), variance, count)
+            store_part(scales + (2 * row + j), scale, count)
+        normalize_columns(
+            workspace + (layer.outputs + at), workspace + (layer.normalized + at), inputs + j,
+            row, layer.input_row, rows, count, mean, shift, scale,
+            parameters + (layer.weights + j), parameters + (layer.biases + j),
+        )  # fmt: skip
+    return True
+
+
+@inner
+def batch_norm_rows_back(
+    layer, parameters, workspace, dinputs, doutputs, first, rows, batch, gate, threads
+):
+    """Take the gradient of the rows [first, first + rows), at pointers to their first, back."""
+    size, row = layer.n_outputs, layer.output_row
+    normalized = workspace + (layer.normalized + first * row)
+    keep_sums(workspace + layer.sums, doutputs, normalized, first, rows, row, size)
+    if not wait(gate, threads):
+        return False
+    for j in range(0, size, lanes(doutputs)):
+        count = min(lanes(doutputs), size - j)
+        scale = load_part(workspace + (layer.scales + 2 * row + j), count, 0.0)
+        sums, products = sums_of_blocks(workspace + (layer.sums + j), row, batch, count)
+        columns_back(
+            dinputs + j, doutputs + j, normalized + j, layer.input_row, row, rows, count, batch,
+            sums, products, scale, parameters + (layer.weights + j),
+        )  # fmt: skip
+    return True
+
+
+@inner
+def follow_batch_moments(layer, parameters, workspace, begin, end, rows):
+    """Let the running moments of the columns [begin, end) follow those of a batch of `rows`."""
+    for j in range(begin, end, lanes(workspace)):
+        count = min(lanes(workspace), end - j)
+        moments = workspace + (layer.scales + j)
+        mean = load_part(moments, count, 0.0)
+        variance = load_part(moments + layer.output_row, count, 0.0)
+        follow_moments(
+            parameters + (layer.running_mean + j), parameters + (layer.running_variance + j),
+            mean, variance, count, rows, layer.momentum,
+        )  # fmt: skip
+
+
+# ------------------------------------------------------------------------ kernels on arrays
 
 
 @kernel

@@ -49,6 +49,29 @@ def drop_back(dinputs, doutputs, mask, size):
         store_part(dinputs + j, select(factor > 0.0, values, zero), rest)
 
 
+@inner
+def drop_rows(layer, rate, workspace, key, number, inputs, first, rows):
+    """Drop values of the rows [first, first + rows), `inputs` a pointer to their first."""
+    for i in range(rows):
+        at = (first + i) * layer.output_row
+        drop_row(
+            workspace + (layer.outputs + at), workspace + (layer.mask + at),
+            inputs + i * layer.input_row, layer.n_outputs,
+            rate, key, layer.dropout_index, number, first + i,
+        )  # fmt: skip
+
+
+@inner
+def drop_rows_back(layer, workspace, dinputs, doutputs, first, rows):
+    """Take the gradient of the rows [first, first + rows), at pointers to their first, back."""
+    row = layer.output_row
+    mask = workspace + (layer.mask + first * row)
+    for i in range(rows):
+        drop_back(
+            dinputs + i * layer.input_row, doutputs + i * row, mask + i * row, layer.n_outputs
+        )
+
+
 @kernel
 def dropout_forward(outputs, mask, inputs, rate, key, layer, step):
     """outputs (B, I) = inputs * mask; mask (B, I) is 0 with the probability `rate`, else its scale.

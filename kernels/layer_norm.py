@@ -11,7 +11,7 @@ to the rounded mean, which are exact, and the rest of the mean (`shift`) is subt
 
 from .jit import inner, kernel
 from .norm_sums import column_gradients
-from .pointers import is_null, pointer, put
+from .pointers import get, is_null, null, pointer, put
 from .simd import (
     by_dtype,
     first_lane,
@@ -126,6 +126,57 @@ def layer_norm_back(dinputs, doutputs, normalized, weights, size, scale):
         g = load_part(doutputs + j, rest, 0.0) * load_part(weights + j, rest, 0.0)
         g = fma(load_part(normalized + j, rest, 0.0), back, g - mean)
         store_part(dinputs + j, g * scale, rest)
+
+
+# ------------------------------------------------------------------ a layer of the program
+
+
+@inner
+def predict_layer_norm_rows(layer, parameters, workspace, inputs, input_row, first, rows):
+    """Normalize the rows [first, first + rows), `inputs` a pointer to their first."""
+    outputs = workspace + (layer.outputs + first * layer.output_row)
+    for i in range(rows):
+        predict_layer_norm_row(
+            outputs + i * layer.output_row, inputs + i * input_row, layer, parameters
+        )
+
+
+@inner
+def predict_layer_norm_row(result, values, layer, parameters):
+    """Normalize one row, at pointers."""
+    layer_norm_row(
+        result, null(result), values, parameters + layer.weights, parameters + layer.biases,
+        layer.n_outputs, layer.parameter,
+    )  # fmt: skip
+
+
+@inner
+def layer_norm_rows(layer, epsilon, parameters, workspace, inputs, first, rows):
+    """Normalize the rows [first, first + rows), `inputs` a pointer to their first."""
+    weights, biases = parameters + layer.weights, parameters + layer.biases
+    for i in range(rows):
+        at = (first + i) * layer.output_row
+        scale = layer_norm_row(
+            workspace + (layer.outputs + at), workspace + (layer.normalized + at),
+            inputs + i * layer.input_row, weights, biases, layer.n_outputs, epsilon,
+        )  # fmt: skip
+        put(workspace + (layer.scales + first + i), scale)
+
+
+@inner
+def layer_norm_rows_back(layer, parameters, workspace, dinputs, doutputs, first, rows):
+    """Take the gradient of the rows [first, first + rows), at pointers to their first, back."""
+    row = layer.output_row
+    normalized = workspace + (layer.normalized + first * row)
+    for i in range(rows):
+        layer_norm_back(
+            dinputs + i * layer.input_row, doutputs + i * row, normalized + i * row,
+            parameters + layer.weights, layer.n_outputs,
+            get(workspace + (layer.scales + first + i)),
+        )  # fmt: skip
+
+
+# ------------------------------------------------------------------------ kernels on arrays
 
 
 @kernel

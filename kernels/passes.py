@@ -3,22 +3,18 @@
 import math
 
 from .activations import activate, activate_back
+from .batch_norm import batch_norm_rows, batch_norm_rows_back
 from .batches import fill_row
 from .catalogue import Loss, Operation
 from .codes import ScoreRow
 from .cross_entropy import label_row, smooth_row, target_row
-from .dropout import drop_back, drop_row
+from .dropout import drop_rows, drop_rows_back
 from .elementary import log
 from .groups import depends_on_mode, is_norm
 from .jit import inner
+from .layer_norm import layer_norm_rows, layer_norm_rows_back
 from .losses import count_answers, loss_row
-from .norm_passes import (
-    batch_norm_rows,
-    batch_norm_rows_back,
-    layer_norm_rows,
-    layer_norm_rows_back,
-    predict_norm_rows,
-)
+from .norm_passes import predict_norm_rows
 from .pointers import null, pointer
 from .products import matmul_packed
 from .relu import relu_gradients, relu_values
@@ -38,10 +34,7 @@ def forward_rows(layers, extended, parameters, panels, workspace, source, source
         inputs = inputs + first * input_row
         if extended is not None:
             if is_norm(layer.operation):
-                predict_norm_rows(
-                    layer, layer.parameter, parameters, workspace, inputs, input_row,
-                    first, rows,
-                )  # fmt: skip
+                predict_norm_rows(layer, parameters, workspace, inputs, input_row, first, rows)
                 continue
         forward_layer(
             layer, extended, parameters, panels, workspace, inputs, input_row, first, rows
@@ -81,18 +74,6 @@ def train_forward(
             first, rows,
         )  # fmt: skip
     return True
-
-
-@inner
-def drop_rows(layer, rate, workspace, key, number, inputs, first, rows):
-    """Drop values of the rows [first, first + rows), `inputs` a pointer to their first."""
-    for i in range(rows):
-        at = (first + i) * layer.output_row
-        drop_row(
-            workspace + (layer.outputs + at), workspace + (layer.mask + at),
-            inputs + i * layer.input_row, layer.n_outputs,
-            rate, key, layer.dropout_index, number, first + i,
-        )  # fmt: skip
 
 
 @inner
@@ -247,10 +228,7 @@ def backward_rows(layers, extended, parameters, workspace, keys, first, rows, ba
         if keys is not None:
             if depends_on_mode(layer.operation):
                 if layer.operation == Operation.DROPOUT:
-                    mask = workspace + (layer.mask + first * output_row)
-                    for i in range(rows):
-                        a, b = i * input_row, i * output_row
-                        drop_back(dinputs + a, doutputs + b, mask + b, n_inputs)
+                    drop_rows_back(layer, workspace, dinputs, doutputs, first, rows)
                 elif layer.operation == Operation.LAYER_NORM:
                     layer_norm_rows_back(
                         layer, parameters, workspace, dinputs, doutputs, first, rows

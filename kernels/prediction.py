@@ -8,12 +8,13 @@ numbers they take a copy of the block with zeros for these, which cost many time
 import math
 
 from .activations import activate
+from .batch_norm import fold_batch_norms
 from .batches import copy_row, cut_row, fill_row, scan
 from .catalogue import Operation
 from .codes import Epilogue
 from .groups import is_norm
 from .jit import inner, kernel
-from .norm_passes import fold_norms, predict_norm_row
+from .norm_passes import predict_norm_row
 from .panels import pack_weights
 from .passes import forward_rows
 from .pointers import pointer
@@ -55,7 +56,7 @@ def predict_rows(outputs, workspace, panels, layers, extended, parameters, input
     tail = layers[len(layers) - 1]
     n_inputs, n_outputs = layers[0].n_inputs, tail.n_outputs
     if extended is not None:
-        fold_norms(layers, p, w)
+        fold_batch_norms(layers, p, w)
     for start in range(0, len(inputs), block):
         rows = min(block, len(inputs) - start)
         source = pointer(inputs) + start * n_inputs
@@ -107,11 +108,10 @@ def predict_few(outputs, workspace, layers, extended, parameters, inputs, finish
             elif layer.operation == Operation.SOFTMAX:
                 softmax_row(result, values, size)
             elif extended is not None:
-                number = layer.parameter
                 if is_norm(layer.operation):
-                    predict_norm_row(result, values, layer, number, p)
+                    predict_norm_row(result, values, layer, p)
                 else:
-                    activate(result, values, size, layer.operation, number)
+                    activate(result, values, size, layer.operation, layer.parameter)
             else:
                 fill_row(result, size, math.nan)
             values = result

@@ -49,7 +49,7 @@ LAYER = np.dtype(
         ("gradients", np.int64),  # of the weights, packed likewise, where their norm is clipped
         ("mask", np.int64),  # of DROPOUT, as the outputs
         ("normalized", np.int64),  # inputs of LAYER_NORM and BATCH_NORM, as the outputs
-        # (capacity,) of LAYER_NORM's rows; (3, output_row) of BATCH_NORM, see `norm_passes.py`.
+        # (capacity,) of LAYER_NORM's rows; (3, output_row) of BATCH_NORM, see `batch_norm.py`.
         ("scales", np.int64),
         # (capacity / BLOCK, 2, output_row) of BATCH_NORM's blocks of rows: of its inputs.
         ("moments", np.int64),

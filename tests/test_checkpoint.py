@@ -78,7 +78,7 @@ def make(own=False, *arguments, normalized=False, **options):
         between = fastnn.BatchNorm(width, dtype=dtype), fastnn.LayerNorm(width, dtype=dtype)
         layers = [*copy.deepcopy(layers)]
         for layer in layers:
-            vars(layer).pop("_model", None)
+            vars(layer).pop("_network", None)
         layers[1:1] = [*between, fastnn.Dropout(0.3)]
         model = fastnn.Sequential(layers, loss=model.loss)
     if own:

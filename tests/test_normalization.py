@@ -79,7 +79,7 @@ def test_every_loss_against_numpy(norm, loss, monkeypatch):
         layers = [*make_model(norm).layers]
         layers += [fastnn.Sigmoid()] if loss == "answers to probabilities" else []
         for layer in layers:
-            vars(layer).pop("_model", None)
+            vars(layer).pop("_network", None)
         return fastnn.Sequential(layers, loss=LOSSES[loss]())
 
     compare(monkeypatch, make, X, y, rtol=1e-7)

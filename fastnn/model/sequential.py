@@ -482,7 +482,7 @@ def _as_notes(notes: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(notes, dict):
         raise TypeError(f"notes is {notes!r:.80}, expected a dict")
     try:
-        kept: dict[str, Any] = json.loads(json.dumps(notes, allow_nan=False))
+        plain: dict[str, Any] = json.loads(json.dumps(notes, allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
         raise type(error)(f"notes is {notes!r:.80}, expected what JSON can hold: {error}") from None
-    return kept
+    return plain

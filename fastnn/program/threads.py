@@ -169,7 +169,7 @@ class ThreadTeam:
         try:
             run_interruptible(self.interruption, self._take_orders, number, orders)
         except BaseException as error:  # shown by `run`
-            self.gate[BarrierPlace.LEAVE] = 1  # nobody waits for this thread
+            self.gate[BarrierPlace.LEAVE] = 1  # so that the others do not wait for this thread
             self._done.put(error)
         finally:
             ended.release()
@@ -218,7 +218,8 @@ class ThreadTeam:
 def with_team(wanted: int, work: Callable[[ThreadTeam], T]) -> T:
     """Return work(team) for a :class:`ThreadTeam` of `wanted` threads, which have ended by then.
 
-    So nothing is left behind for a `fork` to break, and on every way out nobody works any more.
+    They end on every way out, also where an exception ends the work. So none of them is alive in a
+    later `fork`, which would break it.
     """
     team = ThreadTeam(wanted)
     try:

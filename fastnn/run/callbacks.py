@@ -190,8 +190,8 @@ class Callback:
         return getattr(self.on_chunk_end, "__func__", None) is not Callback.on_chunk_end
 
     def __repr__(self) -> str:
-        given = ", ".join(f"{k}={v!r}" for k, v in vars(self).items() if k[0] != "_")
-        return f"{type(self).__name__}({given})"
+        arguments = ", ".join(f"{k}={v!r}" for k, v in vars(self).items() if k[0] != "_")
+        return f"{type(self).__name__}({arguments})"
 
 
 Hook: TypeAlias = Callable[[Run], Any]
@@ -217,11 +217,11 @@ class LambdaCallback(Callback):
         on_epoch_end: Hook | None = None,
         on_fit_end: Hook | None = None,
     ) -> None:
-        given = {
+        hooks = {
             "on_fit_begin": on_fit_begin, "on_epoch_begin": on_epoch_begin,
             "on_chunk_end": on_chunk_end, "on_epoch_end": on_epoch_end, "on_fit_end": on_fit_end,
         }  # fmt: skip
-        for name, function in given.items():
+        for name, function in hooks.items():
             if function is not None:
                 if not callable(function):
                     raise TypeError(f"{name} is {function!r}, expected a function of the run")

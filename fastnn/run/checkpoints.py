@@ -216,5 +216,5 @@ class Checkpoint(Callback):
         self._time = time.monotonic()
 
 
-def _places(kept: Any) -> list[tuple[int, int]]:
-    return [(int(epoch), int(step)) for epoch, step in kept]
+def _places(stored: Any) -> list[tuple[int, int]]:
+    return [(int(epoch), int(step)) for epoch, step in stored]

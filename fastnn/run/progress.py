@@ -88,7 +88,7 @@ class ProgressLines(Callback):
     """
 
     def on_fit_begin(self, run: Run) -> None:
-        """Nothing has been shown yet."""
+        """Do nothing: the first line is shown after the first epoch."""
 
     def on_epoch_begin(self, run: Run) -> None:
         """Look at the clock."""

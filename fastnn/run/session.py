@@ -176,9 +176,9 @@ class Session:
             raise FileFormatError(path, "is a model, expected a checkpoint; fastnn.load reads it")
         for name, here in self._describe().items():
             # As JSON gives back what it was given: lists for tuples.
-            found = configs.find_difference(here, description.get(name), _TITLES[name])
-            if found:
-                what, value, wanted = found
+            difference = configs.find_difference(here, description.get(name), _TITLES[name])
+            if difference:
+                what, value, wanted = difference
                 raise ValueError(f"{what} is {value!r:.80}, expected {wanted!r:.80}, as in {path}")
         own = self.network.stored_arrays()
         expected = {name: (each.shape, each.dtype) for name, each in own.items()}
@@ -206,9 +206,9 @@ class Session:
                 raise ValueError(
                     f"curves is {self.run.curve_names}, expected {names}, as in {path}"
                 )
-            for callback, kept in pairs:
+            for callback, callback_state in pairs:
                 try:
-                    callback.restore(self.run, kept)
+                    callback.restore(self.run, callback_state)
                 except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
                     kind = type(callback).__name__
                     raise FileFormatError(path, f"has no state for {kind}: {error}") from None
@@ -272,26 +272,27 @@ class Session:
 
     def _as_bit_generator(self, random: Any) -> Any:
         """Return a new bit generator of the kind in use, in a state of a file."""
-        made = copy.deepcopy(self.rng.bit_generator)
-        form, kept = made.state, random.get("bit_generator") if isinstance(random, dict) else None
-        if kept != form["bit_generator"]:
+        generator = copy.deepcopy(self.rng.bit_generator)
+        form = generator.state
+        name = random.get("bit_generator") if isinstance(random, dict) else None
+        if name != form["bit_generator"]:
             raise ValueError(
-                f"seed is a {form['bit_generator']}, expected a Generator of {kept!s:.80}"
+                f"seed is a {form['bit_generator']}, expected a Generator of {name!s:.80}"
             )
         check_tree(random, form, "state.random")
         # NumPy believes these numbers, with which it reads its buffers.
         places = (random["state"].get("pos", 0), 624), (random.get("buffer_pos", 0), 4)
         if any(not 0 <= place <= size for place, size in places):
             raise ValueError("its random state is not one")
-        made.state = random
-        return made
+        generator.state = random
+        return generator
 
-    def _pair_callbacks(self, kept: Any, path: PathLike) -> list[tuple[Callback, Any]]:
+    def _pair_callbacks(self, stored: Any, path: PathLike) -> list[tuple[Callback, Any]]:
         """Return [(callback, its state), ...]; callbacks that the file does not know begin anew."""
         pairs, free = [], [each for each in self.callbacks if _has_state(each)]
-        if not isinstance(kept, list):
-            raise FileFormatError(path, f"has callbacks {kept!r:.80}")
-        for each in kept:
+        if not isinstance(stored, list):
+            raise FileFormatError(path, f"has callbacks {stored!r:.80}")
+        for each in stored:
             name = each.get("class") if isinstance(each, dict) else None
             match = [callback for callback in free if type(callback).__name__ == name]
             if isinstance(each, dict) and "which" in each:  # else it is of an older file
@@ -315,9 +316,12 @@ class Session:
         optimizer = self.optimizer
         for name, array in self.network.stored_arrays().items():
             array[...] = stored[name]
-        for trained, kept in zip(self.trainer.trained_arrays(), state["optimizer"], strict=True):
-            own = optimizer.state_of(trained)
-            own.iterations, own.arrays[...] = kept["iterations"], kept["arrays"]
+        for array, stored_state in zip(
+            self.trainer.trained_arrays(), state["optimizer"], strict=True
+        ):
+            own = optimizer.state_of(array)
+            own.iterations = stored_state["iterations"]
+            own.arrays[...] = stored_state["arrays"]
         _restore_rate(optimizer, state["learning_rate"])
         self.rng.bit_generator.state = random.state
         self.random = random.state
@@ -336,12 +340,12 @@ def _check_iterations(value: int) -> None:
 _TITLES = {"model": "", "optimizer": "optimizer", "data": "", "curves": "curves"}
 
 
-def _restore_rate(optimizer: Any, kept: Any) -> None:
+def _restore_rate(optimizer: Any, stored: Any) -> None:
     """Give an optimizer the learning rate, or its schedule the state, of a file."""
-    if isinstance(kept, dict):
-        optimizer.learning_rate.restore(kept)
-    elif kept is not None:
-        optimizer.learning_rate = kept
+    if isinstance(stored, dict):
+        optimizer.learning_rate.restore(stored)
+    elif stored is not None:
+        optimizer.learning_rate = stored
 
 
 def _number(rate: Rate) -> float | None:
@@ -360,8 +364,8 @@ def _which(callback: Callback) -> dict[str, Any]:
     return {"monitor": callback.monitor} if isinstance(callback, EarlyStopping) else {}
 
 
-def _named(name: Any, kept: Any) -> str:
+def _named(name: Any, stored: Any) -> str:
     """Return how a message calls a callback of a file."""
-    which = kept.get("which") if isinstance(kept, dict) else None
+    which = stored.get("which") if isinstance(stored, dict) else None
     arguments = ", ".join(f"{k}={v!r}" for k, v in which.items()) if isinstance(which, dict) else ""
     return f"{name!s:.80}" + (f"({arguments:.80})" if arguments else "")
