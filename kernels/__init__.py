@@ -30,9 +30,6 @@ if REFERENCE:
         loss_backward,
         loss_forward,
         optimizer_update,
-        pack_network,
-        predict_few,
-        predict_rows,
         relu_backward,
         relu_forward,
         running_update,
@@ -42,6 +39,11 @@ if REFERENCE:
         softmax_cross_entropy_backward,
         softmax_cross_entropy_forward,
         softmax_forward,
+    )
+    from .reference_program import (
+        pack_network,
+        predict_few,
+        predict_rows,
         train_steps,
         unpack_states,
     )

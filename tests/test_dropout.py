@@ -9,7 +9,7 @@ from test_trainer import LOSSES, OPTIMIZERS, compare, make_data
 
 import fastnn
 from fastnn import kernels
-from fastnn.kernels import reference
+from fastnn.kernels import reference, reference_program
 
 every_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 FEATURES, CLASSES, HIDDEN, BATCH = 5, 3, 150, 64
@@ -255,7 +255,7 @@ def test_nothing_of_it_is_compiled_without_it():
     """`keys` is None, and None is a type of its own."""
     X, y = make_data("labels")
     calls, train_steps = [], kernels.train_steps
-    at = list(inspect.signature(reference.train_steps).parameters).index("keys")
+    at = list(inspect.signature(reference_program.train_steps).parameters).index("keys")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernels, "train_steps", lambda *a: [calls.append(a[at]), train_steps(*a)][1])
         fit(fastnn.Sequential([fastnn.Dense(FEATURES, CLASSES, rng=0)]), X, y)

@@ -8,12 +8,13 @@ import inspect
 import numpy as np
 import pytest
 from book_network import BookNetwork
+from kernel_cases import find_oracle
 from numpy.testing import assert_allclose
 
 import fastnn
 from fastnn import NonFiniteLossError, SlowTrainingWarning, kernels
 from fastnn.files import format as files
-from fastnn.kernels import reference
+from fastnn.kernels import reference_program
 from fastnn.nnfs import (
     Accuracy,
     Accuracy_Categorical,
@@ -40,7 +41,7 @@ from fastnn.nnfs import (
 )
 
 N, BATCH = 37, 8
-FIRST_STEP = list(inspect.signature(reference.train_steps).parameters).index("first_step")
+FIRST_STEP = list(inspect.signature(reference_program.train_steps).parameters).index("first_step")
 ADAM = "Adam", {"rate": 0.05, "decay": 1e-2}
 PENALTIES = (1e-3, 5e-3, 2e-3, 4e-3)
 
@@ -242,7 +243,7 @@ def test_by_hand_and_in_numpy_do_the_same(task, optimizer, capsys, monkeypatch):
     with pytest.warns(SlowTrainingWarning):
         assert train(layered, X, y, capsys) == lines
     for name in ("train_steps", "unpack_states"):
-        monkeypatch.setattr(kernels, name, getattr(reference, name))
+        monkeypatch.setattr(kernels, name, find_oracle(name))
     assert train(plain, X, y, capsys) == lines
     for other in (layered, plain):
         assert_allclose(parameters_of(other), parameters_of(found), rtol=1e-8, atol=1e-10)

@@ -14,7 +14,7 @@ from test_training import SlowDense
 
 import fastnn
 from fastnn import kernels
-from fastnn.kernels import reference
+from fastnn.kernels import reference_program
 
 FEATURES, CLASSES, BATCH = 5, 3, 64
 NORMS = {"layer": fastnn.LayerNorm, "batch": fastnn.BatchNorm}
@@ -562,7 +562,7 @@ def test_threads_that_are_let_go_leave_at_the_barrier_of_the_batch(monkeypatch):
     X, y = make_data("labels", np.float32, n=64)
     model, left, train_steps = make_model("batch", np.float32), [], kernels.train_steps
     before = state_of(model)
-    at = list(inspect.signature(reference.train_steps).parameters).index("repack")
+    at = list(inspect.signature(reference_program.train_steps).parameters).index("repack")
 
     def interrupted(*arguments):
         if arguments[-2] == 0:

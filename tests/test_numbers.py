@@ -11,7 +11,7 @@ from test_training import SlowDense
 
 import fastnn
 from fastnn import kernels
-from fastnn.kernels import reference
+from fastnn.kernels import reference_program
 from fastnn.kernels import table as t
 
 every_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -170,8 +170,8 @@ def test_a_network_of_values_far_from_zero_in_every_way(norm, dtype, monkeypatch
     few, many = model.predict_proba(X[:3]), model.predict_proba(X)[:3]
     assert np.array_equal(few, many)
     assert_allclose(many, slow.predict_proba(X)[:3], rtol=1e-5)
-    monkeypatch.setattr(kernels, "train_steps", reference.train_steps)
-    monkeypatch.setattr(kernels, "unpack_states", reference.unpack_states)
+    monkeypatch.setattr(kernels, "train_steps", reference_program.train_steps)
+    monkeypatch.setattr(kernels, "unpack_states", reference_program.unpack_states)
     plain = make_network(norm, dtype)
     plain.fit(X, y, **options)
     tolerance = 2e-3 if dtype is np.float32 else 1e-9
@@ -400,8 +400,8 @@ def test_fit_clips_a_gradient_of_any_length(dtype, size, norm, monkeypatch):
         again = trained(size, threads=threads)
         assert all(map(np.array_equal, first, again))
     ways = [trained(size, SlowDense)]
-    monkeypatch.setattr(kernels, "train_steps", reference.train_steps)
-    monkeypatch.setattr(kernels, "unpack_states", reference.unpack_states)
+    monkeypatch.setattr(kernels, "train_steps", reference_program.train_steps)
+    monkeypatch.setattr(kernels, "unpack_states", reference_program.unpack_states)
     ways.append(trained(size))
     for way in ways:
         for a, b in zip(first[:-1], way[:-1], strict=True):

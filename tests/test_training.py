@@ -17,12 +17,13 @@ import warnings
 
 import numpy as np
 import pytest
+from kernel_cases import find_oracle
 from numpy.testing import assert_allclose
 from numpy_network import OwnDense, OwnReLU, PlainNetwork, build, cross_entropy, softmax
 
 import fastnn
 from fastnn import SGD, NonFiniteLossError, generate_batch_indices, kernels, nnfs
-from fastnn.kernels import reference
+from fastnn.kernels import reference_program
 from fastnn.program import compiled
 
 N, FEATURES, CLASSES, BATCH, EPOCHS, RATE = 37, 5, 3, 8, 4, 0.2  # the last batch has 5 rows
@@ -103,7 +104,7 @@ def check_against_numpy(words, model, X, y, dtype, seed=7):
 def steps_taken(monkeypatch):
     """The list of how many steps every compiled call has taken."""
     calls, train_steps = [], kernels.train_steps
-    signature = inspect.signature(reference.train_steps)
+    signature = inspect.signature(reference_program.train_steps)
 
     def spy(*arguments):
         values = signature.bind(*arguments).arguments
@@ -470,7 +471,7 @@ def test_own_last_layer_may_give_any_layout_and_dtype(convert):
 def test_own_last_layer_that_gives_another_number_of_rows_is_refused(rows, monkeypatch):
     # The reference raises where a compiled kernel would read behind the end of the labels.
     name = "softmax_cross_entropy_forward"
-    monkeypatch.setattr(kernels, name, getattr(reference, name))
+    monkeypatch.setattr(kernels, name, find_oracle(name))
 
     class Wrong(OwnReLU):
         def forward(self, inputs):
@@ -515,7 +516,7 @@ def test_labels_never_reach_a_kernel_with_fewer_columns(kind, name, monkeypatch)
         return call
 
     for kernel in ("softmax_cross_entropy", "softmax_cross_entropy_forward"):
-        monkeypatch.setattr(kernels, kernel, checked(getattr(reference, kernel)))
+        monkeypatch.setattr(kernels, kernel, checked(find_oracle(kernel)))
     X, targets = make_data(np.float32)
     model = build("3 r", FEATURES, np.float32, r=kind)
     with pytest.raises(ValueError, match="expected"):
@@ -927,7 +928,7 @@ def test_what_describes_a_model_cannot_be_set_or_has_no_effect(
     except AttributeError:
         return
     for name in ("predict_few", "predict_rows", "dense_forward"):  # NumPy raises instead
-        monkeypatch.setattr(kernels, name, getattr(reference, name))
+        monkeypatch.setattr(kernels, name, find_oracle(name))
     assert_allclose(model.predict_proba(X), expected, rtol=1e-5)
     assert_allclose(softmax(model.forward(X)), expected, rtol=1e-5)
 

@@ -1,0 +1,262 @@
+"""The whole-epoch program and predictions again, in plain NumPy: the oracle of their tests."""
+
+import math
+
+import numpy as np
+
+from . import table as t
+from .catalogue import Loss, Operation, is_norm
+from .codes import Epilogue
+from .reference import (
+    _flush,
+    _slope,
+    activation_backward,
+    activation_forward,
+    all_finite,
+    batch_norm_backward,
+    batch_norm_forward,
+    batch_norm_predict,
+    convert_rows,
+    dense_backward,
+    dense_forward,
+    dropout_backward,
+    dropout_forward,
+    layer_norm_backward,
+    layer_norm_forward,
+    loss_backward,
+    loss_forward,
+    optimizer_update,
+    relu_backward,
+    relu_forward,
+    running_update,
+    softmax_backward,
+    softmax_cross_entropy,
+    softmax_forward,
+)
+
+
+def _dense_views(layer, parameters):
+    """Return the weights (I, O) and biases (1, O) of a layer, as views."""
+    n_inputs, n_outputs = layer["n_inputs"], layer["n_outputs"]
+    weights = parameters[layer["weights"] :][: n_inputs * n_outputs].reshape(n_inputs, n_outputs)
+    return weights, parameters[layer["biases"] :][:n_outputs].reshape(1, n_outputs)
+
+
+def _norm_views(layer, parameters):
+    """Return weights, biases and running moments (1, O) of a layer, as views."""
+    names = "weights", "biases", "running_mean", "running_variance"
+    places = [layer[name] for name in names if layer[name] >= 0]
+    return [parameters[place:][: layer["n_outputs"]].reshape(1, -1) for place in places]
+
+
+def _forward(layers, parameters, batch, key=None, number=0):
+    """Return the inputs of every layer, the outputs of the last, and what they keep.
+
+    `key` and `number`, of the batch in the epoch, are those of training.
+    """
+    values, kept = [batch], []
+    for layer in layers:
+        outputs = np.empty((len(batch), layer["n_outputs"]), batch.dtype)
+        kept.append([np.empty_like(outputs)])
+        if layer["operation"] == Operation.DENSE:
+            dense_forward(outputs, values[-1], *_dense_views(layer, parameters))
+            if layer["epilogue"] == Epilogue.RELU:
+                relu_forward(outputs, outputs)
+        elif layer["operation"] == Operation.RELU:
+            relu_forward(outputs, values[-1])
+        elif layer["operation"] == Operation.SOFTMAX:
+            softmax_forward(outputs, values[-1])
+        elif layer["operation"] == Operation.DROPOUT:
+            rate, draw = layer["parameter"], layer["dropout_index"]
+            dropout_forward(outputs, kept[-1][0], values[-1], rate, key, draw, number)
+        elif layer["operation"] == Operation.LAYER_NORM:
+            kept[-1] = [np.empty_like(outputs), np.empty(len(batch), batch.dtype)]
+            weights, biases = _norm_views(layer, parameters)[:2]
+            layer_norm_forward(outputs, *kept[-1], values[-1], weights, biases, layer["parameter"])
+        elif layer["operation"] == Operation.BATCH_NORM:
+            weights, biases, *running = _norm_views(layer, parameters)
+            if key is None:
+                batch_norm_predict(
+                    outputs, values[-1], weights, biases, *running, layer["parameter"]
+                )
+            else:
+                kept[-1] = [np.empty_like(outputs), *(np.empty_like(weights) for _ in range(3))]
+                batch_norm_forward(
+                    outputs, *kept[-1], values[-1], weights, biases, layer["parameter"]
+                )
+        else:
+            activation_forward(outputs, values[-1], layer["operation"], layer["parameter"])
+        values.append(outputs)
+    return values, kept
+
+
+def _backward(layers, parameters, values, kept, gradient):
+    """Return the gradients of all parameters, in their order.
+
+    `gradient` is the one of the loss with respect to the outputs, `values` and `kept` what
+    `_forward` gave.
+    """
+    found = np.zeros_like(parameters)
+    rows = zip(layers, values[:-1], values[1:], kept, strict=True)
+    for layer, inputs, outputs, own in reversed(list(rows)):
+        dinputs = np.empty_like(inputs)
+        if layer["operation"] == Operation.DENSE:
+            dense_backward(
+                dinputs, *_dense_views(layer, found), gradient, inputs,
+                _dense_views(layer, parameters)[0],
+            )  # fmt: skip
+            if layer["backward_epilogue"] == Epilogue.RELU_MASK:
+                relu_backward(dinputs, dinputs, inputs)
+        elif layer["operation"] == Operation.RELU:
+            relu_backward(dinputs, gradient, inputs)
+        elif layer["operation"] == Operation.SOFTMAX:
+            softmax_backward(dinputs, gradient, outputs)
+        elif layer["operation"] == Operation.DROPOUT:
+            dropout_backward(dinputs, gradient, *own)
+        elif is_norm(layer["operation"]):
+            by_row = layer["operation"] == Operation.LAYER_NORM
+            backward = layer_norm_backward if by_row else batch_norm_backward
+            slopes, weights = _norm_views(layer, found)[:2], _norm_views(layer, parameters)[0]
+            backward(dinputs, *slopes, gradient, *own[:2], weights)
+        else:
+            kind, number = layer["operation"], layer["parameter"]
+            activation_backward(dinputs, gradient, inputs, outputs, kind, number)
+        gradient = dinputs
+    return found
+
+
+def _pieces(layers):
+    """Yield (slice of the parameters, l1, l2) for all weights and biases that train."""
+    for layer in layers:
+        if layer["operation"] == Operation.DENSE and layer["trains"]:
+            weights, biases, n_outputs = layer["weights"], layer["biases"], layer["n_outputs"]
+            yield slice(weights, biases), layer["weights_l1"], layer["weights_l2"]
+            if layer["has_biases"]:
+                place = slice(biases, biases + n_outputs)
+                yield place, layer["biases_l1"], layer["biases_l2"]
+        elif is_norm(layer["operation"]) and layer["trains"]:
+            yield slice(layer["weights"], layer["biases"] + layer["n_outputs"]), 0.0, 0.0
+
+
+def _clipped(epsilon):
+    """Return the least and largest cross-entropy of probabilities in [epsilon, 1 - epsilon]."""
+    return -math.log1p(-epsilon), -math.log(epsilon)
+
+
+def _losses_and_gradient(outputs, labels, wanted, weights, loss, number, smoothing):
+    """Return losses (B,), the gradient of their weighted mean, and the weight of right answers."""
+    losses, gradient = np.empty(len(outputs)), np.empty_like(outputs)
+    if loss == Loss.SOFTMAX_CROSS_ENTROPY:
+        n_classes = outputs.shape[1]
+        if not len(wanted):
+            wanted = labels
+            if smoothing:
+                wanted = (1 - smoothing) * np.eye(n_classes)[labels] + smoothing / n_classes
+        softmax_cross_entropy(losses, gradient, outputs, wanted)
+        if number:
+            losses = np.where(np.isfinite(losses), np.clip(losses, *_clipped(number)), losses)
+        right = (outputs.argmax(axis=1) == labels).astype(np.float64)
+    else:
+        loss_forward(losses, outputs, wanted, loss, number)
+        loss_backward(gradient, outputs, wanted, loss, number)
+        if loss in (Loss.SQUARED_ERROR, Loss.ABSOLUTE_ERROR):
+            answers = np.abs(outputs.astype(np.float64) - wanted) < number
+        else:
+            answers = (outputs > (0 if loss == Loss.BINARY_FROM_LOGITS else 0.5)) == (wanted > 0.5)
+        right = answers.mean(axis=1)
+    if len(weights):
+        gradient *= (weights * (len(weights) / max(weights.sum(), 1e-300)))[:, None]
+        right = right * weights
+    return losses, gradient, right.sum()
+
+
+def train_steps(
+    parameters, states, workspace, scores, sums, barrier, layers,
+    inputs, layout, scaling, labels, targets, sample_weights, order,
+    first_step, last_step, batch_size, keys,
+    loss, loss_number, smoothing, rule, numbers, totals, repack, thread, threads,
+):  # fmt: skip
+    """Take the steps [first_step, last_step) of some epochs, in thread 0."""
+    if thread > 0:
+        return last_step
+    states = np.empty((0, len(parameters))) if states is None else states
+    sample_weights = np.empty(0) if sample_weights is None else sample_weights
+    for step in range(first_step, last_step):
+        epoch, number = divmod(step, -(-order.shape[1] // batch_size))
+        indices = order[epoch, number * batch_size : (number + 1) * batch_size]
+        tally = totals[epoch]
+        if layout is None:
+            batch = inputs[indices]
+        else:
+            batch = np.empty((len(indices), layers[0]["n_inputs"]), parameters.dtype)
+            convert_rows(batch, inputs, layout, scaling, indices)
+        _flush(batch)
+        key, first = (None, 0) if keys is None else keys[epoch].tolist()
+        values, kept = _forward(layers, parameters, batch, key, first + number)
+        wanted = targets[indices] if len(targets) else targets
+        weights = sample_weights[indices] if len(sample_weights) else sample_weights
+        losses, gradient, right = _losses_and_gradient(
+            values[-1], labels[indices], wanted, weights, loss, loss_number, smoothing
+        )
+        if len(weights):
+            losses = losses * weights
+        if not np.isfinite(losses.sum()):
+            return step
+        tally[t.TOTAL_LOSS] += losses.sum()
+        tally[t.TOTAL_RIGHT] += right
+        tally[t.TOTAL_WEIGHT] += weights.sum() if len(weights) else len(indices)
+        gradients = _backward(layers, parameters, values, kept, gradient)
+        tally[t.TOTAL_STEPS] += 1
+        pieces, now, scale = list(_pieces(layers)), numbers[step - first_step], 1.0
+        if now[t.PER_SAMPLE]:
+            mass = weights.sum() if len(weights) else len(indices)
+            share = 1 / mass if mass > 0 else 0.0
+            pieces = [(place, l1 * share, l2 * share) for place, l1, l2 in pieces]
+        squares, wide = 0.0, 0.0
+        for place, l1, l2 in pieces:
+            p = parameters[place]
+            tally[t.TOTAL_PENALTY] += len(indices) * (abs(l1) * np.abs(p) + l2 * p * p).sum()
+            g = (gradients[place] + _slope(p, l1) + 2 * l2 * p).astype(np.float64)
+            with np.errstate(over="ignore"):
+                squares += np.square(g).sum()
+            wide += np.square(g * 2.0**-540).sum()
+        if now[t.CLIP_NORM] < np.inf:
+            root, unit = (np.sqrt(squares), 1.0) if squares < np.inf else (np.sqrt(wide), 2.0**-540)
+            scale = min(1.0, now[t.CLIP_NORM] / (root + 1e-6 * unit) * unit)
+        for place, l1, l2 in pieces:
+            state = states[:, place]
+            optimizer_update(parameters[place], state, gradients[place], rule, now, scale, l1, l2)
+        for layer, own in zip(layers, kept, strict=True):
+            if layer["operation"] == Operation.BATCH_NORM:
+                running = _norm_views(layer, parameters)[2:]
+                running_update(*running, *own[2:], len(indices), layer["momentum"])
+    return last_step
+
+
+def unpack_states(states, workspace, layers):
+    """Do nothing: NumPy keeps states where they are."""
+
+
+def pack_network(panels, layers, parameters):
+    """Do nothing: NumPy reads weights where they are."""
+
+
+def predict_rows(outputs, workspace, panels, layers, extended, parameters, inputs, block, finish):
+    """outputs (N, O) = `finish` (IDENTITY, SOFTMAX, SIGMOID, EXP) of the network on (N, I)."""
+    for start in range(0, len(inputs), block):
+        rows = slice(start, start + block)
+        if not all_finite(inputs[rows]):
+            return start
+        batch = inputs[rows].copy()
+        _flush(batch)
+        values = _forward(layers, parameters, batch)[0][-1]
+        if finish == Operation.SOFTMAX:
+            softmax_forward(outputs[rows], values)
+        else:
+            activation_forward(outputs[rows], values, finish, 0.0)
+    return len(inputs)
+
+
+def predict_few(outputs, workspace, layers, extended, parameters, inputs, finish):
+    """outputs (N, O) = as `predict_rows`, a row at a time."""
+    return predict_rows(outputs, workspace, None, layers, extended, parameters, inputs, 1, finish)
