@@ -120,9 +120,7 @@ def loss_rows(
         label_scores(layers, workspace, scores, answers[0], indices, first, rows)
     else:
         _, _, sample_weights = extended
-        output_scores(
-            layers, workspace, scores, answers, sample_weights, indices, first, rows, job
-        )
+        output_scores(layers, workspace, scores, answers, sample_weights, indices, first, rows, job)
     # All logarithms together: a vector of them takes the time of one.
     width = scores.shape[1]
     sheet = pointer(scores)

@@ -62,37 +62,37 @@ def gather(samples, sample_row, inputs, extended, indices, first, end, n_inputs)
 def train_steps(
     memory, layers, inputs, extended, answers, order, keys, job, steps, totals, thread, threads
 ):
-    """Take the steps of `job` of some epochs, as many as it says.
+    """Take the steps [first_step, last_step) of some epochs.
 
-    memory: a tuple of the arrays that a step writes, (parameters, workspace, scores, sums, barrier):
-        parameters (P + R,), of which R are running moments: updated in place;
-        workspace: as large as `layers` say, zeros before the first call; weights and their states
-        stay packed in it from one call to the next, and a `repack` packs them anew;
-        scores (N_SCORES, batch_size) float64: contents unused; sums (N_SUMS, ...) float64: zeros;
-        barrier (BARRIER_SIZE,) int64: zeros before the first call.
+    memory: a tuple (parameters, workspace, scores, sums, barrier), which a step writes:
+    - parameters (P + R,), of which R are running moments: updated in place;
+    - workspace: as large as `layers` say, zeros before the first call. Weights and their states
+      stay packed in it from one call to the next; with `repack` of the job they are packed anew;
+    - scores (N_SCORES, batch_size) float64: contents unused; sums (N_SUMS, ...) float64: zeros;
+    - barrier (BARRIER_SIZE,) int64: zeros before the first call.
     layers (L,) of LAYER.
     inputs: the bytes (uint8) in which the samples lie; (N, I) where `extended` is None.
     extended: a tuple (states, layout, sample_weights):
-        states (S, P): the optimizer's, updated in place. Those of weights stay in the workspace
-        until `unpack_states`;
-        layout (1,) of SAMPLE_LAYOUT: how the samples lie in `inputs`;
-        sample_weights (N,) float64, or (0,) where all are 1.
-    It may be None for FUSED_DESCENT on a network of dense layers, ReLU and softmax, labels that
-    weigh the same and are not smoothed, and inputs of the dtype of the parameters. Then nothing is
-    compiled that only others need: 5.0 seconds instead of 8.6.
+    - states (S, P): the optimizer's, updated in place. Those of weights stay in the workspace until
+      `unpack_states`;
+    - layout (1,) of SAMPLE_LAYOUT: how the samples lie in `inputs`;
+    - sample_weights (N,) float64, or (0,) where all are 1.
+    `extended` may be None for FUSED_DESCENT on a network of dense layers, ReLU and softmax, labels
+    that weigh the same and are not smoothed, and inputs of the dtype of the parameters. Then
+    nothing is compiled that only others need: 5.0 seconds instead of 8.6.
     answers: a tuple (labels, targets): labels (N,) int64, and targets (N, O), or (0, O) where the
     labels say all.
     order (epochs, M) int64: the steps of an epoch are ceil(M / batch_size), and its step s takes
     the samples [s * batch_size, (s + 1) * batch_size) of its row.
     keys (epochs, 2) int64: 63 bits of each epoch's dropout, and the number of its first batch;
     None where no layer drops or normalizes, and nothing is compiled that only those need.
-    job (1,) of JOB: which steps, in batches of which size, with which loss and rule.
+    job (1,) of JOB: which steps, and with which loss and rule.
     steps (last_step - first_step,) of STEP: what the optimizer needs to know for each.
     totals (epochs, N_TOTALS) float64: what the steps of each epoch add up.
     `threads` threads make the same call, with `thread` from 0.
 
-    All records: see `records.py`. They are arrays, and the tuples are plain, because a record, or a
-    named tuple, costs a call from Python 13.7 us.
+    The records are those of `records.py`. They come in arrays, and the tuples have no names: a
+    record or a named tuple takes a call from Python 13.7 us.
 
     Return last_step, or the step whose loss is not finite: nothing of that step is applied. When
     one thread returns, all have written what they write.
@@ -100,7 +100,7 @@ def train_steps(
     parameters, workspace, scores, sums, barrier = memory
     task = job[0]
     first_step, last_step, batch_size = task.first_step, task.last_step, task.batch_size
-    # Only `extended` itself is known not to be None while numba leaves out what is not needed.
+    # Numba leaves out what asks an argument that is None; of the parts it does not know it.
     if extended is not None:
         states, _, sample_weights = extended
     p, w, gate = pointer(parameters), pointer(workspace), pointer(barrier)
@@ -132,7 +132,9 @@ def train_steps(
         ):
             return step
         loss_rows(layers, w, scores, extended, answers, indices, first, end - first, task)
-        if not backward_rows(layers, extended, p, w, keys, first, end - first, batch, gate, threads):
+        if not backward_rows(
+            layers, extended, p, w, keys, first, end - first, batch, gate, threads
+        ):
             return step
         if not wait(gate, threads):
             return step

@@ -88,7 +88,8 @@ STEP = np.dtype(
         ("clip", np.float64),  # limit of the gradient's elements, or inf
         ("clip_norm", np.float64),  # limit of its length over all parameters, or inf
         ("per_sample", np.float64),  # not 0: penalties are divided by the weight of the batch
-    ]
+    ],
+    align=True,
 )
 """What an optimizer needs to know for one step: `Optimizer.numbers` has a column for each field."""
 
@@ -102,7 +103,8 @@ SAMPLE_LAYOUT = np.dtype(
         # Behind the conversion: number * scale + offset, unless they are 1 and 0.
         ("scale", np.float64),
         ("offset", np.float64),
-    ]
+    ],
+    align=True,
 )
 """How samples lie in memory, and what becomes of them, where a network cannot take them as is."""
 

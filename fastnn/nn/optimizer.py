@@ -13,13 +13,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from .. import kernels
-from ..kernels import table as t
 from ..kernels.catalogue import Rule, n_states_of
+from ..kernels.records import STEP
 from ..settings import Setting, non_negative, optional_positive, shown
-from ..types import Array, DType, Floats, Rate
+from ..types import Array, DType, Floats, Integers, Rate, Records
 from ..validation import (
     DTYPES,
     as_array,
@@ -100,6 +100,23 @@ def _place_of(parameters: Floats) -> tuple[Floats, _Place]:
         owner = owner.base
     address = parameters.__array_interface__["data"][0]
     return owner, (id(owner), address, parameters.nbytes)
+
+
+def as_steps(numbers: Floats, count: int) -> Records:
+    """Return what `Optimizer.numbers` gave for `count` steps as an array (count,) of STEP.
+
+    Raises
+    ------
+    ValueError
+        Where an optimizer of the user's own gave something else.
+    """
+    rows, shape = np.array(numbers, order="C"), (count, len(STEP.names))
+    if rows.shape != shape or rows.dtype != np.float64:
+        raise ValueError(
+            f"optimizer.numbers gave {rows.dtype} of shape {rows.shape}, "
+            f"expected float64 of {shape}"
+        )
+    return rows.view(STEP)[:, 0]
 
 
 class _Step(NamedTuple):
@@ -232,19 +249,20 @@ class Optimizer:
     def numbers(self, first: int, count: int, dtype: DType) -> Floats:
         """Return what the kernels need to know for the steps [first, first + count).
 
-        (count, N_NUMBERS) of float64; see `kernels/table.py`.
+        (count, 10) of float64: a column for each field of STEP in `kernels/records.py`.
         """
-        rows = np.full((count, t.N_NUMBERS), 0.0)
-        rows[:, t.RATE] = self.rates(first, count, dtype)
-        rows[:, [t.CORRECTION, t.SHRINK]] = 1
-        rows[:, t.DECAY] = self.weight_decay
-        rows[:, t.CLIP] = math.inf if self.clip_value is None else self.clip_value
-        rows[:, t.CLIP_NORM] = math.inf if self.clip_norm is None else self.clip_norm
-        self._fill(rows, first + 1 + np.arange(count))
+        rows = np.full((count, len(STEP.names)), 0.0)
+        steps = rows.view(STEP)[:, 0]
+        steps["learning_rate"] = self.rates(first, count, dtype)
+        steps["correction"] = steps["shrink"] = 1
+        steps["decay"] = self.weight_decay
+        steps["clip"] = math.inf if self.clip_value is None else self.clip_value
+        steps["clip_norm"] = math.inf if self.clip_norm is None else self.clip_norm
+        self._fill(steps, first + 1 + np.arange(count))
         return rows
 
-    def _fill(self, rows: Floats, steps: NDArray[np.integer[Any]]) -> None:
-        """Add what is the optimizer's own; `steps` counts from 1."""
+    def _fill(self, steps: Records, numbers: Integers) -> None:
+        """Add what is the optimizer's own; `numbers` (count,) of the steps begin with 1."""
 
     def forget(self, parameters: Floats) -> None:
         """Start anew with the array `parameters`."""
@@ -300,14 +318,14 @@ class Optimizer:
         ready = np.require(parameters, requirements=["C_CONTIGUOUS", "ALIGNED"])
         if state._arrays.shape != (_n_states(self), ready.size):
             raise ValueError("parameters had another shape a moment ago, expected it to stay")
-        numbers = self.numbers(state.iterations, 1, parameters.dtype)[0]
+        step = as_steps(self.numbers(state.iterations, 1, parameters.dtype), 1)
         slopes = np.require(gradients, requirements=["C_CONTIGUOUS", "ALIGNED"])
         scale = 1.0
         if self.clip_norm is not None:
             size, unit = _measure([slopes]) if length is None else (length, 1.0)
             scale = min(1.0, self.clip_norm / (size + 1e-6 * unit) * unit)
         arguments = (
-            ready.reshape(-1), state._arrays, unlocked(slopes).reshape(-1), self.rule, numbers,
+            ready.reshape(-1), state._arrays, unlocked(slopes).reshape(-1), self.rule, step,
             scale, 0.0, 0.0,
         )  # fmt: skip
         return _Step(parameters, ready, state, state.iterations + 1, arguments)
