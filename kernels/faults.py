@@ -343,7 +343,7 @@ def sums_fault(sums, layers, steps):
 @numba.njit
 def targets_fault(labels, targets, n_samples, n_outputs, loss):
     """Return the fault of what a loss compares outputs with."""
-    if len(targets) > 0 and (len(targets) != n_samples or targets.shape[1] != n_outputs):
+    if len(targets) not in (0, n_samples) or targets.shape[1] != n_outputs:
         return _TARGETS
     if loss != Loss.SOFTMAX_CROSS_ENTROPY:
         return 0 if len(targets) == n_samples else _TARGETS
