@@ -10,7 +10,7 @@ from numba.extending import overload
 
 from .catalogue import Rule
 from .float_bits import flushed
-from .groups import n_states_of
+from .groups import is_adaptive, n_states_of
 from .jit import inner, kernel
 from .pointers import pointer
 from .simd import fma, lanes, load, load_part, select, splat, sqrt, store, store_part, sum_lanes
@@ -53,7 +53,7 @@ def sign_of(x):
 
 
 @inner
-def follow_vector(rule, numbers, scale, p, g, a, b, c, l1, l2):
+def follow_vector(rule, adaptive, numbers, scale, p, g, a, b, c, l1, l2):
     """Return (p, a, b, c): parameters after one step along gradients g, and their state.
 
     `scale`: two factors of the gradients.
@@ -70,23 +70,39 @@ def follow_vector(rule, numbers, scale, p, g, a, b, c, l1, l2):
     g = select(g < zero - limit, zero - limit, g)
     g = fma(splat(p, numbers[DECAY]), p, g)
     p = p * numbers[SHRINK]
-    back, first, second = splat(p, -numbers[RATE]), splat(p, numbers[FIRST]), numbers[SECOND]
+    if adaptive:
+        return adaptive_vector(rule, numbers, p, g, a, b, c)
+    p, a = plain_vector(rule, numbers, p, g, a)
+    return p, a, b, c
+
+
+@inner
+def plain_vector(rule, numbers, p, g, a):
+    """Return (p, a): as `follow_vector`, for the rules that have at most one state."""
+    back, first = splat(p, -numbers[RATE]), splat(p, numbers[FIRST])
     if rule == Rule.DESCENT or rule == Rule.FUSED_DESCENT:
-        return fma(back, g, p), a, b, c
+        return fma(back, g, p), a
     if rule == Rule.MOMENTUM or rule == Rule.NESTEROV:
         a = fma(first, a, g)
         if rule == Rule.NESTEROV:
-            return fma(back, fma(first, a, g), p), a, b, c
-        return fma(back, a, p), a, b, c
+            return fma(back, fma(first, a, g), p), a
+        return fma(back, a, p), a
     if rule == Rule.VELOCITY or rule == Rule.LOOKAHEAD:
         a = fma(first, a, back * g)
         if rule == Rule.LOOKAHEAD:
-            return fma(first, a, fma(back, g, p)), a, b, c
-        return p + a, a, b, c
+            return fma(first, a, fma(back, g, p)), a
+        return p + a, a
     if rule == Rule.LION:
+        second = numbers[SECOND]
         direction = sign_of(fma(first, a, g * (1.0 - numbers[FIRST])))
-        a = fma(splat(p, second), a, g * (1.0 - second))
-        return fma(back, direction, p), a, b, c
+        return fma(back, direction, p), fma(splat(p, second), a, g * (1.0 - second))
+    return splat(p, np.nan), a  # no such rule
+
+
+@inner
+def adaptive_vector(rule, numbers, p, g, a, b, c):
+    """Return (p, a, b, c): as `follow_vector`, for the rules of `is_adaptive`."""
+    back, first, second = splat(p, -numbers[RATE]), splat(p, numbers[FIRST]), numbers[SECOND]
     g = squarable(g)
     if rule == Rule.ADAGRAD:
         a = fma(g, g, a)
@@ -144,21 +160,30 @@ def follow(
     )  # fmt: skip
     parts = (2.0**-64, scale * 2.0**64) if scale < 2.0**-64 else (1.0, scale)
     whole = size - size % step
-    for i in range(0, whole, step):  # the constant `step` makes plain loads of masked ones
-        follow_lanes(
-            parameters + i, gradients + i, states + i, distance, step, count, rule, now, parts,
-            l1, l2,
-        )  # fmt: skip
+    # A loop for each group of rules: LLVM takes the choice of a rule out of a loop as long as there
+    # are few. In one loop for all a step of Adam on 64-64-10 took 30 % longer.
+    if is_adaptive(rule):
+        for i in range(0, whole, step):  # the constant `step` makes plain loads of masked ones
+            follow_lanes(
+                parameters + i, gradients + i, states + i, distance, step, count,
+                rule, True, now, parts, l1, l2,
+            )  # fmt: skip
+    else:
+        for i in range(0, whole, step):
+            follow_lanes(
+                parameters + i, gradients + i, states + i, distance, step, count,
+                rule, False, now, parts, l1, l2,
+            )  # fmt: skip
     if whole < size:
         follow_lanes(
             parameters + whole, gradients + whole, states + whole, distance, size - whole, count,
-            rule, now, parts, l1, l2,
+            rule, is_adaptive(rule), now, parts, l1, l2,
         )  # fmt: skip
 
 
 @inner
 def follow_lanes(
-    parameters, gradients, states, distance, rest, count, rule, numbers, scale, l1, l2,
+    parameters, gradients, states, distance, rest, count, rule, adaptive, numbers, scale, l1, l2,
 ):  # fmt: skip
     """Take one step for `rest` parameters, at most a vector; each has `count` states."""
     p, g = load_part(parameters, rest, 0.0), load_part(gradients, rest, 0.0)
@@ -169,7 +194,7 @@ def follow_lanes(
         b = load_part(states + distance, rest, 0.0)
     if count > 2:
         c = load_part(states + 2 * distance, rest, 0.0)
-    p, a, b, c = follow_vector(rule, numbers, scale, p, g, a, b, c, l1, l2)
+    p, a, b, c = follow_vector(rule, adaptive, numbers, scale, p, g, a, b, c, l1, l2)
     if count > 0:
         store_part(states, flushed(a), rest)
     if count > 1:
