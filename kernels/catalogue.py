@@ -435,14 +435,15 @@ RULES = (
 
 RULE_OF = {row.code: row for row in RULES}
 
-_N_STATES = tuple(RULE_OF[rule].n_states for rule in range(len(RULES) - 1))
-
 
 def n_states_of(rule: int) -> int:
-    """Return how many states a rule has, for jitted code too; 0 where there is no such rule."""
-    if 0 <= rule < len(_N_STATES):
-        return _N_STATES[rule]
-    return 0
+    """Return how many states a rule has; 0 where there is no such rule."""
+    return RULE_OF[rule].n_states if rule in RULE_OF else 0
+
+
+def is_adaptive(rule: int) -> bool:
+    """Return whether a rule divides by the root of a mean of squares."""
+    return rule == Rule.ADAM or rule == Rule.AMSGRAD or rule == Rule.RMSPROP or rule == Rule.ADAGRAD
 
 
 # The names of optimizers that a user may give: {name: class}.
