@@ -18,7 +18,9 @@ from .target import CACHE_LINE
 depends_on_mode = numba.njit(catalogue.depends_on_mode)
 has_parameters = numba.njit(catalogue.has_parameters)
 is_basic = numba.njit(catalogue.is_basic)
-is_norm, n_states_of = numba.njit(catalogue.is_norm), numba.njit(catalogue.n_states_of)
+is_norm = numba.njit(catalogue.is_norm)
+
+_N_STATES = tuple(catalogue.n_states_of(rule) for rule in range(max(Rule) + 1))
 
 _ACTIVATION_CODES = tuple(row.code for row in catalogue.ACTIVATIONS)
 
@@ -47,6 +49,12 @@ def is_apart(a, b):
 def is_same_or_apart(a, b):
     """Return whether two arrays of one shape and dtype share all bytes or none."""
     return _address(a) == _address(b) or is_apart(a, b)
+
+
+@numba.njit
+def n_states_of(rule):
+    """As `catalogue.n_states_of`, which reads a dictionary."""
+    return _N_STATES[rule] if 0 <= rule < len(_N_STATES) else 0
 
 
 @numba.njit

@@ -116,7 +116,8 @@ def as_steps(numbers: Floats, count: int) -> Records:
             f"optimizer.numbers gave {rows.dtype} of shape {rows.shape}, "
             f"expected float64 of {shape}"
         )
-    return rows.view(STEP)[:, 0]
+    steps: Records = rows.view(STEP)[:, 0]
+    return steps
 
 
 class _Step(NamedTuple):
