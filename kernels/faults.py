@@ -9,18 +9,18 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from . import catalogue
 from . import table as t
 from .catalogue import Loss, Operation, Rule
 from .codes import ITEM_SIZES
+from .groups import (
+    depends_on_mode,
+    has_parameters,
+    is_activation,
+    is_basic,
+    is_norm,
+    n_states_of,
+)
 from .target import CACHE_LINE
-
-depends_on_mode = numba.njit(catalogue.depends_on_mode)
-has_parameters = numba.njit(catalogue.has_parameters)
-is_basic = numba.njit(catalogue.is_basic)
-is_norm, n_states_of = numba.njit(catalogue.is_norm), numba.njit(catalogue.n_states_of)
-
-_ACTIVATION_CODES = tuple(row.code for row in catalogue.ACTIVATIONS)
 
 
 @intrinsic
@@ -124,7 +124,7 @@ def table_fault(layers):
     for index in range(len(layers)):
         layer = layers[index]
         n_inputs, n_outputs, operation = layer.n_inputs, layer.n_outputs, layer.operation
-        known = is_basic(operation) or operation in _ACTIVATION_CODES or depends_on_mode(operation)
+        known = is_basic(operation) or is_activation(operation) or depends_on_mode(operation)
         if not (known and n_inputs >= 0 and n_outputs >= 0):
             return _TABLE
         if operation != Operation.DENSE and n_inputs != n_outputs:
