@@ -85,10 +85,12 @@ Rule = _Rules()
 # ------------------------------------------------------------------------------ operations
 
 
-# What operations have in common. "dense": a product with a matrix. "relu", "softmax": the program
-# for plain networks has them, and "dense", and nothing else. "activation": any other function of
-# one element (`activations.py`). "dropout": draws at random while training; a prediction leaves it
-# out. "norm": normalizes, in training by the batch.
+Value: TypeAlias = Callable[[Array, float], Array]
+Slope: TypeAlias = Callable[[Array, Array, float], Array | float]
+
+# What operations have in common. The program for plain networks has "dense", "relu" and "softmax".
+# An "activation" is any other function of one element (`activations.py`). A "dropout" draws at
+# random while training, and a prediction leaves it out. A "norm" normalizes.
 Group: TypeAlias = Literal["dense", "relu", "softmax", "activation", "dropout", "norm"]
 
 
@@ -105,15 +107,15 @@ class OperationRow(NamedTuple):
     layer: str = ""  # the class; "" where a loss alone asks for the operation
     options: Mapping[str, Any] = _NOTHING  # arguments of the class that mean this operation
     number: str = ""  # the attribute of the layer that kernels get as its number
-    forward: Callable[[Array, float], Array] | None = None
-    slope: Callable[[Array, Array, float], Array | float] | None = None
+    forward: Value | None = None
+    slope: Slope | None = None
     # What the layer needs. All names below are fields of LAYER, see `records.py`.
     weights: Literal["", "matrix", "row"] = ""  # (I, O), which are packed, or (1, O); and biases
     attributes: tuple[str, ...] = ()  # of the layer that its record has by the same names
-    running: tuple[str, ...] = ()  # arrays (1, O) behind the parameters, in their order
-    room: Mapping[str, Room] = _NOTHING  # in the workspace of a training, in its order
+    running: tuple[str, ...] = ()  # arrays (1, O) behind all parameters, in this order
+    room: Mapping[str, Room] = _NOTHING  # in the workspace of training, in this order
     room_to_predict: Mapping[str, Room] = _NOTHING  # in that of a prediction
-    reads_outputs: bool = False  # on the way back: else a gradient may take their place
+    reads_outputs: bool = False  # on the way back; else their gradient may take their place
 
     @property
     def is_activation(self) -> bool:
@@ -121,9 +123,19 @@ class OperationRow(NamedTuple):
         return self.group == "activation"
 
 
-def _activation(code: int, *columns: Any, **named: Any) -> OperationRow:
-    """Return the row of an activation. Some slopes are calculated from the outputs."""
-    return OperationRow(code, "activation", *columns, reads_outputs=True, **named)
+def _activation(
+    code: int,
+    name: str,
+    layer: str = "",
+    options: Mapping[str, Any] = _NOTHING,
+    *,
+    number: str = "",
+    forward: Value,
+    slope: Slope,
+) -> OperationRow:
+    """Return the row of an activation. Kernels may form its slope from the outputs."""
+    formulas = number, forward, slope
+    return OperationRow(code, "activation", name, layer, options, *formulas, reads_outputs=True)
 
 
 _erfc = np.vectorize(math.erfc, otypes=[float])
@@ -238,7 +250,7 @@ def _codes_of(*groups: Group) -> tuple[int, ...]:
     return tuple(row.code for row in OPERATIONS if row.group in groups)
 
 
-# For jitted code `groups.py` makes functions of these codes.
+# For jitted code `chains.py` makes functions of these codes.
 BASIC, NORMS = _codes_of("dense", "relu", "softmax"), _codes_of("norm")
 DEPENDENT_ON_MODE = _codes_of("dropout", "norm")
 WITH_PARAMETERS = tuple(row.code for row in OPERATIONS if row.weights)

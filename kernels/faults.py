@@ -9,18 +9,18 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from . import catalogue
 from . import table as t
 from .catalogue import Loss, Operation, Rule
+from .chains import one_of, states_of
 from .codes import ITEM_SIZES
-from .groups import (
-    depends_on_mode,
-    has_parameters,
-    is_activation,
-    is_basic,
-    is_norm,
-    n_states_of,
-)
 from .target import CACHE_LINE
+
+is_basic, is_norm = one_of(numba.njit, catalogue.BASIC), one_of(numba.njit, catalogue.NORMS)
+is_activation = one_of(numba.njit, [row.code for row in catalogue.ACTIVATIONS])
+depends_on_mode = one_of(numba.njit, catalogue.DEPENDENT_ON_MODE)
+has_parameters = one_of(numba.njit, catalogue.WITH_PARAMETERS)
+n_states_of = states_of(numba.njit)
 
 
 @intrinsic
