@@ -17,14 +17,14 @@ from .program.threads import WORK_PER_THREAD, resolve_threads
 from .run.callbacks import Callback
 from .run.data import Targets, as_checked_targets, count_outputs
 from .run.history import History
+from .run.parallel import ParallelRuns
 from .run.progress import Verbose, as_progress
-from .run.race import Race
 from .run.request import FitArguments, check_request
 from .types import Seed
 from .validation import as_scaling
 
-# Arguments of `fit` that `fit_many` has itself, or that are of no use to several models.
-_OWN = ("batches", "threads", "verbose", "optimizer", "seed", "callbacks", "X", "y")
+# Arguments of `fit` that `fit_many` sets itself, or that make no sense for several models.
+_NOT_SHARED = ("batches", "threads", "verbose", "optimizer", "seed", "callbacks", "X", "y")
 
 
 def fit_many(
@@ -41,8 +41,8 @@ def fit_many(
 ) -> list[History]:
     """Train many independent models on the same samples, each in one thread.
 
-    Every model ends with the same bits as after `model.fit(X, y, ..., threads=1)` alone. The
-    samples are checked once, and shared.
+    Every model ends with the same bits as after its own `model.fit(X, y, ..., threads=1)`. All
+    models share the samples, which are checked once.
 
     Parameters
     ----------
@@ -51,20 +51,22 @@ def fit_many(
     X, y
         As in `fit`; `batches` can only train one model.
     optimizer : Optimizer, or list of them
-        One is a pattern, of which each model gets a copy that has met no parameters yet. To go on
-        where a call ended, give a list with one for each model.
+        Each model gets a copy of a single optimizer, without its state. To continue training from
+        an earlier call, pass a list with one optimizer for each model.
     seed : None, int, or list of None, int or numpy.random.Generator
-        An int is the seed of the first model, and those behind it have the numbers behind it.
+        With an int `seed`, the models use `seed`, `seed + 1`, `seed + 2` and so on.
     callbacks : list of Callback, or list of such lists
-        One list is a pattern, of which each model gets a copy. To look at callbacks afterwards,
-        or to write to a file for each model, give a list with a list for each.
+        Each model gets a copy of the callbacks of a single list. To inspect callbacks after the
+        call, or to write a file for each model, pass a list with one list for each model.
     verbose : "auto", 0, 1 or 2
-        Show a bar that counts models; "auto" does on a terminal.
+        1 and 2 show a progress bar that counts models, 0 does not; "auto" shows it on a
+        terminal.
     threads : int, optional
-        Models that train at the same time: by default as `set_num_threads` says, else as many as
-        the process may use CPUs.
+        How many models train at the same time. By default the number of `set_num_threads`, or
+        the number of CPUs that the process may use.
     **options
-        All others of `fit`, for every model: `epochs`, `batch_size`, `validation_data`, ...
+        Further arguments of `fit`, the same for every model: `epochs`, `batch_size`,
+        `validation_data`, ...
 
     Returns
     -------
@@ -75,12 +77,13 @@ def fit_many(
     TypeError, ValueError
         For bad arguments, before any training starts.
     DivergedModelsError
-        When all is done, where some of the models diverged.
+        After the training of all models, if some of them diverged.
 
     Notes
     -----
-    An error of a callback, Ctrl-C, or any exception of a signal handler ends all training within
-    some hundredths of a second. Each model is then as its last whole step left it.
+    An error in a callback, Ctrl-C, or an exception in a signal handler stops the training of all
+    models within some hundredths of a second. Each model then has the parameters after its last
+    complete step.
 
     Examples
     --------
@@ -98,10 +101,10 @@ def fit_many(
         "seed": _as_seeds(seed, n),
         "callbacks": _as_callback_lists(callbacks, n),
     }
-    shown = bool(as_progress(verbose, ()))
+    show_bar = bool(as_progress(verbose, ()))
     n_threads = min(n, resolve_threads(threads, n * WORK_PER_THREAD))
     for name in options:
-        if name in _OWN or name not in FitArguments._fields:
+        if name in _NOT_SHARED or name not in FitArguments._fields:
             raise TypeError(f"{name} is given, expected arguments of fit_many or of fit")
     if options.get("resume") is not None and n > 1:
         raise ValueError("resume is one file, expected none for several models")
@@ -114,7 +117,7 @@ def fit_many(
         except (TypeError, ValueError) as error:
             error.add_note(f"of models[{i}]")
             raise
-    return Race(requests, shown).run(n_threads)
+    return ParallelRuns(requests, show_bar).run(n_threads)
 
 
 def _as_models(value: Any) -> list[Sequential]:
@@ -132,10 +135,10 @@ def _check_distinct(values: Iterable[Any], name: str) -> None:
             raise ValueError(f"{name}[{i}] is {name}[{seen[id(value)]}], expected distinct ones")
 
 
-def _for_each(value: Any, name: str, n: int, copied: Callable[[Any], Any]) -> list[Any]:
-    """Return a list of one for each model: given as such, or copies."""
+def _for_each(value: Any, name: str, n: int, copy_of: Callable[[Any], Any]) -> list[Any]:
+    """Return a list with one item for each model: the list `value`, or copies of `value`."""
     if not isinstance(value, list | tuple):
-        return [copied(value) for _ in range(n)]
+        return [copy_of(value) for _ in range(n)]
     _check_length(value, name, n)
     _check_distinct([each for each in value if each is not None], name)
     return list(value)
@@ -155,8 +158,8 @@ def _as_seeds(value: Any, n: int) -> list[Any]:
     if value is None:
         return [None] * n
     try:
-        number: Any = None if isinstance(value, bool) else value
-        first = operator.index(number)
+        seed: Any = None if isinstance(value, bool) else value
+        first = operator.index(seed)
     except TypeError:
         raise TypeError(
             f"seed is {value!r}, expected None, a whole number, or a list of one for each model"
@@ -179,7 +182,11 @@ def _as_callback_lists(value: Any, n: int) -> list[Any]:
 
 
 class _Shared:
-    """The arguments of `fit` that all models have, with the samples checked once for each kind."""
+    """The arguments of `fit` that all models share.
+
+    Samples are checked once for all models of the same dtype and number of features, and targets
+    once for all that also have the same kind of loss.
+    """
 
     def __init__(self, arguments: FitArguments) -> None:
         self.arguments = arguments

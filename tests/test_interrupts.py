@@ -278,7 +278,7 @@ def test_a_worker_that_fails_on_its_way_lets_nobody_wait(monkeypatch):
     def fail(team, number, orders):
         raise MemoryError("on its way")
 
-    monkeypatch.setattr(parallel.ThreadTeam, "_take_orders", fail)
+    monkeypatch.setattr(parallel.ThreadTeam, "_run_tasks", fail)
     threads = _thread._count()
     with pytest.raises(MemoryError, match="on its way"):
         fit(make_model(), fastnn.Adam())

@@ -13,7 +13,7 @@ import fastnn
 from fastnn.program import program
 from fastnn.program import threads as parallel
 from fastnn.program.samples import Samples
-from fastnn.run.race import Race
+from fastnn.run.parallel import ParallelRuns
 
 N, FEATURES, CLASSES, MODELS = 70, 6, 3, 7
 
@@ -211,8 +211,8 @@ def test_ctrl_c_stops_all_soon_with_the_models_in_one_piece(threads, interrupts)
 def test_number_of_threads(monkeypatch):
     X, y = make_data()
     asked = []
-    run = Race.run
-    monkeypatch.setattr(Race, "run", lambda race, n: asked.append(n) or run(race, n))
+    run = ParallelRuns.run
+    monkeypatch.setattr(ParallelRuns, "run", lambda runs, n: asked.append(n) or run(runs, n))
     monkeypatch.setattr(parallel, "usable_cpus", lambda: 3)
     fit_many(make_models(), X, y)
     fit_many(make_models()[:2], X, y)

@@ -22,14 +22,14 @@ _Approximation: TypeAlias = Literal["none", "tanh"]
 
 
 class Activation(Guarded, Layer):
-    """What they share; a subclass names its operation in the compiled program."""
+    """Base class of activations. A subclass sets its `operation` in the compiled program."""
 
     _fixed = "operation", "number"
     operation = Operation.IDENTITY
 
     @property
     def number(self) -> float:
-        """What the kernels take beside the operation: a negative slope or an alpha, else 0."""
+        """The parameter of the operation: a negative slope or an alpha, else 0."""
         name = OPERATION_OF[self.operation].number
         return getattr(self, name) if name else 0.0
 

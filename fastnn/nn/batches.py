@@ -12,9 +12,9 @@ def generate_batch_indices(n_samples: int, batch_size: int, rng: Seed = None) ->
     Parameters
     ----------
     n_samples, batch_size : int
-        At least 1. The last batch holds what is left, and is never dropped.
+        At least 1. The last batch holds the remaining samples, and is never dropped.
     rng : None, int or numpy.random.Generator
-        Where the order comes from; an int gives the same order every time.
+        Draws the order; an int gives the same order every time.
 
     Returns
     -------

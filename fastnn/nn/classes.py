@@ -40,7 +40,7 @@ def _find_classes() -> dict[str, Any]:
 
 CLASSES = _find_classes()
 
-# What a user may give by name: {name: class}.
+# {name: class} of the names that users may pass instead of objects.
 ACTIVATIONS = {name: CLASSES[each] for name, each in catalogue.ACTIVATION_LAYERS.items()}
 OPTIMIZERS = {name: CLASSES[each] for name, each in catalogue.OPTIMIZERS.items()}
 LOSSES_OF_NUMBERS = {

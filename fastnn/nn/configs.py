@@ -1,6 +1,6 @@
-"""Networks and their parts as plain dicts, and back: the architecture that a file keeps.
+"""Conversion of networks and their parts to plain dicts and back, for files.
 
-A part is {"class": its name, argument: value, ...}, by the signature of its constructor: each
+A part becomes {"class": its name, argument: value, ...} with the arguments of its constructor. Each
 class keeps every argument in an attribute of the same name.
 """
 
@@ -29,7 +29,7 @@ from .schedules import Schedule
 if TYPE_CHECKING:
     from .network import Network
 
-_NOT_STORED = ("rng",)  # where the first weights came from
+_NOT_STORED = ("rng",)  # it only drew the initial weights
 
 
 Part: TypeAlias = tuple[Any, dict[str, Any]]
@@ -61,7 +61,7 @@ def describe(part: Any, name: str, *, own: bool = False) -> dict[str, Any]:
 
 
 def _plain(value: Any, name: str) -> Any:
-    """Return an argument as JSON has it."""
+    """Return an argument as a value of JSON."""
     if value is None or isinstance(value, bool | str):
         return value
     if isinstance(value, np.dtype):
@@ -103,7 +103,7 @@ def build(config: Mapping[str, Any], name: str, kind: type[Any] | tuple[type[Any
 def build_network(config: Mapping[str, Any]) -> tuple[list[Any], Loss | None]:
     """Return the (layers, loss) of a dict as `describe_network` gives it, with new weights.
 
-    Nothing is allocated before all names are checked and all sizes added up.
+    All names and the total size are checked before anything is allocated.
     """
     parts = _read_layers(config)
     n_bytes = sum(
@@ -140,8 +140,8 @@ def check_network(config: Mapping[str, Any], network: Network) -> None:
 def find_difference(actual: Any, expected: Any, name: str) -> tuple[str, Any, Any] | None:
     """Return (name, actual, expected) of the first place where two dicts differ, or None.
 
-    How weights start makes no difference. An argument that `expected` does not have, as it is newer
-    than a file, has its default there.
+    The `init` of layers is ignored. An argument that is missing in `expected`, as in a file of an
+    earlier version, counts as its default.
     """
     if isinstance(actual, dict) and isinstance(expected, dict):
         keys = dict.fromkeys([*expected, *actual])
@@ -164,7 +164,7 @@ def find_difference(actual: Any, expected: Any, name: str) -> tuple[str, Any, An
 
 
 def _read_layers(config: Mapping[str, Any]) -> list[Part]:
-    """Return [(class, arguments), ...] of the layers, checked as far as names go."""
+    """Return [(class, arguments), ...] of the layers, with checked names."""
     names = "class", "n_features", "dtype", "layers", "loss"
     _check_keys(config, "config", names)
     if config.get("class", "Sequential") != "Sequential":
@@ -189,7 +189,7 @@ def _shapes(parts: Iterable[Part]) -> Iterator[dict[str, tuple[Shape, DType]]]:
 
 
 def _read(config: Mapping[str, Any], name: str, kind: type[Any] | tuple[type[Any], ...]) -> Part:
-    """Return (class, arguments) of a dict, whose names are checked."""
+    """Return (class, arguments) of a dict, with checked names."""
     if not isinstance(config, dict) or not isinstance(config.get("class"), str):
         raise TypeError(f'{name} is {config!r:.80}, expected a dict with "class"')
     known = {key: each for key, each in CLASSES.items() if issubclass(each, kind)}
@@ -235,7 +235,7 @@ def arguments_of(name: str) -> tuple[str, ...]:
 
 
 def _defaults(name: Any) -> dict[str, Any]:
-    """Return {argument: its default} of a class, as JSON has it; {} for anything else."""
+    """Return {argument: its default} of a class as values of JSON; {} for anything else."""
     class_: Any = CLASSES.get(name) if isinstance(name, str) else None
     return {
         key: _plain(each.default, key)

@@ -1,4 +1,4 @@
-"""Dropout: values that are left out at random while training."""
+"""Dropout: setting random values to zero in training."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from .layers import Layer
 
 
 class Dropout(Layer):
-    """In training each value is 0 with the probability `rate`, and else scaled by 1 / (1 - rate).
+    """In training, set each value to 0 with probability `rate`; else scale it by 1 / (1 - rate).
 
-    Without `training` the output is the inputs. Hinton and others, "Improving neural networks by
-    preventing co-adaptation of feature detectors" (2012), scaled in training as PyTorch does.
+    Without `training` the output is the same as the inputs. Hinton and others, "Improving neural
+    networks by preventing co-adaptation of feature detectors" (2012), scaled in training
+    as PyTorch does.
 
-    The random bits are Philox4x32-10 of a key and of the place: layer, step, row and column. So
-    `fit` gives the same masks with any number of threads. There the key of every epoch comes from
-    `seed`, and `rng` plays no part.
+    The random bits are Philox4x32-10 of a key and the place of a value: layer, step, row and
+    column. So `fit` draws the same masks with any number of threads. In `fit` the key of every
+    epoch comes from `seed`, and `rng` has no effect.
 
     Parameters
     ----------
     rate : float
-        The fraction that is left out: at least 0 and below 1.
+        The fraction of values set to 0: at least 0 and below 1.
     rng : None, int or numpy.random.Generator
-        Where the key for calls of `forward` by hand comes from, each of which has another mask.
+        Draws the key of the masks for direct calls of `forward`. Each call has another mask.
 
     Attributes
     ----------
@@ -80,7 +81,7 @@ class Dropout(Layer):
         return self._key, 0, self._step - 1
 
     def place_masks(self, place: tuple[int, int, int] | None) -> None:
-        """Draw the next masks at (key, layer, step), as an epoch says; None: as `rng` says."""
+        """Draw the next masks for (key, layer, step), or for the layer's own key if None."""
         self._place = place
 
     def backward(self, dvalues: ArrayLike) -> Floats:

@@ -1,4 +1,4 @@
-"""How the weights of a dense layer start."""
+"""The initial weights of dense layers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..settings import Setting
 from ..types import Floats, Init
 from ..validation import as_array, as_matrix, as_positive
 
-# Variance times a number of units: of the inputs, or the mean of inputs and outputs.
+# The variance of the weights, by the numbers of inputs and outputs.
 _VARIANCES: dict[str, Callable[[int, int], float]] = {
     # He, Zhang, Ren, Sun, "Delving Deep into Rectifiers" (2015), equation 10.
     "he": lambda n_inputs, n_outputs: 2 / n_inputs,
@@ -26,12 +26,12 @@ NAMES = (*_VARIANCES, "he_uniform", "glorot_uniform", "lecun_uniform")
 
 
 class scaled_normal:
-    """Normal weights of one standard deviation, whatever the sizes: `init=scaled_normal(0.01)`.
+    """Normal weights whose standard deviation does not depend on the size of the layer.
 
     Parameters
     ----------
     deviation : float
-        Above 0; 0.01 is that of networks from scratch.
+        Above 0. Networks from scratch usually have 0.01.
 
     Examples
     --------
@@ -62,7 +62,7 @@ def as_init(value: Init, name: str = "init") -> Init:
 def make_weights(
     init: Init, rng: np.random.Generator, shape: tuple[int, int], dtype: DTypeLike
 ) -> Floats:
-    """Return the first weights (I, O): `init` is one of `NAMES`, or a callable of (rng, shape)."""
+    """Return initial weights (I, O): `init` is one of `NAMES`, or a callable of (rng, shape)."""
     if callable(init):
         weights = as_array(init(rng, shape), "the weights that init gave")
         if weights.shape != shape:

@@ -1,4 +1,4 @@
-"""Labels of any kind as rows of probabilities."""
+"""One-hot encoding of labels."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ..validation import as_anything, as_dtype
 
 
 def one_hot(labels: ArrayLike, *, dtype: DTypeLike = np.float32) -> tuple[Floats, Array]:
-    """Return labels as one-hot rows, and the classes behind the columns.
+    """Return labels as one-hot rows, and the class of each column.
 
     Parameters
     ----------
     labels : array-like of shape (B,)
-        Whatever can be sorted: bool, whole numbers, strings, ...
+        Anything that can be sorted: bools, integers, strings, ...
     dtype : float32 or float64
 
     Returns

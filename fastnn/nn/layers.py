@@ -1,8 +1,8 @@
-"""Layers: thin classes that name things and hand arrays to kernels.
+"""Layers: thin classes that check arrays and pass them to kernels.
 
-`forward(inputs, training=False)` returns what it also keeps in `output`; `backward(dvalues)`
-takes the gradient of the loss with respect to the output and returns the one with respect to the
-inputs, which it also keeps in `dinputs`. Neither ever writes into its argument.
+`forward(inputs, training=False)` returns its result and keeps it in `output`. `backward(dvalues)`
+takes the gradient of the loss with respect to the output. It returns the gradient with respect to
+the inputs, and keeps it in `dinputs`. Neither writes to its argument.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ from .initializers import as_init, make_weights
 
 
 class Layer:
-    """Base of fastnn's layers: what `isinstance` asks, and what annotations say.
+    """Base class of fastnn's layers, for `isinstance` and annotations.
 
-    A layer has `forward(inputs, training=False)` and `backward(dvalues)`. One of your own needs
-    no base: any class with these two methods may stand in a :class:`Sequential`.
+    A layer has `forward(inputs, training=False)` and `backward(dvalues)`. A layer of your own needs
+    no base class: a :class:`Sequential` takes any object with these two methods.
 
     Attributes
     ----------
     inputs, output : ndarray of shape (B, I), (B, O), or None
-        What the last `forward` took and gave.
+        The argument and the result of the last `forward`.
     dinputs : ndarray of shape (B, I), or None
-        What the last `backward` gave.
+        The result of the last `backward`.
     stored : tuple of str
-        The attributes whose arrays make up what the layer has learned.
+        The names of the attributes with the learned arrays.
     n_parameters : int
-        How many numbers of it are trained.
+        The number of its parameters.
 
     Examples
     --------
@@ -60,7 +60,7 @@ class Layer:
     stored: tuple[str, ...] = ()
     n_parameters: int = 0
     _of_passes: tuple[str, ...] = "inputs", "output", "dinputs", "_dweights", "_dbiases"
-    _exposed = False  # whether a script may have changed, or may change, an array at any time
+    _exposed = False  # whether a script may hold a view of an array, and so change it
     _network: Callable[[], Any]
 
     if TYPE_CHECKING:  # each layer has its own
@@ -70,23 +70,23 @@ class Layer:
 
     @classmethod
     def stored_shapes(cls, arguments: Mapping[str, Any]) -> dict[str, Shape]:
-        """Return {name: shape} of these arrays for a dict of all arguments, unchecked ones."""
+        """Return {name: shape} of the learned arrays, for a dict of all (unchecked) arguments."""
         return {name: (1, as_count(arguments["n_features"], "n_features")) for name in cls.stored}
 
     def pass_array(self, name: str, **expected: Any) -> Floats:
-        """Return what `forward` kept, or a script has put there, checked for a kernel."""
+        """Return an attribute that `forward` set, checked again: a script may have replaced it."""
         value = getattr(self, name)
         if value is None:
             raise RuntimeError(f"{type(self).__name__}.backward was called before forward")
         return as_rows(value, name, **expected)
 
     def forget_passes(self) -> None:
-        """Let go of the arrays of the last forward and backward pass."""
+        """Delete the arrays of the last forward and backward pass."""
         for name in self._of_passes:
             vars(self).pop(name, None)
 
     def _take_note(self) -> None:
-        """Tell the network of this layer that it predicts otherwise from now on."""
+        """Tell the network that a setting of this layer has changed its predictions."""
         network = getattr(self, "_network", lambda: None)()
         if network is not None:
             network.note_layout()
@@ -100,7 +100,7 @@ class Layer:
         return shown(vars(self).setdefault("_shown", {}), name, array)
 
     def __getstate__(self) -> dict[str, Any]:
-        # The network that holds this layer is not a part of a copy of the layer.
+        # A copy of the layer does not belong to the network.
         return {k: value for k, value in vars(self).items() if k not in ("_network", "_shown")}
 
     def __repr__(self) -> str:
@@ -108,17 +108,17 @@ class Layer:
 
 
 class ParameterLayer(Layer):
-    """What layers with weights and biases share: their arrays, and those of the gradients.
+    """Base class of layers with weights and biases.
 
-    The arrays may be parts of a model's flat buffers: assigning copies values into them. Kernels
-    get private arrays, of which the attributes are views: their numbers may be changed in place,
-    and nothing else of them matters.
+    The arrays may be parts of a model's flat buffers: assignment copies values into them. Kernels
+    get private arrays, and the public attributes are views of these. So a script can change values
+    in place, but not the shape or the dtype that a kernel relies on.
     """
 
     stored: tuple[str, ...] = "weights", "biases"
     use_bias: bool = True
     trainable = Setting(as_flag)  # whether training changes the parameters
-    _penalty_part = 1.0  # of the penalties, in a step of an optimizer that shares them out
+    _penalty_part = 1.0  # the factor of the penalties in a step; see `share_penalties`
     _dweights: Floats | MaybeNone = None
     _dbiases: Floats | MaybeNone = None
     _weights: Rows
@@ -136,7 +136,7 @@ class ParameterLayer(Layer):
 
     @property
     def n_parameters(self) -> int:  # type: ignore[override]  # read-only here
-        """How many numbers training may change."""
+        """The number of weights and biases."""
         return self._weights.size + self._biases.size
 
     @property
@@ -185,13 +185,13 @@ class ParameterLayer(Layer):
         self._assign("dbiases", value)
 
     def share_penalties(self, part: float) -> None:
-        """Let the penalties count for this part, in a step of an optimizer that shares them."""
+        """Multiply the penalties by `part`, for an optimizer that divides them by the batch."""
         self._penalty_part = part
 
     def _prepare_gradients(self) -> None:
-        known = self._dweights  # which a layer that was made anew has of its former size
-        wanted = self._weights.shape, self._weights.dtype
-        if known is None or (known.shape, known.dtype) != wanted:
+        slopes = self._dweights  # of another size if a script has called `__init__` again
+        expected = self._weights.shape, self._weights.dtype
+        if slopes is None or (slopes.shape, slopes.dtype) != expected:
             self._dweights = np.full_like(self._weights, 0)
             self._dbiases = np.full_like(self._biases, 0)
 
@@ -205,7 +205,7 @@ class ParameterLayer(Layer):
 
 
 def arrays_of(layer: ParameterLayer) -> tuple[Rows, Rows]:
-    """Return the weights and biases that kernels get: attributes of a subclass may say anything."""
+    """Return the private weights and biases: a subclass may replace the public attributes."""
     return layer._weights, layer._biases
 
 
@@ -219,9 +219,9 @@ class Dense(ParameterLayer):
     dtype : float32 or float64
         Of the parameters and of all results.
     rng : None, int or numpy.random.Generator
-        Where the first weights come from; an int gives the same weights every time.
+        Draws the initial weights; an int gives the same weights every time.
     init : str or callable
-        How the weights start; the biases start at 0. Normal with the variance 2 / I ("he"),
+        The initial weights; the biases start at 0. Normal with the variance 2 / I ("he"),
         2 / (I + O) ("glorot") or 1 / I ("lecun"), uniform with these variances ("he_uniform",
         ...), "zeros", or a callable of (rng, (I, O)) such as `scaled_normal(0.01)`.
     weights_l1, weights_l2, biases_l1, biases_l2 : float
@@ -236,8 +236,8 @@ class Dense(ParameterLayer):
     ----------
     weights : ndarray of shape (I, O)
     biases : ndarray of shape (1, O)
-        The parameters. Assigning copies the values into the array that is there, which may be a
-        part of a model's flat buffer; so it does for the gradients.
+        The parameters. Assignment copies values into the existing array, which may be a part of a
+        model's flat buffer. The same holds for the gradients.
     inputs, output : ndarray of shape (B, I), (B, O)
         Of the last `forward`.
     dweights, dbiases, dinputs : ndarray of shape (I, O), (1, O), (B, I)
@@ -322,7 +322,7 @@ class Dense(ParameterLayer):
 
     def forward(self, inputs: ArrayLike, training: bool = False) -> Floats:
         """Return inputs (B, I) @ weights + biases, of shape (B, O)."""
-        n_inputs, n_neurons = self._weights.shape  # which no subclass says otherwise
+        n_inputs, n_neurons = self._weights.shape  # a subclass may replace the properties
         inputs = as_rows(inputs, "inputs", n_features=n_inputs, dtype=self._weights.dtype)
         output = np.empty((len(inputs), n_neurons), self._weights.dtype)
         kernels.dense_forward(output, unlocked(inputs), self._weights, self._biases)

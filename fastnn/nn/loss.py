@@ -1,7 +1,7 @@
-"""What all losses share: their mean over a batch, and their gradient.
+"""The base classes of losses.
 
-The loss of a batch is the mean over its samples, weighted where weights are given: the sum of
-weight * loss over the sum of the weights. Every gradient is the one of that mean.
+The loss of a batch is the mean over its samples. With weights it is the weighted mean: the sum of
+weight * loss divided by the sum of the weights. Gradients are those of this mean.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .own import is_own, measure_by_passes
 
 
 class Loss(Guarded):
-    """Base of losses with one value a sample: a subclass gives `forward(y_pred, y_true)`.
+    """Base class of losses. `forward(y_pred, y_true)` of a subclass returns a value per sample.
 
     Attributes
     ----------
@@ -41,18 +41,18 @@ class Loss(Guarded):
     _fixed = "kind", "task", "finish", "probability_layer", "threshold"
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "number":  # a kernel takes it
+        if name == "number":  # the kernels rely on it
             value = as_number(value, "number", 0)
         super().__setattr__(name, value)
 
     dinputs: Floats | MaybeNone = None
 
-    # Of those that a network can be trained on.
+    # Attributes and methods of losses that a network can be trained on.
     kind: int
-    number: float
+    number: float  # the parameter of the loss, such as Huber's delta, or 0
     task: Task
-    finish: int
-    probability_layer: type[Layer] | None = None  # it does to outputs what `finish` does
+    finish: int  # the operation that turns outputs into probabilities
+    probability_layer: type[Layer] | None = None  # the layer that does the same as `finish`
     threshold: float
     forward: Callable[..., Any]
     backward: Callable[..., Floats]
@@ -72,7 +72,7 @@ class Loss(Guarded):
 
     @property
     def is_own(self) -> bool:
-        """Whether a user's own class replaces what the compiled program does of a loss."""
+        """Whether a user's class overrides a method that the compiled program replaces."""
         return is_own(self, "forward", "backward", "measure", "hits", "smoothed")
 
     def measure_by(
@@ -95,7 +95,7 @@ class Loss(Guarded):
         return f"{type(self).__name__}({arguments})"
 
 
-# Attributes that are results of a pass.
+# Attributes that a pass sets.
 _RESULTS = ("dinputs", "output", "activation", "loss")
 
 
@@ -129,7 +129,7 @@ class OutputLoss(Loss):
         return dinputs
 
     def measure(self, outputs: Floats, targets: Array, weights: Floats) -> tuple[Floats, Floats]:
-        """Return losses (B,) and the gradient of their weighted mean; numbers are not checked."""
+        """Return losses (B,) and the gradient of their weighted mean, without checks."""
         check_shape(targets, outputs.shape)
         targets = targets.astype(outputs.dtype, copy=False)
         if is_own(self, "forward", "backward"):
@@ -140,7 +140,7 @@ class OutputLoss(Loss):
         return losses, weigh(gradient, weights)
 
     def hits(self, outputs: Floats, targets: Array, labels: Integers) -> Array:
-        """Return the part of each sample's answers that is right, (B,)."""
+        """Return the fraction of right answers of each sample, (B,)."""
         right: Array = ((outputs > self.threshold) == (targets > 0.5)).mean(axis=1)
         return right
 
@@ -163,7 +163,7 @@ def check_shape(targets: Array, shape: Shape) -> None:
 
 
 def weigh(gradient: Floats, weights: Floats) -> Floats:
-    """Turn the gradient of the mean into the one of the weighted mean, in place."""
+    """Turn the gradient of the mean into that of the weighted mean, in place."""
     if (weights != 1).any():
         scale = len(weights) / weights.sum() if weights.any() else 0.0
         gradient *= (weights * scale).astype(gradient.dtype)[:, np.newaxis]

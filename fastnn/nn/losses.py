@@ -136,7 +136,7 @@ class SoftmaxCrossEntropy(Loss):
     def calculate(
         self, logits: ArrayLike, y_true: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> np.floating[Any]:
-        """Return what `forward` does."""
+        """Return the same as `forward`."""
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
         mean: np.floating[Any] = self.forward(logits, y_true, **weights)
         return mean
@@ -168,12 +168,12 @@ class SoftmaxCrossEntropy(Loss):
         return labels
 
     def measure(self, logits: Floats, targets: Array, weights: Floats) -> tuple[Floats, Floats]:
-        """Return losses (B,) and the gradient of their weighted mean; numbers are not checked."""
+        """Return losses (B,) and the gradient of their weighted mean, without checks."""
         check_shape(targets, logits.shape if targets.ndim == 2 else logits.shape[:1])
         if targets.ndim == 2:
             targets = targets.astype(logits.dtype, copy=False)
         if is_own(self, "forward", "backward"):
-            vars(self).pop("output", None)  # which `forward` may keep, for `backward`
+            vars(self).pop("output", None)  # `forward` of a subclass may set it
             probabilities = np.empty_like(logits)
             kernels.softmax_forward(probabilities, logits)
             losses, gradient = measure_by_passes(self, logits, targets, weights, probabilities)
@@ -219,7 +219,7 @@ class BinaryCrossEntropy(OutputLoss):
     """
 
     task: Task = "answers"
-    # Networks with this loss have been laid out for it.
+    # Networks with this loss are laid out for it, so it cannot change later.
     from_logits = Setting(as_flag, lasts=True)
     epsilon = Setting(small_epsilon)
 
@@ -228,12 +228,12 @@ class BinaryCrossEntropy(OutputLoss):
 
     @property
     def finish(self) -> int:  # type: ignore[override]  # read-only here
-        """What makes probabilities of outputs."""
+        """The operation that turns outputs into probabilities."""
         return Operation.SIGMOID if self.from_logits else Operation.IDENTITY
 
     @property
     def probability_layer(self) -> type[Layer] | None:  # type: ignore[override]  # read-only here
-        """The layer that makes probabilities of outputs."""
+        """The layer that turns outputs into probabilities."""
         return Sigmoid if self.from_logits else None
 
     @property
@@ -247,7 +247,7 @@ class BinaryCrossEntropy(OutputLoss):
 
     @property
     def kind(self) -> int:  # type: ignore[override]  # read-only here
-        """The loss of the kernels."""
+        """The code of the loss in the kernels."""
         return (
             catalogue.Loss.BINARY_FROM_LOGITS
             if self.from_logits
@@ -330,7 +330,7 @@ def _as_quantile(value: float, name: str) -> float:
 class Quantile(OutputLoss):
     """q * d where a prediction is too low by d, (1 - q) * d where it is too high by d.
 
-    Its least is the quantile q of the targets. Koenker, Bassett, "Regression Quantiles" (1978).
+    The quantile q of the targets minimizes it. Koenker, Bassett, "Regression Quantiles" (1978).
 
     Parameters
     ----------
@@ -359,9 +359,9 @@ class Poisson(OutputLoss):
     """Half the Poisson deviance, for counts and other targets of at least 0.
 
     Predictions are logarithms of rates: z stands for the rate e**z. The loss is
-    y log(y) - y z - y + e**z, and e**z where y is 0; of several outputs their mean. It is least,
-    0, at e**z = y, and its slope is e**z - y. McCullagh, Nelder, "Generalized Linear Models"
-    (1989), section 2.3.
+    y log(y) - y z - y + e**z, and e**z where y is 0; for several outputs it is their mean. Its
+    minimum is 0, at e**z = y, and its derivative is e**z - y. McCullagh, Nelder,
+    "Generalized Linear Models" (1989), section 2.3.
 
     A model with this loss predicts rates, not their logarithms.
 
@@ -391,7 +391,7 @@ class Poisson(OutputLoss):
 
 
 def as_rates(outputs: Floats) -> Floats:
-    """Return e**outputs (..., O), with the bits that the compiled program gives."""
+    """Return e**outputs (..., O), with the same bits as the compiled program."""
     rows = unlocked(np.ascontiguousarray(outputs).reshape(-1, outputs.shape[-1]))
     rates = np.empty_like(rows)
     kernels.activation_forward(rates, rows, Operation.EXP, 0.0)

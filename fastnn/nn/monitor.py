@@ -1,4 +1,4 @@
-"""Which values of a curve are better: one rule for all that watch a curve."""
+"""Which values of a curve are better, for early stopping, checkpoints and schedules."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 from ..metrics import Metric, higher_is_better
 
 Mode: TypeAlias = Literal["auto", "min", "max"]
-"""Whether lower or higher values of a curve are better; "auto" asks what the curve shows."""
+"""Whether lower or higher values of a curve are better; "auto" decides by the name of the curve."""
 
 
 def as_mode(value: Mode, name: str) -> Mode:
@@ -34,14 +34,14 @@ def sign_of(monitor: str, mode: Mode, names: Iterable[str], metrics: Iterable[Me
     monitor : str
     mode : {"auto", "min", "max"}
     names : iterable of str
-        The curves that there are.
+        The names of all curves.
     metrics : iterable of Metric
-        Those of the run, which know their direction.
+        The metrics of the run, which may say whether higher is better.
 
     Raises
     ------
     ValueError
-        Where there is no such curve, or "auto" does not know which way it is better.
+        If there is no such curve, or "auto" cannot decide which values are better.
     """
     names = list(names)
     if monitor not in names:

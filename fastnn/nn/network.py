@@ -1,4 +1,4 @@
-"""A network: layers in a row over flat buffers, and their passes layer by layer."""
+"""A network: a sequence of layers whose parameters share one flat buffer."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from .own_losses import LossLike, as_loss
 
 
 class Network:
-    """Layers in a row, and the loss of their outputs.
+    """A sequence of layers, and the loss of their outputs.
 
-    What is trained lies in one buffer, of which the layers hold views. A network runs its layers
-    one by one and keeps their state. It knows nothing of the compiled program.
+    All parameters lie in one buffer, and the layers hold views of it. A network runs its layers one
+    by one and keeps their state. It knows nothing of the compiled program.
 
     Attributes
     ----------
@@ -38,16 +38,16 @@ class Network:
     dtype : float32 or float64
         Of the parameters, and of all results.
     n_features : int or None
-        I; None where only a layer of a user's own knows it.
+        I; None if it depends on a layer of a user's own class.
     buffer : ndarray
-        The parameters (P,), and behind them what follows the data in another way, such as running
+        The parameters (P,), followed by other arrays that training changes, such as running
         moments.
     parametric : list of ParameterLayer
         The layers that have parameters.
     version : int
-        How often the parameters were changed as a whole.
+        A count of the changes of all parameters at once.
     layout : int
-        How often the loss, or a setting of a layer that predictions depend on, was changed.
+        A count of the changes of the loss, and of settings of layers that predictions depend on.
     """
 
     def __init__(self, layers: Iterable[Layer | OwnLayer], loss: LossLike | None = None) -> None:
@@ -89,7 +89,7 @@ class Network:
                 raise ValueError(f"layers[{i}] belongs to another model, expected a copy of it")
 
     def _count_features(self) -> int | MaybeNone:
-        """Return I, or None where only a layer of the user's own knows it."""
+        """Return I, or None if it depends on a layer of a user's own class."""
         for layer in self.layers:
             if isinstance(layer, ParameterLayer):
                 return layer.widths[0]
@@ -98,9 +98,9 @@ class Network:
         return None
 
     def _adopt(self) -> None:
-        """Move all that is trained into one buffer, and let the layers hold views of it.
+        """Move the arrays of all layers into one buffer, and let the layers hold views of it.
 
-        First come the parameters, and behind them what follows the data in another way.
+        The parameters come first, then other arrays that training changes.
         """
         self.parametric: list[Any] = [
             layer for layer in self.layers if isinstance(layer, ParameterLayer)
@@ -129,7 +129,7 @@ class Network:
         self.check_arrays()
 
     def check_arrays(self) -> None:
-        """Refuse a layer that no longer has the arrays of this network."""
+        """Raise ValueError if a layer no longer has the arrays of this network."""
         for layer, name, view in self._pieces:
             if getattr(layer, name) is not view:
                 raise ValueError(
@@ -138,12 +138,12 @@ class Network:
                 )
 
     def set_loss(self, loss: LossLike) -> None:
-        """Train on another loss from now on."""
+        """Replace the loss."""
         self.loss = as_loss(loss)
         self.note_layout()
 
     def note_layout(self) -> None:
-        """Take note that a layer or the loss predicts otherwise from now on."""
+        """Note that the loss, or a setting of a layer that predictions depend on, has changed."""
         self.check_arrays()
         self.layout += 1
 
@@ -159,7 +159,7 @@ class Network:
 
     @property
     def moments(self) -> Floats:
-        """What lies behind the parameters in the buffer."""
+        """The part of the buffer after the parameters."""
         return self.buffer[self._parameters.size :]
 
     def expose_parameters(self) -> Floats:
@@ -184,15 +184,15 @@ class Network:
         self.note_change()
 
     def _show(self, name: str) -> Floats:
-        """Return the view of a flat buffer that scripts and optimizers know it by."""
+        """Return a view of a private flat buffer: the same object at each call."""
         return shown(vars(self).setdefault("_shown", {}), name, getattr(self, f"_{name}"))
 
     def note_change(self) -> None:
-        """Take note that the parameters were changed as a whole."""
+        """Note that all parameters may have changed."""
         self.version += 1
 
     def may_be_changed(self) -> bool:
-        """Return whether a script has, or had, parameters in its hands."""
+        """Return whether a script may hold a view of some parameters."""
         return self._exposed or any(layer._exposed for layer in self.parametric)
 
     @property
@@ -240,19 +240,19 @@ class Network:
                 f"expected logits of shape ({n_rows}, {n_outputs or 'C'})"
             )
         dtype = np.float32 if logits.dtype == np.float32 else np.float64
-        # A copy where it is no plain array: a kernel takes the gradient in its place.
+        # A kernel overwrites it with the gradient, so it must be a plain, writeable array.
         return np.require(logits, dtype, ["C", "A", "W"])
 
     def pull(self, dvalues: Any) -> None:
-        """Take the gradient (B, O) of what `logits` gave back through the layers."""
+        """Propagate the gradient (B, O) of the logits back through the layers."""
         for layer in reversed(self.logit_layers()):
             dvalues = call_backward(layer, dvalues)
 
     def trained_arrays(self) -> Iterator[tuple[Floats, Floats]]:
-        """Yield (parameters, gradients): of the layers that train, then of a user's own ones."""
+        """Yield (parameters, gradients) of trainable layers, then of a user's own layers."""
         for owner, name, slopes in self.trained_places():
             parameters, gradients = getattr(owner, name), np.asarray(getattr(owner, slopes))
-            # As NumPy takes `parameters -= learning_rate * gradients`.
+            # As NumPy broadcasts in `parameters -= learning_rate * gradients`.
             gradients = np.broadcast_to(gradients, parameters.shape)
             yield parameters, gradients.astype(parameters.dtype, copy=False)
 
@@ -299,7 +299,7 @@ class Network:
         return any(any(layer.penalties) for layer in self.parametric if layer.trainable)
 
     def penalty(self) -> float:
-        """Return what the penalties of all layers add to the loss."""
+        """Return the sum of the penalties of all layers."""
         return float(
             sum(
                 layer._penalty_part * (l1 * np.abs(values).sum() + l2 * np.square(values).sum())
@@ -313,17 +313,17 @@ class Network:
         )
 
     def share_penalties(self, part: float) -> None:
-        """Let the penalties count by so much in the next steps."""
+        """Multiply the penalties by `part` in the next steps."""
         for layer in self.parametric:
             layer.share_penalties(part)
 
     def place_dropout(self, key: int, step: int) -> None:
-        """Let dropout draw the masks of a step of an epoch, which has one key."""
+        """Set the masks of all dropout layers to those of a step of the epoch with this key."""
         for i, layer in enumerate(self._dropouts()):
             layer.place_masks((key, i, step))
 
     def release_dropout(self) -> None:
-        """Let dropout draw from its own generators again."""
+        """Let dropout layers draw their masks with their own keys again."""
         for layer in self._dropouts():
             layer.place_masks(None)
 
@@ -338,7 +338,7 @@ class Network:
         return self.buffer.copy(), own
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Bring back what `snapshot` returned."""
+        """Restore what `snapshot` returned."""
         self.buffer[...], own = snapshot
         self.version += 1
         for layer, (weights, biases) in zip(self.own_layers(), own, strict=True):
@@ -372,19 +372,19 @@ class Network:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._check_layers()  # a script may have made one anew
+        self._check_layers()  # a script may have called a layer's __init__ again
         self._adopt()
 
 
 def _stored_names(layer: ParameterLayer) -> tuple[tuple[str, ...], ...]:
-    """Return the names of parameters, of what else the program keeps, of a subclass's arrays."""
+    """Return the names of the parameters, of running moments, and of a subclass's own arrays."""
     known = BatchNorm.stored if isinstance(layer, BatchNorm) else ParameterLayer.stored
     own = tuple(name for name in type(layer).stored if name not in known)
     return known[:2], known[2:], own
 
 
 def _cut(buffer: Floats, arrays: Iterable[tuple[Any, str, Floats]]) -> Iterator[Floats]:
-    """Yield views of a buffer, one behind the other, of the shapes of (layer, name, array)."""
+    """Yield consecutive views of a buffer with the shapes of the arrays."""
     start = 0
     for *_, array in arrays:
         yield buffer[start : start + array.size].reshape(array.shape)

@@ -26,7 +26,7 @@ from .layers import ParameterLayer
 
 
 class _Norm(ParameterLayer):
-    """What both share: the weights start as 1, the biases as 0, both (1, D)."""
+    """Base class of both. The weights (1, D) start as 1, the biases (1, D) as 0."""
 
     epsilon = Setting(as_positive, predicts=True)
     normalized: Floats | MaybeNone = None
@@ -65,8 +65,8 @@ class _Norm(ParameterLayer):
         width, dtype = self._weights.shape[1], self._weights.dtype
         return as_rows(inputs, "inputs", n_features=width, dtype=dtype)
 
-    def _take_back(self, dvalues: ArrayLike, backward: Callable[..., None]) -> Floats:
-        """Return the gradient of the inputs by a kernel, and keep those of the parameters."""
+    def _backward_by(self, dvalues: ArrayLike, backward: Callable[..., None]) -> Floats:
+        """Return the gradient of the inputs from a kernel, and keep those of the parameters."""
         width, dtype = self._weights.shape[1], self._weights.dtype
         normalized = self.pass_array("normalized", n_features=width, dtype=dtype)
         self._check_normalized(normalized)
@@ -81,9 +81,9 @@ class _Norm(ParameterLayer):
         return dinputs
 
     def _check_normalized(self, normalized: Floats) -> None:
-        """Refuse an array of a script's that does not belong to the scales of the last forward."""
-        wanted = normalized.shape[0 if isinstance(self, LayerNorm) else 1]
-        if self._scales is None or self._scales.size != wanted:
+        """Raise ValueError if a script has replaced `normalized` by an array of another shape."""
+        n_scales = normalized.shape[0 if isinstance(self, LayerNorm) else 1]
+        if self._scales is None or self._scales.size != n_scales:
             shape = None if self._scales is None else self._scales.shape
             raise ValueError(
                 f"normalized has shape {normalized.shape}, expected what the last forward left "
@@ -101,9 +101,9 @@ class _Norm(ParameterLayer):
 
 
 class LayerNorm(_Norm):
-    """Each sample by itself: (inputs - mean) / sqrt(variance + epsilon) * weights + biases.
+    """Normalize each sample: (inputs - mean) / sqrt(variance + epsilon) * weights + biases.
 
-    Mean and variance, the one that divides by D, are over the features of a sample. Ba, Kiros,
+    The mean and the variance (divided by D) are those of the features of a sample. Ba, Kiros,
     Hinton, "Layer Normalization" (2016), equation 4; defaults as in PyTorch.
 
     Parameters
@@ -111,7 +111,7 @@ class LayerNorm(_Norm):
     n_features : int
         D, of inputs and outputs.
     epsilon : float
-        Above 0, a normal number of the dtype.
+        Above 0, and a normal (not subnormal) number of the dtype.
     dtype : float32 or float64
         Of the parameters and of all results.
     trainable : bool
@@ -120,11 +120,11 @@ class LayerNorm(_Norm):
     Attributes
     ----------
     weights, biases : ndarray of shape (1, D)
-        Start as 1 and 0. Assigning copies the values, as with :class:`Dense`.
+        Start as 1 and 0. Assignment copies the values, as with :class:`Dense`.
     normalized : ndarray of shape (B, D)
-        What the weights are multiplied by, of the last `forward`.
+        The normalized inputs of the last `forward`, before the weights.
     dweights, dbiases, inputs, output, dinputs
-        As in :class:`Dense`, and so are the errors.
+        As in :class:`Dense`, as are the errors.
 
     Examples
     --------
@@ -157,7 +157,7 @@ class LayerNorm(_Norm):
 
     def backward(self, dvalues: ArrayLike) -> Floats:
         """Return the gradient with respect to the inputs, (B, D); keep those of the parameters."""
-        return self._take_back(dvalues, kernels.layer_norm_backward)
+        return self._backward_by(dvalues, kernels.layer_norm_backward)
 
     def __repr__(self) -> str:
         return self._describe({"epsilon": 1e-5, "trainable": True})
@@ -171,42 +171,43 @@ def _as_momentum(value: float, name: str) -> float:
 
 
 class BatchNorm(_Norm):
-    """Each feature over a batch: (inputs - mean) / sqrt(variance + epsilon) * weights + biases.
+    """Normalize each feature: (inputs - mean) / sqrt(variance + epsilon) * weights + biases.
 
-    In training mean and variance, the one that divides by B, are those of the batch, and the
-    running ones follow: running = (1 - momentum) * running + momentum * new, the new variance the
-    one that divides by B - 1. Without `training` the running ones take their place. Ioffe, Szegedy,
+    In training, the mean and the variance (divided by B) are those of the batch. They update the
+    running moments: running = (1 - momentum) * running + momentum * new, where the new variance is
+    divided by B - 1. Without `training` the running moments are used instead. Ioffe, Szegedy,
     "Batch Normalization: Accelerating Deep Network Training by Reducing Internal Covariate Shift"
     (2015), algorithms 1 and 2; momentum and defaults as in PyTorch.
 
-    It has a price that no other layer has: samples depend on each other, so threads wait for each
-    other once more on the way forward and once on the way back, four barriers a step in place of
-    two for a network with one such layer. And a batch of one sample cannot be normalized: `fit`
-    refuses such a last batch, which `drop_last=True` leaves out.
+    This layer costs more than others in two ways. First, the samples of a batch depend on each
+    other, so the threads wait for each other once more in the forward and in the backward pass: a
+    network with one such layer needs four barriers a step instead of two. Second, a batch of one
+    sample cannot be normalized: `fit` raises ValueError for such a last batch, which
+    `drop_last=True` leaves out.
 
     Parameters
     ----------
     n_features : int
         D, of inputs and outputs.
     momentum : float
-        The part of a new batch in the running moments, from 0 up to 1.
+        The weight of a new batch in the running moments, from 0 to 1.
     epsilon : float
-        Above 0, a normal number of the dtype.
+        Above 0, and a normal (not subnormal) number of the dtype.
     dtype : float32 or float64
         Of the parameters and of all results.
     trainable : bool
-        False: `fit` leaves weights and biases as they are. The running moments still follow.
+        False: `fit` leaves weights and biases as they are, but still updates the running moments.
 
     Attributes
     ----------
     weights, biases : ndarray of shape (1, D)
-        Start as 1 and 0. Assigning copies the values, as with :class:`Dense`.
+        Start as 1 and 0. Assignment copies the values, as with :class:`Dense`.
     running_mean, running_variance : ndarray of shape (1, D)
-        Start as 0 and 1. No part of a model's `parameters`; likewise for assigning.
+        Start as 0 and 1. Not a part of a model's `parameters`. Assignment copies the values.
     normalized : ndarray of shape (B, D)
-        What the weights are multiplied by, of the last `forward`.
+        The normalized inputs of the last `forward`, before the weights.
     dweights, dbiases, inputs, output, dinputs
-        As in :class:`Dense`, and so are the errors.
+        As in :class:`Dense`, as are the errors.
 
     Examples
     --------
@@ -243,7 +244,7 @@ class BatchNorm(_Norm):
 
     @property
     def running_mean(self) -> Floats:
-        """The mean (1, D) that a prediction takes."""
+        """The mean (1, D) that predictions use."""
         mean: Floats = self._show("running_mean")
         return mean
 
@@ -253,7 +254,7 @@ class BatchNorm(_Norm):
 
     @property
     def running_variance(self) -> Floats:
-        """The variance (1, D) that a prediction takes."""
+        """The variance (1, D) that predictions use."""
         variance: Floats = self._show("running_variance")
         return variance
 
@@ -273,7 +274,7 @@ class BatchNorm(_Norm):
         ------
         TypeError, ValueError
             For other inputs; in training also for one row, and for a column whose variance is too
-            large for the dtype. The running moments then stay.
+            large for the dtype. The running moments then do not change.
         """
         inputs = self._as_inputs(inputs)
         if not training:
@@ -314,16 +315,16 @@ class BatchNorm(_Norm):
     def backward(self, dvalues: ArrayLike) -> Floats:
         """Return the gradient with respect to the inputs, (B, D); keep those of the parameters.
 
-        Of the last `forward`: without `training` the running moments count as constants.
+        If the last `forward` was without `training`, the running moments count as constants.
         """
         if self._scales is not None:
-            return self._take_back(dvalues, kernels.batch_norm_backward)
+            return self._backward_by(dvalues, kernels.batch_norm_backward)
         inputs = self.pass_array("inputs", n_features=self.n_features, dtype=self.dtype)
         dvalues = as_gradient(dvalues, "dvalues", inputs.shape, self.dtype)
         scales = 1 / np.sqrt(self._running_variance + self.dtype.type(self.epsilon))
         normalized = (inputs - self._running_mean) * scales
         self._prepare_gradients()
-        # NumPy adds rows one by one, so many of them need float64.
+        # NumPy adds rows one by one: with many rows, float32 would lose digits.
         products = dvalues * normalized
         self._dweights[...] = products.sum(axis=0, keepdims=True, dtype=np.float64)
         self._dbiases[...] = dvalues.sum(axis=0, keepdims=True, dtype=np.float64)

@@ -1,7 +1,7 @@
-"""What all optimizers share: settings, a state for each array, steps that are taken or not.
+"""The base class of optimizers: settings, a state for each array, and steps.
 
-Each optimizer keeps its state for every array that it has updated, such as the flat buffer of a
-model. So to fit a model again with the same optimizer goes on where it was.
+An optimizer keeps a state for every array that it has updated, such as the flat buffer of a model.
+So a second `fit` of a model with the same optimizer continues the first.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from .own import overrides
 
 
 def length_of(gradients: Iterable[Floats]) -> float:
-    """Return the length of all gradients together: inf only above the largest float64."""
+    """Return the norm of all gradients together. It is inf only above the largest float64."""
     length, unit = _measure(gradients)
     return length / unit
 
 
 def _measure(gradients: Iterable[Floats]) -> tuple[float, float]:
-    """Return (length of the gradients times unit, unit): a unit below 1 where squares overflow."""
+    """Return (norm of the gradients * unit, unit). The unit is below 1 if the squares overflow."""
     gradients, unit = list(gradients), 1.0
     with np.errstate(over="ignore", invalid="ignore"):
         squares = sum(float(np.square(g, dtype=np.float64).sum()) for g in gradients)
@@ -51,7 +51,7 @@ def _measure(gradients: Iterable[Floats]) -> tuple[float, float]:
 
 
 class State:
-    """What an optimizer keeps of one array of parameters: steps taken, and averages (S, P)."""
+    """The state of an optimizer for one array: its number of steps, and averages (S, P)."""
 
     def __init__(self, parameters: Floats, n_states: int) -> None:
         self.iterations = 0
@@ -59,7 +59,7 @@ class State:
 
     @property
     def arrays(self) -> Floats:
-        """The averages (S, P), a view. Assigning copies values."""
+        """The averages (S, P), a view. Assignment copies values."""
         return shown(vars(self), "_shown", self._arrays)
 
     @arrays.setter
@@ -70,11 +70,11 @@ class State:
         self._arrays[...] = as_matrix(array, "arrays", self._arrays.dtype)
 
     def snapshot(self) -> tuple[int, Floats]:
-        """Return what `restore` needs to come back to this moment."""
+        """Return a copy of the state, for `restore`."""
         return self.iterations, self._arrays.copy()
 
     def restore(self, snapshot: tuple[int, Floats]) -> None:
-        """Come back to the moment of a snapshot."""
+        """Restore what `snapshot` returned."""
         self.iterations, self._arrays[...] = snapshot
 
 
@@ -83,7 +83,7 @@ def _as_rate(value: Rate, name: str) -> Rate:
 
 
 def _n_states(optimizer: Optimizer) -> int:
-    """Return how many averages the rule of an optimizer has: kernels count on it."""
+    """Return how many averages the rule of an optimizer has. Kernels rely on this number."""
     return n_states_of(as_index(optimizer.rule, "rule", max(Rule) + 1))
 
 
@@ -91,9 +91,9 @@ _Place: TypeAlias = tuple[int, int, int]
 
 
 def _place_of(parameters: Floats) -> tuple[Floats, _Place]:
-    """Return the array that owns the memory of `parameters`, and what tells the place in it.
+    """Return the array that owns the memory of `parameters`, and a key for the place in it.
 
-    Views come and go; what an optimizer keeps belongs to the numbers.
+    Different views of the same memory have the same key, so that they share a state.
     """
     owner: Any = parameters
     while isinstance(owner.base, np.ndarray):
@@ -103,48 +103,48 @@ def _place_of(parameters: Floats) -> tuple[Floats, _Place]:
 
 
 class _Step(NamedTuple):
-    """A step of one array, checked."""
+    """A checked step for one array."""
 
     parameters: Floats
-    ready: Floats  # the parameters, or a copy as a kernel takes them
+    kernel_array: Floats  # the parameters, or a contiguous copy that the kernel updates
     state: State
-    iterations: int  # the state's, after the step
+    iterations: int  # of the state, after the step
     arguments: tuple[Any, ...]  # of the kernel
 
 
 def _apply(steps: list[_Step], applied: list[Any]) -> None:
-    """Take all steps; `applied` gets an item for each that has been taken."""
+    """Take all steps; append an item to `applied` for each."""
     try:
         # Built-in functions call the kernel for all arrays. Python handles no signals in between.
         calls = [step.arguments for step in steps]
         applied.extend(itertools.starmap(kernels.optimizer_update, calls))
-        _finish(steps)
+        _store_results(steps)
     except BaseException:
-        _finish(steps[: len(applied)])
+        _store_results(steps[: len(applied)])
         raise
 
 
-def _finish(steps: list[_Step]) -> None:
-    """Do what is left when the kernel has been called. It may be done twice."""
-    for parameters, ready, state, iterations, _ in steps:
+def _store_results(steps: list[_Step]) -> None:
+    """Count the steps that the kernel has taken, and copy its results. Safe to call twice."""
+    for parameters, kernel_array, state, iterations, _ in steps:
         state.iterations = iterations
-        if ready is not parameters:
-            parameters[...] = ready
+        if kernel_array is not parameters:
+            parameters[...] = kernel_array
 
 
 class Optimizer:
-    """Base of optimizers: what `isinstance` asks, and what annotations say.
+    """Base class of optimizers, for `isinstance` and annotations.
 
     Parameters
     ----------
     learning_rate : float or callable
-        Above 0; a callable gives the rate of each step, counted from 0.
+        Above 0; a callable takes the index of a step, from 0, and returns its rate.
     weight_decay : float
         weight_decay * parameters is added to the gradients.
     clip_norm : float, optional
-        Gradients longer than this, over all parameters, are scaled to this length.
+        The largest norm of the gradients of all parameters: larger ones are scaled down to it.
     clip_value : float, optional
-        No element of the gradient is larger, or smaller than its negative.
+        Each element of the gradient is clipped to [-clip_value, clip_value].
 
     Raises
     ------
@@ -186,10 +186,10 @@ class Optimizer:
         return self.rule == Rule.DESCENT and not clips and not self.weight_decay
 
     def state_of(self, parameters: Floats) -> State:
-        """Return the :class:`State` kept of the array `parameters`: zeros at first."""
+        """Return the :class:`State` of the array `parameters`; a new one begins with zeros."""
         owner, key = _place_of(parameters)
         entry = self._states.get(key)
-        # A rule that a script has changed may need other averages.
+        # A script may have changed the rule to one with other averages.
         n_states = _n_states(self)
         shape = n_states, parameters.size
         fits = entry is not None and entry[1]._arrays.shape == shape
@@ -218,7 +218,7 @@ class Optimizer:
         return rates
 
     def rate_for(self, dtype: DType) -> np.floating[Any]:
-        """Return the learning rate as a `dtype` number; ValueError where it has none for it."""
+        """Return the learning rate in `dtype`; raise ValueError if it is out of range."""
         limits = np.finfo(dtype)
         value: Any = self.learning_rate  # a script may have set it
         rate = as_positive(value, "learning_rate")
@@ -230,9 +230,9 @@ class Optimizer:
         return dtype.type(rate)
 
     def numbers(self, first: int, count: int, dtype: DType) -> Floats:
-        """Return what the kernels need to know for the steps [first, first + count).
+        """Return the coefficients of the steps [first, first + count) for the kernels.
 
-        (count, N_NUMBERS) of float64; see `kernels/table.py`.
+        The array has the shape (count, N_NUMBERS) and float64; see `kernels/table.py`.
         """
         rows = np.full((count, t.N_NUMBERS), 0.0)
         rows[:, t.RATE] = self.rates(first, count, dtype)
@@ -244,19 +244,19 @@ class Optimizer:
         return rows
 
     def _fill(self, rows: Floats, steps: NDArray[np.integer[Any]]) -> None:
-        """Add what is the optimizer's own; `steps` counts from 1."""
+        """Fill in the coefficients of a subclass; `steps` counts from 1."""
 
     def forget(self, parameters: Floats) -> None:
-        """Start anew with the array `parameters`."""
+        """Delete the state of the array `parameters`."""
         self._states.pop(_place_of(parameters)[1], None)
 
     def update(
         self, parameters: Floats, gradients: ArrayLike, *, length: float | None = None
     ) -> None:
-        """Take one step for two arrays of one shape, float32 or float64; `parameters` changes.
+        """Take one step: update `parameters` in place with `gradients` of the same shape and dtype.
 
-        A state is kept for each array: views of the same numbers share it. `length`: of the whole
-        gradient, for `clip_norm`, where these are only a part.
+        Each array has a state of its own, and views of the same memory share it. If `gradients` are
+        only a part of the gradient, `length` is the norm of the whole, for `clip_norm`.
 
         Raises
         ------
@@ -270,8 +270,8 @@ class Optimizer:
     ) -> None:
         """Take one step for several (parameters, gradients), with the options of `update`.
 
-        Where an exception of a signal handler strikes, such as Ctrl-C, it takes none or all.
-        `applied`, an empty list, has an item for each array that has changed.
+        If a signal handler raises, such as with Ctrl-C, either no step is taken or all are.
+        `applied`, an empty list, gets an item for each array that has changed.
         """
         if not overrides(self, Optimizer, "update"):
             _apply([self._prepare(*pair, **options) for pair in pairs], applied)
@@ -288,7 +288,7 @@ class Optimizer:
             kind = getattr(parameters, "dtype", type(parameters).__name__)
             raise TypeError(f"parameters is {kind}, expected an array of float32 or float64")
         gradients, state = as_array(gradients, "gradients"), self.state_of(parameters)
-        # Objects of its own: no script can give them another shape.
+        # A new view: a script cannot change its shape.
         parameters = np.asarray(parameters).view()
         if gradients.shape != parameters.shape or gradients.dtype != parameters.dtype:
             raise ValueError(
@@ -297,23 +297,23 @@ class Optimizer:
             )
         if not parameters.flags.writeable:
             raise ValueError("parameters is read-only, expected an array that can be updated")
-        ready = np.require(parameters, requirements=["C_CONTIGUOUS", "ALIGNED"])
-        if state._arrays.shape != (_n_states(self), ready.size):
+        kernel_array = np.require(parameters, requirements=["C_CONTIGUOUS", "ALIGNED"])
+        if state._arrays.shape != (_n_states(self), kernel_array.size):
             raise ValueError("parameters had another shape a moment ago, expected it to stay")
-        numbers = self.numbers(state.iterations, 1, parameters.dtype)[0]
+        coefficients = self.numbers(state.iterations, 1, parameters.dtype)[0]
         slopes = np.require(gradients, requirements=["C_CONTIGUOUS", "ALIGNED"])
         scale = 1.0
         if self.clip_norm is not None:
             size, unit = _measure([slopes]) if length is None else (length, 1.0)
             scale = min(1.0, self.clip_norm / (size + 1e-6 * unit) * unit)
         arguments = (
-            ready.reshape(-1), state._arrays, unlocked(slopes).reshape(-1), self.rule, numbers,
-            scale, 0.0, 0.0,
+            kernel_array.reshape(-1), state._arrays, unlocked(slopes).reshape(-1), self.rule,
+            coefficients, scale, 0.0, 0.0,
         )  # fmt: skip
-        return _Step(parameters, ready, state, state.iterations + 1, arguments)
+        return _Step(parameters, kernel_array, state, state.iterations + 1, arguments)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_states": {}}  # a copy has met no parameters yet
+        return {**vars(self), "_states": {}}  # a copy has no states
 
     def _arguments(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name[0] != "_"}

@@ -1,4 +1,4 @@
-"""Optimizers: how parameters follow their gradients.
+"""The optimizers.
 
 The formulas and defaults are those of `torch.optim`.
 """
@@ -23,26 +23,26 @@ from .schedules import InverseTimeRate
 class SGD(Optimizer):
     """Stochastic gradient descent: parameters -= learning_rate * gradients.
 
-    With momentum v = momentum * v + gradients takes the place of the gradients, and with Nesterov
-    gradients + momentum * v. Sutskever and others, "On the importance of initialization and
+    With momentum, v = momentum * v + gradients replaces the gradients; with Nesterov momentum,
+    gradients + momentum * v does. Sutskever and others, "On the importance of initialization and
     momentum in deep learning" (2013), in the form of PyTorch.
 
     Parameters
     ----------
     learning_rate : float or callable
-        Above 0; a callable gives the rate of each step, counted from 0.
+        Above 0; a callable takes the index of a step, from 0, and returns its rate.
     momentum : float
         At least 0 and below 1.
     nesterov : bool
-        Needs a momentum.
+        Whether to use Nesterov momentum. Needs a `momentum` above 0.
     decay : float
         The rate of step s is learning_rate / (1 + decay * s).
     weight_decay : float
         weight_decay * parameters is added to the gradients.
     clip_norm : float, optional
-        Gradients longer than this, over all parameters, are scaled to this length.
+        The largest norm of the gradients of all parameters: larger ones are scaled down to it.
     clip_value : float, optional
-        No element of the gradient is larger, or smaller than its negative.
+        Each element of the gradient is clipped to [-clip_value, clip_value].
 
     Raises
     ------
@@ -91,8 +91,8 @@ class SGD(Optimizer):
         """Return the learning rates of some steps."""
         rates = super().rates(first, count, dtype)
         if self.decay:
-            decayed = InverseTimeRate(1.0, self.decay)
-            rates *= [decayed(first + i) for i in range(count)]
+            decay = InverseTimeRate(1.0, self.decay)
+            rates *= [decay(first + i) for i in range(count)]
         return rates
 
     def _fill(self, rows: Floats, steps: NDArray[np.integer[Any]]) -> None:
@@ -182,7 +182,7 @@ class RMSprop(AdaGrad):
 
 
 class Adam(Optimizer):
-    """parameters -= learning_rate * m / (sqrt(v) + epsilon), both means corrected for their start.
+    """parameters -= learning_rate * m / (sqrt(v) + epsilon), with bias-corrected m and v.
 
     m = beta_1 * m + (1 - beta_1) * gradients and v = beta_2 * v + (1 - beta_2) * gradients**2, at
     step s divided by 1 - beta**s. Kingma, Ba, "Adam: A Method for Stochastic Optimization" (2015),
@@ -197,8 +197,8 @@ class Adam(Optimizer):
     epsilon : float
         At least 0.
     amsgrad : bool
-        Take the largest v so far. Reddi, Kale, Kumar, "On the Convergence of Adam and Beyond"
-        (2018), algorithm 2.
+        Whether to use the largest v so far. Reddi, Kale, Kumar, "On the Convergence of
+        Adam and Beyond" (2018), algorithm 2.
 
     Examples
     --------
@@ -240,7 +240,7 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """:class:`Adam` with a weight decay of its own: parameters *= 1 - learning_rate * weight_decay.
+    """:class:`Adam` with decoupled weight decay: parameters *= 1 - learning_rate * weight_decay.
 
     Loshchilov, Hutter, "Decoupled Weight Decay Regularization" (2019), algorithm 2.
 
@@ -278,8 +278,8 @@ class AdamW(Adam):
 class Lion(Optimizer):
     """parameters -= learning_rate * sign(beta_1 * m + (1 - beta_1) * gradients).
 
-    Then m = beta_2 * m + (1 - beta_2) * gradients; the sign of 0 is 0. The weight decay is one of
-    its own, as that of :class:`AdamW`: parameters *= 1 - learning_rate * weight_decay. All
+    Then m = beta_2 * m + (1 - beta_2) * gradients; the sign of 0 is 0. The weight decay is
+    decoupled as in :class:`AdamW`: parameters *= 1 - learning_rate * weight_decay. All
     parameters move by the same amount, so the rate should be 3 to 10 times smaller than for Adam,
     and the weight decay larger by as much. Chen and others, "Symbolic Discovery of Optimization
     Algorithms" (2023), algorithm 2.

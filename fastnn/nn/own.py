@@ -1,4 +1,4 @@
-"""What a user's own class replaces of fastnn's, and what its methods give, checked."""
+"""Which methods of fastnn's classes a user's class overrides, and checks of their results."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _PACKAGE = __name__.partition(".")[0]
 
 
 def overrides(value: Any, kind: Any, *methods: str) -> bool:
-    """Return whether `value`, a `kind`, has one of some methods from elsewhere."""
+    """Return whether `value`, an instance of `kind`, overrides one of the `methods` of `kind`."""
     class_: Any = type(value)
     return _replaces(class_, kind, methods) or not vars(value).keys().isdisjoint(methods)
 
 
 def is_own(value: Any, *methods: str) -> bool:
-    """Return whether one of some methods of `value` is a user's own, not of a class of fastnn's."""
+    """Return whether one of the `methods` of `value` is not from a class of fastnn."""
     class_: Any = type(value)
     return _replaces(class_, None, methods) or not vars(value).keys().isdisjoint(methods)
 
@@ -29,19 +29,19 @@ def is_own(value: Any, *methods: str) -> bool:
 def _replaces(class_: Any, kind: Any, methods: tuple[str, ...]) -> bool:
     if kind is None:  # the nearest class of this package
         mro = class_.__mro__
-        here = (each for each in mro if each.__module__.partition(".")[0] in (_PACKAGE, "builtins"))
-        kind = next(here)
+        own = (each for each in mro if each.__module__.partition(".")[0] in (_PACKAGE, "builtins"))
+        kind = next(own)
     return any(getattr(class_, name, None) is not getattr(kind, name, None) for name in methods)
 
 
 def measure_by_passes(
     loss: Any, outputs: Floats, targets: Array, weights: Floats, values: Floats
 ) -> tuple[Floats, Floats]:
-    """Return the losses (B,) and the gradient (B, O) of their weighted mean by a loss's methods.
+    """Return the losses (B,) and the gradient (B, O) of their mean, from the methods of a loss.
 
-    `forward(outputs, targets)` gives one number for each sample, or their mean where all samples
-    weigh the same. `backward(values, targets)` gives the gradient of the mean, or keeps it in
-    `dinputs`; `values` are the outputs, or what became of them.
+    `forward(outputs, targets)` returns one number for each sample, or their mean if all samples
+    have the same weight. `backward(values, targets)` returns the gradient of the mean, or keeps it
+    in `dinputs`. `values` are the outputs, or probabilities formed from them.
 
     Raises
     ------

@@ -29,7 +29,7 @@ LossLike: TypeAlias = Loss | TwoMethods | tuple[_Function, _Function]
 
 
 class OwnLoss(OutputLoss):
-    """What a model makes of a loss of your own, for numbers: it trains layer by layer.
+    """The form in which a model keeps a loss of your own. Such a model trains layer by layer.
 
     Parameters
     ----------
@@ -62,9 +62,9 @@ class OwnLoss(OutputLoss):
 
     @property
     def name(self) -> str:
-        """What a message calls it."""
-        given = self.given
-        return "the pair of functions" if isinstance(given, tuple) else type(given).__name__
+        """The name of the loss in messages."""
+        loss = self.given
+        return "the pair of functions" if isinstance(loss, tuple) else type(loss).__name__
 
     def forward(self, y_pred: ArrayLike, y_true: ArrayLike) -> Floats:
         """Return the losses (B,) of predictions (B, O)."""

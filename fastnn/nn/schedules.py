@@ -1,6 +1,6 @@
-"""Learning rates that change: callables of the step, counted from 0, to give to an optimizer.
+"""Learning rate schedules: callables of the index of a step, from 0, for the optimizers.
 
-Any function of the step will do as well.
+Any other function of the step works too.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from .monitor import Mode, as_mode, cost_of, sign_of
 
 
 class Schedule:
-    """What they share: a `repr` of the arguments, and what a checkpoint keeps of them."""
+    """Base class of schedules: their `repr`, and their state for checkpoints."""
 
     changing: tuple[str, ...] = ()  # the attributes that training changes
 
     def state(self) -> dict[str, float]:
-        """Return a dict of what changes from epoch to epoch."""
+        """Return a dict of the attributes that training changes."""
         return {name: getattr(self, name) for name in self.changing}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state` returned."""
+        """Restore what `state` returned."""
         for name in self.changing:
             setattr(self, name, state[name])
 
@@ -67,7 +67,7 @@ class StepRate(Schedule):
     every : int
         Steps between two drops.
     factor : float
-        What a drop multiplies the rate by.
+        The factor of a drop.
 
     Examples
     --------
@@ -127,7 +127,7 @@ class CosineRate(Schedule):
     """A linear warm-up from 0, then half a cosine from `rate` down to `last`.
 
     Loshchilov, Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts" (2017), equation 5,
-    without restarts. Behind `steps` it stays at `last`.
+    without restarts. After `steps` it stays at `last`.
 
     Parameters
     ----------
@@ -173,16 +173,16 @@ class OneCycleRate(Schedule):
     """Half a cosine up to `rate`, then one down to almost 0.
 
     Smith, Topin, "Super-Convergence" (2018), with the cosines and defaults that PyTorch's
-    `OneCycleLR` has. Behind `steps` it stays at its end.
+    `OneCycleLR` has. After `steps` it stays at its last rate.
 
     Parameters
     ----------
     rate : float
-        The highest.
+        The highest rate.
     steps : int
         Of the whole run: epochs times batches; at least 2.
     rising : float
-        The part of the steps that go up, between 0 and 1.
+        The fraction of the steps with a rising rate, between 0 and 1.
     first, last : float
         The first rate is rate / first, the last one rate / first / last.
 
@@ -219,34 +219,35 @@ class ReduceOnPlateau(Schedule):
     """A rate that falls when a curve of the history no longer improves.
 
     The rule, and the meaning of `patience`, are those of PyTorch's `ReduceLROnPlateau`. `fit` calls
-    `observe` after each epoch. `partial_fit` does not: call it where an epoch of a stream ends.
+    `observe` after each epoch. `partial_fit` does not: call it after each epoch of a stream.
 
     Parameters
     ----------
     rate : float
-        The first.
+        The initial rate.
     factor : float
-        What multiplies it, between 0 and 1.
+        Multiplies the rate each time, between 0 and 1.
     patience : int
-        So many epochs in a row without an improvement are waited for, and the next one lowers the
-        rate: 0 lowers it after the first. (:class:`EarlyStopping` counts that epoch too: it stops
+        The rate is lowered after more than so many epochs in a row without an improvement:
+        0 lowers it after the first. (:class:`EarlyStopping` counts that epoch too: it stops
         after `patience` epochs without an improvement.)
     monitor : str
         The name of a curve.
     min_delta : float
         How much better counts as an improvement.
     last : float
-        It never falls below this.
+        The lowest rate.
     mode : {"auto", "min", "max"}
         Whether lower or higher is better, as in :class:`EarlyStopping`.
     cooldown : int
-        So many epochs after the rate has fallen do not count.
+        After a drop, so many epochs do not count.
 
     Attributes
     ----------
     current_rate : float
     best : float
-        The best value so far, inf before there is one. A value that is not finite is none.
+        The best value so far, inf before there is one. Values that are not finite do not
+        count.
     waited : int
         The epochs that count since the last improvement; below 0 within the cooldown.
 
@@ -279,7 +280,7 @@ class ReduceOnPlateau(Schedule):
         self.patience, self.monitor = patience, monitor
         self.min_delta, self.last = min_delta, last
         self.mode, self.cooldown = mode, cooldown
-        self._sign: int | None = None  # known when there are curves
+        self._sign: int | None = None  # set by `check_curves`
         self.reset()
 
     def __call__(self, step: int) -> float:
@@ -288,17 +289,18 @@ class ReduceOnPlateau(Schedule):
     def check_curves(self, names: Iterable[str], metrics: Iterable[Metric] = ()) -> int:
         """Return 1 where lower values of the curve to watch are better, else -1.
 
-        Raises ValueError where it is not among the `names`, or `mode` has to say it.
+        Raises ValueError if it is not among the `names`, or if its direction is unknown and `mode`
+        is "auto".
         """
         self._sign = sign_of(self.monitor, self.mode, names, metrics)
         return self._sign
 
     def reset(self) -> None:
-        """Begin anew with the first rate."""
+        """Start again with the initial rate."""
         self.current_rate, self.best, self.waited = self.rate, math.inf, 0
 
     def observe(self, curves: Mapping[str, float]) -> None:
-        """Take note of an epoch: a dict of the last values of all curves."""
+        """Adapt the rate after an epoch; `curves` is {name: last value} of all curves."""
         sign = self._sign
         if sign is None or self.monitor not in curves:
             sign = self.check_curves(curves)

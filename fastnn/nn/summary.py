@@ -1,4 +1,4 @@
-"""What a network is made of, in numbers."""
+"""A table of the layers of a network, with their sizes and costs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .network import Network
 
 
 class LayerSummary(NamedTuple):
-    """One layer: its outputs O (None where only a layer of the user's own knows), and its cost."""
+    """One layer: its outputs O (None for a layer of the user's own class) and its cost."""
 
     name: str
     n_outputs: int | None
@@ -25,10 +25,10 @@ class Summary:
     ----------
     layers : list of LayerSummary
     n_parameters, n_trainable, n_bytes : int
-        Of all layers: numbers, those that training changes, and the memory of all in bytes.
+        The number of parameters, how many of them are trainable, and the bytes of all.
     n_flops : int or None
-        Floating-point operations of one sample's way forward: a multiply-add counts as two, an
-        activation as one an output. None with a layer of your own.
+        The floating-point operations of a forward pass for one sample. A multiply-add counts as
+        two, an activation as one for each output. None with a layer of your own.
 
     Examples
     --------
@@ -92,8 +92,8 @@ def _summarize(layer: Any, width: int | None) -> LayerSummary:
     return LayerSummary(name, None if own else width, size, trainable, None if own else width)
 
 
-def _text(number: int | None) -> str:
-    return "?" if number is None else f"{number:,}"
+def _text(count: int | None) -> str:
+    return "?" if count is None else f"{count:,}"
 
 
 def _bytes(size: int) -> str:

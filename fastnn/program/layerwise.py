@@ -1,4 +1,4 @@
-"""Training through the layers' own passes: for what cannot be compiled."""
+"""Training layer by layer, for networks that cannot be compiled."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from .trainer import Data, Description, Epoch, Totals, Watch, count_steps, no_to
 
 
 class LayerTrainer:
-    """Takes the steps of an epoch through the layers' own passes.
+    """Takes steps by calling the `forward` and `backward` of the layers.
 
-    Parameters as of :class:`CompiledTrainer`, but for the team: layers run in the thread that
-    calls them.
+    The parameters are those of :class:`CompiledTrainer`, without the team: layers run in the
+    calling thread.
     """
 
     epochs_ahead = 1
@@ -47,7 +47,7 @@ class LayerTrainer:
         self.n_samples, self.n_batches = n_samples, -(-n_samples // batch_size)
 
     def check_unchanged(self) -> None:
-        """Refuse another loss, or a layer that a script has changed meanwhile."""
+        """Raise ValueError if the loss or a layer has been changed since training began."""
         if self.description is not None:
             trainer.check_unchanged(self.network, self.description)
 
@@ -61,14 +61,14 @@ class LayerTrainer:
         return count_steps(self.totals)
 
     def resume(self, totals: Floats) -> None:
-        """Stand within an epoch, whose steps so far have these totals."""
+        """Continue within an epoch whose steps so far have these totals."""
         self.totals[...] = totals
 
     def store(self) -> None:
-        """Do nothing: each step leaves the states where they are kept."""
+        """Do nothing: each step updates the states in their own arrays."""
 
     def take(self, epochs: Sequence[Epoch], watch: Watch | None = None) -> Totals:
-        """Take the steps of one epoch behind `step`."""
+        """Take the steps of one epoch after `step`."""
         (epoch,) = epochs
         try:
             failed = self._take_batches(epoch, watch)
@@ -89,7 +89,7 @@ class LayerTrainer:
             self.check_unchanged()
             indices = epoch.order[batch * self.batch_size : (batch + 1) * self.batch_size]
             self.network.place_dropout(epoch.key, epoch.first + batch)
-            # A forward pass changes running moments. They belong to the step, as the update does.
+            # A forward pass changes the running moments. If the step fails, they are restored.
             moments = self.network.moments
             before = moments.copy()
             applied: list[Any] = []
@@ -105,23 +105,23 @@ class LayerTrainer:
         return None
 
     def _take_step(self, indices: Integers, totals: Floats, applied: list[Any]) -> bool:
-        """Take a step with the samples at `indices`; return whether all was finite.
+        """Take a step with the samples at `indices`; return whether all values were finite.
 
-        `applied` is no longer empty when the parameters have changed.
+        `applied` is filled as soon as the parameters have changed.
         """
         data, loss = self.data, self.loss
-        wanted = data.wanted[indices]
+        targets = data.loss_targets[indices]
         weights = data.weights[indices] if len(data.weights) else np.ones(len(indices))
         self._share_penalties(1 / float(weights.sum() or 1.0))
         try:
             rows = data.inputs.take(indices)
             rows[np.abs(rows) < np.finfo(rows.dtype).tiny] = 0  # as `kernels.train_steps` does
             outputs = self.network.logits(rows, True, data.targets.shape[1])
-            losses, gradient = loss.measure(outputs, wanted, weights)
+            losses, gradient = loss.measure(outputs, targets, weights)
             if not np.isfinite(losses).all():
                 return False
             self.network.pull(gradient)
-        except NotFiniteError:  # a layer met what an earlier one made of finite samples
+        except NotFiniteError:  # an earlier layer has overflowed
             return False
         penalty = self.network.penalty()
         arrays = list(self.network.trained_arrays())
@@ -133,8 +133,8 @@ class LayerTrainer:
         self.optimizer.update_all(arrays, applied, **options)
         totals[t.TOTAL_LOSS] += losses @ weights
         totals[t.TOTAL_WEIGHT] += weights.sum()
-        hits = loss.hits(outputs, wanted, data.labels[indices])
-        totals[t.TOTAL_RIGHT] += (hits * weights).sum()  # where all are right, all of the sum
+        hits = loss.hits(outputs, targets, data.labels[indices])
+        totals[t.TOTAL_RIGHT] += (hits * weights).sum()  # in the order of weights.sum()
         totals[t.TOTAL_PENALTY] += penalty * len(indices)
         totals[t.TOTAL_STEPS] += 1
         return True

@@ -1,4 +1,4 @@
-"""Predictions of the compiled program: a few rows as they come, many in blocks and on threads."""
+"""Predictions of the compiled program: a few rows directly, many in blocks and on threads."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from .threads import ThreadTeam, resolve_threads, with_team
 class Predictor:
     """Runs rows through a network of built-in layers.
 
-    `steps` comes from `plan.program_layers`. `parameters` is read at every call; `frozen` packs
-    the weights once, and later changes are not seen.
+    `steps` comes from `plan.program_layers`. Every call reads `parameters`. If `frozen`, the
+    weights are packed once and later changes have no effect.
     """
 
     def __init__(
@@ -44,9 +44,9 @@ class Predictor:
         return panels
 
     def run_few(self, rows: Any, finish: int) -> Floats | None:
-        """Return `finish` of the outputs of a few rows; None where `rows` has to be looked at.
+        """Return the outputs of a few rows, with `finish` applied; None if `rows` needs checks.
 
-        It is taken as it is: at most `FEW_ROWS` finite rows in a plain array of the right dtype.
+        It needs none if it is a plain array of the right dtype with at most `FEW_ROWS` finite rows.
         """
         if (
             type(rows) is not np.ndarray
@@ -59,13 +59,13 @@ class Predictor:
             return None
         outputs = np.empty((len(rows), self.n_outputs), self.dtype)
         workspace = np.empty(self.few_size, self.dtype)
-        done = kernels.predict_few(
+        n_predicted = kernels.predict_few(
             outputs, workspace, self.layers, self.extended, self.parameters, rows, finish
         )
-        return outputs if done == len(rows) else None
+        return outputs if n_predicted == len(rows) else None
 
     def run(self, rows: Samples | Floats, finish: int, threads: int | None) -> Floats | None:
-        """Return `finish` of the outputs of checked rows; None where one of them is not finite.
+        """Return the outputs of checked rows, with `finish` applied; None if one is not finite.
 
         `rows`: an array as the kernels take it, or :class:`Samples`, converted in blocks.
         """
@@ -76,11 +76,11 @@ class Predictor:
         outputs = np.empty((len(rows), self.n_outputs), self.dtype)
         panels = self._pack() if self.panels is None else self.panels
 
-        def predict(team: ThreadTeam, done: list[bool], thread: int) -> None:
-            # A workspace for each thread, so that nobody else can be in it.
+        def predict(team: ThreadTeam, finite: list[bool], thread: int) -> None:
+            # Each thread has a workspace of its own.
             workspace = aligned_empty(self.many_size, self.dtype)
             begin, end = (len(rows) * i // team.size for i in (thread, thread + 1))
-            done[thread] = all(
+            finite[thread] = all(
                 len(block) == kernels.predict_rows(
                     outputs[first : first + len(block)], workspace, panels, self.layers,
                     self.extended, self.parameters, block, BLOCK_ROWS, finish,
@@ -90,8 +90,8 @@ class Predictor:
             )  # fmt: skip
 
         def work(team: ThreadTeam) -> bool:
-            done = [False] * team.size
-            team.run(functools.partial(predict, team, done))
-            return all(done)
+            finite = [False] * team.size
+            team.run(functools.partial(predict, team, finite))
+            return all(finite)
 
         return outputs if with_team(min(threads, max(len(rows), 1)), work) else None

@@ -1,4 +1,4 @@
-"""A network and the steps that the compiled program takes for it."""
+"""A network as a compiled program, and its predictions."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Program:
     ----------
     network : Network
     steps : list or None
-        As `program_layers` gives them: None where a layer of a user's own is among them. Then the
-        network trains and predicts layer by layer.
+        The result of `program_layers`: None if a layer is of a user's own class. Then the network
+        trains and predicts layer by layer.
     predictor : Predictor or None
         None without steps.
     has_warned : bool
-        Whether the user knows that the network trains layer by layer.
+        Whether a SlowTrainingWarning has been given: it comes once for each network.
     """
 
     def __init__(self, network: Network) -> None:
@@ -46,17 +46,21 @@ class Program:
         self.predictor: Predictor | MaybeNone = None
         if self.steps is not None:
             self.predictor = Predictor(self.steps, network.n_features, network.buffer)
-        # Kept here, as a prediction of one row takes 1.5 us.
+        # Cached: looking it up would slow down a prediction of one row, which takes 1.5 us.
         self.task, self.finish = network.loss.task, network.loss.finish
         self.layout = network.layout
 
     def refresh(self) -> None:
-        """Plan anew where a layer or the loss predicts otherwise than at the last plan."""
+        """Make a new plan if a layer or the loss has changed since the last one."""
         if self.layout != self.network.layout:
             self._plan()
 
+    def note_warning(self) -> None:
+        """Note that a SlowTrainingWarning has been given."""
+        self.has_warned = True
+
     def compiles(self, optimizer: Optimizer) -> bool:
-        """Return whether the program has all layers, the loss and the optimizer's steps."""
+        """Return whether the layers, the loss and the optimizer can all be compiled."""
         own = self.network.loss.is_own or overrides(optimizer, Optimizer, "update")
         return self.steps is not None and not own
 
@@ -69,7 +73,7 @@ class Program:
     def as_inputs(self, X: ArrayLike | Samples | None, name: str, **expected: Any) -> Samples:
         """Return `X` as checked samples; `expected` as in `as_samples`."""
         network = self.network
-        # Without a dense layer there is no dtype to convert to.
+        # A network without parameters has no dtype to convert to.
         dtype = network.dtype if network.parametric else None
         return as_samples(X, name, n_features=network.n_features, dtype=dtype, **expected)
 
@@ -82,12 +86,15 @@ class Program:
         n_outputs: int | None = None,
         scaling: Scaling = UNSCALED,
     ) -> Floats:
-        """Return `finish` of the outputs (N, O) for all samples; `name` is that of `X`."""
+        """Return the outputs (N, O) of all samples, with the activation `finish` applied.
+
+        `name` is the name of `X` in error messages.
+        """
         if self.layout != self.network.layout:
             self._plan()
         if self.steps is None:
             inputs = self.as_inputs(X, name, scaling=scaling)
-            resolve_threads(threads, 0)  # for its errors: layers run in the thread that calls them
+            resolve_threads(threads, 0)  # only checks: layers run in the calling thread
             # A copy, as a layer of the user's own may work in place.
             rows = inputs.take(np.arange(len(inputs)))
             return apply_finish(self.network.logits(rows, False, n_outputs), finish)
@@ -109,7 +116,7 @@ class Program:
         threads: int | None = None,
         scaling: Scaling = UNSCALED,
     ) -> Floats:
-        """Return `finish` of the outputs (N, O), from at most `batch_size` samples at a time."""
+        """Return the outputs as `outputs` does, from at most `batch_size` samples at a time."""
         if batch_size is None:
             return self.outputs(X, "X", finish, threads, scaling=scaling)
         size, X = as_count(batch_size, "batch_size"), as_array(X, "X")
@@ -131,9 +138,9 @@ class Program:
 
 
 def apply_finish(outputs: Floats, finish: int) -> Floats:
-    """Return the probabilities that belong to outputs, by the loss's `finish`."""
-    heads: dict[int, type[Softmax] | type[Sigmoid]] = {
+    """Apply the softmax or sigmoid that `finish` names to outputs; others stay as they are."""
+    layers: dict[int, type[Softmax] | type[Sigmoid]] = {
         Operation.SOFTMAX: Softmax,
         Operation.SIGMOID: Sigmoid,
     }
-    return heads[finish]().forward(outputs) if finish in heads else outputs
+    return layers[finish]().forward(outputs) if finish in layers else outputs

@@ -1,4 +1,4 @@
-"""Training on batches that come one by one: `fit(batches=...)` and `partial_fit`."""
+"""Training on batches that arrive one by one: `fit(batches=...)` and `partial_fit`."""
 
 from __future__ import annotations
 
@@ -33,8 +33,7 @@ class Stream:
     description : tuple
         What `describe_network` gave when the first data were checked.
     stays_packed : bool
-        Whether `run` takes several batches: then one goes on with the weights and states that the
-        one before has left packed.
+        Whether weights and states stay packed from one batch to the next inside of `run`.
     """
 
     def __init__(
@@ -67,10 +66,10 @@ class Stream:
             self._store()
             return result
         except BaseException:
-            self._store()  # which an exception of a signal handler may have broken off
+            self._store()  # a signal handler may have interrupted the first call
             raise
         finally:
-            # As in `with_team`: first an assignment, then twice what a signal may break off.
+            # As in `with_team`: first an assignment, then two calls, as a signal may interrupt one.
             team, self.team = self.team, None
             if team is not None:
                 team.interruption.requested = True
@@ -89,14 +88,14 @@ class Stream:
         return self.trainer.take([epoch])
 
     def _make_room(self, data: Data, batch_size: int, threads: int | None) -> None:
-        """See that there are threads, and a workspace for batches of this size."""
+        """Start threads, and make the workspace large enough for batches of this size."""
         if self.team is not None and batch_size <= self.capacity:
             return
-        wanted = resolve_threads(threads, 3 * batch_size * self.program.network.n_parameters)
-        if self.team is None or wanted > self.team.wanted:
+        n_threads = resolve_threads(threads, 3 * batch_size * self.program.network.n_parameters)
+        if self.team is None or n_threads > self.team.n_requested:
             if self.team is not None:
                 self.team.end()
-            self.team = ThreadTeam(wanted)
+            self.team = ThreadTeam(n_threads)
             self.team.start()
         if batch_size > self.capacity:
             self._store()
@@ -114,7 +113,7 @@ class Stream:
 
 
 class Batches:
-    """The batches of one epoch after the other, as a user gives them."""
+    """The `batches` of a user, iterated or called anew for each epoch."""
 
     def __init__(self, source: BatchSource, steps_per_epoch: int | None = None) -> None:
         if not hasattr(source, "__iter__") and not callable(source):
@@ -125,16 +124,16 @@ class Batches:
         self.source, self.steps_per_epoch, self.epoch = source, steps_per_epoch, 0
 
     def __iter__(self) -> Iterator[tuple[int, Batch]]:
-        """Yield (number, batch) of the next epoch, from 1."""
+        """Yield (position, batch) for the batches of the next epoch; positions begin at 1."""
         source, self.epoch = self.source, self.epoch + 1
         if not hasattr(source, "__iter__"):
             source = source()
             if not hasattr(source, "__iter__"):
                 raise TypeError(f"batches() is {source!r}, expected an iterable of batches")
-        number = 0
-        for number, batch in enumerate(itertools.islice(source, self.steps_per_epoch), start=1):
-            yield number, batch
-        if number == 0:
+        position = 0
+        for position, batch in enumerate(itertools.islice(source, self.steps_per_epoch), start=1):
+            yield position, batch
+        if position == 0:
             raise ValueError(
                 f"batches has nothing in epoch {self.epoch}, expected at least one batch; for "
                 "several epochs give a list, or a function that returns an iterator"
@@ -142,14 +141,14 @@ class Batches:
 
 
 class BatchTrainer:
-    """Takes the steps of epochs whose batches come one by one.
+    """Takes the steps of epochs whose batches arrive one by one.
 
     Parameters
     ----------
     stream : Stream
     batches : Batches
     as_data : callable
-        Takes (number, batch) and returns the checked :class:`Data`.
+        Takes (position, batch) and returns the checked :class:`Data`.
     threads : int, optional
         As in `fit`.
     """
@@ -171,7 +170,7 @@ class BatchTrainer:
         self.totals = no_totals()[0]
 
     def check_unchanged(self) -> None:
-        """Refuse another loss, or a layer that a script has changed meanwhile."""
+        """Raise ValueError if the loss or a layer has been changed since training began."""
         trainer.check_unchanged(self.network, self.stream.description)
 
     def trained_arrays(self) -> list[Floats]:
@@ -179,10 +178,10 @@ class BatchTrainer:
         return self.stream.program.trained_arrays(self.optimizer)
 
     def resume(self, totals: Floats) -> None:
-        """Do nothing: no file is written within an epoch of batches that come one by one."""
+        """Do nothing: checkpoints within an epoch of batches are not supported."""
 
     def store(self) -> None:
-        """Do nothing: `take` ends with the states where they are kept."""
+        """Do nothing: `take` stores the states itself."""
 
     def take(self, epochs: Sequence[Epoch], watch: Watch | None = None) -> Totals:
         """Take a step with each batch of one epoch."""
@@ -191,21 +190,21 @@ class BatchTrainer:
 
         def take_batches() -> int | None:
             n = 0
-            for number, batch in self.batches:
+            for position, batch in self.batches:
                 try:
-                    data = self.as_data(number, batch)
+                    data = self.as_data(position, batch)
                 except (TypeError, ValueError):
-                    self.check_unchanged()  # these may be targets of another loss
+                    self.check_unchanged()  # the targets may be for a loss set meanwhile
                     raise
                 order = np.arange(len(data.inputs))
-                part = Epoch(order, epoch.key, number - 1)
+                part = Epoch(order, epoch.key, position - 1)
                 sums, failed = self.stream.take(data, part, len(order), self.threads)
                 totals[...] += sums
                 if failed:
-                    return number
-                n, self.n_batches = n + len(order), number
+                    return position
+                n, self.n_batches = n + len(order), position
                 if watch is not None:
-                    watch.end_batch(number)
+                    watch.end_batch(position)
             self.n_samples = n
             return None
 

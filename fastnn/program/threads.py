@@ -1,6 +1,6 @@
-"""How many threads work, and the threads themselves.
+"""The number of threads, and the threads themselves.
 
-Results do not depend on the number: the same seed gives the same bits with 1 thread as with 8.
+Results do not depend on it: the same seed gives the same bits with 1 thread as with 8.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _default: int | None = None
 
 T = TypeVar("T")
 
-# Multiply-adds of a step (or of a prediction) that make another thread worth its two barriers and
-# the lines that cores fetch from each other: two threads won from about 7 million on
+# Multiply-adds of a step (or of a prediction) that outweigh the two barriers of another thread
+# and the cache lines that cores fetch from each other: two threads won from about 7 million on
 # (`benchmarks/compare.py --write` draws the default against one thread).
 WORK_PER_THREAD = 4_000_000
 
-# More would only be in each other's way, and a typing error could ask for a million.
+# More threads than this only slow each other down; it also bounds a mistyped number.
 MOST_THREADS = 4 * (os.cpu_count() or 16)
 
 
@@ -85,8 +85,8 @@ def resolve_threads(threads: int | None, work: int) -> int:
     chosen = _chosen.get() or _default
     if chosen is not None:
         return min(chosen, MOST_THREADS)
-    wanted = work // WORK_PER_THREAD
-    return min(usable_cpus(), wanted) if wanted > 1 else 1
+    n_useful = work // WORK_PER_THREAD
+    return min(usable_cpus(), n_useful) if n_useful > 1 else 1
 
 
 def usable_cpus() -> int:
@@ -122,80 +122,71 @@ def _cgroup_cpus() -> float:
     return math.inf
 
 
-def finish(function: Callable[[], None]) -> None:
-    """Call a function that may be called twice: again where an exception breaks it off."""
-    try:
-        function()
-    except BaseException:
-        function()
-        raise
-
-
 class ThreadTeam:
-    """Threads that run one function together, each with its own number; see `with_team`.
+    """Threads that run one function together, each with its own index; see `with_team`.
 
-    Where the system gives fewer threads than asked for, `size` says how many there are.
+    `size` is how many there are. It is below `n_requested` if the system has no more threads.
     """
 
-    def __init__(self, wanted: int) -> None:
-        self.wanted, self.size = wanted, 1
+    def __init__(self, n_requested: int) -> None:
+        self.n_requested, self.size = n_requested, 1
         self.gate = np.full(BARRIER_SIZE, 0, np.int64)
         """The barrier of the compiled calls."""
         self.interruption = Interruption()
-        self._orders: list[queue.SimpleQueue[Any]] = []
+        self._tasks: list[queue.SimpleQueue[Any]] = []
         self._done: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
         self._started: list[int] = []
         self._ended: list[_thread.LockType] = []
 
     def start(self) -> None:
         """Start the threads."""
-        for number in range(1, self.wanted):
-            orders: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        for index in range(1, self.n_requested):
+            tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
             ended = threading.Lock()
             ended.acquire()
-            self._orders.append(orders)
+            self._tasks.append(tasks)
             self._ended.append(ended)
             try:
                 # The built-in functions start a thread and keep a note of it in one step of
                 # Python: no signal is handled between the two.
-                start = map(_thread.start_new_thread, [self._work], [(number, orders, ended)])
+                start = map(_thread.start_new_thread, [self._work], [(index, tasks, ended)])
                 self._started.extend(start)
             except RuntimeError:  # the system has no more
                 break
         self.size = 1 + len(self._started)
-        del self._orders[self.size - 1 :], self._ended[self.size - 1 :]
+        del self._tasks[self.size - 1 :], self._ended[self.size - 1 :]
 
-    def _work(self, number: int, orders: queue.SimpleQueue[Any], ended: _thread.LockType) -> None:
+    def _work(self, index: int, tasks: queue.SimpleQueue[Any], ended: _thread.LockType) -> None:
         try:
-            run_interruptible(self.interruption, self._take_orders, number, orders)
-        except BaseException as error:  # shown by `run`
+            run_interruptible(self.interruption, self._run_tasks, index, tasks)
+        except BaseException as error:  # `run` raises it
             self.gate[BarrierPlace.LEAVE] = 1  # so that the others do not wait for this thread
             self._done.put(error)
         finally:
             ended.release()
 
-    def _take_orders(self, number: int, orders: queue.SimpleQueue[Any]) -> None:
+    def _run_tasks(self, index: int, tasks: queue.SimpleQueue[Any]) -> None:
         while not self.interruption.requested:
             try:
-                function = orders.get(timeout=POLL_SECONDS)
+                function = tasks.get(timeout=POLL_SECONDS)
             except queue.Empty:
                 continue
             if function is None:
                 break
-            function(number)
+            function(index)
             self._done.put(None)
 
     def run(self, function: Callable[[int], T]) -> T:
-        """Call function(0), ..., function(size - 1) side by side; return what function(0) does.
+        """Call function(0), ..., function(size - 1) in parallel; return the result of function(0).
 
-        An error of any of them is raised when all are done; then the team has to end.
+        If one of them raises, its error is raised after all have returned. The team must then end.
         """
         try:
-            for orders in self._orders:
-                orders.put(function)
+            for tasks in self._tasks:
+                tasks.put(function)
             result = function(0)
-            errors = [self._next_done() for _ in self._orders]
-        except BaseException:  # such as Ctrl-C before this thread's part: the others wait for it
+            errors = [self._next_done() for _ in self._tasks]
+        except BaseException:  # such as Ctrl-C: the other threads may wait at the barrier
             self.gate[BarrierPlace.LEAVE] = 1
             raise
         for error in errors:
@@ -209,25 +200,25 @@ class ThreadTeam:
                 return self._done.get(timeout=POLL_SECONDS)
 
     def end(self) -> None:
-        """Let the threads go, and wait for them, whatever signals arrive meanwhile."""
-        for orders in self._orders:
-            orders.put(None)
+        """End the threads and wait for them, even if signals arrive meanwhile."""
+        for tasks in self._tasks:
+            tasks.put(None)
         wait_for(self._ended[: len(self._started)])
 
 
-def with_team(wanted: int, work: Callable[[ThreadTeam], T]) -> T:
-    """Return work(team) for a :class:`ThreadTeam` of `wanted` threads, which have ended by then.
+def with_team(n_requested: int, work: Callable[[ThreadTeam], T]) -> T:
+    """Return work(team) for a :class:`ThreadTeam` of `n_requested` threads.
 
-    They end on every way out, also where an exception ends the work. So none of them is alive in a
-    later `fork`, which would break it.
+    All threads have ended when it returns or raises. So none is alive in a later `fork`, which
+    would break it.
     """
-    team = ThreadTeam(wanted)
+    team = ThreadTeam(n_requested)
     try:
         team.start()
         return work(team)
     finally:
-        # An exception of a signal handler may strike when a function is entered, but not before an
-        # assignment. What it breaks off in the first call of `end`, the second one does.
+        # A signal handler may raise when a function is entered, but not before an assignment. If it
+        # interrupts the first call of `end`, the second call completes it.
         team.interruption.requested = True
         try:
             team.end()

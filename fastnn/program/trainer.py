@@ -1,7 +1,8 @@
-"""What all trainers share: what they take, what they give back, and when they stop for a moment.
+"""The interface of all trainers: their data, their results, and the calls between their steps.
 
-A trainer takes steps with an optimizer. There are five: the compiled one, one layer by layer, one
-of batches that come one by one, and those of `nnfs` and of the estimators, which are compiled too.
+A trainer takes steps with an optimizer. There are five: the compiled one, the one that trains
+layer by layer, the one for batches that arrive one by one, and those of `nnfs` and of the
+estimators, which are compiled too.
 """
 
 from __future__ import annotations
@@ -21,61 +22,61 @@ from .plan import describe
 from .samples import Samples
 
 CHUNK_SECONDS = 0.05
-"""A compiled call returns after about so many seconds, so that Ctrl-C is answered."""
+"""A compiled call returns after about this time, so that Python can handle Ctrl-C."""
 
 FIRST_CHUNK = 10_000_000
-"""The first call takes about so many multiply-adds, which is soon for any network."""
+"""The first call takes about so many multiply-adds, which are short for any network."""
 
 
 class Data(NamedTuple):
-    """Checked samples: what a trainer takes steps with."""
+    """Checked samples to train or evaluate on."""
 
     inputs: Samples  # (N, I)
     labels: Integers  # (N,) int64
-    targets: Floats  # (N, O), or (0, O) where the labels say all
+    targets: Floats  # (N, O), or (0, O) where `labels` has the classes
     weights: Floats  # (N,) float64, or (0,) where all are 1
 
     @property
-    def wanted(self) -> Array:
-        """The targets as a loss takes them: rows, or labels."""
+    def loss_targets(self) -> Array:
+        """The targets as a loss takes them: rows of `targets`, or `labels`."""
         return self.targets if len(self.targets) else self.labels
 
 
 class Epoch(NamedTuple):
-    """What the random generator gives for an epoch."""
+    """The order of the samples of an epoch, and the key of its dropout masks."""
 
     order: Integers  # (M,) int64, of the samples
     key: int = 0  # of dropout's masks
-    first: int = 0  # the number of its first batch, for dropout
+    first: int = 0  # the index of its first batch, for dropout
 
 
 class Totals(NamedTuple):
-    """What the steps of some epochs add up to: all that a trainer reports."""
+    """The sums over the steps of some epochs."""
 
     sums: Floats  # (epochs, N_TOTALS) float64; the columns are those of `kernels.train_steps`
     failed: int | None  # the batch whose loss is not finite, from 1
 
 
 class Watch:
-    """Tells a run how many steps an epoch has taken, each time that a chunk of them ends.
+    """Calls a function after each chunk of steps of an epoch.
 
     Parameters
     ----------
     call : callable
-        Takes the number of steps.
+        Takes the number of steps that the epoch has taken so far.
     strides : iterable of int
-        A chunk ends after each multiple of one of them, and when its time is up.
+        A chunk ends at each multiple of one of them, and after `CHUNK_SECONDS`.
     """
 
     def __init__(self, call: Callable[[int], None], strides: Iterable[int] = ()) -> None:
         self.call, self.strides, self._last = call, [*strides], -np.inf
 
     def next_stops(self, step: int) -> list[int]:
-        """Return the next multiple behind `step` of each stride."""
+        """Return the next multiple of each stride after `step`."""
         return [(step // stride + 1) * stride for stride in self.strides]
 
     def end_batch(self, batch: int, n_batches: int | None = None) -> None:
-        """End a chunk after a batch if it is time: with the epoch, and now and then before."""
+        """End the chunk if it is time: at the end of the epoch, at a stride, or by the clock."""
         now = time.perf_counter()
         stops = [n_batches, *self.next_stops(batch - 1)]
         if batch in stops or now - self._last >= CHUNK_SECONDS:
@@ -84,18 +85,18 @@ class Watch:
 
 
 class Trainer(Protocol):
-    """What takes steps. Its data are loaded when it is made, and some can load others."""
+    """Takes training steps on the data that it was created with."""
 
     loss: Loss
     optimizer: Optimizer
     is_penalized: bool
     """Whether the penalties of the layers are a part of the loss."""
     n_batches: int
-    """How many an epoch has; of batches that come one by one, the last one had."""
+    """The batches of an epoch; of batches that arrive one by one, those of the last epoch."""
     n_samples: int
-    """How many an epoch takes, likewise."""
+    """The samples of an epoch, likewise."""
     totals: Floats
-    """Of the epoch that runs, (N_TOTALS,): all 0 between epochs."""
+    """The sums of the current epoch, (N_TOTALS,): all 0 between epochs."""
 
     @property
     def step(self) -> int:
@@ -106,26 +107,26 @@ class Trainer(Protocol):
         """How many epochs may be taken in one call."""
 
     def resume(self, totals: Floats) -> None:
-        """Stand within an epoch, whose steps so far have these totals."""
+        """Continue within an epoch whose steps so far have these totals."""
 
     def take(self, epochs: Sequence[Epoch], watch: Watch | None = None) -> Totals:
-        """Take the steps of some epochs; of the first one those behind `step`."""
+        """Take the steps of some epochs; in the first one those after `step`."""
 
     def store(self) -> None:
-        """Bring the states of the optimizer to where they are kept; also within an epoch.
+        """Copy the states of the optimizer from packed arrays to their own; also within an epoch.
 
-        It may be called twice.
+        A second call does no harm.
         """
 
     def trained_arrays(self) -> list[Floats]:
         """Return the arrays for which the optimizer keeps a state each."""
 
     def check_unchanged(self) -> None:
-        """Refuse another loss, or a layer that a script has changed meanwhile."""
+        """Raise ValueError if the loss or a layer has been changed since training began."""
 
 
 def take_and_store(trainer: Trainer, epochs: Sequence[Epoch], watch: Watch | None = None) -> Totals:
-    """Return trainer.take(epochs, watch); what it has learned is stored on every way out."""
+    """Return trainer.take(epochs, watch), and call `store` even if an exception ends it."""
     try:
         totals = trainer.take(epochs, watch)
         trainer.store()
@@ -136,12 +137,12 @@ def take_and_store(trainer: Trainer, epochs: Sequence[Epoch], watch: Watch | Non
 
 
 def no_totals(n_epochs: int = 1) -> Floats:
-    """Return totals (epochs, N_TOTALS) of no step."""
+    """Return totals (epochs, N_TOTALS) before any step: zeros."""
     return np.full((n_epochs, t.N_TOTALS), 0.0)
 
 
 def count_steps(totals: Floats) -> int:
-    """Return the steps that totals (..., N_TOTALS) are of."""
+    """Return the number of steps in totals (..., N_TOTALS)."""
     return int(totals[..., t.TOTAL_STEPS].sum())
 
 
@@ -150,14 +151,17 @@ Description = tuple[Any, ...]
 
 
 def describe_network(network: Network) -> Description:
-    """Return what a plan depends on beside the optimizer, and a script may change."""
+    """Return the settings of the layers and the loss that a plan depends on.
+
+    A script may change them: comparing two descriptions shows it.
+    """
     loss = network.loss
     smoothing = getattr(loss, "label_smoothing", 0)
     return id(loss), loss.is_own, smoothing, describe(network.layers)
 
 
 def check_unchanged(network: Network, description: Description) -> None:
-    """Refuse a network that is no longer as `describe_network` described it."""
+    """Raise ValueError if a network no longer matches its description."""
     if describe_network(network) != description:
         raise ValueError(
             "a layer or the loss was changed during the run, "

@@ -1,4 +1,4 @@
-"""What happens between the epochs of `fit`: stopping early, logging, anything of your own."""
+"""Callbacks: methods that `fit` calls between epochs, such as early stopping and logging."""
 
 from __future__ import annotations
 
@@ -87,17 +87,17 @@ class Run:
     history : History
         The epochs so far.
     epoch, epochs : int
-        The epoch that runs or has just ended, from 1, and the last one there is to be.
+        The epoch that runs or has just ended, from 1, and the last epoch of the run.
     step, n_steps : int
         The steps that the epoch has taken, as of the last chunk, and how many it has.
     n_samples : int
         How many samples an epoch takes.
     curve_names : list of str
-        What the history will hold.
+        The names of the curves in the history.
     metrics : list of Metric
-        Those of `fit`.
+        The `metrics` of `fit`.
     stopped : bool
-        Set it to True, and no further epoch begins.
+        A callback may set it to True: then no further epoch begins.
 
     Examples
     --------
@@ -123,6 +123,26 @@ class Run:
         self.step, self.n_steps, self.n_samples = 0, 0, 0
         self.curve_names, self.metrics = list(curve_names), list(metrics)
         self.stopped = False
+
+    def _add_training_curves(self, names: Iterable[str]) -> None:
+        """Put the curves of the training samples before those of the evaluation."""
+        self.curve_names[:0] = names
+
+    def _set_sizes(self, n_steps: int, n_samples: int) -> None:
+        """Set the size of an epoch. With `batches` it is known after the first one."""
+        self.n_steps, self.n_samples = n_steps, n_samples
+
+    def _begin_epoch(self, step: int = 0) -> None:
+        """Go on to the next epoch; `step` is above 0 if a checkpoint was written within it."""
+        self.epoch, self.step = self.epoch + 1, step
+
+    def _set_step(self, step: int) -> None:
+        """Set the number of steps that the epoch has taken."""
+        self.step = step
+
+    def _restore(self, epoch: int, step: int, stopped: bool) -> None:
+        """Continue from the state of a checkpoint."""
+        self.epoch, self.step, self.stopped = epoch, step, stopped
 
 
 class Callback:
@@ -157,36 +177,37 @@ class Callback:
     def on_chunk_end(self, run: Run) -> None:
         """After each part of an epoch that one compiled call has taken, about 0.05 seconds.
 
-        Called only where a class overrides it: else no chunk waits for Python.
+        Called only if a class overrides it, as the call costs some time.
         """
 
     def on_fit_end(self, run: Run) -> None:
         """After the last epoch, unless an error ended the run."""
 
     def close(self) -> None:
-        """Last of all, also where an error ended the run."""
+        """After everything else, even if an error ended the run."""
 
     def state(self, run: Run) -> dict[str, Any] | None:
-        """Return what a checkpoint is to keep: None, or a dict of numbers, text and arrays.
+        """Return the state for a checkpoint: None, or a dict of numbers, text and arrays.
 
-        Dicts and lists may be in it. A class that overrides it overrides `restore` too.
+        The dict may contain dicts and lists. A class that overrides `state` must also override
+        `restore`.
         """
 
     def restore(self, run: Run, state: Any) -> None:
-        """Take over what `state` returned, with lists for tuples: after `on_fit_begin`.
+        """Restore what `state` returned, with lists for tuples; called after `on_fit_begin`.
 
-        The file may hold anything: ValueError for what makes no sense.
+        Raise ValueError if the value makes no sense: a file may hold anything.
         """
 
-    # Whether it is called after all others, such as one that writes what they have done.
+    # Whether it is called after all other callbacks, as a checkpoint needs their state.
     comes_last = False
 
-    # A chunk also ends after so many steps of an epoch, and so many more; None: when time is up.
+    # A chunk also ends at each multiple of so many steps. None: only when its time is up.
     chunk_steps: int | None = None
 
     @property
     def watches_chunks(self) -> bool:
-        """Whether there is an `on_chunk_end` to call."""
+        """Whether the class overrides `on_chunk_end`."""
         return getattr(self.on_chunk_end, "__func__", None) is not Callback.on_chunk_end
 
     def __repr__(self) -> str:
@@ -240,26 +261,27 @@ class EarlyStopping(Callback):
     monitor : str
         The name of the curve.
     patience : int
-        So many epochs in a row without an improvement end the run, as in Keras and Lightning. 0
-        does the same as 1: the first epoch that is no improvement is the last one.
+        The run ends after so many epochs in a row without an improvement, as in Keras and
+        Lightning. 0 means the same as 1: the first epoch without an improvement is the last one.
     min_delta : float
         How much better counts as an improvement.
     restore_best : bool
         Leave the model with the parameters of the best epoch.
     mode : {"auto", "min", "max"}
-        Whether lower or higher is better. "auto" knows it of losses, of accuracy, of fastnn's
-        metrics, and of a :class:`Metric` that says so.
+        Whether lower or higher is better. "auto" works for losses, accuracy, fastnn's metrics and
+        a :class:`Metric` with `higher_is_better`.
     baseline : float, optional
         An epoch that is not better than this counts as one without an improvement, even if it is
         the best so far.
     start_from_epoch : int
-        So many epochs are not looked at in the beginning: none of them is the best one.
+        The first so many epochs are ignored.
 
     Attributes
     ----------
     best, best_epoch : float, int
-        Of the last run; inf and 0 before the first epoch that is looked at. That one begins as
-        the best, whatever its value; after it a value that is not finite is never an improvement.
+        The best value of the last run, and its epoch; inf and 0 before the first epoch that counts.
+        That epoch is the best so far whatever its value. Later, a value that is not finite is never
+        an improvement.
 
     Examples
     --------
@@ -299,7 +321,7 @@ class EarlyStopping(Callback):
         self._parameters: Snapshot | None = None
 
     def on_epoch_end(self, run: Run) -> None:
-        """Compare, and stop the run if it is time."""
+        """Compare the value with the best one, and stop the run after `patience` epochs."""
         if run.epoch <= self.start_from_epoch:
             return
         value = run.history.latest()[self.monitor]
@@ -325,7 +347,7 @@ class EarlyStopping(Callback):
         }  # fmt: skip
 
     def restore(self, run: Run, state: Any) -> None:
-        """Take over what `state` returned."""
+        """Restore what `state` returned."""
         if isinstance(state, dict) and "waited" not in state:  # of a file from before `baseline`
             state = {**state, "waited": run.epoch - state.get("best_epoch", 0)}
         form = {"best": 0.0, "best_epoch": 0, "waited": 0, "parameters": any}
@@ -337,7 +359,7 @@ class EarlyStopping(Callback):
         self._waited, self._parameters = state["waited"], state["parameters"]
 
     def on_fit_end(self, run: Run) -> None:
-        """Bring the best parameters back."""
+        """Restore the best parameters."""
         if self._parameters is not None:
             run._network.restore(self._parameters)
             self._parameters = None
@@ -349,8 +371,8 @@ class CSVLogger(Callback):
     Parameters
     ----------
     path : path-like
-        A file that exists is replaced when the run begins. One that resumes begins with the
-        epochs behind it.
+        An existing file is replaced when the run begins. In a resumed run the new file begins with
+        the earlier epochs.
 
     Examples
     --------
@@ -365,10 +387,10 @@ class CSVLogger(Callback):
         self.path = Path(path)
 
     def on_fit_begin(self, run: Run) -> None:
-        """Write the names of the curves, and the epochs that a resumed run has behind it."""
+        """Write the names of the curves, and the earlier epochs of a resumed run."""
         curves = [run.history.curves.get(name, []) for name in run.curve_names]
-        done = zip(run.history.epochs, *curves, strict=True)
-        self._write("w", [["epoch", *run.curve_names], *done])
+        rows = zip(run.history.epochs, *curves, strict=True)
+        self._write("w", [["epoch", *run.curve_names], *rows])
 
     def on_epoch_end(self, run: Run) -> None:
         """Add the values of the epoch."""

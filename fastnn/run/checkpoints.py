@@ -1,4 +1,4 @@
-"""Checkpoints: a training run in a file, from which it goes on with the same bits."""
+"""Checkpoints: files from which a training run resumes, with the same bits."""
 
 from __future__ import annotations
 
@@ -33,53 +33,53 @@ class Checkpoint(Callback):
     """Writes the run to a file again and again; `fit(..., resume=path)` goes on from it.
 
     A file holds all that the rest of the run depends on, so a resumed run ends with the same bits
-    as one that was never disturbed. It is replaced when the new one is on the disk as a whole:
-    whenever the process dies, a whole file is there. After the last epoch one is always written
-    (not with `save_best_only`). `fastnn.load` takes the model out of a file, with the parameters
-    of that moment.
+    as one without an interruption. A new file replaces the old one only after it is complete on the
+    disk: there is a complete file at any time, even if the process dies. A file is always written
+    after the last epoch (not with `save_best_only`). `fastnn.load` reads the model in a file, with
+    the parameters of that moment.
 
     Parameters
     ----------
     path : path-like
-        One file, or one for each time where the name has {epoch} in it, as in
-        "run-{epoch:03d}.safetensors": the epoch that has ended or is running, from 1. {step} is
-        how many batches the running epoch has taken, 0 at its end. A brace in the name of a file
-        is written twice. `resume` takes the same path.
+        One file, which is replaced each time; or a name with {epoch} in it for several files,
+        as in "run-{epoch:03d}.safetensors". {epoch} is the epoch that has ended or is running, from
+        1. {step} is the number of batches that the running epoch has taken, 0 at its end. Double a
+        brace that is part of a file's name. `resume` takes the same path.
     every : int or float
-        How many units lie between two files.
+        The number of units between two files.
     unit : {"epochs", "batches", "seconds"}
-        "batches": of an epoch, and at its end. "seconds": at the next occasion after that time,
+        "batches" also writes a file at the end of each epoch. With "seconds", the time is checked
         about every 0.05 seconds within an epoch.
     keep : int, optional
-        Where the name has {epoch}: remove all but so many of the last files of this run. By
-        default all stay.
+        For a name with {epoch}: keep only so many of the last files of this run, and remove older
+        ones. By default all files stay.
     save_best_only : bool
-        Write only after an epoch in which the curve `monitor` is better than ever before. With
-        `every`, an epoch that is the best but not due is not written, and the later ones have to
-        be better than it.
+        Write only after an epoch in which the curve `monitor` has its best value so far. With
+        `every`, no file is written for a best epoch that is not due, but later epochs are still
+        compared with it.
     monitor, mode : str
         As in :class:`EarlyStopping`.
 
     Attributes
     ----------
     best : float
-        The best value of the curve in any epoch, with `save_best_only`; inf before there is one.
-        A value that is not finite is none.
+        With `save_best_only`, the best value of the curve in any epoch; inf before there is one.
+        Values that are not finite do not count.
 
     Notes
     -----
-    Several may write in one run, such as one the last epoch and one the best: all callbacks see
-    the epoch, then the files are written. So any of the files is one to go on from, and the files
-    of a resumed run end as those of one that was never disturbed. A file belongs to the callback
-    that has the same name of a file (in whatever folder) and the same `save_best_only`; a
-    `Checkpoint` that the file does not know begins anew.
+    A run may have several checkpoints, such as one for the last epoch and one for the best. All
+    files are written after all callbacks have been called. So a run can resume from any of them,
+    and its files end as those of a run without an interruption. The state in a file belongs to the
+    `Checkpoint` with the same file name (in any folder) and the same `save_best_only`. A
+    `Checkpoint` without a state in the file begins anew.
 
     Raises
     ------
     TypeError, ValueError
         For bad arguments; in `fit`, before training, for an unknown curve.
     OSError
-        In `fit`, where a file cannot be written. The one that was there stays.
+        In `fit`, if a file cannot be written. The earlier file stays.
 
     Examples
     --------
@@ -138,14 +138,14 @@ class Checkpoint(Callback):
 
     @property
     def chunk_steps(self) -> int | None:  # type: ignore[override]  # read-only here
-        """After how many batches of an epoch a chunk has to end."""
+        """The number of batches after which a chunk has to end."""
         return self.every if self.unit == "batches" else None
 
     def on_fit_begin(self, run: Run) -> None:
-        """Check that there is such a curve and a folder for the files."""
+        """Check that the curve and the folder of the files exist."""
         self.best, self._time = math.inf, time.monotonic()
         self._written: list[tuple[int, int]] = []
-        self._gone: list[tuple[int, int]] = []
+        self._to_remove: list[tuple[int, int]] = []
         self._is_due = False
         if self.save_best_only:
             self._sign = sign_of(self.monitor, self.mode, run.curve_names, run.metrics)
@@ -155,14 +155,14 @@ class Checkpoint(Callback):
         files.remove_leftovers(path.parent, pattern_of(Path(self.path).name))
 
     def on_chunk_end(self, run: Run) -> None:
-        """Ask for a file within an epoch, where it is time."""
+        """Request a file within an epoch if one is due."""
         if run.step == run.n_steps:  # `on_epoch_end` is next
             return
         if (self.unit == "batches" and run.step % self.every == 0) or self._is_late():
-            self._ask(run, run.step)
+            self._request_file(run, run.step)
 
     def on_epoch_end(self, run: Run) -> None:
-        """Ask for a file after an epoch, where it is time."""
+        """Request a file after an epoch if one is due."""
         if self.unit == "seconds":
             due = self._is_late()
         else:
@@ -174,22 +174,23 @@ class Checkpoint(Callback):
                 return
             self.best = value
         if due:
-            self._ask(run, 0)
+            self._request_file(run, 0)
 
     def state(self, run: Run) -> dict[str, Any]:
-        """Return what a resumed run has to know: the best value, and which files there are.
+        """Return the best value, and the files of this run by (epoch, step).
 
-        Where "due", the last of those "written" is about to be, and those "gone" to be removed.
+        If "due", the last file of "written" is not written yet, and "gone" not removed.
         """
         return {
-            "best": self.best, "written": self._written, "due": self._is_due, "gone": self._gone,
+            "best": self.best, "written": self._written, "due": self._is_due,
+            "gone": self._to_remove,
         }  # fmt: skip
 
     def restore(self, run: Run, state: Any) -> None:
-        """Take over what `state` returned."""
+        """Restore what `state` returned."""
         self.best = float(state["best"])
         self._written = _places(state["written"])
-        self._gone = _places(state.get("gone", []))
+        self._to_remove = _places(state.get("gone", []))
         self._is_due = bool(state.get("due", False) and self._written)
 
     def _is_late(self) -> bool:
@@ -198,22 +199,29 @@ class Checkpoint(Callback):
     def _path_at(self, epoch: int, step: int) -> Path:
         return Path(self.path.format(epoch=epoch, step=step))
 
-    def _ask(self, run: Run, step: int) -> None:
-        """Let the session write a file when all callbacks have seen what it is to hold."""
+    def _request_file(self, run: Run, step: int) -> None:
+        """Let the session write a file after all callbacks have been called."""
         if not run._network.is_finite():  # the run is about to end with an error
             return
         self._written = [*self._written, (run.epoch, step)]
         if self.keep is not None:
-            self._gone, self._written = self._written[: -self.keep], self._written[-self.keep :]
+            self._to_remove, self._written = (
+                self._written[: -self.keep],
+                self._written[-self.keep :],
+            )
         self._is_due = True
 
     def _write(self, write: Callable[[Path], None]) -> None:
-        """Let `write` write the file that is due; then remove those that it replaces."""
+        """Call `write` with the path that is due; then remove the files that `keep` drops."""
         write(self._path_at(*self._written[-1]))
         names = {self._path_at(*each) for each in self._written}
-        for path in {self._path_at(*each) for each in self._gone} - names:
+        for path in {self._path_at(*each) for each in self._to_remove} - names:
             path.unlink(missing_ok=True)
         self._time = time.monotonic()
+
+    def _clear_due(self) -> None:
+        """Note that the files of all checkpoints are written."""
+        self._is_due, self._to_remove = False, []
 
 
 def _places(stored: Any) -> list[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""Samples, targets and weights as a user gives them, checked against a network."""
+"""Checks of the samples, targets and weights that a user passes, for a given network."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ NAMES = "X", "y", "sample_weight"
 
 
 class Targets(NamedTuple):
-    """Targets that have been checked, for several models."""
+    """Checked targets, which several models can share."""
 
     labels: Integers  # (N,) int64
-    targets: Floats  # (N, O), or (0, O) where the labels say all
+    targets: Floats  # (N, O), or (0, O) where `labels` has the classes
 
 
 def as_data(
@@ -72,12 +72,12 @@ def count_outputs(network: Network, inputs: Samples) -> int:
             return layer.widths[1]
         if not isinstance(layer, Layer):
             break
-    # Only a layer of the user's own knows; it gets a copy, as it may work in place.
+    # Run the layers of the user to see their outputs, on a copy: they may work in place.
     return int(network.logits(inputs.take([0]), training=False).shape[1])
 
 
 def with_class_weights(data: Data, class_weight: Mapping[Any, float] | None, task: Task) -> Data:
-    """Return samples that weigh `class_weight` times as much, by their labels."""
+    """Return samples whose weights are multiplied by the `class_weight` of their labels."""
     if class_weight is None:
         return data
     if task != "classes":
@@ -108,27 +108,30 @@ def as_batch(
     program: Program,
     class_weight: Mapping[Any, float] | None,
     scaling: Scaling,
-    number: int,
+    position: int,
     batch: Batch,
 ) -> Data:
-    """Return the samples of one batch of `batches`; errors say which it is."""
+    """Return the checked samples of one batch of `batches`.
+
+    `position` is that of the batch in its epoch, from 1. Errors name it.
+    """
     expected = "expected (X, y) or (X, y, sample_weight)"
     if not isinstance(batch, tuple | list):
-        raise TypeError(f"batch {number} is of type {type(batch).__name__}, {expected}")
+        raise TypeError(f"batch {position} is of type {type(batch).__name__}, {expected}")
     if len(batch) not in (2, 3):
-        raise TypeError(f"batch {number} has {len(batch)} items, {expected}")
+        raise TypeError(f"batch {position} has {len(batch)} items, {expected}")
     X, y, sample_weight = (*batch, None)[:3]
     try:
         data = as_data(program, X, y, sample_weight, scaling=scaling)
         data = with_class_weights(data, class_weight, program.network.loss.task)
         check_batches(program.network, len(data.inputs), len(data.inputs))
     except (TypeError, ValueError) as error:
-        raise type(error)(f"batch {number}: {error}") from error
+        raise type(error)(f"batch {position}: {error}") from error
     return data
 
 
 def check_batches(network: Network, n_samples: int, batch_size: int) -> None:
-    """Refuse batches of one sample where a layer needs more."""
+    """Raise ValueError for batches of one sample where a BatchNorm needs at least two."""
     if not any(isinstance(layer, BatchNorm) for layer in network.layers):
         return
     if batch_size == 1:
@@ -161,7 +164,7 @@ def split_off(data: Data, part: float) -> tuple[Data, Data]:
 
 
 def missing_classes(train: Data, held_out: Data, task: Task) -> list[str]:
-    """Return in words which classes are in one of two parts only."""
+    """Return a line of text for the classes that only one of two parts contains."""
     if task == "numbers":
         return []
     first, second = (_find_classes(data, task) for data in (train, held_out))
@@ -175,7 +178,7 @@ def missing_classes(train: Data, held_out: Data, task: Task) -> list[str]:
 
 
 def _find_classes(data: Data, task: Task) -> set[tuple[int, int]]:
-    """Return {(output, class), ...} of samples: each of several answers has its classes 0 and 1."""
+    """Return {(output, class), ...} of samples. Yes-or-no outputs have the classes 0 and 1."""
     if task == "classes":
         return {(0, label) for label in np.unique(data.labels).tolist()}
     right = data.targets > 0.5

@@ -15,8 +15,8 @@ class NonFiniteLossError(ArithmeticError):
     Attributes
     ----------
     epoch, batch : int
-        Where it happened, counted from 1. Where the losses are finite and a parameter is not,
-        the end of the epoch shows it: `batch` is then the last one of the epoch.
+        Where it happened, counted from 1. Parameters are checked at the end of an epoch: if all
+        losses are finite but a parameter is not, `batch` is the last batch of the epoch.
     history : History
         The curves of the epochs before.
 
@@ -56,20 +56,22 @@ class DivergedModelsError(ArithmeticError):
         The error of each model that diverged, by its index in `models`. The parameters of such a
         model are those of its last good epoch.
     histories : list of History
-        What `fit_many` would have returned. A model that diverged has the epochs before.
+        What `fit_many` would have returned. The history of a model that diverged ends with its
+        last good epoch.
     """
 
     def __init__(self, errors: dict[int, NonFiniteLossError], histories: list[History]) -> None:
         self.errors, self.histories = errors, histories
-        shown = [
-            f"models[{number}] in epoch {error.epoch}, batch {error.batch}"
-            for number, error in sorted(errors.items())
+        descriptions = [
+            f"models[{index}] in epoch {error.epoch}, batch {error.batch}"
+            for index, error in sorted(errors.items())
         ]
-        more = "" if len(shown) <= 5 else f" and {len(shown) - 5} more"
+        more = "" if len(errors) <= 5 else f" and {len(errors) - 5} more"
         super().__init__(
-            f"{len(errors)} of {len(histories)} models diverged: {'; '.join(shown[:5])}{more}. The "
-            "others are trained, and `histories` of this error has all curves. A smaller "
-            "learning_rate or standardized features usually help"
+            f"{len(errors)} of {len(histories)} models diverged: "
+            f"{'; '.join(descriptions[:5])}{more}. The others are trained, and "
+            "`histories` of this error has all curves. A smaller learning_rate or standardized "
+            "features usually help"
         )
 
     def __reduce__(self) -> tuple[type[Self], tuple[dict[int, NonFiniteLossError], list[History]]]:

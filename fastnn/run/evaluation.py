@@ -1,4 +1,4 @@
-"""How good predictions are on checked samples: their loss, and metrics."""
+"""The loss and the metrics of a network on checked samples."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def evaluate(
     """Return {"loss": ..., "accuracy": ..., the metrics}, weighted where `data` has weights."""
     network, outputs = program.network, _outputs_for(program, data, threads)
     loss, weights = network.loss, data.weights if len(data.weights) else None
-    losses, _ = loss.measure(outputs, data.wanted, np.ones(1) if weights is None else weights)
+    losses, _ = loss.measure(outputs, data.loss_targets, np.ones(1) if weights is None else weights)
     scores = {"loss": float(np.average(losses, weights=weights)) + network.penalty()}
     if loss.task != "numbers":
-        hits = loss.hits(outputs, data.wanted, data.labels)
+        hits = loss.hits(outputs, data.loss_targets, data.labels)
         scores["accuracy"] = float(np.average(hits, weights=weights))
     return scores | _measure(loss, outputs, data, metrics)
 
@@ -31,13 +31,15 @@ def evaluate(
 def measure(
     program: Program, data: Data, metrics: Iterable[Metric], threads: int | None = None
 ) -> dict[str, float]:
-    """Return the metrics alone, weighted likewise."""
+    """Return {name: value} of the metrics, weighted where `data` has weights."""
     outputs = _outputs_for(program, data, threads)
     return _measure(program.network.loss, outputs, data, metrics)
 
 
 class Observer:
-    """Measures a network after each epoch: metrics on the samples, and all on held-out ones.
+    """Evaluates a network after each epoch.
+
+    On the training samples it measures the metrics, on the validation data the loss too.
 
     Parameters
     ----------
@@ -66,14 +68,17 @@ class Observer:
         program, scores = self.program, {}
         if self.metrics and self.data:
             scores = measure(program, self.data, self.metrics, self.threads)
-        check_unchanged(program.network, self.description)  # by a metric of a user's own
+        check_unchanged(program.network, self.description)  # a user's metric may change it
         if self.validation is None:
             return scores
         held_out = evaluate(program, self.validation, self.metrics, self.threads)
         return scores | {f"val_{name}": value for name, value in held_out.items()}
 
     def find_curve_names(self) -> list[str]:
-        """Return the names of the curves; a metric that raises does so here, before training."""
+        """Return the names of the curves.
+
+        Metrics are measured once for that. So a metric that raises does so before training.
+        """
         if self.metrics:
             return list(self())
         names = score_names(self.program.network.loss) if self.validation is not None else []
@@ -81,12 +86,12 @@ class Observer:
 
 
 def score_names(loss: Loss) -> list[str]:
-    """Return the names of what every evaluation gives."""
+    """Return the names of the scores in every evaluation."""
     return ["loss"] if loss.task == "numbers" else ["loss", "accuracy"]
 
 
 def as_further_metrics(metrics: Sequence[MetricLike], loss: Loss, data: Data) -> list[Metric]:
-    """Return the metrics that tell more than every evaluation does."""
+    """Return the metrics without those that every evaluation gives anyway."""
     names = score_names(loss)
     return [
         metric

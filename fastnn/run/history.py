@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# The table of a long run has so many of the first epochs, and so many of the last.
+# The table of a long run shows so many of the first and of the last epochs.
 _SHOWN = 10
 
 
@@ -20,16 +20,16 @@ class History:
     epochs : list of int
         The numbers of the epochs, from 1.
     curves : dict of str to list of float
-        All curves. Each is an attribute too, such as `history.loss`, which is an empty list where
-        the run has no such curve.
+        All curves. Each is an attribute too, such as `history.loss`. The five below are empty
+        lists if the run has no such curve.
     loss, accuracy, penalty : list of float
-        Mean over the samples of the epoch, each as its batch met it. Loss and accuracy are
-        weighted means where samples have weights, `sample_weight` times `class_weight`. The
-        penalty of the weights, where a layer has one, is a part of the loss. A regression has no
-        accuracy.
+        Means over the samples of the epoch, each with the parameters before the step of its batch.
+        Loss and accuracy are weighted with `sample_weight` times `class_weight`, if given. The loss
+        includes the penalty of the weights, if a layer has one. A regression has no accuracy.
     val_loss, val_accuracy : list of float
         On the validation data after the epoch, weighted with its `sample_weight`; empty without
-        any. So are the metrics of `fit`, on the samples and (`val_...`) on the validation data.
+        validation data. The metrics of `fit` are curves too: on the samples, and as `val_...`
+        on the validation data.
 
     Examples
     --------
@@ -63,18 +63,22 @@ class History:
         for name, value in curves.items():
             self.curves.setdefault(name, []).append(value)
 
+    def _restore(self, epochs: list[int], curves: dict[str, list[float]]) -> None:
+        """Replace all values by those of a checkpoint."""
+        self.epochs, self.curves = epochs, curves
+
     def latest(self) -> dict[str, float]:
         """Return the curves' names with the values of the last epoch."""
         return {name: curve[-1] for name, curve in self.curves.items()}
 
     def to_dict(self) -> dict[str, list[Any]]:
-        """Return {"epoch": ..., curve name: ...}, lists of one length, as data frames take them."""
+        """Return {"epoch": [...], name of a curve: [...], ...} for a data frame."""
         return {"epoch": list(self.epochs), **{k: list(v) for k, v in self.curves.items()}}
 
     def plot(
         self, curves: Iterable[str] | None = None, *, axes: Axes | Iterable[Axes] | None = None
     ) -> list[Axes]:
-        """Draw the curves, or those that are named: `fastnn.plots.plot_history`."""
+        """Draw all curves, or the named ones; see `fastnn.plots.plot_history`."""
         from .history_plot import plot_curves  # not loaded with fastnn
 
         return plot_curves(self.epochs, self.curves, curves, axes)
@@ -103,8 +107,8 @@ class History:
 
 
 def drop_incomplete(history: History) -> None:
-    """Leave whole epochs only: Ctrl-C may come when some curves have one more value."""
-    whole = min(len(history.epochs), min(map(len, history.curves.values()), default=0))
-    del history.epochs[whole:]
+    """Remove values of an incomplete epoch: Ctrl-C may leave some curves one value longer."""
+    n_complete = min(len(history.epochs), min(map(len, history.curves.values()), default=0))
+    del history.epochs[n_complete:]
     for values in history.curves.values():
-        del values[whole:]
+        del values[n_complete:]

@@ -1,4 +1,4 @@
-"""The training loop: epochs of shuffled mini-batches, and what happens between them."""
+"""The training loop: epochs of mini-batches, with evaluation and callbacks between them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .session import Session
 
 
 def train(request: Request) -> History:
-    """Take the epochs of a checked request; return their History."""
+    """Train as a checked request says; return the History."""
     program, optimizer, data = request.program, request.optimizer, request.data
     if data is None:
         stream = Stream(program, optimizer, request.description, stays_packed=True)
@@ -44,14 +44,14 @@ def train(request: Request) -> History:
 
 
 def run_epochs(request: Request, trainer: Trainer) -> History:
-    """Train the epochs that are left; return their History.
+    """Train until the last epoch of the run, or until a callback stops it; return the History.
 
-    An epoch that diverges is undone and raises NonFiniteLossError.
+    If an epoch diverges, it is undone and NonFiniteLossError is raised.
     """
     run, network, observe = request.run, request.program.network, request.observe
     history = run.history
-    run.curve_names[:0] = curve_names(trainer)
-    run.n_steps, run.n_samples = trainer.n_batches, trainer.n_samples
+    run._add_training_curves(curve_names(trainer))
+    run._set_sizes(trainer.n_batches, trainer.n_samples)
     callbacks = sorted(request.callbacks, key=lambda each: each.comes_last)
     session = Session(run, network, trainer, request.order.rng, callbacks, request.settings)
     watch = _make_watch(run, callbacks, session)
@@ -60,9 +60,9 @@ def run_epochs(request: Request, trainer: Trainer) -> History:
         for callback in callbacks:
             getattr(callback, hook)(run)
 
-    def take() -> Totals:
+    def take_epoch() -> Totals:
         totals = take_and_store(trainer, [request.order()], watch)
-        run.n_steps, run.n_samples = trainer.n_batches, trainer.n_samples
+        run._set_sizes(trainer.n_batches, trainer.n_samples)
         if totals.failed is not None:
             raise DivergedError(totals.failed)
         return totals
@@ -76,31 +76,31 @@ def run_epochs(request: Request, trainer: Trainer) -> History:
         call("on_fit_begin")
         if restore is not None:
             restore()
-        del restore  # with the arrays of the file
+        del restore  # frees the arrays of the file
         may_run_ahead = observe is None and not callbacks
         while run.epoch < run.epochs and not run.stopped:
             if may_run_ahead:
-                n_taken = _run_ahead(request, trainer)
-                may_run_ahead = n_taken is not None
-                if n_taken:
+                n_epochs = _run_ahead(request, trainer)
+                may_run_ahead = n_epochs is not None
+                if n_epochs:
                     continue
             session.begin_epoch()
-            run.epoch, run.step = run.epoch + 1, trainer.step
+            run._begin_epoch(trainer.step)
             call("on_epoch_begin")
             trainer.check_unchanged()
             try:
-                totals = undo_if_diverged(take, network.is_finite, session.roll_back)
+                totals = undo_if_diverged(take_epoch, network.is_finite, session.roll_back)
             except DivergedError as error:
                 batch = trainer.n_batches if error.batch is None else error.batch
                 raise NonFiniteLossError(
                     run.epoch, batch, history, at_end=error.batch is None
                 ) from None
-            trainer.check_unchanged()  # what is observed belongs to the same loss
+            trainer.check_unchanged()  # the evaluation uses the same loss as the training
             curves = curves_of(trainer, totals.sums[0], trainer.n_samples)
             history.append(run.epoch, curves if observe is None else {**curves, **observe()})
-            tell = getattr(trainer.optimizer.learning_rate, "observe", None)
-            if tell is not None:
-                tell(history.latest())
+            schedule_observe = getattr(trainer.optimizer.learning_rate, "observe", None)
+            if schedule_observe is not None:
+                schedule_observe(history.latest())
             call("on_epoch_end")
             session.write_files()
         call("on_fit_end")
@@ -108,7 +108,7 @@ def run_epochs(request: Request, trainer: Trainer) -> History:
 
 
 def _begin_schedule(trainer: Trainer, run: Run) -> None:
-    """Check the curve that a schedule watches; begin it anew for a model that is new to it."""
+    """Check the curve that a schedule watches. Reset the schedule for an untrained optimizer."""
     schedule = trainer.optimizer.learning_rate
     if isinstance(schedule, ReduceOnPlateau):
         schedule.check_curves(run.curve_names, run.metrics)
@@ -118,42 +118,42 @@ def _begin_schedule(trainer: Trainer, run: Run) -> None:
 
 
 def _run_ahead(request: Request, trainer: Trainer) -> int | None:
-    """Take several short epochs in one call, where nothing is to happen between them.
+    """Train several short epochs in one compiled call, if nothing has to happen between them.
 
-    Return how many were taken. None: one has diverged, so that all were undone, and are to be taken
-    one by one.
+    Return the number of epochs that were trained, 0 if it takes a call for each. Return None if one
+    diverged: all were undone, and the caller trains them one by one to find out which.
     """
     run, order, network = request.run, request.order, request.program.network
-    count = min(trainer.epochs_ahead, run.epochs - run.epoch)
-    if count < 2 or order.is_own or trainer.step:
+    n_epochs = min(trainer.epochs_ahead, run.epochs - run.epoch)
+    if n_epochs < 2 or order.is_own or trainer.step:
         return 0
     states = [trainer.optimizer.state_of(array) for array in trainer.trained_arrays()]
     restore = keep_state(network, states, order.rng)
 
-    def take() -> Totals:
-        totals = take_and_store(trainer, [order() for _ in range(count)])
+    def take_epochs() -> Totals:
+        totals = take_and_store(trainer, [order() for _ in range(n_epochs)])
         if totals.failed is not None:
             raise DivergedError(totals.failed)
         return totals
 
     try:
-        totals = undo_if_diverged(take, network.is_finite, restore)
+        totals = undo_if_diverged(take_epochs, network.is_finite, restore)
     except DivergedError:
         return None
     for sums in totals.sums:
-        run.epoch += 1
+        run._begin_epoch()
         run.history.append(run.epoch, curves_of(trainer, sums, trainer.n_samples))
-    return count
+    return n_epochs
 
 
 def _make_watch(run: Run, callbacks: Iterable[Callback], session: Session) -> Watch | None:
-    """Return what tells callbacks of the steps within an epoch; None where none wants to know."""
+    """Return the Watch that calls `on_chunk_end` within epochs, or None if no callback has it."""
     watching = [each for each in callbacks if each.watches_chunks]
     if not watching:
         return None
 
     def on_chunk(step: int) -> None:
-        run.step = step
+        run._set_step(step)
         for callback in watching:
             callback.on_chunk_end(run)
         session.write_files()
@@ -168,7 +168,7 @@ def curve_names(trainer: Trainer) -> list[str]:
 
 
 def curves_of(trainer: Trainer, sums: Floats, n_samples: int) -> dict[str, float]:
-    """Return {name of a curve: its value} of an epoch whose `n_samples` add up to `sums`."""
+    """Return {name of a curve: its value} for the `sums` over the `n_samples` of an epoch."""
     loss, curves = sums[t.TOTAL_LOSS] / sums[t.TOTAL_WEIGHT], {}
     if trainer.is_penalized:
         curves["penalty"] = float(sums[t.TOTAL_PENALTY] / n_samples)

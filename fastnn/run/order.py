@@ -10,18 +10,24 @@ from ..types import Shuffle
 from ..validation import as_order
 
 
-class Draws:
-    """Draws one :class:`Epoch` after the other from a Generator, `n_used` of `n_samples` in each.
+class EpochOrders:
+    """Draws the order of the samples of one :class:`Epoch` after the other.
 
-    Without `shuffle` they are the first ones, as they come; a function gives the order itself.
-    `drops` where there is dropout.
+    Each call returns the next one, with the first `n_used` indices of the order. Without `shuffle`
+    the order is that of the rows; a callable `shuffle` returns it. `has_dropout` says whether to
+    draw a key for dropout masks too.
     """
 
     def __init__(
-        self, n_samples: int, n_used: int, rng: np.random.Generator, shuffle: Shuffle, drops: bool
+        self,
+        n_samples: int,
+        n_used: int,
+        rng: np.random.Generator,
+        shuffle: Shuffle,
+        has_dropout: bool,
     ) -> None:
         self.n_samples, self.n_used, self.rng = n_samples, n_used, rng
-        self.shuffle, self.drops = shuffle, drops
+        self.shuffle, self.has_dropout = shuffle, has_dropout
 
     def __call__(self) -> Epoch:
         n = self.n_samples
@@ -31,9 +37,9 @@ class Draws:
             order = self.rng.permutation(n) if self.shuffle else np.arange(n)
             if type(self.rng) is not np.random.Generator:  # a subclass may give anything
                 order = as_order(order, n, "what seed.permutation gave")
-        return Epoch(order[: self.n_used], draw_key(self.rng) if self.drops else 0)
+        return Epoch(order[: self.n_used], draw_key(self.rng) if self.has_dropout else 0)
 
     @property
     def is_own(self) -> bool:
-        """Whether a function of the user's own gives the orders, which cannot be drawn again."""
+        """Whether a function of the user returns the orders, so that they cannot be drawn again."""
         return callable(self.shuffle)

@@ -1,4 +1,4 @@
-"""One call of `partial_fit`: some samples, once, in the order given."""
+"""One call of `partial_fit`: a single pass over some samples, in their order."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from .rollback import DivergedError, keep_state, undo_if_diverged
 def train_once(
     stream: Stream, data: Data, batch_size: int, key: int, threads: int | None
 ) -> History:
-    """Train once on `data`, in the order given; return the History of that.
+    """Train once on `data`, in the order of its rows; return the History.
 
-    `key` is that of dropout. Where the training diverges the call is undone.
+    `key` is the key of the dropout masks. If the training diverges, the call is undone.
     """
     network, n = stream.program.network, len(data.inputs)
     arrays = stream.program.trained_arrays(stream.optimizer)
     restore = keep_state(network, [stream.optimizer.state_of(array) for array in arrays])
 
-    def take() -> Totals:
+    def take_epoch() -> Totals:
         epoch = Epoch(np.arange(n), key)
         totals = stream.run(lambda: stream.take(data, epoch, batch_size, threads))
         network.note_change()
@@ -32,7 +32,7 @@ def train_once(
         return totals
 
     try:
-        totals = undo_if_diverged(take, network.is_finite, restore)
+        totals = undo_if_diverged(take_epoch, network.is_finite, restore)
     except DivergedError as error:
         batch = -(-n // batch_size) if error.batch is None else error.batch
         raise NonFiniteLossError(1, batch, History(), at_end=error.batch is None) from None

@@ -1,4 +1,4 @@
-"""What `fit` shows of a run while it goes on."""
+"""The progress of a run: a bar, or a line for each epoch."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Bar(tqdm):  # type: ignore[misc]  # has no types
 
 
 class ProgressBar(Callback):
-    """A bar on standard error: the epoch, the time left, samples a second, and the last curves.
+    """A bar on standard error: epoch, remaining time, samples per second and the last curves.
 
-    Behind each curve stands its value on the validation data.
+    The value on the validation data follows each curve in parentheses.
 
     Examples
     --------
@@ -38,7 +38,7 @@ class ProgressBar(Callback):
         self._epochs_shown, self._n_epochs = 0, run.epochs - run.epoch
         # A process without a console has no standard error.
         self._bar = Bar(
-            total=run.n_samples * self._n_epochs or None,  # unknown of batches made on the way
+            total=run.n_samples * self._n_epochs or None,  # unknown with `batches`
             disable=sys.stderr is None,
             unit="",
             unit_scale=True,
@@ -53,7 +53,9 @@ class ProgressBar(Callback):
 
     def on_chunk_end(self, run: Run) -> None:
         """Fill the bar."""
-        within = run.n_samples * run.step // max(run.n_steps, 1)  # unknown of the first batches
+        within = (
+            run.n_samples * run.step // max(run.n_steps, 1)
+        )  # 0 steps are known in the first epoch of `batches`
         self._bar.update(self._epochs_shown * run.n_samples + within - self._bar.n)
 
     def on_epoch_end(self, run: Run) -> None:
@@ -65,12 +67,12 @@ class ProgressBar(Callback):
         self._bar.update(self._epochs_shown * run.n_samples - self._bar.n)
 
     def on_fit_end(self, run: Run) -> None:
-        """Leave the bar as it is now."""
+        """Close the bar, which stays on the screen."""
         self._bar.refresh()
         self._bar.close()
 
     def close(self) -> None:
-        """Take the bar of a run away that an error ended."""
+        """Remove the bar if an error ended the run."""
         if self._bar is not None:
             self._bar.leave = False
             self._bar.close()
@@ -78,7 +80,7 @@ class ProgressBar(Callback):
 
 
 class ProgressLines(Callback):
-    """A line an epoch on standard output, with all curves and samples a second.
+    """A line for each epoch on standard output, with all curves and the samples per second.
 
     Examples
     --------
@@ -88,10 +90,10 @@ class ProgressLines(Callback):
     """
 
     def on_fit_begin(self, run: Run) -> None:
-        """Do nothing: the first line is shown after the first epoch."""
+        """Do nothing: the first line follows the first epoch."""
 
     def on_epoch_begin(self, run: Run) -> None:
-        """Look at the clock."""
+        """Start the clock."""
         self._begin = time.perf_counter()
 
     def on_epoch_end(self, run: Run) -> None:
@@ -114,9 +116,9 @@ def summarize(curves: Mapping[str, float]) -> str:
 
 
 def as_progress(verbose: Verbose, callbacks: Iterable[Callback]) -> list[Callback]:
-    """Return the callbacks that show what `verbose` asks for, beside the given ones.
+    """Return the callbacks that `verbose` adds to a list of callbacks.
 
-    Nothing beside a progress that is among them.
+    None is added if the list already shows the progress.
     """
     kind: type[Callback] | None
     if isinstance(verbose, str) and verbose == "auto":
@@ -125,5 +127,5 @@ def as_progress(verbose: Verbose, callbacks: Iterable[Callback]) -> list[Callbac
         kind = (None, ProgressBar, ProgressLines)[verbose]
     else:
         raise TypeError(f'verbose is {verbose!r}, expected "auto", 0, 1 or 2')
-    shown = any(isinstance(each, ProgressBar | ProgressLines) for each in callbacks)
-    return [] if kind is None or shown else [kind()]
+    has_progress = any(isinstance(each, ProgressBar | ProgressLines) for each in callbacks)
+    return [] if kind is None or has_progress else [kind()]

@@ -1,4 +1,4 @@
-"""What `fit` is given, checked: behind it there is no bad argument."""
+"""The arguments of `fit`, and their checks: the code that follows relies on them."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ from .data import (
     with_class_weights,
 )
 from .evaluation import Observer, as_further_metrics
-from .order import Draws
+from .order import EpochOrders
 from .progress import Verbose, as_progress
 
 
 class FitArguments(NamedTuple):
-    """The arguments of `Sequential.fit`, as they are given; its docstring describes them."""
+    """The unchecked arguments of `Sequential.fit`; its docstring describes them."""
 
     X: ArrayLike | Samples | None = None
     y: ArrayLike | Targets | None = None
@@ -75,7 +75,7 @@ class FitArguments(NamedTuple):
 
 
 class Request(NamedTuple):
-    """A run that can begin: all of it is checked."""
+    """The checked arguments of a run, with all that it needs to begin."""
 
     program: Program
     description: Description  # of the network, for which the data were checked
@@ -85,22 +85,22 @@ class Request(NamedTuple):
     class_weight: Mapping[Any, float] | None  # of `batches`
     scaling: Scaling
     batch_size: int
-    order: Draws
-    observe: Observer | None  # None: there is nothing to be measured after an epoch
+    order: EpochOrders
+    observe: Observer | None  # None: no evaluation after an epoch
     run: Run
     callbacks: list[Callback]
     resume: PathLike | None  # a file that exists
-    settings: dict[str, Any]  # what else has to be the same in a run that goes on
+    settings: dict[str, Any]  # must be the same in a resumed run
     threads: int | None
 
     @property
     def n_used(self) -> int:
-        """How many samples an epoch takes; 0 of `batches`."""
+        """The number of samples of an epoch; 0 with `batches`."""
         return self.order.n_used
 
 
 class _Samples(NamedTuple):
-    """What a run trains on, and is evaluated on."""
+    """The samples that a run is trained and evaluated on."""
 
     data: Data | None
     batches: Batches | None
@@ -111,7 +111,7 @@ class _Samples(NamedTuple):
 
 
 def check_request(program: Program, model: TrainedModel, arguments: FitArguments) -> Request:
-    """Return the checked request of a call of `fit`; `model` is what callbacks see.
+    """Return the checked request of a call of `fit`; callbacks see `model`.
 
     Raises
     ------
@@ -151,18 +151,20 @@ def check_request(program: Program, model: TrainedModel, arguments: FitArguments
     if arguments.batches is None:
         samples = _check_samples(program, checked, scaling, validation)
     else:
-        samples = _check_batches_alone(checked, validation)
+        samples = _check_batches_only(checked, validation)
         shuffle = False
     data, validation = samples.data, samples.validation
-    drops = any(isinstance(layer, Dropout) for layer in network.layers)
-    order = Draws(samples.n_samples, samples.n_used, rng, shuffle, drops)
+    has_dropout = any(isinstance(layer, Dropout) for layer in network.layers)
+    order = EpochOrders(samples.n_samples, samples.n_used, rng, shuffle, has_dropout)
 
     measured = data or validation
     metrics = as_further_metrics(arguments.metrics, network.loss, measured) if measured else []
     observe = Observer(program, description, data, validation, metrics, threads)
     curve_names = observe.find_curve_names()
     run = Run(model, network, epochs, initial_epoch, metrics, curve_names)
-    if not isinstance(arguments.seed, np.random.Generator):  # else it is where the last run left it
+    if not isinstance(
+        arguments.seed, np.random.Generator
+    ):  # a Generator continues where the last run left it
         for _ in range(initial_epoch):
             order()
     warn_of_slow_training(program, optimizer, 4)
@@ -183,7 +185,7 @@ def check_request(program: Program, model: TrainedModel, arguments: FitArguments
 def _check_samples(
     program: Program, arguments: FitArguments, scaling: Scaling, validation: Data | None
 ) -> _Samples:
-    """Check `X`, `y` and what belongs to them."""
+    """Check `X`, `y` and the arguments that depend on them."""
     network, part = program.network, arguments.validation_split
     if arguments.X is None and arguments.y is None:
         raise TypeError("X and y are missing, expected both, or batches")
@@ -201,8 +203,8 @@ def _check_samples(
     return _Samples(data, None, validation, n, n_used, batch_size)
 
 
-def _check_batches_alone(arguments: FitArguments, validation: Data | None) -> _Samples:
-    """Check `batches`, and that nothing is given that belongs to `X` and `y`."""
+def _check_batches_only(arguments: FitArguments, validation: Data | None) -> _Samples:
+    """Check `batches`, and that no argument that needs `X` and `y` comes with it."""
     others = {
         "X": arguments.X, "y": arguments.y, "sample_weight": arguments.sample_weight,
         "validation_split": arguments.validation_split or None,
@@ -222,7 +224,7 @@ def _check_batches_alone(arguments: FitArguments, validation: Data | None) -> _S
 
 
 def check_training(program: Program, optimizer: Optimizer, threads: int | None) -> None:
-    """Refuse what cannot be trained with, and a network that has nothing to train."""
+    """Raise for an optimizer or a network that cannot train, and one without parameters."""
     network = program.network
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"optimizer is {optimizer!r}, expected one such as fastnn.SGD(...)")
@@ -237,7 +239,7 @@ def check_training(program: Program, optimizer: Optimizer, threads: int | None) 
 
 
 def warn_of_slow_training(program: Program, optimizer: Optimizer, level: int) -> None:
-    """Warn the user, who is so many calls away, of what cannot be compiled."""
+    """Warn once that the network cannot be compiled, with the `stacklevel` of the user's call."""
     loss = program.network.loss
     optimizers = [optimizer] if overrides(optimizer, Optimizer, "update") else []
     losses = [loss] if loss.is_own else []
@@ -250,7 +252,7 @@ def warn_of_slow_training(program: Program, optimizer: Optimizer, level: int) ->
         for each in parts
     ]  # fmt: skip
     if names and not program.has_warned:
-        program.has_warned = True
+        program.note_warning()
         warnings.warn(
             f"{names[0]}, cannot be compiled: the network trains layer by layer, "
             "several times as slowly where it is small",
@@ -260,7 +262,7 @@ def warn_of_slow_training(program: Program, optimizer: Optimizer, level: int) ->
 
 
 def _warn_of_missing_classes(lines: Sequence[str], part: float, level: int) -> None:
-    """Warn the user, who is so many calls away, of classes that are in one part only."""
+    """Warn of classes that are in one part only, with the `stacklevel` of the user's call."""
     if lines:
         warnings.warn(
             f"validation_split is {part}, which holds out the last samples as they come: "

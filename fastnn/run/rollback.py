@@ -1,4 +1,4 @@
-"""Training that diverges, or is broken off when it has, is undone."""
+"""Undoing an epoch that diverges, even if an exception interrupts it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class DivergedError(ArithmeticError):
     Attributes
     ----------
     batch : int or None
-        The one whose loss is not finite, from 1; None where only the parameters show it.
+        The batch whose loss is not finite, from 1; None if only the parameters are not finite.
     """
 
     def __init__(self, batch: int | None = None) -> None:
@@ -30,14 +30,15 @@ class DivergedError(ArithmeticError):
 def undo_if_diverged(
     work: Callable[[], T], is_finite: Callable[[], bool], restore: Callable[[], None]
 ) -> T:
-    """Return work(); call `restore` where it leaves parameters that are not finite.
+    """Return work(); call `restore` if the parameters are not finite after it.
 
-    So it is when an exception ends the work, such as Ctrl-C between an overflow and its discovery.
+    This includes an exception that ends the work, such as Ctrl-C after an overflow that has not
+    been noticed yet.
 
     Raises
     ------
     DivergedError
-        Where `work` has raised it, or the parameters are not finite after it.
+        If `work` raises it, or the parameters are not finite after it.
     """
     try:
         # A weight that overflows shows in the loss of the next batch, or here at the end.
@@ -47,13 +48,13 @@ def undo_if_diverged(
             raise DivergedError
     except BaseException as error:
         if isinstance(error, DivergedError) or not is_finite():
-            _call_through(restore)
+            _call_to_the_end(restore)
         raise
     return result
 
 
-def _call_through(restore: Callable[[], None]) -> None:
-    """Call a function that may be called twice: again where an exception breaks it off."""
+def _call_to_the_end(restore: Callable[[], None]) -> None:
+    """Call a function, and once more if an exception such as Ctrl-C interrupts it."""
     try:
         restore()
     except BaseException:
@@ -64,15 +65,15 @@ def _call_through(restore: Callable[[], None]) -> None:
 def keep_state(
     network: Network, states: Sequence[State], rng: np.random.Generator | None = None
 ) -> Callable[[], None]:
-    """Return a function that brings a network, states of an optimizer and a generator back."""
-    learned, averages = network.snapshot(), [state.snapshot() for state in states]
+    """Return a function that restores a network, the states of an optimizer and a generator."""
+    learned, snapshots = network.snapshot(), [state.snapshot() for state in states]
     generators = [] if rng is None else [(rng.bit_generator, rng.bit_generator.state)]
 
     def restore() -> None:
         network.restore(learned)
-        for state, snapshot in zip(states, averages, strict=True):
+        for state, snapshot in zip(states, snapshots, strict=True):
             state.restore(snapshot)
-        for generator, drawn in generators:
-            generator.state = drawn
+        for generator, random_state in generators:
+            generator.state = random_state
 
     return restore

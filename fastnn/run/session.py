@@ -1,4 +1,4 @@
-"""A training run with all that it changes: into a file, and from one."""
+"""The state of a training run: written to a checkpoint, and restored from one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .checkpoints import Checkpoint
 
 
 class Session:
-    """A training run with all that it changes: what a file keeps and brings back.
+    """Writes the state of a training run to checkpoints, and restores it.
 
     Parameters
     ----------
@@ -33,10 +33,11 @@ class Session:
     network : Network
     trainer : Trainer
     rng : numpy.random.Generator
-        Of the order of samples.
+        The generator that draws the order of samples.
     callbacks : list of Callback
     settings : dict
-        What else has to be the same when the run goes on: the data's sizes.
+        What must be the same in a resumed run besides the model and the optimizer: the sizes of
+        the data.
     """
 
     def __init__(
@@ -52,23 +53,23 @@ class Session:
         self.rng, self.settings = rng, settings
         self.callbacks, self.optimizer = callbacks, trainer.optimizer
         self.curve_names = [*run.curve_names]  # callbacks may add others when they begin
-        # As it is before training: a callback may change it on the way.
+        # Described before training, as a callback may change the optimizer during it.
         self.optimizer_config = configs.describe(self.optimizer, "optimizer", own=True)
         self.start: Snapshot | MaybeNone = None
         self.states: list[StateSnapshot] | MaybeNone = None
         self.random: Mapping[str, Any] | None = None
 
     def begin_epoch(self) -> None:
-        """Take note of where an epoch begins: no file in the middle of it can do without."""
+        """Keep the state at the beginning of an epoch: a file within the epoch needs it."""
         if not self.trainer.step:
             self.start = self.network.snapshot()
             self.states = [state.snapshot() for state in self._optimizer_states()]
             self.random = self.rng.bit_generator.state
 
     def roll_back(self) -> None:
-        """Bring parameters and optimizer back to where the epoch began."""
+        """Restore the parameters and the optimizer of the beginning of the epoch."""
         self.network.restore(self.start)
-        if self.states is None:  # of an epoch that a file of an early version began
+        if self.states is None:  # resumed within an epoch from a file of an early version
             for array in self.trainer.trained_arrays():
                 self.optimizer.forget(array)
             return
@@ -81,10 +82,10 @@ class Session:
     # ------------------------------------------------------------------ to a file
 
     def write_files(self) -> None:
-        """Write the run as it stands, between two steps of an epoch or after one, where it is due.
+        """Write the files of all checkpoints that are due, after an epoch or between two steps.
 
-        All files of one moment are the same. They are written when every callback has seen that
-        moment: none of them has an old state of a later one.
+        All these files are the same. They are written after every callback has been called, so that
+        they hold the state of each callback after this epoch or step.
         """
         if any(each._is_due for each in self._writers()):
             description, arrays = self._pack()
@@ -97,14 +98,14 @@ class Session:
     def _write_due(self, write: Callable[[Path], None]) -> None:
         """Let every Checkpoint whose file is due `write` it.
 
-        Who is due is in the files, so that a run that goes on from one of them writes the others
-        that it was too late for. It changes when all are there.
+        The files say which checkpoints were due. If the process dies between two files, the resumed
+        run writes the missing ones. So the flags are cleared only after the last file.
         """
         for each in self._writers():
             if each._is_due:
                 each._write(write)
         for each in self._writers():
-            each._is_due, each._gone = False, []
+            each._clear_due()
 
     def _pack(self) -> tuple[dict[str, Any], dict[str, Array]]:
         """Return (description, arrays) of a file."""
@@ -122,7 +123,7 @@ class Session:
         return {**description, "state": tree}, arrays
 
     def _describe(self) -> dict[str, Any]:
-        """Return what has to be the same when the run goes on."""
+        """Return what must be the same in a resumed run."""
         return {
             "model": configs.describe_network(self.network, own=True),
             "optimizer": self.optimizer_config,
@@ -151,35 +152,37 @@ class Session:
                 {"iterations": state.iterations, "arrays": state.arrays}
                 for state in self._optimizer_states()
             ],
-            "learning_rate": rate.state() if isinstance(rate, Schedule) else _number(rate),
+            "learning_rate": rate.state() if isinstance(rate, Schedule) else _constant_rate(rate),
         }
 
     # ------------------------------------------------------------------ from a file
 
     def read(self, path: PathLike) -> Callable[[], None]:
-        """Let the run stand where a file left it; return a function that does the rest.
+        """Restore the epoch and the history from a file; return a function that restores the rest.
 
-        The history and the epoch are there when callbacks begin; that function then restores the
-        callbacks, the model, the optimizer and the random state, and writes the files of the same
-        moment that were not written any more.
+        Callbacks already see the epoch and the history in `on_fit_begin`. After that, the returned
+        function restores the callbacks, the model, the optimizer and the random state, and writes
+        the files that were due at the same time but are missing.
 
         Raises
         ------
         FileFormatError
             For a file that is not a whole checkpoint.
         ValueError
-            For one of another run. Nothing has changed then.
+            For a checkpoint of another run. Nothing has changed then.
         """
         description, arrays = files.read(path)
         copied = {**description}, {**arrays}
         if description.get("kind") != "checkpoint":
             raise FileFormatError(path, "is a model, expected a checkpoint; fastnn.load reads it")
         for name, here in self._describe().items():
-            # As JSON gives back what it was given: lists for tuples.
+            # `find_difference` takes lists, as JSON has no tuples.
             difference = configs.find_difference(here, description.get(name), _TITLES[name])
             if difference:
-                what, value, wanted = difference
-                raise ValueError(f"{what} is {value!r:.80}, expected {wanted!r:.80}, as in {path}")
+                what, value, stored_value = difference
+                raise ValueError(
+                    f"{what} is {value!r:.80}, expected {stored_value!r:.80}, as in {path}"
+                )
         own = self.network.stored_arrays()
         expected = {name: (each.shape, each.dtype) for name, each in own.items()}
         stored = {name: arrays.pop(name) for name in [*arrays] if name[:1].isdigit()}
@@ -224,12 +227,12 @@ class Session:
         return restore
 
     def _form(self) -> dict[str, Any]:
-        """Return a tree like the one of a file; what is `any` is looked at later."""
+        """Return a tree of the form of a file's; `any` stands for parts that are checked later."""
         rest = dict.fromkeys(("start", "random", "callbacks"), any)
         return {**self._state(), **rest, "history": {"epochs": any, "curves": any}}
 
     def _check(self, state: Any) -> Any:
-        """Check what a file says beyond its form; return a bit generator in its state."""
+        """Check the values in the state of a file; return a bit generator in that state."""
         n_steps, dtype = self.trainer.n_batches, self.network.dtype
         if not (0 <= state["epoch"] < 2**31 and 0 <= state["step"] < n_steps):
             raise ValueError(f"it stands at epoch {state['epoch']}, step {state['step']}")
@@ -249,9 +252,9 @@ class Session:
         return self._as_bit_generator(state["random"])
 
     def _check_start(self, start: Any) -> None:
-        """Check where a file says that its epoch began.
+        """Check the state at the beginning of the epoch in a file.
 
-        Files of early versions do not have the optimizer's states there.
+        In files of early versions it does not have the states of the optimizer.
         """
         form: list[Any] = [*self.network.snapshot()]
         if not isinstance(start, list | tuple) or len(start) != len(form):
@@ -280,7 +283,7 @@ class Session:
                 f"seed is a {form['bit_generator']}, expected a Generator of {name!s:.80}"
             )
         check_tree(random, form, "state.random")
-        # NumPy believes these numbers, with which it reads its buffers.
+        # NumPy does not check these positions, and reads its buffers at them.
         places = (random["state"].get("pos", 0), 624), (random.get("buffer_pos", 0), 4)
         if any(not 0 <= place <= size for place, size in places):
             raise ValueError("its random state is not one")
@@ -288,7 +291,7 @@ class Session:
         return generator
 
     def _pair_callbacks(self, stored: Any, path: PathLike) -> list[tuple[Callback, Any]]:
-        """Return [(callback, its state), ...]; callbacks that the file does not know begin anew."""
+        """Return [(callback, its state), ...] of the callbacks that have a state in the file."""
         pairs, free = [], [each for each in self.callbacks if _has_state(each)]
         if not isinstance(stored, list):
             raise FileFormatError(path, f"has callbacks {stored!r:.80}")
@@ -302,15 +305,15 @@ class Session:
                 pairs.append((match[0], each.get("state")))
             elif name != "Checkpoint":
                 raise ValueError(
-                    f"callbacks has no {_named(name, each)}, expected one, as in {path}"
+                    f"callbacks has no {_callback_name(name, each)}, expected one, as in {path}"
                 )
         return pairs
 
     def _restore_run(self, state: Any) -> None:
-        run, history = self.run, state["history"]
-        run.epoch, run.step, run.stopped = state["epoch"], state["step"], state["stopped"]
-        run.history.epochs = history["epochs"].tolist()
-        run.history.curves = {name: each.tolist() for name, each in history["curves"].items()}
+        self.run._restore(state["epoch"], state["step"], state["stopped"])
+        history = state["history"]
+        curves = {name: each.tolist() for name, each in history["curves"].items()}
+        self.run.history._restore(history["epochs"].tolist(), curves)
 
     def _restore_rest(self, state: Any, stored: dict[str, Array], random: Any) -> None:
         optimizer = self.optimizer
@@ -336,20 +339,20 @@ def _check_iterations(value: int) -> None:
         raise ValueError(f"the optimizer's iterations are {value}")
 
 
-# The names under which a user knows what is described.
+# How messages call the parts of `Session._describe`.
 _TITLES = {"model": "", "optimizer": "optimizer", "data": "", "curves": "curves"}
 
 
 def _restore_rate(optimizer: Any, stored: Any) -> None:
-    """Give an optimizer the learning rate, or its schedule the state, of a file."""
+    """Restore the learning rate of an optimizer, or the state of its schedule, from a file."""
     if isinstance(stored, dict):
         optimizer.learning_rate.restore(stored)
     elif stored is not None:
         optimizer.learning_rate = stored
 
 
-def _number(rate: Rate) -> float | None:
-    """Return a learning rate that is a number; None for a function."""
+def _constant_rate(rate: Rate) -> float | None:
+    """Return a constant learning rate as a float, and None for a function."""
     return None if callable(rate) else float(rate)
 
 
@@ -358,14 +361,14 @@ def _has_state(callback: Callback) -> bool:
 
 
 def _which(callback: Callback) -> dict[str, Any]:
-    """Return what tells a callback from others of its class, where a run has several."""
+    """Return what distinguishes a callback from others of its class in the same run."""
     if isinstance(callback, Checkpoint):
         return {"path": os.path.basename(callback.path), "best": callback.save_best_only}
     return {"monitor": callback.monitor} if isinstance(callback, EarlyStopping) else {}
 
 
-def _named(name: Any, stored: Any) -> str:
-    """Return how a message calls a callback of a file."""
+def _callback_name(name: Any, stored: Any) -> str:
+    """Return the name of a callback of a file, for an error message."""
     which = stored.get("which") if isinstance(stored, dict) else None
     arguments = ", ".join(f"{k}={v!r}" for k, v in which.items()) if isinstance(which, dict) else ""
     return f"{name!s:.80}" + (f"({arguments:.80})" if arguments else "")

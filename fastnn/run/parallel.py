@@ -1,4 +1,4 @@
-"""Several runs at once, one thread each."""
+"""Several training runs side by side, each in one thread."""
 
 from __future__ import annotations
 
@@ -16,23 +16,28 @@ from .progress import Bar
 from .request import Request
 
 
-class Race:
-    """Threads that take one request after the other, until none is left.
+class ParallelRuns:
+    """Trains the models of several requests. Each thread takes the next request when it is free.
 
-    `shown`: whether a bar counts the models.
+    Parameters
+    ----------
+    requests : sequence of Request
+    show_bar : bool
+        Whether a progress bar counts the models that have been trained.
     """
 
-    def __init__(self, requests: Sequence[Request], shown: bool) -> None:
+    def __init__(self, requests: Sequence[Request], show_bar: bool) -> None:
         self.requests: list[Request | None] = [*requests]
-        self.shown = shown
+        self.show_bar = show_bar
         self.histories: list[Any] = [None] * len(requests)
         self.diverged: dict[int, NonFiniteLossError] = {}
-        self.left, self.lock = iter(range(len(requests))), threading.Lock()
+        self.indices, self.lock = iter(range(len(requests))), threading.Lock()
         self.error: BaseException | None = None
 
     def run(self, n_threads: int) -> list[History]:
-        """Run all with so many threads, this one included; return the histories."""
-        with Bar(total=len(self.requests), unit=" models") if self.shown else _NoBar() as self.bar:
+        """Train all models with `n_threads` threads, this one included; return the histories."""
+        bar = Bar(total=len(self.requests), unit=" models") if self.show_bar else _NoBar()
+        with bar as self.bar:
             with_team(n_threads, self._run_in)
         if self.error is not None:
             raise self.error
@@ -49,34 +54,36 @@ class Race:
             raise
 
     def _work(self, stop: Interruption) -> None:
-        number = None
+        """Train one model after the other until no request remains or `stop` is requested."""
+        index = None
         try:
             while not stop.requested:
                 with self.lock:
-                    number = next(self.left, None)
-                if number is None:
+                    index = next(self.indices, None)
+                if index is None:
                     break
-                self._take(number)
+                self._train_model(index)
         except BaseException as error:
             if not stop.requested:
-                if number is not None and isinstance(error, Exception):
-                    error.add_note(f"of models[{number}]")
+                if index is not None and isinstance(error, Exception):
+                    error.add_note(f"of models[{index}]")
                 self.error = error
             stop.requested = True
 
-    def _take(self, number: int) -> None:
-        request, self.requests[number] = self.requests[number], None  # what it holds can go
+    def _train_model(self, index: int) -> None:
+        # Without the reference in the list, the arrays of a request are freed after its run.
+        request, self.requests[index] = self.requests[index], None
         assert request is not None
         try:
-            self.histories[number] = train(request)
+            self.histories[index] = train(request)
         except NonFiniteLossError as error:
-            self.diverged[number], self.histories[number] = error, error.history
+            self.diverged[index], self.histories[index] = error, error.history
         with self.lock:
             self.bar.update()
 
 
 class _NoBar(contextlib.nullcontext[Any]):
-    """What stands for a bar that is not shown."""
+    """Takes the place of the progress bar when none is shown."""
 
     def __enter__(self) -> _NoBar:
         return self
