@@ -12,17 +12,15 @@ from numba.extending import intrinsic
 from . import catalogue
 from . import table as t
 from .catalogue import Loss, Operation, Rule
+from .chains import one_of, states_of
 from .codes import ITEM_SIZES
 from .target import CACHE_LINE
 
-depends_on_mode = numba.njit(catalogue.depends_on_mode)
-has_parameters = numba.njit(catalogue.has_parameters)
-is_basic = numba.njit(catalogue.is_basic)
-is_norm = numba.njit(catalogue.is_norm)
-
-_N_STATES = tuple(catalogue.n_states_of(rule) for rule in range(max(Rule) + 1))
-
-_ACTIVATION_CODES = tuple(row.code for row in catalogue.ACTIVATIONS)
+is_basic, is_norm = one_of(numba.njit, catalogue.BASIC), one_of(numba.njit, catalogue.NORMS)
+is_activation = one_of(numba.njit, [row.code for row in catalogue.ACTIVATIONS])
+depends_on_mode = one_of(numba.njit, catalogue.DEPENDENT_ON_MODE)
+has_parameters = one_of(numba.njit, catalogue.WITH_PARAMETERS)
+n_states_of = states_of(numba.njit)
 
 
 @intrinsic
@@ -49,12 +47,6 @@ def is_apart(a, b):
 def is_same_or_apart(a, b):
     """Return whether two arrays of one shape and dtype share all bytes or none."""
     return _address(a) == _address(b) or is_apart(a, b)
-
-
-@numba.njit
-def n_states_of(rule):
-    """As `catalogue.n_states_of`, which reads a dictionary."""
-    return _N_STATES[rule] if 0 <= rule < len(_N_STATES) else 0
 
 
 @numba.njit
@@ -131,7 +123,7 @@ def table_fault(layers):
     for index in range(len(layers)):
         layer = layers[index]
         n_inputs, n_outputs, operation = layer.n_inputs, layer.n_outputs, layer.operation
-        known = is_basic(operation) or operation in _ACTIVATION_CODES or depends_on_mode(operation)
+        known = is_basic(operation) or is_activation(operation) or depends_on_mode(operation)
         if not (known and n_inputs >= 0 and n_outputs >= 0):
             return _TABLE
         if operation != Operation.DENSE and n_inputs != n_outputs:
