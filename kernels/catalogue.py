@@ -11,10 +11,13 @@ The order of the codes has no meaning. Files of models do not have codes but nam
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from . import room
+from .room import Room
 
 Array: TypeAlias = NDArray[Any]
 
@@ -42,41 +45,6 @@ class _Operations(NamedTuple):
 
 Operation = _Operations()
 """What a layer of the program calculates."""
-
-
-# The groups of operations, for jitted code (`groups.py`) too: none of these calls another.
-
-
-def is_norm(operation: int) -> bool:
-    """Return whether an operation normalizes, and has weights and biases (1, O)."""
-    return operation == Operation.LAYER_NORM or operation == Operation.BATCH_NORM
-
-
-def is_basic(operation: int) -> bool:
-    """Return whether the program for plain networks has an operation: it takes no number."""
-    return (
-        operation == Operation.DENSE
-        or operation == Operation.RELU
-        or operation == Operation.SOFTMAX
-    )
-
-
-def depends_on_mode(operation: int) -> bool:
-    """Return whether an operation does something else in training than in a prediction."""
-    return (
-        operation == Operation.DROPOUT
-        or operation == Operation.LAYER_NORM
-        or operation == Operation.BATCH_NORM
-    )
-
-
-def has_parameters(operation: int) -> bool:
-    """Return whether an operation has weights and biases."""
-    return (
-        operation == Operation.DENSE
-        or operation == Operation.LAYER_NORM
-        or operation == Operation.BATCH_NORM
-    )
 
 
 class _Losses(NamedTuple):
@@ -117,6 +85,15 @@ Rule = _Rules()
 # ------------------------------------------------------------------------------ operations
 
 
+Value: TypeAlias = Callable[[Array, float], Array]
+Slope: TypeAlias = Callable[[Array, Array, float], Array | float]
+
+# What operations have in common. The program for plain networks has "dense", "relu" and "softmax".
+# An "activation" is any other function of one element (`activations.py`). A "dropout" draws at
+# random while training, and a prediction leaves it out. A "norm" normalizes.
+Group: TypeAlias = Literal["dense", "relu", "softmax", "activation", "dropout", "norm"]
+
+
 class OperationRow(NamedTuple):
     """An operation of the program.
 
@@ -125,17 +102,40 @@ class OperationRow(NamedTuple):
     """
 
     code: int
+    group: Group
     name: str  # that estimators, the command line and the exports know it by
     layer: str = ""  # the class; "" where a loss alone asks for the operation
     options: Mapping[str, Any] = _NOTHING  # arguments of the class that mean this operation
     number: str = ""  # the attribute of the layer that kernels get as its number
-    forward: Callable[[Array, float], Array] | None = None
-    slope: Callable[[Array, Array, float], Array | float] | None = None
+    forward: Value | None = None
+    slope: Slope | None = None
+    # What the layer needs. All names below are fields of LAYER, see `records.py`.
+    weights: Literal["", "matrix", "row"] = ""  # (I, O), which are packed, or (1, O); and biases
+    attributes: tuple[str, ...] = ()  # of the layer that its record has by the same names
+    running: tuple[str, ...] = ()  # arrays (1, O) behind all parameters, in this order
+    room: Mapping[str, Room] = _NOTHING  # in the workspace of training, in this order
+    room_to_predict: Mapping[str, Room] = _NOTHING  # in that of a prediction
+    reads_outputs: bool = False  # on the way back; else their gradient may take their place
 
     @property
     def is_activation(self) -> bool:
         """Whether `activations.py` calculates it, element by element."""
-        return self.forward is not None
+        return self.group == "activation"
+
+
+def _activation(
+    code: int,
+    name: str,
+    layer: str = "",
+    options: Mapping[str, Any] = _NOTHING,
+    *,
+    number: str = "",
+    forward: Value,
+    slope: Slope,
+) -> OperationRow:
+    """Return the row of an activation. Kernels may form its slope from the outputs."""
+    formulas = number, forward, slope
+    return OperationRow(code, "activation", name, layer, options, *formulas, reads_outputs=True)
 
 
 _erfc = np.vectorize(math.erfc, otypes=[float])
@@ -168,58 +168,74 @@ def _slope_of_silu(x: Array, y: Array, number: float) -> Array:
 
 # In the order in which messages list the activations.
 OPERATIONS = (
-    OperationRow(Operation.DENSE, "dense", "Dense"),
-    OperationRow(Operation.RELU, "relu", "ReLU"),
-    OperationRow(Operation.SOFTMAX, "softmax", "Softmax"),
-    OperationRow(Operation.DROPOUT, "dropout", "Dropout", number="rate"),
-    OperationRow(Operation.LAYER_NORM, "layer_norm", "LayerNorm", number="epsilon"),
-    OperationRow(Operation.BATCH_NORM, "batch_norm", "BatchNorm", number="epsilon"),
+    OperationRow(Operation.DENSE, "dense", "dense", "Dense", weights="matrix"),
+    OperationRow(Operation.RELU, "relu", "relu", "ReLU"),
+    OperationRow(Operation.SOFTMAX, "softmax", "softmax", "Softmax", reads_outputs=True),
     OperationRow(
+        Operation.DROPOUT, "dropout", "dropout", "Dropout", number="rate",
+        room={"mask": room.batch},
+    ),
+    OperationRow(
+        Operation.LAYER_NORM, "norm", "layer_norm", "LayerNorm", number="epsilon", weights="row",
+        room={
+            "normalized": room.batch, "dweights": room.one_a_column, "scales": room.one_a_row,
+        },
+    ),
+    OperationRow(
+        Operation.BATCH_NORM, "norm", "batch_norm", "BatchNorm", number="epsilon", weights="row",
+        attributes=("momentum",), running=("running_mean", "running_variance"),
+        room={
+            "normalized": room.batch, "dweights": room.one_a_column, "moments": room.two_a_block,
+            "sums": room.two_a_block, "scales": room.three_a_column,
+        },
+        room_to_predict={"scales": room.three_a_column},
+    ),
+    _activation(
         Operation.TANH, "tanh", "Tanh",
         forward=lambda x, number: np.tanh(x),
         slope=lambda x, y, number: 1 - y * y,
     ),
-    OperationRow(
+    _activation(
         Operation.SIGMOID, "sigmoid", "Sigmoid",
         forward=lambda x, number: _sigmoid(x),
         slope=lambda x, y, number: y * (1 - y),
     ),
-    OperationRow(
+    _activation(
         Operation.LEAKY_RELU, "leaky_relu", "LeakyReLU", number="negative_slope",
         forward=lambda x, number: np.where(x > 0, x, number * x),
         slope=lambda x, y, number: np.where(x > 0, 1, number),
     ),
-    OperationRow(
+    _activation(
         Operation.ELU, "elu", "ELU", number="alpha",
         forward=lambda x, number: np.where(x > 0, x, number * np.expm1(np.minimum(x, 0))),
         slope=lambda x, y, number: np.where(x > 0, 1, y + number),
     ),
-    OperationRow(
+    _activation(
         Operation.GELU, "gelu", "GELU",
         forward=lambda x, number: x / 2 * _erfc(-x / math.sqrt(2)),
         slope=_slope_of_gelu,
     ),
-    OperationRow(
+    _activation(
         Operation.GELU_TANH, "gelu_tanh", "GELU", {"approximate": "tanh"},
         forward=lambda x, number: x / (1 + np.exp(-2 * _bend(x))),
         slope=_slope_of_gelu_tanh,
     ),
-    OperationRow(
+    _activation(
         Operation.SILU, "silu", "SiLU",
         forward=lambda x, number: x / (1 + np.exp(-x)),
         slope=_slope_of_silu,
     ),
-    OperationRow(
+    _activation(
         Operation.SOFTPLUS, "softplus", "Softplus",
         forward=lambda x, number: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))),
         slope=lambda x, y, number: _sigmoid(x),
     ),
-    OperationRow(
+    _activation(
         Operation.IDENTITY, "identity", "Identity",
         forward=lambda x, number: x,
         slope=lambda x, y, number: 1.0,
     ),
-    OperationRow(
+    _activation(
         Operation.EXP, "exp",
         forward=lambda x, number: np.exp(x),
         slope=lambda x, y, number: y,
@@ -229,12 +245,43 @@ OPERATIONS = (
 OPERATION_OF = {row.code: row for row in OPERATIONS}
 ACTIVATIONS = tuple(row for row in OPERATIONS if row.is_activation)
 
+
+def _codes_of(*groups: Group) -> tuple[int, ...]:
+    return tuple(row.code for row in OPERATIONS if row.group in groups)
+
+
+# For jitted code `chains.py` makes functions of these codes.
+BASIC, NORMS = _codes_of("dense", "relu", "softmax"), _codes_of("norm")
+DEPENDENT_ON_MODE = _codes_of("dropout", "norm")
+WITH_PARAMETERS = tuple(row.code for row in OPERATIONS if row.weights)
+
+
+def is_basic(operation: int) -> bool:
+    """Return whether the program for plain networks has an operation: it takes no number."""
+    return operation in BASIC
+
+
+def is_norm(operation: int) -> bool:
+    """Return whether an operation normalizes, and has weights and biases (1, O)."""
+    return operation in NORMS
+
+
+def depends_on_mode(operation: int) -> bool:
+    """Return whether an operation does something else in training than in a prediction."""
+    return operation in DEPENDENT_ON_MODE
+
+
+def has_parameters(operation: int) -> bool:
+    """Return whether an operation has weights and biases."""
+    return operation in WITH_PARAMETERS
+
+
 # The names of activations that a user may give in place of a layer: {name: class}. They are made
 # without arguments, so that an operation of an option has no name of its own.
 ACTIVATION_LAYERS = {
     row.name: row.layer
     for row in OPERATIONS
-    if (row.is_activation or row.code == Operation.RELU) and row.layer and not row.options
+    if row.group in ("relu", "activation") and row.layer and not row.options
 }
 
 

@@ -12,15 +12,15 @@ from numba.extending import intrinsic
 from . import catalogue
 from . import table as t
 from .catalogue import Loss, Operation, Rule
+from .chains import one_of, states_of
 from .codes import ITEM_SIZES
 from .target import CACHE_LINE
 
-depends_on_mode = numba.njit(catalogue.depends_on_mode)
-has_parameters = numba.njit(catalogue.has_parameters)
-is_basic = numba.njit(catalogue.is_basic)
-is_norm, n_states_of = numba.njit(catalogue.is_norm), numba.njit(catalogue.n_states_of)
-
-_ACTIVATION_CODES = tuple(row.code for row in catalogue.ACTIVATIONS)
+is_basic, is_norm = one_of(numba.njit, catalogue.BASIC), one_of(numba.njit, catalogue.NORMS)
+is_activation = one_of(numba.njit, [row.code for row in catalogue.ACTIVATIONS])
+depends_on_mode = one_of(numba.njit, catalogue.DEPENDENT_ON_MODE)
+has_parameters = one_of(numba.njit, catalogue.WITH_PARAMETERS)
+n_states_of = states_of(numba.njit)
 
 
 @intrinsic
@@ -124,7 +124,7 @@ def table_fault(layers):
     for index in range(len(layers)):
         layer = layers[index]
         n_inputs, n_outputs, operation = layer.n_inputs, layer.n_outputs, layer.operation
-        known = is_basic(operation) or operation in _ACTIVATION_CODES or depends_on_mode(operation)
+        known = is_basic(operation) or is_activation(operation) or depends_on_mode(operation)
         if not (known and n_inputs >= 0 and n_outputs >= 0):
             return _TABLE
         if operation != Operation.DENSE and n_inputs != n_outputs:

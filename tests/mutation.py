@@ -23,6 +23,7 @@ TESTS = [
         "samples",
         "dropout",
         "normalization",
+        "plan",
     )
 ]
 
@@ -95,6 +96,10 @@ MUTANTS = [
      "min(step, size - j), 0.0) - mean"),
     ("layer_norm.py", "g = fma(load_part(normalized + j, rest, 0.0), back, g - mean)",
      "g = fma(load_part(normalized + j, rest, 0.0), back, g)"),
+    ("room.py", "2 * -(-capacity // BLOCK) * row", "2 * (capacity // BLOCK) * row"),
+    ("catalogue.py", '"Softmax", reads_outputs=True', '"Softmax", reads_outputs=False'),
+    ("chains.py", "return compiled(lambda code: code == a or code == b or code == c)",
+     "return compiled(lambda code: code == a or code == b)"),
     ("norm_passes.py", "            rows = BLOCK\n", "            rows = tile_rows(like)\n"),
     ("batch_norm.py", "sums, products, scale, parameters",
      "products, sums, scale, parameters"),

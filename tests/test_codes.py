@@ -1,11 +1,12 @@
 """A code that stands for nothing is seen: no kernel calculates something else in its place."""
 
+import numba
 import numpy as np
 import pytest
 
 import fastnn
 from fastnn import kernels
-from fastnn.kernels import catalogue, codes, reference
+from fastnn.kernels import catalogue, codes, faults, groups, reference
 from fastnn.kernels.catalogue import Loss, Operation, Rule
 from fastnn.program import compiled
 from fastnn.program.plan import make_plan
@@ -28,9 +29,34 @@ def test_no_code_is_used_twice(name):
 
 def test_each_operation_is_in_one_group_and_no_other_code_is_in_any():
     activations = [row.code for row in catalogue.ACTIVATIONS]
-    groups = catalogue.is_basic, activations.__contains__, catalogue.depends_on_mode
+    predicates = catalogue.is_basic, activations.__contains__, catalogue.depends_on_mode
     for operation in range(-2, UNKNOWN):
-        assert sum(group(operation) for group in groups) == (operation in Operation)
+        assert sum(each(operation) for each in predicates) == (operation in Operation)
+
+
+@pytest.mark.parametrize("name", ["is_basic", "is_norm", "depends_on_mode", "has_parameters"])
+def test_compiled_groups_are_those_of_the_catalogue(name):
+    group = getattr(catalogue, name)
+    for compiled_group in compiled_of(name):
+        for operation in range(-2, UNKNOWN):
+            assert compiled_group(operation) == group(operation)
+
+
+def test_compiled_activations_are_those_of_the_catalogue():
+    activations = sorted(row.code for row in catalogue.ACTIVATIONS)
+    assert [code for code in range(-2, UNKNOWN) if faults.is_activation(code)] == activations
+
+
+def test_the_compiled_number_of_states_is_that_of_the_catalogue():
+    for compiled_number in compiled_of("n_states_of"):
+        for rule in (*Rule, -2, max(Rule) + 1, UNKNOWN):
+            assert compiled_number(rule) == catalogue.n_states_of(rule)
+
+
+def compiled_of(name):
+    """Return what checks, and kernels if they need it, have by a name, to be called from Python."""
+    of_kernels = getattr(groups, name, None)
+    return [getattr(faults, name), *([numba.njit(lambda x: of_kernels(x))] if of_kernels else [])]
 
 
 def test_no_other_code_is_that_of_a_rule_with_states():

@@ -7,17 +7,17 @@ own has no row in them: `program_layers` then gives None, and the model works la
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..kernels import catalogue
-from ..kernels import table as t
-from ..kernels.catalogue import Operation, depends_on_mode, is_norm
+from ..kernels.catalogue import OPERATION_OF, Operation
 from ..kernels.codes import Epilogue
 from ..kernels.records import PENALTIES, empty_layers
+from ..kernels.room import Room
 from ..kernels.target import CACHE_LINE, L1_SET_DISTANCE
 from ..nn.activations import Activation
 from ..nn.classes import CLASSES
@@ -117,7 +117,7 @@ def make_plan(
     optimizer has `n_states`; `keep_gradients` where it has to see all of a gradient at once.
     """
     if not training:
-        steps = [step for step in steps if step[0] != Operation.DROPOUT]
+        steps = [step for step in steps if OPERATION_OF[step[0]].group != "dropout"]
     fused = _fuse(steps)
     records = empty_layers(len(fused))
     workspace = _Workspace(capacity, itemsize)
@@ -126,12 +126,12 @@ def make_plan(
     running = sum(_n_parameters(layer) for _, layer, _ in fused)
     dinputs, width, previous_epilogue = -1, n_inputs, Epilogue.STORE
     # Without training only the values of two neighboring layers are alive at a time.
-    n_neurons = [arrays_of(layer)[0].shape[1] for op, layer, _ in fused if op == Operation.DENSE]
-    widest = max([*n_neurons, n_inputs])
+    widest = max([n_inputs, *(_n_outputs(op, layer, n_inputs) for op, layer, _ in fused)])
     pair = [] if training else [workspace.rows(widest) for _ in range(2)]
     inputs, input_row = workspace.rows(n_inputs) if training else pair[1]
     for i, (record, (operation, layer, epilogue)) in enumerate(zip(records, fused, strict=True)):
-        n_outputs = arrays_of(layer)[0].shape[1] if operation == Operation.DENSE else width
+        row = OPERATION_OF[operation]
+        n_outputs = _n_outputs(operation, layer, width)
         record["operation"], record["n_inputs"], record["n_outputs"] = operation, width, n_outputs
         record["inputs"], record["input_row"] = inputs, input_row
         record["dinputs"] = dinputs if trains else -1
@@ -140,7 +140,7 @@ def make_plan(
         )
         previous_epilogue = record["epilogue"] = epilogue
         if isinstance(layer, ParameterLayer):
-            _check_sizes(layer, width if operation == Operation.DENSE else 1, n_outputs)
+            _check_sizes(layer, width if row.weights == "matrix" else 1, n_outputs)
             record["weights"], record["biases"] = parameter, parameter + arrays_of(layer)[0].size
             parameter += _n_parameters(layer)
             record["trains"], record["has_biases"] = layer.trainable, layer.use_bias
@@ -149,7 +149,7 @@ def make_plan(
             for name, penalty in zip(PENALTIES, layer.penalties, strict=True):
                 record[name] = penalty
             trains = trains or layer.trainable
-        if operation == Operation.DENSE:
+        if row.weights == "matrix":
             record["panels"] = panels.panels(width, n_outputs)
             if record["dinputs"] >= 0:
                 record["transposed_panels"] = panels.panels(n_outputs, width)
@@ -157,33 +157,32 @@ def make_plan(
                 record["states"] = workspace.panels(n_states * width, n_outputs)
             if keep_gradients and layer.trainable:
                 record["gradients"] = workspace.panels(width, n_outputs)
-        elif operation == Operation.DROPOUT:
-            record["parameter"], record["dropout_index"] = layer.rate, n_draws
+        if row.number:
+            record["parameter"] = getattr(layer, row.number)
+        for name in row.attributes:
+            record[name] = getattr(layer, name)
+        for name in row.running:
+            record[name] = running
+            running += width
+        if row.group == "dropout":
+            record["dropout_index"] = n_draws
             n_draws += 1
-        elif is_norm(operation):
-            record["parameter"] = layer.epsilon
-            if operation == Operation.BATCH_NORM:
-                record["momentum"] = layer.momentum
-                record["running_mean"], record["running_variance"] = running, running + width
-                running += 2 * width
-        elif isinstance(layer, Activation):
-            record["parameter"] = layer.number
         inputs, input_row = workspace.rows(n_outputs) if training else pair[i % 2]
         record["outputs"], record["output_row"] = inputs, input_row
         if training:
-            last = i == len(fused) - 1
-            # The gradient of the outputs takes their place, unless the last step needs them to go
-            # back.
-            reads_inputs = operation in (Operation.DENSE, Operation.RELU)
-            in_place = last and (reads_inputs or depends_on_mode(operation))
+            # The gradient of the last outputs takes their place, unless the way back reads them.
+            in_place = i == len(fused) - 1 and not row.reads_outputs
             dinputs = inputs if in_place else workspace.rows(n_outputs)[0]
             record["doutputs"] = dinputs
             record["dbiases"] = workspace.take(n_outputs)
-            _make_room(record, workspace)
-        elif operation == Operation.BATCH_NORM:
-            record["scales"] = workspace.take(3 * input_row)
+        _make_room(record, row.room if training else row.room_to_predict, workspace)
         width = n_outputs
     return Plan(records, workspace.size, 0 if training else panels.size, n_sums)
+
+
+def _n_outputs(operation: int, layer: Any, width: int) -> int:
+    """Return how many outputs a layer has for `width` inputs."""
+    return arrays_of(layer)[0].shape[1] if OPERATION_OF[operation].weights == "matrix" else width
 
 
 def _n_parameters(layer: Any) -> int:
@@ -202,20 +201,11 @@ def _check_sizes(layer: Any, n_rows: int, n_outputs: int) -> None:
         )
 
 
-def _make_room(record: np.void, workspace: _Workspace) -> None:
-    """Hand out what DROPOUT and normalization keep for the way back."""
-    operation, width = record["operation"], record["n_outputs"]
-    if operation == Operation.DROPOUT:
-        record["mask"] = workspace.rows(width)[0]
-    if is_norm(operation):
-        record["normalized"] = workspace.rows(width)[0]
-        record["dweights"] = workspace.take(width)
-    if operation == Operation.LAYER_NORM:
-        record["scales"] = workspace.take(workspace.capacity)
-    if operation == Operation.BATCH_NORM:
-        size = 2 * -(-workspace.capacity // t.BLOCK) * record["output_row"]
-        record["moments"], record["sums"] = workspace.take(size), workspace.take(size)
-        record["scales"] = workspace.take(3 * record["output_row"])
+def _make_room(record: np.void, room: Mapping[str, Room], workspace: _Workspace) -> None:
+    """Hand out what a layer needs for itself, in the order of its row in the catalogue."""
+    sizes = workspace.capacity, int(record["n_outputs"]), int(record["output_row"])
+    for name, size_of in room.items():
+        record[name] = workspace.take(size_of(*sizes))
 
 
 def _fuse(steps: Steps) -> list[tuple[int, Any, int]]:
