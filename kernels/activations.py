@@ -1,7 +1,7 @@
 """Activations: element-wise, forward and backward, one loop for all kinds.
 
 The branch on the kind is the same for every vector, so it costs nothing beside the arithmetic.
-The formulas and their sources stand with the classes in `fastnn/nn/activations.py`.
+The classes in `fastnn/nn/activations.py` have the formulas and their sources.
 """
 
 import math
@@ -20,13 +20,13 @@ _SLOPE, _CUBE = math.sqrt(2.0 / math.pi), 0.044715  # of GELU's approximation
 
 @inner
 def bend(x):
-    """Return v with (1 + tanh(v / 2)) / 2 = sigmoid(v), which has its digits in the tail too."""
+    """Return v with (1 + tanh(v / 2)) / 2 = sigmoid(v), which is exact in the tail too."""
     return x * fma(splat(x, 2.0 * _SLOPE * _CUBE), x * x, splat(x, 2.0 * _SLOPE))
 
 
 @inner
 def softplus(x):
-    """Return log(1 + e**x), with its digits for any x."""
+    """Return log(1 + e**x), exact to a few roundings for any x."""
     zero = splat(x, 0.0)
     e = exp(select(x > 0.0, zero - x, x))
     u = e + 1.0
@@ -35,7 +35,7 @@ def softplus(x):
 
 @inner
 def activation_vector(kind, x, number):
-    """Return the activation of x; `number` is the negative slope or the alpha of those with one."""
+    """Return the activation of x; `number` is its negative slope or alpha, if it has one."""
     if kind == Operation.IDENTITY:
         return x
     if kind == Operation.LEAKY_RELU:

@@ -1,16 +1,16 @@
-"""BATCH_NORM: each column normalized to mean 0 and variance 1 over a batch.
+"""BATCH_NORM: normalize each column to mean 0 and variance 1 over a batch.
 
 outputs = normalized * weights + biases, where normalized = (inputs - mean) * scale and scale =
-1 / sqrt(variance + epsilon), with the variance that divides by the count. Ioffe, Szegedy, "Batch
-Normalization" (2015), algorithms 1 and 2.
+1 / sqrt(variance + epsilon), with the variance that is divided by the number of rows. Ioffe,
+Szegedy, "Batch Normalization" (2015), algorithms 1 and 2.
 
-Sums over a batch have one order, whoever forms them: within each block of `BLOCK` rows from first
-to last, then over the blocks of `SUM_ROWS` rows, and then over these. So threads that own whole
-blocks can share the work. Means and sums of squares of blocks are merged as in Chan, Golub,
+The order of a sum over a batch does not depend on the threads: rows are added from first to last
+within each block of `BLOCK` rows, then the blocks within `SUM_ROWS` rows, and then these. So each
+thread can sum whole blocks. Means and sums of squares of blocks are merged as in Chan, Golub,
 LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances" (1979),
 equation 2.1.
 
-A rounded mean is not good enough for values that are far from 0 and close together: see
+A rounded mean is too inexact for values that are far from 0 and close together: see
 `layer_norm.py`.
 
 The `scales` of a layer of the program are three rows: center, scale and shift in a prediction;
@@ -27,17 +27,17 @@ from .sums import add_block
 from .table import BLOCK, SUM_ROWS
 from .threads import wait
 
-# How many deviations a column's mean may be away from 0: its rounding error, of a few units in the
-# last place, is then at most about 1e-4 (1e-9 in float64) of the deviation.
+# The largest distance of a column's mean from 0, in standard deviations. The rounding error of such
+# a mean is at most about 1e-4 (1e-9 in float64) of the standard deviation.
 _most_distance = by_dtype(2.0**8, 2.0**20)
 
-# The same for predictions, where another way takes no longer.
+# The same for predictions, in both dtypes: subtracting the mean there takes no longer.
 _MOST_FOLDED = 2.0**8
 
 
 @inner
 def block_moments(inputs, row, rows, count):
-    """Return (mean, sum of squares around it) of a block of rows, `row` apart, at a pointer."""
+    """Return (mean, sum of squared differences from it) of a block of rows, `row` apart."""
     zero = splat(inputs, 0.0)
     mean = squares = zero
     for i in range(rows):
@@ -51,7 +51,7 @@ def block_moments(inputs, row, rows, count):
 
 @inner
 def merge_moments(before, mean, squares, rows, block_mean, block_squares):
-    """Return the moments of `before` rows and of the block of `rows` behind them, together."""
+    """Return the moments of `before` rows and the next block of `rows` together."""
     if before == 0:
         return block_mean, block_squares
     share = rows / (before + rows)
@@ -62,9 +62,9 @@ def merge_moments(before, mean, squares, rows, block_mean, block_squares):
 
 @inner
 def join_moments(before, sums, rows, mean, squares):
-    """As `merge_moments`, of blocks of SUM_ROWS rows: `sums` has mean and squares, and their lost.
+    """As `merge_moments`, for blocks of SUM_ROWS rows.
 
-    The four are what `add_block` takes and gives.
+    `sums` has the mean and the squares, each with the rounding error that `add_block` keeps.
     """
     share = rows / (before + rows)
     gap = (mean - sums[0]) + sums[1]
@@ -83,16 +83,16 @@ def column_moments(inputs, row, rows, count):
         size = min(SUM_ROWS, rows - start)
         mean = squares = zero
         for first in range(0, size, BLOCK):
-            taken = min(BLOCK, size - first)
-            m, s = block_moments(inputs + (start + first) * row, row, taken, count)
-            mean, squares = merge_moments(first, mean, squares, taken, m, s)
+            block_rows = min(BLOCK, size - first)
+            m, s = block_moments(inputs + (start + first) * row, row, block_rows, count)
+            mean, squares = merge_moments(first, mean, squares, block_rows, m, s)
         sums = join_moments(start, sums, size, mean, squares)
     return sums[0], sums[2] / float(max(rows, 1))
 
 
 @inner
 def moments_of_blocks(parts, row, rows, count):
-    """As `column_moments`, from what `keep_moments` kept of all blocks."""
+    """As `column_moments`, from the moments of all blocks that `keep_moments` has stored."""
     zero = splat(parts, 0.0)
     sums = zero, zero, zero, zero
     for start in range(0, rows, SUM_ROWS):
@@ -108,7 +108,7 @@ def moments_of_blocks(parts, row, rows, count):
 
 @inner
 def keep_moments(parts, inputs, input_row, first, rows, row, size):
-    """Keep the moments of the blocks of the rows [first, first + rows), `inputs` their first."""
+    """Store the moments of the blocks of rows [first, first + rows); `inputs` points to `first`."""
     for start in range(0, rows, BLOCK):
         part = parts + (first + start) // BLOCK * 2 * row
         for j in range(0, size, lanes(inputs)):
@@ -123,8 +123,8 @@ def keep_moments(parts, inputs, input_row, first, rows, row, size):
 def column_scale(inputs, row, rows, count, mean, variance, epsilon):
     """Return (shift, variance, scale) of the columns at a pointer; their mean is mean + shift.
 
-    The moments given stay, with a shift of 0, but where the mean is so far away that its rounding
-    error matters, or the squares are not finite.
+    The shift is 0 and the variance is returned unchanged, unless the mean is so far from 0 that its
+    rounding error matters, or the squares are not finite.
     """
     scale = scale_of(variance, epsilon)
     one, zero = splat(mean, 1.0), splat(mean, 0.0)
@@ -165,7 +165,7 @@ def normalize_columns(
     outputs, normalized, inputs, output_row, input_row, rows, count, mean, shift, scale, weights,
     biases,
 ):  # fmt: skip
-    """Normalize the columns at pointers, all with vectors of their own."""
+    """Normalize columns; `mean`, `shift` and `scale` have a lane for each."""
     w, b = load_part(weights, count, 0.0), load_part(biases, count, 0.0)
     for i in range(rows):
         x = ((load_part(inputs + i * input_row, count, 0.0) - mean) - shift) * scale
@@ -175,20 +175,20 @@ def normalize_columns(
 
 @inner
 def keep_sums(parts, doutputs, normalized, first, rows, row, size):
-    """Keep the sums of the blocks of the rows [first, first + rows), at pointers to their first."""
+    """Store the sums of the blocks of rows [first, first + rows), at pointers to `first`."""
     for start in range(0, rows, BLOCK):
         part = parts + (first + start) // BLOCK * 2 * row
         for j in range(0, size, lanes(doutputs)):
             at, count = start * row + j, min(lanes(doutputs), size - j)
-            taken = min(BLOCK, rows - start)
-            sums, products = block_sums(doutputs + at, normalized + at, row, taken, count)
+            block_rows = min(BLOCK, rows - start)
+            sums, products = block_sums(doutputs + at, normalized + at, row, block_rows, count)
             store_part(part + j, sums, count)
             store_part(part + (row + j), products, count)
 
 
 @inner
 def sums_of_blocks(parts, row, rows, count):
-    """Return (dbiases, dweights) of the columns at a pointer, of what `keep_sums` kept."""
+    """Return (dbiases, dweights) of columns, from the sums of blocks that `keep_sums` stored."""
     zero = splat(parts, 0.0)
     all_sums = all_products = lost = missing = zero
     for start in range(0, rows, SUM_ROWS):
@@ -219,10 +219,10 @@ def columns_back(
 
 @inner
 def fold(weights, biases, running_mean, running_variance, count, epsilon):
-    """Return (center, scale, shift) of columns: of a prediction, (inputs - center) * scale + shift.
+    """Return (center, scale, shift) of columns: a prediction is (inputs - center) * scale + shift.
 
-    At pointers. The center is 0, and the mean a part of the shift, but where the mean is so far
-    away that its product with the scale would lose the digits in which inputs differ.
+    The center is 0, and the mean is a part of the shift, unless the mean is so far from 0 that its
+    product with the scale would lose the digits in which inputs differ.
     """
     unit = scale_of(load_part(running_variance, count, 1.0), epsilon)
     scale = load_part(weights, count, 0.0) * unit
@@ -239,7 +239,7 @@ def fold(weights, biases, running_mean, running_variance, count, epsilon):
 
 @inner
 def fold_row(outputs, inputs, weights, biases, running_mean, running_variance, size, epsilon):
-    """outputs = a row of inputs, at pointers, normalized with what a run has seen."""
+    """outputs = a row of inputs, at pointers, normalized with the running moments."""
     for j in range(0, size, lanes(inputs)):
         count = min(lanes(inputs), size - j)
         center, scale, shift = fold(
@@ -254,10 +254,10 @@ def follow_moments(running_mean, running_variance, mean, variance, count, rows, 
     """running = (1 - momentum) * running + momentum * new, of columns at pointers."""
     m, v = load_part(running_mean, count, 0.0), load_part(running_variance, count, 0.0)
     unbiased = variance * (rows / max(rows - 1, 1))
-    left, factor = 1.0 - momentum, splat(mean, momentum)
-    # Those of a feature that stays at 0 fade away.
-    store_part(running_mean, flushed(fma(mean, factor, m * left)), count)
-    store_part(running_variance, flushed(fma(unbiased, factor, v * left)), count)
+    old, new = 1.0 - momentum, splat(mean, momentum)
+    # The moments of a feature that stays at 0 would become subnormal.
+    store_part(running_mean, flushed(fma(mean, new, m * old)), count)
+    store_part(running_variance, flushed(fma(unbiased, new, v * old)), count)
 
 
 # ------------------------------------------------------------------ a layer of the program
@@ -265,7 +265,7 @@ def follow_moments(running_mean, running_variance, mean, variance, count, rows, 
 
 @inner
 def fold_batch_norms(layers, parameters, workspace):
-    """Keep center, scale and shift of every BATCH_NORM for a prediction."""
+    """Store center, scale and shift of every BATCH_NORM for a prediction."""
     for index in range(len(layers)):
         layer = layers[index]
         if layer.operation == Operation.BATCH_NORM:
@@ -315,9 +315,9 @@ def batch_norm_rows(
 ):
     """Normalize the rows [first, first + rows) by the columns of all rows of the batch.
 
-    Each thread keeps the moments of its own blocks of rows, and merges those of all: that is a
-    part in `BLOCK` of the work, and saves a second barrier. False where the barrier says so.
-    The thread with the first row leaves what it found for the way back, behind the next barrier.
+    Each thread stores the moments of its own blocks of rows, and then merges those of all threads.
+    The merge is 1 / `BLOCK` of the work, and saves a second barrier. The thread with the first row
+    stores the moments of the batch for the backward pass. Return False if the barrier does.
     """
     size, row = layer.n_outputs, layer.output_row
     scales = workspace + layer.scales
@@ -327,7 +327,7 @@ def batch_norm_rows(
     for j in range(0, size, lanes(inputs)):
         count, at = min(lanes(inputs), size - j), first * row + j
         mean, variance = moments_of_blocks(workspace + (layer.moments + j), row, batch, count)
-        # Of all rows: nobody writes to the inputs before the batch ends.
+        # It may read the inputs of other threads: no thread writes to them before the batch ends.
         shift, variance, scale = column_scale(
             workspace + (layer.inputs + j), layer.input_row, batch, count, mean, variance, epsilon
         )
@@ -347,7 +347,7 @@ def batch_norm_rows(
 def batch_norm_rows_back(
     layer, parameters, workspace, dinputs, doutputs, first, rows, batch, gate, threads
 ):
-    """Take the gradient of the rows [first, first + rows), at pointers to their first, back."""
+    """Form dinputs of the rows [first, first + rows), at pointers to `first`."""
     size, row = layer.n_outputs, layer.output_row
     normalized = workspace + (layer.normalized + first * row)
     keep_sums(workspace + layer.sums, doutputs, normalized, first, rows, row, size)
@@ -366,7 +366,7 @@ def batch_norm_rows_back(
 
 @inner
 def follow_batch_moments(layer, parameters, workspace, begin, end, rows):
-    """Let the running moments of the columns [begin, end) follow those of a batch of `rows`."""
+    """Update the running moments of the columns [begin, end) with those of a batch of `rows`."""
     for j in range(begin, end, lanes(workspace)):
         count = min(lanes(workspace), end - j)
         moments = workspace + (layer.scales + j)
@@ -447,7 +447,7 @@ def batch_norm_predict(outputs, inputs, weights, biases, running_mean, running_v
 def running_update(running_mean, running_variance, means, variances, rows, momentum):
     """running = (1 - momentum) * running + momentum * new, in place, arrays (1, I).
 
-    New are the means and variances of a batch of `rows`, and of these rows / (rows - 1) times.
+    New are the means of a batch of `rows`, and its variances times rows / (rows - 1).
     """
     size = means.size
     for j in range(0, size, lanes(pointer(means))):

@@ -1,6 +1,6 @@
-"""The codes of what kernels choose, and the rows of what they keep, beside those of the catalogue.
+"""Codes that kernels branch on, and indices of the rows of their arrays.
 
-As there, each enumeration is a named tuple of plain integers, whose order has no meaning.
+As in `catalogue.py`, each enumeration is a named tuple of plain integers.
 """
 
 from typing import NamedTuple
@@ -39,9 +39,9 @@ class _ScoreRows(NamedTuple):
 
 
 ScoreRow = _ScoreRows()
-"""The rows of the scores (batch_size,) float64 that a step keeps of its samples.
+"""The rows of the scores (N_SCORES, batch_size) float64 of the samples of a step.
 
-First they hold what the loss is made of (`cross_entropy.label_row`), then LOSS is the loss.
+At first they hold the terms of the loss (`cross_entropy.label_row`). Then LOSS is the loss.
 """
 
 N_SCORES = len(ScoreRow)
@@ -53,7 +53,7 @@ class _SumRows(NamedTuple):
 
 
 SumRow = _SumRows()
-"""The rows of the sums (float64) that the weights phase keeps of rows of weights, and of biases."""
+"""The rows of the sums (float64) that the weights phase forms for rows of weights and biases."""
 
 N_SUMS = len(SumRow)
 

@@ -1,7 +1,7 @@
-"""How numba reads the enumerations of codes: as it reads a module, whose values are constants.
+"""Numba treats the enumerations of codes as modules, whose members are constants.
 
 As tuples, which they are in Python, they took 3 % of the time of a first fit: each use of a member
-built the whole tuple in machine code, for LLVM to remove.
+built the whole tuple in machine code, which LLVM then had to remove.
 """
 
 from types import ModuleType

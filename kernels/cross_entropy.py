@@ -60,8 +60,8 @@ def cross_entropy_forward(losses, probabilities, targets, epsilon):
 def cross_entropy_backward(dprobabilities, probabilities, targets, epsilon):
     """dprobabilities (B, C) = -targets / clip(probabilities (B, C), epsilon) / B.
 
-    Inverts losses = -sum(targets * log(clip(probabilities))). Where clipping holds a probability
-    fixed, the slope at the bound is kept, so that a sure and wrong answer is still corrected.
+    The gradient of losses = -sum(targets * log(clip(probabilities))). A clipped probability has the
+    slope at the bound, not 0, so that a certain but wrong answer is still corrected.
     """
     rows, classes = probabilities.shape
     for i in range(rows):
@@ -164,7 +164,7 @@ def target_gap(logits, size, targets, largest):
     for j in range(0, size, step):
         rest = min(step, size - j)
         t = load_part(targets + j, rest, 0.0)
-        # A target of 0 takes no part, even where its logit is -inf.
+        # A target of 0 adds 0, even if its logit is -inf.
         gap = select(t > 0.0, largest - load_part(logits + j, rest, 0.0), zero)
         gaps = fma(t, gap, gaps)
     return np.float64(sum_lanes(gaps))
@@ -174,12 +174,12 @@ def target_gap(logits, size, targets, largest):
 def label_gradient_row(gradient, row, size, total, label, scale):
     """gradient = (row / total - one_hot(label)) * scale; `gradient` may be `row`.
 
-    Each operation is rounded to the dtype, so the bits are those of a softmax that was kept and
-    then differentiated (test_training.py: layers one by one give the bits of the epoch).
+    Each operation is rounded to the dtype, so the bits are those of a softmax that is stored first
+    and then differentiated (test_training.py: layers one by one give the bits of the epoch).
     """
     step = lanes(row)
     factor = element(row, 1.0 / total)
-    wanted = element(row, get(row + label) * factor - 1.0)
+    difference = element(row, get(row + label) * factor - 1.0)
     whole = size - size % step
     for j in range(0, whole, step):
         store(gradient + j, cut(cut(load(row + j) * factor) * scale))
@@ -187,7 +187,7 @@ def label_gradient_row(gradient, row, size, total, label, scale):
         rest = size - whole
         p = cut(load_part(row + whole, rest, 0.0) * factor)
         store_part(gradient + whole, cut(p * scale), rest)
-    put(gradient + label, wanted * element(row, scale))
+    put(gradient + label, difference * element(row, scale))
 
 
 @inner
@@ -231,9 +231,9 @@ def softmax_cross_entropy_forward(losses, probabilities, logits, targets):
         if targets.ndim == 1:
             gap, weight = np.float64(largest) - np.float64(get(row + targets[i])), 1.0
         else:
-            wanted = pointer(targets) + i * classes
-            gap = target_gap(row, classes, wanted, largest)
-            weight = sum_row(wanted, classes)
+            row_targets = pointer(targets) + i * classes
+            gap = target_gap(row, classes, row_targets, largest)
+            weight = sum_row(row_targets, classes)
         total = exp_row(result, row, classes, largest)
         losses[i] = weight * log_number(np.float64(total)) + gap
         scale_row(result, classes, 1.0 / total)
@@ -243,8 +243,8 @@ def softmax_cross_entropy_forward(losses, probabilities, logits, targets):
 def softmax_cross_entropy_backward(dlogits, probabilities, targets):
     """dlogits (B, C) = (probabilities (B, C) * sum(targets) - targets) / B.
 
-    Inverts losses = -sum(targets * log(softmax(logits))); the sum over a row of targets is 1 for
-    labels and distributions.
+    The gradient of losses = -sum(targets * log(softmax(logits))). The sum over a row of targets is
+    1 for labels and distributions.
     """
     rows, classes = probabilities.shape
     scale = 1.0 / rows
@@ -253,9 +253,9 @@ def softmax_cross_entropy_backward(dlogits, probabilities, targets):
         if targets.ndim == 1:
             label_gradient_row(result, row, classes, 1.0, targets[i], scale)
         else:
-            wanted = pointer(targets) + i * classes
-            weight = sum_row(wanted, classes)
-            target_gradient_row(result, row, classes, 1.0, wanted, weight, scale)
+            row_targets = pointer(targets) + i * classes
+            weight = sum_row(row_targets, classes)
+            target_gradient_row(result, row, classes, 1.0, row_targets, weight, scale)
 
 
 @kernel
@@ -272,6 +272,6 @@ def softmax_cross_entropy(losses, dlogits, logits, targets):
             gap, total, _ = label_row(result, row, classes, targets[i], scale)
             weight = 1.0
         else:
-            wanted = pointer(targets) + i * classes
-            gap, total, _, weight = target_row(result, row, classes, wanted, 0, scale)
+            row_targets = pointer(targets) + i * classes
+            gap, total, _, weight = target_row(result, row, classes, row_targets, 0, scale)
         losses[i] = weight * log_number(total) + gap

@@ -25,7 +25,7 @@ def dense_forward(outputs, inputs, weights, biases):
 def dense_backward(dinputs, dweights, dbiases, doutputs, inputs, weights):
     """Gradients of a dense layer; an output that is None is not computed.
 
-    Inverts outputs = inputs (B, I) @ weights (I, O) + biases (1, O), given doutputs (B, O):
+    For outputs = inputs (B, I) @ weights (I, O) + biases (1, O), and doutputs (B, O):
 
     dinputs (B, I) = doutputs @ weights.T
     dweights (I, O) = inputs.T @ doutputs

@@ -1,10 +1,11 @@
-"""Dropout: each value is kept with the probability 1 - rate, and then scaled by its inverse.
+"""Dropout: each value is 0 with the probability `rate`, and else divided by 1 - rate.
 
 Hinton and others, "Improving neural networks by preventing co-adaptation of feature detectors"
-(2012); scaled in training, so that nothing is left to do afterwards.
+(2012). The values are scaled in training, so that predictions need no scaling.
 
 Column j of a row takes word j % 64 // 16 of the random bits of the counter
-(j // 64 * 16 + j % 16, row, step, layer): whatever the vectors, the batch and the threads.
+(j // 64 * 16 + j % 16, row, step, layer). So the masks do not depend on the width of vectors, the
+size of a batch or the number of threads.
 """
 
 from .jit import inner, kernel
@@ -28,12 +29,12 @@ def drop_row(outputs, mask, inputs, size, rate, key, layer, step, row):
 
 @inner
 def drop_words(outputs, mask, inputs, begin, size, words, limit, scale):
-    """Take the columns from `begin` on, as many as there are words."""
-    zero, kept = splat(inputs, 0.0), splat(inputs, scale)
+    """Drop values of the columns from `begin` on, one for each word."""
+    zero, factor = splat(inputs, 0.0), splat(inputs, scale)
     for j in range(begin, min(begin + WIDTH, size), lanes(inputs)):
         rest = min(lanes(inputs), size - j)
         stays = at_least(inputs, words, j - begin, limit)
-        store_part(mask + j, select(stays, kept, zero), rest)
+        store_part(mask + j, select(stays, factor, zero), rest)
         values = load_part(inputs + j, rest, 0.0) * scale
         store_part(outputs + j, select(stays, values, zero), rest)
 
@@ -50,20 +51,20 @@ def drop_back(dinputs, doutputs, mask, size):
 
 
 @inner
-def drop_rows(layer, rate, workspace, key, number, inputs, first, rows):
+def drop_rows(layer, rate, workspace, key, step, inputs, first, rows):
     """Drop values of the rows [first, first + rows), `inputs` a pointer to their first."""
     for i in range(rows):
         at = (first + i) * layer.output_row
         drop_row(
             workspace + (layer.outputs + at), workspace + (layer.mask + at),
             inputs + i * layer.input_row, layer.n_outputs,
-            rate, key, layer.dropout_index, number, first + i,
+            rate, key, layer.dropout_index, step, first + i,
         )  # fmt: skip
 
 
 @inner
 def drop_rows_back(layer, workspace, dinputs, doutputs, first, rows):
-    """Take the gradient of the rows [first, first + rows), at pointers to their first, back."""
+    """Form dinputs of the rows [first, first + rows), at pointers to `first`."""
     row = layer.output_row
     mask = workspace + (layer.mask + first * row)
     for i in range(rows):
@@ -74,9 +75,10 @@ def drop_rows_back(layer, workspace, dinputs, doutputs, first, rows):
 
 @kernel
 def dropout_forward(outputs, mask, inputs, rate, key, layer, step):
-    """outputs (B, I) = inputs * mask; mask (B, I) is 0 with the probability `rate`, else its scale.
+    """outputs (B, I) = inputs * mask; mask (B, I) is 0 with the probability `rate`.
 
-    The bits belong to (key, layer, step): layer and step have 32 bits, key 63.
+    Else the mask is 1 / (1 - rate). It depends on (key, layer, step): layer and step have 32 bits,
+    key 63.
     """
     rows, size = inputs.shape
     for i in range(rows):
@@ -89,5 +91,5 @@ def dropout_forward(outputs, mask, inputs, rate, key, layer, step):
 
 @kernel
 def dropout_backward(dinputs, doutputs, mask):
-    """dinputs (B, I) = doutputs * mask: inverts outputs = inputs * mask."""
+    """dinputs (B, I) = doutputs * mask: the gradient of outputs = inputs * mask."""
     drop_back(pointer(dinputs), pointer(doutputs), pointer(mask), mask.size)

@@ -1,4 +1,4 @@
-"""Elementary functions on vectors: numba has none, and a library call a lane is five times slower.
+"""Elementary functions on vectors. Numba has none, and library calls for lanes are 5 times slower.
 
 Sources: argument reduction with a constant in two parts, Cody and Waite, "Software Manual for
 the Elementary Functions" (1980), chapters 5 and 6. The polynomials are Taylor series, cut where
@@ -42,8 +42,8 @@ def _exp(x):
         series = _taylor_exp(13)
 
     def exp_vector(x):
-        # Comparisons are false for NaN, which stays. A lane that ends as 0 is set aside, since
-        # arithmetic that underflows takes Intel 150 cycles: the -inf behind the end of a row did.
+        # Comparisons are false for NaN, so it stays. Lanes whose result is 0 get 0 before the
+        # arithmetic, since underflow takes 150 cycles on Intel's CPUs (as with -inf as padding).
         vanishes = x < smallest
         x = select(vanishes, splat(x, 0.0), x)
         x = select(x > largest, splat(x, largest), x)
@@ -88,7 +88,7 @@ def _expm1(x):
         # 2**n (e**rest - 1) + (2**n - 1): exact but for the first term where n is 0.
         power = scale_by_power_of_two(splat(x, 1.0), shifted) - 1.0
         grown = rest * series(rest)
-        # Where the 1 no longer counts it is e**x, whose 2**n must not stand alone: it overflows.
+        # For large x the result is e**x; 2**n alone would overflow.
         large = scale_by_power_of_two(grown + 1.0, shifted)
         return select(x > -smallest, large, scale_by_power_of_two(grown, shifted) + power)
 
@@ -242,7 +242,7 @@ def _log(x):
         s = f / (f + 2.0)
         z = s * s
         half = f * f * 0.5
-        # f - half is the start of the series; what it leaves is small, and so are its errors.
+        # f - half is the start of the series. The rest is small, and so are its rounding errors.
         rest = fma(s, fma(z, series(z), half), n * low)
         result = fma(n, splat(x, high), f - (half - rest))
         result = select(x == 0.0, splat(x, -math.inf), result)

@@ -50,7 +50,7 @@ def emit_load(builder, pointer, vector, mask=None):
 
 
 def emit_store(builder, value, pointer, mask=None):
-    """Store a vector; lanes outside `mask` are not touched."""
+    """Store a vector, or only its lanes in `mask`."""
     vector = value.type
     size = 4 if isinstance(vector.element, ir.FloatType) else 8
     address = builder.bitcast(pointer, vector.as_pointer())
@@ -86,7 +86,7 @@ def emit_flush(builder, value, keep_sign):
 
 
 def emit_fold(builder, value, lane_count, combine):
-    """Combine halves with halves down to one lane: the one order of every sum over lanes."""
+    """Combine the two halves of the lanes until one lane remains. All sums over lanes use it."""
     while lane_count > 1:
         lane_count //= 2
         undefined = ir.Constant(value.type, ir.Undefined)
@@ -104,7 +104,7 @@ def emit_fold(builder, value, lane_count, combine):
 
 def emit_stack(context, builder, pointer, count):
     """Return an address like `pointer` (a numba type) of `count` elements on the stack."""
-    # A count, not an array type: LLVM spends 7 seconds on a variable of 12,288 parts.
+    # A count, not an array type: LLVM takes 7 seconds for a variable of 12,288 elements.
     with builder.goto_entry_block():
         block = builder.alloca(context.get_data_type(pointer.dtype), size=ir.Constant(I64, count))
     block.align = target.CACHE_LINE

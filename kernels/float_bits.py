@@ -1,4 +1,4 @@
-"""Vectors of floats taken apart: exponents, mantissas, and subnormal lanes."""
+"""The bits of vectors of floats: exponents, mantissas, and subnormal lanes."""
 
 from llvmlite import ir
 from numba import types
@@ -11,8 +11,8 @@ from .emit import emit_flush, emit_fold
 def flushed(typingctx, vector):
     """Return `vector` with 0.0 in place of subnormal lanes: for parameters and optimizer states.
 
-    A parameter that a penalty or a decay shrinks becomes smaller by a factor in each step until it
-    is subnormal, and so does an average that no sample changes any more. Arithmetic on subnormal
+    A penalty or a decay multiplies a parameter by a factor below 1 in each step, until it is
+    subnormal. The same happens to an average whose gradients are 0. Arithmetic on subnormal
     numbers is slow: a matrix product with an operand full of them takes 460 times as long on
     Intel's CPUs.
     """
@@ -38,7 +38,7 @@ def cut(typingctx, vector):
 
 
 def _magnitudes(builder, value):
-    """Return the bits of a vector without its signs, less 1: a zero becomes the largest integer."""
+    """Return the bits of a vector without signs, minus 1: zero becomes the largest integer."""
     kind = value.type
     bits = ir.IntType(32 if isinstance(kind.element, ir.FloatType) else 64)
     whole = ir.VectorType(bits, kind.count)
@@ -48,14 +48,14 @@ def _magnitudes(builder, value):
 
 @intrinsic
 def least_magnitude(typingctx, least, vector):
-    """Return for each lane the smaller magnitude of `least` and `vector`, zeros aside, as bits.
+    """Return the smaller magnitude of `least` and `vector` in each lane, ignoring zeros, as bits.
 
-    `least` is zeros at first, then an earlier result. Its bits are for `is_subnormal` only: they
-    are not a float.
+    `least` is zeros at first, then an earlier result. The bits are not a float: only `is_subnormal`
+    can read them.
     """
 
     def codegen(context, builder, sig, args):
-        # As complements: the zeros of the start stand for no magnitude at all.
+        # Complements, so that the initial zeros count as the largest magnitude.
         here = builder.not_(_magnitudes(builder, args[1]))
         before = builder.bitcast(args[0], here.type)
         larger = builder.icmp_unsigned(">", here, before)
@@ -66,7 +66,7 @@ def least_magnitude(typingctx, least, vector):
 
 @intrinsic
 def is_subnormal(typingctx, least):
-    """Return whether a lane of `least`, from `least_magnitude`, is that of a subnormal number."""
+    """Return whether a lane of `least`, a result of `least_magnitude`, is subnormal."""
     bits, mantissa = (32, 23) if least.dtype.bitwidth == 32 else (64, 52)
 
     def codegen(context, builder, sig, args):

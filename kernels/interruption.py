@@ -1,21 +1,20 @@
-"""Requests to stop: how one thread ends what another one compiles or trains, at safe points.
+"""Requests to stop: a thread that compiles or trains ends at its next safe point.
 
-Python runs signal handlers in the main thread only, and the exception of one (KeyboardInterrupt,
-or that of a time-out) may strike at any bytecode there. Other threads are told by a flag instead.
+Python runs signal handlers in the main thread only. Their exceptions (KeyboardInterrupt, or that of
+a time-out) may occur at any bytecode there. Other threads check a flag instead.
 """
 
 import contextvars
 
-# Seconds after which the main thread looks for signals while it waits for others: one that was
-# delivered to another thread, or `_thread.interrupt_main`, does not wake it.
+# The interval, in seconds, at which a waiting main thread checks for signals: a signal delivered to
+# another thread, or `_thread.interrupt_main`, does not wake it.
 POLL_SECONDS = 0.05
 
 
 class Interruption:
-    """A flag that ends the work of the threads that look at it.
+    """A flag that ends the work of the threads that check it.
 
-    It is a plain attribute: Python handles no signal while it is assigned, and it could in a
-    method.
+    It is a plain attribute: Python handles no signals during an assignment, but it may in a method.
     """
 
     requested = False
@@ -27,8 +26,8 @@ _current = contextvars.ContextVar("fastnn_interruption", default=None)
 def run_interruptible(interruption, function, *arguments):
     """Return function(*arguments), whose work ends when `interruption` is requested.
 
-    It runs in a context of its own. A `with` block that sets a variable and resets it would leave
-    the request behind if a signal handler raised an exception at its end.
+    It runs in a context of its own. A `with` block that sets and resets a variable would not reset
+    it if a signal handler raised an exception at its end.
     """
     context = contextvars.copy_context()
     context.run(_current.set, interruption)
@@ -43,9 +42,9 @@ def check_interruption():
 
 
 def wait_for(locks):
-    """Return when all `locks` have been free, whatever signals arrive meanwhile.
+    """Wait until each of the `locks` has been free, even if signals arrive meanwhile.
 
-    An exception that a signal handler raises meanwhile is raised after that.
+    If a signal handler raises meanwhile, its exception is raised at the end.
     """
     pending = None
     for lock in locks:

@@ -1,4 +1,4 @@
-"""JIT policy: how every kernel is compiled, and where its machine code is kept.
+"""How kernels are compiled, and the cache of their machine code.
 
 One decorator, :func:`kernel`, and one cache. Nothing is compiled at import.
 
@@ -63,15 +63,15 @@ def kernel(function):
 
 
 def _compile_apart(compile_for_args, *args, **kwargs):
-    """Compile in a thread of its own, where signal handlers do not run.
+    """Compile in a separate thread, where signal handlers do not run.
 
-    An exception of a signal handler in the compiler, such as Ctrl-C while it loads its registries,
-    left tables half filled: no kernel could be compiled until the process ended. Here such an
-    exception is raised when the compiler has stopped, at its next safe point.
+    If a signal handler raises in the compiler, such as with Ctrl-C while it loads its registries,
+    its tables stay half filled, and no kernel can be compiled until the process ends. Here such an
+    exception is raised after the compiler has stopped at its next safe point.
     """
     # By identifiers: `current_thread` would create an entry for a thread of `_thread`, for good.
     on_main = threading.get_ident() == threading.main_thread().ident
-    # If this thread holds the compiler's lock, a thread of its own would wait for it forever.
+    # If this thread holds the compiler's lock, the other thread would wait for it forever.
     if not on_main or numba_private.holds_compiler_lock():
         return compile_for_args(*args, **kwargs)
     interruption, outcome, started = Interruption(), [], []
@@ -88,7 +88,7 @@ def _compile_apart(compile_for_args, *args, **kwargs):
             ended.release()
 
     try:
-        # Built-in functions start the thread and note it: no signal is handled between the two.
+        # Built-in functions start the thread and record it: no signal is handled in between.
         run = contextvars.copy_context().run
         started.extend(map(_thread.start_new_thread, [run], [(work,)]))
         while not ended.acquire(timeout=POLL_SECONDS):
@@ -112,7 +112,7 @@ def _compile_apart(compile_for_args, *args, **kwargs):
 
 
 def inner(function):
-    """Compile `function` as a part of the kernels that call it; it has no cache of its own.
+    """Compile `function` as a part of the kernels that call it, without a cache entry.
 
     It cannot be called from Python (MemoryError).
     """
@@ -126,7 +126,7 @@ def _warn(text):
 
 @functools.cache
 def cache_folder():
-    """Return the folder of the machine code cache, or None where there can be none."""
+    """Return the folder of the machine code cache, or None if there is no usable folder."""
     if SOURCE_DIGEST is None or os.environ.get("FASTNN_CACHE", "1") == "0":
         return None
     if chosen := os.environ.get("FASTNN_CACHE_DIR"):
@@ -139,17 +139,17 @@ def cache_folder():
         folder = platformdirs.user_cache_path("fastnn", appauthor=False)
     except (RuntimeError, OSError):  # no HOME, and no entry in the password file
         return None
-    # A relative folder would let whoever chooses the working folder choose the machine code.
+    # With a relative folder, the choice of the working folder would decide which code is run.
     return folder if folder.is_absolute() else None
 
 
 def _digest_sources():
-    """Return a digest of all that decides the machine code, apart from the CPU.
+    """Return a digest of all that determines the machine code, apart from the CPU.
 
-    A kernel is compiled into its callers, so an edit to any file of this folder makes all
-    stored code stale: numba's own cache, which looks at the caller's file alone, would run it.
-    None where no source can be read (a zip file, or compiled files only): the code of two versions
-    could not be told apart.
+    Kernels are compiled into their callers, so an edit of any file in this folder makes all stored
+    code stale. Numba's own cache checks the caller's file only, and would run stale code. Return
+    None if no source can be read (a zip file, or compiled files only): then the code of two
+    versions could not be distinguished.
     """
     try:
         sources = {path.name: path.read_bytes() for path in Path(__file__).parent.glob("*.py")}
@@ -171,15 +171,15 @@ SOURCE_DIGEST = _digest_sources()
 
 
 def _checksum(path, payload):
-    """Return the checksum of `payload` and of the name of its file: a renamed file is refused."""
+    """Return the checksum of `payload` and the name of its file, so that a renamed file fails."""
     return hashlib.sha256(path.name.encode() + payload).digest()
 
 
-_PROBLEMS = {}  # {folder: why it is not used}: for one warning
+_PROBLEMS = {}  # {folder: why it is not used}, so that each is warned of once
 
 
 def cache_problem():
-    """Return why the folder of the cache is not used; None where it is, or may yet be made."""
+    """Return why the folder of the cache is not used, or None if it is used or can be created."""
     folder = cache_folder()
     if folder is not None and folder not in _PROBLEMS:
         try:
@@ -194,8 +194,8 @@ def cache_problem():
 class MachineCodeCache:
     """One file for each kernel and signature, named by everything that its code depends on.
 
-    A file is written whole and renamed into place, and opens with the checksum of the rest: a
-    reader sees a complete file or none. Whatever goes wrong with the disk, the kernel is compiled.
+    A file is written under another name and then renamed, and begins with the checksum of the rest.
+    So a reader sees a complete file or none. After any error of the disk the kernel is compiled.
     Reading a file runs code in it, so `private_files.py` checks who can have written it.
     """
 
@@ -225,7 +225,7 @@ class MachineCodeCache:
             return numba_private.unpack_result(target_context, payload)
         except private_files.NotPrivateError as error:
             self._warn_of(error)
-        except Exception:  # an unreadable cache costs a compilation, never the program
+        except Exception:  # if the cache cannot be read, the kernel is compiled
             pass
         return None
 
@@ -240,10 +240,10 @@ class MachineCodeCache:
             private_files.write(folder / path.name, _checksum(path, payload) + payload)
         except private_files.NotPrivateError as error:
             self._warn_of(error)
-        except OSError as error:  # on a read-only disk this is as it should be
+        except OSError as error:  # a read-only disk needs no warning
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 self._warn_of(error)
-        except Exception:  # run from memory
+        except Exception:  # the kernel runs without the cache
             pass
 
     def _warn_of(self, error):

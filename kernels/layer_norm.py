@@ -1,12 +1,12 @@
-"""LAYER_NORM: each row normalized to mean 0 and variance 1.
+"""LAYER_NORM: normalize each row to mean 0 and variance 1.
 
 outputs = normalized * weights + biases, where normalized = (inputs - mean) * scale and scale =
-1 / sqrt(variance + epsilon), with the variance that divides by the count. Ba, Kiros, Hinton, "Layer
-Normalization" (2016), equation 4.
+1 / sqrt(variance + epsilon), with the variance that is divided by the number of features. Ba,
+Kiros, Hinton, "Layer Normalization" (2016), equation 4.
 
-A rounded mean is not good enough for values that are far from 0 and close together: 37 times
-123456.789 in float32 gave 0.93 each. Where that shows, the sums are formed again from differences
-to the rounded mean, which are exact, and the rest of the mean (`shift`) is subtracted too.
+A rounded mean is too inexact for values that are far from 0 and close together: 37 values of
+123456.789 in float32 became 0.93 instead of 0. Such rows are summed again, as differences to the
+rounded mean, which are exact. Their mean (`shift`) is then subtracted too.
 """
 
 from .jit import inner, kernel
@@ -27,8 +27,8 @@ from .simd import (
     sum_lanes,
 )
 
-# How far the rest of a row's mean may move a normalized value: 256 roundings of 1. Sums of values
-# around 0 stay far below it.
+# The largest change of a normalized value by the shift that is ignored: 256 roundings of 1. Rows
+# with values around 0 stay far below it.
 _most_shift = by_dtype(2.0**-16, 2.0**-45)
 
 # Rows with a value above `_widest` are multiplied by `_shrink` first. So no sum of squares
@@ -68,7 +68,7 @@ def layer_norm_row(outputs, normalized, inputs, weights, biases, size, epsilon):
 
 @inner
 def wide_row(outputs, normalized, inputs, weights, biases, size, epsilon):
-    """As `layer_norm_row`, of values far from 0 or so far apart that their squares overflow."""
+    """As `layer_norm_row`, for values far from 0, or so far apart that their squares overflow."""
     step, count = lanes(inputs), float(max(size, 1))
     zero = splat(inputs, 0.0)
     most = zero
@@ -92,10 +92,10 @@ def wide_row(outputs, normalized, inputs, weights, biases, size, epsilon):
         d = keep((load_part(inputs + j, rest, 0.0) * factor - mean) - shift, rest)
         squares = fma(d, d, squares)
     variance = splat(inputs, sum_lanes(squares)) / count
-    # Of equal values only epsilon is left, and its product with the square of a factor may be 0.
-    alone = sqrt(splat(inputs, epsilon)) * factor
+    # If all values are equal, the variance is 0, and epsilon * factor**2 may underflow to 0.
+    constant = sqrt(splat(inputs, epsilon)) * factor
     spread = sqrt(variance + splat(inputs, epsilon) * factor * factor)
-    scale = splat(inputs, 1.0) / select(variance == 0.0, alone, spread)
+    scale = splat(inputs, 1.0) / select(variance == 0.0, constant, spread)
     for j in range(0, size, step):
         rest = min(step, size - j)
         x = ((load_part(inputs + j, rest, 0.0) * factor - mean) - shift) * scale
@@ -165,7 +165,7 @@ def layer_norm_rows(layer, epsilon, parameters, workspace, inputs, first, rows):
 
 @inner
 def layer_norm_rows_back(layer, parameters, workspace, dinputs, doutputs, first, rows):
-    """Take the gradient of the rows [first, first + rows), at pointers to their first, back."""
+    """Form dinputs of the rows [first, first + rows), at pointers to `first`."""
     row = layer.output_row
     normalized = workspace + (layer.normalized + first * row)
     for i in range(rows):

@@ -18,8 +18,8 @@ from .simd import fma, keep, lanes, load_part, select, splat, store_part, sum_la
 def loss_vector(kind, z, t, number):
     """Return (loss, slope) of outputs z and targets t, lane by lane.
 
-    The formulas stand with the classes in `fastnn/nn/losses.py`. `number`: the delta of Huber's
-    loss, the q of a quantile, the epsilon of probabilities.
+    The classes in `fastnn/nn/losses.py` have the formulas. `number` is the delta of Huber's loss,
+    the q of a quantile, or the epsilon of probabilities.
     """
     zero, one = splat(z, 0.0), splat(z, 1.0)
     d = z - t
@@ -72,7 +72,7 @@ def loss_row(gradient, outputs, targets, size, kind, number, scale):
     factor = scale / size
     for j in range(0, size, step):
         rest = min(step, size - j)
-        # Behind the end stand numbers that no loss dislikes.
+        # The lanes after the end hold 0.5, which is valid for every loss.
         z, t = load_part(outputs + j, rest, 0.5), load_part(targets + j, rest, 0.5)
         loss, slope = loss_vector(kind, z, t, number)
         if not is_null(gradient):
@@ -85,7 +85,7 @@ def loss_row(gradient, outputs, targets, size, kind, number, scale):
 def count_answers(outputs, targets, size, kind, number):
     """Return the fraction of one sample's answers that are right.
 
-    Of numbers, with a squared or absolute error, those that are less than `number` away.
+    With a squared or absolute error, those that are less than `number` away from the target.
     """
     right = 0
     if kind == Loss.SQUARED_ERROR or kind == Loss.ABSOLUTE_ERROR:

@@ -1,4 +1,4 @@
-"""Sums over a batch of the gradients of a normalization: in one order, whoever forms them."""
+"""Sums over a batch for the gradients of a normalization, in an order that fits any threads."""
 
 from .jit import inner
 from .simd import fma, lanes, load_part, splat, store_part
@@ -28,8 +28,8 @@ def column_gradients(dweights, dbiases, doutputs, normalized, row, rows, size):
             sums = products = zero
             stop = min(rows, start + SUM_ROWS)
             for first in range(start, stop, BLOCK):
-                at, taken = first * row + j, min(BLOCK, stop - first)
-                s, p = block_sums(doutputs + at, normalized + at, row, taken, count)
+                at, block_rows = first * row + j, min(BLOCK, stop - first)
+                s, p = block_sums(doutputs + at, normalized + at, row, block_rows, count)
                 sums, products = sums + s, products + p
             all_sums, lost = add_block(all_sums, lost, sums)
             all_products, missing = add_block(all_products, missing, products)

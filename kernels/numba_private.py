@@ -1,8 +1,8 @@
-"""Private parts of numba: why they are used, and what is lost where one is not there.
+"""Private parts of numba that fastnn uses, and the behavior without them.
 
-A release of numba may rename or remove any of them: all were seen in numba 0.68.1. Kernels then
-give the same results by plain `njit`, and what is lost is said below. `tests/test_numba_private.py`
-hides each part of `PARTS` in turn, and trains.
+A release of numba may rename or remove any of them; all exist in numba 0.68.1. Without one, kernels
+give the same results with plain `njit`, and the functions below say what is missing then.
+`tests/test_numba_private.py` hides each part of `PARTS` in turn, and trains.
 
 The rest that fastnn uses of numba is its documented interface for extensions: `numba.extending`,
 data models, templates of types, `cgutils`, and passes of the compiler.
@@ -46,28 +46,28 @@ INNER = (
 
 
 def _find(module, path):
-    """Return what stands at `path` in a module of numba, or None."""
+    """Return the object at `path` in a module of numba, or None."""
     try:
         return functools.reduce(getattr, path.split("."), importlib.import_module(module))
     except (ImportError, AttributeError):
         return None
 
 
-_found = {name: _find(*place) for name, place in PARTS.items()}
+_parts = {name: _find(*place) for name, place in PARTS.items()}
 
 
 def _has(*names):
-    return all(_found[name] is not None for name in names)
+    return all(_parts[name] is not None for name in names)
 
 
 # ------------------------------------------------------------------------ when a kernel compiles
 
 
 def wrap_compilation(dispatcher, wrapper):
-    """Have `dispatcher` call wrapper(compile_now, *args) for types that it has no code for.
+    """Make `dispatcher` call wrapper(compile_now, *args) for types that it has no code for.
 
-    The dispatcher asks its attribute `_compile_for_args`. Without it an exception of a signal
-    handler may strike in the compiler, and leave numba's tables half filled.
+    It replaces the attribute `_compile_for_args`. Without that, a signal handler may raise in the
+    compiler and leave numba's tables half filled.
     """
     if _has("compile_for_args"):
         compile_now = dispatcher._compile_for_args
@@ -75,37 +75,37 @@ def wrap_compilation(dispatcher, wrapper):
 
 
 def holds_compiler_lock():
-    """Return whether this thread compiles, or may: True where the lock cannot be asked.
+    """Return whether this thread may hold the compiler's lock: True if that is unknown.
 
-    A kernel is then compiled by the thread that calls it, as where `wrap_compilation` does nothing.
+    The thread that calls a kernel then compiles it, as if `wrap_compilation` did nothing.
     """
-    return not _has("is_locked") or _found["is_locked"]()
+    return not _has("is_locked") or _parts["is_locked"]()
 
 
 # -------------------------------------------------------------------------- code that is stored
 
 
 def set_cache(dispatcher, cache):
-    """Have `dispatcher` store and load its machine code by `cache`.
+    """Make `dispatcher` store and load its machine code with `cache`.
 
-    It asks its attribute `_cache`. Without that attribute nothing is stored: each process compiles.
+    It replaces the attribute `_cache`. Without that, nothing is stored, and each process compiles.
     """
     if hasattr(dispatcher, "_cache"):
         dispatcher._cache = cache
 
 
 def pack_result(result):
-    """Return the bytes of a compiled function, or None where there is no way to store it."""
+    """Return the bytes of a compiled function, or None if it cannot be stored."""
     if not _has(*STORING) or result.library.has_dynamic_globals:
         return None
-    return _found["dumps"](result._reduce())
+    return _parts["dumps"](result._reduce())
 
 
 def unpack_result(context, payload):
     """Return the compiled function of bytes from `pack_result`, or None."""
     if not _has(*STORING):
         return None
-    return _found["rebuild"](context, *pickle.loads(payload))
+    return _parts["rebuild"](context, *pickle.loads(payload))
 
 
 # -------------------------------------------------------------- functions compiled for callers only
@@ -114,12 +114,12 @@ def unpack_result(context, payload):
 def inner_options():
     """Return options for `njit` of functions that only jitted code calls.
 
-    LLVM then optimizes and translates such a function once, inside a kernel. As numba has it, each
-    function on the way is made executable too: the first fit took 7.8 seconds of CPU time that
-    way, and takes 4.9. Without the private parts it takes these 7.8, and Ctrl-C is seen when a
-    kernel is compiled, not when a function of it is.
+    LLVM then optimizes and translates such a function only once, inside a kernel. By default numba
+    also makes each inner function executable. That took 7.8 seconds of CPU time for the first fit;
+    with these options it takes 4.9. Without the private parts it takes 7.8 again, and Ctrl-C is
+    handled after a whole kernel, not after each function.
     """
-    # These two are public. Without wrappers no type of ours has to be one of Python.
+    # These two are public. Without wrappers, our types need no conversion from Python objects.
     options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
     return {**options, "pipeline_class": _InnerCompiler} if _has(*INNER) else options
 
@@ -136,8 +136,8 @@ class _InnerCompiler(compiler.CompilerBase):
     def compile_extra(self, func):
         check_interruption()  # a safe point: to the compiler it is an error in this function
         result = super().compile_extra(func)
-        # What `no_compile` left out: a Python function, by which callers find the library.
-        entry = _found["make_function"](
+        # `no_compile` omits the Python function by which callers find the library.
+        entry = _parts["make_function"](
             result.fndesc.lookup_module(), result.fndesc.qualname, "",
             _RAISE, result.environment, (result.library,),
         )  # fmt: skip
@@ -145,8 +145,8 @@ class _InnerCompiler(compiler.CompilerBase):
         return result._replace(entry_point=entry)
 
 
-class _InnerLibrary(_found["library"] if _has(*INNER) else object):
-    """Code that is linked into others as it is."""
+class _InnerLibrary(_parts["library"] if _has(*INNER) else object):
+    """Code that is linked into other code without optimization."""
 
     def _optimize_final_module(self):
         pass
@@ -166,7 +166,7 @@ _RAISE = ctypes.cast(ctypes.pythonapi.PyErr_NoMemory, ctypes.c_void_p).value
 def machine_of(codegen):
     """Return (triple, CPU, features) of a code generator.
 
-    Without `magic_tuple` they are asked where numba asks them: nothing is lost.
+    Without `magic_tuple` they are determined in the same way as numba does it.
     """
     if _has("magic_tuple") and codegen is not None:
         return codegen.magic_tuple()
@@ -179,5 +179,5 @@ def machine_of(codegen):
 
 
 def current_codegen():
-    """Return the code generator of kernels; None where numba does not say, see `machine_of`."""
-    return _found["cpu_target"].codegen() if _has("cpu_target") else None
+    """Return the code generator of kernels, or None if it is unknown; see `machine_of`."""
+    return _parts["cpu_target"].codegen() if _has("cpu_target") else None

@@ -1,4 +1,4 @@
-"""Panels of the right operand of a product, as the micro-kernel of `tile.py` reads them."""
+"""Packing the right operand of a product into panels for the micro-kernel of `tile.py`."""
 
 from llvmlite import ir
 from numba import types
@@ -44,7 +44,7 @@ def _transpose_block(typingctx, result, result_row, source, source_row, rows, co
                     indices = ir.Constant(ir.VectorType(I32, lanes), order)
                     values[target_row] = builder.shuffle_vector(*pair, indices)
             size *= 2
-        # From the last row back: rows behind the last one fall on it, and are overwritten by it.
+        # From last to first: rows after `count` go to the last row, which is then overwritten.
         for j in reversed(range(lanes)):
             emit_store(builder, values[j], row(result, result_row, j, columns))
 
@@ -54,7 +54,7 @@ def _transpose_block(typingctx, result, result_row, source, source_row, rows, co
 
 @intrinsic
 def _copy_vector(typingctx, result, source, count):
-    """Copy the first `count` elements of a register's worth, and zeros behind them."""
+    """Copy the first `count` elements of a register, and fill the others with zeros."""
     dtype = result.dtype
 
     def codegen(context, builder, sig, args):
@@ -68,7 +68,7 @@ def _copy_vector(typingctx, result, source, count):
 
 @inner
 def panel_width(like, columns):
-    """Return the columns of the next panel, of `columns` left: whole vectors."""
+    """Return the width of the next panel if `columns` remain: whole vectors."""
     width, step = tile_columns(like), tile_lanes(like)
     return width if columns >= width else (columns + step - 1) // step * step
 
@@ -82,7 +82,7 @@ def panels_size(like, columns, depth):
 
 @inner
 def pack(panel, width, right, right_row, columns, depth):
-    """panel (depth, width) = right (depth, columns), with zeros behind the columns."""
+    """panel (depth, width) = right (depth, columns), padded with zeros."""
     step = tile_lanes(right)
     for k in range(depth):
         for j in range(0, columns, step):

@@ -1,6 +1,6 @@
-"""The weights of a network as its products read them: in packed panels (`packing.py`).
+"""The weights of a network in packed panels (`packing.py`), as the matrix products read them.
 
-They are shared out in rows, and each thread packs, updates and unpacks its own.
+Each thread packs, updates and unpacks its own rows of the weights.
 """
 
 from .batches import copy_row
@@ -36,7 +36,7 @@ def unpack_weights(layers, parameters, panels, thread, threads):
 def exchange_states(layers, states, panels, rule_states, distance, into_panels, thread, threads):
     """Copy this thread's slices of the optimizer's states of all weights into panels, or back.
 
-    The states lie in parameter order, one `distance` behind the other.
+    `states` are in the order of the parameters, with `distance` from one state to the next.
     """
     for index in range(len(layers)):
         layer = layers[index]
@@ -52,7 +52,7 @@ def exchange_states(layers, states, panels, rule_states, distance, into_panels, 
 def share_weights(layer, panels, thread, threads):
     """Return the rows [begin, end) of a layer's weights that are this thread's.
 
-    Whole blocks, so that no two threads write to one block of the panels.
+    They are whole blocks, so that no two threads write to the same block of the panels.
     """
     return share(layer.n_inputs, tile_block(panels), thread, threads)
 

@@ -1,8 +1,8 @@
-"""Random bits without a state: a function of a key and of what they are for.
+"""Random bits without a state, as a function of a key and a counter.
 
 Philox4x32-10: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3" (2011),
 section 3.3. Ten rounds of two multiplications turn a counter of four 32-bit words into four words
-of random bits, so any thread can have those of any place, in any order.
+of random bits, so any thread can compute the bits of any place, in any order.
 """
 
 from llvmlite import ir
@@ -17,7 +17,7 @@ ROUNDS = 10
 FACTORS = 0xD2511F53, 0xCD9E8D57  # of the first word of the counter, and of the third
 WEYL = 0x9E3779B9, 0xBB67AE85  # added to the two words of the key after each round
 
-# Counters that are computed side by side. They give four times as many words.
+# The number of counters in one call. Each gives four words.
 WIDTH = 16
 
 _LOW = 0xFFFFFFFF
@@ -86,8 +86,7 @@ def philox(typingctx, key, first, second, third, fourth):
 def at_least(typingctx, like, words, start, limit):
     """Return a mask for a vector of the type of the pointer `like`: whether word >= limit.
 
-    `limit` is below 2**32. Lane 0 belongs to word `start`: 0, or the first that the vector before
-    has no lane for.
+    `limit` is below 2**32. Lane 0 belongs to word `start`, a multiple of the number of lanes.
     """
     if not isinstance(words, Words):
         raise errors.TypingError(f"expected Words, got {words}")

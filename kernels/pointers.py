@@ -1,6 +1,6 @@
-"""Pointers for jitted code: addresses of elements, and what is read and written there.
+"""Pointers for jitted code: address arithmetic, loads and stores.
 
-Nothing here checks a bound. The Python layer above does.
+Nothing here checks bounds. The Python layer above does.
 """
 
 import operator

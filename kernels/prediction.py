@@ -1,8 +1,8 @@
-"""Prediction: rows through a whole network in one compiled call that allocates nothing.
+"""Prediction: the outputs of a whole network in one compiled call that allocates nothing.
 
-Both kernels look for NaN and infinity in a block of rows just before they use it, when it has to
-come into the cache anyway: a scan of its own would read all data twice. Where they find subnormal
-numbers they take a copy of the block with zeros for these, which cost many times as much.
+Both kernels scan a block of rows for NaN and infinity just before they use it: a separate scan
+would read all data twice. If a block has subnormal numbers, they use a copy with zeros in their
+place, as arithmetic on subnormal numbers is slow.
 """
 
 import math
@@ -25,7 +25,7 @@ from .softmax import softmax_row
 
 @inner
 def finish_row(result, values, size, finish):
-    """result = what the user is to see of a row of outputs."""
+    """result = `finish`, an activation such as SOFTMAX, of a row of outputs."""
     if finish == Operation.SOFTMAX:
         softmax_row(result, values, size)
     elif finish == Operation.SIGMOID or finish == Operation.EXP:
@@ -38,7 +38,7 @@ def finish_row(result, values, size, finish):
 
 @kernel
 def pack_network(panels, layers, parameters):
-    """panels = all weights of the network, as `predict_rows` reads them."""
+    """panels = all weights of the network, packed for `predict_rows`."""
     pack_weights(layers, pointer(parameters), pointer(panels), 0, 1)
 
 
@@ -47,10 +47,9 @@ def predict_rows(outputs, workspace, panels, layers, extended, parameters, input
     """outputs (N, O) = `finish` (IDENTITY, SOFTMAX, SIGMOID, EXP) of the network on inputs (N, I).
 
     `block` rows at a time go through all layers while they are in cache; `layers` are laid out for
-    at least that many. `extended` is None where all
-    operations are basic (`catalogue.is_basic`), else True: without it only their code is
-    compiled. Return N, or
-    the first row of the block that is not finite: nothing of it is computed.
+    at least that many. `extended` is None if all operations are basic (`catalogue.is_basic`), so
+    that only their code is compiled; else it is True. Return N, or the first row of the first block
+    that is not finite: its outputs are not computed.
     """
     p, w = pointer(parameters), pointer(workspace)
     tail = layers[len(layers) - 1]
@@ -78,10 +77,10 @@ def predict_rows(outputs, workspace, panels, layers, extended, parameters, input
 
 @kernel
 def predict_few(outputs, workspace, layers, extended, parameters, inputs, finish):
-    """As `predict_rows`, with the same bits, one row at a time and without packing anything.
+    """As `predict_rows`, with the same bits, one row at a time and without packed weights.
 
-    To pack a matrix of weights takes as long as to multiply a few rows by it. workspace: twice the
-    widest values, inputs or outputs of a layer, whatever the layers are laid out for.
+    Packing a matrix of weights takes as long as multiplying a few rows by it. The size of
+    `workspace` is twice that of the widest inputs or outputs of a layer.
     """
     p, w = pointer(parameters), pointer(workspace)
     half = len(workspace) // 2

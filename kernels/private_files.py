@@ -1,9 +1,10 @@
-"""Files that no other user can have written: unpickling a file runs code of whoever wrote it.
+"""Files that no other user can have written: unpickling a file runs the code in it.
 
-A folder is private where its owner is this user or root, neither its group nor others may write to
-it, and the same holds for every folder above it; a folder above may also be sticky, as /tmp is,
-where users cannot rename what is not theirs. Permissions in access control lists count: they show
-in the bits of the group. Windows has neither owners nor bits in this sense, so nothing is refused.
+A folder is private if its owner is this user or root, if neither its group nor others may write to
+it, and if the same holds for every folder above it. A folder above may also be sticky, such as
+/tmp, where users cannot rename the files of others. Access control lists count too: they show in
+the bits of the group. Windows has neither owners nor bits in this sense, so every folder is
+accepted.
 """
 
 import contextlib
@@ -25,9 +26,9 @@ def open_folder(folder, make=False):
     Raises
     ------
     NotPrivateError
-        Where another user could have put files there.
+        If another user could have written files there.
     OSError
-        Where there is no such folder.
+        If there is no such folder.
     """
     real = Path(os.path.realpath(folder))
     # From the root down: in a folder that was checked, no other user can replace an entry.
@@ -58,7 +59,7 @@ def read(path):
 
 
 def write(path, content):
-    """Write a private file as a whole, or leave what was there."""
+    """Write a private file completely, or leave the old one."""
     temporary = None
     try:
         # Opened with O_EXCL and O_NOFOLLOW.
@@ -75,7 +76,7 @@ def write(path, content):
 
 
 def _open(path, flags):
-    # A pipe in the place of a file would wait for a writer.
+    # Opening a pipe would wait for a writer.
     for name in ("O_NOFOLLOW", "O_NONBLOCK"):
         flags |= getattr(os, name, 0)
     return os.open(path, flags)

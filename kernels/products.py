@@ -31,13 +31,13 @@ def matmul_panel(result, left, panel, following, extent, start, ending):
     result, panel, start : `Rows`. The panel is readable to whole vectors. The pointer of `start`
     may be null (zeros) and may be that of `result`, which continues a sum.
     left : `Rows`, whose panel is packed, or `Columns`.
-    following : pointer to what is read next. Each tile has a part of it fetched (another core may
-    have written it; 5 % of a step of 784-512-512-10 on two cores).
+    following : pointer to the memory that is read next. Each tile prefetches a part of it, as
+    another core may have written it (saves 5 % of a step of 784-512-512-10 on two cores).
     extent : `Extent` (rows, columns, depth), of at most `tile_columns` columns.
     ending : `Activate`, `Descend`, or None to store the sums.
     """
     height = tile_rows(following)
-    # A line for each pass of the loop: together UNROLL * vectors tiles reach the whole panel.
+    # One cache line for each pass of the loop: UNROLL * vectors tiles prefetch the whole panel.
     share = extent.depth // UNROLL * tile_lanes(following) // height
     row = 0
     while row < extent.rows:
@@ -52,7 +52,7 @@ def matmul_panel(result, left, panel, following, extent, start, ending):
 def matmul_packed(result, left, panels, extent, start, ending):
     """As `matmul_panel`, over all columns, with the right operand packed beforehand.
 
-    `panels` points to one panel (depth, `panel_width`) behind the other; `ending` is `Activate`.
+    `panels` points to consecutive panels (depth, `panel_width`); `ending` is `Activate`.
     """
     columns, depth, other = extent.columns, extent.depth, ending.other
     width = tile_columns(panels)
@@ -114,8 +114,7 @@ def matmul(result, left, right, right_transposed, extent, start):
 def row_product(result, left, right, start, columns, depth):
     """result (columns,) = start (columns,) + left (depth,) @ right (depth, columns).
 
-    One row, with the right operand as it lies in its array: nothing is packed. The sums are those
-    of `matmul`, in the same order.
+    `left` is a single row, and `right` is not packed. The order of the sums is that of `matmul`.
     """
     step = lanes(right)
     whole = columns - columns % (4 * step)
@@ -145,7 +144,7 @@ def row_product(result, left, right, start, columns, depth):
 
 @inner
 def column_sums(result, source, source_row, rows, columns):
-    """result (columns,) = sum of source (rows, columns) over the rows, as `sums.py` has it."""
+    """result (columns,) = sum of source (rows, columns) over the rows, as in `sums.py`."""
     step = lanes(source)
     whole = columns - columns % (4 * step)
     zero = splat(source, 0.0)
@@ -203,10 +202,10 @@ def add_piece(total, lost, part, size):
 
 @inner
 def sum_products(result, left, right, extent):
-    """result (rows, columns) = left (depth, rows).T @ right (depth, columns), as `sums.py` has it.
+    """result (rows, columns) = left (depth, rows).T @ right (depth, columns).
 
-    result, left, right : `Rows`. Piece by piece, so that the sums of blocks of the depth fit on
-    the stack.
+    The order of the sums is that of `sums.py`. result, left, right : `Rows`. The result is formed
+    in pieces, so that the sums of blocks fit on the stack.
     """
     nothing = null(result.pointer)
     width, most, step = tile_columns(nothing), piece_rows(nothing), lanes(nothing)

@@ -44,6 +44,6 @@ def relu_forward(outputs, inputs):
 def relu_backward(dinputs, doutputs, inputs):
     """dinputs (B, I) = doutputs (B, I) where inputs (B, I) > 0, else 0.
 
-    Inverts outputs = max(inputs, 0). The outputs may stand for the inputs.
+    The gradient of outputs = max(inputs, 0). `inputs` may also be the outputs.
     """
     relu_gradients(pointer(dinputs), pointer(doutputs), pointer(inputs), inputs.size)

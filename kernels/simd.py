@@ -1,8 +1,8 @@
 """Vectors of one fixed width for jitted code.
 
-A :class:`Vector` holds 64 bytes: 16 float32 or 8 float64, on every machine. Where registers are
-narrower LLVM splits it, so a sum over lanes has one order, and results the same bits, on AVX2 as
-on AVX-512. Every multiply-add is one rounding (`llvm.fma`) where the CPU has it.
+A :class:`Vector` holds 64 bytes on every machine: 16 float32 or 8 float64. LLVM splits it if the
+registers are narrower. So sums over lanes have the same order, and results the same bits, with AVX2
+as with AVX-512. A multiply-add is rounded once (`llvm.fma`) if the CPU supports it.
 """
 
 import operator
@@ -113,7 +113,7 @@ def load(typingctx, pointer):
 
 @intrinsic
 def load_part(typingctx, pointer, count, fill):
-    """Return the first `count` elements at `pointer`; the lanes behind them hold `fill`."""
+    """Return the first `count` elements at `pointer`; the other lanes hold `fill`."""
     vector = _element_pointer(pointer)
 
     def codegen(context, builder, sig, args):
@@ -171,7 +171,7 @@ def fma(typingctx, a, b, c):
 
 @intrinsic
 def keep(typingctx, vector, count):
-    """Return the first `count` lanes of `vector`, and zeros in the lanes behind them."""
+    """Return the first `count` lanes of `vector`, and zeros in the others."""
 
     def codegen(context, builder, sig, args):
         mask = emit_tail_mask(builder, args[1], vector.lanes)
@@ -337,7 +337,7 @@ def first_true(typingctx, mask):
 
     def codegen(context, builder, sig, args):
         bits = builder.bitcast(args[0], ir.IntType(mask.lanes))
-        # A bit behind the last lane stops the search.
+        # A bit after the last lane stops the search.
         wide = builder.or_(builder.zext(bits, I64), ir.Constant(I64, 1 << mask.lanes))
         return emit_call(builder, "llvm.cttz.i64", I64, [wide, ir.Constant(I1, 1)])
 

@@ -22,7 +22,7 @@ from .simd import (
 
 @inner
 def row_max(row, size):
-    """Return the largest of `size` elements, starting from the first: no sentinel."""
+    """Return the largest of `size` elements."""
     step = lanes(row)
     first = get(row)
     largest = splat(row, first)
@@ -110,7 +110,7 @@ def softmax_forward(outputs, inputs):
 def softmax_backward(dinputs, doutputs, outputs):
     """dinputs (B, C) = outputs * (doutputs - sum(doutputs * outputs)), the sum over each row.
 
-    Inverts outputs = softmax(inputs): the product of doutputs (B, C) with the Jacobian
+    The gradient of outputs = softmax(inputs): the product of doutputs (B, C) with the Jacobian
     diag(s) - s s^T of every row s of outputs (B, C), which is never built.
     """
     rows, classes = outputs.shape

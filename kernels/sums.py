@@ -1,9 +1,9 @@
 """Sums over many rows, whose error does not grow with the number of rows.
 
-A batch is taken in blocks of `SUM_ROWS` rows. Within one a sum goes from the first row to the
-last, and the sums of the blocks are added with what each addition has rounded away: Kahan,
-"Further Remarks on Reducing Truncation Errors" (1965). So the bits are those of one plain sum up
-to the first block, and depend neither on threads nor on vectors behind it.
+A batch is divided into blocks of `SUM_ROWS` rows. Within a block, rows are added from first to
+last. The sums of the blocks are added with compensation for rounding errors: Kahan, "Further
+Remarks on Reducing Truncation Errors" (1965). So a batch of one block has the bits of a plain sum,
+and no result depends on threads or the width of vectors.
 """
 
 from .jit import inner
@@ -11,9 +11,10 @@ from .jit import inner
 
 @inner
 def add_block(total, lost, value):
-    """Return (total, lost) with the sum of a block added; both are zeros before the first one.
+    """Add the sum of a block; return the new (total, lost). Both are 0 before the first block.
 
-    `total - lost` is the sum of all blocks. One that is infinite makes the sums behind it NaN.
+    `lost` is the rounding error: `total - lost` is the sum of all blocks. After an infinite block,
+    the sums are NaN.
     """
     value = value - lost
     following = total + value

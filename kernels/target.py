@@ -1,8 +1,8 @@
-"""What the CPU can do, asked of the compiler itself, and all sizes of tiles and blocks.
+"""The vector instructions of the CPU, and all sizes of tiles and blocks.
 
-Feature lists name what a CPU has; a CPU name (`NUMBA_CPU_NAME`) implies features that no list
-holds. So a two-line function is compiled for the target, and its assembly shows which registers
-and which multiply-add LLVM would use.
+The feature list of a target is not enough: a CPU name (`NUMBA_CPU_NAME`) implies features that are
+not in the list. So a two-line function is compiled for the target, and its assembly shows which
+registers and which multiply-add LLVM uses.
 """
 
 import functools
@@ -10,13 +10,13 @@ import math
 from typing import NamedTuple
 
 # ----------------------------------------------------------- sizes that are the same on every CPU
-# No result depends on them, nor on the tiles: each sum has one order.
+# No result depends on them or on the tiles: the order of each sum is fixed.
 
 CACHE_LINE = 64
-"""Bytes. Buffers begin at one, and so does each part of a workspace and each row in it."""
+"""Bytes. Buffers, parts of a workspace and their rows begin at a multiple of it."""
 
 L1_SET_DISTANCE = 2048
-"""Bytes. Rows that are a multiple of it apart compete for two sets of the L1 cache.
+"""Bytes. Rows at distances that are multiples of it compete for two sets of the L1 cache.
 
 Caches of 32 and 48 KiB have 64 sets of lines, which repeat after 4 KiB.
 """
@@ -24,7 +24,7 @@ Caches of 32 and 48 KiB have 64 sets of lines, which repeat after 4 KiB.
 UNROLL = 4
 """Terms of the inner dimension in one pass of a tile's loop.
 
-With one, the loop's own additions take turns from the multiply-adds on their ports: 83 % of the
+With one term, the additions of the loop counter use ports that the multiply-adds need: 83 % of the
 peak instead of 94 %.
 """
 
@@ -37,22 +37,23 @@ Such a panel of float32 takes 48 KiB for tiles of 48 columns: the L1 cache, or a
 MOST_PIECE_ROWS = 96
 """Rows of a weight matrix, at most, whose gradient is formed in one go.
 
-Few enough that they and their inputs stay in the L2 cache, and that a piece of the gradient fits
-on the stack (18 KiB of float32); enough that each panel of output gradients is used often.
+It is small enough that these rows and their inputs stay in the L2 cache, and that a piece of the
+gradient fits on the stack (18 KiB of float32). It is large enough that each panel of output
+gradients is used often.
 """
 
 BLOCK_ROWS = 128
 """Rows of a prediction that go through all layers together.
 
-A multiple of usual heights of tiles, few enough that the values of a layer of 512 stay in the L2
-cache.
+A multiple of the usual heights of tiles, and small enough that the values of a layer of 512 stay in
+the L2 cache.
 """
 
 FEW_ROWS = 8
-"""Rows of a prediction for which packing the weights takes longer than reading them as they lie."""
+"""Up to so many rows, a prediction is faster with unpacked weights."""
 
 
-# ------------------------------------------------------------------------ tiles and what they ask
+# ------------------------------------------------------------------------------------------ tiles
 
 
 class TileShape(NamedTuple):
@@ -123,7 +124,7 @@ declare <16 x float> @llvm.fmuladd.v16f32(<16 x float>, <16 x float>, <16 x floa
 
 @functools.cache
 def _probe(triple, cpu, features):
-    import llvmlite.binding as llvm  # plain NumPy (FASTNN_REFERENCE=1) needs sizes, no compiler
+    import llvmlite.binding as llvm  # not needed with FASTNN_REFERENCE=1
 
     machine = llvm.Target.from_triple(triple).create_target_machine(
         cpu=cpu, features=features, opt=2

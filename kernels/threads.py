@@ -1,8 +1,8 @@
-"""A barrier for threads that run the same compiled call, and nothing of numba's threading.
+"""A barrier for threads that run the same compiled call, without numba's threading.
 
-The threads are Python's; compiled code holds no GIL. A thread that waits spins, since a
-step of a small network is shorter than a switch of threads. After a while it offers its core to
-other threads, so that two processes that share the cores do not slow each other down.
+The threads are Python threads, and compiled code releases the GIL. A waiting thread spins, since a
+step of a small network is shorter than a switch of threads. After a while it yields its core to
+other threads, so that two processes on the same cores do not slow each other down.
 """
 
 import llvmlite.binding as llvm
@@ -15,14 +15,14 @@ from .emit import emit_call
 from .jit import inner
 from .numba_private import machine_of
 
-_SPINS = 4000  # turns of the waiting loop before the core is offered to others
+_SPINS = 4000  # turns of the waiting loop before the thread yields its core
 _ALIGN = 8
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 
 
 @intrinsic
 def _fetch_add(typingctx, pointer, value):
-    """Add `value` to the integer at `pointer` as one action; return what it was."""
+    """Add `value` atomically to the integer at `pointer`; return the value before."""
 
     def codegen(context, builder, sig, args):
         return builder.atomic_rmw("add", args[0], args[1], "seq_cst")
@@ -32,7 +32,7 @@ def _fetch_add(typingctx, pointer, value):
 
 @intrinsic
 def _read(typingctx, pointer):
-    """Read the integer at `pointer`, and see all that was written before it was."""
+    """Read the integer at `pointer` with acquire semantics, as the pair of `_write`."""
 
     def codegen(context, builder, sig, args):
         return builder.load_atomic(args[0], "acquire", _ALIGN, typ=_I64)
@@ -42,7 +42,7 @@ def _read(typingctx, pointer):
 
 @intrinsic
 def _write(typingctx, pointer, value):
-    """Write the integer at `pointer`, after all that was written before."""
+    """Write the integer at `pointer` with release semantics: after all earlier writes."""
 
     def codegen(context, builder, sig, args):
         builder.store_atomic(args[1], args[0], "release", _ALIGN)
@@ -52,7 +52,7 @@ def _write(typingctx, pointer, value):
 
 @intrinsic
 def _relax(typingctx):
-    """Tell the core that this loop waits."""
+    """Tell the core that this is a spinning loop."""
 
     def codegen(context, builder, sig, args):
         triple = machine_of(context.codegen())[0]
@@ -66,7 +66,7 @@ def _relax(typingctx):
 
 @intrinsic
 def _yield(typingctx):
-    """Offer the core to another thread, where the system has a call for it."""
+    """Yield the core to another thread, if the system has a call for it."""
 
     def codegen(context, builder, sig, args):
         for name in ("sched_yield", "SwitchToThread"):
@@ -85,7 +85,7 @@ def _yield(typingctx):
 def wait(barrier, threads):
     """Return True when `threads` threads have called this with the same `barrier` (a pointer).
 
-    Return False where `barrier[LEAVE]` is set, by a thread that will not call it.
+    Return False if `barrier[LEAVE]` is set: then another thread will not call it.
     """
     if threads == 1:
         return True

@@ -5,17 +5,17 @@ while it walks the whole inner dimension. Each step loads one row of the right o
 broadcasts one element of the left operand for each row: with 8 rows and 3 vectors that is 24
 multiply-adds for 11 loads, so arithmetic is the limit and memory is not.
 
-The right operand is read from panels: the columns of one tile, packed row behind row and padded
-to whole vectors. A panel has no leading dimension, so rows a power of two apart cannot push each
-other out of the cache, and the loop needs no masks.
+The right operand is read from panels: the columns of one tile, packed row after row and padded to
+whole vectors. So rows at distances of a power of two cannot evict each other from the cache, and
+the loop needs no masks.
 
 Reading the left operand through two strides makes one micro-kernel serve all products of a
 dense layer: `inputs @ weights` (row stride ld, step 1), `inputs.T @ doutputs` (row stride 1,
 step ld) and `doutputs @ weights.T` (on a transposed copy of the weights).
 
 Every element of a result is summed by one thread from the first to the last term of the inner
-dimension, one multiply-add at a time, whatever the tile: the bits do not depend on tile sizes,
-vector width or threads. Where that dimension is a batch, callers take it in blocks (`sums.py`).
+dimension, one multiply-add at a time. So the bits do not depend on tile sizes, vector width or
+threads. If that dimension is a batch, callers divide it into blocks (`sums.py`).
 """
 
 import itertools
@@ -43,19 +43,19 @@ from .emit import (
 )
 from .target import UNROLL
 
-# Arguments that belong together. They live in jitted code only, where they cost nothing: at a call
-# from Python a named tuple would take 10 us to unpack.
+# Groups of arguments, for jitted code only: there they cost nothing, but unpacking a named tuple in
+# a call from Python would take 10 us.
 
 
 class Rows(NamedTuple):
-    """A matrix as it lies: the pointer to its first element, and the distance between two rows."""
+    """A matrix by rows: a pointer to its first element, and the distance between two rows."""
 
     pointer: object
     distance: int
 
 
 class Columns(NamedTuple):
-    """The transpose of such a matrix: the distance is that between two of its columns."""
+    """The transpose of such a matrix; the distance is between two columns."""
 
     pointer: object
     distance: int
@@ -70,9 +70,9 @@ class Extent(NamedTuple):
 
 
 class Activate(NamedTuple):
-    """What is done with sums that are values or their gradients.
+    """The epilogue of a product whose sums are values or their gradients.
 
-    epilogue : STORE, RELU or RELU_MASK, of which the last looks at `other`.
+    epilogue : STORE, RELU or RELU_MASK. RELU_MASK reads `other`.
     """
 
     epilogue: int
@@ -80,7 +80,7 @@ class Activate(NamedTuple):
 
 
 class Descend(NamedTuple):
-    """What is done with sums that are gradients of weights.
+    """The epilogue of a product whose sums are gradients of weights.
 
     epilogue : STORE or DESCENT, which multiplies them by `rate`.
     """
@@ -117,7 +117,7 @@ piece_rows = _size_of_tile(lambda shape: shape.piece_rows)
 def _stack_of_tile(choose):
     """Return a function for jitted code: a pointer to `choose` of the tile elements on the stack.
 
-    They are there until the caller returns.
+    The memory is valid until the caller returns.
     """
 
     @intrinsic
@@ -164,8 +164,8 @@ def skip_terms(typingctx, left, terms):
 def tile(typingctx, result, left, panel, ahead, extent, start, ending, row, rows):
     """Compute the rows [row, row + rows) of `products.matmul_panel`: at most `tile_rows`.
 
-    Of a transposed left operand, `tile_rows` or one. Whole vectors of the panel are read, also
-    behind its last column.
+    With a transposed left operand, `rows` is `tile_rows` or 1. Whole vectors of the panel are read,
+    also beyond its last column.
     """
     kinds = result, left, panel, ahead, extent, start, ending
     dtype = ahead.dtype
@@ -178,7 +178,7 @@ def tile(typingctx, result, left, panel, ahead, extent, start, ending, row, rows
         ]
         extent = operands[4]
         height, most, lanes = tile_shape(context, dtype)
-        done = builder.append_basic_block("tile.done")
+        after = builder.append_basic_block("tile.done")
         # A loop for one row and for a whole tile (which would compute a single row eight times),
         # and for each number of vectors.
         for tall, vectors in itertools.product(sorted({1, height}), range(1, most + 1)):
@@ -192,10 +192,10 @@ def tile(typingctx, result, left, panel, ahead, extent, start, ending, row, rows
             builder.position_at_end(here)
             emitter = _TileEmitter(context, builder, dtype, tall, vectors)
             emitter.emit(*operands, row, rows)
-            builder.branch(done)
+            builder.branch(after)
             builder.position_at_end(other_size)
-        builder.branch(done)
-        builder.position_at_end(done)
+        builder.branch(after)
+        builder.position_at_end(after)
 
     return types.void(*kinds, types.intp, types.intp), codegen
 
@@ -246,7 +246,7 @@ class _TileEmitter:
         return emit_load(self.builder, pointer, self.vector, mask)
 
     def prefetch(self, pointer):
-        """Have the line at `pointer` fetched into the L2 cache; no address is wrong."""
+        """Prefetch the line at `pointer` into the L2 cache. Any address is safe."""
         flags = [ir.Constant(I32, flag) for flag in (0, 2, 1)]
         emit_call(self.builder, "llvm.prefetch.p0", ir.VoidType(), [pointer, *flags])
 
@@ -258,8 +258,8 @@ class _TileEmitter:
         builder = self.builder
         self.row = row
         last = builder.sub(rows, self.constant(1))
-        # Rows behind the last one repeat it: they compute and store the same values again, which
-        # is harmless because every load of a tile comes before its first store.
+        # Rows after the last one repeat it: they compute and store the same values again. This is
+        # harmless, as every load of a tile comes before its first store.
         self.row_ids = [self.constant(0)]
         for i in map(self.constant, range(1, self.height)):
             inside = builder.icmp_signed("<", i, rows)
@@ -312,7 +312,7 @@ class _TileEmitter:
         return self.emit_terms(whole, depth, 1, *state)[-1]
 
     def emit_terms(self, begin, end, unroll, lefts, right, far, sums):
-        """Add the terms from `begin` to `end`; return the pointers and the sums behind them."""
+        """Add the terms from `begin` to `end`; return the pointers and the sums after them."""
         builder = self.builder
         before = builder.block
         head = builder.append_basic_block("tile.head")
@@ -364,7 +364,7 @@ class _TileEmitter:
         return total
 
     def emit_ending(self, result, ending, sums):
-        """Store what the epilogue makes of the sums: NaN, if it is none of those of `ending`."""
+        """Apply the epilogue to the sums and store them; an unknown epilogue stores NaN."""
         builder, masks = self.builder, self.masks
         places = [(i, v) for i in range(self.height) for v in range(self.vectors)]
         zero = ir.Constant(self.vector, [0.0] * self.lanes)

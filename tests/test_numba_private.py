@@ -43,7 +43,7 @@ import test_numba_private
 from fastnn.kernels import numba_private
 with event.install_recorder("numba:compile") as recorder:
     parameters = test_numba_private.train()
-missing = [name for name, found in numba_private._found.items() if found is None]
+missing = [name for name, found in numba_private._parts.items() if found is None]
 print(json.dumps([missing, parameters.tobytes().hex(), len(recorder.buffer)]))
 """
 
@@ -90,13 +90,13 @@ def test_without_private_parts_of_numba_training_gives_the_same_bits(group, chil
 @pytest.mark.parametrize("name", INNER)
 def test_each_part_of_the_own_compiler_is_needed(name, monkeypatch):
     assert "pipeline_class" in numba_private.inner_options()
-    monkeypatch.setitem(numba_private._found, name, None)
+    monkeypatch.setitem(numba_private._parts, name, None)
     assert "pipeline_class" not in numba_private.inner_options()
 
 
 @pytest.mark.parametrize("name", STORING)
 def test_each_part_of_storing_is_needed(name, monkeypatch):
-    monkeypatch.setitem(numba_private._found, name, None)
+    monkeypatch.setitem(numba_private._parts, name, None)
     assert numba_private.pack_result(None) is None
     assert numba_private.unpack_result(None, b"") is None
 

@@ -1,4 +1,4 @@
-"""What a user trains, asks and saves: it has a network, and composes what is below."""
+"""Models: what users train, evaluate and save. A model has a network and its program."""
 
 from .base import network_of, program_of
 from .loading import load, read_model

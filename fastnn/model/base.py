@@ -1,4 +1,4 @@
-"""What a model is made of: a network with its compiled steps, its text and its copies."""
+"""The base class of models: access to the network, its configuration and copies."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from ..validation import as_generator
 
 
 class Model:
-    """A network as a user holds it: its layers, parameters and architecture.
+    """The layers, parameters and architecture of a network, for users.
 
-    :class:`Sequential` trains it, asks it and saves it.
+    :class:`Sequential` adds training, prediction and files.
     """
 
     def __init__(self, layers: Iterable[Layer | OwnLayer], loss: LossLike | None = None) -> None:
@@ -38,12 +38,12 @@ class Model:
 
     @property
     def layers(self) -> tuple[Any, ...]:
-        """The layers. They cannot be swapped: other layers make another network."""
+        """The layers. They cannot be replaced: create another model instead."""
         return self._network.layers
 
     @property
     def loss(self) -> Loss:
-        """What the network is trained on. Another one may be assigned between two runs."""
+        """The loss that training minimizes. Another one may be assigned between two runs."""
         return self._network.loss
 
     @loss.setter
@@ -81,7 +81,7 @@ class Model:
         return output
 
     def backward(self, dvalues: ArrayLike) -> Floats:
-        """Take the gradient `dvalues` of the last output back through all layers."""
+        """Propagate the gradient `dvalues` of the last output back through all layers."""
         values: Any = dvalues
         for layer in reversed(self.layers):
             values = call_backward(layer, values)
@@ -91,62 +91,63 @@ class Model:
     # ------------------------------------------------------------------ the architecture
 
     def to_config(self) -> dict[str, Any]:
-        """Return the architecture as a dict that JSON can hold: no parameters are in it.
+        """Return the architecture, without parameters, as a dict that JSON can hold.
 
-        "layers" and "loss" have {"class": name, argument: value, ...} of each; "dtype" and
-        "n_features" follow from them. A callable `init` is kept where it is `scaled_normal`.
+        "layers" and "loss" describe each part by {"class": name, argument: value, ...}; "dtype" and
+        "n_features" follow from the layers. A callable `init` is included if it is a
+        `scaled_normal`.
 
         Raises
         ------
         TypeError
-            For a layer or loss of your own, which is named.
+            For a layer or loss of your own. The message names it.
         """
         return configs.describe_network(self._network)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Return a new network, with new weights, of a dict such as `to_config` gives.
+        """Return a new model, with new weights, from a dict that `to_config` returned.
 
         Raises
         ------
         TypeError, ValueError
-            For unknown classes and arguments, missing ones, bad values, more parameters than
-            fit into memory: before any array is made.
+            For unknown classes, unknown or missing arguments, bad values, and more parameters than
+            fit into memory. It is raised before any array is allocated.
         """
         layers, loss = configs.build_network(config)
         model = cls(layers, loss)
         configs.check_network(config, model._network)
         return model
 
-    # ------------------------------------------------------------------ the object itself
+    # ------------------------------------------------------------------ copies and text
 
     def clone(self, rng: Seed = None) -> Self:
-        """Return a model of the same layers, with the same parameters, that shares nothing.
+        """Return an independent copy, with the same layers and parameters.
 
         Parameters
         ----------
         rng : None, int or numpy.random.Generator
-            Where given, layers draw new parameters from it, as their `init` says.
+            With an int or a generator, the layers of the copy draw new parameters by their `init`.
         """
-        twin = copy.deepcopy(self)
-        for layer in twin.layers:
+        result = copy.deepcopy(self)
+        for layer in result.layers:
             if isinstance(layer, Layer):
                 layer.forget_passes()
         if rng is not None:
             rng = as_generator(rng)
-            for layer in twin._network.parametric:
+            for layer in result._network.parametric:
                 layer.reset_parameters(rng)
-        return twin
+        return result
 
     def summary(self) -> Summary:
-        """Return a :class:`Summary`: layers, outputs, parameters, bytes, operations a sample."""
+        """Return a :class:`Summary` of the layers: outputs, parameters, bytes and operations."""
         return Summary(self._network)
 
     def __copy__(self) -> Self:
         return copy.deepcopy(self)  # two models on one buffer would train each other
 
     def __getstate__(self) -> dict[str, Any]:
-        # Both work on the parameters of this model.
+        # Both use the parameters of this model, so a copy creates its own.
         return {**vars(self), "_stream": None, "_program": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -166,6 +167,6 @@ def network_of(model: Model) -> Network:
 
 
 def program_of(model: Model) -> Program:
-    """Return the network of a model with its compiled steps, for other parts of fastnn."""
+    """Return the program of a model, for other parts of fastnn."""
     model._program.refresh()
     return model._program

@@ -1,4 +1,4 @@
-"""Models from files."""
+"""Loading models from files."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from .. import files
 from ..errors import FileFormatError, warn_of_prepared_inputs
 from ..files.contents import check_arrays
 from ..nn import configs
-from ..types import (
-    PathLike,
-)
+from ..types import PathLike
 from ..validation import as_path
 from .base import network_of
 from .sequential import Sequential
@@ -21,14 +19,14 @@ from .sequential import Sequential
 def load(path: PathLike) -> Sequential:
     """Return the model in a file that `Sequential.save` or :class:`Checkpoint` has written.
 
-    Its outputs have the bits that those of the model had.
+    Its outputs have the same bits as those of the saved model.
 
     Raises
     ------
     FileFormatError
-        A ValueError that says what is wrong: with any other file, and with one that is not whole.
+        For any other file, and for an incomplete one. It is a ValueError that says what is wrong.
     OSError
-        Where the file cannot be read.
+        If the file cannot be read.
 
     Warns
     -----
@@ -61,7 +59,7 @@ def read_model(path: PathLike) -> Sequential:
         notes = description.get("notes", {})
         if not isinstance(notes, dict):
             raise ValueError(f"notes is {notes!r:.80}, expected a dict")
-        # Arrays of a checkpoint's state have names that begin otherwise.
+        # The names of a layer's arrays begin with its index; a checkpoint also has other arrays.
         arrays = {name: each for name, each in arrays.items() if name[:1].isdigit()}
         check_arrays(arrays, configs.stored_shapes(config))
         model = Sequential.from_config(config)

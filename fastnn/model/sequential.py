@@ -1,4 +1,4 @@
-"""A model: what a user trains, asks, and saves."""
+"""The model that users create from layers, train, evaluate and save."""
 
 from __future__ import annotations
 
@@ -36,44 +36,44 @@ from .base import Model
 
 
 class Sequential(Model):
-    """A network: layers that feed each other, and the loss that they are trained on.
+    """A network: a sequence of layers, and the loss for their training.
 
     Parameters
     ----------
     layers : iterable
-        :class:`Dense`, :class:`ReLU`, :class:`Dropout`, :class:`LayerNorm` and the like, or objects
-        of a class of your own with `forward(inputs)` and `backward(dvalues)`, as in a network from
-        scratch: they may return their result or keep it in `output` and `dinputs`; with `weights`
-        and `biases` they keep gradients in `dweights` and `dbiases`. A network with such a layer
-        trains layer by layer, with the same results, but slower. The last layer gives the outputs
-        (B, O): logits for a loss of logits, and then a :class:`Softmax` or :class:`Sigmoid` behind
-        it is fused with the loss.
+        Layers such as :class:`Dense`, :class:`ReLU`, :class:`Dropout` and :class:`LayerNorm`, or
+        objects of your own with `forward(inputs)` and `backward(dvalues)`, as in a network from
+        scratch. These methods may return their result, or keep it in `output` and `dinputs`. Layers
+        with `weights` and `biases` keep the gradients in `dweights` and `dbiases`. A network with a
+        layer of your own trains layer by layer, with the same results, but slower. The last layer
+        returns the outputs (B, O), such as logits. A :class:`Softmax` or :class:`Sigmoid` at the
+        end is fused with a loss of logits.
     loss : Loss, object or pair of callables
         By default :class:`SoftmaxCrossEntropy`: the model is a classifier. Else
         :class:`BinaryCrossEntropy`, :class:`MeanSquaredError`, :class:`MeanAbsoluteError`,
-        :class:`Huber`, :class:`Quantile` or :class:`Poisson`, or a loss of your own, for numbers:
-        an object with `forward(y_pred, y_true)`, which gives the losses (B,) of predictions and
-        targets (B, O), and `backward(y_pred, y_true)`, which gives the gradient (B, O) of their
-        mean, or keeps it in `dinputs`; or a pair of such functions. `model.loss` is then an
-        `OwnLoss` around it. A class derived from one of fastnn's losses may replace its `forward`
-        and `backward`. With a loss of your own a network trains layer by layer.
+        :class:`Huber`, :class:`Quantile` or :class:`Poisson`, or a loss of your own for regression.
+        This is an object with two methods, or a pair of such functions: `forward(y_pred, y_true)`
+        returns the losses (B,) of predictions and targets (B, O), and `backward(y_pred, y_true)`
+        returns the gradient (B, O) of their mean, or keeps it in `dinputs`. `model.loss` is then
+        an `OwnLoss` that contains it. A class derived from one of fastnn's losses may override
+        `forward` and `backward`. With a loss of your own a network trains layer by layer.
 
     Attributes
     ----------
     layers : tuple
     parameters : ndarray of shape (P,)
-        All weights and biases of the layers, in order; the layers hold views of it.
+        All weights and biases, in the order of the layers, which hold views of it.
     gradients : ndarray of shape (P,)
-        Likewise. Filled by the layers' `backward`; the compiled epoch forms no gradient array.
+        Their gradients, in the same order. The layers' `backward` fills it, `fit` does not.
     notes : dict
-        Anything that JSON can hold: kept in the file by `save`, and brought back by `load`.
+        Anything that JSON can hold. `save` writes it to the file, and `load` restores it.
     optimizer : Optimizer or None
-        The one that `partial_fit` goes on with.
+        The optimizer with which `partial_fit` continues.
 
     Raises
     ------
     TypeError, ValueError
-        For no layers, sizes that do not meet, two dtypes, a layer used twice.
+        For no layers, sizes that do not match, different dtypes, or a layer used twice.
 
     Examples
     --------
@@ -124,74 +124,77 @@ class Sequential(Model):
         Parameters
         ----------
         X : array-like of shape (N, I)
-            Finite numbers. An array of uint8, int8, float16, float32 or float64 is used where it
-            lies, with any strides, memory-mapped and read-only ones too, and its rows become
-            numbers of the model's dtype as each batch is gathered. Arrays of other dtypes, and
-            those that take up to 4 MB, are converted once, with the same bits; so are frames of
-            pandas, in which NA counts as NaN.
+            Finite numbers. An array of uint8, int8, float16, float32 or float64 is not copied. It
+            may have any strides, be memory-mapped or read-only; the rows of each batch are
+            converted to the model's dtype. Arrays of other dtypes, and those of up to 4 MB, are
+            converted once, with the same bits. So are pandas data frames, in which NA counts as
+            NaN.
         y : array-like of shape (N,) or (N, C)
-            For classes labels from 0 to C - 1 of any integer dtype or bool, or rows (N, C) that
-            are distributions. For other losses numbers (N, O), or (N,) for one output.
+            For classes, labels from 0 to C - 1 of any integer dtype or bool, or rows (N, C) that
+            are distributions. For other losses, numbers (N, O), or (N,) for one output.
         batches : iterable, or callable that returns one
-            In place of `X` and `y`, for data that is made on the way: (X, y) or (X, y,
-            sample_weight) of one batch after the other, of any sizes, in the order given. Each is
-            checked before it trains, and iterated or called anew for each epoch; an iterator
-            that cannot start anew goes on, which needs `steps_per_epoch` to end an epoch. An
-            error that it raises ends the training, with the model as the last batch left it.
+            Replaces `X` and `y` for data that are generated or read during training: (X, y) or
+            (X, y, sample_weight) for each batch, of any sizes, which are used in this order. Each
+            batch is checked before its step. The iterable is iterated, or the callable called, once
+            for each epoch. An iterator continues in the next epoch instead, so it needs
+            `steps_per_epoch`. If it raises, the training ends with the error, and the model keeps
+            the parameters after the last batch.
         epochs, batch_size : int
-            The last batch of an epoch may be short; it is kept.
+            The last batch of an epoch may be smaller.
         optimizer : Optimizer
-            By default `SGD(learning_rate=0.01)`. One that has fitted this model before goes on
-            where it was.
+            By default `SGD(learning_rate=0.01)`. An optimizer that has trained this model before
+            continues with its state.
         seed : None, int or numpy.random.Generator
-            Of the order of samples: the same seed and data give the same bits.
+            Determines the order of samples: the same seed and data give the same bits.
         validation_data : (X, y) or (X, y, sample_weight)
             Evaluated after every epoch, weighted with its own `sample_weight`.
         validation_split : float
-            At least 0 and below 1, in place of `validation_data`: this part of the samples, the
-            last ones as they come, is held out, and weighted with its `sample_weight`. Where rows
-            are sorted by class, the held-out classes are not learned: shuffle them before.
+            At least 0 and below 1, in place of `validation_data`. This fraction of the samples, the
+            last rows of `X`, is held out, and weighted with its `sample_weight`. If the rows are
+            sorted by class, shuffle them first: else the held-out classes are not learned.
         sample_weight : array-like of shape (N,), optional
             Numbers of at least 0. The loss of a batch is the sum of weight * loss over the sum of
             the weights, so that in a batch of one sample its weight makes no difference. The
             curves of the history are weighted in the same way: loss, accuracy and metrics.
         class_weight : dict of int to float, optional
-            A factor of the weight for each label; for classes only, and every one must be there.
-            Validation data are not weighted with it.
+            A factor of the sample weights for each label. It is for classes only, and needs every
+            class. It does not affect validation data.
         shuffle : bool or callable
             True: a new random order each epoch, as `generate_batch_indices` gives it. A callable
-            of N returns the order of the next epoch, N indices of samples, of which some may be
-            there twice and others not at all.
+            of N returns the order of the next epoch, N indices of samples. Indices may be repeated
+            or missing.
         drop_last : bool
-            Leave out what is left over behind the last whole batch of an epoch.
+            Leave out the last batch of an epoch if it is not full.
         steps_per_epoch : int, optional
-            At most so many batches an epoch.
+            The largest number of batches of an epoch.
         initial_epoch : int
-            Epochs that are behind already: the first one of this run has the next number, and the
-            order of samples that it had in a run from the start with this seed, an int. `epochs`
-            is the number of the last one.
+            The number of epochs already trained. The first epoch of this run has the next number.
+            With an int seed, its order of samples is that of the same epoch in a complete run.
+            `epochs` is the number of the last epoch.
         metrics : list of str, callable or Metric
             Measured after every epoch on the samples and on the validation data, which takes a
-            prediction of all of them: "accuracy", "precision", "recall", "f1" and "top_5" (any
-            number) of classes, "mse", "mae", "r2" and "poisson_deviance" of numbers; or any
-            function (y_true, y_pred) of what `predict` gives. See :mod:`fastnn.metrics`.
+            prediction of all of them. For classes "accuracy", "precision", "recall", "f1" and
+            "top_5" (any number), for regression "mse", "mae", "r2" and "poisson_deviance"; or any
+            function (y_true, y_pred) of the results of `predict`. See :mod:`fastnn.metrics`.
         callbacks : list of Callback
             Called before and after the run and each epoch, in this order.
         scale, offset : float
             The network takes `X.astype(model.dtype) * scale + offset`, calculated in that dtype,
-            such as `scale=1 / 255` for images in bytes; of `validation_data` too. The predictions
-            have the same two arguments.
+            such as `scale=1 / 255` for images in bytes. This applies to `validation_data` too. The
+            prediction methods have the same two arguments.
         resume : path-like, optional
-            Go on from this file of a :class:`Checkpoint`, with everything else as it was in the
-            run that wrote it, and end with the bits that it would have ended with; `epochs` counts
-            from its beginning. Where there is no file yet the run starts. Of a name with {epoch}
-            in it, the last file. The random state of the file takes the place of `seed`; functions
-            of your own, as a learning rate or a metric, are those that are given here.
+            Resume the run from this file of a :class:`Checkpoint`. With the same other arguments
+            it ends with the same bits as without the interruption. `epochs` counts from the
+            beginning of the first run. If there is no file yet, the run starts from the beginning.
+            For a name with {epoch} in it, the last file is used. The random state in the file
+            replaces `seed`. Functions of your own, such as a learning rate or a metric, are not in
+            the file: pass them again.
         verbose : "auto", 0, 1 or 2
-            1: a progress bar on standard error; 2: a line an epoch on standard output; 0: nothing.
+            1: a progress bar on standard error; 2: a line per epoch on standard output; 0: nothing.
             "auto" is 1 on a terminal, else 0.
         threads : int, optional
-            By default as `set_num_threads` says. The result has the same bits with any number.
+            The number of threads, by default that of `set_num_threads`. It does not change the bits
+            of the result.
 
         Returns
         -------
@@ -200,19 +203,19 @@ class Sequential(Model):
         Raises
         ------
         TypeError, ValueError
-            For bad arguments, before training starts. So for a `resume` of another network,
-            optimizer, data set or batch size; nothing has changed then.
+            For bad arguments, before training starts and anything has changed. This includes a
+            `resume` of another network, optimizer, data set or batch size.
         FileFormatError
-            A ValueError: `resume` is no whole checkpoint.
+            A ValueError: `resume` is not a complete checkpoint.
         NonFiniteLossError
-            When training diverges; parameters and optimizer are those of the last good epoch.
+            If training diverges. The parameters and the optimizer are those of the last good epoch.
 
         Warns
         -----
         SlowTrainingWarning
-            Once, where a layer or an optimizer of your own has to be called from Python.
+            Once, if a layer, an optimizer or a loss of your own has to be called from Python.
         MissingClassWarning
-            Where `validation_split` leaves a class in one part only.
+            If `validation_split` leaves a class in one part only.
 
         Examples
         --------
@@ -249,10 +252,10 @@ class Sequential(Model):
         offset: float = 0.0,
         threads: int | None = None,
     ) -> History:
-        """Train once on samples `X` and targets `y`, in the order given: for streams of data.
+        """Train once on samples `X` and targets `y`, in their order: for streams of data.
 
-        A call costs little beside its steps: what they need is kept for the next one, as much
-        memory as a `fit` with the largest batch so far.
+        A call costs little beside its steps: it keeps its memory for the next call, as much as a
+        `fit` with the largest batch so far needs.
 
         Parameters
         ----------
@@ -261,22 +264,22 @@ class Sequential(Model):
         batch_size : int, optional
             By default all samples are one batch.
         optimizer : Optimizer, optional
-            Kept as `model.optimizer`, which the calls after it go on with. By default the one of
-            the call before, and at first `SGD(learning_rate=0.01)`.
+            Stored in `model.optimizer`, and used by later calls. By default the optimizer of the
+            previous call, and `SGD(learning_rate=0.01)` in the first.
         seed : None, int or numpy.random.Generator
-            Of dropout; kept likewise.
+            Determines the masks of dropout; also stored for later calls.
 
         Returns
         -------
         History
-            Of one epoch: each curve has one value, of these samples.
+            Of one epoch: each curve has one value, for these samples.
 
         Raises
         ------
         TypeError, ValueError
             For bad arguments, before training starts.
         NonFiniteLossError
-            When training diverges; parameters and optimizer are those before the call.
+            If training diverges. The parameters and the optimizer are those before the call.
 
         Examples
         --------
@@ -303,7 +306,7 @@ class Sequential(Model):
         check_batches(network, n, batch_size)
         if seed is not None or self._rng is None:
             self._rng = as_generator(seed, "seed")
-        stream, self._stream = self._stream, None  # not kept where an error ends the call
+        stream, self._stream = self._stream, None  # dropped if an error ends the call
         if stream is None or not stream.is_current(optimizer, description):
             warn_of_slow_training(program, optimizer, 3)
             stream = Stream(program, optimizer, description)
@@ -328,7 +331,7 @@ class Sequential(Model):
         """Return the probabilities (N, C) of samples `X` (N, I).
 
         `batch_size` and `threads` as in `predict`, `scale`, `offset` and errors as in `fit`; a
-        model of numbers, not of classes or answers, raises AttributeError.
+        regression model has no probabilities and raises AttributeError.
         """
         if self._program.task == "numbers":
             raise AttributeError(
@@ -348,19 +351,19 @@ class Sequential(Model):
     ) -> Array:
         """Return the predictions for samples `X` (N, I).
 
-        The labels (N,) of the most probable classes, int64; after :class:`BinaryCrossEntropy`
-        answers 0 or 1, int64, after :class:`Poisson` rates, and after other losses numbers, all
-        (N, O), or (N,) where O is 1.
+        For a loss of classes, they are the labels (N,) of the most probable classes, int64. For
+        other losses they are (N, O), or (N,) if O is 1: answers 0 or 1, int64, for
+        :class:`BinaryCrossEntropy`, rates for :class:`Poisson`, and else the outputs.
 
         Parameters
         ----------
         X : array-like of shape (N, I)
         batch_size : int, optional
-            Samples that are converted, and that a layer of your own sees, at a time: by default
-            all. What is built in goes through the network in small blocks anyway.
+            The number of samples that are converted, and passed to a layer of your own, at a time.
+            By default all. The built-in layers always work on small blocks.
         scale, offset : float
         threads : int, optional
-            As in `fit`, like the errors. Several threads may predict with one model at once.
+            As in `fit`, as are the errors. Several threads may predict with one model at once.
         """
         scaling = as_scaling(scale, offset, self.dtype)
         outputs = self._program.outputs_in_parts(
@@ -376,13 +379,13 @@ class Sequential(Model):
         scale: float = 1.0,
         offset: float = 0.0,
     ) -> Floats:
-        """Return what comes out of a layer for samples `X` (N, I), as in a prediction.
+        """Return the outputs of a layer for samples `X` (N, I), as in a prediction.
 
         Parameters
         ----------
         X : array-like of shape (N, I)
         layer : int or Layer
-            The number of the layer, from 0, or from the end below 0; or the layer itself.
+            The index of the layer, negative to count from the end; or the layer itself.
         scale, offset : float
             As in `fit`.
 
@@ -393,19 +396,20 @@ class Sequential(Model):
         last = next((i for i, each in enumerate(self.layers) if each is layer), None)
         if last is None:
             n = len(self.layers)
-            number: Any = layer
+            index: Any = layer
             whole = isinstance(layer, int | np.integer) and not isinstance(layer, bool)
-            if not whole or not -n <= number < n:
+            if not whole or not -n <= index < n:
                 raise ValueError(
                     f"layer is {layer!r}, expected a number from {-n} to {n - 1} or a layer"
                 )
-            last = number % n
+            last = index % n
         scaling = as_scaling(scale, offset, self.dtype)
         inputs = self._program.as_inputs(X, "X", scaling=scaling)
-        # A copy, as a layer of the user's own may work in place.
+        # A copy, as a layer of the user may change it in place.
         values = inputs.take(np.arange(len(inputs)))
         for each in self.layers[: last + 1]:
-            values = call_forward(copy.copy(each), values, False)  # leaves `output` as it is
+            # On a copy of the layer, so that its `output` does not change.
+            values = call_forward(copy.copy(each), values, False)
         return values
 
     def evaluate(
@@ -421,9 +425,9 @@ class Sequential(Model):
     ) -> dict[str, float]:
         """Return {"loss": mean loss, "accuracy": fraction of right classes} on `X` and `y`.
 
-        After :class:`BinaryCrossEntropy` of right answers; after other losses there is none. Then
-        come the `metrics`. All are weighted with `sample_weight` (N,), where a metric knows
-        weights. Arguments and errors as in `fit`.
+        For :class:`BinaryCrossEntropy` the accuracy is the fraction of right answers; for losses of
+        regression there is none. The `metrics` follow. All are weighted with `sample_weight` (N,),
+        if a metric supports weights. Arguments and errors as in `fit`.
         """
         scaling = as_scaling(scale, offset, self.dtype)
         self._program.refresh()
@@ -438,8 +442,8 @@ class Sequential(Model):
         Raises
         ------
         ValueError
-            Where the network has a layer of your own, or its loss a `decide`: nothing can compile
-            them.
+            If the network has a layer of your own, or its loss a `decide` of your own: they cannot
+            be compiled.
         """
         predictor = self._program.freeze()
         if predictor is None:
@@ -453,21 +457,21 @@ class Sequential(Model):
     def save(self, path: PathLike, notes: dict[str, Any] | None = None) -> None:
         """Write architecture and parameters to one safetensors file; `fastnn.load` reads it.
 
-        A file that is there is replaced when the new one is on the disk as a whole.
+        An existing file is replaced only after the new one is complete on the disk.
         `fastnn/files/format.py` describes the format.
 
         Parameters
         ----------
         path : path-like
         notes : dict, optional
-            Becomes the model's `notes` first: anything that JSON can hold.
+            Replaces the model's `notes`: anything that JSON can hold.
 
         Raises
         ------
         TypeError, ValueError
-            For a layer of your own, for parameters that are not finite, for other notes.
+            For a layer of your own, parameters that are not finite, or notes that JSON cannot hold.
         OSError
-            Where the file cannot be written; the one that was there stays.
+            If the file cannot be written. The existing file stays.
         """
         path, config = as_path(path), self.to_config()
         notes = _as_notes(self.notes if notes is None else notes)
@@ -478,7 +482,7 @@ class Sequential(Model):
 
 
 def _as_notes(notes: dict[str, Any]) -> dict[str, Any]:
-    """Return a copy of notes as JSON would give it back."""
+    """Return a copy of notes, converted to JSON and back."""
     if not isinstance(notes, dict):
         raise TypeError(f"notes is {notes!r:.80}, expected a dict")
     try:

@@ -1,4 +1,4 @@
-"""A network as it is at one moment, for short calls from Python and from jitted code."""
+"""A snapshot of a network, for short calls from Python and from jitted code."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from .prediction import Predictor
 
 
 class CompiledModel:
-    """Answers as a model did when its `compiled()` was called, with a copy of its parameters.
+    """The predictions of a model, with a copy of the parameters at the call of `compiled()`.
 
-    Both methods may also be called in `numba.njit` functions, to which the handle comes as an
-    argument, as a global variable, or in a tuple, a list, a typed dict or an attribute of a
-    jitclass; whatever holds it keeps it alive. They release the GIL there if the function does.
-    Nothing is converted, so that the same call works in both worlds. Several threads may use one
+    Both methods may also be called in `numba.njit` functions. The handle may be an argument, a
+    global variable, an item of a tuple, list or typed dict, or an attribute of a jitclass; each of
+    these keeps it alive. The methods release the GIL there if the function does. They convert
+    nothing, so that the same call works in Python and in jitted code. Several threads may use one
     handle.
 
     Attributes
     ----------
     n_inputs, n_outputs : int
-        I and C. As all attributes, they can be read only: assignment raises AttributeError.
+        I and C. All attributes are read-only: assignment raises AttributeError.
     dtype : float32 or float64
     loss : Loss
-        The model's, which says what a prediction is.
+        The loss of the model, which determines the kind of prediction.
 
     Examples
     --------
@@ -41,7 +41,7 @@ class CompiledModel:
     1 [1]
     """
 
-    # Machine code reads the memory behind these, so that nothing may change after `__new__`.
+    # Machine code reads the memory of these arrays, so nothing may change after `__new__`.
     __slots__ = ("__weakref__", "_arrays", "_header", "_kind", "_loss", "_predictor")
 
     _predictor: Predictor
@@ -52,23 +52,23 @@ class CompiledModel:
 
     def __new__(cls, predictor: Predictor, loss: Loss) -> CompiledModel:
         if type(predictor) is not Predictor:
-            given = type(predictor).__name__
-            raise TypeError(f"predictor is a {given}: a handle comes from model.compiled()")
+            name = type(predictor).__name__
+            raise TypeError(f"predictor is a {name}: a handle comes from model.compiled()")
         self = super().__new__(cls)
-        # For jitted code (`jitted.py`): arrays, where they are, and sizes.
+        # The header for jitted code (`jitted.py`): addresses and sizes of arrays, and other sizes.
         arrays: tuple[Any, ...] = (
             predictor.parameters, predictor.panels, predictor.layers
         )  # fmt: skip
         sizes = (
             predictor.n_inputs, predictor.n_outputs, predictor.few_size, predictor.many_size
         )  # fmt: skip
-        numbers = [*map(_address, arrays), *(array.size for array in arrays), *sizes]
+        header = [*map(_address, arrays), *(array.size for array in arrays), *sizes]
         kind = predictor.dtype, loss.task, loss.finish, loss.threshold, predictor.n_outputs == 1
         for name, value in {
             "_predictor": predictor,
             "_loss": loss,
             "_arrays": arrays,
-            "_header": np.array(numbers, np.int64).tobytes(),
+            "_header": np.array(header, np.int64).tobytes(),
             "_kind": kind,
         }.items():
             object.__setattr__(self, name, value)
@@ -97,7 +97,7 @@ class CompiledModel:
 
     @property
     def loss(self) -> Loss:
-        """The model's."""
+        """The loss of the model."""
         return self._loss
 
     def predict_proba(self, x: Floats) -> Floats:
@@ -117,7 +117,7 @@ class CompiledModel:
         return self._outputs(x, loss.finish)
 
     def predict(self, x: Floats) -> Array:
-        """Return what the model's `predict` does, for one sample `x` (I,) or samples (N, I).
+        """Return the same as the model's `predict`, for one sample `x` (I,) or samples (N, I).
 
         Errors as in `predict_proba`.
         """

@@ -1,7 +1,7 @@
-"""What numba has to know to take a `CompiledModel` into jitted code: its type, value and methods.
+"""Support for `CompiledModel` in jitted code: its numba type, value and methods.
 
-The value is the address of the handle's header, and a reference to the handle that numba counts:
-what is stored in a typed list, a jitclass or a generator keeps the handle alive.
+The value is the address of the handle's header, and a reference to the handle that numba counts. So
+a typed list, a jitclass or a generator with the value keeps the handle alive.
 """
 
 from contextlib import ExitStack
@@ -33,21 +33,21 @@ from .handle import CompiledModel
 
 _UNSET = "the handle was never assigned, expected one that model.compiled() has returned"
 
-# Outputs as they are.
+# Leaves the outputs unchanged.
 _NO_FINISH = Operation.IDENTITY
 
-# Handles whose address is part of machine code: they live as long as the code may.
+# Handles whose addresses are in machine code. They must live as long as the code.
 _constants = []
 
 
 class CompiledModelType(types.Type):
-    """The type of handles of one dtype and one kind of answers."""
+    """The type of handles of one dtype and one kind of prediction."""
 
     def __init__(self, dtype, task, finish, threshold, single):
         self.dtype, self.task, self.finish = dtype, task, finish
         self.threshold, self.single = threshold, single
-        # With the digest of the kernels, since they are part of a user's function: what numba has
-        # cached of it on disk must not run on the tables of another version.
+        # The digest is included because the kernels are compiled into a user's function: code that
+        # numba has cached on disk must not run with the data structures of another version.
         key = dtype, task, finish, threshold, single, jit.SOURCE_DIGEST
         super().__init__(f"fastnn.CompiledModel{key}")
 
@@ -81,7 +81,7 @@ def _unbox_handle(kind, handle, c):
         header = c.pyapi.object_getattr_string(handle, "_header")
         cgutils.early_exit_if_null(c.builder, stack, header)
         address = c.pyapi.bytes_as_string(header)
-        c.pyapi.decref(header)  # the handle has it as long as it lives
+        c.pyapi.decref(header)  # the handle keeps a reference
         cgutils.early_exit_if_null(c.builder, stack, address)
         owner = c.pyapi.nrt_meminfo_new_from_pyobject(address, handle)
         cgutils.early_exit_if_null(c.builder, stack, owner)
@@ -109,7 +109,7 @@ def _lower_global_handle(context, builder, kind, handle):
     _constants.append(handle)
     value = cgutils.create_struct_proxy(kind)(context, builder)
     header = np.frombuffer(handle._header, np.int64).__array_interface__["data"][0]
-    # Machine code with an address in it is of no use to another process.
+    # `add_dynamic_addr` marks the code as not cacheable: the addresses belong to this process.
     for name, address in (("header", header), ("handle", id(handle))):
         pointer = context.add_dynamic_addr(builder, address, info=f"fastnn.CompiledModel.{name}")
         setattr(value, name, builder.bitcast(pointer, getattr(value, name).type))
@@ -119,7 +119,7 @@ def _lower_global_handle(context, builder, kind, handle):
 
 @intrinsic
 def _header(typingctx, handle):
-    """Return the pointer to the numbers that `CompiledModel` has left for jitted code."""
+    """Return the pointer to the header of a `CompiledModel`."""
 
     def codegen(context, builder, sig, args):
         return cgutils.create_struct_proxy(handle)(context, builder, args[0]).header
@@ -158,24 +158,26 @@ def _run(header, rows, finish):
     outputs = np.empty((len(rows), header[7]), rows.dtype)
     if len(rows) <= FEW_ROWS:
         workspace = np.empty(header[8], rows.dtype)
-        done = kernels.predict_few(outputs, workspace, layers, True, parameters, rows, finish)
+        n_predicted = kernels.predict_few(
+            outputs, workspace, layers, True, parameters, rows, finish
+        )
     else:
         workspace = np.empty(header[9], rows.dtype)
         panels = carray(_pointer(header[1], rows.dtype), header[4])
-        done = kernels.predict_rows(
+        n_predicted = kernels.predict_rows(
             outputs, workspace, panels, layers, True, parameters, rows, BLOCK_ROWS, finish
         )
-    if done != len(rows):
+    if n_predicted != len(rows):
         raise ValueError("x is not finite")
     return outputs
 
 
 @njit(nogil=True)
 def _largest(outputs):
-    found = np.empty(len(outputs), np.int64)
+    labels = np.empty(len(outputs), np.int64)
     for i in range(len(outputs)):
-        found[i] = outputs[i].argmax()
-    return found
+        labels[i] = outputs[i].argmax()
+    return labels
 
 
 def _check_type(handle, x):
@@ -186,8 +188,8 @@ def _check_type(handle, x):
 
 def _for_rows(decide, n_dims):
     """Return the method that applies `decide` to the rows of `x`, or to `x` as the only row."""
-    # Neither the handle nor a view of `x` goes on: the caller keeps both alive, and to count their
-    # references anew takes 5 % of the time of a row.
+    # Pointers are passed on instead of the handle and a view of `x`: the caller keeps both alive,
+    # and counting references would take 5 % of the time of a row.
     if n_dims == 2:
         return lambda handle, x: decide(_header(handle), x)
     return lambda handle, x: decide(_header(handle), carray(_elements(x), (1, x.size)))[0]
