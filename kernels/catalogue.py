@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from . import room
+from . import loss_formulas, room
 from .room import Room
 
 Array: TypeAlias = NDArray[Any]
@@ -301,70 +301,33 @@ class LossRow(NamedTuple):
     formula: Callable[[Array, Array, float], tuple[Array, Array]] | None = None
 
 
-def _binary_from_logits(z: Array, y: Array, number: float) -> tuple[Array, Array]:
-    e = np.exp(-np.abs(z))
-    return np.maximum(z, 0) - z * y + np.log1p(e), np.where(z > 0, 1, e) / (1 + e) - y
-
-
-def _binary_from_probabilities(z: Array, y: Array, number: float) -> tuple[Array, Array]:
-    p = np.clip(z, number, 1 - number)
-    return -(y * np.log(p) + (1 - y) * np.log(1 - p)), (p - y) / (p * (1 - p))
-
-
-def _squared_error(z: Array, y: Array, number: float) -> tuple[Array, Array]:
-    d = z - y
-    return d * d, 2 * d
-
-
-def _absolute_error(z: Array, y: Array, number: float) -> tuple[Array, Array]:
-    d = z - y
-    return np.abs(d), np.sign(d)
-
-
-def _huber(z: Array, y: Array, number: float) -> tuple[Array, Array]:
-    d = z - y
-    size, inside = np.abs(d), np.abs(d) <= number
-    loss = np.where(inside, d * d / 2, number * (size - number / 2))
-    return loss, np.where(inside, d, number * np.sign(d))
-
-
-def _quantile(z: Array, y: Array, number: float) -> tuple[Array, Array]:
-    d = z - y
-    slope = np.where(d > 0, 1 - number, np.where(d < 0, -number, 0))
-    return d * slope, slope
-
-
-def _poisson(z: Array, y: Array, number: float) -> tuple[Array, Array]:
-    with np.errstate(over="ignore", invalid="ignore"):
-        rate = np.exp(z)
-        d = z - np.log(np.where(y > 0, y, 1))
-        near = y * (np.expm1(np.minimum(d, 1)) - d)
-        return np.where(y > 0, np.where(d > 1, rate - y - y * d, near), rate), rate - y
-
-
 LOSSES = (
     LossRow(
         Loss.SOFTMAX_CROSS_ENTROPY, "softmax_cross_entropy", "classes", "SoftmaxCrossEntropy",
     ),
     LossRow(
         Loss.BINARY_FROM_LOGITS, "binary_from_logits", "answers", "BinaryCrossEntropy",
-        formula=_binary_from_logits,
+        formula=loss_formulas.binary_from_logits,
     ),
     LossRow(
         Loss.BINARY_FROM_PROBABILITIES, "binary_from_probabilities", "answers",
         "BinaryCrossEntropy", {"from_logits": False}, "epsilon",
-        formula=_binary_from_probabilities,
+        formula=loss_formulas.binary_from_probabilities,
     ),
     LossRow(
-        Loss.SQUARED_ERROR, "squared_error", "numbers", "MeanSquaredError", formula=_squared_error
+        Loss.SQUARED_ERROR, "squared_error", "numbers", "MeanSquaredError",
+        formula=loss_formulas.squared_error,
     ),
     LossRow(
         Loss.ABSOLUTE_ERROR, "absolute_error", "numbers", "MeanAbsoluteError",
-        formula=_absolute_error,
+        formula=loss_formulas.absolute_error,
     ),
-    LossRow(Loss.HUBER, "huber", "numbers", "Huber", number="delta", formula=_huber),
-    LossRow(Loss.QUANTILE, "quantile", "numbers", "Quantile", number="q", formula=_quantile),
-    LossRow(Loss.POISSON, "poisson", "numbers", "Poisson", formula=_poisson),
+    LossRow(Loss.HUBER, "huber", "numbers", "Huber", number="delta", formula=loss_formulas.huber),
+    LossRow(
+        Loss.QUANTILE, "quantile", "numbers", "Quantile", number="q",
+        formula=loss_formulas.quantile,
+    ),
+    LossRow(Loss.POISSON, "poisson", "numbers", "Poisson", formula=loss_formulas.poisson),
 )  # fmt: skip
 
 LOSS_OF = {row.code: row for row in LOSSES}
