@@ -18,6 +18,9 @@ Rows: TypeAlias = np.ndarray[tuple[int, int], np.dtype[np.floating[Any]]]
 
 Integers: TypeAlias = npt.NDArray[np.int64]
 
+Records: TypeAlias = npt.NDArray[np.void]
+"""Of one of the structured dtypes of `kernels/records.py`."""
+
 DType: TypeAlias = np.dtype[np.floating[Any]]
 """float32 or float64, as a dtype object."""
 

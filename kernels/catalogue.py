@@ -337,7 +337,7 @@ LOSS_OF = {row.code: row for row in LOSSES}
 
 
 class StepNumbers(NamedTuple):
-    """What a formula of a rule needs to know of a step; see `table.py`."""
+    """What a formula of a rule needs to know of a step; see STEP in `records.py`."""
 
     rate: float
     first: float

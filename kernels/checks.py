@@ -11,10 +11,9 @@ import inspect
 from numba import from_dtype, types
 from numba.extending import overload
 
-from . import codes, faults
+from . import codes, faults, records
 from . import table as t
-from .contracts import CONTRACTS, Array
-from .records import LAYER
+from .contracts import CONTRACTS, Array, Parts, Record
 
 
 def checked(function, compute, flags):
@@ -54,9 +53,7 @@ _PLANS = {
         "inputs, block)"
     ),
     "train_steps": (
-        "train_fault(parameters, states, workspace, scores, sums, layers, inputs, "
-        "layout, scaling, labels, targets, sample_weights, order, first_step, last_step, "
-        "batch_size, keys, loss, rule, numbers)"
+        "train_fault(memory, layers, inputs, extended, answers, order, keys, job, steps)"
     ),
     "unpack_states": "unpack_fault(states, workspace, layers)",
 }
@@ -67,8 +64,11 @@ _PLANS = {
 
 def source_of(name, kinds):
     """Return the source of `check`, for arguments of numba's types `kinds`."""
-    contract = CONTRACTS[name]
-    names = ", ".join(contract)
+    names = ", ".join(CONTRACTS[name])
+    wrong = _wrong_parts(name, kinds)
+    if wrong:
+        return f"def check({names}):\n    {_raise(name, wrong)}"
+    contract, kinds = _flat(name, kinds)
     arrays = {
         argument: spec
         for argument, spec in contract.items()
@@ -78,14 +78,60 @@ def source_of(name, kinds):
     if wrong:
         return f"def check({names}):\n    {_raise(name, wrong)}"
     lines = [
-        *_scalars(name, contract),
+        *_unpacked(name, kinds),
         *_shapes(name, arrays, kinds),
+        *_scalars(name, contract),
         *_overlaps(name, arrays),
         *_indices(name, arrays, kinds),
         *_plans(name),
         f"return compute({names})",
     ]
     return "\n    ".join([f"def check({names}):", *lines])
+
+
+def _wrong_parts(name, kinds):
+    """Return what is wrong about the type of a tuple, or None."""
+    for argument, spec in CONTRACTS[name].items():
+        if not isinstance(spec, Parts) or (spec.optional and _is_none(kinds[argument])):
+            continue
+        if len(getattr(kinds[argument], "types", ())) != len(spec.parts):
+            wanted = f"a tuple ({', '.join(spec.parts)})"
+            return f"{argument} is {kinds[argument]}, expected {wanted}"
+    return None
+
+
+def _flat(name, kinds):
+    """Return contract and types with the parts of a tuple, and fields of a record, for arguments.
+
+    Fields have the types that their record has for them, and need no check of those.
+    """
+    contract, found = {}, dict(kinds)
+    for argument, spec in CONTRACTS[name].items():
+        if isinstance(spec, Parts):
+            parts = found.pop(argument)
+            for i, (part, of_part) in enumerate(spec.parts.items()):
+                found[part] = types.none if _is_none(parts) else parts.types[i]
+                contract[part] = _as_array(of_part)._replace(optional=spec.optional)
+        elif isinstance(spec, Record):
+            contract[argument] = _as_array(spec)
+            contract.update(spec.fields)
+            record = from_dtype(getattr(records, spec.dtype))
+            found.update((field, record.typeof(field)) for field in spec.fields)
+        else:
+            contract[argument] = spec
+    return contract, found
+
+
+def _as_array(spec):
+    """Return an array of one record as the others."""
+    return Array(("1",), spec.dtype) if isinstance(spec, Record) else spec
+
+
+def _unpacked(name, kinds):
+    """Yield the lines that give the parts of tuples their names."""
+    for argument, spec in CONTRACTS[name].items():
+        if isinstance(spec, Parts) and not _is_none(kinds[next(iter(spec.parts))]):
+            yield f"{', '.join(spec.parts)}, = {argument}"
 
 
 def _raise(name, words):
@@ -157,11 +203,13 @@ def _wanted_array(spec, kind, kinds, first, dtype):
         "floats": (types.float32, types.float64),
         "targets": (types.int64 if kind.ndim == 1 else dtype,),
         "samples": (types.uint8 if kind.ndim == 1 else dtype,),
-        "LAYER": (from_dtype(LAYER),),
-    }.get(spec.dtype) or (getattr(types, spec.dtype, None),)
+    }.get(spec.dtype)
+    record = getattr(records, spec.dtype, None)
+    if right is None:
+        right = (getattr(types, spec.dtype) if record is None else from_dtype(record),)
     if kind.dtype not in right:
-        if spec.dtype == "LAYER":
-            return "LAYER, see fastnn.kernels.records"
+        if record is not None:
+            return f"{spec.dtype}, see fastnn.kernels.records"
         words = " or ".join(map(str, right))
         shared = kind.dtype in (types.float32, types.float64) and spec.dtype == "float"
         return f"{words}, as {first}" if shared else words
@@ -171,6 +219,10 @@ def _wanted_array(spec, kind, kinds, first, dtype):
 
 
 def _scalars(name, contract):
+    """Yield the lines that read fields of records, and checks of all numbers."""
+    for argument, spec in CONTRACTS[name].items():
+        if isinstance(spec, Record):
+            yield from (f"{field} = {argument}[0].{field}" for field in spec.fields)
     for argument, spec in contract.items():
         if not isinstance(spec, Array) and spec.bounds:
             bounds = spec.bounds.format(argument)

@@ -45,6 +45,24 @@ class Number(NamedTuple):
     """None will do."""
 
 
+class Record(NamedTuple):
+    """An array of one record among the arguments of a kernel."""
+
+    dtype: str
+    """The name of its dtype in `records.py`."""
+
+    fields: dict[str, Number]
+    """Those that have bounds; a condition may name fields before its own."""
+
+
+class Parts(NamedTuple):
+    """A tuple of arrays among the arguments of a kernel."""
+
+    parts: dict[str, Array | Record]
+    optional: bool = False
+    """None will do."""
+
+
 def _array(*shapes, **properties):
     return Array(shapes, **properties)
 
@@ -67,6 +85,7 @@ def _code(codes):
 
 
 _LAYERS = _array("L", dtype="LAYER")
+_LAYOUT = Record("SAMPLE_LAYOUT", {})
 _EXTENDED = Number(True, optional=True)
 _TARGETS = _array("B", "B C", dtype="targets")
 _FINISH = _code((Operation.SOFTMAX, Operation.IDENTITY, Operation.SIGMOID, Operation.EXP))
@@ -208,8 +227,7 @@ CONTRACTS = {
     "convert_rows": {
         "rows": _out("B I"),
         "source": _array("S", dtype="uint8"),
-        "layout": _array("N_LAYOUT", dtype="int64"),
-        "scaling": _array("N_SCALING", dtype="float64"),
+        "layout": _LAYOUT,
         "indices": _array("B", dtype="int64"),
     },
     "all_finite": {"values": _array("...")},
@@ -223,7 +241,7 @@ CONTRACTS = {
         "states": _out("S P"),
         "gradients": _array("P"),
         "rule": _RULE,
-        "numbers": _array("N_NUMBERS", dtype="float64"),
+        "step": Record("STEP", {}),
         "scale": _number(),
         "l1": _number(),
         "l2": _number(),
@@ -257,31 +275,41 @@ CONTRACTS = {
         "number": _number(),
     },
     "train_steps": {
-        "parameters": _out("P"),
-        "states": _out("S Q", optional=True),
-        "workspace": _out("W"),
-        "scores": _out("N_SCORES M", dtype="float64"),
-        "sums": _out("N_SUMS U", dtype="float64"),
-        "barrier": _out("BARRIER_SIZE", dtype="int64"),
+        "memory": Parts(
+            {
+                "parameters": _out("P"),
+                "workspace": _out("W"),
+                "scores": _out("N_SCORES M", dtype="float64"),
+                "sums": _out("N_SUMS U", dtype="float64"),
+                "barrier": _out("BARRIER_SIZE", dtype="int64"),
+            }
+        ),
         "layers": _LAYERS,
         "inputs": _array("N I", "Y", dtype="samples"),
-        "layout": _array("N_LAYOUT", dtype="int64", optional=True),
-        "scaling": _array("N_SCALING", dtype="float64", optional=True),
-        "labels": _array("K", dtype="int64"),
-        "targets": _array("T O"),
-        "sample_weights": _array("V", dtype="float64", optional=True),
+        "extended": Parts(
+            {
+                "states": _out("S Q"),
+                "layout": _LAYOUT,
+                "sample_weights": _array("V", dtype="float64"),
+            },
+            optional=True,
+        ),
+        "answers": Parts({"labels": _array("K", dtype="int64"), "targets": _array("T O")}),
         "order": _array("E D", dtype="int64"),
-        "first_step": _whole("0 <= {}"),
-        "last_step": _whole("first_step <= {}"),
-        "batch_size": _whole("1 <= {}"),
         "keys": _array("E 2", dtype="int64", optional=True),
-        "loss": _code(Loss),
-        "loss_number": _number(),
-        "smoothing": _number("0 <= {} < 1"),
-        "rule": _RULE,
-        "numbers": _array("X N_NUMBERS", dtype="float64"),
+        "job": Record(
+            "JOB",
+            {
+                "first_step": _whole("0 <= {}"),
+                "last_step": _whole("first_step <= {}"),
+                "batch_size": _whole("1 <= {}"),
+                "loss": _code(Loss),
+                "smoothing": _number("0 <= {} < 1"),
+                "rule": _RULE,
+            },
+        ),
+        "steps": _array("X", dtype="STEP"),
         "totals": _out("E N_TOTALS", dtype="float64"),
-        "repack": _whole(),
         "thread": _whole("0 <= {}"),
         "threads": _whole("thread < {}"),
     },

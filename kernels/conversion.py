@@ -14,7 +14,6 @@ from .emit import ir_float
 from .jit import inner, kernel
 from .pointers import Pointer, element, pointer, put
 from .simd import Vector, lanes, load, load_part, splat, store, store_part
-from .table import COLUMN_STEP, KIND, OFFSET, ROW_STEP, SCALE, START
 
 _BITS = {"uint8": 8, "int8": 8, "float16": 16, "float32": 32, "float64": 64}
 
@@ -107,9 +106,9 @@ _from_float32, _from_float64 = _converter("float32"), _converter("float64")
 
 
 @inner
-def _scale_row(row, count, scaling):
+def _scale_row(row, count, layout):
     """row = row * scale + offset: two roundings, as NumPy has it."""
-    scale, offset = element(row, scaling[SCALE]), element(row, scaling[OFFSET])
+    scale, offset = element(row, layout.scale), element(row, layout.offset)
     scales, offsets, step = splat(row, scale), splat(row, offset), lanes(row)
     whole = count - count % step
     for j in range(0, whole, step):
@@ -121,10 +120,13 @@ def _scale_row(row, count, scaling):
 
 
 @inner
-def convert_row(result, source, layout, scaling, index, count):
-    """result = the row `index` of `source` (bytes), converted and then scaled."""
-    kind, step = layout[KIND], layout[COLUMN_STEP]
-    start = source + (layout[START] + index * layout[ROW_STEP])
+def convert_row(result, source, layout, index, count):
+    """result = the row `index` of `source` (bytes), converted and then scaled.
+
+    `layout` is a record, SAMPLE_LAYOUT.
+    """
+    kind, step = layout.type, layout.column_step
+    start = source + (layout.start + index * layout.row_step)
     if kind == SampleType.UINT8:
         _from_uint8(result, start, step, count)
     elif kind == SampleType.INT8:
@@ -137,14 +139,17 @@ def convert_row(result, source, layout, scaling, index, count):
         _from_float64(result, start, step, count)
     else:
         fill_row(result, count, np.nan)  # no such type
-    if scaling[SCALE] != 1.0 or scaling[OFFSET] != 0.0:
-        _scale_row(result, count, scaling)
+    if layout.scale != 1.0 or layout.offset != 0.0:
+        _scale_row(result, count, layout)
 
 
 @kernel
-def convert_rows(rows, source, layout, scaling, indices):
-    """rows (B, I) = those at indices (B,) of `source` (bytes), converted and then scaled."""
+def convert_rows(rows, source, layout, indices):
+    """rows (B, I) = those at indices (B,) of `source` (bytes), converted and then scaled.
+
+    layout (1,) of SAMPLE_LAYOUT says where they lie: see `records.py`.
+    """
     width = rows.shape[1]
     for i in range(len(indices)):
         result = pointer(rows) + i * width
-        convert_row(result, pointer(source), layout, scaling, indices[i], width)
+        convert_row(result, pointer(source), layout[0], indices[i], width)

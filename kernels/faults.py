@@ -76,18 +76,17 @@ FAULTS = (
     "keys is None, and a layer drops or normalizes",
     "sums has fewer columns than layers count",
     "scores has fewer columns than batch_size",
-    "numbers has fewer rows than there are steps",
+    "steps has fewer records than there are steps from first_step to last_step",
     "order has an index outside of [0, N), the number of samples",
     "last_step is behind the last epoch of order",
     "labels has a label outside of [0, O), or not one for each sample",
     "targets is neither (0, O) nor (N, O), with N samples and O outputs of layers",
     "sample_weights has another number of elements than there are samples, or one below 0",
-    "states, layout, scaling and sample_weights go together: all None, or none",
-    "rule is not FUSED_DESCENT, which all that is None asks for",
+    "rule is not FUSED_DESCENT, and extended is None",
 )
 (_TABLE, _PARAMETERS, _WORKSPACE, _PANELS, _COEFFICIENTS, _INPUTS, _OUTPUTS, _LAYOUT, _INDICES,
- _STATES_ROWS, _STATES_COLUMNS, _KEYS, _SUMS, _SCORES, _NUMBERS, _ORDER, _LAST_STEP, _LABELS,
- _TARGETS, _WEIGHTS, _TOGETHER, _RULE) = range(1, len(FAULTS))  # fmt: skip
+ _STATES_ROWS, _STATES_COLUMNS, _KEYS, _SUMS, _SCORES, _STEPS, _ORDER, _LAST_STEP, _LABELS,
+ _TARGETS, _WEIGHTS, _RULE) = range(1, len(FAULTS))  # fmt: skip
 
 
 @numba.njit
@@ -257,16 +256,17 @@ def optimizer_fault(states, rule):
 @numba.njit
 def layout_fault(size, layout, indices, width):
     """Return _LAYOUT unless the numbers of some rows lie in `size` bytes."""
-    if not 0 <= layout[t.KIND] < len(ITEM_SIZES):
+    place = layout[0]
+    if not 0 <= place.type < len(ITEM_SIZES):
         return _LAYOUT
     if width == 0:
         return 0
-    last = (width - 1) * layout[t.COLUMN_STEP]
-    low, high = min(last, 0), max(last, 0) + ITEM_SIZES[layout[t.KIND]]
+    last = (width - 1) * place.column_step
+    low, high = min(last, 0), max(last, 0) + ITEM_SIZES[place.type]
     for index in indices.reshape(-1):
         if index < 0:
             return _INDICES
-        start = layout[t.START] + index * layout[t.ROW_STEP]
+        start = place.start + index * place.row_step
         if start + low < 0 or start + high > size:
             return _LAYOUT
     return 0
@@ -320,11 +320,11 @@ def places_fault(layers, workspace, batch, n_states):
 
 
 @numba.njit
-def sums_fault(sums, layers, numbers):
+def sums_fault(sums, layers, steps):
     """Return _SUMS unless there is room where penalties or the length of a gradient are summed."""
     clips = False
-    for i in range(len(numbers)):
-        clips = clips or not numbers[i, t.CLIP_NORM] > 1e308  # infinite where nothing is clipped
+    for i in range(len(steps)):
+        clips = clips or not steps[i].clip_norm > 1e308  # infinite where nothing is clipped
     for index in range(len(layers)):
         layer = layers[index]
         if layer.weights < 0 or layer.trains == 0:
@@ -343,7 +343,7 @@ def sums_fault(sums, layers, numbers):
 @numba.njit
 def targets_fault(labels, targets, n_samples, n_outputs, loss):
     """Return the fault of what a loss compares outputs with."""
-    if len(targets) > 0 and (len(targets) != n_samples or targets.shape[1] != n_outputs):
+    if len(targets) not in (0, n_samples) or targets.shape[1] != n_outputs:
         return _TARGETS
     if loss != Loss.SOFTMAX_CROSS_ENTROPY:
         return 0 if len(targets) == n_samples else _TARGETS
@@ -363,21 +363,16 @@ def weights_fault(sample_weights, n_samples):
 
 
 @numba.njit
-def train_fault(
-    parameters, states, workspace, scores, sums, layers, inputs, layout, scaling,
-    labels, targets, sample_weights, order, first_step, last_step, batch_size, keys, loss, rule,
-    numbers,
-):  # fmt: skip
+def train_fault(memory, layers, inputs, extended, answers, order, keys, job, steps):
     """Return the fault of the arguments of `train_steps`, or 0."""
-    fault = parameters_fault(layers, parameters, states is not None)
+    parameters, workspace, scores, sums, _ = memory
+    labels, targets = answers
+    first_step, last_step, batch_size = job[0].first_step, job[0].last_step, job[0].batch_size
+    loss, rule = job[0].loss, job[0].rule
+    fault = parameters_fault(layers, parameters, extended is not None)
     if fault != 0:
         return fault
-    # How many of the four are None.
-    left_out = (states is None) + (layout is None)
-    left_out += (scaling is None) + (sample_weights is None)
-    if left_out not in (0, 4):
-        return _TOGETHER
-    if left_out == 4 and rule != Rule.FUSED_DESCENT:
+    if extended is None and rule != Rule.FUSED_DESCENT:
         return _RULE
     n_samples = len(targets) if loss != Loss.SOFTMAX_CROSS_ENTROPY else len(labels)
     n_outputs = layers[len(layers) - 1].n_outputs
@@ -386,14 +381,15 @@ def train_fault(
         return _SCORES
     if last_step > n_steps:
         return _LAST_STEP
-    if len(numbers) < last_step - first_step:
-        return _NUMBERS
+    if len(steps) < last_step - first_step:
+        return _STEPS
     if keys is None:
         for index in range(len(layers)):
             if depends_on_mode(layers[index].operation):
                 return _KEYS
     n_states = 0
-    if states is not None:
+    if extended is not None:
+        states, layout, sample_weights = extended
         n_states = n_states_of(rule)
         if len(states) < n_states:
             return _STATES_ROWS
@@ -409,14 +405,11 @@ def train_fault(
         fault = _ORDER
     if fault != 0:
         return fault
-    if states is not None:
-        fault = sums_fault(sums, layers, numbers)
-    if fault != 0:
-        return fault
-    if sample_weights is not None:
-        fault = weights_fault(sample_weights, n_samples)
-    if fault != 0:
-        return fault
-    if layout is not None:
+    if extended is not None:
+        fault = sums_fault(sums, layers, steps)
+        if fault == 0:
+            fault = weights_fault(sample_weights, n_samples)
+        if fault != 0:
+            return fault
         return layout_fault(inputs.size, layout, order, layers[0].n_inputs)
     return 0 if inputs.size == n_samples * layers[0].n_inputs else _INPUTS

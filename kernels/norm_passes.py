@@ -69,7 +69,7 @@ def form_norms(layers, workspace, sums, rows, thread, threads):
 
 @inner
 def follow_norms(
-    layers, parameters, states, n_parameters, workspace, rows, rule, numbers, scale,
+    layers, parameters, states, n_parameters, workspace, rows, rule, now, scale,
     thread, threads,
 ):  # fmt: skip
     """Step down the gradients of this thread's columns, and let the running moments follow."""
@@ -86,7 +86,7 @@ def follow_norms(
                 follow(
                     parameters + (place + begin), workspace + (slopes + begin),
                     states + (place + begin), n_parameters, end - begin,
-                    rule, numbers, scale, 0.0, 0.0,
+                    rule, now, scale, 0.0, 0.0,
                 )  # fmt: skip
         if layer.operation == Operation.BATCH_NORM:
             follow_batch_moments(layer, parameters, workspace, begin, end, rows)

@@ -109,20 +109,18 @@ def forward_layer(layer, extended, parameters, panels, workspace, inputs, input_
 
 @inner
 def loss_rows(
-    layers, workspace, scores, labels, targets, sample_weights, indices, first, rows,
-    loss, number, smoothing,
+    layers, workspace, scores, extended, answers, indices, first, rows, job,
 ):  # fmt: skip
     """Turn the outputs of the rows [first, first + rows) into the gradient of the mean loss.
 
     Keep the scores. The mean is the weighted one: sum of weight * loss over sum of weight.
+    `extended` and `answers` are those of `train_steps`, `job` is a record, JOB.
     """
-    if sample_weights is None:
-        label_scores(layers, workspace, scores, labels, indices, first, rows)
+    if extended is None:
+        label_scores(layers, workspace, scores, answers[0], indices, first, rows)
     else:
-        output_scores(
-            layers, workspace, scores, labels, targets, sample_weights, indices,
-            first, rows, loss, number, smoothing,
-        )  # fmt: skip
+        _, _, sample_weights = extended
+        output_scores(layers, workspace, scores, answers, sample_weights, indices, first, rows, job)
     # All logarithms together: a vector of them takes the time of one.
     width = scores.shape[1]
     sheet = pointer(scores)
@@ -131,8 +129,9 @@ def loss_rows(
         total = load_part(sheet + (ScoreRow.TOTAL * width + i), count, 1.0)
         weight = load_part(sheet + (ScoreRow.WEIGHT * width + i), count, 0.0)
         value = weight * log(total) + load_part(sheet + (ScoreRow.LOSS * width + i), count, 0.0)
-        if sample_weights is not None and loss == Loss.SOFTMAX_CROSS_ENTROPY and number > 0.0:
-            value = clip_losses(value, number)
+        if extended is not None:
+            if job.loss == Loss.SOFTMAX_CROSS_ENTROPY and job.loss_parameter > 0.0:
+                value = clip_losses(value, job.loss_parameter)
         store_part(sheet + (ScoreRow.LOSS * width + i), value, count)
 
 
@@ -162,11 +161,10 @@ def label_scores(layers, workspace, scores, labels, indices, first, rows):
 
 
 @inner
-def output_scores(
-    layers, workspace, scores, labels, targets, sample_weights, indices, first, rows,
-    loss, number, smoothing,
-):  # fmt: skip
+def output_scores(layers, workspace, scores, answers, sample_weights, indices, first, rows, job):
     """Turn outputs into the gradient of the weighted mean of any loss; keep the scores."""
+    labels, targets = answers
+    loss, number, smoothing = job.loss, job.loss_parameter, job.smoothing
     tail = layers[len(layers) - 1]
     size = tail.n_outputs
     mass = batch_weight(sample_weights, indices)

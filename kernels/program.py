@@ -24,16 +24,7 @@ from .norm_passes import follow_norms, form_norms, rows_unit
 from .panels import exchange_states, pack_weights, unpack_weights
 from .passes import backward_rows, batch_weight, loss_rows, train_forward
 from .pointers import element, pointer, retyped
-from .table import (
-    CLIP_NORM,
-    PER_SAMPLE,
-    RATE,
-    TOTAL_LOSS,
-    TOTAL_PENALTY,
-    TOTAL_RIGHT,
-    TOTAL_STEPS,
-    TOTAL_WEIGHT,
-)
+from .table import TOTAL_LOSS, TOTAL_PENALTY, TOTAL_RIGHT, TOTAL_STEPS, TOTAL_WEIGHT
 from .threads import share, wait
 from .tile import tile_rows
 from .weights import (
@@ -48,68 +39,79 @@ from .weights import (
 
 
 @inner
-def gather(samples, sample_row, inputs, layout, scaling, indices, first, end, n_inputs):
+def gather(samples, sample_row, inputs, extended, indices, first, end, n_inputs):
     """samples [first, end) = the inputs at `indices`, of which the first is sample 0.
 
-    Subnormal numbers become 0: products of them take many times as long.
+    Subnormal numbers become 0: products of them take many times as long. `extended` is that of
+    `train_steps`.
     """
     source = pointer(inputs)
-    if layout is None:
+    if extended is None:
         rows = retyped(samples, source)  # they are of this type, which the compiler cannot see
         for i in range(first, end):
             cut_row(samples + i * sample_row, rows + indices[i] * n_inputs, n_inputs)
     else:
+        _, layout, _ = extended
         for i in range(first, end):
             result = samples + i * sample_row
-            convert_row(result, source, layout, scaling, indices[i], n_inputs)
+            convert_row(result, source, layout[0], indices[i], n_inputs)
             cut_row(result, result, n_inputs)
 
 
 @kernel
 def train_steps(
-    parameters, states, workspace, scores, sums, barrier, layers,
-    inputs, layout, scaling, labels, targets, sample_weights, order,
-    first_step, last_step, batch_size, keys,
-    loss, loss_number, smoothing, rule, numbers, totals, repack, thread, threads,
-):  # fmt: skip
+    memory, layers, inputs, extended, answers, order, keys, job, steps, totals, thread, threads
+):
     """Take the steps [first_step, last_step) of some epochs.
 
-    parameters (P + R,), of which R are running moments, and the optimizer's states (S, P): updated
-    in place. The weights' states stay in the workspace until `unpack_states`.
-    `states`, `layout`, `scaling` and `sample_weights` may be None, all four, for
-    FUSED_DESCENT on a network of dense layers, ReLU and softmax, labels that weigh the same and
-    are not smoothed, and inputs (N, I) of the dtype of the parameters. Then nothing is compiled
-    that only others need: 5.0 seconds instead of 8.6.
-    layers (L,) of LAYER: see `records.py`.
-    workspace: as large as `layers` say, zeros before the first call; weights stay packed in it
-    from one call to the next, and `repack` packs them and the states anew.
-    inputs: the bytes (uint8) in which the samples lie as layout (N_LAYOUT,) int64 says; scaling
-    (N_SCALING,) float64 is applied to what they are in the dtype of the parameters.
-    labels (N,) int64, targets (N, O) or (0, O) where the labels say all, sample_weights (N,)
-    float64 or (0,) where all are 1.
+    memory: a tuple (parameters, workspace, scores, sums, barrier), which a step writes:
+    - parameters (P + R,), of which R are running moments: updated in place;
+    - workspace: as large as `layers` say, zeros before the first call. Weights and their states
+      stay packed in it from one call to the next; with `repack` of the job they are packed anew;
+    - scores (N_SCORES, batch_size) float64: contents unused; sums (N_SUMS, ...) float64: zeros;
+    - barrier (BARRIER_SIZE,) int64: zeros before the first call.
+    layers (L,) of LAYER.
+    inputs: the bytes (uint8) in which the samples lie; (N, I) where `extended` is None.
+    extended: a tuple (states, layout, sample_weights):
+    - states (S, P): the optimizer's, updated in place. Those of weights stay in the workspace until
+      `unpack_states`;
+    - layout (1,) of SAMPLE_LAYOUT: how the samples lie in `inputs`;
+    - sample_weights (N,) float64, or (0,) where all are 1.
+    `extended` may be None for FUSED_DESCENT on a network of dense layers, ReLU and softmax, labels
+    that weigh the same and are not smoothed, and inputs of the dtype of the parameters. Then
+    nothing is compiled that only others need: 5.0 seconds instead of 8.6.
+    answers: a tuple (labels, targets): labels (N,) int64, and targets (N, O), or (0, O) where the
+    labels say all.
     order (epochs, M) int64: the steps of an epoch are ceil(M / batch_size), and its step s takes
     the samples [s * batch_size, (s + 1) * batch_size) of its row.
     keys (epochs, 2) int64: 63 bits of each epoch's dropout, and the number of its first batch;
     None where no layer drops or normalizes, and nothing is compiled that only those need.
-    loss, loss_number, smoothing, rule: see `table.py`; numbers (last_step - first_step,
-    N_NUMBERS) float64: what the optimizer needs to know for each step.
+    job (1,) of JOB: which steps, and with which loss and rule.
+    steps (last_step - first_step,) of STEP: what the optimizer needs to know for each.
     totals (epochs, N_TOTALS) float64: what the steps of each epoch add up.
-    scores (SCORES, batch_size) float64: contents unused. sums (N_SUMS, ...) float64: zeros.
-    `threads` threads make the same call, with `thread` from 0 and one `barrier`
-    (BARRIER_SIZE,) int64, zeros before the first call.
+    `threads` threads make the same call, with `thread` from 0.
+
+    The records are those of `records.py`. They come in arrays, and the tuples have no names: a
+    record or a named tuple takes a call from Python 13.7 us.
 
     Return last_step, or the step whose loss is not finite: nothing of that step is applied. When
     one thread returns, all have written what they write.
     """
+    parameters, workspace, scores, sums, barrier = memory
+    task = job[0]
+    first_step, last_step, batch_size = task.first_step, task.last_step, task.batch_size
+    # Numba leaves out what asks an argument that is None; of the parts it does not know it.
+    if extended is not None:
+        states, _, sample_weights = extended
     p, w, gate = pointer(parameters), pointer(workspace), pointer(barrier)
     head = layers[0]
     n_inputs, unit = head.n_inputs, tile_rows(w)
     samples, sample_row = w + head.inputs, head.input_row
     if keys is not None:
         unit = rows_unit(layers, w)
-    if repack:
+    if task.repack:
         pack_weights(layers, p, w, thread, threads)
-        if states is not None:
+        if extended is not None:
             exchange_states(
                 layers, pointer(states), w, len(states), states.shape[1], True, thread, threads
             )
@@ -124,16 +126,15 @@ def train_steps(
         batch = min(batch_size, n_samples - start)
         indices = order[epoch, start : start + batch]
         first, end = share(batch, unit, thread, threads)
-        gather(samples, sample_row, inputs, layout, scaling, indices, first, end, n_inputs)
+        gather(samples, sample_row, inputs, extended, indices, first, end, n_inputs)
         if not train_forward(
-            layers, states, p, w, keys, epoch, number, first, end - first, batch, gate, threads
+            layers, extended, p, w, keys, epoch, number, first, end - first, batch, gate, threads
         ):
             return step
-        loss_rows(
-            layers, w, scores, labels, targets, sample_weights, indices,
-            first, end - first, loss, loss_number, smoothing,
-        )  # fmt: skip
-        if not backward_rows(layers, states, p, w, keys, first, end - first, batch, gate, threads):
+        loss_rows(layers, w, scores, extended, answers, indices, first, end - first, task)
+        if not backward_rows(
+            layers, extended, p, w, keys, first, end - first, batch, gate, threads
+        ):
             return step
         if not wait(gate, threads):
             return step
@@ -149,21 +150,22 @@ def train_steps(
         if thread == 0:
             totals[epoch, TOTAL_LOSS] += total
             totals[epoch, TOTAL_RIGHT] += right
-            if sample_weights is None:
+            if extended is None:
                 totals[epoch, TOTAL_WEIGHT] += batch
             else:
                 totals[epoch, TOTAL_WEIGHT] += batch_weight(sample_weights, indices)
-        now, scale = numbers[step - first_step], 1.0
+        now, scale = steps[step - first_step], 1.0
         if keys is not None:
             form_norms(layers, w, sums, batch, thread, threads)
-        if rule == Rule.FUSED_DESCENT:
-            descend_weights(layers, p, w, batch, element(w, now[RATE]), thread, threads)
-        elif states is not None:
+        if task.rule == Rule.FUSED_DESCENT:
+            rate = element(w, now.learning_rate)
+            descend_weights(layers, p, w, batch, rate, thread, threads)
+        elif extended is not None:
             strength = 1.0
-            if now[PER_SAMPLE] != 0.0:
+            if now.per_sample != 0.0:
                 mass = batch_weight(sample_weights, indices)
                 strength = 1.0 / mass if mass > 0.0 else 0.0
-            if now[CLIP_NORM] != np.inf:
+            if now.clip_norm != np.inf:
                 keep_gradients(layers, p, w, sums, batch, strength, thread, threads)
                 if not wait(gate, threads):
                     return step
@@ -176,15 +178,15 @@ def train_steps(
                     if not wait(gate, threads):
                         return step
                     squares = total_squares(sums)
-                scale = clip_factor(squares, factor, now[CLIP_NORM])
+                scale = clip_factor(squares, factor, now.clip_norm)
             update_weights(
                 layers, p, states, w, sums, batch,
-                rule, now, scale, strength, thread, threads,
+                task.rule, now, scale, strength, thread, threads,
             )  # fmt: skip
         if keys is not None:
             follow_norms(
                 layers, p, pointer(states), states.shape[1], w, batch,
-                rule, now, scale, thread, threads,
+                task.rule, now, scale, thread, threads,
             )  # fmt: skip
         if not wait(gate, threads):
             return step

@@ -59,6 +59,55 @@ LAYER = np.dtype(
 )
 """A layer of the program. Places and distances count elements."""
 
+JOB = np.dtype(
+    [
+        ("first_step", np.int64),  # of the steps [first_step, last_step) of all epochs
+        ("last_step", np.int64),
+        ("batch_size", np.int64),  # of all steps but the last of an epoch, which may have less
+        ("loss", np.int64),  # a Loss of `catalogue.py`
+        # The number of a loss with one. Of a cross-entropy above 0: its epsilon. Of a squared or
+        # absolute error: how far from its target an answer is right.
+        ("loss_parameter", np.float64),
+        ("smoothing", np.float64),  # of labels: the part of a target that all classes share
+        ("rule", np.int64),  # a Rule of `catalogue.py`
+        ("repack", np.bool_),  # whether parameters or states are others than the workspace has
+    ],
+    align=True,
+)
+"""What a call of `train_steps` is to do."""
+
+STEP = np.dtype(
+    [
+        ("learning_rate", np.float64),
+        ("first", np.float64),  # momentum, or beta_1
+        ("second", np.float64),  # rho, or beta_2
+        ("epsilon", np.float64),
+        ("correction", np.float64),  # factor of the root of the mean square
+        ("decay", np.float64),  # weight decay as a part of the gradient
+        ("shrink", np.float64),  # factor of the parameters: weight decay beside the gradient
+        ("clip", np.float64),  # limit of the gradient's elements, or inf
+        ("clip_norm", np.float64),  # limit of its length over all parameters, or inf
+        ("per_sample", np.float64),  # not 0: penalties are divided by the weight of the batch
+    ],
+    align=True,
+)
+"""What an optimizer needs to know for one step: `Optimizer.numbers` has a column for each field."""
+
+SAMPLE_LAYOUT = np.dtype(
+    [
+        ("type", np.int64),  # a SampleType of `codes.py`
+        # In bytes, from the start of the memory and then from one number to the next.
+        ("start", np.int64),  # the first number
+        ("row_step", np.int64),
+        ("column_step", np.int64),
+        # Behind the conversion: number * scale + offset, unless they are 1 and 0.
+        ("scale", np.float64),
+        ("offset", np.float64),
+    ],
+    align=True,
+)
+"""How samples lie in memory, and what becomes of them, where a network cannot take them as is."""
+
 PENALTIES = ["weights_l1", "weights_l2", "biases_l1", "biases_l2"]
 
 _PLACES = [

@@ -7,7 +7,6 @@ no NumPy function is used that `nnfs.init()` replaces.
 
 import numpy as np
 
-from . import table as t
 from .catalogue import (
     LOSS_OF,
     OPERATION_OF,
@@ -223,19 +222,17 @@ _DTYPES = {getattr(SampleType, name.upper()): np.dtype(name) for name in (
 )}  # fmt: skip
 
 
-def convert_rows(rows, source, layout, scaling, indices):
+def convert_rows(rows, source, layout, indices):
     """rows (B, I) = those at indices (B,) of `source` (bytes), converted and then scaled."""
-    shape, steps = (
-        (max(indices, default=-1) + 1, rows.shape[1]),
-        layout[[t.ROW_STEP, t.COLUMN_STEP]],
-    )
-    numbers = np.ndarray(shape, _DTYPES[layout[t.KIND]], source, layout[t.START], tuple(steps))
+    (place,), dtype = layout, rows.dtype.type
+    shape = max(indices, default=-1) + 1, rows.shape[1]
+    strides = place["row_step"], place["column_step"]
+    numbers = np.ndarray(shape, _DTYPES[place["type"]], source, place["start"], strides)
     with np.errstate(over="ignore"):
         rows[...] = numbers[indices]
-        if scaling[t.SCALE] != 1 or scaling[t.OFFSET] != 0:
-            scale, offset = scaling.astype(rows.dtype)
-            rows *= scale
-            rows += offset
+        if place["scale"] != 1 or place["offset"] != 0:
+            rows *= dtype(place["scale"])
+            rows += dtype(place["offset"])
 
 
 def all_finite(values):
@@ -254,21 +251,20 @@ def _slope(p, l1):
     return np.where(p == 0, max(-l1, 0.0), abs(l1) * np.sign(p))
 
 
-def optimizer_update(parameters, states, gradients, rule, numbers, scale, l1, l2):
+def optimizer_update(parameters, states, gradients, rule, step, scale, l1, l2):
     """Take one step of the optimizer `rule`, in place: parameters (P,), states (S, P)."""
     if rule not in RULE_OF:
         raise ValueError(f"rule is {rule}, which is none of {Rule}")
-    row = RULE_OF[rule]
+    row, (now,) = RULE_OF[rule], step
     # In float64: a factor of a very long gradient is no number of float32.
     g = (gradients + _slope(parameters, l1) + 2 * l2 * parameters) * np.float64(scale)
     g = g.astype(parameters.dtype)
-    g = np.clip(g, -numbers[t.CLIP], numbers[t.CLIP]) + numbers[t.DECAY] * parameters
-    parameters *= numbers[t.SHRINK]
-    now = StepNumbers(
-        numbers[t.RATE], numbers[t.FIRST], numbers[t.SECOND], numbers[t.EPSILON],
-        numbers[t.CORRECTION],
-    )  # fmt: skip
-    row.formula(parameters, states, g, now)
+    g = np.clip(g, -now["clip"], now["clip"]) + now["decay"] * parameters
+    parameters *= now["shrink"]
+    factors = StepNumbers(
+        now["learning_rate"], now["first"], now["second"], now["epsilon"], now["correction"]
+    )
+    row.formula(parameters, states, g, factors)
     _flush(parameters, *states[: row.n_states])
 
 

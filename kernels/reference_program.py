@@ -143,8 +143,9 @@ def _clipped(epsilon):
     return -math.log1p(-epsilon), -math.log(epsilon)
 
 
-def _losses_and_gradient(outputs, labels, wanted, weights, loss, number, smoothing):
+def _losses_and_gradient(outputs, labels, wanted, weights, job):
     """Return losses (B,), the gradient of their weighted mean, and the weight of right answers."""
+    loss, number, smoothing = job["loss"], job["loss_parameter"], job["smoothing"]
     losses, gradient = np.empty(len(outputs)), np.empty_like(outputs)
     if loss == Loss.SOFTMAX_CROSS_ENTROPY:
         n_classes = outputs.shape[1]
@@ -171,16 +172,15 @@ def _losses_and_gradient(outputs, labels, wanted, weights, loss, number, smoothi
 
 
 def train_steps(
-    parameters, states, workspace, scores, sums, barrier, layers,
-    inputs, layout, scaling, labels, targets, sample_weights, order,
-    first_step, last_step, batch_size, keys,
-    loss, loss_number, smoothing, rule, numbers, totals, repack, thread, threads,
-):  # fmt: skip
-    """Take the steps [first_step, last_step) of some epochs, in thread 0."""
+    memory, layers, inputs, extended, answers, order, keys, job, steps, totals, thread, threads
+):
+    """Take the steps of `job` of some epochs, in thread 0."""
+    parameters, (labels, targets), (task,) = memory[0], answers, job
+    first_step, last_step = int(task["first_step"]), int(task["last_step"])
+    batch_size = int(task["batch_size"])
     if thread > 0:
         return last_step
-    states = np.empty((0, len(parameters))) if states is None else states
-    sample_weights = np.empty(0) if sample_weights is None else sample_weights
+    states, layout, sample_weights = extended or (np.empty((0, len(parameters))), None, ())
     for step in range(first_step, last_step):
         epoch, number = divmod(step, -(-order.shape[1] // batch_size))
         indices = order[epoch, number * batch_size : (number + 1) * batch_size]
@@ -189,14 +189,14 @@ def train_steps(
             batch = inputs[indices]
         else:
             batch = np.empty((len(indices), layers[0]["n_inputs"]), parameters.dtype)
-            convert_rows(batch, inputs, layout, scaling, indices)
+            convert_rows(batch, inputs, layout, indices)
         _flush(batch)
         key, first = (None, 0) if keys is None else keys[epoch].tolist()
         values, kept = _forward(layers, parameters, batch, key, first + number)
         wanted = targets[indices] if len(targets) else targets
         weights = sample_weights[indices] if len(sample_weights) else sample_weights
         losses, gradient, right = _losses_and_gradient(
-            values[-1], labels[indices], wanted, weights, loss, loss_number, smoothing
+            values[-1], labels[indices], wanted, weights, task
         )
         if len(weights):
             losses = losses * weights
@@ -207,8 +207,8 @@ def train_steps(
         tally[t.TOTAL_WEIGHT] += weights.sum() if len(weights) else len(indices)
         gradients = _backward(layers, parameters, values, kept, gradient)
         tally[t.TOTAL_STEPS] += 1
-        pieces, now, scale = list(_pieces(layers)), numbers[step - first_step], 1.0
-        if now[t.PER_SAMPLE]:
+        pieces, now, scale = list(_pieces(layers)), steps[step - first_step], 1.0
+        if now["per_sample"]:
             mass = weights.sum() if len(weights) else len(indices)
             share = 1 / mass if mass > 0 else 0.0
             pieces = [(place, l1 * share, l2 * share) for place, l1, l2 in pieces]
@@ -220,12 +220,13 @@ def train_steps(
             with np.errstate(over="ignore"):
                 squares += np.square(g).sum()
             wide += np.square(g * 2.0**-540).sum()
-        if now[t.CLIP_NORM] < np.inf:
+        if now["clip_norm"] < np.inf:
             root, unit = (np.sqrt(squares), 1.0) if squares < np.inf else (np.sqrt(wide), 2.0**-540)
-            scale = min(1.0, now[t.CLIP_NORM] / (root + 1e-6 * unit) * unit)
+            scale = min(1.0, now["clip_norm"] / (root + 1e-6 * unit) * unit)
         for place, l1, l2 in pieces:
             state = states[:, place]
-            optimizer_update(parameters[place], state, gradients[place], rule, now, scale, l1, l2)
+            own = parameters[place], state, gradients[place]
+            optimizer_update(*own, task["rule"], now[np.newaxis], scale, l1, l2)
         for layer, own in zip(layers, kept, strict=True):
             if layer["operation"] == Operation.BATCH_NORM:
                 running = _norm_views(layer, parameters)[2:]

@@ -4,6 +4,8 @@ One loop serves all rules. The branch on the rule is the same for every vector, 
 nothing beside the loads and stores.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import types
 from numba.extending import overload
@@ -14,7 +16,6 @@ from .groups import is_adaptive, n_states_of
 from .jit import inner, kernel
 from .pointers import pointer
 from .simd import fma, lanes, load, load_part, select, splat, sqrt, store, store_part, sum_lanes
-from .table import CLIP, CORRECTION, DECAY, EPSILON, FIRST, RATE, SECOND, SHRINK
 
 
 @inner
@@ -52,8 +53,21 @@ def sign_of(x):
     return select(x > 0.0, one, select(x < 0.0, splat(x, -1.0), x))
 
 
+class Factors(NamedTuple):
+    """What `follow_vector` takes of a STEP."""
+
+    learning_rate: float
+    first: float
+    second: float
+    epsilon: float
+    correction: float
+    decay: float
+    shrink: float
+    clip: float
+
+
 @inner
-def follow_vector(rule, adaptive, numbers, scale, p, g, a, b, c, l1, l2):
+def follow_vector(rule, adaptive, factors, scale, p, g, a, b, c, l1, l2):
     """Return (p, a, b, c): parameters after one step along gradients g, and their state.
 
     `scale`: two factors of the gradients.
@@ -65,21 +79,21 @@ def follow_vector(rule, adaptive, numbers, scale, p, g, a, b, c, l1, l2):
     slope = slope_of(p, l1)
     # A factor far below 1 comes in two parts: as one it would be subnormal, or 0, in float32.
     g = (fma(splat(p, 2.0 * l2), p, g) + slope) * scale[0] * scale[1]
-    limit = splat(p, numbers[CLIP])
+    limit = splat(p, factors.clip)
     g = select(g > limit, limit, g)
     g = select(g < zero - limit, zero - limit, g)
-    g = fma(splat(p, numbers[DECAY]), p, g)
-    p = p * numbers[SHRINK]
+    g = fma(splat(p, factors.decay), p, g)
+    p = p * factors.shrink
     if adaptive:
-        return adaptive_vector(rule, numbers, p, g, a, b, c)
-    p, a = plain_vector(rule, numbers, p, g, a)
+        return adaptive_vector(rule, factors, p, g, a, b, c)
+    p, a = plain_vector(rule, factors, p, g, a)
     return p, a, b, c
 
 
 @inner
-def plain_vector(rule, numbers, p, g, a):
+def plain_vector(rule, factors, p, g, a):
     """Return (p, a): as `follow_vector`, for the rules that have at most one state."""
-    back, first = splat(p, -numbers[RATE]), splat(p, numbers[FIRST])
+    back, first = splat(p, -factors.learning_rate), splat(p, factors.first)
     if rule == Rule.DESCENT or rule == Rule.FUSED_DESCENT:
         return fma(back, g, p), a
     if rule == Rule.MOMENTUM or rule == Rule.NESTEROV:
@@ -93,16 +107,16 @@ def plain_vector(rule, numbers, p, g, a):
             return fma(first, a, fma(back, g, p)), a
         return p + a, a
     if rule == Rule.LION:
-        second = numbers[SECOND]
-        direction = sign_of(fma(first, a, g * (1.0 - numbers[FIRST])))
+        second = factors.second
+        direction = sign_of(fma(first, a, g * (1.0 - factors.first)))
         return fma(back, direction, p), fma(splat(p, second), a, g * (1.0 - second))
     return splat(p, np.nan), a  # no such rule
 
 
 @inner
-def adaptive_vector(rule, numbers, p, g, a, b, c):
+def adaptive_vector(rule, factors, p, g, a, b, c):
     """Return (p, a, b, c): as `follow_vector`, for the rules of `is_adaptive`."""
-    back, first, second = splat(p, -numbers[RATE]), splat(p, numbers[FIRST]), numbers[SECOND]
+    back, first, second = splat(p, -factors.learning_rate), splat(p, factors.first), factors.second
     g = squarable(g)
     if rule == Rule.ADAGRAD:
         a = fma(g, g, a)
@@ -111,7 +125,7 @@ def adaptive_vector(rule, numbers, p, g, a, b, c):
         a = fma(splat(p, second), a, (g * g) * (1.0 - second))
         size, direction = a, g
     elif rule == Rule.ADAM or rule == Rule.AMSGRAD:
-        a = fma(first, a, g * (1.0 - numbers[FIRST]))
+        a = fma(first, a, g * (1.0 - factors.first))
         b = fma(splat(p, second), b, (g * g) * (1.0 - second))
         size, direction = b, a
         if rule == Rule.AMSGRAD:
@@ -119,7 +133,7 @@ def adaptive_vector(rule, numbers, p, g, a, b, c):
             size = c
     else:
         return splat(p, np.nan), a, b, c  # no such rule
-    scale = fma(sqrt(size), splat(p, numbers[CORRECTION]), splat(p, numbers[EPSILON]))
+    scale = fma(sqrt(size), splat(p, factors.correction), splat(p, factors.epsilon))
     return fma(back, direction / scale, p), a, b, c
 
 
@@ -144,19 +158,19 @@ def _squarable(x):
 
 @inner
 def follow(
-    parameters, gradients, states, distance, size, rule, numbers, scale, l1, l2,
+    parameters, gradients, states, distance, size, rule, now, scale, l1, l2,
 ):  # fmt: skip
     """Take one step of an optimizer for `size` parameters.
 
-    `states`: pointer to the first state of each; the next ones lie `distance` behind. `scale`
-    multiplies the gradients.
+    `states`: pointer to the first state of each; the next ones lie `distance` behind. `now` is a
+    record, STEP. `scale` multiplies the gradients.
     """
     step = lanes(parameters)
     count = n_states_of(rule)
-    # As plain values: from the array they would be read again behind every store.
-    now = (
-        numbers[RATE], numbers[FIRST], numbers[SECOND], numbers[EPSILON], numbers[CORRECTION],
-        numbers[DECAY], numbers[SHRINK], numbers[CLIP],
+    # As plain values: from the record they would be read again behind every store.
+    factors = Factors(
+        now.learning_rate, now.first, now.second, now.epsilon, now.correction,
+        now.decay, now.shrink, now.clip,
     )  # fmt: skip
     parts = (2.0**-64, scale * 2.0**64) if scale < 2.0**-64 else (1.0, scale)
     whole = size - size % step
@@ -166,24 +180,24 @@ def follow(
         for i in range(0, whole, step):  # the constant `step` makes plain loads of masked ones
             follow_lanes(
                 parameters + i, gradients + i, states + i, distance, step, count,
-                rule, True, now, parts, l1, l2,
+                rule, True, factors, parts, l1, l2,
             )  # fmt: skip
     else:
         for i in range(0, whole, step):
             follow_lanes(
                 parameters + i, gradients + i, states + i, distance, step, count,
-                rule, False, now, parts, l1, l2,
+                rule, False, factors, parts, l1, l2,
             )  # fmt: skip
     if whole < size:
         follow_lanes(
             parameters + whole, gradients + whole, states + whole, distance, size - whole, count,
-            rule, is_adaptive(rule), now, parts, l1, l2,
+            rule, is_adaptive(rule), factors, parts, l1, l2,
         )  # fmt: skip
 
 
 @inner
 def follow_lanes(
-    parameters, gradients, states, distance, rest, count, rule, adaptive, numbers, scale, l1, l2,
+    parameters, gradients, states, distance, rest, count, rule, adaptive, factors, scale, l1, l2,
 ):  # fmt: skip
     """Take one step for `rest` parameters, at most a vector; each has `count` states."""
     p, g = load_part(parameters, rest, 0.0), load_part(gradients, rest, 0.0)
@@ -194,7 +208,7 @@ def follow_lanes(
         b = load_part(states + distance, rest, 0.0)
     if count > 2:
         c = load_part(states + 2 * distance, rest, 0.0)
-    p, a, b, c = follow_vector(rule, adaptive, numbers, scale, p, g, a, b, c, l1, l2)
+    p, a, b, c = follow_vector(rule, adaptive, factors, scale, p, g, a, b, c, l1, l2)
     if count > 0:
         store_part(states, flushed(a), rest)
     if count > 1:
@@ -243,17 +257,17 @@ def sum_squares(values, size):
 
 
 @kernel
-def optimizer_update(parameters, states, gradients, rule, numbers, scale, l1, l2):
+def optimizer_update(parameters, states, gradients, rule, step, scale, l1, l2):
     """Take one step of the optimizer `rule`, in place: parameters (P,), states (S, P).
 
     gradients (P,) are those of the data loss; l1 and l2 weigh the penalty l1 |p| + l2 p**2, and
-    `scale` multiplies the gradient of both. numbers (N_NUMBERS,) float64, see `table.py`; rules:
-    see `codes.py`.
+    `scale` multiplies the gradient of both. step (1,) of STEP, see `records.py`; rules: see
+    `catalogue.py`.
     """
     size = parameters.size
     follow(
         pointer(parameters), pointer(gradients), pointer(states), size, size,
-        rule, numbers, scale, l1, l2,
+        rule, step[0], scale, l1, l2,
     )  # fmt: skip
 
 

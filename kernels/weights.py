@@ -107,10 +107,13 @@ def form_block(layer, workspace, piece, row, height, column, first, rows):
 
 @inner
 def update_weights(
-    layers, parameters, states, workspace, sums, rows, rule, numbers,
+    layers, parameters, states, workspace, sums, rows, rule, now,
     scale, strength, thread, threads,
 ):  # fmt: skip
-    """Form this thread's slices of every gradient over the whole batch, and step down them."""
+    """Form this thread's slices of every gradient over the whole batch, and step down them.
+
+    `now` is a record, STEP. `scale` multiplies the gradients, `strength` the penalties.
+    """
     width, lanes = tile_columns(workspace), tile_lanes(workspace)
     most = piece_rows(workspace)
     scratch_piece = stack_piece(workspace)
@@ -143,7 +146,7 @@ def update_weights(
                     l1, l2 = 0.0, 0.0
                 follow(
                     panel, piece, workspace + (layer.states + place), distance, height * padded,
-                    rule, numbers, scale, l1, l2,
+                    rule, now, scale, l1, l2,
                 )  # fmt: skip
                 if l1 < 0.0:
                     clear_padding(panel, height, n_outputs - column, padded)
@@ -163,7 +166,7 @@ def update_weights(
         follow(
             biases, dbiases, pointer(states) + (layer.biases + begin), states.shape[1],
             end - begin,
-            rule, numbers, scale, b1, b2,
+            rule, now, scale, b1, b2,
         )  # fmt: skip
 
 

@@ -23,9 +23,11 @@ import fastnn
 from fastnn import kernels
 from fastnn.kernels.catalogue import Loss, Operation
 from fastnn.kernels.codes import BARRIER_SIZE, N_SCORES, N_SUMS
+from fastnn.kernels.records import JOB
 from fastnn.kernels.table import N_TOTALS
+from fastnn.nn.optimizer import as_steps
 from fastnn.program.plan import make_plan
-from fastnn.program.samples import UNSCALED, Samples
+from fastnn.program.samples import Samples
 
 SHAPES = ((1, 1, 1), (5, 7, 9), (9, 17, 25), (3, 49, 33), (7, 257, 3))
 
@@ -119,16 +121,19 @@ def train_and_predict(do, rng, n_inputs, hidden, classes, dtype, soft, norm=Fals
         model._program.steps, n_inputs, batch, dtype().itemsize,
         training=True, n_states=optimizer.n_states, keep_gradients=True,
     )  # fmt: skip
+    source, layout = Samples(X, X.dtype).view()
+    loss = Loss.SOFTMAX_CROSS_ENTROPY, 0.0, 0.1 if not soft else 0.0
     do(
         kernels.train_steps,
-        buffer, states, np.empty(plan.workspace_size, dtype), np.empty((N_SCORES, batch)),
-        np.zeros((N_SUMS, plan.n_sums)), np.zeros(BARRIER_SIZE, np.int64),
-        plan.layers, *Samples(X, X.dtype).view(), np.array(UNSCALED),
-        labels, targets, rng.random(n), rng.permutation(n)[np.newaxis],
-        0, steps, batch, np.zeros((1, 2), np.int64) if norm else None,
-        Loss.SOFTMAX_CROSS_ENTROPY, 0.0, 0.1 if not soft else 0.0,
-        optimizer.rule, optimizer.numbers(0, steps, parameters.dtype), np.zeros((1, N_TOTALS)),
-        True, 0, 1,
+        (
+            buffer, np.empty(plan.workspace_size, dtype), np.empty((N_SCORES, batch)),
+            np.zeros((N_SUMS, plan.n_sums)), np.zeros(BARRIER_SIZE, np.int64),
+        ),
+        plan.layers, source, (states, layout, rng.random(n)), (labels, targets),
+        rng.permutation(n)[np.newaxis], np.zeros((1, 2), np.int64) if norm else None,
+        np.array([(0, steps, batch, *loss, optimizer.rule, True)], JOB),
+        as_steps(optimizer.numbers(0, steps, parameters.dtype), steps), np.zeros((1, N_TOTALS)),
+        0, 1,
     )  # fmt: skip
     plan = make_plan(model._program.steps, n_inputs, batch, dtype().itemsize, training=False)
     workspace, panels = np.empty(plan.workspace_size, dtype), np.empty(plan.panels_size, dtype)

@@ -12,9 +12,10 @@ from catalogue_cases import names_of
 
 from fastnn import Adam, kernels
 from fastnn.kernels import catalogue, reference, reference_program
-from fastnn.kernels import table as t
 from fastnn.kernels.catalogue import Loss, Operation, Rule
 from fastnn.kernels.codes import SampleType
+from fastnn.kernels.records import SAMPLE_LAYOUT
+from fastnn.nn.optimizer import as_steps
 
 
 class Case(NamedTuple):
@@ -76,7 +77,9 @@ WORDS = {
     ),
     "number": lambda rng, size, dtype: 0.3,
     "states": lambda rng, size, dtype: rng.uniform(0.1, 2, (3, size["I"])).astype(dtype),
-    "numbers": lambda rng, size, dtype: Adam(weight_decay=0.1).numbers(3, 1, np.dtype(dtype))[0],
+    "step": lambda rng, size, dtype: as_steps(
+        Adam(weight_decay=0.1).numbers(3, 1, np.dtype(dtype)), 1
+    ),
     "small": lambda rng, size, dtype: 1e-3,
     "variances": lambda rng, size, dtype: rng.uniform(0.1, 2, (1, size["I"])).astype(dtype),
     "rows_seen": lambda rng, size, dtype: size["B"] + 1,
@@ -115,27 +118,30 @@ NUMBERS = {
 }  # fmt: skip
 
 
-def _layout(size, kind, strided):
+def _layout(size, kind, strided, scale=1.0, offset=0.0):
     """Rows that lie backwards and columns two apart, behind a byte that makes all unaligned."""
     itemsize, columns = np.dtype(NUMBERS[kind]).itemsize, size["I"]
     step = itemsize * (2 if strided else 1)
     row = step * columns + strided
     first = strided + row * (size["B"] + 2) * strided
-    return np.array([kind, first, row * (1 - 2 * strided), step], np.int64)
+    return np.array([(kind, first, row * (1 - 2 * strided), step, scale, offset)], SAMPLE_LAYOUT)
 
 
 def _bytes(rng, size, kind, strided):
     """Samples in bytes; of floats none is far from 1, so that each is finite in every dtype."""
-    row = _layout(size, kind, strided)[t.ROW_STEP]
-    itemsize, width = np.dtype(NUMBERS[kind]).itemsize, abs(int(row))
+    (layout,) = _layout(size, kind, strided)
+    itemsize, width = np.dtype(NUMBERS[kind]).itemsize, abs(int(layout["row_step"]))
     size_in_bytes = strided + (size["B"] + 3) * width + itemsize
     if kind in (SampleType.UINT8, SampleType.INT8):
         return rng.integers(0, 256, size_in_bytes).astype(np.uint8)
-    layout, source = _layout(size, kind, strided), np.full(size_in_bytes, 255, np.uint8)
-    shape, steps = (size["B"] + 3, size["I"]), tuple(layout[t.ROW_STEP :])
-    numbers = np.ndarray(shape, NUMBERS[kind], source, layout[t.START], steps)
+    shape, source = (size["B"] + 3, size["I"]), np.full(size_in_bytes, 255, np.uint8)
+    strides = layout["row_step"], layout["column_step"]
+    numbers = np.ndarray(shape, NUMBERS[kind], source, layout["start"], strides)
     numbers[...] = rng.standard_normal(shape)
     return source
+
+
+SCALINGS = {"unscaled": (1.0, 0.0), "scaled": (1 / 255, -0.3)}
 
 
 def _add_layouts():
@@ -143,19 +149,21 @@ def _add_layouts():
         for strided in (0, 1):
             name = f"{dtype.__name__}{'-strided' * strided}"
 
-            def layout(rng, size, dtype, kind=kind, strided=strided):
-                return _layout(size, kind, strided)
+            for scaling, factors in SCALINGS.items():
+
+                def layout(rng, size, dtype, kind=kind, strided=strided, factors=factors):
+                    return _layout(size, kind, strided, *factors)
+
+                WORDS[f"layout-{name}-{scaling}"] = layout
 
             def source(rng, size, dtype, kind=kind, strided=strided):
                 return _bytes(rng, size, kind, strided)
 
-            WORDS["layout-" + name], WORDS["bytes-" + name] = layout, source
+            WORDS["bytes-" + name] = source
             yield name
 
 
 LAYOUTS = tuple(_add_layouts())
-WORDS["unscaled"] = lambda rng, size, dtype: np.array([1.0, 0.0])
-WORDS["scaled"] = lambda rng, size, dtype: np.array([1 / 255, -0.3])
 
 for _codes, _names in ((Operation, ACTIVATIONS), (Loss, LOSSES), (Rule, RULES)):
     WORDS |= {name: _always(getattr(_codes, name)) for name in _names}
@@ -189,11 +197,11 @@ def _relative(expected, first, *inputs):
     return [(first.shape[1] + 32) * np.abs(e) for e in expected]
 
 
-def _convert_rows(expected, source, layout, scaling, indices):
-    (rows,), offset = expected, scaling[t.OFFSET]
-    if scaling[t.SCALE] != 1:  # three roundings, of the scale too
-        return [3 * (np.abs(rows - offset) + abs(offset))]
-    return [np.abs(rows) if layout[t.KIND] == SampleType.FLOAT64 else 0]
+def _convert_rows(expected, source, layout, indices):
+    (rows,), (place,) = expected, layout
+    if place["scale"] != 1:  # three roundings, of the scale too
+        return [3 * (np.abs(rows - place["offset"]) + abs(place["offset"]))]
+    return [np.abs(rows) if place["type"] == SampleType.FLOAT64 else 0]
 
 
 def _dense_forward(expected, inputs, weights, biases):
@@ -307,7 +315,7 @@ def _relative_to_one(expected, *inputs):
     return [4 * np.abs(e) for e in expected]
 
 
-def _optimizer_update(expected, gradients, rule, numbers, *factors):
+def _optimizer_update(expected, gradients, rule, step, *factors):
     # The second moment of states that go down to 0.1, under a root, in the denominator.
     return [np.full_like(value, 256 * (1 + np.abs(gradients).max(initial=0)) ** 2)
             for value in expected]  # fmt: skip
@@ -380,10 +388,10 @@ KERNELS = {
     ),
 }  # fmt: skip
 
-for _layout_name, _scaling in itertools.product(LAYOUTS, ("unscaled", "scaled")):
+for _layout_name, _scaling in itertools.product(LAYOUTS, SCALINGS):
     KERNELS[f"convert_rows-{_layout_name}-{_scaling}"] = _case(
         "convert_rows", "BI", "BI",
-        f"bytes-{_layout_name} layout-{_layout_name} {_scaling} indices", _convert_rows,
+        f"bytes-{_layout_name} layout-{_layout_name}-{_scaling} indices", _convert_rows,
     )  # fmt: skip
 
 for _suffix, _outputs in {
@@ -442,6 +450,6 @@ for _kind in LOSSES:
 
 for _kind in RULES:
     KERNELS[f"optimizer_update-{_kind}"] = _case(
-        "optimizer_update", "I", "I states", f"I {_kind} numbers half number number",
+        "optimizer_update", "I", "I states", f"I {_kind} step half number number",
         _optimizer_update, in_place=True,
     )  # fmt: skip

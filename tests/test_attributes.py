@@ -429,6 +429,8 @@ class Short(fastnn.Adam):
 
 refused(lambda: make().fit(X, y, optimizer=Short()),
         "optimizer.numbers gave float64 of shape (1, 3), expected float64 of (2, 10)")
+refused(lambda: Short().update(np.ones(3), np.ones(3)),
+        "optimizer.numbers gave float64 of shape (1, 3), expected float64 of (1, 10)")
 """
     )
 

@@ -16,7 +16,7 @@ from numba.core.caching import NullCache
 import fastnn
 from fastnn import kernels
 from fastnn.kernels import checks, jit
-from fastnn.kernels.contracts import CONTRACTS, Array, Number
+from fastnn.kernels.contracts import CONTRACTS, Array, Number, Parts, Record
 
 # What a call of the wrong shape looks like is written here by hand, not taken from the contracts.
 SHAPES = {1: (5,), 2: (5, 7), 3: (5, 7, 3)}
@@ -56,10 +56,9 @@ NETWORK_SIZES = {
         ("parameters", 0): LESS, ("states", 0): LESS, ("states", 1): LESS, ("workspace", 0): LESS,
         ("scores", 0): ANY, ("scores", 1): LESS, ("sums", 0): ANY, ("sums", 1): (1, 3),
         ("barrier", 0): ANY, ("layers", 0): ANY, ("inputs", 0): LESS, ("layout", 0): ANY,
-        ("scaling", 0): ANY,
         ("labels", 0): LESS, ("targets", 0): (1, 3), ("sample_weights", 0): (1, 3),
-        ("order", 0): ANY, ("keys", 0): ANY, ("keys", 1): ANY, ("numbers", 0): LESS,
-        ("numbers", 1): ANY, ("totals", 0): ANY, ("totals", 1): ANY,
+        ("order", 0): ANY, ("keys", 0): ANY, ("keys", 1): ANY, ("job", 0): ANY,
+        ("steps", 0): LESS, ("totals", 0): ANY, ("totals", 1): ANY,
     },
 }  # fmt: skip
 
@@ -76,7 +75,7 @@ def network_calls():
 
     def keeper(name):
         def keep(*arguments):
-            found.setdefault(name, [np.copy(a) if np.ndim(a) else a for a in arguments])
+            found.setdefault(name, copied(arguments))
             return originals[name](*arguments)
 
         return keep
@@ -110,7 +109,24 @@ def plain_calls():
 
 
 def copied(arguments):
-    return [np.copy(value) if isinstance(value, np.ndarray) else value for value in arguments]
+    copies = {tuple: lambda parts: tuple(copied(parts)), np.ndarray: np.copy}
+    return [copies.get(type(value), lambda same: same)(value) for value in arguments]
+
+
+def places_of(name, arguments):
+    """Yield (place, argument, its contract, its value), of the parts of a tuple too."""
+    for i, (argument, spec) in enumerate(CONTRACTS[name].items()):
+        yield (i,), argument, spec, arguments[i]
+        if isinstance(spec, Parts):
+            for j, (part, of_part) in enumerate(spec.parts.items()):
+                yield (i, j), part, of_part, arguments[i][j]
+
+
+def replaced(arguments, place, value):
+    """Return the arguments with another value at a place of `places_of`."""
+    first, *rest = place
+    value = tuple(replaced(arguments[first], rest, value)) if rest else value
+    return [*arguments[:first], value, *arguments[first + 1 :]]
 
 
 def digest(arguments):
@@ -176,26 +192,25 @@ def resized(value, axis, change):
 
 
 def wrong_sizes():
-    """Yield (case, kernel, argument, right arguments, position, wrong array)."""
+    """Yield (case, kernel, argument, right arguments, its place, wrong array)."""
     for case, arguments in plain_calls():
         name = KERNELS[case].kernel.__name__
-        names = list(CONTRACTS[name])
         if any(value is None for value in arguments):
             continue  # what belongs to an output that is not asked for is not read
-        for i, (argument, value) in enumerate(zip(names, arguments, strict=True)):
+        for place, argument, _, value in places_of(name, arguments):
             if not isinstance(value, np.ndarray):
                 continue
             for axis in range(value.ndim):
                 if (name, argument, axis) not in FREE:
                     for change in ANY:
-                        yield case, name, arguments, i, resized(value, axis, change)
+                        yield case, name, argument, arguments, place, resized(value, axis, change)
     for name, arguments in network_calls().items():
-        names = list(CONTRACTS[name])
+        places = {argument: (place, v) for place, argument, _, v in places_of(name, arguments)}
         for (argument, axis), changes in NETWORK_SIZES[name].items():
-            i = names.index(argument)
+            place, value = places[argument]
             for change in changes:
-                by = -(arguments[i].size // 2) if argument in CUT else change
-                yield name, name, arguments, i, resized(arguments[i], axis, by)
+                by = -(value.size // 2) if argument in CUT else change
+                yield name, name, argument, arguments, place, resized(value, axis, by)
 
 
 def show(found):
@@ -218,27 +233,28 @@ def fuzz(count):
     """Call kernels with an array of a wrong size; print what passed, and of how many."""
     calls, rng = list(wrong_sizes()), np.random.default_rng(0)
     passed = []
-    for place in rng.permutation(len(calls))[:count]:
-        case, name, arguments, i, wrong = calls[place]
-        changed = [wrong if j == i else value for j, value in enumerate(copied(arguments))]
-        argument = list(CONTRACTS[name])[i]
-        found = refusal(name, argument, changed)
+    for call in rng.permutation(len(calls))[:count]:
+        case, name, argument, arguments, place, wrong = calls[call]
+        found = refusal(name, argument, replaced(copied(arguments), place, wrong))
         if found:
             passed.append([case, argument, wrong.shape, found])
     show([passed, len(calls)])
 
 
 def of_wrong_types():
-    """Yield (kernel, argument, arguments) with one of a wrong type."""
+    """Yield (kernel, argument, the wrong value, arguments) with one of a wrong type."""
     calls = {}
     for case, arguments in plain_calls():
         calls.setdefault(KERNELS[case].kernel.__name__, arguments)
     for name, arguments in {**calls, **network_calls()}.items():
-        for i, (argument, spec) in enumerate(CONTRACTS[name].items()):
-            value = arguments[i]
+        for place, argument, spec, value in places_of(name, arguments):
             if isinstance(spec, Number):
                 wrong = ["word", 0.5 if spec.whole else np.ones(1)]
+            elif isinstance(spec, Parts):
+                wrong = [value[:-1], (*value, value[0]), value[0], 1.5]
+                wrong += [] if spec.optional else [None]
             else:
+                spec = Array(("1",), spec.dtype) if isinstance(spec, Record) else spec
                 shape, dtype = np.shape(value), getattr(value, "dtype", np.float64)
                 other = np.float32 if dtype != np.float32 else np.float64
                 wrong = [[1.0], np.zeros(shape, np.int16), np.ones((3, 4), dtype).T]
@@ -250,16 +266,15 @@ def of_wrong_types():
                     wrong.append(np.zeros(shape, dtype))
                     wrong[-1].flags.writeable = False
             for bad in wrong:
-                yield name, argument, [*arguments[:i], bad, *arguments[i + 1 :]]
+                yield name, argument, bad, replaced(arguments, place, bad)
 
 
 def wrong_types(count):
     """Call kernels with an argument of a wrong type; print what passed, and of how many."""
     calls, passed = list(of_wrong_types()), []
     for place in np.random.default_rng(0).permutation(len(calls))[:count]:
-        name, argument, arguments = calls[place]
+        name, argument, bad, arguments = calls[place]
         if found := refusal(name, argument, arguments):
-            bad = arguments[list(CONTRACTS[name]).index(argument)]
             passed.append([name, argument, repr(bad), found])
     show([passed, len(calls)])
 
@@ -277,7 +292,7 @@ def test_every_public_kernel_has_a_contract():
     for name, contract in CONTRACTS.items():
         assert list(contract) == list(inspect.signature(find_oracle(name)).parameters)
         for argument, spec in contract.items():
-            assert isinstance(spec, Array | Number), argument
+            assert isinstance(spec, Array | Number | Record | Parts), argument
 
 
 def test_calls_of_a_wrong_size_are_refused():
@@ -315,8 +330,8 @@ REFUSED = {
         "gather_rows: indices has an index outside of [0, N), the rows of source",
     ),
     "bytes": (
-        "kernels.convert_rows(a(2, 3), np.zeros(17, np.uint8), np.array([0, 0, 3, 1]), "
-        "np.array([1.0, 0.0]), np.array([0, 5]))",
+        "kernels.convert_rows(a(2, 3), np.zeros(17, np.uint8), "
+        "np.array([(0, 0, 3, 1, 1.0, 0.0)], SAMPLE_LAYOUT), np.array([0, 5]))",
         "convert_rows: layout reaches outside of the bytes, for the numbers in it or for an "
         "index of the samples",
     ),
@@ -368,6 +383,7 @@ def test_messages_name_the_kernel_and_the_argument():
     code = [
         "import json, numba, numpy as np",
         "from fastnn import kernels",
+        "from fastnn.kernels.records import SAMPLE_LAYOUT",
         "a, found = lambda *shape: np.ones(shape, np.float32), []",
     ]
     for call in (*(call for call, _ in REFUSED.values()), *ALLOWED.values()):

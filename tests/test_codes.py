@@ -8,6 +8,8 @@ import fastnn
 from fastnn import kernels
 from fastnn.kernels import catalogue, codes, faults, groups, reference
 from fastnn.kernels.catalogue import Loss, Operation, Rule
+from fastnn.kernels.records import SAMPLE_LAYOUT
+from fastnn.nn.optimizer import as_steps
 from fastnn.program import compiled
 from fastnn.program.plan import make_plan
 
@@ -101,25 +103,23 @@ def test_an_unknown_loss_gives_nan(code, dtype):
 @pytest.mark.parametrize("code", [UNKNOWN, -2])
 def test_an_unknown_rule_gives_nan_and_leaves_the_states(code, dtype):
     parameters, states = np.ones(19, dtype), np.ones((3, 19), dtype)
-    numbers = fastnn.Adam().numbers(0, 1, np.dtype(dtype))[0]
-    kernels.optimizer_update(parameters, states, parameters.copy(), code, numbers, 1.0, 0.0, 0.0)
+    step = as_steps(fastnn.Adam().numbers(0, 1, np.dtype(dtype)), 1)
+    kernels.optimizer_update(parameters, states, parameters.copy(), code, step, 1.0, 0.0, 0.0)
     assert np.isnan(parameters).all()
     assert (states == 1).all()
     with pytest.raises(ValueError, match="rule is"):
-        reference.optimizer_update(
-            np.ones(19, dtype), states, states[0], code, numbers, 1.0, 0.0, 0.0
-        )
+        reference.optimizer_update(np.ones(19, dtype), states, states[0], code, step, 1.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("code", [UNKNOWN, -1])
 def test_samples_of_an_unknown_dtype_become_nan(code, dtype):
     source, rows = np.zeros(8 * 37, np.uint8), np.zeros((1, 37), dtype)
-    layout = np.array([code, 0, 8 * 37, 8])
-    kernels.convert_rows(rows, source, layout, np.array([1.0, 0.0]), np.array([0]))
+    layout = np.array([(code, 0, 8 * 37, 8, 1.0, 0.0)], SAMPLE_LAYOUT)
+    kernels.convert_rows(rows, source, layout, np.array([0]))
     assert np.isnan(rows).all()
     with pytest.raises(KeyError):
-        reference.convert_rows(rows, source, layout, np.array([1.0, 0.0]), np.array([0]))
+        reference.convert_rows(rows, source, layout, np.array([0]))
 
 
 def make_arguments(dtype, training=False):

@@ -58,12 +58,12 @@ def arguments(name, shape, dtype, seed=0):
 def guarded(value, fill, offset, keep=True):
     """Return a copy of an array inside a buffer of bytes `fill`, and the bytes on its two sides.
 
-    It starts `offset` elements behind a multiple of 64 bytes, and holds `fill` too unless `keep`.
+    It starts `offset` numbers behind a multiple of 64 bytes, and holds `fill` too unless `keep`.
     """
     if not isinstance(value, np.ndarray):
         return value, []
     buffer = np.full(value.nbytes + 2 * GUARD + 128, fill, np.uint8)
-    start = GUARD + -(buffer.ctypes.data + GUARD) % 64 + offset * value.itemsize
+    start = GUARD + -(buffer.ctypes.data + GUARD) % 64 + offset * value.dtype.alignment
     stop = start + value.nbytes
     array = buffer[start:stop].view(value.dtype).reshape(value.shape)
     if keep:

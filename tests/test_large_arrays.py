@@ -13,10 +13,12 @@ import fastnn
 from fastnn import kernels
 from fastnn.kernels.catalogue import Loss, Operation, Rule
 from fastnn.kernels.codes import BARRIER_SIZE, N_SCORES, N_SUMS
+from fastnn.kernels.records import JOB
 from fastnn.kernels.table import N_TOTALS
 from fastnn.kernels.target import BLOCK_ROWS
+from fastnn.nn.optimizer import as_steps
 from fastnn.program.plan import make_plan
-from fastnn.program.samples import UNSCALED, Samples
+from fastnn.program.samples import Samples
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs system calls of Linux")
 
@@ -88,14 +90,17 @@ def train(inputs, labels, targets, order):
     model, totals = make_model(FEATURES, CLASSES), np.zeros((1, N_TOTALS))
     plan = make_plan(model._program.steps, FEATURES, 4, 4, training=True)
     steps = -(-len(order) // 4)
+    source, layout = Samples(inputs, inputs.dtype).view()
     reached = kernels.train_steps(
-        model.parameters, np.empty((0, model.parameters.size), np.float32),
-        np.zeros(plan.workspace_size, np.float32), np.empty((N_SCORES, 4)), np.empty((N_SUMS, 0)),
-        np.zeros(BARRIER_SIZE, np.int64), plan.layers,
-        *Samples(inputs, inputs.dtype).view(), np.array(UNSCALED),
-        labels, targets, np.empty(0), order[np.newaxis], 0, steps, 4, None,
-        Loss.SOFTMAX_CROSS_ENTROPY, 0.0, 0.0,
-        Rule.DESCENT, fastnn.SGD(0.5).numbers(0, steps, np.dtype("f4")), totals, True, 0, 1,
+        (
+            model.parameters, np.zeros(plan.workspace_size, np.float32), np.empty((N_SCORES, 4)),
+            np.empty((N_SUMS, 0)), np.zeros(BARRIER_SIZE, np.int64),
+        ),
+        plan.layers, source,
+        (np.empty((0, model.parameters.size), np.float32), layout, np.empty(0)),
+        (labels, targets), order[np.newaxis], None,
+        np.array([(0, steps, 4, Loss.SOFTMAX_CROSS_ENTROPY, 0.0, 0.0, Rule.DESCENT, True)], JOB),
+        as_steps(fastnn.SGD(0.5).numbers(0, steps, np.dtype("f4")), steps), totals, 0, 1,
     )  # fmt: skip
     assert reached == steps
     return model.parameters.tolist(), totals.tolist()

@@ -41,7 +41,7 @@ from fastnn.nnfs import (
 )
 
 N, BATCH = 37, 8
-FIRST_STEP = list(inspect.signature(reference_program.train_steps).parameters).index("first_step")
+JOB = list(inspect.signature(reference_program.train_steps).parameters).index("job")
 ADAM = "Adam", {"rate": 0.05, "decay": 1e-2}
 PENALTIES = (1e-3, 5e-3, 2e-3, 4e-3)
 
@@ -114,7 +114,8 @@ def compiled_steps(monkeypatch):
     steps, take = [], kernels.train_steps
 
     def train_steps(*arguments):
-        steps.append(arguments[FIRST_STEP : FIRST_STEP + 2])
+        (job,) = arguments[JOB]
+        steps.append((int(job["first_step"]), int(job["last_step"])))
         return take(*arguments)
 
     monkeypatch.setattr(kernels, "train_steps", train_steps)

@@ -140,8 +140,7 @@ def test_every_half_becomes_its_number():
     for dtype, part in itertools.product((np.float32, np.float64), (X, X[:, ::-1], X.T)):
         source, layout = Samples(part, dtype).view()
         rows = np.empty(part.shape, dtype)
-        given = layout, np.array(samples.UNSCALED), np.arange(len(part))
-        fastnn.kernels.convert_rows(rows, source, *given)
+        fastnn.kernels.convert_rows(rows, source, layout, np.arange(len(part)))
         assert np.array_equal(rows, part.astype(dtype), equal_nan=True)
         assert np.array_equal(np.signbit(rows), np.signbit(part))
 

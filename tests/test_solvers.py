@@ -8,8 +8,8 @@ from test_trainer import PENALTIES, compare, fit, make_data, make_model
 import fastnn
 from fastnn import kernels
 from fastnn.kernels import reference
-from fastnn.kernels import table as t
 from fastnn.kernels.catalogue import Rule, n_states_of
+from fastnn.kernels.records import STEP
 from fastnn.program.threads import with_team
 from fastnn.run.data import as_data
 from fastnn.scikit.solvers import AdamSteps, FullBatch, MomentumSteps, run_lbfgs
@@ -161,19 +161,24 @@ RULES = [
 ]
 
 
+def make_step(**values):
+    """Return an array of one STEP that clips nothing."""
+    step = np.zeros(1, STEP)
+    for name, value in {"clip": np.inf, "clip_norm": np.inf, **values}.items():
+        step[name] = value
+    return step
+
+
 @pytest.mark.parametrize("module", [kernels, reference])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("rule", RULES)
 def test_what_falls_below_the_normal_numbers_is_zero(module, dtype, rule):
-    numbers = np.zeros(t.N_NUMBERS)
-    numbers[[t.FIRST, t.SECOND, t.SHRINK]] = 0.5
-    numbers[[t.EPSILON, t.CORRECTION]] = 1
-    numbers[[t.CLIP, t.CLIP_NORM]] = np.inf
+    now = make_step(first=0.5, second=0.5, shrink=0.5, epsilon=1, correction=1)
     code, smallest = getattr(Rule, rule), np.finfo(dtype).tiny
 
     def step(parameters, states):
         arrays = parameters.copy(), np.array([states] * 3)
-        module.optimizer_update(*arrays, np.zeros_like(states), code, numbers, 1.0, 0.0, 0.0)
+        module.optimizer_update(*arrays, np.zeros_like(states), code, now, 1.0, 0.0, 0.0)
         return arrays
 
     for size in (3, 40):
@@ -193,14 +198,12 @@ def test_what_falls_below_the_normal_numbers_is_zero(module, dtype, rule):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("rule", ["ADAGRAD", "RMSPROP", "ADAM", "AMSGRAD"])
 def test_a_gradient_whose_square_is_not_normal_is_zero(module, dtype, rule):
-    numbers = np.zeros(t.N_NUMBERS)
-    numbers[[t.SHRINK, t.CORRECTION, t.EPSILON]] = 1
-    numbers[[t.CLIP, t.CLIP_NORM]] = np.inf
+    now = make_step(shrink=1, epsilon=1, correction=1)
     smallest = dtype(2.0 ** (-63 if dtype is np.float32 else -511))
     gradients = np.array([1.0, -1.0, 0.99, -0.99], dtype) * smallest
     states = np.zeros((3, 4), dtype)
     code = getattr(Rule, rule)
-    module.optimizer_update(np.zeros(4, dtype), states, gradients, code, numbers, 1.0, 0.0, 0.0)
+    module.optimizer_update(np.zeros(4, dtype), states, gradients, code, now, 1.0, 0.0, 0.0)
     squares = states[1 if rule in ("ADAM", "AMSGRAD") else 0]
     assert np.array_equal(squares, np.array([1, 1, 0, 0], dtype) * smallest**2)
 

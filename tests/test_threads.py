@@ -15,10 +15,12 @@ import fastnn
 from fastnn import kernels
 from fastnn.kernels.catalogue import Loss, Rule
 from fastnn.kernels.codes import BARRIER_SIZE, N_SCORES, N_SUMS, BarrierPlace
+from fastnn.kernels.records import JOB
 from fastnn.kernels.table import N_TOTALS
+from fastnn.nn.optimizer import as_steps
 from fastnn.program import threads as parallel
 from fastnn.program.plan import make_plan
-from fastnn.program.samples import UNSCALED, Samples
+from fastnn.program.samples import Samples
 from fastnn.program.trainer import CHUNK_SECONDS
 
 N, FEATURES, CLASSES = 333, 50, 5
@@ -159,15 +161,15 @@ def test_barrier_lets_go_when_told_to():
     barrier = np.full(BARRIER_SIZE, 0, np.int64)
     barrier[BarrierPlace.LEAVE] = 1
     workspace, scores = np.full(plan.workspace_size, 0, np.float32), np.empty((N_SCORES, 64))
+    source, layout = Samples(X, X.dtype).view()
     reached = kernels.train_steps(
-        model.parameters, np.empty((0, model.parameters.size), np.float32), workspace, scores,
-        np.empty((N_SUMS, 0)), barrier, plan.layers,
-        *Samples(X, X.dtype).view(), np.array(UNSCALED),
-        y, np.empty((0, CLASSES), np.float32), np.empty(0), np.arange(N)[np.newaxis],
-        0, 5, 64, None,
-        Loss.SOFTMAX_CROSS_ENTROPY, 0.0, 0.0,
-        Rule.DESCENT, fastnn.SGD(0.1).numbers(0, 5, np.dtype("f4")),
-        np.full((1, N_TOTALS), 0.0), True, 1, 2,
+        (model.parameters, workspace, scores, np.empty((N_SUMS, 0)), barrier),
+        plan.layers, source,
+        (np.empty((0, model.parameters.size), np.float32), layout, np.empty(0)),
+        (y, np.empty((0, CLASSES), np.float32)), np.arange(N)[np.newaxis], None,
+        np.array([(0, 5, 64, Loss.SOFTMAX_CROSS_ENTROPY, 0.0, 0.0, Rule.DESCENT, True)], JOB),
+        as_steps(fastnn.SGD(0.1).numbers(0, 5, np.dtype("f4")), 5),
+        np.full((1, N_TOTALS), 0.0), 1, 2,
     )  # fmt: skip
     assert reached == 0
 

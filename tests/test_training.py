@@ -107,8 +107,8 @@ def steps_taken(monkeypatch):
     signature = inspect.signature(reference_program.train_steps)
 
     def spy(*arguments):
-        values = signature.bind(*arguments).arguments
-        calls.append(values["last_step"] - values["first_step"])
+        (job,) = signature.bind(*arguments).arguments["job"]
+        calls.append(int(job["last_step"] - job["first_step"]))
         return train_steps(*arguments)
 
     monkeypatch.setattr(kernels, "train_steps", spy)

@@ -21,7 +21,7 @@ class ExportLayer(NamedTuple):
     """A layer to write."""
 
     position: int  # in the model
-    operation: int  # of `kernels/table.py`
+    operation: int  # of `kernels/catalogue.py`
     layer: Any
 
 

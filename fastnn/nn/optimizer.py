@@ -13,13 +13,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from .. import kernels
-from ..kernels import table as t
 from ..kernels.catalogue import Rule, n_states_of
+from ..kernels.records import STEP
 from ..settings import Setting, non_negative, optional_positive, shown
-from ..types import Array, DType, Floats, Rate
+from ..types import Array, DType, Floats, Integers, Rate, Records
 from ..validation import (
     DTYPES,
     as_array,
@@ -100,6 +100,24 @@ def _place_of(parameters: Floats) -> tuple[Floats, _Place]:
         owner = owner.base
     address = parameters.__array_interface__["data"][0]
     return owner, (id(owner), address, parameters.nbytes)
+
+
+def as_steps(numbers: Floats, count: int) -> Records:
+    """Return what `Optimizer.numbers` gave for `count` steps as an array (count,) of STEP.
+
+    Raises
+    ------
+    ValueError
+        Where an optimizer of the user's own gave something else.
+    """
+    rows, shape = np.array(numbers, order="C"), (count, len(STEP.names))
+    if rows.shape != shape or rows.dtype != np.float64:
+        raise ValueError(
+            f"optimizer.numbers gave {rows.dtype} of shape {rows.shape}, "
+            f"expected float64 of {shape}"
+        )
+    steps: Records = rows.view(STEP)[:, 0]
+    return steps
 
 
 class _Step(NamedTuple):
@@ -232,19 +250,21 @@ class Optimizer:
     def numbers(self, first: int, count: int, dtype: DType) -> Floats:
         """Return the coefficients of the steps [first, first + count) for the kernels.
 
-        The array has the shape (count, N_NUMBERS) and float64; see `kernels/table.py`.
+        The array has the shape (count, 10) and float64: a column for each field of STEP in
+        `kernels/records.py`.
         """
-        rows = np.full((count, t.N_NUMBERS), 0.0)
-        rows[:, t.RATE] = self.rates(first, count, dtype)
-        rows[:, [t.CORRECTION, t.SHRINK]] = 1
-        rows[:, t.DECAY] = self.weight_decay
-        rows[:, t.CLIP] = math.inf if self.clip_value is None else self.clip_value
-        rows[:, t.CLIP_NORM] = math.inf if self.clip_norm is None else self.clip_norm
-        self._fill(rows, first + 1 + np.arange(count))
+        rows = np.full((count, len(STEP.names)), 0.0)
+        steps = rows.view(STEP)[:, 0]
+        steps["learning_rate"] = self.rates(first, count, dtype)
+        steps["correction"] = steps["shrink"] = 1
+        steps["decay"] = self.weight_decay
+        steps["clip"] = math.inf if self.clip_value is None else self.clip_value
+        steps["clip_norm"] = math.inf if self.clip_norm is None else self.clip_norm
+        self._fill(steps, first + 1 + np.arange(count))
         return rows
 
-    def _fill(self, rows: Floats, steps: NDArray[np.integer[Any]]) -> None:
-        """Fill in the coefficients of a subclass; `steps` counts from 1."""
+    def _fill(self, steps: Records, numbers: Integers) -> None:
+        """Fill in the coefficients of a subclass; `numbers` (count,) of the steps begin with 1."""
 
     def forget(self, parameters: Floats) -> None:
         """Delete the state of the array `parameters`."""
@@ -300,7 +320,7 @@ class Optimizer:
         kernel_array = np.require(parameters, requirements=["C_CONTIGUOUS", "ALIGNED"])
         if state._arrays.shape != (_n_states(self), kernel_array.size):
             raise ValueError("parameters had another shape a moment ago, expected it to stay")
-        coefficients = self.numbers(state.iterations, 1, parameters.dtype)[0]
+        step = as_steps(self.numbers(state.iterations, 1, parameters.dtype), 1)
         slopes = np.require(gradients, requirements=["C_CONTIGUOUS", "ALIGNED"])
         scale = 1.0
         if self.clip_norm is not None:
@@ -308,7 +328,7 @@ class Optimizer:
             scale = min(1.0, self.clip_norm / (size + 1e-6 * unit) * unit)
         arguments = (
             kernel_array.reshape(-1), state._arrays, unlocked(slopes).reshape(-1), self.rule,
-            coefficients, scale, 0.0, 0.0,
+            step, scale, 0.0, 0.0,
         )  # fmt: skip
         return _Step(parameters, kernel_array, state, state.iterations + 1, arguments)
 

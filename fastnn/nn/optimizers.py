@@ -9,12 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..kernels import table as t
 from ..kernels.catalogue import Rule
 from ..settings import Setting, fraction, non_negative
-from ..types import DType, Floats, Rate
+from ..types import DType, Floats, Integers, Rate, Records
 from ..validation import as_flag
 from .optimizer import Optimizer
 from .schedules import InverseTimeRate
@@ -95,8 +93,8 @@ class SGD(Optimizer):
             rates *= [decay(first + i) for i in range(count)]
         return rates
 
-    def _fill(self, rows: Floats, steps: NDArray[np.integer[Any]]) -> None:
-        rows[:, t.FIRST] = self.momentum
+    def _fill(self, steps: Records, numbers: Integers) -> None:
+        steps["first"] = self.momentum
 
 
 class AdaGrad(Optimizer):
@@ -134,8 +132,8 @@ class AdaGrad(Optimizer):
         super().__init__(learning_rate, weight_decay, clip_norm, clip_value)
         self.epsilon = epsilon
 
-    def _fill(self, rows: Floats, steps: NDArray[np.integer[Any]]) -> None:
-        rows[:, t.EPSILON] = self.epsilon
+    def _fill(self, steps: Records, numbers: Integers) -> None:
+        steps["epsilon"] = self.epsilon
 
 
 class RMSprop(AdaGrad):
@@ -176,9 +174,9 @@ class RMSprop(AdaGrad):
         )
         self.rho = rho
 
-    def _fill(self, rows: Floats, steps: NDArray[np.integer[Any]]) -> None:
-        super()._fill(rows, steps)
-        rows[:, t.SECOND] = self.rho
+    def _fill(self, steps: Records, numbers: Integers) -> None:
+        super()._fill(steps, numbers)
+        steps["second"] = self.rho
 
 
 class Adam(Optimizer):
@@ -232,11 +230,11 @@ class Adam(Optimizer):
         """The rule of the kernels."""
         return Rule.AMSGRAD if self.amsgrad else Rule.ADAM
 
-    def _fill(self, rows: Floats, steps: NDArray[np.integer[Any]]) -> None:
-        rows[:, t.FIRST], rows[:, t.SECOND] = self.beta_1, self.beta_2
-        rows[:, t.EPSILON] = self.epsilon
-        rows[:, t.RATE] /= 1 - self.beta_1**steps
-        rows[:, t.CORRECTION] = 1 / np.sqrt(1 - self.beta_2**steps)
+    def _fill(self, steps: Records, numbers: Integers) -> None:
+        steps["first"], steps["second"] = self.beta_1, self.beta_2
+        steps["epsilon"] = self.epsilon
+        steps["learning_rate"] /= 1 - self.beta_1**numbers
+        steps["correction"] = 1 / np.sqrt(1 - self.beta_2**numbers)
 
 
 class AdamW(Adam):
@@ -269,10 +267,10 @@ class AdamW(Adam):
             clip_norm=clip_norm, clip_value=clip_value,
         )  # fmt: skip
 
-    def _fill(self, rows: Floats, steps: NDArray[np.integer[Any]]) -> None:
-        rows[:, t.SHRINK] = 1 - rows[:, t.RATE] * self.weight_decay
-        rows[:, t.DECAY] = 0
-        super()._fill(rows, steps)
+    def _fill(self, steps: Records, numbers: Integers) -> None:
+        steps["shrink"] = 1 - steps["learning_rate"] * self.weight_decay
+        steps["decay"] = 0
+        super()._fill(steps, numbers)
 
 
 class Lion(Optimizer):
@@ -317,7 +315,7 @@ class Lion(Optimizer):
         super().__init__(learning_rate, weight_decay, clip_norm, clip_value)
         self.beta_1, self.beta_2 = beta_1, beta_2
 
-    def _fill(self, rows: Floats, steps: NDArray[np.integer[Any]]) -> None:
-        rows[:, t.FIRST], rows[:, t.SECOND] = self.beta_1, self.beta_2
-        rows[:, t.SHRINK] = 1 - rows[:, t.RATE] * self.weight_decay
-        rows[:, t.DECAY] = 0
+    def _fill(self, steps: Records, numbers: Integers) -> None:
+        steps["first"], steps["second"] = self.beta_1, self.beta_2
+        steps["shrink"] = 1 - steps["learning_rate"] * self.weight_decay
+        steps["decay"] = 0

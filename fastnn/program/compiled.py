@@ -13,12 +13,12 @@ from ..kernels import table as t
 from ..kernels.catalogue import Rule, depends_on_mode, is_basic
 from ..kernels.codes import N_SCORES, N_SUMS
 from ..kernels.interruption import check_interruption
-from ..kernels.records import PENALTIES
+from ..kernels.records import JOB, PENALTIES
 from ..memory import aligned_empty
-from ..nn.optimizer import Optimizer
+from ..nn.optimizer import Optimizer, as_steps
 from ..nn.own import is_own
 from ..nn.schedules import Schedule
-from ..types import Floats, Integers
+from ..types import Array, Floats, Integers, Records
 from ..validation import unlocked
 from . import trainer
 from .plan import make_plan
@@ -105,12 +105,13 @@ class CompiledTrainer:
             data = data._replace(targets=loss.smoothed(data.targets, data.targets))
         self.data, self.batch_size = data, batch_size
         self.n_samples, self.n_batches = n_samples, -(-n_samples // batch_size)
-        self._arguments: tuple[Any, ...]
+        self._inputs: Array
+        self._extended: tuple[Array, ...] | None
         if self._is_bare():  # nothing is compiled that only other networks need
-            self._arguments = None, unlocked(data.inputs.array), None, None, None
+            self._inputs, self._extended = unlocked(data.inputs.array), None
         else:
-            inputs = *data.inputs.view(), data.inputs.scaling
-            self._arguments = self.state._arrays, *inputs, data.weights
+            self._inputs, layout = data.inputs.view()
+            self._extended = self.state._arrays, layout, data.weights
 
     def work_with(self, team: ThreadTeam) -> None:
         """Take the next steps with another team, with parameters that may have changed."""
@@ -219,13 +220,14 @@ class CompiledTrainer:
                 self._iterations + step, last - step, self.network.dtype
             )
             # Nothing of a user's own runs between these checks and the kernel.
-            self._check_optimizer(numbers, last - step)
+            steps = as_steps(numbers, last - step)
+            self._check_optimizer()
             self.check_unchanged()
             if self.is_packed and self._is_touched():
                 self.store()
                 self.is_packed = False
             begin, self._is_stored = time.perf_counter(), False
-            reached = self._run(step, last, orders, keys, numbers)
+            reached = self._run(step, last, orders, keys, steps)
             self._count()
             if last < n_steps or self.stays_packed:
                 self._remember()
@@ -263,13 +265,8 @@ class CompiledTrainer:
         bits = f"u{network.dtype.itemsize}"  # without a copy, and NaN equals itself
         return left is None or not np.array_equal(left.view(bits), network.buffer.view(bits))
 
-    def _check_optimizer(self, numbers: Floats, count: int) -> None:
+    def _check_optimizer(self) -> None:
         """Refuse what the workspace was not laid out for: a kernel would write beside it."""
-        if numbers.shape != (count, t.N_NUMBERS) or numbers.dtype != np.float64:
-            raise ValueError(
-                f"optimizer.numbers gave {numbers.dtype} of shape {numbers.shape}, "
-                f"expected float64 of ({count}, {t.N_NUMBERS})"
-            )
         if self.traits != traits_of(self.optimizer):
             raise ValueError(
                 f"optimizer is now {self.optimizer!r}, expected its kind of step (momentum, "
@@ -277,25 +274,23 @@ class CompiledTrainer:
             )
 
     def _run(
-        self, first: int, last: int, orders: Integers, keys: Integers | None, numbers: Floats
+        self, first: int, last: int, orders: Integers, keys: Integers | None, steps: Records
     ) -> int:
         """Take some steps, with all threads of the team; return the step that was reached."""
-        data, repack = self.data, not self.is_packed
-        loss, number = self.loss.kind, self.loss.number
-        states, inputs, layout, scaling, weights = self._arguments
+        loss, team = self.loss, self.team
+        job = first, last, self.batch_size, loss.kind, loss.number, self.smoothing, self.rule
+        jobs = np.array([(*job, not self.is_packed)], JOB)
+        memory = self.network.buffer, self.workspace, self.scores, self.sums, team.gate
+        answers = self.data.labels, self.data.targets
 
         def run(thread: int) -> int:
             reached: int = kernels.train_steps(
-                self.network.buffer, states, self.workspace, self.scores, self.sums, self.team.gate,
-                self.plan.layers,
-                inputs, layout, scaling, data.labels, data.targets, weights, orders,
-                first, last, self.batch_size, keys,
-                loss, number, self.smoothing,
-                self.rule, numbers, self._totals, repack, thread, self.team.size,
+                memory, self.plan.layers, self._inputs, self._extended, answers, orders, keys,
+                jobs, steps, self._totals, thread, team.size,
             )  # fmt: skip
             return reached
 
-        return self.team.run(run)
+        return team.run(run)
 
 
 def traits_of(optimizer: Optimizer) -> tuple[Any, ...]:

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..kernels import catalogue
 from ..kernels.catalogue import OPERATION_OF, Operation
@@ -24,7 +23,7 @@ from ..nn.classes import CLASSES
 from ..nn.layers import ParameterLayer, arrays_of
 from ..nn.own import overrides
 from ..settings import Setting
-from ..types import MaybeNone, Steps
+from ..types import MaybeNone, Records, Steps
 
 # Activations say by themselves which operation they are.
 _KINDS = tuple(
@@ -60,7 +59,7 @@ def describe(layers: Iterable[Any]) -> list[Any]:
 class Plan(NamedTuple):
     """What the compiled program needs beside data and parameters."""
 
-    layers: NDArray[np.void]  # (L,) of LAYER, see `kernels/records.py`
+    layers: Records  # (L,) of LAYER, see `kernels/records.py`
     workspace_size: int  # in elements
     panels_size: int  # of a prediction's packed weights; those of training are in the workspace
     n_sums: int  # rows of weights, and biases

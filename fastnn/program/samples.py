@@ -10,7 +10,8 @@ from numpy.typing import DTypeLike
 
 from .. import kernels
 from ..kernels.codes import SampleType
-from ..types import Array, Floats, Integers, Scaling, Shape
+from ..kernels.records import SAMPLE_LAYOUT
+from ..types import Array, Floats, Integers, Records, Scaling, Shape
 from ..validation import as_matrix, as_table, refuse_not_finite, unlocked
 
 # What is converted while a batch is gathered; numbers of other dtypes are converted beforehand.
@@ -58,12 +59,16 @@ class Samples:
     def __getitem__(self, rows: slice | Array) -> Samples:
         return Samples(self.array[rows], self.dtype, tuple(self.scaling))
 
-    def view(self) -> tuple[Array, Integers]:
-        """Return (bytes, layout): what `kernels.train_steps` needs to find the numbers."""
+    def view(self) -> tuple[Array, Records]:
+        """Return (bytes, layout): what kernels need to read the numbers.
+
+        `layout` is an array (1,) of SAMPLE_LAYOUT, see `kernels/records.py`.
+        """
         low, high = np.lib.array_utils.byte_bounds(self.array)
         start = self.array.__array_interface__["data"][0] - low
-        layout = [KINDS[self.array.dtype], start, *self.array.strides]
-        return np.asarray(_Bytes(self.array, low, high - low)), np.array(layout, np.int64)
+        layout = KINDS[self.array.dtype], start, *self.array.strides, *self.scaling
+        record = np.array([layout], SAMPLE_LAYOUT)
+        return np.asarray(_Bytes(self.array, low, high - low)), record
 
     def take(self, indices: Integers | list[int]) -> Floats:
         """Return the rows at `indices` as a C-contiguous array of `dtype`."""

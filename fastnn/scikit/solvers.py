@@ -10,9 +10,7 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..kernels import table as t
 from ..kernels.catalogue import Rule
 from ..nn.optimizer import Optimizer
 from ..program.compiled import CompiledTrainer
@@ -21,7 +19,7 @@ from ..program.threads import ThreadTeam, resolve_threads, with_team
 from ..program.trainer import Data, Epoch, take_and_store
 from ..run.loop import curves_of
 from ..run.rollback import DivergedError, undo_if_diverged
-from ..types import DType, Floats
+from ..types import DType, Floats, Integers, Records
 
 # Rows of a batch of a full gradient: so many that the weights are read rarely, and so few that the
 # values of wide layers stay in the cache.
@@ -40,8 +38,8 @@ class _Steps(Optimizer):
         super().__init__(learning_rate, 0.0, None, None)
         self.scale = scale
 
-    def _fill(self, rows: Floats, steps: NDArray[np.integer[Any]]) -> None:
-        rows[:, t.PER_SAMPLE] = self.per_sample
+    def _fill(self, steps: Records, numbers: Integers) -> None:
+        steps["per_sample"] = self.per_sample
 
 
 class MomentumSteps(_Steps):
@@ -63,10 +61,10 @@ class MomentumSteps(_Steps):
             return Rule.DESCENT
         return Rule.LOOKAHEAD if self.nesterov else Rule.VELOCITY
 
-    def _fill(self, rows: Floats, steps: NDArray[np.integer[Any]]) -> None:
-        super()._fill(rows, steps)
-        rows[:, t.RATE] *= self.scale
-        rows[:, t.FIRST] = self.momentum
+    def _fill(self, steps: Records, numbers: Integers) -> None:
+        super()._fill(steps, numbers)
+        steps["learning_rate"] *= self.scale
+        steps["first"] = self.momentum
 
 
 class AdamSteps(_Steps):
@@ -83,11 +81,11 @@ class AdamSteps(_Steps):
         super().__init__(learning_rate, scale)
         self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
 
-    def _fill(self, rows: Floats, steps: NDArray[np.integer[Any]]) -> None:
-        super()._fill(rows, steps)
-        rows[:, t.FIRST], rows[:, t.SECOND] = self.beta_1, self.beta_2
-        rows[:, t.EPSILON] = self.epsilon / self.scale  # a scale of m and sqrt(v) cancels
-        rows[:, t.RATE] *= np.sqrt(1 - self.beta_2**steps) / (1 - self.beta_1**steps)
+    def _fill(self, steps: Records, numbers: Integers) -> None:
+        super()._fill(steps, numbers)
+        steps["first"], steps["second"] = self.beta_1, self.beta_2
+        steps["epsilon"] = self.epsilon / self.scale  # a scale of m and sqrt(v) cancels
+        steps["learning_rate"] *= np.sqrt(1 - self.beta_2**numbers) / (1 - self.beta_1**numbers)
 
 
 class _Sum(Optimizer):
@@ -104,8 +102,8 @@ class _Sum(Optimizer):
         """Return rates of 0: the parameters do not change."""
         return np.full(count, 0.0)
 
-    def _fill(self, rows: Floats, steps: NDArray[np.integer[Any]]) -> None:
-        rows[:, t.FIRST] = self._factors[steps - 1]
+    def _fill(self, steps: Records, numbers: Integers) -> None:
+        steps["first"] = self._factors[numbers - 1]
 
 
 class FullBatch:
