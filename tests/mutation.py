@@ -111,7 +111,7 @@ MUTANTS = [
     ("philox.py", "icmp_unsigned(\">=\"", "icmp_signed(\">=\""),
     ("dropout.py", "rate, key, layer.dropout_index, step, first + i,",
      "rate, key, layer.dropout_index, step, i,"),
-    ("dropout.py", "rate, key, layer.dropout_index, number,", "rate, key, 0, number,"),
+    ("dropout.py", "rate, key, layer.dropout_index, step,", "rate, key, 0, step,"),
     ("weights.py", "row, row + height)\n        begin, end = share(n_outputs",
      "row, row)\n        begin, end = share(n_outputs"),
     ("prediction.py", "w + index % 2 * half", "w + 0 * half"),

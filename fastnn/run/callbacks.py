@@ -366,7 +366,7 @@ class EarlyStopping(Callback):
 
 
 class CSVLogger(Callback):
-    """Writes the curves to a CSV file, a line an epoch, as they come.
+    """Writes the curves to a CSV file, a line after each epoch.
 
     Parameters
     ----------

@@ -322,9 +322,7 @@ class Session:
         for array, stored_state in zip(
             self.trainer.trained_arrays(), state["optimizer"], strict=True
         ):
-            own = optimizer.state_of(array)
-            own.iterations = stored_state["iterations"]
-            own.arrays[...] = stored_state["arrays"]
+            optimizer.state_of(array).restore((stored_state["iterations"], stored_state["arrays"]))
         _restore_rate(optimizer, state["learning_rate"])
         self.rng.bit_generator.state = random.state
         self.random = random.state
