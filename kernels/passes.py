@@ -48,7 +48,7 @@ def train_forward(
 ):  # fmt: skip
     """Run the rows [first, first + rows) of the batch `number` of an epoch through all layers.
 
-    Return False where a barrier on the way lets everybody go.
+    Return False where the threads are told to leave at a barrier on the way.
     """
     for index in range(len(layers)):
         layer = layers[index]

@@ -194,7 +194,7 @@ def train_steps(
             totals[epoch, TOTAL_STEPS] += 1.0
             totals[epoch, TOTAL_PENALTY] += batch * sums[SumRow.PENALTY].sum()
     unpack_weights(layers, p, w, thread, threads)
-    # Nobody writes any more when one of the threads returns: Ctrl-C in the caller finds the
+    # No thread writes any more when one of them returns: Ctrl-C in the caller finds the
     # parameters as they stay (tests/test_interrupts.py).
     wait(gate, threads)
     return last_step

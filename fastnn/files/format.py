@@ -104,7 +104,7 @@ def replace(path: PathLike, data: bytes) -> None:
     temporary = path.with_name(_temporary_name(path.name))
 
     def create(name: str, flags: int) -> int:
-        # Until it has the mode of the file that it replaces, nobody else can open it.
+        # Until it has the mode of the file that it replaces, no other user can open it.
         return os.open(name, flags | getattr(os, "O_NOFOLLOW", 0), 0o600 if before else 0o666)
 
     try:

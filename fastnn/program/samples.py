@@ -106,7 +106,7 @@ class Samples:
 
 
 class _Bytes:
-    """The memory of an array, also of one that is read-only: nobody but a kernel is to see it."""
+    """The memory of an array, also of a read-only one. It is passed to kernels alone."""
 
     def __init__(self, array: Array, address: int, size: int) -> None:
         self.array = array  # kept alive as the base of the view

@@ -60,7 +60,7 @@ class NotFiniteError(ValueError):
 def as_matrix(array: Array, name: str, dtype: DTypeLike, *, copy: bool = False) -> Floats:
     """Return an array of real numbers as finite, C-contiguous, aligned numbers of `dtype`.
 
-    With `copy`, in new memory: nobody can change the numbers after the check.
+    With `copy`, in new memory, so that no other thread can change the numbers after the check.
     """
     with np.errstate(over="ignore"):
         if copy:
