@@ -68,3 +68,20 @@ BarrierPlace = _BarrierPlaces()
 """The places in the barrier of `threads.py` (int64), each on a cache line of its own."""
 
 BARRIER_SIZE = 24
+
+
+class _HeaderPlaces(NamedTuple):
+    PARAMETERS: int = 0  # address of the first element, as of the next two
+    PANELS: int = 1
+    LAYERS: int = 2
+    PARAMETERS_SIZE: int = 3  # in elements, as all that follow
+    PANELS_SIZE: int = 4
+    LAYERS_SIZE: int = 5
+    N_INPUTS: int = 6
+    N_OUTPUTS: int = 7
+    FEW_SIZE: int = 8  # of the workspace of `predict_few`
+    MANY_SIZE: int = 9  # of that of `predict_rows`
+
+
+HeaderPlace = _HeaderPlaces()
+"""The places in the header (int64) by which jitted code finds the network of a handle."""

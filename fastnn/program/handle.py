@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..kernels.catalogue import Operation
+from ..kernels.codes import HeaderPlace
 from ..nn.loss import Loss
 from ..types import Array, DType, Floats
 from ..validation import as_anything, refuse_not_finite, unlocked
@@ -55,20 +56,21 @@ class CompiledModel:
             name = type(predictor).__name__
             raise TypeError(f"predictor is a {name}: a handle comes from model.compiled()")
         self = super().__new__(cls)
-        # The header for jitted code (`jitted.py`): addresses and sizes of arrays, and other sizes.
-        arrays: tuple[Any, ...] = (
-            predictor.parameters, predictor.panels, predictor.layers
-        )  # fmt: skip
-        sizes = (
-            predictor.n_inputs, predictor.n_outputs, predictor.few_size, predictor.many_size
-        )  # fmt: skip
-        header = [*map(_address, arrays), *(array.size for array in arrays), *sizes]
+        arrays: tuple[Any, ...] = (predictor.parameters, predictor.panels, predictor.layers)
+        header = np.empty(len(HeaderPlace), np.int64)  # for jitted code (`jitted.py`)
+        for name, array in zip(("PARAMETERS", "PANELS", "LAYERS"), arrays, strict=True):
+            header[getattr(HeaderPlace, name)] = _address(array)
+            header[getattr(HeaderPlace, f"{name}_SIZE")] = array.size
+        header[HeaderPlace.N_INPUTS] = predictor.n_inputs
+        header[HeaderPlace.N_OUTPUTS] = predictor.n_outputs
+        header[HeaderPlace.FEW_SIZE] = predictor.few_size
+        header[HeaderPlace.MANY_SIZE] = predictor.many_size
         kind = predictor.dtype, loss.task, loss.finish, loss.threshold, predictor.n_outputs == 1
         for name, value in {
             "_predictor": predictor,
             "_loss": loss,
             "_arrays": arrays,
-            "_header": np.array(header, np.int64).tobytes(),
+            "_header": header.tobytes(),
             "_kind": kind,
         }.items():
             object.__setattr__(self, name, value)

@@ -26,6 +26,7 @@ from numba.extending import (
 from .. import kernels
 from ..kernels import jit
 from ..kernels.catalogue import Operation
+from ..kernels.codes import HeaderPlace
 from ..kernels.pointers import is_null
 from ..kernels.records import LAYER
 from ..kernels.target import BLOCK_ROWS, FEW_ROWS
@@ -151,19 +152,23 @@ def _elements(typingctx, array):
 def _run(header, rows, finish):
     if is_null(header):
         raise ValueError(_UNSET)
-    parameters = carray(_pointer(header[0], rows.dtype), header[3])
-    layers = carray(_pointer(header[2], LAYER), header[5])
-    if rows.shape[1] != header[6]:
+    parameters = carray(
+        _pointer(header[HeaderPlace.PARAMETERS], rows.dtype), header[HeaderPlace.PARAMETERS_SIZE]
+    )
+    layers = carray(_pointer(header[HeaderPlace.LAYERS], LAYER), header[HeaderPlace.LAYERS_SIZE])
+    if rows.shape[1] != header[HeaderPlace.N_INPUTS]:
         raise ValueError("x has another number of features than the network has inputs")
-    outputs = np.empty((len(rows), header[7]), rows.dtype)
+    outputs = np.empty((len(rows), header[HeaderPlace.N_OUTPUTS]), rows.dtype)
     if len(rows) <= FEW_ROWS:
-        workspace = np.empty(header[8], rows.dtype)
+        workspace = np.empty(header[HeaderPlace.FEW_SIZE], rows.dtype)
         n_predicted = kernels.predict_few(
             outputs, workspace, layers, True, parameters, rows, finish
         )
     else:
-        workspace = np.empty(header[9], rows.dtype)
-        panels = carray(_pointer(header[1], rows.dtype), header[4])
+        workspace = np.empty(header[HeaderPlace.MANY_SIZE], rows.dtype)
+        panels = carray(
+            _pointer(header[HeaderPlace.PANELS], rows.dtype), header[HeaderPlace.PANELS_SIZE]
+        )
         n_predicted = kernels.predict_rows(
             outputs, workspace, panels, layers, True, parameters, rows, BLOCK_ROWS, finish
         )
