@@ -54,7 +54,7 @@ class Model:
     @property
     def dtype(self) -> DType:
         """The dtype of the parameters and of all results."""
-        return self._network.dtype
+        return self._network.buffer.dtype  # one property, as each prediction asks for it
 
     @property
     def parameters(self) -> Floats:

@@ -118,7 +118,7 @@ class Program:
     ) -> Floats:
         """Return the outputs as `outputs` does, from at most `batch_size` samples at a time."""
         if batch_size is None:
-            return self.outputs(X, "X", finish, threads, scaling=scaling)
+            return self.outputs(X, "X", finish, threads, None, scaling)
         size, X = as_count(batch_size, "batch_size"), as_array(X, "X")
         if X.ndim != 2 or len(X) <= size:
             return self.outputs(X, "X", finish, threads, scaling=scaling)
