@@ -70,8 +70,8 @@ class _BarrierPlaces(NamedTuple):
     DONE: int = 32  # blocks of it that are done
     STOPPED: int = 40  # the phase, plus 1, whose loss was not finite
     OVERFLOWN: int = 41  # the phase, plus 1, in which the squares of the gradient overflowed
-    CROWDED: int = 48  # the time until which other processes seem to want the cores too
-    SMALL: int = 49  # not 0: the rows phase has small blocks
+    CROWDED_UNTIL: int = 48  # the time until which other processes seem to want the cores too
+    CROWDED: int = 49  # not 0: that was so when the step began
     COUNTERS: int = 56  # of the shares' blocks: of weights or rows, and then of what normalizes
     CLOCKS: int = 56 + 2 * MOST_SHARES * 8  # two times of each thread, see `threads.rest`
 

@@ -60,6 +60,8 @@ def keep_norms(layers, workspace, sums, rows, phase):
     """
     last, shares = False, count_shares(phase.threads)
     for turn in range(shares):
+        if last:
+            break
         owner = next_share(phase, turn)
         if take(phase, MOST_SHARES + owner, -1) == 0:
             form_norms(layers, workspace, sums, rows, owner, shares)
@@ -99,6 +101,8 @@ def update_norms(
     """
     last, shares = False, count_shares(phase.threads)
     for turn in range(shares):
+        if last:
+            break
         owner = next_share(phase, turn)
         if take(phase, MOST_SHARES + owner, -1) == 0:
             if not formed:

@@ -28,13 +28,13 @@ from .table import TOTAL_LOSS, TOTAL_PENALTY, TOTAL_RIGHT, TOTAL_STEPS, TOTAL_WE
 from .target import SHARED_ROWS
 from .threads import (
     Phase,
-    choose_blocks,
     complete,
     count_shares,
-    has_small_blocks,
+    is_crowded,
     is_marked,
     mark,
     next_share,
+    note_crowd,
     open_next,
     phase_number,
     share,
@@ -154,12 +154,14 @@ def train_steps(
         indices = order[epoch, start : start + batch]
         block_rows, n_row_blocks = batch_size, threads
         if not is_whole:
-            if has_small_blocks(gate):
+            if is_crowded(gate):
                 block_rows = (SHARED_ROWS + unit - 1) // unit * unit
             n_row_blocks = count_row_blocks(batch, unit, block_rows, shares)
         phase = Phase(gate, number, n_row_blocks, thread, threads)
         is_last = False
         for turn in range(1 if is_whole else shares):
+            if is_last:
+                break
             owner = thread if is_whole else next_share(phase, turn)
             first, end = share(batch, unit, owner, row_shares)
             block = 0 if is_whole else take(phase, owner, -1)
@@ -248,7 +250,7 @@ def train_steps(
         if is_last:
             totals[epoch, TOTAL_STEPS] += 1.0
             totals[epoch, TOTAL_PENALTY] += batch * sums[SumRow.PENALTY].sum()
-            choose_blocks(gate, threads)
+            note_crowd(gate, threads)
             open_next(phase, 1)
         elif not wait_for_next(phase):
             return step
@@ -277,6 +279,8 @@ def keep_wide_shares(layers, workspace, sums, phase):
     """
     is_last, shares = False, count_shares(phase.threads)
     for turn in range(shares):
+        if is_last:
+            break
         owner = next_share(phase, turn)
         if take(phase, owner, -1) == 0:
             keep_wide_squares(layers, workspace, sums, owner, shares)
@@ -289,6 +293,8 @@ def unpack_shares(layers, parameters, workspace, phase):
     """Write all weights back into the parameter buffer, as the last phase of a call."""
     is_last, shares = False, count_shares(phase.threads)
     for turn in range(shares):
+        if is_last:
+            break
         owner = next_share(phase, turn)
         if take(phase, owner, -1) == 0:
             unpack_weights(layers, parameters, workspace, owner, shares)

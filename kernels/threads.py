@@ -24,7 +24,8 @@ from .codes import MOST_SHARES, BarrierPlace
 from .jit import inner
 from .pointers import Pointer, get, put
 
-_SPINS = 4000  # turns of the waiting loop before the thread yields its core
+# Turns of a waiting loop before the thread yields its core, or helps with the shares of others.
+_SPINS = 4000
 
 # Nanoseconds. Systems let a thread run for 3 or 4 milliseconds while another one waits for its
 # core. To yield much more often costs a part of the time that a thread is entitled to (Linux 6.18).
@@ -94,9 +95,18 @@ def count_shares(threads):
 
 @inner
 def next_share(phase, turn):
-    """Return the share from which a thread takes blocks in its turn `turn`: its own in turn 0."""
+    """Return the share from which a thread takes blocks in its turn `turn`: its own in turn 0.
+
+    Threads that have their cores for themselves end at about the same time. So it waits a little
+    before the next ones: a block of another share has to be fetched from another core's cache.
+    """
     if phase.threads == 1:
         return 0
+    if turn == 1 and not is_crowded(phase.gate):
+        spins = 0
+        while spins < _SPINS and read(phase.gate + BarrierPlace.PHASE) == phase.number:
+            spins += 1
+            relax()
     return (phase.thread + turn) % count_shares(phase.threads)
 
 
@@ -187,7 +197,7 @@ def rest(barrier, thread):
     now, last = wall_time(), get(own)
     if now - last < _PERIOD:
         return
-    crowded = barrier + BarrierPlace.CROWDED
+    crowded = barrier + BarrierPlace.CROWDED_UNTIL
     if (now - last) - (core_time() - get(own + 1)) > _LOSS:
         write(crowded, now + _MEMORY)
     elif now < read(crowded):
@@ -199,20 +209,17 @@ def rest(barrier, thread):
 
 
 @inner
-def choose_blocks(barrier, threads):
-    """Give the next rows phase small blocks where other processes want the cores too.
-
-    Large ones are faster, as each block reads all weights; but the others then wait longer for a
-    thread that shares its core.
-    """
+def note_crowd(barrier, threads):
+    """Decide for the next step whether other processes want the cores too: see `is_crowded`."""
     if threads > 1:
-        write(
-            barrier + BarrierPlace.SMALL,
-            1 if wall_time() < read(barrier + BarrierPlace.CROWDED) else 0,
-        )
+        crowded = wall_time() < read(barrier + BarrierPlace.CROWDED_UNTIL)
+        write(barrier + BarrierPlace.CROWDED, 1 if crowded else 0)
 
 
 @inner
-def has_small_blocks(barrier):
-    """Return what `choose_blocks` has chosen."""
-    return read(barrier + BarrierPlace.SMALL) != 0
+def is_crowded(barrier):
+    """Return whether other processes want the cores too, which is the same for all of a step.
+
+    Then the rows phase has small blocks, and a thread helps with other shares at once.
+    """
+    return read(barrier + BarrierPlace.CROWDED) != 0

@@ -62,6 +62,8 @@ def descend_weights(layers, parameters, workspace, rows, rate, phase):
     """
     last, shares, most = False, count_shares(phase.threads), piece_rows(workspace)
     for turn in range(shares):
+        if last:
+            break
         owner = next_share(phase, turn)
         block, first = take(phase, owner, -1), 0
         for index in range(len(layers)):
@@ -151,6 +153,8 @@ def update_weights(
     scratch = stack_piece(workspace)
     last, shares, most = False, count_shares(phase.threads), piece_rows(workspace)
     for turn in range(shares):
+        if last:
+            break
         owner = next_share(phase, turn)
         block, first = take(phase, owner, -1), 0
         for index in range(len(layers)):
@@ -293,6 +297,8 @@ def keep_gradients(layers, parameters, workspace, sums, rows, strength, phase):
     """
     last, shares, most = False, count_shares(phase.threads), piece_rows(workspace)
     for turn in range(shares):
+        if last:
+            break
         owner = next_share(phase, turn)
         block, first = take(phase, owner, -1), 0
         for index in range(len(layers)):

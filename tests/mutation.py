@@ -114,7 +114,8 @@ MUTANTS = [
     ("dropout.py", "rate, key, layer.dropout_index, step, first + i,",
      "rate, key, layer.dropout_index, step, i,"),
     ("dropout.py", "rate, key, layer.dropout_index, step,", "rate, key, 0, step,"),
-    ("weights.py", "row, end)\n\n\n@inner\ndef form_piece", "row, row)\n\n\n@inner\ndef form_piece"),
+    ("weights.py", "row, end)\n\n\n@inner\ndef form_piece",
+     "row, row)\n\n\n@inner\ndef form_piece"),
     # A block that is computed twice, and one that is not computed at all.
     ("threads.py", "            return block\n", "            return block & -2\n"),
     # A phase that ends before its last block, and one that finds the blocks of another taken.
