@@ -49,6 +49,7 @@ from .nn.schedules import (
 )
 from .nn.summary import Summary
 from .program.handle import CompiledModel
+from .program.precision import precision, set_precision
 from .program.threads import num_threads, set_num_threads
 from .run.callbacks import Callback, CSVLogger, EarlyStopping, LambdaCallback, Run
 from .run.checkpoints import Checkpoint
@@ -129,9 +130,11 @@ __all__ = [
     "load_torch",
     "metrics",
     "num_threads",
+    "precision",
     "one_hot",
     "scaled_normal",
     "set_num_threads",
+    "set_precision",
     "warmup",
 ]
 

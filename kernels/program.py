@@ -24,9 +24,11 @@ from .norm_passes import follow_norms, form_norms, rows_unit
 from .panels import exchange_states, pack_weights, unpack_weights
 from .passes import backward_rows, batch_weight, loss_rows, train_forward
 from .pointers import element, pointer, retyped
+from .reduced import unit_of, whole_tiles
 from .table import TOTAL_LOSS, TOTAL_PENALTY, TOTAL_RIGHT, TOTAL_STEPS, TOTAL_WEIGHT
 from .threads import share, wait
 from .tile import tile_rows
+from .units import configure_tiles, release_tiles
 from .weights import (
     clip_factor,
     descend_weights,
@@ -60,7 +62,7 @@ def gather(samples, sample_row, inputs, extended, indices, first, end, n_inputs)
 
 @kernel
 def train_steps(
-    memory, layers, inputs, extended, answers, order, keys, job, steps, totals, thread, threads
+    memory, layers, inputs, extended, tiles, answers, order, keys, task, totals, thread, threads
 ):
     """Take the steps [first_step, last_step) of some epochs.
 
@@ -80,14 +82,18 @@ def train_steps(
     `extended` may be None for FUSED_DESCENT on a network of dense layers, ReLU and softmax, labels
     that weigh the same and are not smoothed, and inputs of the dtype of the parameters. Then
     nothing is compiled that only others need: 5.0 seconds instead of 8.6.
+    tiles: a tuple (weights, operands) of uint16, on lines of the cache, contents unused, and zeros
+    before the first call: the packed weights, and the packed operands of a step, of layers whose
+    products have operands in bfloat16 (`reduced.py`). Or None, and nothing is compiled for those.
     answers: a tuple (labels, targets): labels (N,) int64, and targets (N, O), or (0, O) where the
     labels say all.
     order (epochs, M) int64: the steps of an epoch are ceil(M / batch_size), and its step s takes
     the samples [s * batch_size, (s + 1) * batch_size) of its row.
     keys (epochs, 2) int64: 63 bits of each epoch's dropout, and the number of its first batch;
     None where no layer drops or normalizes, and nothing is compiled that only those need.
-    job (1,) of JOB: which steps, and with which loss and rule.
-    steps (last_step - first_step,) of STEP: what the optimizer needs to know for each.
+    task: a tuple (job, steps):
+    - job (1,) of JOB: which steps, and with which loss and rule;
+    - steps (last_step - first_step,) of STEP: what the optimizer needs to know for each.
     totals (epochs, N_TOTALS) float64: what the steps of each epoch add up.
     `threads` threads make the same call, with `thread` from 0.
 
@@ -97,9 +103,30 @@ def train_steps(
     Return last_step, or the step whose loss is not finite: nothing of that step is applied. When
     one thread returns, all have written what they write.
     """
+    if tiles is None:
+        return take_steps(
+            memory, layers, inputs, extended, None, answers, order, keys, task, totals,
+            thread, threads,
+        )  # fmt: skip
+    unit = unit_of(layers)
+    configure_tiles(unit)
+    reached = take_steps(
+        memory, layers, inputs, extended, tiles, answers, order, keys, task, totals,
+        thread, threads,
+    )  # fmt: skip
+    release_tiles(unit)
+    return reached
+
+
+@inner
+def take_steps(
+    memory, layers, inputs, extended, tiles, answers, order, keys, task, totals, thread, threads
+):
+    """As `train_steps`, where the tiles of AMX are ready if they are needed."""
     parameters, workspace, scores, sums, barrier = memory
-    task = job[0]
-    first_step, last_step, batch_size = task.first_step, task.last_step, task.batch_size
+    jobs, steps = task
+    job = jobs[0]
+    first_step, last_step, batch_size = job.first_step, job.last_step, job.batch_size
     # Numba leaves out what asks an argument that is None; of the parts it does not know it.
     if extended is not None:
         states, _, sample_weights = extended
@@ -109,12 +136,15 @@ def train_steps(
     samples, sample_row = w + head.inputs, head.input_row
     if keys is not None:
         unit = rows_unit(layers, w)
-    if task.repack:
-        pack_weights(layers, p, w, thread, threads)
+    if tiles is not None:
+        unit = whole_tiles(unit)
+    if job.repack:
+        pack_weights(layers, p, w, tiles, thread, threads)
         if extended is not None:
             exchange_states(
-                layers, pointer(states), w, len(states), states.shape[1], True, thread, threads
-            )
+                layers, pointer(states), w, tiles, len(states), states.shape[1], True,
+                thread, threads,
+            )  # fmt: skip
         if not wait(gate, threads):
             return first_step
     n_samples = order.shape[1]
@@ -128,12 +158,13 @@ def train_steps(
         first, end = share(batch, unit, thread, threads)
         gather(samples, sample_row, inputs, extended, indices, first, end, n_inputs)
         if not train_forward(
-            layers, extended, p, w, keys, epoch, number, first, end - first, batch, gate, threads
-        ):
+            layers, extended, p, w, tiles, keys, (epoch, number), first, end - first, batch,
+            gate, threads,
+        ):  # fmt: skip
             return step
-        loss_rows(layers, w, scores, extended, answers, indices, first, end - first, task)
+        loss_rows(layers, w, scores, extended, answers, indices, first, end - first, job)
         if not backward_rows(
-            layers, extended, p, w, keys, first, end - first, batch, gate, threads
+            layers, extended, p, w, tiles, keys, first, end - first, batch, gate, threads
         ):
             return step
         if not wait(gate, threads):
@@ -144,7 +175,7 @@ def train_steps(
             total += scores[ScoreRow.LOSS, i]
             right += scores[ScoreRow.RIGHT, i]
         if not math.isfinite(total):
-            unpack_weights(layers, p, w, thread, threads)
+            unpack_weights(layers, p, w, tiles, thread, threads)
             wait(gate, threads)
             return step
         if thread == 0:
@@ -157,7 +188,7 @@ def train_steps(
         now, scale = steps[step - first_step], 1.0
         if keys is not None:
             form_norms(layers, w, sums, batch, thread, threads)
-        if task.rule == Rule.FUSED_DESCENT:
+        if job.rule == Rule.FUSED_DESCENT:
             rate = element(w, now.learning_rate)
             descend_weights(layers, p, w, batch, rate, thread, threads)
         elif extended is not None:
@@ -166,7 +197,7 @@ def train_steps(
                 mass = batch_weight(sample_weights, indices)
                 strength = 1.0 / mass if mass > 0.0 else 0.0
             if now.clip_norm != np.inf:
-                keep_gradients(layers, p, w, sums, batch, strength, thread, threads)
+                keep_gradients(layers, memory, tiles, batch, strength, thread, threads)
                 if not wait(gate, threads):
                     return step
                 factor, squares = 1.0, total_squares(sums)
@@ -174,26 +205,25 @@ def train_steps(
                     if not wait(gate, threads):
                         return step
                     factor = wide_unit(w)
-                    keep_wide_squares(layers, w, sums, thread, threads)
+                    keep_wide_squares(layers, w, tiles, sums, thread, threads)
                     if not wait(gate, threads):
                         return step
                     squares = total_squares(sums)
                 scale = clip_factor(squares, factor, now.clip_norm)
             update_weights(
-                layers, p, states, w, sums, batch,
-                task.rule, now, scale, strength, thread, threads,
-            )  # fmt: skip
+                layers, memory, states, tiles, batch, job.rule, now, scale, strength, thread, threads
+            )
         if keys is not None:
             follow_norms(
                 layers, p, pointer(states), states.shape[1], w, batch,
-                task.rule, now, scale, thread, threads,
+                job.rule, now, scale, thread, threads,
             )  # fmt: skip
         if not wait(gate, threads):
             return step
         if thread == 0:
             totals[epoch, TOTAL_STEPS] += 1.0
             totals[epoch, TOTAL_PENALTY] += batch * sums[SumRow.PENALTY].sum()
-    unpack_weights(layers, p, w, thread, threads)
+    unpack_weights(layers, p, w, tiles, thread, threads)
     # No thread writes any more when one of them returns: Ctrl-C in the caller finds the
     # parameters as they stay (tests/test_interrupts.py).
     wait(gate, threads)
@@ -201,8 +231,9 @@ def train_steps(
 
 
 @kernel
-def unpack_states(states, workspace, layers):
+def unpack_states(states, workspace, layers, tiles):
     """states (S, P) = the optimizer's states that `train_steps` left in the workspace."""
     exchange_states(
-        layers, pointer(states), pointer(workspace), len(states), states.shape[1], False, 0, 1
-    )
+        layers, pointer(states), pointer(workspace), tiles, len(states), states.shape[1], False,
+        0, 1,
+    )  # fmt: skip

@@ -52,6 +52,15 @@ the L2 cache.
 FEW_ROWS = 8
 """Up to so many rows, a prediction is faster with unpacked weights."""
 
+BF16_TILE_ROWS = 16
+"""Rows of a tile of bfloat16 numbers, and numbers of a row of its results: those of AMX."""
+
+BF16_TILE_DEPTH = 32
+"""Terms of the inner dimension in one tile of bfloat16 numbers."""
+
+BF16_TILE_SIZE = BF16_TILE_ROWS * BF16_TILE_DEPTH
+"""Numbers in a tile."""
+
 
 # ------------------------------------------------------------------------------------------ tiles
 

@@ -13,9 +13,10 @@ from .catalogue import Operation
 from .codes import Epilogue, SumRow
 from .jit import inner
 from .packing import panel_width, panels_size
-from .panels import share_weights, transpose_weights
+from .panels import panel_columns, panel_row, share_weights, transpose_weights, weights_unit
 from .pointers import get, null, pointer
 from .products import add_piece, clear, column_sums, matmul_panel
+from .reduced import form_reduced_piece, is_reduced
 from .simd import by_dtype
 from .table import SUM_ROWS
 from .threads import share
@@ -49,7 +50,7 @@ def descend_weights(layers, parameters, workspace, rows, rate, thread, threads):
         n_inputs, n_outputs = layer.n_inputs, layer.n_outputs
         inputs, input_row = workspace + layer.inputs, layer.input_row
         doutputs, output_row = workspace + layer.doutputs, layer.output_row
-        begin, end = share_weights(layer, workspace, thread, threads)
+        begin, end = share_weights(layer, workspace, None, thread, threads)
         for row in range(begin, end, most):
             height = min(most, end - row)
             for column in range(0, n_outputs, width):
@@ -63,7 +64,7 @@ def descend_weights(layers, parameters, workspace, rows, rate, thread, threads):
                     Rows(null(panel), 0),
                     Descend(Epilogue.DESCENT, rate),
                 )  # fmt: skip
-            transpose_weights(layer, workspace, row, row + height)
+            transpose_weights(layer, workspace, None, row, row + height)
         begin, end = share(n_outputs, 4 * lanes, thread, threads)
         sum_biases(layer, workspace, rows, begin, end)
         dbiases = workspace + (layer.dbiases + begin)
@@ -71,14 +72,25 @@ def descend_weights(layers, parameters, workspace, rows, rate, thread, threads):
 
 
 @inner
-def form_piece(layer, workspace, piece, row, height, column, rows):
+def form_piece(layer, workspace, tiles, piece, row, height, column, rows):
     """piece = gradient of the weights [row, row + height) of the panel at `column`.
 
     Zeros stand where the panel is wider than its columns.
     """
-    padded = panel_width(workspace, layer.n_outputs - column)
+    padded = panel_row(layer, workspace, tiles, column)
     size = height * padded
     fill_padding(piece, size, layer.n_outputs - column, padded)
+    if tiles is not None:
+        if layer.parts > 0:
+            form_reduced_piece(layer, tiles, piece, row, height, rows)
+            return
+    form_float_piece(layer, workspace, piece, row, height, column, rows)
+
+
+@inner
+def form_float_piece(layer, workspace, piece, row, height, column, rows):
+    """As `form_piece`, with operands of the dtype of the network."""
+    size = height * panel_width(workspace, layer.n_outputs - column)
     form_block(layer, workspace, piece, row, height, column, 0, min(rows, SUM_ROWS))
     if rows > SUM_ROWS:
         part, lost = stack_piece(workspace), stack_piece(workspace)
@@ -107,15 +119,15 @@ def form_block(layer, workspace, piece, row, height, column, first, rows):
 
 @inner
 def update_weights(
-    layers, parameters, states, workspace, sums, rows, rule, now,
-    scale, strength, thread, threads,
+    layers, memory, states, tiles, rows, rule, now, scale, strength, thread, threads,
 ):  # fmt: skip
     """Form this thread's slices of every gradient over the whole batch, and step down them.
 
-    `now` is a record, STEP. `scale` multiplies the gradients, `strength` the penalties.
+    `memory` and `tiles` are those of `train_steps`, `now` is a record, STEP. `scale` multiplies the
+    gradients, `strength` the penalties.
     """
-    width, lanes = tile_columns(workspace), tile_lanes(workspace)
-    most = piece_rows(workspace)
+    parameters, workspace, sums = pointer(memory[0]), pointer(memory[1]), memory[3]
+    lanes = tile_lanes(workspace)
     scratch_piece = stack_piece(workspace)
     for index in range(len(layers)):
         layer = layers[index]
@@ -129,19 +141,22 @@ def update_weights(
         formed = layer.gradients >= 0  # and with the slopes of the penalties
         penalized = l1 != 0.0 or l2 != 0.0 or b1 != 0.0 or b2 != 0.0
         distance = panels_size(workspace, n_outputs, n_inputs)
-        begin, end = share_weights(layer, workspace, thread, threads)
+        width, most = panel_columns(layer, workspace, tiles), piece_height(layer, workspace, tiles)
+        begin, end = share_weights(layer, workspace, tiles, thread, threads)
         if penalized:
-            weigh_rows(layer, workspace, sums, begin, end, abs(l1), l2)
+            weigh_rows(layer, workspace, tiles, sums, begin, end, abs(l1), l2)
         for row in range(begin, end, most):
             height = min(most, end - row)
             for column in range(0, n_outputs, width):
-                padded = panel_width(workspace, n_outputs - column)
+                padded = panel_row(layer, workspace, tiles, column)
                 place = column * n_inputs + row * padded
                 panel = workspace + (layer.panels + place)
                 piece = workspace + (layer.gradients + place)
                 if not formed:
                     piece = scratch_piece
-                    form_piece(layer, workspace, piece, row, height, column, rows)
+                    if is_reduced(layer, tiles):
+                        piece = workspace + (layer.pieces + place)
+                    form_piece(layer, workspace, tiles, piece, row, height, column, rows)
                 if formed:
                     l1, l2 = 0.0, 0.0
                 follow(
@@ -150,7 +165,7 @@ def update_weights(
                 )  # fmt: skip
                 if l1 < 0.0:
                     clear_padding(panel, height, n_outputs - column, padded)
-            transpose_weights(layer, workspace, row, row + height)
+            transpose_weights(layer, workspace, tiles, row, row + height)
         if layer.has_biases == 0:
             continue
         begin, end = share(n_outputs, 4 * lanes, thread, threads)
@@ -168,6 +183,16 @@ def update_weights(
             end - begin,
             rule, now, scale, b1, b2,
         )  # fmt: skip
+
+
+@inner
+def piece_height(layer, like, tiles):
+    """Return how many rows of a gradient are formed in one go: whole blocks."""
+    most = piece_rows(like)
+    if is_reduced(layer, tiles):
+        unit = weights_unit(layer, like, tiles)
+        return max(most // unit, 1) * unit
+    return most
 
 
 @inner
@@ -197,16 +222,16 @@ def clear_padding(panel, rows, columns, padded):
 
 
 @inner
-def weigh_rows(layer, workspace, sums, begin, end, l1, l2):
+def weigh_rows(layer, workspace, tiles, sums, begin, end, l1, l2):
     """Keep the penalty of the rows [begin, end) of the weights: of each block of rows one sum.
 
     The blocks are those of `share_weights`, so the sums are the same for any number of threads.
     """
     n_inputs, n_outputs = layer.n_inputs, layer.n_outputs
-    width, block = tile_columns(workspace), tile_block(workspace)
+    width, block = panel_columns(layer, workspace, tiles), tile_block(workspace)
     at = layer.first_sum
     for column in range(0, n_outputs, width):
-        padded = panel_width(workspace, n_outputs - column)
+        padded = panel_row(layer, workspace, tiles, column)
         panel = workspace + (layer.panels + column * n_inputs)
         for row in range(begin, end, block):
             size = min(block, end - row) * padded  # the padding holds zeros
@@ -216,10 +241,10 @@ def weigh_rows(layer, workspace, sums, begin, end, l1, l2):
 
 
 @inner
-def keep_gradients(layers, parameters, workspace, sums, rows, strength, thread, threads):
+def keep_gradients(layers, memory, tiles, rows, strength, thread, threads):
     """Form this thread's slices of every gradient, penalties included, and keep their squares."""
-    width, lanes = tile_columns(workspace), tile_lanes(workspace)
-    most = piece_rows(workspace)
+    parameters, workspace, sums = pointer(memory[0]), pointer(memory[1]), memory[3]
+    lanes = tile_lanes(workspace)
     for index in range(len(layers)):
         layer = layers[index]
         if layer.operation != Operation.DENSE or layer.trains == 0:
@@ -227,14 +252,15 @@ def keep_gradients(layers, parameters, workspace, sums, rows, strength, thread, 
         n_inputs, n_outputs = layer.n_inputs, layer.n_outputs
         l1 = strength * layer.weights_l1
         l2 = strength * layer.weights_l2
-        begin, end = share_weights(layer, workspace, thread, threads)
+        width, most = panel_columns(layer, workspace, tiles), piece_height(layer, workspace, tiles)
+        begin, end = share_weights(layer, workspace, tiles, thread, threads)
         for row in range(begin, end, most):
             height = min(most, end - row)
             for column in range(0, n_outputs, width):
-                padded = panel_width(workspace, n_outputs - column)
+                padded = panel_row(layer, workspace, tiles, column)
                 place = column * n_inputs + row * padded
                 piece = workspace + (layer.gradients + place)
-                form_piece(layer, workspace, piece, row, height, column, rows)
+                form_piece(layer, workspace, tiles, piece, row, height, column, rows)
                 add_slopes(piece, workspace + (layer.panels + place), height * padded, l1, l2)
                 if l1 < 0.0:
                     clear_padding(piece, height, n_outputs - column, padded)
@@ -262,20 +288,21 @@ wide_unit = by_dtype(1.0, 2.0**-540)
 
 
 @inner
-def keep_wide_squares(layers, workspace, sums, thread, threads):
+def keep_wide_squares(layers, workspace, tiles, sums, thread, threads):
     """Keep the squares of this thread's slices of every gradient, times `wide_unit`, anew."""
-    width, lanes = tile_columns(workspace), tile_lanes(workspace)
+    lanes = tile_lanes(workspace)
     for index in range(len(layers)):
         layer = layers[index]
         if layer.trains <= 0:
             continue
         n_inputs, n_outputs, at = layer.n_inputs, layer.n_outputs, layer.first_sum
         if layer.operation == Operation.DENSE:
-            begin, end = share_weights(layer, workspace, thread, threads)
+            width = panel_columns(layer, workspace, tiles)
+            begin, end = share_weights(layer, workspace, tiles, thread, threads)
             for row in range(begin, end):
                 squares = 0.0
                 for column in range(0, n_outputs, width):
-                    padded = panel_width(workspace, n_outputs - column)
+                    padded = panel_row(layer, workspace, tiles, column)
                     piece = workspace + (layer.gradients + column * n_inputs + row * padded)
                     for j in range(padded):
                         squares += wide_square(piece + j)

@@ -21,7 +21,7 @@ from ..nn.schedules import Schedule
 from ..types import Array, Floats, Integers, Records
 from ..validation import unlocked
 from . import trainer
-from .plan import make_plan
+from .plan import Operands, make_plan
 from .program import Program
 from .threads import ThreadTeam
 from .trainer import Data, Description, Epoch, Totals, Watch, count_steps, no_totals
@@ -44,6 +44,8 @@ class CompiledTrainer:
     stays_packed : bool
         Whether one call of `take` goes on with the weights and states that the one before has left
         packed in the workspace. Else each packs them anew.
+    operands : Operands, optional
+        How the operands of products are stored.
     slope_at_zero : bool
         Whether the slope of a penalty |p| is 1 at 0, as in networks from scratch. Else it is 0.
     """
@@ -60,6 +62,7 @@ class CompiledTrainer:
         *,
         stays_packed: bool = False,
         slope_at_zero: bool = False,
+        operands: Operands | None = None,
     ) -> None:
         network = self.network = program.network
         self.description, self.stays_packed = description, stays_packed
@@ -71,7 +74,7 @@ class CompiledTrainer:
         clips = optimizer.clip_norm is not None
         plan = self.plan = make_plan(
             program.steps, data.inputs.shape[1], batch_size, network.dtype.itemsize, training=True,
-            n_states=len(self.state.arrays), keep_gradients=clips,
+            n_states=len(self.state.arrays), keep_gradients=clips, operands=operands,
         )  # fmt: skip
         trained = plan.layers[plan.layers["trains"]]
         self.is_penalized = any(trained[name].any() for name in PENALTIES)
@@ -83,6 +86,12 @@ class CompiledTrainer:
         self.load(data, n_samples, batch_size)
         self.workspace = aligned_empty(plan.workspace_size, network.dtype)
         self.workspace[...] = 0
+        self.tiles: tuple[Array, Array] | None = None
+        """The packed weights and operands of products in bfloat16."""
+        if plan.tiles is not None:
+            weights, packed = (aligned_empty(size, np.uint16) for size in plan.tiles)
+            weights[...] = packed[...] = 0
+            self.tiles = weights, packed
         self.scores = np.empty((N_SCORES, batch_size))
         summed = self.is_penalized or clips
         self.sums = np.full((N_SUMS, plan.n_sums if summed else 0), 0.0)
@@ -127,6 +136,7 @@ class CompiledTrainer:
         # Longer batches are summed in blocks, for which the fused step has no code.
         plain = self.optimizer.is_plain and not self.is_penalized and batch_size <= t.SUM_ROWS
         plain = plain and bool((owners["trains"] & owners["has_biases"]).all())
+        plain = plain and self.plan.tiles is None
         return Rule.FUSED_DESCENT if plain else self.optimizer.rule
 
     def _is_bare(self) -> bool:
@@ -200,7 +210,9 @@ class CompiledTrainer:
         if self._is_stored:  # and they may have been restored since
             return
         if self.is_packed and len(self.state._arrays):
-            kernels.unpack_states(self.state._arrays, self.workspace, self.plan.layers)
+            kernels.unpack_states(
+                self.state._arrays, self.workspace, self.plan.layers, self.tiles
+            )
         self._is_stored = True
 
     def _take_chunks(self, epochs: Sequence[Epoch], watch: Watch | None) -> int | None:
@@ -285,8 +297,8 @@ class CompiledTrainer:
 
         def run(thread: int) -> int:
             reached: int = kernels.train_steps(
-                memory, self.plan.layers, self._inputs, self._extended, answers, orders, keys,
-                jobs, steps, self._totals, thread, team.size,
+                memory, self.plan.layers, self._inputs, self._extended, self.tiles, answers, orders,
+                keys, (jobs, steps), self._totals, thread, team.size,
             )  # fmt: skip
             return reached
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -11,10 +11,15 @@ from .. import kernels
 from ..kernels.catalogue import is_basic
 from ..kernels.target import BLOCK_ROWS, FEW_ROWS
 from ..memory import aligned_empty
-from ..types import Floats, Steps
-from .plan import make_plan
+from ..types import Array, Floats, Steps
+from .plan import Operands, make_plan
+from .precision import unit_of_cpu
 from .samples import Samples
 from .threads import ThreadTeam, resolve_threads, with_team
+
+Packed: TypeAlias = tuple[Floats, Array | None]
+
+_NO_OPERANDS = np.empty(0, np.uint16)
 
 
 class Predictor:
@@ -25,23 +30,42 @@ class Predictor:
     """
 
     def __init__(
-        self, steps: Steps, n_inputs: int, parameters: Floats, *, frozen: bool = False
+        self,
+        steps: Steps,
+        n_inputs: int,
+        parameters: Floats,
+        *,
+        frozen: bool = False,
+        operands: Operands | None = None,
     ) -> None:
         self.n_inputs, self.parameters, self.dtype = n_inputs, parameters, parameters.dtype
-        plan = make_plan(steps, n_inputs, BLOCK_ROWS, self.dtype.itemsize, training=False)
+        plan = make_plan(
+            steps, n_inputs, BLOCK_ROWS, self.dtype.itemsize, training=False, operands=operands
+        )
+        self.tiles = plan.tiles
         self.layers = plan.layers
         self.extended = None if all(map(is_basic, plan.operations)) else True
         self.n_outputs = int(plan.layers["n_outputs"][-1])
         self.few_size, self.many_size = 2 * plan.widest, plan.workspace_size
         self._panels_size = plan.panels_size
-        self.panels = None
+        self.packed: Packed | None = None
         if frozen:
-            self.panels = self._pack()
+            self.packed = self._pack()
 
-    def _pack(self) -> Floats:
-        panels = aligned_empty(self._panels_size, self.dtype)
-        kernels.pack_network(panels, self.layers, self.parameters)
-        return panels
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if self.tiles is not None:  # pickled on another CPU, perhaps
+            reduced = self.layers["parts"] > 0
+            self.layers["unit"][reduced] = unit_of_cpu().code
+
+    def _pack(self) -> Packed:
+        """Return the packed weights: panels, and tiles or None."""
+        panels, tiles = aligned_empty(self._panels_size, self.dtype), None
+        if self.tiles is not None:
+            tiles = aligned_empty(self.tiles[0], np.uint16)
+        operands = None if tiles is None else (tiles, _NO_OPERANDS)
+        kernels.pack_network(panels, self.layers, operands, self.parameters)
+        return panels, tiles
 
     def run_few(self, rows: Any, finish: int) -> Floats | None:
         """Return the outputs of a few rows, with `finish` applied; None if `rows` needs checks.
@@ -49,7 +73,8 @@ class Predictor:
         It needs none if it is a plain array of the right dtype with at most `FEW_ROWS` finite rows.
         """
         if (
-            type(rows) is not np.ndarray
+            self.tiles is not None  # their kernel takes blocks
+            or type(rows) is not np.ndarray
             or rows.dtype != self.dtype
             or rows.ndim != 2
             or not 0 < len(rows) <= FEW_ROWS
@@ -71,19 +96,21 @@ class Predictor:
         """
         samples = rows if isinstance(rows, Samples) else Samples(rows, self.dtype)
         threads = resolve_threads(threads, len(rows) * self.parameters.size)
-        if 0 < len(rows) <= FEW_ROWS:
+        if 0 < len(rows) <= FEW_ROWS and self.tiles is None:
             return self.run_few(next(samples.blocks(0, len(rows)))[1], finish)
         outputs = np.empty((len(rows), self.n_outputs), self.dtype)
-        panels = self._pack() if self.panels is None else self.panels
+        panels, weight_tiles = self._pack() if self.packed is None else self.packed
 
         def predict(team: ThreadTeam, finite: list[bool], thread: int) -> None:
             # Each thread has a workspace of its own.
-            workspace = aligned_empty(self.many_size, self.dtype)
+            workspace, tiles = aligned_empty(self.many_size, self.dtype), None
+            if self.tiles is not None:
+                tiles = weight_tiles, aligned_empty(self.tiles[1], np.uint16)
             begin, end = (len(rows) * i // team.size for i in (thread, thread + 1))
             finite[thread] = all(
                 len(block) == kernels.predict_rows(
                     outputs[first : first + len(block)], workspace, panels, self.layers,
-                    self.extended, self.parameters, block, BLOCK_ROWS, finish,
+                    self.extended, tiles, self.parameters, block, BLOCK_ROWS, finish,
                 )
                 for first, block in samples.blocks(begin, end)
                 if not team.interruption.requested

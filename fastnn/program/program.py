@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,14 @@ from numpy.typing import ArrayLike
 
 from ..kernels.catalogue import Operation
 from ..nn.activations import Sigmoid
-from ..nn.layers import Softmax
+from ..nn.layers import Softmax, arrays_of
 from ..nn.network import Network
 from ..nn.optimizer import Optimizer
 from ..nn.own import overrides
 from ..types import Floats, MaybeNone, Scaling, Steps
 from ..validation import as_array, as_count
-from .plan import program_layers
+from .plan import Operands, operation_of, program_layers
+from .precision import Precision, operands_of, resolve_precision
 from .prediction import Predictor
 from .samples import UNSCALED, Samples, as_samples
 from .threads import resolve_threads
@@ -32,20 +34,51 @@ class Program:
         trains and predicts layer by layer.
     predictor : Predictor or None
         None without steps.
+    precision : str
+        The precision of matrix products.
     has_warned : bool
         Whether a SlowTrainingWarning has been given: it comes once for each network.
     """
 
-    def __init__(self, network: Network) -> None:
-        self.network, self.has_warned = network, False
+    def __init__(self, network: Network, precision: Precision = "highest") -> None:
+        self.network, self.precision, self.has_warned = network, precision, False
+        self._others: dict[Precision, Program] = {}
         self._plan()
+
+    def at(self, precision: Precision | None) -> Program:
+        """Return the program of the same network for a precision: itself for its own.
+
+        Raises
+        ------
+        ValueError
+            For an unknown precision, and for one that the network cannot have.
+        """
+        name = resolve_precision(precision, self.network.dtype)
+        if name == self.precision:
+            return self
+        program = self._others.get(name)
+        if program is None:
+            program = self._others[name] = Program(self.network, name)
+        program.refresh()
+        if program.steps is None:
+            raise ValueError(
+                f'precision is {name!r}, expected "highest" for a model with a layer of your own'
+            )
+        return program
+
+    @property
+    def operands(self) -> Operands | None:
+        """How the operands of products are stored; None: as they are."""
+        return operands_of(self.precision)
 
     def _plan(self) -> None:
         network = self.network
         self.steps: Steps | MaybeNone = program_layers(network.logit_layers())
         self.predictor: Predictor | MaybeNone = None
         if self.steps is not None:
-            self.predictor = Predictor(self.steps, network.n_features, network.buffer)
+            self.predictor = Predictor(
+                self.steps, network.n_features, network.buffer, operands=self.operands
+            )
         # Cached: looking it up would slow down a prediction of one row, which takes 1.5 us.
         self.task, self.finish = network.loss.task, network.loss.finish
         self.layout = network.layout
@@ -128,13 +161,32 @@ class Program:
         ]
         return np.concatenate(parts)
 
+    def reduced_layer(self, layer: Any) -> Callable[[Floats], Floats] | None:
+        """Return the forward pass of a dense layer in this precision; None for all others."""
+        if self.operands is None or operation_of(layer) != Operation.DENSE:
+            return None
+        parameters = np.concatenate([array.ravel() for array in arrays_of(layer)])
+
+        def forward(values: Floats) -> Floats:
+            steps = [(Operation.DENSE, layer)]
+            predictor = Predictor(steps, values.shape[1], parameters, operands=self.operands)
+            outputs = predictor.run(values, Operation.IDENTITY, None)
+            if outputs is None:
+                raise ValueError(f"the inputs of {layer!r} are not finite")
+            return outputs
+
+        return forward
+
     def freeze(self) -> Predictor | None:
         """Return a predictor with a copy of the parameters; None without steps."""
         self.refresh()
         if self.steps is None:
             return None
         network = self.network
-        return Predictor(self.steps, network.n_features, network.buffer.copy(), frozen=True)
+        parameters = network.buffer.copy()
+        return Predictor(
+            self.steps, network.n_features, parameters, frozen=True, operands=self.operands
+        )
 
 
 def apply_finish(outputs: Floats, finish: int) -> Floats:

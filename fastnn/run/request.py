@@ -17,6 +17,7 @@ from ..nn.optimizers import SGD
 from ..nn.own import overrides
 from ..nn.own_losses import OwnLoss
 from ..program.plan import operation_of
+from ..program.precision import Precision
 from ..program.program import Program
 from ..program.samples import Samples
 from ..program.stream import Batches
@@ -72,6 +73,7 @@ class FitArguments(NamedTuple):
     resume: PathLike | None = None
     verbose: Verbose = "auto"
     threads: int | None = None
+    precision: Precision | None = None
 
 
 class Request(NamedTuple):
@@ -119,6 +121,7 @@ def check_request(program: Program, model: TrainedModel, arguments: FitArguments
         For bad arguments; nothing has changed then.
     """
     program.refresh()
+    program = program.at(arguments.precision)
     network, threads = program.network, arguments.threads
     description = describe_network(network)
     epochs = as_count(arguments.epochs, "epochs")
@@ -174,6 +177,7 @@ def check_request(program: Program, model: TrainedModel, arguments: FitArguments
         "shuffle": "a function" if callable(shuffle) else bool(shuffle),
         "scale": float(arguments.scale), "offset": float(arguments.offset),
         "weighted": data is not None and len(data.weights) > 0,
+        "precision": program.precision,
     }  # fmt: skip
     return Request(
         program, description, optimizer, data, samples.batches, arguments.class_weight, scaling,

@@ -1,0 +1,172 @@
+"""The precision of matrix products, and the unit of the CPU that calculates them.
+
+Only the operands of products are reduced: parameters, sums, activations, gradients and the states
+of an optimizer are float32 in any precision.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import ctypes
+import functools
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from ..kernels import REFERENCE
+from ..kernels.codes import Unit
+from ..types import DType
+from ..validation import as_choice
+from .plan import Operands
+
+Precision: TypeAlias = Literal["highest", "high", "medium"]
+
+PRECISIONS: tuple[Precision, ...] = ("highest", "high", "medium")
+
+_PARTS = {"high": 2, "medium": 1}
+
+_chosen: contextvars.ContextVar[Precision | None] = contextvars.ContextVar(
+    "fastnn_precision", default=None
+)
+_default: Precision | None = None
+
+
+def set_precision(name: Precision | None) -> None:
+    """Set the precision of matrix products where the argument `precision` says nothing.
+
+    Parameters
+    ----------
+    name : "highest", "high", "medium" or None
+        "highest": products of float32 numbers. "high": each number is the sum of two bfloat16
+        numbers, with 16 bits together, and three of their four products are summed in float32.
+        "medium": numbers are rounded to bfloat16, with 8 bits, and their products are summed in
+        float32. None, the default, is the environment variable FASTNN_PRECISION, and "highest"
+        where it is not set. PyTorch has the same names (`torch.set_float32_matmul_precision`).
+
+    Raises
+    ------
+    ValueError
+        For anything else. A float64 network has "highest" only, and raises when it is used.
+
+    Notes
+    -----
+    On a CPU with AMX, "medium" and "high" are much faster than "highest". On others they are
+    slower, but give the same bits, so that they are good for tests; `fastnn info` says what this
+    CPU has.
+
+    Examples
+    --------
+    >>> fastnn.set_precision("highest")
+    >>> fastnn.set_precision(None)
+    """
+    global _default
+    _default = None if name is None else _as_precision(name, "name")
+
+
+@contextlib.contextmanager
+def precision(name: Precision | None) -> Iterator[None]:
+    """Use a precision inside a `with` block, in this thread of Python; see `set_precision`.
+
+    Examples
+    --------
+    >>> model = fastnn.Sequential([fastnn.Dense(32, 8, rng=0)])
+    >>> with fastnn.precision("high"):
+    ...     labels = model.predict(np.eye(32))
+    """
+    token = _chosen.set(None if name is None else _as_precision(name, "name"))
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
+
+
+def _as_precision(value: str, name: str) -> Precision:
+    return as_choice(value, name, PRECISIONS)  # type: ignore[return-value]
+
+
+def resolve_precision(value: Precision | None, dtype: DType) -> Precision:
+    """Return the precision of a call: its argument, or what holds for all calls.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, and for any but "highest" with a float64 network.
+    """
+    source, chosen = "precision", value
+    if chosen is None:
+        source, chosen = "fastnn.precision()", _chosen.get()
+    if chosen is None:
+        source, chosen = "fastnn.set_precision()", _default
+    if chosen is None:
+        source, chosen = "FASTNN_PRECISION", _from_environment()
+    if chosen is None:
+        return "highest"
+    chosen = _as_precision(chosen, source)
+    if chosen != "highest" and dtype.itemsize != 4:
+        raise ValueError(f'{source} is {chosen!r}, expected "highest" for a {dtype} network')
+    return chosen
+
+
+@functools.cache  # reading the environment takes a fifth of a prediction of one row
+def _from_environment() -> Any:
+    return os.environ.get("FASTNN_PRECISION") or None
+
+
+def operands_of(name: Precision) -> Operands | None:
+    """Return how the operands of products are stored; None: as they are."""
+    return None if name == "highest" else Operands(_PARTS[name], unit_of_cpu().code)
+
+
+class UnitOfCpu(NamedTuple):
+    """What multiplies operands in bfloat16 here."""
+
+    code: int  # a Unit of `kernels/codes.py`
+    name: str
+    reason: str
+    """Why it is not AMX, which is the fastest; empty if it is."""
+
+
+@functools.cache
+def unit_of_cpu() -> UnitOfCpu:
+    """Return the unit that this process uses. At the first call it asks the system for AMX."""
+    if REFERENCE:
+        return UnitOfCpu(Unit.EMULATED, "NumPy", "kernels are not compiled (FASTNN_REFERENCE)")
+    from ..kernels.numba_private import current_codegen, machine_of
+    from ..kernels.units import has_unit
+
+    codegen = current_codegen()
+    if has_unit(codegen, Unit.AMX):
+        reason = _ask_for_tiles()
+        if not reason:
+            return UnitOfCpu(Unit.AMX, "AMX", "")
+    else:
+        reason = "the CPU has no AMX"
+    # Intel's CPUs take twice as long for these as for products of float32 (DESIGN, section 9).
+    if has_unit(codegen, Unit.DOT) and machine_of(codegen)[1].startswith("znver"):
+        return UnitOfCpu(Unit.DOT, "AVX512-BF16", reason)
+    return UnitOfCpu(Unit.EMULATED, "float32 vectors", reason)
+
+
+_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _TILE_DATA = 158, 0x1023, 18
+
+
+def _ask_for_tiles() -> str:
+    """Ask Linux to let this process use the tiles of AMX; return why it does not, or "".
+
+    The answer holds for all threads, those that run already too, and for processes that are forked
+    from this one. See "Using XSTATE features in user space applications" in the documentation of
+    the kernel, which has the call since Linux 5.16.
+    """
+    if not sys.platform.startswith("linux"):
+        return f"AMX is not used on {sys.platform}"
+    try:
+        system = ctypes.CDLL(None, use_errno=True)
+        refused = system.syscall(_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _TILE_DATA) != 0
+    except (OSError, AttributeError) as error:
+        return f"the system cannot be asked for AMX: {error}"
+    if refused:
+        number = ctypes.get_errno()
+        return f"the system refuses AMX: {os.strerror(number)} (Linux has it since 5.16)"
+    return ""
