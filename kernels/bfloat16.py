@@ -89,9 +89,7 @@ def _words_of(part):
             for offset in (0, BF16_TILE_ROWS):
                 rest = builder.sub(count, ir.Constant(I64, offset))
                 values = _load(builder, source, offset, rest)
-                halves.append(
-                    builder.lshr(_emit_part(builder, values, part), constant_words(16))
-                )
+                halves.append(builder.lshr(_emit_part(builder, values, part), constant_words(16)))
             order = ir.Constant(ir.VectorType(I32, BF16_TILE_DEPTH), list(range(BF16_TILE_DEPTH)))
             both = builder.shuffle_vector(*halves, order)
             numbers = builder.trunc(both, ir.VectorType(ir.IntType(16), BF16_TILE_DEPTH))

@@ -54,8 +54,8 @@ def predict_rows(
     at least that many. `extended` is None if all operations are basic (`catalogue.is_basic`), so
     that only their code is compiled; else it is True. `tiles` is a tuple (weights, operands) of
     uint16, on lines of the cache: the packed weights, and memory for packed operands, of layers
-    whose products have operands in bfloat16 (`reduced.py`); or None. Return N, or the first row of the first block
-    that is not finite: its outputs are not computed.
+    whose products have operands in bfloat16 (`reduced.py`); or None. Return N, or the first row of
+    the first block that is not finite: its outputs are not computed.
     """
     if tiles is None:
         return predict_blocks(

@@ -211,7 +211,17 @@ def take_steps(
                     squares = total_squares(sums)
                 scale = clip_factor(squares, factor, now.clip_norm)
             update_weights(
-                layers, memory, states, tiles, batch, job.rule, now, scale, strength, thread, threads
+                layers,
+                memory,
+                states,
+                tiles,
+                batch,
+                job.rule,
+                now,
+                scale,
+                strength,
+                thread,
+                threads,
             )
         if keys is not None:
             follow_norms(

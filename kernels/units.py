@@ -3,8 +3,8 @@
 All read the same tiles, and calculate a block of the result, two by two tiles of float32.
 
 AMX multiplies whole tiles. For each tile of the depth, it forms the sum of the products of the
-even numbers and that of the odd numbers, each multiply-add rounded once; adds the two to each other,
-and that to the result. Subnormal operands and results count as 0. `EMULATED` does the same in
+even numbers and that of the odd numbers, each multiply-add rounded once. It adds the two sums, and
+then adds this to the result. Subnormal operands and results count as 0. `EMULATED` does the same in
 vectors of float32, with the same bits. `DOT` has an instruction for the dot product of two words,
 whose sums have another order: its bits are its own.
 """
@@ -141,7 +141,6 @@ class _BlockEmitter:
 
     def emit_emulated(self):
         """Write the block with multiply-adds of float32."""
-        builder = self.builder
         row = target.of_codegen(self.context.codegen())
         # The sums of even and of odd numbers, the words of the right operand and those of the left
         # one fill the registers: 8 x 2 + 4 + 2 of 32 with AVX-512.
@@ -170,17 +169,13 @@ class _BlockEmitter:
                     for v in range(width):
                         for sums, factor, number in zip((even, odd), factors, b[v], strict=True):
                             total = sums[i * width + v]
-                            value = emit_fma(
-                                self.context, builder, factor, number, self.get(total)
-                            )
+                            value = emit_fma(self.context, builder, factor, number, self.get(total))
                             builder.store(flush(value), total)
             for total, first_sum, second_sum in zip(totals, even, odd, strict=True):
                 both = flush(builder.fadd(self.get(first_sum), self.get(second_sum)))
                 builder.store(flush(builder.fadd(self.get(total), both)), total)
         for (i, v), total in zip(places, totals, strict=True):
-            address = self.block_at(
-                builder.add(first, _index(i)), (start + v) * BF16_TILE_ROWS
-            )
+            address = self.block_at(builder.add(first, _index(i)), (start + v) * BF16_TILE_ROWS)
             builder.store(self.get(total), self._as(address, _VECTOR), align=_LINE)
 
     def _numbers(self, words, flush):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,12 +13,11 @@ from ..kernels.catalogue import Operation
 from ..metrics import MetricLike
 from ..nn.dropout import Dropout, draw_key
 from ..nn.layers import Layer
-from ..nn.network import call_forward
 from ..nn.optimizer import Optimizer
 from ..nn.optimizers import SGD
 from ..nn.own import is_own
-from ..program.precision import Precision
 from ..program.handle import CompiledModel
+from ..program.precision import Precision
 from ..program.stream import Stream
 from ..program.trainer import describe_network
 from ..run.callbacks import Callback
@@ -33,7 +30,7 @@ from ..run.progress import Verbose
 from ..run.request import FitArguments, check_request, check_training, warn_of_slow_training
 from ..types import Array, Batch, BatchSource, Floats, OwnLayer, PathLike, Seed, Shuffle
 from ..validation import as_count, as_generator, as_path, as_scaling
-from .base import Model
+from .base import Model, as_notes
 
 
 class Sequential(Model):
@@ -420,13 +417,7 @@ class Sequential(Model):
         scaling = as_scaling(scale, offset, self.dtype)
         program = self._program.at(precision)
         inputs = program.as_inputs(X, "X", scaling=scaling)
-        # A copy, as a layer of the user may change it in place.
-        values = inputs.take(np.arange(len(inputs)))
-        for each in self.layers[: last + 1]:
-            # On a copy of the layer, so that its `output` does not change.
-            reduced = program.reduced_layer(each)
-            values = reduced(values) if reduced else call_forward(copy.copy(each), values, False)
-        return values
+        return program.activations(inputs, self.layers[: last + 1])
 
     def evaluate(
         self,
@@ -497,19 +488,8 @@ class Sequential(Model):
             If the file cannot be written. The existing file stays.
         """
         path, config = as_path(path), self.to_config()
-        notes = _as_notes(self.notes if notes is None else notes)
+        notes = as_notes(self.notes if notes is None else notes)
         arrays = self._network.stored_arrays()
         description = {"kind": "model", "model": config, "notes": notes}
         files.write(path, description, arrays, finite=arrays)
         self.notes = notes
-
-
-def _as_notes(notes: dict[str, Any]) -> dict[str, Any]:
-    """Return a copy of notes, converted to JSON and back."""
-    if not isinstance(notes, dict):
-        raise TypeError(f"notes is {notes!r:.80}, expected a dict")
-    try:
-        plain: dict[str, Any] = json.loads(json.dumps(notes, allow_nan=False))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise type(error)(f"notes is {notes!r:.80}, expected what JSON can hold: {error}") from None
-    return plain

@@ -210,9 +210,7 @@ class CompiledTrainer:
         if self._is_stored:  # and they may have been restored since
             return
         if self.is_packed and len(self.state._arrays):
-            kernels.unpack_states(
-                self.state._arrays, self.workspace, self.plan.layers, self.tiles
-            )
+            kernels.unpack_states(self.state._arrays, self.workspace, self.plan.layers, self.tiles)
         self._is_stored = True
 
     def _take_chunks(self, epochs: Sequence[Epoch], watch: Watch | None) -> int | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,11 @@ from numpy.typing import ArrayLike
 from ..kernels.catalogue import Operation
 from ..nn.activations import Sigmoid
 from ..nn.layers import Softmax, arrays_of
-from ..nn.network import Network
+from ..nn.network import Network, call_forward
 from ..nn.optimizer import Optimizer
 from ..nn.own import overrides
 from ..types import Floats, MaybeNone, Scaling, Steps
-from ..validation import as_array, as_count
+from ..validation import as_array, as_count, refuse_not_finite
 from .plan import Operands, operation_of, program_layers
 from .precision import Precision, operands_of, resolve_precision
 from .prediction import Predictor
@@ -161,21 +162,27 @@ class Program:
         ]
         return np.concatenate(parts)
 
-    def reduced_layer(self, layer: Any) -> Callable[[Floats], Floats] | None:
-        """Return the forward pass of a dense layer in this precision; None for all others."""
-        if self.operands is None or operation_of(layer) != Operation.DENSE:
-            return None
+    def activations(self, inputs: Samples, layers: Iterable[Any]) -> Floats:
+        """Return the outputs of the last of some layers, from the first on, layer by layer."""
+        # A copy, as a layer of the user may change it in place.
+        values: Floats = inputs.take(np.arange(len(inputs)))
+        for layer in layers:
+            if self.operands is not None and operation_of(layer) == Operation.DENSE:
+                values = self._dense_outputs(layer, values)
+            else:
+                # On a copy of the layer, so that its `output` does not change.
+                values = call_forward(copy.copy(layer), values, False)
+        return values
+
+    def _dense_outputs(self, layer: Any, values: Floats) -> Floats:
+        """Return the outputs of a dense layer with operands in bfloat16."""
         parameters = np.concatenate([array.ravel() for array in arrays_of(layer)])
-
-        def forward(values: Floats) -> Floats:
-            steps = [(Operation.DENSE, layer)]
-            predictor = Predictor(steps, values.shape[1], parameters, operands=self.operands)
-            outputs = predictor.run(values, Operation.IDENTITY, None)
-            if outputs is None:
-                raise ValueError(f"the inputs of {layer!r} are not finite")
-            return outputs
-
-        return forward
+        steps, operands = [(Operation.DENSE, layer)], self.operands
+        predictor = Predictor(steps, values.shape[1], parameters, operands=operands)
+        outputs = predictor.run(values, Operation.IDENTITY, None)
+        if outputs is None:
+            refuse_not_finite(values, f"the inputs of {layer!r}", values)
+        return outputs
 
     def freeze(self) -> Predictor | None:
         """Return a predictor with a copy of the parameters; None without steps."""
