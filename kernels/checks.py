@@ -111,7 +111,7 @@ def _flat(name, kinds):
             parts = found.pop(argument)
             for i, (part, of_part) in enumerate(spec.parts.items()):
                 found[part] = types.none if _is_none(parts) else parts.types[i]
-                contract[part] = _as_array(of_part)._replace(optional=spec.optional)
+                contract[part] = _as_array(of_part)._replace(optional=_is_none(parts))
                 _add_fields(contract, found, of_part)
         else:
             contract[argument] = _as_array(spec)

@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import itertools
 import json
 import os
 import re
@@ -70,10 +71,9 @@ CUT = {"workspace", "panels"}
 # ---------------------------------------------------------------------------- right calls
 
 
-def network_calls(precision="highest"):
+def network_calls(layers=None, precision="highest"):
     """Return {name: arguments} of right calls of the kernels of whole networks."""
     found, originals = {}, {name: getattr(kernels, name) for name in NETWORK_SIZES}
-    width = 9 if precision == "highest" else 40
 
     def keeper(name):
         def keep(*arguments):
@@ -84,13 +84,10 @@ def network_calls(precision="highest"):
 
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((40, 5)).astype(np.float32), rng.integers(0, 3, 40)
-    layers = [
-        fastnn.Dense(5, width, rng=0), fastnn.Tanh(), fastnn.BatchNorm(width), fastnn.Dropout(0.2),
-        fastnn.Dense(width, 3, rng=1),
+    layers = layers or [
+        fastnn.Dense(5, 9, rng=0), fastnn.Tanh(), fastnn.BatchNorm(9), fastnn.Dropout(0.2),
+        fastnn.Dense(9, 3, rng=1),
     ]  # fmt: skip
-    if precision != "highest":
-        layers.insert(4, fastnn.Dense(width, width, rng=2))
-        layers.insert(4, fastnn.Dense(width, width, rng=3))
     try:
         for name in NETWORK_SIZES:
             setattr(kernels, name, keeper(name))
@@ -299,8 +296,9 @@ def wrong_types(count):
 
 def wrong_tiles():
     """Call kernels with packed operands that are too few or begin elsewhere; print what passed."""
-    passed, count = [], 0
-    for name, arguments in network_calls("high").items():
+    passed, count, widths = [], 0, (5, 40, 40, 9, 3)
+    layers = [fastnn.Dense(*pair, rng=0) for pair in itertools.pairwise(widths)]
+    for name, arguments in network_calls(layers, "high").items():
         for place, argument, _, value in places_of(name, arguments):
             if argument not in ("weight_tiles", "operand_tiles") or not value.size:
                 continue
