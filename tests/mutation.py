@@ -89,7 +89,7 @@ MUTANTS = [
     ("update.py", "store_part(parameters, flushed(p), rest)", "store_part(parameters, p, rest)"),
     ("update.py", "g = select(g > limit, limit, g)", "g = select(g > limit, g, g)"),
     ("update.py", "c = select(b > c, b, c)", "c = select(b < c, b, c)"),
-    ("update.py", "p = p * factors.shrink", "p = p * 1.0"),
+    ("update.py", "p * factors.shrink, rest", "p * 1.0, rest"),
     ("losses.py", "total = total + keep(loss, rest)", "total = total + loss"),
     ("losses.py", "select(d < 0.0, splat(z, -number), zero)",
      "select(d < 0.0, splat(z, number), zero)"),
