@@ -19,8 +19,11 @@ from .contracts import CONTRACTS, Array, Parts, Record
 def checked(function, compute, flags):
     """Return a Python function for numba: it checks the arguments of `function`, then computes.
 
-    `compute` is `function`, compiled for callers in jitted code.
+    `compute` is `function`, compiled for callers in jitted code. A kernel without a contract is
+    not public: it is `function` itself.
     """
+    if function.__name__ not in CONTRACTS:
+        return function
     name, arguments = function.__name__, ", ".join(inspect.signature(function).parameters)
 
     def guard(*arguments):
