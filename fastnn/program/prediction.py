@@ -52,11 +52,15 @@ class Predictor:
         if frozen:
             self.packed = self._pack()
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "packed": self.packed is not None}
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        if self.tiles is not None:  # pickled on another CPU, perhaps
-            reduced = self.layers["parts"] > 0
-            self.layers["unit"][reduced] = unit_of_cpu().code
+        # The layout of packed weights and the unit are those of the CPU, which may be another one.
+        if self.tiles is not None:
+            self.layers["unit"][self.layers["parts"] > 0] = unit_of_cpu().code
+        self.packed = self._pack() if state["packed"] else None
 
     def _pack(self) -> Packed:
         """Return the packed weights: panels, and tiles or None."""
