@@ -27,7 +27,7 @@ from fastnn.cli import (
     outputs,
     report,
 )
-from fastnn.kernels import catalogue, jit, target
+from fastnn.kernels import catalogue, jit
 from fastnn.kernels.codes import Unit
 from fastnn.model import read_model
 from fastnn.program.precision import UnitOfCpu
@@ -1070,7 +1070,7 @@ UNITS = {
 @pytest.mark.parametrize(("unit", "lines"), UNITS.values(), ids=UNITS)
 def test_info_says_what_multiplies_in_each_precision(unit, lines, call, monkeypatch):
     monkeypatch.setattr(machine, "unit_of_cpu", lambda: unit)
-    name = target.current().name
+    name = machine._kernels()["name"]
     first = f"precision highest  {name}: one product of float32 or float64 numbers\n"
     assert f"\n{first}{lines}cache " in call("info")[1]
     found = json.loads(call("info", "--json")[1])["precision"]

@@ -250,7 +250,7 @@ def gradient_in_numpy(weights, X, y, product):
 
 
 def product_of_parts(a, b):
-    """Return the three products of two operands, each the sum of two bfloat16 numbers, in float64."""
+    """Return the sum of three products; each operand is the sum of two bfloat16 numbers."""
     (a_high, a_low), (b_high, b_low) = split_in_two(a), split_in_two(b)
     return a_high @ b_high + (a_high @ b_low + a_low @ b_high)
 
@@ -274,20 +274,20 @@ def as_bfloat16(values):
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        ("low", 'expected "highest", "high" or "medium"$'),
-        ("medum", 'expected "highest", "high" or "medium"; did you mean "medium"\\?'),
-        (1, 'is 1, expected "highest", "high" or "medium"$'),
-        (["high"], "expected"),
+        ("low", 'is \'low\', expected "highest", "high" or "medium"(\n|$)'),
+        ("medum", 'is .medum., expected "highest", "high" or "medium"; did you mean "medium"\\?'),
+        (1, 'is 1, expected "highest", "high" or "medium"(\n|$)'),
+        (["high"], r"is \['high'\], expected"),
     ],
 )
 def test_an_unknown_precision_names_the_three(value, words):
     X, y = make_data()
     calls = [lambda call=call: call(make_model(), X, y, precision=value) for call in CALLS.values()]
     for call in (*calls, lambda: make_model().predict(X, precision=value)):
-        with pytest.raises(ValueError, match="^precision is .*" + words):
+        with pytest.raises(ValueError, match="^precision " + words):
             call()
     for call in (fastnn.set_precision, lambda name: fastnn.precision(name).__enter__()):
-        with pytest.raises(ValueError, match="^name is .*" + words):
+        with pytest.raises(ValueError, match="^name " + words):
             call(value)
     assert chosen() == "highest"
 

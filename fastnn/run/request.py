@@ -176,9 +176,8 @@ def check_request(program: Program, model: TrainedModel, arguments: FitArguments
         "shuffle": "a function" if callable(shuffle) else bool(shuffle),
         "scale": float(arguments.scale), "offset": float(arguments.offset),
         "weighted": data is not None and len(data.weights) > 0,
+        "precision": program.precision,
     }  # fmt: skip
-    if program.precision != "highest":  # files from before there were others do not have it
-        settings["precision"] = program.precision
     return Request(
         program, description, optimizer, data, samples.batches, arguments.class_weight, scaling,
         samples.batch_size, order, observe if curve_names else None, run, callbacks, resume,
