@@ -634,6 +634,11 @@ def test_bad_precisions_of_an_estimator():
     with pytest.raises(ValueError, match=r"precision is 'medum', expected .*did you mean"):
         fitted.predict(X)
 
+    fitted = estimator(warm_start=True).fit(X.astype("f8"), y).set_params(precision="medium")
+    model, state = fitted.model_, fitted.model_.parameters.copy()
+    check(ValueError, f"precision is 'medium', expected {THREE} need float32", fitted)
+    assert (fitted.n_iter_, len(fitted.loss_curve_)) == (3, 3)
+
     fitted = estimator(fastnn.MLPRegressor).fit(X, X[:, 0])
     model, state = fitted.model_, fitted.model_.parameters.copy()
     fitted.set_params(precision="medium", loss=OwnLoss())

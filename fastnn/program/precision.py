@@ -40,19 +40,21 @@ def set_precision(name: Precision | None) -> None:
         "highest": products of float32 numbers. "high": each number is the sum of two bfloat16
         numbers, with 16 bits together, and three of their four products are summed in float32.
         "medium": numbers are rounded to bfloat16, with 8 bits, and their products are summed in
-        float32. None, the default, is the environment variable FASTNN_PRECISION, and "highest"
-        where it is not set. PyTorch has the same names (`torch.set_float32_matmul_precision`).
+        float32. None, the default, is the environment variable FASTNN_PRECISION as it is at the
+        first call, and "highest" where it is not set. PyTorch has the same names
+        (`torch.set_float32_matmul_precision`).
 
     Raises
     ------
     ValueError
-        For anything else. A float64 network has "highest" only, and raises when it is used.
+        For anything else. A network of float64, one with a layer of your own, and training with a
+        loss or an optimizer of your own have "highest" only, and raise when they are used.
 
     Notes
     -----
-    On a CPU with AMX, "medium" and "high" are much faster than "highest". On others they are
-    slower, but give the same bits, so that they are good for tests; `fastnn info` says what this
-    CPU has.
+    `fastnn info` says what multiplies matrices on this CPU. With AMX, "high" and "medium" are much
+    faster than "highest". Without, they have the same bits but are slower. AMD's CPUs with
+    AVX512-BF16 are in between: "medium" is faster there, and its bits are its own.
 
     Examples
     --------
