@@ -17,7 +17,6 @@ from ..nn.optimizer import Optimizer
 from ..nn.optimizers import SGD
 from ..nn.own import is_own
 from ..program.handle import CompiledModel
-from ..program.precision import Precision
 from ..program.stream import Stream
 from ..program.trainer import describe_network
 from ..run.callbacks import Callback
@@ -28,7 +27,7 @@ from ..run.loop import train
 from ..run.partial import train_once
 from ..run.progress import Verbose
 from ..run.request import FitArguments, check_request, check_training, warn_of_slow_training
-from ..types import Array, Batch, BatchSource, Floats, OwnLayer, PathLike, Seed, Shuffle
+from ..types import Array, Batch, BatchSource, Floats, OwnLayer, PathLike, Precision, Seed, Shuffle
 from ..validation import as_count, as_generator, as_path, as_scaling
 from .base import Model, as_notes
 
@@ -300,9 +299,9 @@ class Sequential(Model):
             optimizer = self.optimizer or SGD()
         program, network = self._program, self._network
         program.refresh()
-        program = program.at(precision)
         description = describe_network(network)
         check_training(program, optimizer, threads)
+        program = program.at(precision, optimizer)
         scaling = as_scaling(scale, offset, network.dtype)
         data = as_data(program, X, y, sample_weight, scaling=scaling)
         data = with_class_weights(data, class_weight, network.loss.task)

@@ -21,7 +21,7 @@ from ..nn.schedules import Schedule
 from ..types import Array, Floats, Integers, Records
 from ..validation import unlocked
 from . import trainer
-from .plan import Operands, make_plan
+from .plan import make_plan
 from .program import Program
 from .threads import ThreadTeam
 from .trainer import Data, Description, Epoch, Totals, Watch, count_steps, no_totals
@@ -33,7 +33,7 @@ class CompiledTrainer:
     Parameters
     ----------
     program : Program
-        With steps.
+        With steps. Its precision is that of the products.
     data, n_samples, batch_size
         As for `load`; later data may have batches that are as large, and no larger.
     optimizer : Optimizer
@@ -44,8 +44,6 @@ class CompiledTrainer:
     stays_packed : bool
         Whether one call of `take` goes on with the weights and states that the one before has left
         packed in the workspace. Else each packs them anew.
-    operands : Operands, optional
-        How the operands of products are stored.
     slope_at_zero : bool
         Whether the slope of a penalty |p| is 1 at 0, as in networks from scratch. Else it is 0.
     """
@@ -62,7 +60,6 @@ class CompiledTrainer:
         *,
         stays_packed: bool = False,
         slope_at_zero: bool = False,
-        operands: Operands | None = None,
     ) -> None:
         network = self.network = program.network
         self.description, self.stays_packed = description, stays_packed
@@ -74,7 +71,7 @@ class CompiledTrainer:
         clips = optimizer.clip_norm is not None
         plan = self.plan = make_plan(
             program.steps, data.inputs.shape[1], batch_size, network.dtype.itemsize, training=True,
-            n_states=len(self.state.arrays), keep_gradients=clips, operands=operands,
+            n_states=len(self.state.arrays), keep_gradients=clips, operands=program.operands,
         )  # fmt: skip
         trained = plan.layers[plan.layers["trains"]]
         self.is_penalized = any(trained[name].any() for name in PENALTIES)

@@ -70,8 +70,10 @@ class CompiledModel:
         header[HeaderPlace.FEW_SIZE] = predictor.few_size
         header[HeaderPlace.MANY_SIZE] = predictor.many_size
         header[HeaderPlace.OPERANDS_SIZE] = 0 if predictor.tiles is None else predictor.tiles[1]
-        kind = predictor.dtype, loss.task, loss.finish, loss.threshold, predictor.n_outputs == 1
-        kind = (*kind, tiles is not None)
+        kind = (
+            predictor.dtype, loss.task, loss.finish, loss.threshold, predictor.n_outputs == 1,
+            tiles is not None,
+        )  # fmt: skip
         for name, value in {
             "_predictor": predictor,
             "_loss": loss,

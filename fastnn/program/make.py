@@ -29,13 +29,7 @@ def make_trainer(
     trainer: CompiledTrainer | LayerTrainer
     if program.compiles(optimizer):
         trainer = CompiledTrainer(
-            program, *samples, optimizer, team, description, stays_packed=stays_packed,
-            operands=program.operands,
-        )  # fmt: skip
-    elif program.operands is not None:
-        raise ValueError(
-            f'precision is {program.precision!r}, expected "highest" with a loss or an optimizer '
-            "of your own"
+            program, *samples, optimizer, team, description, stays_packed=stays_packed
         )
     else:
         trainer = LayerTrainer(program, *samples, optimizer, description)

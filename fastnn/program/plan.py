@@ -235,13 +235,15 @@ def _place_tiles(records: Records, capacity: int, *, training: bool) -> tuple[in
 
 
 def _depth_tiles(depth: int) -> int:
-    return -(-depth // BF16_TILE_DEPTH)
+    count: int = -(-depth // BF16_TILE_DEPTH)
+    return count
 
 
 def _tiles_size(rows: int, depth: int, parts: int) -> int:
     """Return the numbers in the tiles of an operand; its rows come in pairs of tiles."""
     across = -(-rows // (2 * BF16_TILE_ROWS)) * 2
-    return across * _depth_tiles(depth) * parts * BF16_TILE_SIZE
+    size: int = across * _depth_tiles(depth) * parts * BF16_TILE_SIZE
+    return size
 
 
 def _n_outputs(operation: int, layer: Any, width: int) -> int:

@@ -9,19 +9,17 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import ctypes
+import difflib
 import functools
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, NoReturn
 
 from ..kernels import REFERENCE
 from ..kernels.codes import Unit
-from ..types import DType
-from ..validation import as_choice
+from ..types import DType, Precision
 from .plan import Operands
-
-Precision: TypeAlias = Literal["highest", "high", "medium"]
 
 PRECISIONS: tuple[Precision, ...] = ("highest", "high", "medium")
 
@@ -42,19 +40,21 @@ def set_precision(name: Precision | None) -> None:
         "highest": products of float32 numbers. "high": each number is the sum of two bfloat16
         numbers, with 16 bits together, and three of their four products are summed in float32.
         "medium": numbers are rounded to bfloat16, with 8 bits, and their products are summed in
-        float32. None, the default, is the environment variable FASTNN_PRECISION, and "highest"
-        where it is not set. PyTorch has the same names (`torch.set_float32_matmul_precision`).
+        float32. None, the default, is the environment variable FASTNN_PRECISION as it is at the
+        first call, and "highest" where it is not set. PyTorch has the same names
+        (`torch.set_float32_matmul_precision`).
 
     Raises
     ------
     ValueError
-        For anything else. A float64 network has "highest" only, and raises when it is used.
+        For anything else. A network of float64, one with a layer of your own, and training with a
+        loss or an optimizer of your own have "highest" only, and raise when they are used.
 
     Notes
     -----
-    On a CPU with AMX, "medium" and "high" are much faster than "highest". On others they are
-    slower, but give the same bits, so that they are good for tests; `fastnn info` says what this
-    CPU has.
+    `fastnn info` says what multiplies matrices on this CPU. With AMX, "high" and "medium" are much
+    faster than "highest". Without, they have the same bits but are slower. AMD's CPUs with
+    AVX512-BF16 are in between: "medium" is faster there, and its bits are its own.
 
     Examples
     --------
@@ -82,11 +82,31 @@ def precision(name: Precision | None) -> Iterator[None]:
         _chosen.reset(token)
 
 
-def _as_precision(value: str, name: str) -> Precision:
-    return as_choice(value, name, PRECISIONS)  # type: ignore[return-value]
+def _as_precision(value: Any, name: str) -> Precision:
+    """Return `value`, one of the three names."""
+    if isinstance(value, str) and value in PRECISIONS:
+        return value
+    near = difflib.get_close_matches(str(value)[:80], PRECISIONS, 1)
+    hint = f'; did you mean "{near[0]}"?' if near else ""
+    raise ValueError(f'{name} is {value!r:.80}, expected "highest", "high" or "medium"{hint}')
 
 
-def resolve_precision(value: Precision | None, dtype: DType) -> Precision:
+class Choice(NamedTuple):
+    """The precision of a call, and what has chosen it."""
+
+    precision: Precision
+    source: str
+    """As messages name it: an argument, a function or a variable of the environment."""
+
+    def refuse(self, reason: str) -> NoReturn:
+        """Raise ValueError: a call can only have "highest", for a reason that a message ends in."""
+        raise ValueError(f'{self.source} is {self.precision!r}, expected "highest" {reason}')
+
+
+_HIGHEST = Choice("highest", "the default")
+
+
+def resolve_precision(value: Precision | None, dtype: DType) -> Choice:
     """Return the precision of a call: its argument, or what holds for all calls.
 
     Raises
@@ -94,23 +114,23 @@ def resolve_precision(value: Precision | None, dtype: DType) -> Precision:
     ValueError
         For an unknown name, and for any but "highest" with a float64 network.
     """
-    source, chosen = "precision", value
-    if chosen is None:
-        source, chosen = "fastnn.precision()", _chosen.get()
-    if chosen is None:
-        source, chosen = "fastnn.set_precision()", _default
-    if chosen is None:
-        source, chosen = "FASTNN_PRECISION", _from_environment()
-    if chosen is None:
-        return "highest"
-    chosen = _as_precision(chosen, source)
-    if chosen != "highest" and dtype.itemsize != 4:
-        raise ValueError(f'{source} is {chosen!r}, expected "highest" for a {dtype} network')
-    return chosen
+    if value is not None:
+        choice = Choice(_as_precision(value, "precision"), "precision")
+    elif (value := _chosen.get()) is not None:
+        choice = Choice(value, "fastnn.precision()")
+    elif _default is not None:
+        choice = Choice(_default, "fastnn.set_precision()")
+    elif (name := _from_environment()) is not None:
+        choice = Choice(_as_precision(name, "FASTNN_PRECISION"), "FASTNN_PRECISION")
+    else:
+        return _HIGHEST
+    if choice.precision != "highest" and dtype.itemsize != 4:
+        choice.refuse(f'for a network of {dtype}: "high" and "medium" need float32')
+    return choice
 
 
 @functools.cache  # reading the environment takes a fifth of a prediction of one row
-def _from_environment() -> Any:
+def _from_environment() -> str | None:
     return os.environ.get("FASTNN_PRECISION") or None
 
 

@@ -15,10 +15,10 @@ from ..nn.layers import Softmax, arrays_of
 from ..nn.network import Network, call_forward
 from ..nn.optimizer import Optimizer
 from ..nn.own import overrides
-from ..types import Floats, MaybeNone, Scaling, Steps
+from ..types import Floats, MaybeNone, Precision, Scaling, Steps
 from ..validation import as_array, as_count, refuse_not_finite
 from .plan import Operands, operation_of, program_layers
-from .precision import Precision, operands_of, resolve_precision
+from .precision import operands_of, resolve_precision
 from .prediction import Predictor
 from .samples import UNSCALED, Samples, as_samples
 from .threads import resolve_threads
@@ -46,15 +46,18 @@ class Program:
         self._others: dict[Precision, Program] = {}
         self._plan()
 
-    def at(self, precision: Precision | None) -> Program:
+    def at(self, precision: Precision | None, optimizer: Optimizer | None = None) -> Program:
         """Return the program of the same network for a precision: itself for its own.
+
+        `optimizer` is that of a training; None for a prediction.
 
         Raises
         ------
         ValueError
-            For an unknown precision, and for one that the network cannot have.
+            For an unknown precision, and for one that the network or its training cannot have.
         """
-        name = resolve_precision(precision, self.network.dtype)
+        choice = resolve_precision(precision, self.network.dtype)
+        name = choice.precision
         if name == self.precision:
             return self
         program = self._others.get(name)
@@ -62,9 +65,10 @@ class Program:
             program = self._others[name] = Program(self.network, name)
         program.refresh()
         if program.steps is None:
-            raise ValueError(
-                f'precision is {name!r}, expected "highest" for a model with a layer of your own'
-            )
+            choice.refuse("for a model with a layer of your own")
+        if optimizer is not None and not program.compiles(optimizer):
+            part = "a loss" if self.network.loss.is_own else "an optimizer"
+            choice.refuse(f"for training with {part} of your own")
         return program
 
     @property

@@ -17,12 +17,11 @@ from ..nn.optimizers import SGD
 from ..nn.own import overrides
 from ..nn.own_losses import OwnLoss
 from ..program.plan import operation_of
-from ..program.precision import Precision
 from ..program.program import Program
 from ..program.samples import Samples
 from ..program.stream import Batches
 from ..program.trainer import Data, Description, describe_network
-from ..types import Batch, BatchSource, MaybeNone, PathLike, Scaling, Seed, Shuffle
+from ..types import Batch, BatchSource, MaybeNone, PathLike, Precision, Scaling, Seed, Shuffle
 from ..validation import (
     as_count,
     as_flag,
@@ -121,13 +120,13 @@ def check_request(program: Program, model: TrainedModel, arguments: FitArguments
         For bad arguments; nothing has changed then.
     """
     program.refresh()
-    program = program.at(arguments.precision)
     network, threads = program.network, arguments.threads
     description = describe_network(network)
     epochs = as_count(arguments.epochs, "epochs")
     batch_size = as_count(arguments.batch_size, "batch_size")
     optimizer = SGD() if arguments.optimizer is None else arguments.optimizer
     check_training(program, optimizer, threads)
+    program = program.at(arguments.precision, optimizer)
     shuffle = arguments.shuffle
     if not isinstance(shuffle, bool | np.bool_) and not callable(shuffle):
         raise TypeError(f"shuffle is {shuffle!r}, expected True, False or a callable of N")
@@ -177,9 +176,8 @@ def check_request(program: Program, model: TrainedModel, arguments: FitArguments
         "shuffle": "a function" if callable(shuffle) else bool(shuffle),
         "scale": float(arguments.scale), "offset": float(arguments.offset),
         "weighted": data is not None and len(data.weights) > 0,
+        "precision": program.precision,
     }  # fmt: skip
-    if program.precision != "highest":  # files from before there were others do not have it
-        settings["precision"] = program.precision
     return Request(
         program, description, optimizer, data, samples.batches, arguments.class_weight, scaling,
         samples.batch_size, order, observe if curve_names else None, run, callbacks, resume,
