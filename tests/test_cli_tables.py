@@ -1083,20 +1083,30 @@ def test_info_says_what_multiplies_in_each_precision(unit, lines, call, monkeypa
         assert each["is_slower_than_highest"] == (unit.code in units)
 
 
-def test_precision_of_the_commands(call, houses, tmp_path, monkeypatch):
-    monkeypatch.setattr(fastnn, "warmup", lambda *_, **__: None)
+@pytest.mark.parametrize("target", ["price", "dear"])
+def test_precision_of_the_commands(target, call, houses, tmp_path, monkeypatch):
+    seen, assess = [], assessment.assess
+    monkeypatch.setattr(fastnn, "warmup", lambda *_, precision, **__: seen.append(precision))
     path = tmp_path / "model.safetensors"
     train = (
-        "train", houses, "--target", "price", "--drop", "dear", "--hidden", "64,32",
-        "--epochs", 2,
+        "train", houses, "--target", target, "--drop", {"price": "dear", "dear": "price"}[target],
+        "--hidden", "64,32", "--epochs", 2,
     )  # fmt: skip
     results = []
-    for options in ((), ("--precision", "medium")):
-        results.append(json.loads(call(*train, "--json", *options, "--save", path)[1]))
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            assessment, "assess", lambda *values: seen.append(values[-1]) or assess(*values)
+        )
+        for options in ((), ("--precision", "medium")):
+            results.append(json.loads(call(*train, "--json", *options, "--save", path)[1]))
+    assert seen == ["highest"] * 3 + ["medium"] * 3
     assert [each["training"]["precision"] for each in results] == ["highest", "medium"]
     assert results[0]["history"] != results[1]["history"]
     assert "matrix products in medium precision, by " in call(*train, *options)[1]
-    for command in (("predict", path, houses), ("evaluate", path, houses, "--json")):
+    predict = ["predict", path, houses]
+    if target == "dear":
+        predict.append("--probabilities")
+    for command in (predict, ("evaluate", path, houses, "--json")):
         outputs = [call(*command, *options) for options in ((), ("--precision", "medium"))]
         assert [code for code, _, _ in outputs] == [0, 0]
         assert outputs[0][1] != outputs[1][1]
