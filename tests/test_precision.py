@@ -458,8 +458,10 @@ def test_files_of_the_default_are_those_of_early_versions(tmp_path):
 # ---------------------------------------------------------------------- other ways to a network
 
 
-def test_the_classes_of_the_book_stay_highest():
-    """They exist for the same numbers as in a notebook."""
+def test_the_classes_of_the_book_stay_highest(monkeypatch):
+    """They exist for the same numbers as in a notebook; of float32 as after `nnfs.init()`."""
+    draw = np.random.randn
+    monkeypatch.setattr(np.random, "randn", lambda *shape: draw(*shape).astype(np.float32))
     X, y = make_data()
 
     def train():
@@ -477,6 +479,7 @@ def test_the_classes_of_the_book_stay_highest():
         figures = model.evaluate(X, y)
         layer = nnfs.Layer_Dense(FEATURES, 32)
         layer.forward(X)
+        assert layer.output.dtype == np.float32
         return model.predict(X).tolist(), figures, layer.output.tolist()
 
     expected = train()
