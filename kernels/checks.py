@@ -19,8 +19,11 @@ from .contracts import CONTRACTS, Array, Parts, Record
 def checked(function, compute, flags):
     """Return a Python function for numba: it checks the arguments of `function`, then computes.
 
-    `compute` is `function`, compiled for callers in jitted code.
+    `compute` is `function`, compiled for callers in jitted code. A kernel without a contract is
+    not public: it is `function` itself.
     """
+    if function.__name__ not in CONTRACTS:
+        return function
     name, arguments = function.__name__, ", ".join(inspect.signature(function).parameters)
 
     def guard(*arguments):
@@ -111,7 +114,7 @@ def _flat(name, kinds):
             parts = found.pop(argument)
             for i, (part, of_part) in enumerate(spec.parts.items()):
                 found[part] = types.none if _is_none(parts) else parts.types[i]
-                contract[part] = _as_array(of_part)._replace(optional=spec.optional)
+                contract[part] = _as_array(of_part)._replace(optional=_is_none(parts))
                 _add_fields(contract, found, of_part)
         else:
             contract[argument] = _as_array(spec)

@@ -12,6 +12,7 @@ from .dropout import drop_rows, drop_rows_back
 from .elementary import log
 from .groups import depends_on_mode, is_norm
 from .jit import inner
+from .label_blocks import LEAST_ROWS, label_block, set_labels, stack_block
 from .layer_norm import layer_norm_rows, layer_norm_rows_back
 from .losses import count_answers, loss_row
 from .norm_passes import predict_norm_rows
@@ -134,8 +135,15 @@ def loss_rows(
     if extended is None:
         label_scores(layers, workspace, scores, answers[0], indices, first, rows)
     else:
+        labels, targets = answers
         _, _, sample_weights = extended
-        output_scores(layers, workspace, scores, answers, sample_weights, indices, first, rows, job)
+        weighs = len(targets) > 0 or len(sample_weights) > 0 or job.smoothing > 0.0
+        if job.loss == Loss.SOFTMAX_CROSS_ENTROPY and not weighs:
+            label_scores(layers, workspace, scores, labels, indices, first, rows)
+        else:
+            output_scores(
+                layers, workspace, scores, answers, sample_weights, indices, first, rows, job
+            )
     # All logarithms together: a vector of them takes the time of one.
     width = scores.shape[1]
     sheet = pointer(scores)
@@ -165,12 +173,23 @@ def clip_losses(losses, epsilon):
 def label_scores(layers, workspace, scores, labels, indices, first, rows):
     """Turn logits into the gradient of the mean cross-entropy of labels; keep the scores."""
     tail = layers[len(layers) - 1]
+    size, row = tail.n_outputs, tail.output_row
+    logits, dlogits = workspace + tail.outputs, workspace + tail.doutputs
     scale = 1.0 / len(indices)
-    for i in range(first, first + rows):
-        logits = workspace + (tail.outputs + i * tail.output_row)
-        dlogits = workspace + (tail.doutputs + i * tail.output_row)
+    step, width, end = lanes(workspace), scores.shape[1], first + rows
+    if size <= step:
+        block = stack_block(workspace)
+        while end - first >= LEAST_ROWS:
+            count = min(step, end - first)
+            set_labels(block, labels, indices, first, count)
+            label_block(
+                block, pointer(scores) + first, width, dlogits + first * row, logits + first * row,
+                row, count, size, scale,
+            )  # fmt: skip
+            first += count
+    for i in range(first, end):
         label = labels[indices[i]]
-        gap, total, right = label_row(dlogits, logits, tail.n_outputs, label, scale)
+        gap, total, right = label_row(dlogits + i * row, logits + i * row, size, label, scale)
         scores[ScoreRow.LOSS, i], scores[ScoreRow.RIGHT, i] = gap, right
         scores[ScoreRow.TOTAL, i], scores[ScoreRow.WEIGHT, i] = total, 1.0
 

@@ -149,6 +149,21 @@ def store_part(typingctx, pointer, value, count):
 
 
 @intrinsic
+def store_difference(typingctx, pointer, a, b, count):
+    """Write the first `count` lanes of `a - b`, formed in float64, at a pointer to float64."""
+
+    def codegen(context, builder, sig, args):
+        address, a, b, count = args
+        wide = ir.VectorType(ir.DoubleType(), sig.args[1].lanes)
+        if wide != a.type:
+            a, b = (builder.fpext(value, wide) for value in (a, b))
+        mask = emit_tail_mask(builder, count, wide.count)
+        emit_store(builder, builder.fsub(a, b), address, mask)
+
+    return types.void(pointer, a, a, types.intp), codegen
+
+
+@intrinsic
 def splat(typingctx, like, scalar):
     """Return a vector whose lanes all hold `scalar`; `like` is a vector or a pointer."""
     vector = like if isinstance(like, Vector) else _element_pointer(like)

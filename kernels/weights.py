@@ -19,7 +19,7 @@ from .products import add_piece, clear, column_sums, matmul_panel
 from .reduced import form_reduced_piece, is_reduced
 from .simd import by_dtype
 from .table import SUM_ROWS
-from .threads import share
+from .threads import complete, count_shares, next_share, share, take
 from .tile import (
     Columns,
     Descend,
@@ -35,40 +35,76 @@ from .update import add_slopes, descend, follow, penalty_of, sum_squares
 
 
 @inner
-def descend_weights(layers, parameters, workspace, rows, rate, thread, threads):
-    """Form this thread's slices of every gradient over the whole batch, and step down them.
+def share_biases(layer, workspace, owner, shares):
+    """Return the biases [begin, end) of a layer that are in a share; of a norm, its columns."""
+    return share(layer.n_outputs, 4 * tile_lanes(workspace), owner, shares)
 
-    What `update_weights` does in the plain case, in a loop of its own: choosing inside of that one
-    cost a small network 10 % of its step.
-    """
-    width, lanes = tile_columns(workspace), tile_lanes(workspace)
-    most = piece_rows(workspace)
+
+@inner
+def count_blocks(layers, workspace, tiles, threads):
+    """Return how many blocks all shares of weights and biases have together."""
+    shares, total = count_shares(threads), 0
     for index in range(len(layers)):
         layer = layers[index]
-        if layer.operation != Operation.DENSE:
-            continue
-        n_inputs, n_outputs = layer.n_inputs, layer.n_outputs
-        inputs, input_row = workspace + layer.inputs, layer.input_row
-        doutputs, output_row = workspace + layer.doutputs, layer.output_row
-        begin, end = share_weights(layer, workspace, None, thread, threads)
-        for row in range(begin, end, most):
-            height = min(most, end - row)
-            for column in range(0, n_outputs, width):
-                padded = panel_width(workspace, n_outputs - column)
-                panel = workspace + (layer.panels + column * n_inputs + row * padded)
-                matmul_panel(
-                    Rows(panel, padded),
-                    Columns(inputs + row, input_row),
-                    Rows(doutputs + column, output_row), doutputs,
-                    Extent(height, min(width, n_outputs - column), rows),
-                    Rows(null(panel), 0),
-                    Descend(Epilogue.DESCENT, rate),
-                )  # fmt: skip
-            transpose_weights(layer, workspace, None, row, row + height)
-        begin, end = share(n_outputs, 4 * lanes, thread, threads)
-        sum_biases(layer, workspace, rows, begin, end)
-        dbiases = workspace + (layer.dbiases + begin)
-        descend(parameters + (layer.biases + begin), dbiases, end - begin, rate)
+        if layer.operation == Operation.DENSE:
+            most = piece_height(layer, workspace, tiles)
+            for owner in range(shares):
+                begin, end = share_weights(layer, workspace, tiles, owner, shares)
+                total += (end - begin + most - 1) // most + 1
+    return total
+
+
+@inner
+def descend_weights(layers, parameters, workspace, rows, rate, phase):
+    """Form the gradients over the whole batch, and step down them, one block after the other.
+
+    A block is a piece of the weights of a layer, or a part of its biases. What `update_weights`
+    does in the plain case, in a loop of its own: choosing inside of that one cost a small network
+    10 % of its step. Return whether this thread has completed the phase.
+    """
+    last, shares, most = False, count_shares(phase.threads), piece_rows(workspace)
+    for turn in range(shares):
+        if last:
+            break
+        owner = next_share(phase, turn)
+        block, first = take(phase, owner, -1), 0
+        for index in range(len(layers)):
+            layer = layers[index]
+            if layer.operation != Operation.DENSE:
+                continue
+            begin, end = share_weights(layer, workspace, None, owner, shares)
+            bias_block = first + (end - begin + most - 1) // most
+            while block < bias_block:
+                row = begin + (block - first) * most
+                descend_piece(layer, workspace, rows, rate, row, min(row + most, end))
+                last, block = complete(phase), take(phase, owner, block)
+            if block == bias_block:
+                begin, end = share_biases(layer, workspace, owner, shares)
+                sum_biases(layer, workspace, rows, begin, end)
+                dbiases = workspace + (layer.dbiases + begin)
+                descend(parameters + (layer.biases + begin), dbiases, end - begin, rate)
+                last, block = complete(phase), take(phase, owner, block)
+            first = bias_block + 1
+    return last
+
+
+@inner
+def descend_piece(layer, workspace, rows, rate, row, end):
+    """Step down the gradient of the weights [row, end) of a layer."""
+    n_inputs, n_outputs, width = layer.n_inputs, layer.n_outputs, tile_columns(workspace)
+    doutputs = workspace + layer.doutputs
+    for column in range(0, n_outputs, width):
+        padded = panel_width(workspace, n_outputs - column)
+        panel = workspace + (layer.panels + column * n_inputs + row * padded)
+        matmul_panel(
+            Rows(panel, padded),
+            Columns(workspace + (layer.inputs + row), layer.input_row),
+            Rows(doutputs + column, layer.output_row), doutputs,
+            Extent(end - row, min(width, n_outputs - column), rows),
+            Rows(null(panel), 0),
+            Descend(Epilogue.DESCENT, rate),
+        )  # fmt: skip
+    transpose_weights(layer, workspace, None, row, end)
 
 
 @inner
@@ -78,8 +114,7 @@ def form_piece(layer, workspace, tiles, piece, row, height, column, rows):
     Zeros stand where the panel is wider than its columns.
     """
     padded = panel_row(layer, workspace, tiles, column)
-    size = height * padded
-    fill_padding(piece, size, layer.n_outputs - column, padded)
+    fill_padding(piece, height * padded, layer.n_outputs - column, padded)
     if tiles is not None:
         if layer.parts > 0:
             form_reduced_piece(layer, tiles, piece, row, height, rows)
@@ -119,70 +154,88 @@ def form_block(layer, workspace, piece, row, height, column, first, rows):
 
 @inner
 def update_weights(
-    layers, memory, states, tiles, rows, rule, now, scale, strength, thread, threads,
+    layers, memory, states, tiles, rows, rule, now, scale, strength, phase,
 ):  # fmt: skip
-    """Form this thread's slices of every gradient over the whole batch, and step down them.
+    """Form the gradients over the whole batch, and step down them, as `descend_weights`.
 
     `memory` and `tiles` are those of `train_steps`, `now` is a record, STEP. `scale` multiplies the
-    gradients, `strength` the penalties.
+    gradients, `strength` the penalties. Return whether this thread has completed the phase.
     """
     parameters, workspace, sums = pointer(memory[0]), pointer(memory[1]), memory[3]
-    lanes = tile_lanes(workspace)
-    scratch_piece = stack_piece(workspace)
-    for index in range(len(layers)):
-        layer = layers[index]
-        if layer.operation != Operation.DENSE or layer.trains == 0:
-            continue
-        n_inputs, n_outputs = layer.n_inputs, layer.n_outputs
-        l1 = strength * layer.weights_l1
-        l2 = strength * layer.weights_l2
-        b1 = strength * layer.biases_l1
-        b2 = strength * layer.biases_l2
-        formed = layer.gradients >= 0  # and with the slopes of the penalties
-        penalized = l1 != 0.0 or l2 != 0.0 or b1 != 0.0 or b2 != 0.0
-        distance = panels_size(workspace, n_outputs, n_inputs)
-        width, most = panel_columns(layer, workspace, tiles), piece_height(layer, workspace, tiles)
-        begin, end = share_weights(layer, workspace, tiles, thread, threads)
-        if penalized:
-            weigh_rows(layer, workspace, tiles, sums, begin, end, abs(l1), l2)
-        for row in range(begin, end, most):
-            height = min(most, end - row)
-            for column in range(0, n_outputs, width):
-                padded = panel_row(layer, workspace, tiles, column)
-                place = column * n_inputs + row * padded
-                panel = workspace + (layer.panels + place)
-                piece = workspace + (layer.gradients + place)
-                if not formed:
-                    piece = scratch_piece
-                    if is_reduced(layer, tiles):
-                        piece = workspace + (layer.pieces + place)
-                    form_piece(layer, workspace, tiles, piece, row, height, column, rows)
-                if formed:
-                    l1, l2 = 0.0, 0.0
-                follow(
-                    panel, piece, workspace + (layer.states + place), distance, height * padded,
-                    rule, now, scale, l1, l2,
-                )  # fmt: skip
-                if l1 < 0.0:
-                    clear_padding(panel, height, n_outputs - column, padded)
-            transpose_weights(layer, workspace, tiles, row, row + height)
-        if layer.has_biases == 0:
-            continue
-        begin, end = share(n_outputs, 4 * lanes, thread, threads)
-        biases, dbiases = parameters + (layer.biases + begin), workspace + (layer.dbiases + begin)
-        if penalized:
-            for j in range(begin, end):
-                b = get(parameters + (layer.biases + j))
-                sums[SumRow.PENALTY, layer.first_sum + n_inputs + j] = abs(b1) * abs(b) + b2 * b * b
+    scratch = stack_piece(workspace)
+    last, shares = False, count_shares(phase.threads)
+    for turn in range(shares):
+        if last:
+            break
+        owner = next_share(phase, turn)
+        block, first = take(phase, owner, -1), 0
+        for index in range(len(layers)):
+            layer = layers[index]
+            if layer.operation != Operation.DENSE:
+                continue
+            most = piece_height(layer, workspace, tiles)
+            begin, end = share_weights(layer, workspace, tiles, owner, shares)
+            bias_block = first + (end - begin + most - 1) // most
+            while block < bias_block:
+                row = begin + (block - first) * most
+                if layer.trains != 0:
+                    update_piece(
+                        layer, workspace, tiles, scratch, sums, rows, rule, now,
+                        (scale, strength), row, min(row + most, end),
+                    )  # fmt: skip
+                last, block = complete(phase), take(phase, owner, block)
+            if block == bias_block:
+                begin, end = share_biases(layer, workspace, owner, shares)
+                if layer.trains != 0 and layer.has_biases != 0:
+                    update_biases(
+                        layer, parameters, states, workspace, sums, rows, rule, now,
+                        scale, strength, begin, end,
+                    )  # fmt: skip
+                last, block = complete(phase), take(phase, owner, block)
+            first = bias_block + 1
+    return last
+
+
+@inner
+def is_penalized(layer, strength):
+    """Return whether a layer has a penalty in this step."""
+    weights = layer.weights_l1 != 0.0 or layer.weights_l2 != 0.0
+    return strength != 0.0 and (weights or layer.biases_l1 != 0.0 or layer.biases_l2 != 0.0)
+
+
+@inner
+def update_piece(layer, workspace, tiles, scratch, sums, rows, rule, now, factors, row, end):
+    """Step down the gradient of the weights [row, end) of a layer.
+
+    `factors` are `scale` and `strength` of `update_weights`.
+    """
+    n_inputs, n_outputs = layer.n_inputs, layer.n_outputs
+    width, (scale, strength) = panel_columns(layer, workspace, tiles), factors
+    l1 = strength * layer.weights_l1
+    l2 = strength * layer.weights_l2
+    height, formed = end - row, layer.gradients >= 0  # and with the slopes of the penalties
+    distance = panels_size(workspace, n_outputs, n_inputs)
+    if is_penalized(layer, strength):
+        weigh_rows(layer, workspace, tiles, sums, row, end, abs(l1), l2)
+    for column in range(0, n_outputs, width):
+        padded = panel_row(layer, workspace, tiles, column)
+        place = column * n_inputs + row * padded
+        panel = workspace + (layer.panels + place)
+        piece = workspace + (layer.gradients + place)
         if not formed:
-            sum_biases(layer, workspace, rows, begin, end)
+            piece = scratch
+            if is_reduced(layer, tiles):
+                piece = workspace + (layer.pieces + place)
+            form_piece(layer, workspace, tiles, piece, row, height, column, rows)
         if formed:
-            b1, b2 = 0.0, 0.0
+            l1, l2 = 0.0, 0.0
         follow(
-            biases, dbiases, pointer(states) + (layer.biases + begin), states.shape[1],
-            end - begin,
-            rule, now, scale, b1, b2,
+            panel, piece, workspace + (layer.states + place), distance, height * padded,
+            rule, now, scale, l1, l2,
         )  # fmt: skip
+        if l1 < 0.0:
+            clear_padding(panel, height, n_outputs - column, padded)
+    transpose_weights(layer, workspace, tiles, row, end)
 
 
 @inner
@@ -193,6 +246,31 @@ def piece_height(layer, like, tiles):
         unit = weights_unit(layer, like, tiles)
         return max(most // unit, 1) * unit
     return most
+
+
+@inner
+def update_biases(
+    layer, parameters, states, workspace, sums, rows, rule, now,
+    scale, strength, begin, end,
+):  # fmt: skip
+    """Step down the gradient of the biases [begin, end) of a layer."""
+    b1 = strength * layer.biases_l1
+    b2 = strength * layer.biases_l2
+    biases, dbiases = parameters + (layer.biases + begin), workspace + (layer.dbiases + begin)
+    if is_penalized(layer, strength):
+        at = layer.first_sum + layer.n_inputs
+        for j in range(begin, end):
+            b = get(parameters + (layer.biases + j))
+            sums[SumRow.PENALTY, at + j] = abs(b1) * abs(b) + b2 * b * b
+    if layer.gradients >= 0:
+        b1, b2 = 0.0, 0.0
+    else:
+        sum_biases(layer, workspace, rows, begin, end)
+    follow(
+        biases, dbiases, pointer(states) + (layer.biases + begin), states.shape[1],
+        end - begin,
+        rule, now, scale, b1, b2,
+    )  # fmt: skip
 
 
 @inner
@@ -241,46 +319,78 @@ def weigh_rows(layer, workspace, tiles, sums, begin, end, l1, l2):
 
 
 @inner
-def keep_gradients(layers, memory, tiles, rows, strength, thread, threads):
-    """Form this thread's slices of every gradient, penalties included, and keep their squares."""
+def keep_gradients(layers, memory, tiles, rows, strength, phase):
+    """Form the gradients, penalties included, block by block, and keep their squares.
+
+    Return whether this thread has completed the phase.
+    """
     parameters, workspace, sums = pointer(memory[0]), pointer(memory[1]), memory[3]
-    lanes = tile_lanes(workspace)
-    for index in range(len(layers)):
-        layer = layers[index]
-        if layer.operation != Operation.DENSE or layer.trains == 0:
-            continue
-        n_inputs, n_outputs = layer.n_inputs, layer.n_outputs
-        l1 = strength * layer.weights_l1
-        l2 = strength * layer.weights_l2
-        width, most = panel_columns(layer, workspace, tiles), piece_height(layer, workspace, tiles)
-        begin, end = share_weights(layer, workspace, tiles, thread, threads)
-        for row in range(begin, end, most):
-            height = min(most, end - row)
-            for column in range(0, n_outputs, width):
-                padded = panel_row(layer, workspace, tiles, column)
-                place = column * n_inputs + row * padded
-                piece = workspace + (layer.gradients + place)
-                form_piece(layer, workspace, tiles, piece, row, height, column, rows)
-                add_slopes(piece, workspace + (layer.panels + place), height * padded, l1, l2)
-                if l1 < 0.0:
-                    clear_padding(piece, height, n_outputs - column, padded)
-                for i in range(height):
-                    squares = sum_squares(piece + i * padded, padded)
-                    at = layer.first_sum + row + i
-                    before = sums[SumRow.SQUARES, at] if column > 0 else 0.0
-                    sums[SumRow.SQUARES, at] = squares + before
-        if layer.has_biases == 0:
-            continue
-        begin, end = share(n_outputs, 4 * lanes, thread, threads)
-        sum_biases(layer, workspace, rows, begin, end)
-        add_slopes(
-            workspace + (layer.dbiases + begin), parameters + (layer.biases + begin), end - begin,
-            strength * layer.biases_l1,
-            strength * layer.biases_l2,
-        )  # fmt: skip
-        for j in range(begin, end):
-            d = np.float64(get(workspace + (layer.dbiases + j)))
-            sums[SumRow.SQUARES, layer.first_sum + n_inputs + j] = d * d
+    last, shares = False, count_shares(phase.threads)
+    for turn in range(shares):
+        if last:
+            break
+        owner = next_share(phase, turn)
+        block, first = take(phase, owner, -1), 0
+        for index in range(len(layers)):
+            layer = layers[index]
+            if layer.operation != Operation.DENSE:
+                continue
+            most = piece_height(layer, workspace, tiles)
+            begin, end = share_weights(layer, workspace, tiles, owner, shares)
+            bias_block = first + (end - begin + most - 1) // most
+            while block < bias_block:
+                row = begin + (block - first) * most
+                if layer.trains != 0:
+                    keep_piece(
+                        layer, workspace, tiles, sums, rows, strength, row, min(row + most, end)
+                    )
+                last, block = complete(phase), take(phase, owner, block)
+            if block == bias_block:
+                begin, end = share_biases(layer, workspace, owner, shares)
+                if layer.trains != 0 and layer.has_biases != 0:
+                    keep_biases(layer, parameters, workspace, sums, rows, strength, begin, end)
+                last, block = complete(phase), take(phase, owner, block)
+            first = bias_block + 1
+    return last
+
+
+@inner
+def keep_piece(layer, workspace, tiles, sums, rows, strength, row, end):
+    """Keep the gradient of the weights [row, end) of a layer, and their squares."""
+    n_inputs, n_outputs = layer.n_inputs, layer.n_outputs
+    width = panel_columns(layer, workspace, tiles)
+    l1 = strength * layer.weights_l1
+    l2 = strength * layer.weights_l2
+    height = end - row
+    for column in range(0, n_outputs, width):
+        padded = panel_row(layer, workspace, tiles, column)
+        place = column * n_inputs + row * padded
+        piece = workspace + (layer.gradients + place)
+        form_piece(layer, workspace, tiles, piece, row, height, column, rows)
+        add_slopes(piece, workspace + (layer.panels + place), height * padded, l1, l2)
+        if l1 < 0.0:
+            clear_padding(piece, height, n_outputs - column, padded)
+        for i in range(height):
+            squares = sum_squares(piece + i * padded, padded)
+            at = layer.first_sum + row + i
+            before = sums[SumRow.SQUARES, at] if column > 0 else 0.0
+            sums[SumRow.SQUARES, at] = squares + before
+
+
+@inner
+def keep_biases(layer, parameters, workspace, sums, rows, strength, begin, end):
+    """Keep the gradient of the biases [begin, end) of a layer, and their squares."""
+    sum_biases(layer, workspace, rows, begin, end)
+    dbiases = workspace + (layer.dbiases + begin)
+    add_slopes(
+        dbiases, parameters + (layer.biases + begin), end - begin,
+        strength * layer.biases_l1,
+        strength * layer.biases_l2,
+    )  # fmt: skip
+    at = layer.first_sum + layer.n_inputs + begin
+    for j in range(end - begin):
+        d = np.float64(get(dbiases + j))
+        sums[SumRow.SQUARES, at + j] = d * d
 
 
 # Gradients whose squares overflow are multiplied by this, in float64, before they are squared.
@@ -288,9 +398,8 @@ wide_unit = by_dtype(1.0, 2.0**-540)
 
 
 @inner
-def keep_wide_squares(layers, workspace, tiles, sums, thread, threads):
-    """Keep the squares of this thread's slices of every gradient, times `wide_unit`, anew."""
-    lanes = tile_lanes(workspace)
+def keep_wide_squares(layers, workspace, tiles, sums, owner, shares):
+    """Keep the squares of a share of every gradient, times `wide_unit`, anew."""
     for index in range(len(layers)):
         layer = layers[index]
         if layer.trains <= 0:
@@ -298,7 +407,7 @@ def keep_wide_squares(layers, workspace, tiles, sums, thread, threads):
         n_inputs, n_outputs, at = layer.n_inputs, layer.n_outputs, layer.first_sum
         if layer.operation == Operation.DENSE:
             width = panel_columns(layer, workspace, tiles)
-            begin, end = share_weights(layer, workspace, tiles, thread, threads)
+            begin, end = share_weights(layer, workspace, tiles, owner, shares)
             for row in range(begin, end):
                 squares = 0.0
                 for column in range(0, n_outputs, width):
@@ -307,7 +416,7 @@ def keep_wide_squares(layers, workspace, tiles, sums, thread, threads):
                     for j in range(padded):
                         squares += wide_square(piece + j)
                 sums[SumRow.SQUARES, at + row] = squares
-        begin, end = share(n_outputs, 4 * lanes, thread, threads)
+        begin, end = share_biases(layer, workspace, owner, shares)
         for j in range(begin, end):
             if layer.operation != Operation.DENSE:
                 sums[SumRow.SQUARES, at + j] = wide_square(workspace + (layer.dweights + j))

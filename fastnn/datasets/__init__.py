@@ -1,7 +1,16 @@
-"""Data to train on: two data sets, a reader of CSV files, and functions that split and scale."""
+"""Data to train on: two data sets, readers of CSV and IDX files, functions that split and scale."""
 
 from .csv import read_csv
 from .examples import load_digits, make_spiral
+from .idx import load_idx, read_idx
 from .parts import split, standardise
 
-__all__ = ["load_digits", "make_spiral", "read_csv", "split", "standardise"]
+__all__ = [
+    "load_digits",
+    "load_idx",
+    "make_spiral",
+    "read_csv",
+    "read_idx",
+    "split",
+    "standardise",
+]

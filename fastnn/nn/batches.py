@@ -2,8 +2,34 @@
 
 from __future__ import annotations
 
+import ctypes
+
+import numpy as np
+
+from .. import kernels
 from ..types import Integers, Seed
 from ..validation import as_count, as_generator
+
+if not kernels.REFERENCE:
+    from ..kernels.shuffle import MOST, shuffle_order
+
+# The C interface of NumPy's bit generators is a capsule of this name.
+_CAPSULE = b"BitGenerator"
+_address_of = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
+    ("PyCapsule_GetPointer", ctypes.pythonapi)
+)
+
+
+def draw_order(rng: np.random.Generator, n_samples: int) -> Integers:
+    """Return rng.permutation(n_samples), in less time."""
+    # A subclass may draw as it likes.
+    if kernels.REFERENCE or type(rng) is not np.random.Generator or n_samples > MOST:
+        return rng.permutation(n_samples)
+    order: Integers = np.arange(n_samples)
+    bits = rng.bit_generator
+    with bits.lock:
+        shuffle_order(order, _address_of(bits.capsule, _CAPSULE))
+    return order
 
 
 def generate_batch_indices(n_samples: int, batch_size: int, rng: Seed = None) -> list[Integers]:
@@ -33,5 +59,5 @@ def generate_batch_indices(n_samples: int, batch_size: int, rng: Seed = None) ->
     """
     n_samples = as_count(n_samples, "n_samples")
     batch_size = as_count(batch_size, "batch_size")
-    order = as_generator(rng).permutation(n_samples)
+    order = draw_order(as_generator(rng), n_samples)
     return [order[start : start + batch_size] for start in range(0, n_samples, batch_size)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..nn.batches import draw_order
 from ..nn.dropout import draw_key
 from ..program.trainer import Epoch
 from ..types import Shuffle
@@ -34,7 +35,7 @@ class EpochOrders:
         if callable(self.shuffle):
             order = as_order(self.shuffle(n), n)
         else:
-            order = self.rng.permutation(n) if self.shuffle else np.arange(n)
+            order = draw_order(self.rng, n) if self.shuffle else np.arange(n)
             if type(self.rng) is not np.random.Generator:  # a subclass may give anything
                 order = as_order(order, n, "what seed.permutation gave")
         return Epoch(order[: self.n_used], draw_key(self.rng) if self.has_dropout else 0)
