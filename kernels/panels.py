@@ -1,6 +1,6 @@
 """The weights of a network in packed panels (`packing.py`), as the matrix products read them.
 
-Each thread packs, updates and unpacks its own rows of the weights.
+Each thread packs its own rows of the weights; who updates and unpacks which is in `threads.py`.
 """
 
 from .batches import copy_row
@@ -24,12 +24,12 @@ def pack_weights(layers, parameters, panels, tiles, thread, threads):
 
 
 @inner
-def unpack_weights(layers, parameters, panels, tiles, thread, threads):
-    """Write this thread's slices of all weights back into the parameter buffer."""
+def unpack_weights(layers, parameters, panels, tiles, owner, shares):
+    """Write the slices of all weights that lie in a share back into the parameter buffer."""
     for index in range(len(layers)):
         layer = layers[index]
         if layer.operation == Operation.DENSE:
-            begin, end = share_weights(layer, panels, tiles, thread, threads)
+            begin, end = share_weights(layer, panels, tiles, owner, shares)
             copy_weights(layer, parameters, panels + layer.panels, tiles, begin, end, False)
 
 
@@ -54,12 +54,12 @@ def exchange_states(
 
 
 @inner
-def share_weights(layer, panels, tiles, thread, threads):
-    """Return the rows [begin, end) of a layer's weights that are this thread's.
+def share_weights(layer, panels, tiles, owner, shares):
+    """Return the rows [begin, end) of a layer's weights that are in a share, a thread's.
 
     They are whole blocks, so that no two threads write to the same block of the panels.
     """
-    return share(layer.n_inputs, weights_unit(layer, panels, tiles), thread, threads)
+    return share(layer.n_inputs, weights_unit(layer, panels, tiles), owner, shares)
 
 
 @inner

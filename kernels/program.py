@@ -2,9 +2,10 @@
 
 A step has two phases. In the rows phase a thread takes some rows of the shuffled batch through
 forward pass, loss and input gradients; it needs no other thread. In the weights phase a thread
-owns slices of every weight matrix, forms their gradient over the whole batch and applies the
+takes slices of every weight matrix, forms their gradient over the whole batch and applies the
 optimizer while the sums are in registers: plain gradient descent has no gradient array. So two
 barriers a step, whatever the depth, and the same sums in the same order for any number of threads.
+`threads.py` says who takes which rows and slices.
 
 The products read weights from panels (`packing.py`), and the weights phase updates the panels:
 the parameter buffer itself is read when a call begins and written when it ends, so that a step

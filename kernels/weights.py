@@ -1,8 +1,9 @@
 """The weights phase of a step: each gradient over the whole batch, and the step along it.
 
-A thread owns slices of every weight matrix. It forms their gradient piece by piece and applies the
-optimizer to the panels (`packing.py`) while the piece is in the cache: plain gradient descent
-has no gradient array at all.
+Threads share the rows of every weight matrix. A thread forms their gradient piece by piece and
+applies the optimizer to the panels (`packing.py`) while the piece is in the cache: plain gradient
+descent has no gradient array at all. A piece is a block of the phase (`threads.py`), and so is the
+part of the biases that lies in a share.
 """
 
 import math
