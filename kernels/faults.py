@@ -135,7 +135,7 @@ def tiles_fault(layers, tiles, rows, is_training):
         return 0
     weights, operands = tiles
     for array in tiles:
-        if _address(array) % CACHE_LINE != 0:
+        if array.size > 0 and _address(array) % CACHE_LINE != 0:
             return _TILES
     for index in range(len(layers)):
         layer = layers[index]
