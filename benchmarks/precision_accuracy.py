@@ -16,7 +16,7 @@ import numpy as np
 from report import Table
 
 import fastnn
-from fastnn.datasets import load_digits, split
+from fastnn.datasets import load_digits, load_idx, split
 
 _PRECISIONS = "float64", "highest", "high", "medium"
 _ACTIVATIONS = {"ReLU": fastnn.ReLU, "Tanh": fastnn.Tanh}
@@ -72,8 +72,6 @@ def digits_of(seed):
 
 
 def _load_fashion(folder):
-    from fastnn.datasets import load_idx
-
     return [((X / np.float32(255)).astype(np.float32), y) for X, y in load_idx(folder)]
 
 

@@ -1,7 +1,6 @@
 """The accuracy of each precision: equal seeds are compared, and the largest difference counts."""
 
 import numpy as np
-import precision_accuracy
 import pytest
 from precision_accuracy import Result, digits_of, main, run, table
 
@@ -45,7 +44,18 @@ def test_quick(monkeypatch, capsys):
     assert output.count("\n| ") == 6
 
 
-def test_data_of_a_folder(monkeypatch, tmp_path):
+def test_data_of_a_folder(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr("sys.argv", ["precision_accuracy.py", str(tmp_path), "--quick"])
-    with pytest.raises((FileNotFoundError, ImportError)):
-        precision_accuracy.main()
+    with pytest.raises(FileNotFoundError, match="train-images-idx3-ubyte"):
+        main()
+    for part, n in (("train", 70), ("t10k", 8)):
+        write_idx(tmp_path / f"{part}-images-idx3-ubyte", n, 6, 6)
+        write_idx(tmp_path / f"{part}-labels-idx1-ubyte", n)
+    main()
+    assert "Accuracy in each precision, Fashion-MNIST" in capsys.readouterr().out
+
+
+def write_idx(path, *shape):
+    """Write an IDX file of bytes from 0 to 9."""
+    head = bytes([0, 0, 8, len(shape)]) + np.array(shape, ">u4").tobytes()
+    path.write_bytes(head + (np.arange(np.prod(shape)) % 10).astype(np.uint8).tobytes())

@@ -177,6 +177,7 @@ def take_steps(
         start_clocks(gate, thread)
     n_samples = order.shape[1]
     epoch_steps = (n_samples + batch_size - 1) // batch_size
+    reached = last_step
     for step in range(first_step, last_step):
         epoch = step // epoch_steps
         batch_number = step - epoch * epoch_steps
@@ -233,8 +234,8 @@ def take_steps(
             return step
         number += 1
         if is_marked(phase, BarrierPlace.STOPPED):
-            unpack_shares(layers, p, w, tiles, Phase(gate, number, shares, thread, threads))
-            return step
+            reached = step
+            break
         phase = Phase(gate, number, n_blocks, thread, threads)
         now, scale, is_formed = steps[step - first_step], 1.0, False
         if job.rule == Rule.FUSED_DESCENT:
@@ -289,7 +290,7 @@ def take_steps(
     # No thread writes any more when one of them returns: Ctrl-C in the caller finds the
     # parameters as they stay (tests/test_interrupts.py).
     unpack_shares(layers, p, w, tiles, Phase(gate, number, shares, thread, threads))
-    return last_step
+    return reached
 
 
 @inner

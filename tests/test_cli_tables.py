@@ -1053,6 +1053,7 @@ UNITS = {
           high     AVX512-BF16: three products of bfloat16 numbers
           medium   AVX512-BF16: one product of bfloat16 numbers
           AMX is not used: the CPU has no AMX
+          high is slower than highest here
 """,
     ),
     "other": (
@@ -1076,25 +1077,36 @@ def test_info_says_what_multiplies_in_each_precision(unit, lines, call, monkeypa
     found = json.loads(call("info", "--json")[1])["precision"]
     assert [*found] == ["highest", "high", "medium"]
     assert found["highest"]["unit"] == name
-    for each in (found["high"], found["medium"]):
+    for name, units in (("high", (Unit.EMULATED, Unit.DOT)), ("medium", (Unit.EMULATED,))):
+        each = found[name]
         assert (each["unit"], each["why_not_amx"]) == (unit.name, unit.reason or None)
-        assert each["is_slower_than_highest"] == (unit.code == Unit.EMULATED)
+        assert each["is_slower_than_highest"] == (unit.code in units)
 
 
-def test_precision_of_the_commands(call, houses, tmp_path, monkeypatch):
-    monkeypatch.setattr(fastnn, "warmup", lambda *_, **__: None)
+@pytest.mark.parametrize("target", ["price", "dear"])
+def test_precision_of_the_commands(target, call, houses, tmp_path, monkeypatch):
+    seen, assess = [], assessment.assess
+    monkeypatch.setattr(fastnn, "warmup", lambda *_, precision, **__: seen.append(precision))
     path = tmp_path / "model.safetensors"
     train = (
-        "train", houses, "--target", "price", "--drop", "dear", "--hidden", "64,32",
-        "--epochs", 2,
+        "train", houses, "--target", target, "--drop", {"price": "dear", "dear": "price"}[target],
+        "--hidden", "64,32", "--epochs", 2,
     )  # fmt: skip
     results = []
-    for options in ((), ("--precision", "medium")):
-        results.append(json.loads(call(*train, "--json", *options, "--save", path)[1]))
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            assessment, "assess", lambda *values: seen.append(values[-1]) or assess(*values)
+        )
+        for options in ((), ("--precision", "medium")):
+            results.append(json.loads(call(*train, "--json", *options, "--save", path)[1]))
+    assert seen == ["highest"] * 3 + ["medium"] * 3
     assert [each["training"]["precision"] for each in results] == ["highest", "medium"]
     assert results[0]["history"] != results[1]["history"]
     assert "matrix products in medium precision, by " in call(*train, *options)[1]
-    for command in (("predict", path, houses), ("evaluate", path, houses, "--json")):
+    predict = ["predict", path, houses]
+    if target == "dear":
+        predict.append("--probabilities")
+    for command in (predict, ("evaluate", path, houses, "--json")):
         outputs = [call(*command, *options) for options in ((), ("--precision", "medium"))]
         assert [code for code, _, _ in outputs] == [0, 0]
         assert outputs[0][1] != outputs[1][1]

@@ -458,8 +458,10 @@ def test_files_of_the_default_are_those_of_early_versions(tmp_path):
 # ---------------------------------------------------------------------- other ways to a network
 
 
-def test_the_classes_of_the_book_stay_highest():
-    """They exist for the same numbers as in a notebook."""
+def test_the_classes_of_the_book_stay_highest(monkeypatch):
+    """They exist for the same numbers as in a notebook; of float32 as after `nnfs.init()`."""
+    draw = np.random.randn
+    monkeypatch.setattr(np.random, "randn", lambda *shape: draw(*shape).astype(np.float32))
     X, y = make_data()
 
     def train():
@@ -477,6 +479,7 @@ def test_the_classes_of_the_book_stay_highest():
         figures = model.evaluate(X, y)
         layer = nnfs.Layer_Dense(FEATURES, 32)
         layer.forward(X)
+        assert layer.output.dtype == np.float32
         return model.predict(X).tolist(), figures, layer.output.tolist()
 
     expected = train()
@@ -557,27 +560,32 @@ def outputs_of(fitted, X):
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_held_out_samples_of_an_estimator():
     X, y = make_data(n=400)
-    options = {"early_stopping": True, "metric": "loss"}
-    scores = {}
     for name in PRECISIONS:
-        scores[name] = estimator(precision=name, **options).fit(X, y).validation_scores_
-        with fastnn.precision(name):
-            assert estimator(**options).fit(X, y).validation_scores_ == scores[name]
-    assert scores["highest"] != scores["high"] != scores["medium"]
+        for fitted, of_calls in ((estimator(precision=name, max_iter=1), "medium"),
+                                 (estimator(max_iter=1), name)):  # fmt: skip
+            with fastnn.precision(of_calls):
+                fitted.fit(X, y, validation_data=(X, y))
+            losses = [fitted.model_.evaluate(X, y, precision=each)["loss"] for each in PRECISIONS]
+            assert fitted.history_.val_loss == [losses[PRECISIONS.index(name)]]
+            assert len(set(losses)) == 3
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_partial_fit_and_predict_of_a_regressor():
     X, _ = make_data()
     y = X[:, :9].copy()
-    results = {}
+    parameters = []
     for name in PRECISIONS:
-        fitted = estimator(fastnn.MLPRegressor, precision=name)
-        results[name] = fitted.partial_fit(X, y).predict(X).tolist()
-        with fastnn.precision(name):
-            fitted = estimator(fastnn.MLPRegressor)
-            assert fitted.partial_fit(X, y).predict(X).tolist() == results[name]
-    assert results["highest"] != results["high"] != results["medium"]
+        for fitted, of_calls in ((estimator(fastnn.MLPRegressor, precision=name), "medium"),
+                                 (estimator(fastnn.MLPRegressor), name)):  # fmt: skip
+            with fastnn.precision(of_calls):
+                outputs = fitted.partial_fit(X, y).predict(X)
+            results = [fitted.model_.predict(X, precision=each).tolist() for each in PRECISIONS]
+            assert outputs.tolist() == results[PRECISIONS.index(name)]
+            assert results[0] != results[1] != results[2]
+            parameters.append(fitted.model_.parameters.tolist())
+    assert parameters[::2] == parameters[1::2]
+    assert parameters[0] != parameters[2] != parameters[4]
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

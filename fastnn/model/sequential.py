@@ -449,7 +449,7 @@ class Sequential(Model):
 
         Parameters
         ----------
-        precision : str, optional
+        precision : "highest", "high" or "medium", optional
             As in `fit`; the handle keeps it.
 
         Raises

@@ -29,6 +29,11 @@ _chosen: contextvars.ContextVar[Precision | None] = contextvars.ContextVar(
     "fastnn_precision", default=None
 )
 _default: Precision | None = None
+_ENVIRONMENT = os.environ.get("FASTNN_PRECISION") or None
+
+# Whether anything but an argument has chosen a precision so far. To look at all three each time
+# takes a twentieth of a prediction of one row.
+_is_chosen = _ENVIRONMENT is not None
 
 
 def set_precision(name: Precision | None) -> None:
@@ -40,8 +45,8 @@ def set_precision(name: Precision | None) -> None:
         "highest": products of float32 numbers. "high": each number is the sum of two bfloat16
         numbers, with 16 bits together, and three of their four products are summed in float32.
         "medium": numbers are rounded to bfloat16, with 8 bits, and their products are summed in
-        float32. None, the default, is the environment variable FASTNN_PRECISION as it is at the
-        first call, and "highest" where it is not set. PyTorch has the same names
+        float32. None, the default, is the environment variable FASTNN_PRECISION as it is when
+        fastnn is imported, and "highest" where it is not set. PyTorch has the same names
         (`torch.set_float32_matmul_precision`).
 
     Raises
@@ -61,8 +66,9 @@ def set_precision(name: Precision | None) -> None:
     >>> fastnn.set_precision("highest")
     >>> fastnn.set_precision(None)
     """
-    global _default
+    global _default, _is_chosen
     _default = None if name is None else _as_precision(name, "name")
+    _is_chosen = True
 
 
 @contextlib.contextmanager
@@ -75,7 +81,9 @@ def precision(name: Precision | None) -> Iterator[None]:
     >>> with fastnn.precision("high"):
     ...     labels = model.predict(np.eye(32))
     """
+    global _is_chosen
     token = _chosen.set(None if name is None else _as_precision(name, "name"))
+    _is_chosen = True
     try:
         yield
     finally:
@@ -114,24 +122,21 @@ def resolve_precision(value: Precision | None, dtype: DType) -> Choice:
     ValueError
         For an unknown name, and for any but "highest" with a float64 network.
     """
+    if value is None and not _is_chosen:
+        return _HIGHEST
     if value is not None:
         choice = Choice(_as_precision(value, "precision"), "precision")
     elif (value := _chosen.get()) is not None:
         choice = Choice(value, "fastnn.precision()")
     elif _default is not None:
         choice = Choice(_default, "fastnn.set_precision()")
-    elif (name := _from_environment()) is not None:
-        choice = Choice(_as_precision(name, "FASTNN_PRECISION"), "FASTNN_PRECISION")
+    elif _ENVIRONMENT is not None:
+        choice = Choice(_as_precision(_ENVIRONMENT, "FASTNN_PRECISION"), "FASTNN_PRECISION")
     else:
         return _HIGHEST
     if choice.precision != "highest" and dtype.itemsize != 4:
         choice.refuse(f'for a network of {dtype}: "high" and "medium" need float32')
     return choice
-
-
-@functools.cache  # reading the environment takes a fifth of a prediction of one row
-def _from_environment() -> str | None:
-    return os.environ.get("FASTNN_PRECISION") or None
 
 
 def operands_of(name: Precision) -> Operands | None:

@@ -131,9 +131,7 @@ class MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC)
     def _begin(self, layers: Sequence[Layer], sizes: Sequence[int]) -> None:
         """Take a new network, and empty the curves."""
         model = Sequential(layers, loss=self._make_loss())
-        program_of(model).at(
-            self.precision, SGD()
-        )  # for its errors; any built-in optimizer will do
+        program_of(model).at(self.precision, SGD())  # for its errors, as with any optimizer
         self.model_ = model
         self.n_layers_, self.n_outputs_ = len(sizes), sizes[-1]
         self.n_iter_ = self.t_ = 0
