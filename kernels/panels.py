@@ -7,6 +7,7 @@ from .batches import copy_row
 from .catalogue import Operation
 from .jit import inner
 from .packing import pack, pack_transposed, panel_width, panels_size
+from .pointers import get, put
 from .threads import share
 from .tile import tile_block, tile_columns, tile_lanes
 
@@ -42,10 +43,36 @@ def exchange_states(layers, states, panels, rule_states, distance, into_panels, 
         layer = layers[index]
         if layer.operation == Operation.DENSE:
             begin, end = share_weights(layer, panels, thread, threads)
+            if layer.trains_transposed:
+                exchange_transposed(
+                    layer, states, panels, rule_states, distance, into_panels, begin, end
+                )
+                continue
             size = panels_size(panels, layer.n_outputs, layer.n_inputs)
             for state in range(rule_states):
                 place = panels + (layer.states + state * size)
                 copy_weights(layer, states + state * distance, place, begin, end, into_panels)
+
+
+@inner
+def exchange_transposed(
+    layer, states, panels, rule_states, distance, into_panels, begin, end
+):  # fmt: skip
+    """As `exchange_states`, for some rows of the weights of a layer that trains transposed."""
+    n_inputs, n_outputs = layer.n_inputs, layer.n_outputs
+    width = tile_columns(panels)
+    size = panels_size(panels, n_inputs, n_outputs)
+    for state in range(rule_states):
+        for row in range(begin, end):
+            first = row // width * width
+            padded = panel_width(panels, n_inputs - first)
+            packed = panels + (layer.states + state * size + first * n_outputs + (row - first))
+            plain = states + (state * distance + layer.weights + row * n_outputs)
+            for j in range(n_outputs):
+                if into_panels:
+                    put(packed + j * padded, get(plain + j))
+                else:
+                    put(plain + j, get(packed + j * padded))
 
 
 @inner
@@ -94,3 +121,23 @@ def transpose_weights(layer, panels, begin, end):
             panel = panels + (layer.panels + column * n_inputs + row * padded)
             place = result + column * result_row
             pack_transposed(place, result_row, panel, padded, min(block, end - row), count)
+
+
+@inner
+def transpose_back(layer, panels, begin, end):
+    """Pack the inputs [begin, end) of a layer's transposed panels as its panels, in whole ones.
+
+    Copies of the last column stand where these are wider than their columns: nothing reads them.
+    """
+    n_inputs, n_outputs = layer.n_inputs, layer.n_outputs
+    width = tile_columns(panels)
+    for row in range(begin, end, width):
+        source_row = panel_width(panels, n_inputs - row)
+        source = panels + (layer.transposed_panels + row * n_outputs)
+        for column in range(0, n_outputs, width):
+            padded = panel_width(panels, n_outputs - column)
+            place = panels + (layer.panels + column * n_inputs + row * padded)
+            pack_transposed(
+                place, padded, source + column * source_row, source_row,
+                min(width, n_outputs - column), min(width, end - row),
+            )  # fmt: skip

@@ -21,6 +21,8 @@ LAYER = np.dtype(
         ("dropout_index", np.int64),  # which DROPOUT of the network it is, from 0
         # How the layer trains.
         ("trains", np.bool_),  # else the parameters stay as they are
+        # Whether the weights train in their transposed panels, from which the others are copied.
+        ("trains_transposed", np.bool_),
         ("has_biases", np.bool_),  # else there are zeros in their place, which stay
         # Penalties; an l1 below 0 is |l1|, with the slope |l1| at 0 (`update.slope_of`).
         ("weights_l1", np.float64),
@@ -45,7 +47,7 @@ LAYER = np.dtype(
         ("doutputs", np.int64),  # gradient of the loss with respect to the outputs
         ("dweights", np.int64),  # (1, n_outputs), of LAYER_NORM and BATCH_NORM
         ("dbiases", np.int64),  # (1, n_outputs)
-        ("states", np.int64),  # the optimizer's of the weights, packed as these, one by one
+        ("states", np.int64),  # the optimizer's of the weights, packed as these train, one by one
         ("gradients", np.int64),  # of the weights, packed likewise, where their norm is clipped
         ("mask", np.int64),  # of DROPOUT, as the outputs
         ("normalized", np.int64),  # inputs of LAYER_NORM and BATCH_NORM, as the outputs

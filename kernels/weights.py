@@ -6,6 +6,7 @@ has no gradient array at all.
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from .catalogue import Operation
 from .codes import Epilogue, SumRow
 from .jit import inner
 from .packing import panel_width, panels_size
-from .panels import share_weights, transpose_weights
+from .panels import share_weights, transpose_back, transpose_weights
 from .pointers import get, null, pointer
 from .products import add_piece, clear, column_sums, matmul_panel
 from .simd import by_dtype
@@ -46,39 +47,87 @@ def descend_weights(layers, parameters, workspace, rows, rate, thread, threads):
         layer = layers[index]
         if layer.operation != Operation.DENSE:
             continue
-        n_inputs, n_outputs = layer.n_inputs, layer.n_outputs
-        inputs, input_row = workspace + layer.inputs, layer.input_row
-        doutputs, output_row = workspace + layer.doutputs, layer.output_row
-        begin, end = share_weights(layer, workspace, thread, threads)
+        matrix = trained_matrix(layer)
+        n_outputs, rights = layer.n_outputs, workspace + matrix.right
+        begin, end, first, last = share_matrix(layer, workspace, thread, threads)
         for row in range(begin, end, most):
             height = min(most, end - row)
-            for column in range(0, n_outputs, width):
-                padded = panel_width(workspace, n_outputs - column)
-                panel = workspace + (layer.panels + column * n_inputs + row * padded)
+            for column in range(first, last, width):
+                padded = panel_width(workspace, matrix.columns - column)
+                panel = workspace + (matrix.panels + column * matrix.rows + row * padded)
                 matmul_panel(
                     Rows(panel, padded),
-                    Columns(inputs + row, input_row),
-                    Rows(doutputs + column, output_row), doutputs,
-                    Extent(height, min(width, n_outputs - column), rows),
+                    Columns(workspace + (matrix.left + row), matrix.left_row),
+                    Rows(rights + column, matrix.right_row), rights,
+                    Extent(height, min(width, matrix.columns - column), rows),
                     Rows(null(panel), 0),
                     Descend(Epilogue.DESCENT, rate),
                 )  # fmt: skip
-            transpose_weights(layer, workspace, row, row + height)
+            copy_matrix(layer, workspace, row, row + height, first, last)
         begin, end = share(n_outputs, 4 * lanes, thread, threads)
         sum_biases(layer, workspace, rows, begin, end)
         dbiases = workspace + (layer.dbiases + begin)
         descend(parameters + (layer.biases + begin), dbiases, end - begin, rate)
 
 
+class Matrix(NamedTuple):
+    """A matrix (rows, columns) of weights that train: its gradient is left.T @ right."""
+
+    rows: int
+    columns: int
+    panels: int  # places in the workspace, as those of the operands
+    left: int
+    left_row: int  # from one row of the operand to the next
+    right: int
+    right_row: int
+
+
+@inner
+def trained_matrix(layer):
+    """Return the weights of a layer as they train: its panels, or the transposed ones."""
+    if layer.trains_transposed:
+        return Matrix(
+            layer.n_outputs, layer.n_inputs, layer.transposed_panels,
+            layer.doutputs, layer.output_row, layer.inputs, layer.input_row,
+        )  # fmt: skip
+    return Matrix(
+        layer.n_inputs, layer.n_outputs, layer.panels,
+        layer.inputs, layer.input_row, layer.doutputs, layer.output_row,
+    )  # fmt: skip
+
+
+@inner
+def share_matrix(layer, workspace, thread, threads):
+    """Return the rows [begin, end) and the columns [first, last) of `trained_matrix` to train.
+
+    They belong to the same inputs of the layer: its weights, or whole transposed panels.
+    """
+    if layer.trains_transposed:
+        first, last = share(layer.n_inputs, tile_columns(workspace), thread, threads)
+        return 0, layer.n_outputs, first, last
+    begin, end = share_weights(layer, workspace, thread, threads)
+    return begin, end, 0, layer.n_outputs
+
+
+@inner
+def copy_matrix(layer, workspace, begin, end, first, last):
+    """Copy what has trained of `trained_matrix` to the layer's other panels."""
+    if layer.trains_transposed:
+        transpose_back(layer, workspace, first, last)
+    else:
+        transpose_weights(layer, workspace, begin, end)
+
+
 @inner
 def form_piece(layer, workspace, piece, row, height, column, rows):
-    """piece = gradient of the weights [row, row + height) of the panel at `column`.
+    """piece = gradient of the rows [row, row + height) of the panel at `column`.
 
-    Zeros stand where the panel is wider than its columns.
+    The panel is one of `trained_matrix`. Zeros stand where it is wider than its columns.
     """
-    padded = panel_width(workspace, layer.n_outputs - column)
+    columns = trained_matrix(layer).columns - column
+    padded = panel_width(workspace, columns)
     size = height * padded
-    fill_padding(piece, size, layer.n_outputs - column, padded)
+    fill_padding(piece, size, columns, padded)
     form_block(layer, workspace, piece, row, height, column, 0, min(rows, SUM_ROWS))
     if rows > SUM_ROWS:
         part, lost = stack_piece(workspace), stack_piece(workspace)
@@ -93,13 +142,14 @@ def form_piece(layer, workspace, piece, row, height, column, rows):
 @inner
 def form_block(layer, workspace, piece, row, height, column, first, rows):
     """piece = what the rows [first, first + rows) of the batch add to a piece of the gradient."""
-    n_outputs, output_row = layer.n_outputs, layer.output_row
-    doutputs = workspace + (layer.doutputs + first * output_row)
+    matrix = trained_matrix(layer)
+    columns = matrix.columns - column
+    rights = workspace + (matrix.right + first * matrix.right_row)
     matmul_panel(
-        Rows(piece, panel_width(workspace, n_outputs - column)),
-        Columns(workspace + (layer.inputs + first * layer.input_row + row), layer.input_row),
-        Rows(doutputs + column, output_row), doutputs,
-        Extent(height, min(tile_columns(workspace), n_outputs - column), rows),
+        Rows(piece, panel_width(workspace, columns)),
+        Columns(workspace + (matrix.left + first * matrix.left_row + row), matrix.left_row),
+        Rows(rights + column, matrix.right_row), rights,
+        Extent(height, min(tile_columns(workspace), columns), rows),
         Rows(null(piece), 0),
         Descend(Epilogue.STORE, 0.0),
     )  # fmt: skip
@@ -128,16 +178,17 @@ def update_weights(
         b2 = strength * layer.biases_l2
         formed = layer.gradients >= 0  # and with the slopes of the penalties
         penalized = l1 != 0.0 or l2 != 0.0 or b1 != 0.0 or b2 != 0.0
-        distance = panels_size(workspace, n_outputs, n_inputs)
-        begin, end = share_weights(layer, workspace, thread, threads)
+        matrix = trained_matrix(layer)
+        distance = panels_size(workspace, matrix.columns, matrix.rows)
+        begin, end, first, last = share_matrix(layer, workspace, thread, threads)
         if penalized:
             weigh_rows(layer, workspace, sums, begin, end, abs(l1), l2)
         for row in range(begin, end, most):
             height = min(most, end - row)
-            for column in range(0, n_outputs, width):
-                padded = panel_width(workspace, n_outputs - column)
-                place = column * n_inputs + row * padded
-                panel = workspace + (layer.panels + place)
+            for column in range(first, last, width):
+                padded = panel_width(workspace, matrix.columns - column)
+                place = column * matrix.rows + row * padded
+                panel = workspace + (matrix.panels + place)
                 piece = workspace + (layer.gradients + place)
                 if not formed:
                     piece = scratch_piece
@@ -150,7 +201,7 @@ def update_weights(
                 )  # fmt: skip
                 if l1 < 0.0:
                     clear_padding(panel, height, n_outputs - column, padded)
-            transpose_weights(layer, workspace, row, row + height)
+            copy_matrix(layer, workspace, row, row + height, first, last)
         if layer.has_biases == 0:
             continue
         begin, end = share(n_outputs, 4 * lanes, thread, threads)

@@ -153,7 +153,12 @@ def make_plan(
             if record["dinputs"] >= 0:
                 record["transposed_panels"] = panels.panels(n_outputs, width)
             if training:
-                record["states"] = workspace.panels(n_states * width, n_outputs)
+                rows, columns = width, n_outputs
+                if record["dinputs"] >= 0 and not keep_gradients and not any(layer.penalties):
+                    record["trains_transposed"] = workspace.is_thin(width, n_outputs)
+                    if record["trains_transposed"]:
+                        rows, columns = columns, rows
+                record["states"] = workspace.panels(n_states * rows, columns)
             if keep_gradients and layer.trainable:
                 record["gradients"] = workspace.panels(width, n_outputs)
         if row.number:
@@ -238,6 +243,14 @@ class _Workspace:
         """Return the offset of `width` columns packed to panels: padded to whole vectors."""
         line = CACHE_LINE // self.itemsize
         return self.take(-(-width // line) * line * depth)
+
+    def is_thin(self, depth: int, width: int) -> bool:
+        """Return whether `width` columns are a part of a vector, and fill their transpose better.
+
+        A step of Adam takes as long for the padding of panels as for weights.
+        """
+        line = CACHE_LINE // self.itemsize
+        return width < line and -(-depth // line) * width < depth
 
     def rows(self, width: int) -> tuple[int, int]:
         """Return (offset, distance between rows) of `capacity` rows."""
