@@ -21,9 +21,16 @@ LAYER = np.dtype(
         ("dropout_index", np.int64),  # which DROPOUT of the network it is, from 0
         # How the layer trains.
         ("trains", np.bool_),  # else the parameters stay as they are
-        # Whether the weights train in their transposed panels, from which the others are copied.
-        ("trains_transposed", np.bool_),
         ("has_biases", np.bool_),  # else there are zeros in their place, which stay
+        # The weights as they train: a matrix (rows, columns), whose gradient is left.T @ right.
+        ("trains_transposed", np.bool_),  # in the transposed panels; the others are copied
+        ("rows", np.int64),
+        ("columns", np.int64),
+        ("trained_panels", np.int64),  # in the workspace, as the two operands
+        ("left", np.int64),
+        ("left_row", np.int64),  # distance between two rows of the operand
+        ("right", np.int64),
+        ("right_row", np.int64),
         # Penalties; an l1 below 0 is |l1|, with the slope |l1| at 0 (`update.slope_of`).
         ("weights_l1", np.float64),
         ("weights_l2", np.float64),

@@ -6,7 +6,6 @@ has no gradient array at all.
 """
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 
@@ -47,58 +46,34 @@ def descend_weights(layers, parameters, workspace, rows, rate, thread, threads):
         layer = layers[index]
         if layer.operation != Operation.DENSE:
             continue
-        matrix = trained_matrix(layer)
-        n_outputs, rights = layer.n_outputs, workspace + matrix.right
+        n_outputs, rights = layer.n_outputs, workspace + layer.right
         begin, end, first, last = share_matrix(layer, workspace, thread, threads)
         for row in range(begin, end, most):
             height = min(most, end - row)
             for column in range(first, last, width):
-                padded = panel_width(workspace, matrix.columns - column)
-                panel = workspace + (matrix.panels + column * matrix.rows + row * padded)
+                padded = panel_width(workspace, layer.columns - column)
+                panel = workspace + (layer.trained_panels + column * layer.rows + row * padded)
                 matmul_panel(
                     Rows(panel, padded),
-                    Columns(workspace + (matrix.left + row), matrix.left_row),
-                    Rows(rights + column, matrix.right_row), rights,
-                    Extent(height, min(width, matrix.columns - column), rows),
+                    Columns(workspace + (layer.left + row), layer.left_row),
+                    Rows(rights + column, layer.right_row), rights,
+                    Extent(height, min(width, layer.columns - column), rows),
                     Rows(null(panel), 0),
                     Descend(Epilogue.DESCENT, rate),
                 )  # fmt: skip
-            copy_matrix(layer, workspace, row, row + height, first, last)
+            if layer.trains_transposed:
+                transpose_back(layer, workspace, first, last)
+            else:
+                transpose_weights(layer, workspace, row, row + height)
         begin, end = share(n_outputs, 4 * lanes, thread, threads)
         sum_biases(layer, workspace, rows, begin, end)
         dbiases = workspace + (layer.dbiases + begin)
         descend(parameters + (layer.biases + begin), dbiases, end - begin, rate)
 
 
-class Matrix(NamedTuple):
-    """A matrix (rows, columns) of weights that train: its gradient is left.T @ right."""
-
-    rows: int
-    columns: int
-    panels: int  # places in the workspace, as those of the operands
-    left: int
-    left_row: int  # from one row of the operand to the next
-    right: int
-    right_row: int
-
-
-@inner
-def trained_matrix(layer):
-    """Return the weights of a layer as they train: its panels, or the transposed ones."""
-    if layer.trains_transposed:
-        return Matrix(
-            layer.n_outputs, layer.n_inputs, layer.transposed_panels,
-            layer.doutputs, layer.output_row, layer.inputs, layer.input_row,
-        )  # fmt: skip
-    return Matrix(
-        layer.n_inputs, layer.n_outputs, layer.panels,
-        layer.inputs, layer.input_row, layer.doutputs, layer.output_row,
-    )  # fmt: skip
-
-
 @inner
 def share_matrix(layer, workspace, thread, threads):
-    """Return the rows [begin, end) and the columns [first, last) of `trained_matrix` to train.
+    """Return the rows [begin, end) and the columns [first, last) of the weights as they train.
 
     They belong to the same inputs of the layer: its weights, or whole transposed panels.
     """
@@ -110,21 +85,12 @@ def share_matrix(layer, workspace, thread, threads):
 
 
 @inner
-def copy_matrix(layer, workspace, begin, end, first, last):
-    """Copy what has trained of `trained_matrix` to the layer's other panels."""
-    if layer.trains_transposed:
-        transpose_back(layer, workspace, first, last)
-    else:
-        transpose_weights(layer, workspace, begin, end)
-
-
-@inner
 def form_piece(layer, workspace, piece, row, height, column, rows):
     """piece = gradient of the rows [row, row + height) of the panel at `column`.
 
-    The panel is one of `trained_matrix`. Zeros stand where it is wider than its columns.
+    The panel is one of those that train. Zeros stand where it is wider than its columns.
     """
-    columns = trained_matrix(layer).columns - column
+    columns = layer.columns - column
     padded = panel_width(workspace, columns)
     size = height * padded
     fill_padding(piece, size, columns, padded)
@@ -142,13 +108,12 @@ def form_piece(layer, workspace, piece, row, height, column, rows):
 @inner
 def form_block(layer, workspace, piece, row, height, column, first, rows):
     """piece = what the rows [first, first + rows) of the batch add to a piece of the gradient."""
-    matrix = trained_matrix(layer)
-    columns = matrix.columns - column
-    rights = workspace + (matrix.right + first * matrix.right_row)
+    columns = layer.columns - column
+    rights = workspace + (layer.right + first * layer.right_row)
     matmul_panel(
         Rows(piece, panel_width(workspace, columns)),
-        Columns(workspace + (matrix.left + first * matrix.left_row + row), matrix.left_row),
-        Rows(rights + column, matrix.right_row), rights,
+        Columns(workspace + (layer.left + first * layer.left_row + row), layer.left_row),
+        Rows(rights + column, layer.right_row), rights,
         Extent(height, min(tile_columns(workspace), columns), rows),
         Rows(null(piece), 0),
         Descend(Epilogue.STORE, 0.0),
@@ -178,17 +143,16 @@ def update_weights(
         b2 = strength * layer.biases_l2
         formed = layer.gradients >= 0  # and with the slopes of the penalties
         penalized = l1 != 0.0 or l2 != 0.0 or b1 != 0.0 or b2 != 0.0
-        matrix = trained_matrix(layer)
-        distance = panels_size(workspace, matrix.columns, matrix.rows)
+        distance = panels_size(workspace, layer.columns, layer.rows)
         begin, end, first, last = share_matrix(layer, workspace, thread, threads)
         if penalized:
             weigh_rows(layer, workspace, sums, begin, end, abs(l1), l2)
         for row in range(begin, end, most):
             height = min(most, end - row)
             for column in range(first, last, width):
-                padded = panel_width(workspace, matrix.columns - column)
-                place = column * matrix.rows + row * padded
-                panel = workspace + (matrix.panels + place)
+                padded = panel_width(workspace, layer.columns - column)
+                place = column * layer.rows + row * padded
+                panel = workspace + (layer.trained_panels + place)
                 piece = workspace + (layer.gradients + place)
                 if not formed:
                     piece = scratch_piece
@@ -201,7 +165,10 @@ def update_weights(
                 )  # fmt: skip
                 if l1 < 0.0:
                     clear_padding(panel, height, n_outputs - column, padded)
-            copy_matrix(layer, workspace, row, row + height, first, last)
+            if layer.trains_transposed:
+                transpose_back(layer, workspace, first, last)
+            else:
+                transpose_weights(layer, workspace, row, row + height)
         if layer.has_biases == 0:
             continue
         begin, end = share(n_outputs, 4 * lanes, thread, threads)

@@ -153,11 +153,14 @@ def make_plan(
             if record["dinputs"] >= 0:
                 record["transposed_panels"] = panels.panels(n_outputs, width)
             if training:
+                # Penalties and squares are added up in the order of the other panels.
+                summed = keep_gradients or any(layer.penalties)
+                may_be_thin = record["dinputs"] >= 0 and not summed
+                record["trains_transposed"] = may_be_thin and workspace.is_thin(width, n_outputs)
                 rows, columns = width, n_outputs
-                if record["dinputs"] >= 0 and not keep_gradients and not any(layer.penalties):
-                    record["trains_transposed"] = workspace.is_thin(width, n_outputs)
-                    if record["trains_transposed"]:
-                        rows, columns = columns, rows
+                if record["trains_transposed"]:
+                    rows, columns = columns, rows
+                record["rows"], record["columns"] = rows, columns
                 record["states"] = workspace.panels(n_states * rows, columns)
             if keep_gradients and layer.trainable:
                 record["gradients"] = workspace.panels(width, n_outputs)
@@ -179,6 +182,7 @@ def make_plan(
             dinputs = inputs if in_place else workspace.rows(n_outputs)[0]
             record["doutputs"] = dinputs
             record["dbiases"] = workspace.take(n_outputs)
+            _set_operands(record)
         _make_room(record, row.room if training else row.room_to_predict, workspace)
         width = n_outputs
     return Plan(records, workspace.size, 0 if training else panels.size, n_sums)
@@ -203,6 +207,17 @@ def _check_sizes(layer: Any, n_rows: int, n_outputs: int) -> None:
             f"{layer!r} has weights and biases of shapes {weights.shape} and {biases.shape}, "
             f"expected ({n_rows}, {n_outputs}) and (1, {n_outputs})"
         )
+
+
+def _set_operands(record: np.void) -> None:
+    """Set where the weights of a layer train, and the operands of their gradient."""
+    sides = [("panels", "inputs", "input_row"), ("transposed_panels", "doutputs", "output_row")]
+    if record["trains_transposed"]:
+        sides.reverse()
+    (panels, left, left_row), (_, right, right_row) = sides
+    record["trained_panels"] = record[panels]
+    record["left"], record["left_row"] = record[left], record[left_row]
+    record["right"], record["right_row"] = record[right], record[right_row]
 
 
 def _make_room(record: np.void, room: Mapping[str, Room], workspace: _Workspace) -> None:
