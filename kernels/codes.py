@@ -58,16 +58,28 @@ SumRow = _SumRows()
 N_SUMS = len(SumRow)
 
 
+MOST_SHARES = 32
+"""Shares into which the work of a phase is divided at most (`threads.py`)."""
+
+
 class _BarrierPlaces(NamedTuple):
     ARRIVED: int = 0
     GENERATION: int = 8
     LEAVE: int = 16  # not 0: all threads leave
+    PHASE: int = 24  # the number of the phase that is under way
+    DONE: int = 32  # blocks of it that are done
+    STOPPED: int = 40  # the phase, plus 1, whose loss was not finite
+    OVERFLOWN: int = 41  # the phase, plus 1, in which the squares of the gradient overflowed
+    CROWDED_UNTIL: int = 48  # the time until which other processes seem to want the cores too
+    CROWDED: int = 49  # not 0: that was so when the step began
+    COUNTERS: int = 56  # of the shares' blocks: of weights or rows, and then of what normalizes
+    CLOCKS: int = 56 + 2 * MOST_SHARES * 8  # two times of each thread, see `threads.rest`
 
 
 BarrierPlace = _BarrierPlaces()
 """The places in the barrier of `threads.py` (int64), each on a cache line of its own."""
 
-BARRIER_SIZE = 24
+BARRIER_SIZE = BarrierPlace.CLOCKS + MOST_SHARES * 8
 
 
 class _HeaderPlaces(NamedTuple):

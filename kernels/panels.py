@@ -1,6 +1,6 @@
 """The weights of a network in packed panels (`packing.py`), as the matrix products read them.
 
-Each thread packs, updates and unpacks its own rows of the weights.
+Each thread packs its own rows of the weights; who updates and unpacks which is in `threads.py`.
 """
 
 from .batches import copy_row
@@ -24,12 +24,12 @@ def pack_weights(layers, parameters, panels, thread, threads):
 
 
 @inner
-def unpack_weights(layers, parameters, panels, thread, threads):
-    """Write this thread's slices of all weights back into the parameter buffer."""
+def unpack_weights(layers, parameters, panels, owner, shares):
+    """Write the slices of all weights that lie in a share back into the parameter buffer."""
     for index in range(len(layers)):
         layer = layers[index]
         if layer.operation == Operation.DENSE:
-            begin, end = share_weights(layer, panels, thread, threads)
+            begin, end = share_weights(layer, panels, owner, shares)
             copy_weights(layer, parameters, panels + layer.panels, begin, end, False)
 
 
@@ -76,12 +76,14 @@ def exchange_transposed(
 
 
 @inner
-def share_weights(layer, panels, thread, threads):
-    """Return the rows [begin, end) of a layer's weights that are this thread's.
+def share_weights(layer, panels, owner, shares):
+    """Return the rows [begin, end) of a layer's weights that are in a share, a thread's.
 
-    They are whole blocks, so that no two threads write to the same block of the panels.
+    They are whole blocks, so that no two threads write to the same block of the panels: of weights
+    that train transposed, whole panels.
     """
-    return share(layer.n_inputs, tile_block(panels), thread, threads)
+    unit = tile_columns(panels) if layer.trains_transposed else tile_block(panels)
+    return share(layer.n_inputs, unit, owner, shares)
 
 
 @inner

@@ -2,9 +2,10 @@
 
 A step has two phases. In the rows phase a thread takes some rows of the shuffled batch through
 forward pass, loss and input gradients; it needs no other thread. In the weights phase a thread
-owns slices of every weight matrix, forms their gradient over the whole batch and applies the
+takes slices of every weight matrix, forms their gradient over the whole batch and applies the
 optimizer while the sums are in registers: plain gradient descent has no gradient array. So two
 barriers a step, whatever the depth, and the same sums in the same order for any number of threads.
+`threads.py` says who takes which rows and slices.
 
 The products read weights from panels (`packing.py`), and the weights phase updates the panels:
 the parameter buffer itself is read when a call begins and written when it ends, so that a step
@@ -17,18 +18,36 @@ import numpy as np
 
 from .batches import cut_row
 from .catalogue import Rule
-from .codes import ScoreRow, SumRow
+from .codes import BarrierPlace, ScoreRow, SumRow
 from .conversion import convert_row
 from .jit import inner, kernel
-from .norm_passes import follow_norms, form_norms, rows_unit
+from .norm_passes import batch_norm_unit, has_batch_norm, keep_norms, update_norms
 from .panels import exchange_states, pack_weights, unpack_weights
 from .passes import backward_rows, batch_weight, loss_rows, train_forward
 from .pointers import element, pointer, retyped
 from .table import TOTAL_LOSS, TOTAL_PENALTY, TOTAL_RIGHT, TOTAL_STEPS, TOTAL_WEIGHT
-from .threads import share, wait
+from .target import SHARED_ROWS
+from .threads import (
+    Phase,
+    complete,
+    count_shares,
+    is_crowded,
+    is_marked,
+    mark,
+    next_share,
+    note_crowd,
+    open_next,
+    phase_number,
+    share,
+    start_clocks,
+    take,
+    wait,
+    wait_for_next,
+)
 from .tile import tile_rows
 from .weights import (
     clip_factor,
+    count_blocks,
     descend_weights,
     keep_gradients,
     keep_wide_squares,
@@ -107,97 +126,184 @@ def train_steps(
     head = layers[0]
     n_inputs, unit = head.n_inputs, tile_rows(w)
     samples, sample_row = w + head.inputs, head.input_row
+    number, shares = phase_number(gate), count_shares(threads)
+    row_shares, is_whole = shares, threads == 1  # whether a share of the rows is one block
     if keys is not None:
-        unit = rows_unit(layers, w)
+        if has_batch_norm(layers):
+            unit, row_shares, is_whole = batch_norm_unit(w), threads, True
+    n_blocks = count_blocks(layers, w, threads)
+    if keys is not None:
+        n_blocks += shares  # those of layers that normalize
     if task.repack:
         pack_weights(layers, p, w, thread, threads)
         if extended is not None:
             exchange_states(
                 layers, pointer(states), w, len(states), states.shape[1], True, thread, threads
             )
-        if not wait(gate, threads):
-            return first_step
+    # Behind it no thread fails to come: what follows in a call cannot raise an exception.
+    if not wait(gate, threads):
+        return first_step
+    if threads > 1:
+        start_clocks(gate, thread)
     n_samples = order.shape[1]
     epoch_steps = (n_samples + batch_size - 1) // batch_size
     for step in range(first_step, last_step):
         epoch = step // epoch_steps
-        number = step - epoch * epoch_steps
-        start = number * batch_size
+        batch_number = step - epoch * epoch_steps
+        start = batch_number * batch_size
         batch = min(batch_size, n_samples - start)
         indices = order[epoch, start : start + batch]
-        first, end = share(batch, unit, thread, threads)
-        gather(samples, sample_row, inputs, extended, indices, first, end, n_inputs)
-        if not train_forward(
-            layers, extended, p, w, keys, epoch, number, first, end - first, batch, gate, threads
-        ):
-            return step
-        loss_rows(layers, w, scores, extended, answers, indices, first, end - first, task)
-        if not backward_rows(
-            layers, extended, p, w, keys, first, end - first, batch, gate, threads
-        ):
-            return step
-        if not wait(gate, threads):
-            return step
-        # Each thread adds up all scores, so that all see the same sum and stop at the same step.
-        total, right = 0.0, 0.0
-        for i in range(batch):
-            total += scores[ScoreRow.LOSS, i]
-            right += scores[ScoreRow.RIGHT, i]
-        if not math.isfinite(total):
-            unpack_weights(layers, p, w, thread, threads)
-            wait(gate, threads)
-            return step
-        if thread == 0:
-            totals[epoch, TOTAL_LOSS] += total
-            totals[epoch, TOTAL_RIGHT] += right
-            if extended is None:
-                totals[epoch, TOTAL_WEIGHT] += batch
+        block_rows, n_row_blocks = batch_size, threads
+        if not is_whole:
+            if is_crowded(gate):
+                block_rows = (SHARED_ROWS + unit - 1) // unit * unit
+            n_row_blocks = count_row_blocks(batch, unit, block_rows, shares)
+        phase = Phase(gate, number, n_row_blocks, thread, threads)
+        is_last = False
+        for turn in range(1 if is_whole else shares):
+            if is_last:
+                break
+            owner = thread if is_whole else next_share(phase, turn)
+            first, end = share(batch, unit, owner, row_shares)
+            block = 0 if is_whole else take(phase, owner, -1)
+            # With BATCH_NORM each thread comes to its barriers, also one without rows.
+            while first + block * block_rows < end or (is_whole and block == 0):
+                row = first + block * block_rows
+                stop = min(row + block_rows, end)
+                gather(samples, sample_row, inputs, extended, indices, row, stop, n_inputs)
+                if not train_forward(
+                    layers, extended, p, w, keys, epoch, batch_number, row, stop - row,
+                    batch, gate, threads,
+                ):  # fmt: skip
+                    return step
+                loss_rows(layers, w, scores, extended, answers, indices, row, stop - row, task)
+                if not backward_rows(
+                    layers, extended, p, w, keys, row, stop - row, batch, gate, threads
+                ):
+                    return step
+                is_last = complete(phase)
+                block = 1 if is_whole else take(phase, owner, block)
+        # What one thread does for all: the one that has completed a phase.
+        if is_last:
+            total, right = 0.0, 0.0
+            for i in range(batch):
+                total += scores[ScoreRow.LOSS, i]
+                right += scores[ScoreRow.RIGHT, i]
+            if math.isfinite(total):
+                totals[epoch, TOTAL_LOSS] += total
+                totals[epoch, TOTAL_RIGHT] += right
+                if extended is None:
+                    totals[epoch, TOTAL_WEIGHT] += batch
+                else:
+                    totals[epoch, TOTAL_WEIGHT] += batch_weight(sample_weights, indices)
             else:
-                totals[epoch, TOTAL_WEIGHT] += batch_weight(sample_weights, indices)
-        now, scale = steps[step - first_step], 1.0
-        if keys is not None:
-            form_norms(layers, w, sums, batch, thread, threads)
+                mark(phase, BarrierPlace.STOPPED)
+            open_next(phase, 1)
+        elif not wait_for_next(phase):
+            return step
+        number += 1
+        if is_marked(phase, BarrierPlace.STOPPED):
+            unpack_shares(layers, p, w, Phase(gate, number, shares, thread, threads))
+            return step
+        phase = Phase(gate, number, n_blocks, thread, threads)
+        now, scale, is_formed = steps[step - first_step], 1.0, False
         if task.rule == Rule.FUSED_DESCENT:
             rate = element(w, now.learning_rate)
-            descend_weights(layers, p, w, batch, rate, thread, threads)
+            is_last = descend_weights(layers, p, w, batch, rate, phase)
         elif extended is not None:
             strength = 1.0
             if now.per_sample != 0.0:
                 mass = batch_weight(sample_weights, indices)
                 strength = 1.0 / mass if mass > 0.0 else 0.0
             if now.clip_norm != np.inf:
-                keep_gradients(layers, p, w, sums, batch, strength, thread, threads)
-                if not wait(gate, threads):
+                is_formed = True
+                is_last = keep_gradients(layers, p, w, sums, batch, strength, phase)
+                if keys is not None:
+                    is_last = keep_norms(layers, w, sums, batch, phase) or is_last
+                clipped = phase
+                if is_last:
+                    # They overflow, or a gradient is not finite itself.
+                    if math.isfinite(total_squares(sums)):
+                        open_next(phase, 2)
+                    else:
+                        mark(phase, BarrierPlace.OVERFLOWN)
+                        open_next(phase, 1)
+                elif not wait_for_next(phase):
                     return step
-                factor, squares = 1.0, total_squares(sums)
-                if not math.isfinite(squares):  # they overflow, or a gradient is not finite itself
-                    if not wait(gate, threads):
+                phase = Phase(gate, number + 1, shares, thread, threads)
+                if phase_number(gate) == number + 1:
+                    if keep_wide_shares(layers, w, sums, phase):
+                        open_next(phase, 1)
+                    elif not wait_for_next(phase):
                         return step
-                    factor = wide_unit(w)
-                    keep_wide_squares(layers, w, sums, thread, threads)
-                    if not wait(gate, threads):
-                        return step
-                    squares = total_squares(sums)
-                scale = clip_factor(squares, factor, now.clip_norm)
-            update_weights(
-                layers, p, states, w, sums, batch,
-                task.rule, now, scale, strength, thread, threads,
-            )  # fmt: skip
+                factor = wide_unit(w) if is_marked(clipped, BarrierPlace.OVERFLOWN) else 1.0
+                scale = clip_factor(total_squares(sums), factor, now.clip_norm)
+                number += 2
+                phase = Phase(gate, number, n_blocks, thread, threads)
+            is_last = update_weights(
+                layers, p, states, w, sums, batch, task.rule, now, scale, strength, phase
+            )
         if keys is not None:
-            follow_norms(
-                layers, p, pointer(states), states.shape[1], w, batch,
-                task.rule, now, scale, thread, threads,
-            )  # fmt: skip
-        if not wait(gate, threads):
-            return step
-        if thread == 0:
+            is_last = update_norms(
+                layers, p, pointer(states), states.shape[1], w, sums, batch,
+                task.rule, now, scale, is_formed, phase,
+            ) or is_last  # fmt: skip
+        if is_last:
             totals[epoch, TOTAL_STEPS] += 1.0
             totals[epoch, TOTAL_PENALTY] += batch * sums[SumRow.PENALTY].sum()
-    unpack_weights(layers, p, w, thread, threads)
+            note_crowd(gate, threads)
+            open_next(phase, 1)
+        elif not wait_for_next(phase):
+            return step
+        number += 1
     # No thread writes any more when one of them returns: Ctrl-C in the caller finds the
     # parameters as they stay (tests/test_interrupts.py).
-    wait(gate, threads)
+    unpack_shares(layers, p, w, Phase(gate, number, shares, thread, threads))
     return last_step
+
+
+@inner
+def count_row_blocks(batch, unit, block_rows, shares):
+    """Return how many blocks all shares of the rows of a batch have together."""
+    total = 0
+    for owner in range(shares):
+        first, end = share(batch, unit, owner, shares)
+        total += (end - first + block_rows - 1) // block_rows
+    return total
+
+
+@inner
+def keep_wide_shares(layers, workspace, sums, phase):
+    """Keep the squares of all gradients, times `wide_unit`; a share is one block.
+
+    Return whether this thread has completed the phase.
+    """
+    is_last, shares = False, count_shares(phase.threads)
+    for turn in range(shares):
+        if is_last:
+            break
+        owner = next_share(phase, turn)
+        if take(phase, owner, -1) == 0:
+            keep_wide_squares(layers, workspace, sums, owner, shares)
+            is_last = complete(phase)
+    return is_last
+
+
+@inner
+def unpack_shares(layers, parameters, workspace, phase):
+    """Write all weights back into the parameter buffer, as the last phase of a call."""
+    is_last, shares = False, count_shares(phase.threads)
+    for turn in range(shares):
+        if is_last:
+            break
+        owner = next_share(phase, turn)
+        if take(phase, owner, -1) == 0:
+            unpack_weights(layers, parameters, workspace, owner, shares)
+            is_last = complete(phase)
+    if is_last:
+        open_next(phase, 1)
+    else:
+        wait_for_next(phase)
 
 
 @kernel

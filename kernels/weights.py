@@ -1,8 +1,9 @@
 """The weights phase of a step: each gradient over the whole batch, and the step along it.
 
-A thread owns slices of every weight matrix. It forms their gradient piece by piece and applies the
-optimizer to the panels (`packing.py`) while the piece is in the cache: plain gradient descent
-has no gradient array at all.
+Threads share the rows of every weight matrix. A thread forms their gradient piece by piece and
+applies the optimizer to the panels (`packing.py`) while the piece is in the cache: plain gradient
+descent has no gradient array at all. A piece is a block of the phase (`threads.py`), and so is the
+part of the biases that lies in a share.
 """
 
 import math
@@ -18,7 +19,7 @@ from .pointers import get, null, pointer
 from .products import add_piece, clear, column_sums, matmul_panel
 from .simd import by_dtype
 from .table import SUM_ROWS
-from .threads import share
+from .threads import complete, count_shares, next_share, share, take
 from .tile import (
     Columns,
     Descend,
@@ -34,54 +35,92 @@ from .update import add_slopes, descend, follow, penalty_of, sum_squares
 
 
 @inner
-def descend_weights(layers, parameters, workspace, rows, rate, thread, threads):
-    """Form this thread's slices of every gradient over the whole batch, and step down them.
-
-    What `update_weights` does in the plain case, in a loop of its own: choosing inside of that one
-    cost a small network 10 % of its step.
-    """
-    width, lanes = tile_columns(workspace), tile_lanes(workspace)
-    most = piece_rows(workspace)
-    for index in range(len(layers)):
-        layer = layers[index]
-        if layer.operation != Operation.DENSE:
-            continue
-        n_outputs, rights = layer.n_outputs, workspace + layer.right
-        begin, end, first, last = share_matrix(layer, workspace, thread, threads)
-        for row in range(begin, end, most):
-            height = min(most, end - row)
-            for column in range(first, last, width):
-                padded = panel_width(workspace, layer.columns - column)
-                panel = workspace + (layer.trained_panels + column * layer.rows + row * padded)
-                matmul_panel(
-                    Rows(panel, padded),
-                    Columns(workspace + (layer.left + row), layer.left_row),
-                    Rows(rights + column, layer.right_row), rights,
-                    Extent(height, min(width, layer.columns - column), rows),
-                    Rows(null(panel), 0),
-                    Descend(Epilogue.DESCENT, rate),
-                )  # fmt: skip
-            if layer.trains_transposed:
-                transpose_back(layer, workspace, first, last)
-            else:
-                transpose_weights(layer, workspace, row, row + height)
-        begin, end = share(n_outputs, 4 * lanes, thread, threads)
-        sum_biases(layer, workspace, rows, begin, end)
-        dbiases = workspace + (layer.dbiases + begin)
-        descend(parameters + (layer.biases + begin), dbiases, end - begin, rate)
+def share_biases(layer, workspace, owner, shares):
+    """Return the biases [begin, end) of a layer that are in a share; of a norm, its columns."""
+    return share(layer.n_outputs, 4 * tile_lanes(workspace), owner, shares)
 
 
 @inner
-def share_matrix(layer, workspace, thread, threads):
-    """Return the rows [begin, end) and the columns [first, last) of the weights as they train.
+def count_blocks(layers, workspace, threads):
+    """Return how many blocks all shares of weights and biases have together."""
+    shares, most, total = count_shares(threads), piece_rows(workspace), 0
+    for index in range(len(layers)):
+        layer = layers[index]
+        if layer.operation == Operation.DENSE:
+            for owner in range(shares):
+                begin, end = share_weights(layer, workspace, owner, shares)
+                total += (end - begin + most - 1) // most + 1
+    return total
 
-    They belong to the same inputs of the layer: its weights, or whole transposed panels.
+
+@inner
+def descend_weights(layers, parameters, workspace, rows, rate, phase):
+    """Form the gradients over the whole batch, and step down them, one block after the other.
+
+    A block is a piece of the weights of a layer, or a part of its biases. What `update_weights`
+    does in the plain case, in a loop of its own: choosing inside of that one cost a small network
+    10 % of its step. Return whether this thread has completed the phase.
     """
+    last, shares, most = False, count_shares(phase.threads), piece_rows(workspace)
+    for turn in range(shares):
+        if last:
+            break
+        owner = next_share(phase, turn)
+        block, first = take(phase, owner, -1), 0
+        for index in range(len(layers)):
+            layer = layers[index]
+            if layer.operation != Operation.DENSE:
+                continue
+            begin, end = share_weights(layer, workspace, owner, shares)
+            bias_block = first + (end - begin + most - 1) // most
+            while block < bias_block:
+                row = begin + (block - first) * most
+                descend_piece(layer, workspace, rows, rate, row, min(row + most, end))
+                last, block = complete(phase), take(phase, owner, block)
+            if block == bias_block:
+                begin, end = share_biases(layer, workspace, owner, shares)
+                sum_biases(layer, workspace, rows, begin, end)
+                dbiases = workspace + (layer.dbiases + begin)
+                descend(parameters + (layer.biases + begin), dbiases, end - begin, rate)
+                last, block = complete(phase), take(phase, owner, block)
+            first = bias_block + 1
+    return last
+
+
+@inner
+def descend_piece(layer, workspace, rows, rate, row, end):
+    """Step down the gradient of the weights of the inputs [row, end) of a layer."""
+    width, rights = tile_columns(workspace), workspace + layer.right
+    top, bottom, first, last = trained_part(layer, row, end)
+    for column in range(first, last, width):
+        padded = panel_width(workspace, layer.columns - column)
+        panel = workspace + (layer.trained_panels + column * layer.rows + top * padded)
+        matmul_panel(
+            Rows(panel, padded),
+            Columns(workspace + (layer.left + top), layer.left_row),
+            Rows(rights + column, layer.right_row), rights,
+            Extent(bottom - top, min(width, layer.columns - column), rows),
+            Rows(null(panel), 0),
+            Descend(Epilogue.DESCENT, rate),
+        )  # fmt: skip
+    copy_weights_over(layer, workspace, row, end)
+
+
+@inner
+def trained_part(layer, row, end):
+    """Return the rows [top, bottom) and columns [first, last) in which some inputs train."""
     if layer.trains_transposed:
-        first, last = share(layer.n_inputs, tile_columns(workspace), thread, threads)
-        return 0, layer.n_outputs, first, last
-    begin, end = share_weights(layer, workspace, thread, threads)
-    return begin, end, 0, layer.n_outputs
+        return 0, layer.rows, row, end
+    return row, end, 0, layer.columns
+
+
+@inner
+def copy_weights_over(layer, workspace, row, end):
+    """Copy the weights of some inputs from the panels in which they train to the others."""
+    if layer.trains_transposed:
+        transpose_back(layer, workspace, row, end)
+    else:
+        transpose_weights(layer, workspace, row, end)
 
 
 @inner
@@ -123,69 +162,107 @@ def form_block(layer, workspace, piece, row, height, column, first, rows):
 @inner
 def update_weights(
     layers, parameters, states, workspace, sums, rows, rule, now,
-    scale, strength, thread, threads,
+    scale, strength, phase,
 ):  # fmt: skip
-    """Form this thread's slices of every gradient over the whole batch, and step down them.
+    """Form the gradients over the whole batch, and step down them, as `descend_weights`.
 
-    `now` is a record, STEP. `scale` multiplies the gradients, `strength` the penalties.
+    `now` is a record, STEP. `scale` multiplies the gradients, `strength` the penalties. Return
+    whether this thread has completed the phase.
     """
-    width, lanes = tile_columns(workspace), tile_lanes(workspace)
-    most = piece_rows(workspace)
-    scratch_piece = stack_piece(workspace)
-    for index in range(len(layers)):
-        layer = layers[index]
-        if layer.operation != Operation.DENSE or layer.trains == 0:
-            continue
-        n_inputs, n_outputs = layer.n_inputs, layer.n_outputs
-        l1 = strength * layer.weights_l1
-        l2 = strength * layer.weights_l2
-        b1 = strength * layer.biases_l1
-        b2 = strength * layer.biases_l2
-        formed = layer.gradients >= 0  # and with the slopes of the penalties
-        penalized = l1 != 0.0 or l2 != 0.0 or b1 != 0.0 or b2 != 0.0
-        distance = panels_size(workspace, layer.columns, layer.rows)
-        begin, end, first, last = share_matrix(layer, workspace, thread, threads)
-        if penalized:
-            weigh_rows(layer, workspace, sums, begin, end, abs(l1), l2)
-        for row in range(begin, end, most):
-            height = min(most, end - row)
-            for column in range(first, last, width):
-                padded = panel_width(workspace, layer.columns - column)
-                place = column * layer.rows + row * padded
-                panel = workspace + (layer.trained_panels + place)
-                piece = workspace + (layer.gradients + place)
-                if not formed:
-                    piece = scratch_piece
-                    form_piece(layer, workspace, piece, row, height, column, rows)
-                if formed:
-                    l1, l2 = 0.0, 0.0
-                follow(
-                    panel, piece, workspace + (layer.states + place), distance, height * padded,
-                    rule, now, scale, l1, l2,
-                )  # fmt: skip
-                if l1 < 0.0:
-                    clear_padding(panel, height, n_outputs - column, padded)
-            if layer.trains_transposed:
-                transpose_back(layer, workspace, first, last)
-            else:
-                transpose_weights(layer, workspace, row, row + height)
-        if layer.has_biases == 0:
-            continue
-        begin, end = share(n_outputs, 4 * lanes, thread, threads)
-        biases, dbiases = parameters + (layer.biases + begin), workspace + (layer.dbiases + begin)
-        if penalized:
-            for j in range(begin, end):
-                b = get(parameters + (layer.biases + j))
-                sums[SumRow.PENALTY, layer.first_sum + n_inputs + j] = abs(b1) * abs(b) + b2 * b * b
+    scratch = stack_piece(workspace)
+    last, shares, most = False, count_shares(phase.threads), piece_rows(workspace)
+    for turn in range(shares):
+        if last:
+            break
+        owner = next_share(phase, turn)
+        block, first = take(phase, owner, -1), 0
+        for index in range(len(layers)):
+            layer = layers[index]
+            if layer.operation != Operation.DENSE:
+                continue
+            begin, end = share_weights(layer, workspace, owner, shares)
+            bias_block = first + (end - begin + most - 1) // most
+            while block < bias_block:
+                row = begin + (block - first) * most
+                if layer.trains != 0:
+                    update_piece(
+                        layer, workspace, scratch, sums, rows, rule, now, scale, strength,
+                        row, min(row + most, end),
+                    )  # fmt: skip
+                last, block = complete(phase), take(phase, owner, block)
+            if block == bias_block:
+                begin, end = share_biases(layer, workspace, owner, shares)
+                if layer.trains != 0 and layer.has_biases != 0:
+                    update_biases(
+                        layer, parameters, states, workspace, sums, rows, rule, now,
+                        scale, strength, begin, end,
+                    )  # fmt: skip
+                last, block = complete(phase), take(phase, owner, block)
+            first = bias_block + 1
+    return last
+
+
+@inner
+def is_penalized(layer, strength):
+    """Return whether a layer has a penalty in this step."""
+    weights = layer.weights_l1 != 0.0 or layer.weights_l2 != 0.0
+    return strength != 0.0 and (weights or layer.biases_l1 != 0.0 or layer.biases_l2 != 0.0)
+
+
+@inner
+def update_piece(layer, workspace, scratch, sums, rows, rule, now, scale, strength, row, end):
+    """Step down the gradient of the weights of the inputs [row, end) of a layer."""
+    width = tile_columns(workspace)
+    l1 = strength * layer.weights_l1
+    l2 = strength * layer.weights_l2
+    formed = layer.gradients >= 0  # and with the slopes of the penalties
+    distance = panels_size(workspace, layer.columns, layer.rows)
+    if is_penalized(layer, strength):
+        weigh_rows(layer, workspace, sums, row, end, abs(l1), l2)
+    top, bottom, first, last = trained_part(layer, row, end)
+    height = bottom - top
+    for column in range(first, last, width):
+        padded = panel_width(workspace, layer.columns - column)
+        place = column * layer.rows + top * padded
+        panel = workspace + (layer.trained_panels + place)
+        piece = workspace + (layer.gradients + place)
         if not formed:
-            sum_biases(layer, workspace, rows, begin, end)
+            piece = scratch
+            form_piece(layer, workspace, piece, top, height, column, rows)
         if formed:
-            b1, b2 = 0.0, 0.0
+            l1, l2 = 0.0, 0.0
         follow(
-            biases, dbiases, pointer(states) + (layer.biases + begin), states.shape[1],
-            end - begin,
-            rule, now, scale, b1, b2,
+            panel, piece, workspace + (layer.states + place), distance, height * padded,
+            rule, now, scale, l1, l2,
         )  # fmt: skip
+        if l1 < 0.0:
+            clear_padding(panel, height, layer.columns - column, padded)
+    copy_weights_over(layer, workspace, row, end)
+
+
+@inner
+def update_biases(
+    layer, parameters, states, workspace, sums, rows, rule, now,
+    scale, strength, begin, end,
+):  # fmt: skip
+    """Step down the gradient of the biases [begin, end) of a layer."""
+    b1 = strength * layer.biases_l1
+    b2 = strength * layer.biases_l2
+    biases, dbiases = parameters + (layer.biases + begin), workspace + (layer.dbiases + begin)
+    if is_penalized(layer, strength):
+        at = layer.first_sum + layer.n_inputs
+        for j in range(begin, end):
+            b = get(parameters + (layer.biases + j))
+            sums[SumRow.PENALTY, at + j] = abs(b1) * abs(b) + b2 * b * b
+    if layer.gradients >= 0:
+        b1, b2 = 0.0, 0.0
+    else:
+        sum_biases(layer, workspace, rows, begin, end)
+    follow(
+        biases, dbiases, pointer(states) + (layer.biases + begin), states.shape[1],
+        end - begin,
+        rule, now, scale, b1, b2,
+    )  # fmt: skip
 
 
 @inner
@@ -234,45 +311,73 @@ def weigh_rows(layer, workspace, sums, begin, end, l1, l2):
 
 
 @inner
-def keep_gradients(layers, parameters, workspace, sums, rows, strength, thread, threads):
-    """Form this thread's slices of every gradient, penalties included, and keep their squares."""
-    width, lanes = tile_columns(workspace), tile_lanes(workspace)
-    most = piece_rows(workspace)
-    for index in range(len(layers)):
-        layer = layers[index]
-        if layer.operation != Operation.DENSE or layer.trains == 0:
-            continue
-        n_inputs, n_outputs = layer.n_inputs, layer.n_outputs
-        l1 = strength * layer.weights_l1
-        l2 = strength * layer.weights_l2
-        begin, end = share_weights(layer, workspace, thread, threads)
-        for row in range(begin, end, most):
-            height = min(most, end - row)
-            for column in range(0, n_outputs, width):
-                padded = panel_width(workspace, n_outputs - column)
-                place = column * n_inputs + row * padded
-                piece = workspace + (layer.gradients + place)
-                form_piece(layer, workspace, piece, row, height, column, rows)
-                add_slopes(piece, workspace + (layer.panels + place), height * padded, l1, l2)
-                if l1 < 0.0:
-                    clear_padding(piece, height, n_outputs - column, padded)
-                for i in range(height):
-                    squares = sum_squares(piece + i * padded, padded)
-                    at = layer.first_sum + row + i
-                    before = sums[SumRow.SQUARES, at] if column > 0 else 0.0
-                    sums[SumRow.SQUARES, at] = squares + before
-        if layer.has_biases == 0:
-            continue
-        begin, end = share(n_outputs, 4 * lanes, thread, threads)
-        sum_biases(layer, workspace, rows, begin, end)
-        add_slopes(
-            workspace + (layer.dbiases + begin), parameters + (layer.biases + begin), end - begin,
-            strength * layer.biases_l1,
-            strength * layer.biases_l2,
-        )  # fmt: skip
-        for j in range(begin, end):
-            d = np.float64(get(workspace + (layer.dbiases + j)))
-            sums[SumRow.SQUARES, layer.first_sum + n_inputs + j] = d * d
+def keep_gradients(layers, parameters, workspace, sums, rows, strength, phase):
+    """Form the gradients, penalties included, block by block, and keep their squares.
+
+    Return whether this thread has completed the phase.
+    """
+    last, shares, most = False, count_shares(phase.threads), piece_rows(workspace)
+    for turn in range(shares):
+        if last:
+            break
+        owner = next_share(phase, turn)
+        block, first = take(phase, owner, -1), 0
+        for index in range(len(layers)):
+            layer = layers[index]
+            if layer.operation != Operation.DENSE:
+                continue
+            begin, end = share_weights(layer, workspace, owner, shares)
+            bias_block = first + (end - begin + most - 1) // most
+            while block < bias_block:
+                row = begin + (block - first) * most
+                if layer.trains != 0:
+                    keep_piece(layer, workspace, sums, rows, strength, row, min(row + most, end))
+                last, block = complete(phase), take(phase, owner, block)
+            if block == bias_block:
+                begin, end = share_biases(layer, workspace, owner, shares)
+                if layer.trains != 0 and layer.has_biases != 0:
+                    keep_biases(layer, parameters, workspace, sums, rows, strength, begin, end)
+                last, block = complete(phase), take(phase, owner, block)
+            first = bias_block + 1
+    return last
+
+
+@inner
+def keep_piece(layer, workspace, sums, rows, strength, row, end):
+    """Keep the gradient of the weights [row, end) of a layer, and their squares."""
+    n_inputs, n_outputs, width = layer.n_inputs, layer.n_outputs, tile_columns(workspace)
+    l1 = strength * layer.weights_l1
+    l2 = strength * layer.weights_l2
+    height = end - row
+    for column in range(0, n_outputs, width):
+        padded = panel_width(workspace, n_outputs - column)
+        place = column * n_inputs + row * padded
+        piece = workspace + (layer.gradients + place)
+        form_piece(layer, workspace, piece, row, height, column, rows)
+        add_slopes(piece, workspace + (layer.panels + place), height * padded, l1, l2)
+        if l1 < 0.0:
+            clear_padding(piece, height, n_outputs - column, padded)
+        for i in range(height):
+            squares = sum_squares(piece + i * padded, padded)
+            at = layer.first_sum + row + i
+            before = sums[SumRow.SQUARES, at] if column > 0 else 0.0
+            sums[SumRow.SQUARES, at] = squares + before
+
+
+@inner
+def keep_biases(layer, parameters, workspace, sums, rows, strength, begin, end):
+    """Keep the gradient of the biases [begin, end) of a layer, and their squares."""
+    sum_biases(layer, workspace, rows, begin, end)
+    dbiases = workspace + (layer.dbiases + begin)
+    add_slopes(
+        dbiases, parameters + (layer.biases + begin), end - begin,
+        strength * layer.biases_l1,
+        strength * layer.biases_l2,
+    )  # fmt: skip
+    at = layer.first_sum + layer.n_inputs + begin
+    for j in range(end - begin):
+        d = np.float64(get(dbiases + j))
+        sums[SumRow.SQUARES, at + j] = d * d
 
 
 # Gradients whose squares overflow are multiplied by this, in float64, before they are squared.
@@ -280,16 +385,16 @@ wide_unit = by_dtype(1.0, 2.0**-540)
 
 
 @inner
-def keep_wide_squares(layers, workspace, sums, thread, threads):
-    """Keep the squares of this thread's slices of every gradient, times `wide_unit`, anew."""
-    width, lanes = tile_columns(workspace), tile_lanes(workspace)
+def keep_wide_squares(layers, workspace, sums, owner, shares):
+    """Keep the squares of a share of every gradient, times `wide_unit`, anew."""
+    width = tile_columns(workspace)
     for index in range(len(layers)):
         layer = layers[index]
         if layer.trains <= 0:
             continue
         n_inputs, n_outputs, at = layer.n_inputs, layer.n_outputs, layer.first_sum
         if layer.operation == Operation.DENSE:
-            begin, end = share_weights(layer, workspace, thread, threads)
+            begin, end = share_weights(layer, workspace, owner, shares)
             for row in range(begin, end):
                 squares = 0.0
                 for column in range(0, n_outputs, width):
@@ -298,7 +403,7 @@ def keep_wide_squares(layers, workspace, sums, thread, threads):
                     for j in range(padded):
                         squares += wide_square(piece + j)
                 sums[SumRow.SQUARES, at + row] = squares
-        begin, end = share(n_outputs, 4 * lanes, thread, threads)
+        begin, end = share_biases(layer, workspace, owner, shares)
         for j in range(begin, end):
             if layer.operation != Operation.DENSE:
                 sums[SumRow.SQUARES, at + j] = wide_square(workspace + (layer.dweights + j))

@@ -2,19 +2,48 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from .. import kernels
 from ..kernels.catalogue import is_basic
-from ..kernels.target import BLOCK_ROWS, FEW_ROWS
+from ..kernels.target import BLOCK_ROWS, FEW_ROWS, SHARED_ROWS
 from ..memory import aligned_empty
 from ..types import Floats, Steps
 from .plan import make_plan
 from .samples import Samples
 from .threads import ThreadTeam, resolve_threads, with_team
+
+# Multiply-adds of a run of rows, at least: some 0.2 ms, beside which a call of a kernel is short.
+_RUN_WORK = 20_000_000
+
+
+def split_rows(count: int, row_work: int, threads: int) -> Iterator[tuple[int, int]]:
+    """Yield (begin, end): the runs of rows that threads take one after the other.
+
+    The first ones are long, as each run is a call of a kernel. The last ones are short: so all
+    threads end at about the same time, even where one of them has to share its core.
+    """
+    least = -(-_RUN_WORK // (max(row_work, 1) * SHARED_ROWS)) * SHARED_ROWS
+    least = min(least, -(-count // threads)) if threads > 1 else count
+    begin = 0
+    while begin < count:
+        share = (count - begin) // (2 * threads) // BLOCK_ROWS * BLOCK_ROWS
+        end = min(begin + max(share, least), count)
+        yield begin, end
+        begin = end
+
+
+def drain(runs: deque[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Yield runs until none is left; several threads may do so at once."""
+    with contextlib.suppress(IndexError):
+        while True:
+            yield runs.popleft()
 
 
 class Predictor:
@@ -76,22 +105,25 @@ class Predictor:
         outputs = np.empty((len(rows), self.n_outputs), self.dtype)
         panels = self._pack() if self.panels is None else self.panels
 
-        def predict(team: ThreadTeam, finite: list[bool], thread: int) -> None:
+        def predict(
+            team: ThreadTeam, runs: deque[tuple[int, int]], finite: list[bool], thread: int
+        ) -> None:
             # Each thread has a workspace of its own.
             workspace = aligned_empty(self.many_size, self.dtype)
-            begin, end = (len(rows) * i // team.size for i in (thread, thread + 1))
             finite[thread] = all(
                 len(block) == kernels.predict_rows(
                     outputs[first : first + len(block)], workspace, panels, self.layers,
                     self.extended, self.parameters, block, BLOCK_ROWS, finish,
                 )
-                for first, block in samples.blocks(begin, end)
+                for run in drain(runs)
+                for first, block in samples.blocks(*run)
                 if not team.interruption.requested
             )  # fmt: skip
 
         def work(team: ThreadTeam) -> bool:
             finite = [False] * team.size
-            team.run(functools.partial(predict, team, finite))
+            runs = deque(split_rows(len(rows), self.parameters.size, team.size))
+            team.run(functools.partial(predict, team, runs, finite))
             return all(finite)
 
         return outputs if with_team(min(threads, max(len(rows), 1)), work) else None
