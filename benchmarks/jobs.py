@@ -8,16 +8,19 @@ A task is a dict, sent as JSON:
     {"kind": "softmax", "shape": [10000, 10]}
     {"kind": "product", "operation": "forward", "shape": [128, 784, 128]}    or dweights, dinputs
     {"kind": "peak"}
+    {"kind": "accuracy", ...}                      held-out accuracy against time: see accuracy.py
 
 The peer that measures the FMA peak does so whatever the task is, in the rounds of the others.
 
 A job holds `values`, numbers in which all libraries must agree because they did equal work, and
-`time(warm, seconds)`: the seconds that one unit of it takes.
+`time(warm, seconds)`: the seconds that one unit of it takes. That of "accuracy" has
+`run(seed, warm)` instead.
 """
 
 import time
 
 import numpy as np
+from accuracy import Curve
 from networks import Network, make_inputs
 
 _CHECKED_VALUES = 64
@@ -116,6 +119,7 @@ _KINDS = {
     "softmax": (_softmax, "softmax"),
     "product": (_product, "product"),
     "peak": (None, "peak_rate"),
+    "accuracy": (Curve, "AdamTrainer"),
 }
 
 

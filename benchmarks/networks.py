@@ -63,9 +63,9 @@ def make_data(network):
     return inputs, labels
 
 
-def make_parameters(sizes):
+def make_parameters(sizes, seed=2):
     """Return [(weights (I, O), biases (1, O)), ...], float32: every library starts from them."""
-    rng = np.random.default_rng(2)
+    rng = np.random.default_rng(seed)
     layers = []
     for n_inputs, n_outputs in pairwise(sizes):
         weights = rng.standard_normal((n_inputs, n_outputs), np.float32)

@@ -1,4 +1,6 @@
-"""Draws the curves: log axes in powers of two, every line named at its end."""
+"""Draws the curves on logarithmic axes, every line named beside it."""
+
+import math
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -6,26 +8,39 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 matplotlib.use("Agg")
 
-# One color for a library in both pictures; fastnn's is the one that stands out.
+# One color for a library in all pictures; fastnn's is the one that stands out.
 _COLORS = {
     "fastnn": "#c0392b",
     "fastnn, 1 thread": "#e59866",
     "NumPy": "#2471a3",
     "PyTorch": "#5d6d7e",
+    "fastnn, high": "#e67e22",
+    "fastnn, medium": "#e59866",
+    "PyTorch, medium": "#85929e",
+    "PyTorch, autocast": "#b2babb",
+    "JAX": "#148f77",
+    "Keras on JAX": "#7dcea0",
+    "Keras on PyTorch": "#bb8fce",
+    "scikit-learn": "#b7950b",
 }
 
 
 def _axes(title, x_label):
     figure, axes = plt.subplots(figsize=(9, 5.2), dpi=130, layout="constrained")
-    axes.set_title(title, loc="left", fontsize=16, pad=14)
+    _style(axes, title)
     axes.set_xlabel(x_label, fontsize=14)
     axes.set_xscale("log", base=2)
+    return figure, axes
+
+
+def _style(axes, title):
+    """Write the title, and leave nothing of the frame but the line below."""
+    axes.set_title(title, loc="left", fontsize=16, pad=14)
     axes.tick_params(labelsize=13, length=0)
     axes.grid(axis="y", color="#e5e7e9", linewidth=1)
     axes.set_axisbelow(True)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
-    return figure, axes
 
 
 def _plain(value, _):
@@ -92,3 +107,48 @@ def draw_peak(path, curves):
     _name_lines(axes, {name: points[-1] for name, points in curves.items()})
     figure.savefig(path)
     plt.close(figure)
+
+
+def draw_accuracy(path, panels):
+    """Draw held-out accuracy against seconds of training, a panel for each data set.
+
+    `panels` are (title, target, {name: ([(seconds, accuracy), ...], seconds to the target)}).
+    """
+    figure, rows = plt.subplots(
+        len(panels), figsize=(9, 4.4 * len(panels)), dpi=130, layout="constrained", squeeze=False
+    )
+    for axes, (title, target, curves) in zip(rows[:, 0], panels, strict=True):
+        _style(axes, title)
+        axes.set_xscale("log")
+        axes.axhline(target, color="#909497", linewidth=1, linestyle=(0, (4, 4)), zorder=1)
+        for name, (points, seconds) in curves.items():
+            width, layer = (3, 4) if name == "fastnn" else (2, 3)
+            axes.plot(
+                *zip(*points, strict=True), color=_COLORS[name], linewidth=width, zorder=layer
+            )
+            if math.isfinite(seconds):
+                axes.plot(
+                    seconds, target, "o", color=_COLORS[name], markersize=9, zorder=layer + 1,
+                    markeredgecolor="white", markeredgewidth=1.5, clip_on=False,
+                )  # fmt: skip
+        highest = max(y for points, _ in curves.values() for _, y in points)
+        axes.set_ylim(target - 2 * max(0.02, highest - target), max(highest, target) + 0.005)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} s"))
+        _list_names(axes, curves)
+    rows[-1, 0].set_xlabel("seconds of training", fontsize=14)
+    figure.savefig(path)
+    plt.close(figure)
+
+
+def _list_names(axes, curves):
+    """Write names and times beside the axes, the fastest first: the curves end close together."""
+    order = sorted(curves, key=lambda name: curves[name][1])
+    for i, name in enumerate(order):
+        seconds = curves[name][1]
+        shown = f"{seconds:.3g} s" if math.isfinite(seconds) else "not reached"
+        axes.annotate(
+            f"{name}, {shown}", (1, 0.94 - 0.09 * i), xycoords="axes fraction",
+            xytext=(14, 0), textcoords="offset points", va="center", fontsize=13,
+            color=_COLORS[name], weight="bold" if name == "fastnn" else "normal",
+        )  # fmt: skip

@@ -2,7 +2,13 @@
 
 from typing import NamedTuple
 
-BEGIN, END = "<!-- benchmarks:begin -->", "<!-- benchmarks:end -->"
+
+def markers(name):
+    """Return the two lines around a part of README."""
+    return f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+
+
+BEGIN, END = markers("benchmarks")
 
 
 class Table(NamedTuple):
@@ -50,10 +56,11 @@ def percent(fraction):
     return f"{100 * fraction:.0f} %"
 
 
-def replace_marked(text, block):
-    """Return `text` with `block` between the two markers; ValueError where they are missing."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+def replace_marked(text, block, name="benchmarks"):
+    """Return `text` with `block` between two markers; ValueError where they are missing."""
+    first, last = markers(name)
+    before, begin, rest = text.partition(first)
+    _, end, after = rest.partition(last)
     if not (begin and end):
-        raise ValueError(f"no {BEGIN} and {END} in this order")
-    return f"{before}{BEGIN}\n{block.strip()}\n{END}{after}"
+        raise ValueError(f"no {first} and {last} in this order")
+    return f"{before}{first}\n{block.strip()}\n{last}{after}"

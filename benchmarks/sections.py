@@ -132,7 +132,7 @@ def training(bench):
 
 def adam(bench):
     base, descent = bench.default, Library("descent", bench.threads)
-    peers = bench.libraries("numpy", "torch", "torch.foreach")
+    peers = bench.libraries("numpy", "jax", "torch", "torch.foreach")
     rows = []
     for network in NETWORKS:
         measured = bench.measure(_train(network, "adam"), [descent, *peers], base)

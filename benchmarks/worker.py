@@ -2,6 +2,7 @@
 
     {"prepare": task}                 -> {"values": [...]}, or {"values": null} without such a job
     {"warm": 0.2, "seconds": 0.3}     -> {"seconds": of one unit of the job prepared last}
+    {"warm": 0.2, "seed": 3}          -> {"points": [[seconds, accuracy], ...]} of such a job
 
 The first line comes unasked: {"versions": {...}}, or {"missing": why}. An exception is answered
 with {"error": its text}, and the next command is awaited.
@@ -40,6 +41,8 @@ def serve(name, threads):
                 job = None  # the last one's memory
                 job = make_job(peer, command["prepare"], threads)
                 answer(values=None if job is None else list(job.values))
+            elif "seed" in command:
+                answer(points=job.run(**command))
             else:
                 answer(seconds=job.time(command["warm"], command["seconds"]))
         except Exception as error:  # one library's failure is a line in the report

@@ -39,8 +39,8 @@ def _load(model, parameters):
 class Trainer(trainer.Trainer):
     """`model.fit`: checks of the arguments, shuffling and the history included."""
 
-    def __init__(self, network, threads):
-        super().__init__(network, threads)
+    def __init__(self, network, threads, data=None):
+        super().__init__(network, threads, data)
         self.model = _model(network.sizes)
         self.optimizer = self.make_optimizer()
         self.arguments = _thread_arguments(self.model.fit, threads)
@@ -53,17 +53,32 @@ class Trainer(trainer.Trainer):
         self.optimizer = self.make_optimizer()  # with no averages yet
 
     def run(self, epochs):
-        history = self.model.fit(
+        return self._fit(epochs=epochs, seed=self.rng).loss
+
+    def train(self, orders, look):
+        """Call `fit` once: each epoch of it is one of `orders`."""
+        remaining = iter(orders)
+        self._fit(
+            epochs=len(orders),
+            # `fit` wants as many indices as there are samples, and uses those of its steps.
+            shuffle=lambda n_samples: np.resize(next(remaining), n_samples),
+            steps_per_epoch=self.network.steps,
+            callbacks=[fastnn.LambdaCallback(on_epoch_end=lambda run: look())],
+        )
+
+    def _fit(self, **arguments):
+        return self.model.fit(
             self.inputs,
             self.labels,
-            epochs=epochs,
             batch_size=self.network.batch,
             optimizer=self.optimizer,
-            seed=self.rng,
             verbose=False,
             **self.arguments,
+            **arguments,
         )
-        return history.loss
+
+    def snapshot(self):
+        return [(layer.weights.copy(), layer.biases.copy()) for layer in self.model.layers[::2]]
 
 
 class AdamTrainer(Trainer):
@@ -120,6 +135,11 @@ def product(operation, left, right, threads):
             return outputs
 
     return run
+
+
+def set_precision(precision):
+    """Let all networks of this process train and predict with products of `precision`."""
+    fastnn.set_precision(precision)
 
 
 def versions():

@@ -9,8 +9,8 @@ from . import trainer
 class Trainer(trainer.Trainer):
     """A training loop in which only the small arrays of the loss are allocated in a step."""
 
-    def __init__(self, network, threads):
-        super().__init__(network, threads)
+    def __init__(self, network, threads, data=None):
+        super().__init__(network, threads, data)
         rows = network.batch
         self.batch_labels = np.empty(rows, self.labels.dtype)
         self.rows = np.arange(rows)
@@ -25,6 +25,9 @@ class Trainer(trainer.Trainer):
 
     def load(self, parameters):
         self.parameters = parameters
+
+    def snapshot(self):
+        return [(weights.copy(), biases.copy()) for weights, biases in self.parameters]
 
     def run_epoch(self, order):
         total = 0.0

@@ -1,10 +1,10 @@
-"""scikit-learn: MLPClassifier with plain gradient descent, neither momentum nor penalty."""
+"""scikit-learn: MLPClassifier with plain gradient descent or Adam, without a penalty."""
 
 import warnings
 
 import numpy as np
 import sklearn
-from networks import LEARNING_RATE
+from networks import ADAM_RATE, LEARNING_RATE
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
@@ -14,29 +14,38 @@ from . import trainer
 class Trainer(trainer.Trainer):
     """`fit` with `warm_start`, so that a call goes on from the last one's parameters."""
 
-    def __init__(self, network, threads):
-        super().__init__(network, threads)
+    solver = {  # noqa: RUF012
+        "solver": "sgd",
+        "learning_rate_init": LEARNING_RATE,
+        "momentum": 0,
+        "nesterovs_momentum": False,
+        "warm_start": True,
+    }
+
+    def __init__(self, network, threads, data=None):
+        super().__init__(network, threads, data)
         self.classifier = MLPClassifier(
             network.sizes[1:-1],
-            solver="sgd",
+            **self.solver,
             alpha=0,
             batch_size=network.batch,
-            learning_rate_init=LEARNING_RATE,
-            momentum=0,
-            nesterovs_momentum=False,
             random_state=0,
-            warm_start=True,
             tol=0,
             n_iter_no_change=np.inf,
         )
         # The first call makes the arrays that `load` fills.
         classes = np.arange(network.sizes[-1])
-        self.classifier.partial_fit(self.inputs, self.labels, classes=classes)
+        first = self.inputs[: network.batch], self.labels[: network.batch]
+        self.classifier.partial_fit(*first, classes=classes)
 
     def load(self, parameters):
         names = self.classifier.coefs_, self.classifier.intercepts_
         for weights, biases, (w, b) in zip(*names, parameters, strict=True):
             weights[...], biases[...] = w, b[0]
+
+    def snapshot(self):
+        layers = zip(self.classifier.coefs_, self.classifier.intercepts_, strict=True)
+        return [(weights.copy(), biases[None].copy()) for weights, biases in layers]
 
     def run(self, epochs):
         """Train, shuffled by scikit-learn itself, which takes no sample order."""
@@ -55,6 +64,20 @@ class Trainer(trainer.Trainer):
     def losses(self, epochs):
         self.reset()
         return super().run(epochs)
+
+
+class AdamTrainer(Trainer):
+    """With its Adam, through `partial_fit`, which goes on by itself."""
+
+    solver = {"solver": "adam", "learning_rate_init": ADAM_RATE}  # noqa: RUF012
+
+    def load(self, parameters):
+        super().load(parameters)
+        vars(self.classifier).pop("_optimizer", None)  # the next call makes one
+
+    def run(self, epochs):
+        orders = [self.rng.permutation(len(self.inputs)) for _ in range(epochs)]
+        return [self.run_epoch(order) for order in orders]
 
 
 def versions():

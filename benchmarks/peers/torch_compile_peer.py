@@ -13,8 +13,8 @@ if not any(map(shutil.which, ("g++", "clang++", "c++", "cl"))):
 class Trainer(torch_peer.Trainer):
     """As eager PyTorch; the fused optimizer is a single call already."""
 
-    def __init__(self, network, threads):
-        super().__init__(network, threads)
+    def __init__(self, network, threads, data=None):
+        super().__init__(network, threads, data)
         self.loss = torch.compile(super().loss)
 
 

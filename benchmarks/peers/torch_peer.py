@@ -27,8 +27,8 @@ def _load(module, parameters):
 class Trainer(trainer.Trainer):
     """The usual loop, on tensors that are ready before the clock starts."""
 
-    def __init__(self, network, threads):
-        super().__init__(network, threads)
+    def __init__(self, network, threads, data=None):
+        super().__init__(network, threads, data)
         torch.set_num_threads(threads)
         self.module = _module(network.sizes)
         self.optimizer = self.make_optimizer()
@@ -40,6 +40,12 @@ class Trainer(trainer.Trainer):
     def load(self, parameters):
         _load(self.module, parameters)
         self.optimizer = self.make_optimizer()  # with no averages yet
+
+    def snapshot(self):
+        return [
+            (layer.weight.detach().numpy().T.copy(), layer.bias.detach().numpy()[None].copy())
+            for layer in self.module[::2]
+        ]
 
     def loss(self, inputs, labels):
         return functional.cross_entropy(self.module(inputs), labels)

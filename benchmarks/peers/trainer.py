@@ -9,12 +9,13 @@ class Trainer:
 
     A subclass builds its network in `__init__`, loads parameters in `load`, and trains one epoch
     in `run_epoch(order)`, which returns the mean loss over the epoch's samples, each as its batch
-    met it. `threads` is 1, or the number of CPUs that the process may use.
+    met it. `threads` is 1, or the number of CPUs that the process may use. `data` are inputs and
+    labels, by default those of the network.
     """
 
-    def __init__(self, network, threads):
+    def __init__(self, network, threads, data=None):
         self.network, self.threads = network, threads
-        self.inputs, self.labels = make_data(network)
+        self.inputs, self.labels = make_data(network) if data is None else data
 
     def load(self, parameters):
         """Take `parameters`, [(weights, biases), ...], as they come from `make_parameters`."""
@@ -22,6 +23,20 @@ class Trainer:
 
     def run_epoch(self, order):
         """Train one epoch in the sample order `order` and return its mean loss."""
+        raise NotImplementedError
+
+    def train(self, orders, look):
+        """Train on the samples of each of `orders`, and call `look()` after each.
+
+        An order has the indices of all batches of an epoch of the network. Those of a part of the
+        samples will do.
+        """
+        for order in orders:
+            self.run_epoch(order)
+            look()
+
+    def snapshot(self):
+        """Return a copy of the parameters, in the form of `make_parameters`."""
         raise NotImplementedError
 
     def reset(self):
