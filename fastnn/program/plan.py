@@ -264,7 +264,7 @@ class _Workspace:
 
         A step of Adam takes as long for the padding of panels as for weights.
         """
-        line = CACHE_LINE // self.itemsize
+        line: int = CACHE_LINE // self.itemsize
         return width < line and -(-depth // line) * width < depth
 
     def rows(self, width: int) -> tuple[int, int]:
