@@ -49,6 +49,7 @@ from .nn.schedules import (
 )
 from .nn.summary import Summary
 from .program.handle import CompiledModel
+from .program.precision import precision, set_precision
 from .program.threads import num_threads, set_num_threads
 from .run.callbacks import Callback, CSVLogger, EarlyStopping, LambdaCallback, Run
 from .run.checkpoints import Checkpoint
@@ -130,8 +131,10 @@ __all__ = [
     "metrics",
     "num_threads",
     "one_hot",
+    "precision",
     "scaled_normal",
     "set_num_threads",
+    "set_precision",
     "warmup",
 ]
 

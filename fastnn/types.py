@@ -60,6 +60,9 @@ Batch: TypeAlias = (
 BatchSource: TypeAlias = Iterable[Batch] | Callable[[], Iterable[Batch]]
 """Batches of one epoch after the other, or a function that returns those of an epoch."""
 
+Precision: TypeAlias = Literal["highest", "high", "medium"]
+"""How exact products of matrices are; `fastnn.set_precision` describes the three."""
+
 Steps: TypeAlias = list[tuple[int, Any]]
 """(operation of the compiled program, layer), in the order of the network."""
 

@@ -19,8 +19,11 @@ from .contracts import CONTRACTS, Array, Parts, Record
 def checked(function, compute, flags):
     """Return a Python function for numba: it checks the arguments of `function`, then computes.
 
-    `compute` is `function`, compiled for callers in jitted code.
+    `compute` is `function`, compiled for callers in jitted code. A kernel without a contract is
+    not public: it is `function` itself.
     """
+    if function.__name__ not in CONTRACTS:
+        return function
     name, arguments = function.__name__, ", ".join(inspect.signature(function).parameters)
 
     def guard(*arguments):
@@ -44,16 +47,16 @@ def checked(function, compute, flags):
 _PLANS = {
     "convert_rows": "convert_fault(rows, source, layout, indices)",
     "optimizer_update": "optimizer_fault(states, rule)",
-    "pack_network": "pack_fault(panels, layers, parameters)",
+    "pack_network": "pack_fault(panels, layers, tiles, parameters)",
     "predict_few": (
         "few_fault(outputs, workspace, layers, extended is not None, parameters, inputs)"
     ),
     "predict_rows": (
-        "rows_fault(outputs, workspace, panels, layers, extended is not None, parameters, "
+        "rows_fault(outputs, workspace, panels, layers, extended is not None, tiles, parameters, "
         "inputs, block)"
     ),
     "train_steps": (
-        "train_fault(memory, layers, inputs, extended, answers, order, keys, job, steps)"
+        "train_fault(memory, layers, inputs, extended, tiles, answers, order, keys, task)"
     ),
     "unpack_states": "unpack_fault(states, workspace, layers)",
 }
@@ -111,15 +114,20 @@ def _flat(name, kinds):
             parts = found.pop(argument)
             for i, (part, of_part) in enumerate(spec.parts.items()):
                 found[part] = types.none if _is_none(parts) else parts.types[i]
-                contract[part] = _as_array(of_part)._replace(optional=spec.optional)
-        elif isinstance(spec, Record):
-            contract[argument] = _as_array(spec)
-            contract.update(spec.fields)
-            record = from_dtype(getattr(records, spec.dtype))
-            found.update((field, record.typeof(field)) for field in spec.fields)
+                contract[part] = _as_array(of_part)._replace(optional=_is_none(parts))
+                _add_fields(contract, found, of_part)
         else:
-            contract[argument] = spec
+            contract[argument] = _as_array(spec)
+            _add_fields(contract, found, spec)
     return contract, found
+
+
+def _add_fields(contract, kinds, spec):
+    """Add the fields of a record to contract and types."""
+    if isinstance(spec, Record):
+        contract.update(spec.fields)
+        record = from_dtype(getattr(records, spec.dtype))
+        kinds.update((field, record.typeof(field)) for field in spec.fields)
 
 
 def _as_array(spec):
@@ -221,8 +229,10 @@ def _wanted_array(spec, kind, kinds, first, dtype):
 def _scalars(name, contract):
     """Yield the lines that read fields of records, and checks of all numbers."""
     for argument, spec in CONTRACTS[name].items():
-        if isinstance(spec, Record):
-            yield from (f"{field} = {argument}[0].{field}" for field in spec.fields)
+        parts = spec.parts if isinstance(spec, Parts) else {argument: spec}
+        for part, of_part in parts.items():
+            if isinstance(of_part, Record):
+                yield from (f"{field} = {part}[0].{field}" for field in of_part.fields)
     for argument, spec in contract.items():
         if not isinstance(spec, Array) and spec.bounds:
             bounds = spec.bounds.format(argument)

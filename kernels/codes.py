@@ -31,6 +31,16 @@ SampleType = _SampleTypes()
 ITEM_SIZES = (1, 1, 2, 4, 8)  # bytes of a number of each SampleType
 
 
+class _Units(NamedTuple):
+    EMULATED: int = 0  # multiply-adds of float32, with the bits of AMX
+    DOT: int = 1  # the dot products of AVX512-BF16
+    AMX: int = 2
+
+
+Unit = _Units()
+"""What multiplies the tiles of bfloat16 numbers (`units.py`)."""
+
+
 class _ScoreRows(NamedTuple):
     LOSS: int = 0
     RIGHT: int = 1  # the weight of a right answer, else 0
@@ -83,16 +93,19 @@ BARRIER_SIZE = BarrierPlace.CLOCKS + MOST_SHARES * 8
 
 
 class _HeaderPlaces(NamedTuple):
-    PARAMETERS: int = 0  # address of the first element, as of the next two
+    PARAMETERS: int = 0  # address of the first element, as of the next three
     PANELS: int = 1
     LAYERS: int = 2
-    PARAMETERS_SIZE: int = 3  # in elements, as all that follow
-    PANELS_SIZE: int = 4
-    LAYERS_SIZE: int = 5
-    N_INPUTS: int = 6
-    N_OUTPUTS: int = 7
-    FEW_SIZE: int = 8  # of the workspace of `predict_few`
-    MANY_SIZE: int = 9  # of that of `predict_rows`
+    TILES: int = 3  # packed weights of products in bfloat16
+    PARAMETERS_SIZE: int = 4  # in elements, as all that follow
+    PANELS_SIZE: int = 5
+    LAYERS_SIZE: int = 6
+    TILES_SIZE: int = 7
+    N_INPUTS: int = 8
+    N_OUTPUTS: int = 9
+    FEW_SIZE: int = 10  # of the workspace of `predict_few`
+    MANY_SIZE: int = 11  # of that of `predict_rows`
+    OPERANDS_SIZE: int = 12  # of the packed operands of products in bfloat16
 
 
 HeaderPlace = _HeaderPlaces()

@@ -93,6 +93,20 @@ _EPSILON = _number("0 < {} < 0.5")
 _ACTIVATION = _code(row.code for row in ACTIVATIONS)
 _LOSS = _code(code for code in Loss if code != Loss.SOFTMAX_CROSS_ENTROPY)
 _RULE = _code(Rule)
+_JOB = Record(
+    "JOB",
+    {
+        "first_step": _whole("0 <= {}"),
+        "last_step": _whole("first_step <= {}"),
+        "batch_size": _whole("1 <= {}"),
+        "loss": _code(Loss),
+        "smoothing": _number("0 <= {} < 1"),
+        "rule": _RULE,
+    },
+)
+_OPERANDS = {"operand_tiles": _out("H", dtype="uint16")}
+_TILES = Parts({"weight_tiles": _out("G", dtype="uint16"), **_OPERANDS}, optional=True)
+_PACKED_TILES = Parts({"weight_tiles": _array("G", dtype="uint16"), **_OPERANDS}, optional=True)
 
 CONTRACTS = {
     "dense_forward": {
@@ -294,33 +308,34 @@ CONTRACTS = {
             },
             optional=True,
         ),
+        "tiles": _TILES,
         "answers": Parts({"labels": _array("K", dtype="int64"), "targets": _array("T O")}),
         "order": _array("E D", dtype="int64"),
         "keys": _array("E 2", dtype="int64", optional=True),
-        "job": Record(
-            "JOB",
-            {
-                "first_step": _whole("0 <= {}"),
-                "last_step": _whole("first_step <= {}"),
-                "batch_size": _whole("1 <= {}"),
-                "loss": _code(Loss),
-                "smoothing": _number("0 <= {} < 1"),
-                "rule": _RULE,
-            },
-        ),
-        "steps": _array("X", dtype="STEP"),
+        "task": Parts({"job": _JOB, "steps": _array("X", dtype="STEP")}),
         "totals": _out("E N_TOTALS", dtype="float64"),
         "thread": _whole("0 <= {}"),
         "threads": _whole("thread < {}"),
     },
-    "unpack_states": {"states": _out("S P"), "workspace": _array("W"), "layers": _LAYERS},
-    "pack_network": {"panels": _out("Q"), "layers": _LAYERS, "parameters": _array("P")},
+    "unpack_states": {
+        "states": _out("S P"),
+        "workspace": _array("W"),
+        "layers": _LAYERS,
+        "tiles": _TILES,
+    },
+    "pack_network": {
+        "panels": _out("Q"),
+        "layers": _LAYERS,
+        "tiles": _TILES,
+        "parameters": _array("P"),
+    },
     "predict_rows": {
         "outputs": _out("N O"),
         "workspace": _out("W"),
         "panels": _array("Q"),
         "layers": _LAYERS,
         "extended": _EXTENDED,
+        "tiles": _PACKED_TILES,
         "parameters": _array("P"),
         "inputs": _array("N I"),
         "block": _whole("1 <= {}"),

@@ -14,7 +14,7 @@ from . import table as t
 from .catalogue import Loss, Operation, Rule
 from .chains import one_of, states_of
 from .codes import ITEM_SIZES
-from .target import CACHE_LINE
+from .target import BF16_TILE_DEPTH, BF16_TILE_ROWS, BF16_TILE_SIZE, CACHE_LINE
 
 is_basic, is_norm = one_of(numba.njit, catalogue.BASIC), one_of(numba.njit, catalogue.NORMS)
 is_activation = one_of(numba.njit, [row.code for row in catalogue.ACTIVATIONS])
@@ -83,10 +83,11 @@ FAULTS = (
     "targets is neither (0, O) nor (N, O), with N samples and O outputs of layers",
     "sample_weights has another number of elements than there are samples, or one below 0",
     "rule is not FUSED_DESCENT, and extended is None",
+    "tiles are fewer than layers ask for, or do not begin at a line of the cache",
 )
 (_TABLE, _PARAMETERS, _WORKSPACE, _PANELS, _COEFFICIENTS, _INPUTS, _OUTPUTS, _LAYOUT, _INDICES,
  _STATES_ROWS, _STATES_COLUMNS, _KEYS, _SUMS, _SCORES, _STEPS, _ORDER, _LAST_STEP, _LABELS,
- _TARGETS, _WEIGHTS, _RULE) = range(1, len(FAULTS))  # fmt: skip
+ _TARGETS, _WEIGHTS, _RULE, _TILES) = range(1, len(FAULTS))  # fmt: skip
 
 
 @numba.njit
@@ -115,6 +116,52 @@ def _transposed(array, layer):
 def _span(row, width, rows):
     """Return the elements from the first of `rows` rows to the end of the last."""
     return (rows - 1) * row + width if rows > 0 else 0
+
+
+@numba.njit
+def _tiles(rows, depth, parts):
+    """Return the numbers in the tiles of an operand, of which the rows come in pairs of tiles."""
+    across = (rows + 2 * BF16_TILE_ROWS - 1) // (2 * BF16_TILE_ROWS) * 2
+    return across * ((depth + BF16_TILE_DEPTH - 1) // BF16_TILE_DEPTH) * parts * BF16_TILE_SIZE
+
+
+@numba.njit
+def tiles_fault(layers, tiles, rows, is_training):
+    """Return _TILES unless all packed operands of `rows` samples have room, or _TABLE.
+
+    Without rows, only the packed weights are needed.
+    """
+    if tiles is None:
+        return 0
+    weights, operands = tiles
+    for array in tiles:
+        if _address(array) % CACHE_LINE != 0:
+            return _TILES
+    for index in range(len(layers)):
+        layer = layers[index]
+        parts, width, height = layer.parts, layer.n_inputs, layer.n_outputs
+        if parts == 0:
+            continue
+        if not (1 <= parts <= 2 and layer.operation == Operation.DENSE):
+            return _TABLE
+        right = _holds(weights, layer.weight_tiles, _tiles(height, width, parts))
+        if layer.transposed_weight_tiles >= 0 or (is_training and layer.dinputs >= 0):
+            size = _tiles(width, height, parts)
+            right = right and _holds(weights, layer.transposed_weight_tiles, size)
+        if rows > 0:
+            # The first row of tiles to the last: each begins `row_distance` behind the one before.
+            depth = max(width, height) if is_training and layer.dinputs >= 0 else width
+            across = (rows + 2 * BF16_TILE_ROWS - 1) // (2 * BF16_TILE_ROWS) * 2
+            right = right and layer.row_distance >= _tiles(1, depth, parts) // 2
+            right = right and _holds(operands, layer.row_tiles, across * layer.row_distance)
+        if is_training and layer.trains:
+            depth = layer.batch_tiles * BF16_TILE_DEPTH
+            right = right and depth >= rows
+            right = right and _holds(operands, layer.input_tiles, _tiles(width, depth, parts))
+            right = right and _holds(operands, layer.gradient_tiles, _tiles(height, depth, parts))
+        if not right:
+            return _TILES
+    return 0
 
 
 @numba.njit
@@ -179,11 +226,13 @@ def few_fault(outputs, workspace, layers, extended, parameters, inputs):
 
 
 @numba.njit
-def rows_fault(outputs, workspace, panels, layers, extended, parameters, inputs, block):
+def rows_fault(outputs, workspace, panels, layers, extended, tiles, parameters, inputs, block):
     fault = network_fault(outputs, layers, extended, parameters, inputs)
+    rows = min(block, len(inputs))
+    if fault == 0:
+        fault = tiles_fault(layers, tiles, rows, False)
     if fault != 0:
         return fault
-    rows = min(block, len(inputs))
     for index in range(len(layers)):
         layer = layers[index]
         width, row = layer.n_outputs, layer.output_row
@@ -204,8 +253,10 @@ def rows_fault(outputs, workspace, panels, layers, extended, parameters, inputs,
 
 
 @numba.njit
-def pack_fault(panels, layers, parameters):
+def pack_fault(panels, layers, tiles, parameters):
     fault = parameters_fault(layers, parameters, True)
+    if fault == 0:
+        fault = tiles_fault(layers, tiles, 0, False)
     if fault != 0:
         return fault
     for index in range(len(layers)):
@@ -278,7 +329,7 @@ def convert_fault(rows, source, layout, indices):
 
 
 @numba.njit
-def places_fault(layers, workspace, batch, n_states):
+def places_fault(layers, workspace, tiles, batch, n_states):
     """Return _WORKSPACE unless all that a training step keeps of a batch has room, or _TABLE."""
     for index in range(len(layers)):
         layer = layers[index]
@@ -299,7 +350,9 @@ def places_fault(layers, workspace, batch, n_states):
                 right = right and _holds(workspace, layer.states, n_states * size)
             if layer.gradients >= 0:
                 right = right and _holds(workspace, layer.gradients, size)
-            if layer.dinputs >= 0 or layer.transposed_panels >= 0:
+            if tiles is not None and layer.parts > 0:
+                right = right and _holds(workspace, layer.pieces, size)
+            elif layer.dinputs >= 0 or layer.transposed_panels >= 0:
                 place = layer.transposed_panels
                 right = right and _holds(workspace, place, _transposed(workspace, layer))
         if operation == Operation.DROPOUT:
@@ -363,8 +416,9 @@ def weights_fault(sample_weights, n_samples):
 
 
 @numba.njit
-def train_fault(memory, layers, inputs, extended, answers, order, keys, job, steps):
+def train_fault(memory, layers, inputs, extended, tiles, answers, order, keys, task):
     """Return the fault of the arguments of `train_steps`, or 0."""
+    job, steps = task
     parameters, workspace, scores, sums, _ = memory
     labels, targets = answers
     first_step, last_step, batch_size = job[0].first_step, job[0].last_step, job[0].batch_size
@@ -398,7 +452,10 @@ def train_fault(memory, layers, inputs, extended, answers, order, keys, job, ste
             fault = states_fault(layers, states)
         if fault != 0:
             return fault
-    fault = places_fault(layers, workspace, min(batch_size, order.shape[1]), n_states)
+    batch = min(batch_size, order.shape[1])
+    fault = places_fault(layers, workspace, tiles, batch, n_states)
+    if fault == 0:
+        fault = tiles_fault(layers, tiles, batch, True)
     if fault == 0:
         fault = targets_fault(labels, targets, n_samples, n_outputs, loss)
     if fault == 0 and not is_below(order, n_samples):

@@ -18,6 +18,7 @@ from .losses import count_answers, loss_row
 from .norm_passes import predict_norm_rows
 from .pointers import null, pointer
 from .products import matmul_packed
+from .reduced import keep_gradients_of, keep_inputs, reduced_backward, reduced_forward
 from .relu import relu_gradients, relu_values
 from .simd import lanes, load_part, select, splat, store_part
 from .softmax import softmax_gradient_row, softmax_row
@@ -25,7 +26,9 @@ from .tile import Activate, Extent, Rows
 
 
 @inner
-def forward_rows(layers, extended, parameters, panels, workspace, source, source_row, first, rows):
+def forward_rows(
+    layers, extended, parameters, panels, workspace, tiles, source, source_row, first, rows
+):
     """Predict: run the rows [first, first + rows) of `source` through all layers."""
     for index in range(len(layers)):
         layer = layers[index]
@@ -38,19 +41,22 @@ def forward_rows(layers, extended, parameters, panels, workspace, source, source
                 predict_norm_rows(layer, parameters, workspace, inputs, input_row, first, rows)
                 continue
         forward_layer(
-            layer, extended, parameters, panels, workspace, inputs, input_row, first, rows
+            layer, extended, parameters, panels, workspace, tiles, inputs, input_row, first, rows
         )
 
 
 @inner
 def train_forward(
-    layers, extended, parameters, workspace, keys, epoch, number, first, rows,
+    layers, extended, parameters, workspace, tiles, keys, place, first, rows,
     batch, gate, threads,
 ):  # fmt: skip
-    """Run the rows [first, first + rows) of the batch `number` of an epoch through all layers.
+    """Run the rows [first, first + rows) of a batch through all layers.
+
+    `place` is a tuple of the epoch and the number of the batch in it.
 
     Return False where the threads are told to leave at a barrier on the way.
     """
+    epoch, number = place
     for index in range(len(layers)):
         layer = layers[index]
         input_row = layer.input_row
@@ -70,19 +76,28 @@ def train_forward(
                 ):
                     return False
                 continue
+        if tiles is not None:
+            if layer.parts > 0 and layer.trains:
+                keep_inputs(layer, tiles, inputs, first, rows)
         forward_layer(
-            layer, extended, parameters, workspace, workspace, inputs, input_row,
+            layer, extended, parameters, workspace, workspace, tiles, inputs, input_row,
             first, rows,
         )  # fmt: skip
     return True
 
 
 @inner
-def forward_layer(layer, extended, parameters, panels, workspace, inputs, input_row, first, rows):
+def forward_layer(
+    layer, extended, parameters, panels, workspace, tiles, inputs, input_row, first, rows
+):
     """Run some rows, whose inputs begin at a pointer, through a layer that knows no training."""
     n_inputs, n_outputs = layer.n_inputs, layer.n_outputs
     output_row = layer.output_row
     outputs = workspace + (layer.outputs + first * output_row)
+    if tiles is not None:
+        if layer.parts > 0:
+            reduced_forward(layer, parameters, tiles, inputs, input_row, outputs, first, rows)
+            return
     if layer.operation == Operation.DENSE:
         matmul_packed(
             Rows(outputs, output_row),
@@ -226,17 +241,23 @@ def batch_weight(sample_weights, indices):
 
 
 @inner
-def backward_rows(layers, extended, parameters, workspace, keys, first, rows, batch, gate, threads):
+def backward_rows(
+    layers, extended, parameters, workspace, tiles, keys, first, rows, batch, gate, threads
+):
     """Take the gradient of the rows [first, first + rows) back to the first layer that trains.
 
     Return False as `train_forward` does.
     """
     for index in range(len(layers) - 1, -1, -1):
         layer = layers[index]
-        if layer.dinputs < 0:
-            break
         n_inputs, n_outputs = layer.n_inputs, layer.n_outputs
         input_row, output_row = layer.input_row, layer.output_row
+        if tiles is not None:
+            if layer.parts > 0 and layer.trains:
+                slopes = workspace + (layer.doutputs + first * output_row)
+                keep_gradients_of(layer, tiles, slopes, first, rows)
+        if layer.dinputs < 0:
+            break
         inputs = workspace + (layer.inputs + first * input_row)
         dinputs = workspace + (layer.dinputs + first * input_row)
         outputs = workspace + (layer.outputs + first * output_row)
@@ -254,6 +275,10 @@ def backward_rows(layers, extended, parameters, workspace, keys, first, rows, ba
                     first, rows, batch, gate, threads,
                 ):  # fmt: skip
                     return False
+                continue
+        if tiles is not None:
+            if layer.parts > 0:
+                reduced_backward(layer, tiles, dinputs, doutputs, inputs, first, rows)
                 continue
         if layer.operation == Operation.DENSE:
             matmul_packed(

@@ -19,8 +19,10 @@ from .panels import pack_weights
 from .passes import forward_rows
 from .pointers import pointer
 from .products import row_product
+from .reduced import unit_of
 from .relu import relu_values
 from .softmax import softmax_row
+from .units import configure_tiles, release_tiles
 
 
 @inner
@@ -37,20 +39,42 @@ def finish_row(result, values, size, finish):
 
 
 @kernel
-def pack_network(panels, layers, parameters):
-    """panels = all weights of the network, packed for `predict_rows`."""
-    pack_weights(layers, pointer(parameters), pointer(panels), 0, 1)
+def pack_network(panels, layers, tiles, parameters):
+    """panels = all weights of the network, packed for `predict_rows`, which describes `tiles`."""
+    pack_weights(layers, pointer(parameters), pointer(panels), tiles, 0, 1)
 
 
 @kernel
-def predict_rows(outputs, workspace, panels, layers, extended, parameters, inputs, block, finish):
+def predict_rows(
+    outputs, workspace, panels, layers, extended, tiles, parameters, inputs, block, finish
+):
     """outputs (N, O) = `finish` (IDENTITY, SOFTMAX, SIGMOID, EXP) of the network on inputs (N, I).
 
     `block` rows at a time go through all layers while they are in cache; `layers` are laid out for
     at least that many. `extended` is None if all operations are basic (`catalogue.is_basic`), so
-    that only their code is compiled; else it is True. Return N, or the first row of the first block
-    that is not finite: its outputs are not computed.
+    that only their code is compiled; else it is True. `tiles` is a tuple (weights, operands) of
+    uint16, on lines of the cache: the packed weights, and memory for packed operands, of layers
+    whose products have operands in bfloat16 (`reduced.py`); or None. Return N, or the first row of
+    the first block that is not finite: its outputs are not computed.
     """
+    if tiles is None:
+        return predict_blocks(
+            outputs, workspace, panels, layers, extended, None, parameters, inputs, block, finish
+        )
+    unit = unit_of(layers)
+    configure_tiles(unit)
+    n_predicted = predict_blocks(
+        outputs, workspace, panels, layers, extended, tiles, parameters, inputs, block, finish
+    )
+    release_tiles(unit)
+    return n_predicted
+
+
+@inner
+def predict_blocks(
+    outputs, workspace, panels, layers, extended, tiles, parameters, inputs, block, finish
+):
+    """As `predict_rows`, where the tiles of AMX are ready if they are needed."""
     p, w = pointer(parameters), pointer(workspace)
     tail = layers[len(layers) - 1]
     n_inputs, n_outputs = layers[0].n_inputs, tail.n_outputs
@@ -68,7 +92,7 @@ def predict_rows(outputs, workspace, panels, layers, extended, parameters, input
             for i in range(rows):
                 cut_row(copy + i * row, source + i * n_inputs, n_inputs)
             source = copy
-        forward_rows(layers, extended, p, pointer(panels), w, source, row, 0, rows)
+        forward_rows(layers, extended, p, pointer(panels), w, tiles, source, row, 0, rows)
         for i in range(rows):
             values = w + (tail.outputs + i * tail.output_row)
             finish_row(pointer(outputs) + (start + i) * n_outputs, values, n_outputs, finish)

@@ -25,6 +25,7 @@ from .norm_passes import batch_norm_unit, has_batch_norm, keep_norms, update_nor
 from .panels import exchange_states, pack_weights, unpack_weights
 from .passes import backward_rows, batch_weight, loss_rows, train_forward
 from .pointers import element, pointer, retyped
+from .reduced import unit_of, whole_tiles
 from .table import TOTAL_LOSS, TOTAL_PENALTY, TOTAL_RIGHT, TOTAL_STEPS, TOTAL_WEIGHT
 from .target import SHARED_ROWS
 from .threads import (
@@ -45,6 +46,7 @@ from .threads import (
     wait_for_next,
 )
 from .tile import tile_rows
+from .units import configure_tiles, release_tiles
 from .weights import (
     clip_factor,
     count_blocks,
@@ -79,7 +81,7 @@ def gather(samples, sample_row, inputs, extended, indices, first, end, n_inputs)
 
 @kernel
 def train_steps(
-    memory, layers, inputs, extended, answers, order, keys, job, steps, totals, thread, threads
+    memory, layers, inputs, extended, tiles, answers, order, keys, task, totals, thread, threads
 ):
     """Take the steps [first_step, last_step) of some epochs.
 
@@ -99,14 +101,18 @@ def train_steps(
     `extended` may be None for FUSED_DESCENT on a network of dense layers, ReLU and softmax, labels
     that weigh the same and are not smoothed, and inputs of the dtype of the parameters. Then
     nothing is compiled that only others need: 5.0 seconds instead of 8.6.
+    tiles: a tuple (weights, operands) of uint16, on lines of the cache, contents unused, and zeros
+    before the first call: the packed weights, and the packed operands of a step, of layers whose
+    products have operands in bfloat16 (`reduced.py`). Or None, and nothing is compiled for those.
     answers: a tuple (labels, targets): labels (N,) int64, and targets (N, O), or (0, O) where the
     labels say all.
     order (epochs, M) int64: the steps of an epoch are ceil(M / batch_size), and its step s takes
     the samples [s * batch_size, (s + 1) * batch_size) of its row.
     keys (epochs, 2) int64: 63 bits of each epoch's dropout, and the number of its first batch;
     None where no layer drops or normalizes, and nothing is compiled that only those need.
-    job (1,) of JOB: which steps, and with which loss and rule.
-    steps (last_step - first_step,) of STEP: what the optimizer needs to know for each.
+    task: a tuple (job, steps):
+    - job (1,) of JOB: which steps, and with which loss and rule;
+    - steps (last_step - first_step,) of STEP: what the optimizer needs to know for each.
     totals (epochs, N_TOTALS) float64: what the steps of each epoch add up.
     `threads` threads make the same call, with `thread` from 0.
 
@@ -116,9 +122,30 @@ def train_steps(
     Return last_step, or the step whose loss is not finite: nothing of that step is applied. When
     one thread returns, all have written what they write.
     """
+    if tiles is None:
+        return take_steps(
+            memory, layers, inputs, extended, None, answers, order, keys, task, totals,
+            thread, threads,
+        )  # fmt: skip
+    unit = unit_of(layers)
+    configure_tiles(unit)
+    reached = take_steps(
+        memory, layers, inputs, extended, tiles, answers, order, keys, task, totals,
+        thread, threads,
+    )  # fmt: skip
+    release_tiles(unit)
+    return reached
+
+
+@inner
+def take_steps(
+    memory, layers, inputs, extended, tiles, answers, order, keys, task, totals, thread, threads
+):
+    """As `train_steps`, where the tiles of AMX are ready if they are needed."""
     parameters, workspace, scores, sums, barrier = memory
-    task = job[0]
-    first_step, last_step, batch_size = task.first_step, task.last_step, task.batch_size
+    jobs, steps = task
+    job = jobs[0]
+    first_step, last_step, batch_size = job.first_step, job.last_step, job.batch_size
     # Numba leaves out what asks an argument that is None; of the parts it does not know it.
     if extended is not None:
         states, _, sample_weights = extended
@@ -131,15 +158,18 @@ def train_steps(
     if keys is not None:
         if has_batch_norm(layers):
             unit, row_shares, is_whole = batch_norm_unit(w), threads, True
-    n_blocks = count_blocks(layers, w, threads)
+    if tiles is not None:
+        unit = whole_tiles(unit)
+    n_blocks = count_blocks(layers, w, tiles, threads)
     if keys is not None:
         n_blocks += shares  # those of layers that normalize
-    if task.repack:
-        pack_weights(layers, p, w, thread, threads)
+    if job.repack:
+        pack_weights(layers, p, w, tiles, thread, threads)
         if extended is not None:
             exchange_states(
-                layers, pointer(states), w, len(states), states.shape[1], True, thread, threads
-            )
+                layers, pointer(states), w, tiles, len(states), states.shape[1], True,
+                thread, threads,
+            )  # fmt: skip
     # Behind it no thread fails to come: what follows in a call cannot raise an exception.
     if not wait(gate, threads):
         return first_step
@@ -147,6 +177,7 @@ def train_steps(
         start_clocks(gate, thread)
     n_samples = order.shape[1]
     epoch_steps = (n_samples + batch_size - 1) // batch_size
+    reached = last_step
     for step in range(first_step, last_step):
         epoch = step // epoch_steps
         batch_number = step - epoch * epoch_steps
@@ -172,13 +203,13 @@ def train_steps(
                 stop = min(row + block_rows, end)
                 gather(samples, sample_row, inputs, extended, indices, row, stop, n_inputs)
                 if not train_forward(
-                    layers, extended, p, w, keys, epoch, batch_number, row, stop - row,
+                    layers, extended, p, w, tiles, keys, (epoch, batch_number), row, stop - row,
                     batch, gate, threads,
                 ):  # fmt: skip
                     return step
-                loss_rows(layers, w, scores, extended, answers, indices, row, stop - row, task)
+                loss_rows(layers, w, scores, extended, answers, indices, row, stop - row, job)
                 if not backward_rows(
-                    layers, extended, p, w, keys, row, stop - row, batch, gate, threads
+                    layers, extended, p, w, tiles, keys, row, stop - row, batch, gate, threads
                 ):
                     return step
                 is_last = complete(phase)
@@ -203,11 +234,11 @@ def train_steps(
             return step
         number += 1
         if is_marked(phase, BarrierPlace.STOPPED):
-            unpack_shares(layers, p, w, Phase(gate, number, shares, thread, threads))
-            return step
+            reached = step
+            break
         phase = Phase(gate, number, n_blocks, thread, threads)
         now, scale, is_formed = steps[step - first_step], 1.0, False
-        if task.rule == Rule.FUSED_DESCENT:
+        if job.rule == Rule.FUSED_DESCENT:
             rate = element(w, now.learning_rate)
             is_last = descend_weights(layers, p, w, batch, rate, phase)
         elif extended is not None:
@@ -217,7 +248,7 @@ def train_steps(
                 strength = 1.0 / mass if mass > 0.0 else 0.0
             if now.clip_norm != np.inf:
                 is_formed = True
-                is_last = keep_gradients(layers, p, w, sums, batch, strength, phase)
+                is_last = keep_gradients(layers, memory, tiles, batch, strength, phase)
                 if keys is not None:
                     is_last = keep_norms(layers, w, sums, batch, phase) or is_last
                 clipped = phase
@@ -232,7 +263,7 @@ def train_steps(
                     return step
                 phase = Phase(gate, number + 1, shares, thread, threads)
                 if phase_number(gate) == number + 1:
-                    if keep_wide_shares(layers, w, sums, phase):
+                    if keep_wide_shares(layers, w, tiles, sums, phase):
                         open_next(phase, 1)
                     elif not wait_for_next(phase):
                         return step
@@ -241,12 +272,12 @@ def train_steps(
                 number += 2
                 phase = Phase(gate, number, n_blocks, thread, threads)
             is_last = update_weights(
-                layers, p, states, w, sums, batch, task.rule, now, scale, strength, phase
+                layers, memory, states, tiles, batch, job.rule, now, scale, strength, phase
             )
         if keys is not None:
             is_last = update_norms(
                 layers, p, pointer(states), states.shape[1], w, sums, batch,
-                task.rule, now, scale, is_formed, phase,
+                job.rule, now, scale, is_formed, phase,
             ) or is_last  # fmt: skip
         if is_last:
             totals[epoch, TOTAL_STEPS] += 1.0
@@ -258,8 +289,8 @@ def train_steps(
         number += 1
     # No thread writes any more when one of them returns: Ctrl-C in the caller finds the
     # parameters as they stay (tests/test_interrupts.py).
-    unpack_shares(layers, p, w, Phase(gate, number, shares, thread, threads))
-    return last_step
+    unpack_shares(layers, p, w, tiles, Phase(gate, number, shares, thread, threads))
+    return reached
 
 
 @inner
@@ -273,7 +304,7 @@ def count_row_blocks(batch, unit, block_rows, shares):
 
 
 @inner
-def keep_wide_shares(layers, workspace, sums, phase):
+def keep_wide_shares(layers, workspace, tiles, sums, phase):
     """Keep the squares of all gradients, times `wide_unit`; a share is one block.
 
     Return whether this thread has completed the phase.
@@ -284,13 +315,13 @@ def keep_wide_shares(layers, workspace, sums, phase):
             break
         owner = next_share(phase, turn)
         if take(phase, owner, -1) == 0:
-            keep_wide_squares(layers, workspace, sums, owner, shares)
+            keep_wide_squares(layers, workspace, tiles, sums, owner, shares)
             is_last = complete(phase)
     return is_last
 
 
 @inner
-def unpack_shares(layers, parameters, workspace, phase):
+def unpack_shares(layers, parameters, workspace, tiles, phase):
     """Write all weights back into the parameter buffer, as the last phase of a call."""
     is_last, shares = False, count_shares(phase.threads)
     for turn in range(shares):
@@ -298,7 +329,7 @@ def unpack_shares(layers, parameters, workspace, phase):
             break
         owner = next_share(phase, turn)
         if take(phase, owner, -1) == 0:
-            unpack_weights(layers, parameters, workspace, owner, shares)
+            unpack_weights(layers, parameters, workspace, tiles, owner, shares)
             is_last = complete(phase)
     if is_last:
         open_next(phase, 1)
@@ -307,8 +338,9 @@ def unpack_shares(layers, parameters, workspace, phase):
 
 
 @kernel
-def unpack_states(states, workspace, layers):
+def unpack_states(states, workspace, layers, tiles):
     """states (S, P) = the optimizer's states that `train_steps` left in the workspace."""
     exchange_states(
-        layers, pointer(states), pointer(workspace), len(states), states.shape[1], False, 0, 1
-    )
+        layers, pointer(states), pointer(workspace), tiles, len(states), states.shape[1], False,
+        0, 1,
+    )  # fmt: skip

@@ -45,6 +45,17 @@ LAYER = np.dtype(
         # Places in the packed weights: in training those are a part of the workspace.
         ("panels", np.int64),  # the weights, packed as `packing.py` has them, for the forward pass
         ("transposed_panels", np.int64),  # their transpose, packed likewise, for dinputs
+        # Of products with operands in bfloat16 (`reduced.py`).
+        ("parts", np.int64),  # of an operand: 1 or 2, or 0 where the layer calculates in float32
+        ("unit", np.int64),  # a Unit of `codes.py`
+        ("weight_tiles", np.int64),  # places in the packed weights: as a right operand
+        ("transposed_weight_tiles", np.int64),  # and their transpose, for dinputs
+        ("row_tiles", np.int64),  # places in the packed operands: of rows, as a left operand
+        ("row_distance", np.int64),  # between two rows of those tiles, for all layers
+        ("input_tiles", np.int64),  # the transposed inputs of a batch, for dweights
+        ("gradient_tiles", np.int64),  # doutputs of a batch, for dweights
+        ("batch_tiles", np.int64),  # along the depth of the last two
+        ("pieces", np.int64),  # a place in the workspace: the gradient of the weights, by rows
         # Places in the workspace.
         ("inputs", np.int64),  # (capacity, n_inputs); those of the first layer: the gathered batch
         ("input_row", np.int64),  # distance between two rows of inputs, and of dinputs
@@ -122,7 +133,8 @@ PENALTIES = ["weights_l1", "weights_l2", "biases_l1", "biases_l2"]
 _PLACES = [
     "weights", "biases", "running_mean", "running_variance", "panels", "transposed_panels",
     "inputs", "outputs", "dinputs", "doutputs", "dweights", "dbiases", "states", "gradients",
-    "mask", "normalized", "scales", "moments", "sums",
+    "mask", "normalized", "scales", "moments", "sums", "weight_tiles", "transposed_weight_tiles",
+    "row_tiles", "input_tiles", "gradient_tiles", "pieces",
 ]  # fmt: skip
 
 

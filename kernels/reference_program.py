@@ -33,6 +33,7 @@ from .reference import (
     softmax_cross_entropy,
     softmax_forward,
 )
+from .reference_bfloat16 import reduced_product
 
 
 def _dense_views(layer, parameters):
@@ -40,6 +41,14 @@ def _dense_views(layer, parameters):
     n_inputs, n_outputs = layer["n_inputs"], layer["n_outputs"]
     weights = parameters[layer["weights"] :][: n_inputs * n_outputs].reshape(n_inputs, n_outputs)
     return weights, parameters[layer["biases"] :][:n_outputs].reshape(1, n_outputs)
+
+
+def _dense_forward(outputs, inputs, layer, parameters):
+    """Compute dense_forward, with operands in bfloat16 where a layer has them."""
+    weights, biases = _dense_views(layer, parameters)
+    dense_forward(outputs, inputs, weights, biases)
+    if parts := int(layer["parts"]):
+        outputs[...] = reduced_product(inputs, weights, parts) + biases
 
 
 def _norm_views(layer, parameters):
@@ -59,7 +68,7 @@ def _forward(layers, parameters, batch, key=None, number=0):
         outputs = np.empty((len(batch), layer["n_outputs"]), batch.dtype)
         kept.append([np.empty_like(outputs)])
         if layer["operation"] == Operation.DENSE:
-            dense_forward(outputs, values[-1], *_dense_views(layer, parameters))
+            _dense_forward(outputs, values[-1], layer, parameters)
             if layer["epilogue"] == Epilogue.RELU:
                 relu_forward(outputs, outputs)
         elif layer["operation"] == Operation.RELU:
@@ -101,10 +110,11 @@ def _backward(layers, parameters, values, kept, gradient):
     for layer, inputs, outputs, own in reversed(list(rows)):
         dinputs = np.empty_like(inputs)
         if layer["operation"] == Operation.DENSE:
-            dense_backward(
-                dinputs, *_dense_views(layer, found), gradient, inputs,
-                _dense_views(layer, parameters)[0],
-            )  # fmt: skip
+            slopes, weights = _dense_views(layer, found), _dense_views(layer, parameters)[0]
+            dense_backward(dinputs, *slopes, gradient, inputs, weights)
+            if parts := int(layer["parts"]):
+                dinputs[...] = reduced_product(gradient, weights.T, parts)
+                slopes[0][...] = reduced_product(inputs.T, gradient, parts)
             if layer["backward_epilogue"] == Epilogue.RELU_MASK:
                 relu_backward(dinputs, dinputs, inputs)
         elif layer["operation"] == Operation.RELU:
@@ -172,12 +182,12 @@ def _losses_and_gradient(outputs, labels, wanted, weights, job):
 
 
 def train_steps(
-    memory, layers, inputs, extended, answers, order, keys, job, steps, totals, thread, threads
+    memory, layers, inputs, extended, tiles, answers, order, keys, task, totals, thread, threads
 ):
-    """Take the steps of `job` of some epochs, in thread 0."""
-    parameters, (labels, targets), (task,) = memory[0], answers, job
-    first_step, last_step = int(task["first_step"]), int(task["last_step"])
-    batch_size = int(task["batch_size"])
+    """Take the steps of a job of some epochs, in thread 0."""
+    parameters, (labels, targets), ((job,), steps) = memory[0], answers, task
+    first_step, last_step = int(job["first_step"]), int(job["last_step"])
+    batch_size = int(job["batch_size"])
     if thread > 0:
         return last_step
     states, layout, sample_weights = extended or (np.empty((0, len(parameters))), None, ())
@@ -196,7 +206,7 @@ def train_steps(
         wanted = targets[indices] if len(targets) else targets
         weights = sample_weights[indices] if len(sample_weights) else sample_weights
         losses, gradient, right = _losses_and_gradient(
-            values[-1], labels[indices], wanted, weights, task
+            values[-1], labels[indices], wanted, weights, job
         )
         if len(weights):
             losses = losses * weights
@@ -226,7 +236,7 @@ def train_steps(
         for place, l1, l2 in pieces:
             state = states[:, place]
             own = parameters[place], state, gradients[place]
-            optimizer_update(*own, task["rule"], now[np.newaxis], scale, l1, l2)
+            optimizer_update(*own, job["rule"], now[np.newaxis], scale, l1, l2)
         for layer, own in zip(layers, kept, strict=True):
             if layer["operation"] == Operation.BATCH_NORM:
                 running = _norm_views(layer, parameters)[2:]
@@ -234,15 +244,17 @@ def train_steps(
     return last_step
 
 
-def unpack_states(states, workspace, layers):
+def unpack_states(states, workspace, layers, tiles):
     """Do nothing: NumPy keeps states where they are."""
 
 
-def pack_network(panels, layers, parameters):
+def pack_network(panels, layers, tiles, parameters):
     """Do nothing: NumPy reads weights where they are."""
 
 
-def predict_rows(outputs, workspace, panels, layers, extended, parameters, inputs, block, finish):
+def predict_rows(
+    outputs, workspace, panels, layers, extended, tiles, parameters, inputs, block, finish
+):
     """outputs (N, O) = `finish` (IDENTITY, SOFTMAX, SIGMOID, EXP) of the network on (N, I)."""
     for start in range(0, len(inputs), block):
         rows = slice(start, start + block)
@@ -260,4 +272,5 @@ def predict_rows(outputs, workspace, panels, layers, extended, parameters, input
 
 def predict_few(outputs, workspace, layers, extended, parameters, inputs, finish):
     """outputs (N, O) = as `predict_rows`, a row at a time."""
-    return predict_rows(outputs, workspace, None, layers, extended, parameters, inputs, 1, finish)
+    rest = parameters, inputs, 1, finish
+    return predict_rows(outputs, workspace, None, layers, extended, None, *rest)

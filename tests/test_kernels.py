@@ -21,14 +21,15 @@ from fastnn.kernels import reference, target
 from fastnn.kernels.elementary import exp, log
 from fastnn.kernels.pointers import pointer
 from fastnn.kernels.simd import lanes, load, store
+from fastnn.kernels.target import PANEL_DEPTH
 from fastnn.kernels.threads import share
 
 DTYPES = (np.float32, np.float64)
 
 # Around the edges of vectors (8 and 16 elements), of tiles on every target (4 or 8 rows, 4 to 48
-# columns) and, for a product, of the panels of a transposed operand (256 steps).
+# columns) and, for a product, of the panels that are packed on the stack.
 EDGES = (1, 2, 3, 7, 8, 9, 15, 16, 17, 23, 24, 25, 31, 33, 47, 48, 49, 100)
-PANEL_EDGES = (255, 256, 257, 300)
+PANEL_EDGES = (PANEL_DEPTH - 1, PANEL_DEPTH, PANEL_DEPTH + 1, PANEL_DEPTH + 44)
 GUARD = 192  # bytes: three vectors
 
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
@@ -281,7 +282,7 @@ def test_output_may_be_the_input(name, output, argument, dtype):
 @every_dtype
 def test_a_dense_gradient_alone_has_the_bits_of_all(output, dtype):
     name = ("dense_backward-dinputs", "dense_backward-dweights", "dense_backward-dbiases")[output]
-    for shape in ((5, 7, 9), (33, 49, 300)):
+    for shape in ((5, 7, 9), (33, 49, PANEL_EDGES[-1])):
         outputs, inputs = arguments("dense_backward", shape, dtype)
         _, together = call("dense_backward", outputs, inputs)
         _, alone = call(name, arguments(name, shape, dtype)[0], inputs)
@@ -291,7 +292,8 @@ def test_a_dense_gradient_alone_has_the_bits_of_all(output, dtype):
 @every_dtype
 def test_all_dense_products_sum_in_one_order(dtype):
     """Gradients have the bits of a forward pass on transposed copies, panels and all."""
-    for shape in ((5, 7, 9), (33, 49, 300), (300, 17, 257)):
+    deep, deeper = PANEL_EDGES[-2:]
+    for shape in ((5, 7, 9), (33, 49, deeper), (deeper, 17, deep)):
         outputs, (doutputs, inputs, weights) = arguments("dense_backward", shape, dtype)
         _, (dinputs, dweights, _) = call("dense_backward", outputs, (doutputs, inputs, weights))
         for gradient, left, right in (
@@ -305,7 +307,7 @@ def test_all_dense_products_sum_in_one_order(dtype):
 
 def test_dense_sums_go_from_first_to_last():
     """In float32, whose products are exact in float64; the bias comes first."""
-    for shape in ((5, 7, 9), (17, 300, 49)):
+    for shape in ((5, 7, 9), (17, PANEL_EDGES[-1], 49)):
         outputs, (inputs, weights, biases) = arguments("dense_forward", shape, np.float32)
         _, (found,) = call("dense_forward", outputs, (inputs, weights, biases))
         sums = np.broadcast_to(biases, found.shape)

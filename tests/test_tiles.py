@@ -27,7 +27,8 @@ OWN = target.current()
 TILES = [(4, 4, 64), (5, 3, 32), (24, 1, 32)]
 
 # More columns than any panel, more terms than a panel has, and more rows of a batch than a sum.
-SHAPES = [(5, 300, 130), (33, 7, 260), (9, 259, 49), (1, 1, 1)]
+DEEP = target.PANEL_DEPTH + 3
+SHAPES = [(5, DEEP, 130), (33, 7, DEEP), (9, 259, 49), (1, 1, 1)]
 LONG = (4100, 113, 70)
 
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 import fastnn
 from fastnn import columnwise, datasets, metrics, nnfs, plots
+from fastnn.types import Precision
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -162,6 +163,11 @@ def train_in_other_ways(X: Floats, y: npt.NDArray[np.int64]) -> None:
     with fastnn.num_threads(2):
         fastnn.warmup(np.float32, plain=True)
     fastnn.set_num_threads(None)
+    lower: Precision = "high"
+    with fastnn.precision(lower):
+        curve.fit(X, y, precision="highest")
+    fastnn.set_precision(None)
+    fastnn.MLPClassifier(precision=lower)
 
 
 def step_by_hand(X: Floats, y: npt.NDArray[np.int64]) -> float:

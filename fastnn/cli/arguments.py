@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, NoReturn, TypeAlias
 from .. import tables
 from ..nn.classes import ACTIVATIONS as ACTIVATIONS_BY_NAME
 from ..nn.classes import OPTIMIZERS
+from ..program.precision import PRECISIONS
 from ..version import __version__
 from .export import FORMATS
 
@@ -200,6 +201,7 @@ def _make_parser() -> tuple[argparse.ArgumentParser, Commands]:
     _add_common(add("info", "show the machine, the machine code for it, and versions"))
     warmup = add("warmup", "compile all kernels now, so that the first training does not have to")
     _add_dtype(warmup.add_argument)
+    _add_precision(warmup.add_argument)
     _add_common(warmup)
     bench = add("bench", "compare the speed of training with that of libraries installed here")
     bench.add_argument("--threads", metavar="N", type=_count, help="for every library")
@@ -250,6 +252,7 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     seed = "the same seed gives the same numbers (default: %(default)s)"
     add("--seed", metavar="N", type=_seed, default=0, help=seed)
     add("--threads", metavar="N", type=_count, help="default: as many as pay off")
+    _add_precision(add)
 
     outputs = command.add_argument_group("output")
     add = outputs.add_argument
@@ -265,6 +268,7 @@ def _add_predict(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("--probabilities", action="store_true", help="add a column for each class")
     _add_columns(add, "--keep", "columns to copy to the output")
+    _add_precision(add)
     output = "write .csv, .tsv, .jsonl or .parquet (default: CSV on standard output)"
     add("--output", metavar="PATH", help=output)
     _add_common(command, "print JSON lines")
@@ -275,6 +279,7 @@ def _add_evaluate(command: argparse.ArgumentParser) -> None:
     _add_data(command, command, "digits, spiral, or a table with the target in it")
     plot = "write a page of pictures: .png, .pdf or .svg"
     command.add_argument("--plot", metavar="PATH", help=plot)
+    _add_precision(command.add_argument)
     _add_common(command)
 
 
@@ -310,6 +315,11 @@ def _add_columns(add: Callable[..., Any], name: str, text: str) -> None:
 def _add_dtype(add: Callable[..., Any]) -> None:
     dtype = "float32 or float64 (default: %(default)s)"
     add("--dtype", metavar="T", type=_choice("float32", "float64"), default="float32", help=dtype)
+
+
+def _add_precision(add: Callable[..., Any]) -> None:
+    precision = f"of matrix products: {_listed(PRECISIONS)} (default: FASTNN_PRECISION, or highest)"
+    add("--precision", metavar="P", type=_choice(*PRECISIONS), help=precision)
 
 
 def _add_common(group: Any, json: str = "print one JSON object") -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .. import metrics
-from ..types import Array, Floats, Integers
+from ..types import Array, Floats, Integers, Precision
 from . import figures, terminal
 
 if TYPE_CHECKING:
@@ -30,16 +30,21 @@ TITLES = {"loss": "loss", "accuracy": "accuracy", "r2": "R2", "rmse": "RMSE", "m
 
 
 def assess(
-    model: Sequential, target: Target, X: Floats, y: Array, threads: int | None = None
+    model: Sequential,
+    target: Target,
+    X: Floats,
+    y: Array,
+    threads: int | None = None,
+    precision: Precision | None = None,
 ) -> Assessment:
     """Return the Assessment of a model on (N, I) samples.
 
     `y` (N,) are class numbers, or values in the units of the target.
     """
     if target.task == "classification":
-        scores = model.evaluate(X, y, threads=threads)
-        return Assessment(scores, y, model.predict(X, threads=threads))
-    predicted = model.predict(X, threads=threads)
+        scores = model.evaluate(X, y, threads=threads, precision=precision)
+        return Assessment(scores, y, model.predict(X, threads=threads, precision=precision))
+    predicted = model.predict(X, threads=threads, precision=precision)
     # In standardized units: squares of the target's own may overflow.
     scaled = target.standardize(y)
     scores = {

@@ -17,7 +17,9 @@ def run(options: Namespace) -> None:
     table = data.load(options)
     table.require(saved.target.name, "the target of the model")
     X, notes = saved.features(table)
-    assessment = assess(saved.model, saved.target, X, saved.target.encode(table))
+    target = saved.target
+    y = target.encode(table)
+    assessment = assess(saved.model, target, X, y, precision=options.precision)
     if options.json:
         terminal.print_json(
             {

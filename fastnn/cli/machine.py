@@ -8,6 +8,7 @@ import platform
 import sys
 import time
 from argparse import Namespace
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from typing import Any
 import fastnn
 
 from .. import kernels
+from ..kernels.codes import Unit
 from ..program import threads as parallel
-from ..types import DType
+from ..program.precision import PRECISIONS, unit_of_cpu
+from ..types import DType, Precision
 from . import terminal
 
 
@@ -30,7 +33,7 @@ def run(options: Namespace) -> None:
 
 def _warm_up(options: Namespace) -> None:
     begin = time.perf_counter()
-    fastnn.warmup(options.dtype)
+    fastnn.warmup(options.dtype, precision=options.precision)
     seconds = time.perf_counter() - begin
     if options.json:
         terminal.print_json({"dtype": options.dtype, "seconds": seconds, "cache": _cache()})
@@ -46,6 +49,7 @@ def _show(options: Namespace) -> None:
         "processor": cpu_name(),
         "threads": {"usable": parallel.usable_cpus(), "cpus": os.cpu_count()},
         "kernels": _kernels(),
+        "precision": _precisions(),
         "cache": _cache(),
         "versions": _versions(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -70,6 +74,7 @@ def _show(options: Namespace) -> None:
             f"tiles of {unit['tile_rows']} rows x {unit['tile_vectors']} vectors, "
             f"{'with' if unit['fma'] else 'without'} fused multiply-add",
         )
+    terminal.say("precision", *_precision_lines(facts["precision"]))
     terminal.say("cache", *_cache_lines(facts["cache"]))
     installed = {name: version for name, version in facts["versions"].items() if version}
     missing = [name for name, version in facts["versions"].items() if not version]
@@ -86,6 +91,48 @@ def _kernels() -> dict[str, Any]:
     from ..kernels import target  # needs the compiler, unlike the reference kernels
 
     return {"reference": False, **target.current()._asdict()}
+
+
+def _precisions() -> dict[str, dict[str, Any]]:
+    """Return the unit that multiplies matrices in each precision, and what there is to know."""
+    unit = unit_of_cpu()
+    facts: dict[str, dict[str, Any]] = {}
+    for name in PRECISIONS:
+        facts[name] = {"unit": unit_of(name), "products": _PRODUCTS[name]}
+        if name != "highest":
+            facts[name]["why_not_amx"] = unit.reason or None
+            facts[name]["is_slower_than_highest"] = name in _SLOWER[unit.code]
+    return facts
+
+
+def unit_of(precision: Precision) -> str:
+    """Return what multiplies matrices in a precision here."""
+    if precision != "highest":
+        return unit_of_cpu().name
+    return "NumPy" if kernels.REFERENCE else str(_kernels()["name"])
+
+
+# How users count the products of "high": it leaves one of four out.
+_PRODUCTS = {
+    "highest": "one product of float32 or float64 numbers",
+    "high": "three products of bfloat16 numbers",
+    "medium": "one product of bfloat16 numbers",
+}
+
+
+# AMD's instruction is twice as fast as products of float32, but "high" has three of them.
+_SLOWER = {Unit.EMULATED: ("high", "medium"), Unit.DOT: ("high",), Unit.AMX: ()}
+
+
+def _precision_lines(facts: dict[str, Any]) -> Iterator[str]:
+    for name, each in facts.items():
+        yield f"{name:<9}{each['unit']}: {each['products']}"
+    if facts["medium"]["why_not_amx"]:
+        yield from terminal.wrapped([f"AMX is not used: {facts['medium']['why_not_amx']}"])
+    slower = [name for name, each in facts.items() if each.get("is_slower_than_highest")]
+    if slower:
+        verb = "is" if len(slower) == 1 else "are"
+        yield f"{' and '.join(slower)} {verb} slower than highest here"
 
 
 def _cache() -> dict[str, Any] | None:

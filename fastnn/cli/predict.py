@@ -56,11 +56,13 @@ def _predict(saved: data.Saved, X: Floats, table: Table, options: Namespace) -> 
 
     model, target = saved.model, saved.target
     columns = {name: table.frame[name] for name in options.keep}
-    predictions: Any = model.predict(X)  # class numbers or values, as the task is
+    # Class numbers or values, as the task is.
+    predictions: Any = model.predict(X, precision=options.precision)
     columns[_unused("prediction", columns)] = pl.Series(target.decode(predictions))
     if target.task == "classification" and options.probabilities:
-        for label, probabilities in zip(target.labels, model.predict_proba(X).T, strict=True):
-            columns[_unused(f"probability {label}", columns)] = probabilities
+        probabilities = model.predict_proba(X, precision=options.precision)
+        for label, column in zip(target.labels, probabilities.T, strict=True):
+            columns[_unused(f"probability {label}", columns)] = column
     return pl.DataFrame(columns)
 
 

@@ -16,7 +16,9 @@ import fastnn
 from ..nn.classes import OPTIMIZERS
 from ..nn.monitor import cost_of
 from ..nn.optimizer import Optimizer
+from ..program.precision import resolve_precision
 from ..run.history import History
+from ..types import Precision
 from . import assessment, machine, outputs, report, terminal
 from .arguments import ACTIVATIONS, DEFAULTS, RATES, Settings
 from .data import BUILT_IN
@@ -32,6 +34,7 @@ class Result(NamedTuple):
 
     dataset: Dataset
     settings: Settings
+    precision: Precision
     model: Sequential
     history: fastnn.History
     parts: dict[str, assessment.Assessment]
@@ -72,19 +75,22 @@ def _train(options: Namespace) -> Result:
     settings = _settings(options, target)
     widths = (dataset.inputs[0].shape[1], *settings.hidden, _n_outputs(target))
     model = _network(widths, options, target, weights_rng)
+    precision = _precision(options, model)
     optimizer = OPTIMIZERS[settings.optimizer](learning_rate=settings.learning_rate)
     if not options.json:
-        _say_before(options, settings, dataset, model, optimizer)
+        _say_before(options, settings, dataset, model, optimizer, precision)
     plain = _is_plain(options, settings, target)
-    compile_seconds, _ = _timed(fastnn.warmup, model.dtype, plain=plain)
+    compile_seconds, _ = _timed(fastnn.warmup, model.dtype, plain=plain, precision=precision)
     train_seconds, history = _timed(_fit, model, dataset, optimizer, settings, options)
     parts = {
-        part: assessment.assess(model, target, X, y, options.threads)
+        part: assessment.assess(model, target, X, y, options.threads, precision)
         for part, X, y in zip(
             ("training", "held out"), dataset.inputs, dataset.targets, strict=True
         )
     }
-    return Result(dataset, settings, model, history, parts, compile_seconds, train_seconds)
+    return Result(
+        dataset, settings, precision, model, history, parts, compile_seconds, train_seconds
+    )
 
 
 # ---------------------------------------------------------------------- network and training
@@ -107,6 +113,16 @@ def _is_plain(options: Namespace, settings: Settings, target: Target) -> bool:
         and target.task == "classification"
         and not (options.balanced or options.dropout)
     )
+
+
+def _precision(options: Namespace, model: Sequential) -> Precision:
+    """Return the precision of the products: `--precision`, or that of the environment."""
+    if options.precision not in (None, "highest") and model.dtype != np.float32:
+        raise ValueError(
+            f"argument --precision: {options.precision} needs --dtype float32, "
+            f'expected "highest" with {model.dtype}'
+        )
+    return resolve_precision(options.precision, model.dtype).precision
 
 
 def _n_outputs(target: Target) -> int:
@@ -151,7 +167,7 @@ def _fit(
         X, y,
         epochs=settings.epochs, batch_size=settings.batch_size, optimizer=optimizer,
         seed=options.seed, validation_data=(X_held_out, y_held_out), threads=options.threads,
-        **extra,
+        precision=options.precision, **extra,
     )  # fmt: skip
 
 
@@ -191,11 +207,12 @@ def _say_before(
     dataset: Dataset,
     model: Sequential,
     optimizer: Optimizer,
+    precision: Precision,
 ) -> None:
     first, *others = dataset.lines
     terminal.say("data", first, *terminal.wrapped(others))
     terminal.say("network", *_network_lines(model, dataset.target))
-    terminal.say("training", *_training_lines(options, settings, optimizer))
+    terminal.say("training", *_training_lines(options, settings, optimizer, precision))
 
 
 def _say_after(result: Result, files: Iterable[str]) -> None:
@@ -228,7 +245,9 @@ def _network_lines(model: Sequential, target: Target) -> Iterator[str]:
         yield "trained on the squared error of the standardized target"
 
 
-def _training_lines(options: Namespace, settings: Settings, optimizer: Optimizer) -> Iterator[str]:
+def _training_lines(
+    options: Namespace, settings: Settings, optimizer: Optimizer, precision: Precision
+) -> Iterator[str]:
     yield (
         f"{terminal.some(settings.epochs, 'epoch')}, batches of {settings.batch_size:,}, "
         f"{type(optimizer).__name__} with learning rate {settings.learning_rate:g}, "
@@ -238,6 +257,8 @@ def _training_lines(options: Namespace, settings: Settings, optimizer: Optimizer
         yield f"until {terminal.some(options.patience, 'epoch')} bring no better held-out loss"
     if options.balanced:
         yield "every class counts the same"
+    if precision != "highest":
+        yield f"matrix products in {precision} precision, by {machine.unit_of(precision)}"
 
 
 def _early_lines(history: History, settings: Settings) -> Iterator[str]:
@@ -267,7 +288,12 @@ def _as_json(options: Namespace, result: Result, files: Iterable[str]) -> dict[s
             "parameters": model.parameters.size,
             "dtype": str(model.dtype),
         },
-        "training": {**settings._asdict(), "seed": options.seed, "epochs": len(result.history)},
+        "training": {
+            **settings._asdict(),
+            "seed": options.seed,
+            "epochs": len(result.history),
+            "precision": result.precision,
+        },
         "history": result.history.to_dict(),
         "result": {
             part.replace(" ", "_"): assessment.as_json(each, target)

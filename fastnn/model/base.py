@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
@@ -170,3 +171,14 @@ def program_of(model: Model) -> Program:
     """Return the program of a model, for other parts of fastnn."""
     model._program.refresh()
     return model._program
+
+
+def as_notes(notes: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy of notes, converted to JSON and back."""
+    if not isinstance(notes, dict):
+        raise TypeError(f"notes is {notes!r:.80}, expected a dict")
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(notes, allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise type(error)(f"notes is {notes!r:.80}, expected what JSON can hold: {error}") from None
+    return plain

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,7 +13,6 @@ from ..kernels.catalogue import Operation
 from ..metrics import MetricLike
 from ..nn.dropout import Dropout, draw_key
 from ..nn.layers import Layer
-from ..nn.network import call_forward
 from ..nn.optimizer import Optimizer
 from ..nn.optimizers import SGD
 from ..nn.own import is_own
@@ -30,9 +27,9 @@ from ..run.loop import train
 from ..run.partial import train_once
 from ..run.progress import Verbose
 from ..run.request import FitArguments, check_request, check_training, warn_of_slow_training
-from ..types import Array, Batch, BatchSource, Floats, OwnLayer, PathLike, Seed, Shuffle
+from ..types import Array, Batch, BatchSource, Floats, OwnLayer, PathLike, Precision, Seed, Shuffle
 from ..validation import as_count, as_generator, as_path, as_scaling
-from .base import Model
+from .base import Model, as_notes
 
 
 class Sequential(Model):
@@ -118,6 +115,7 @@ class Sequential(Model):
         resume: PathLike | None = None,
         verbose: Verbose = "auto",
         threads: int | None = None,
+        precision: Precision | None = None,
     ) -> History:
         """Train on samples `X` and targets `y`.
 
@@ -195,6 +193,10 @@ class Sequential(Model):
         threads : int, optional
             The number of threads, by default that of `set_num_threads`. It does not change the bits
             of the result.
+        precision : "highest", "high" or "medium", optional
+            The precision of matrix products, by default that of `set_precision`, which describes
+            the three. It is that of evaluations in this run too. A resumed run has to have the
+            precision of the first.
 
         Returns
         -------
@@ -234,7 +236,7 @@ class Sequential(Model):
         arguments = FitArguments(
             X, y, batches, epochs, batch_size, optimizer, seed, validation_data, validation_split,
             sample_weight, class_weight, shuffle, drop_last, steps_per_epoch, initial_epoch,
-            metrics, callbacks, scale, offset, resume, verbose, threads,
+            metrics, callbacks, scale, offset, resume, verbose, threads, precision,
         )  # fmt: skip
         return train(check_request(self._program, self, arguments))
 
@@ -251,6 +253,7 @@ class Sequential(Model):
         scale: float = 1.0,
         offset: float = 0.0,
         threads: int | None = None,
+        precision: Precision | None = None,
     ) -> History:
         """Train once on samples `X` and targets `y`, in their order: for streams of data.
 
@@ -259,7 +262,7 @@ class Sequential(Model):
 
         Parameters
         ----------
-        X, y, sample_weight, class_weight, scale, offset, threads
+        X, y, sample_weight, class_weight, scale, offset, threads, precision
             As in `fit`.
         batch_size : int, optional
             By default all samples are one batch.
@@ -298,6 +301,7 @@ class Sequential(Model):
         program.refresh()
         description = describe_network(network)
         check_training(program, optimizer, threads)
+        program = program.at(precision, optimizer)
         scaling = as_scaling(scale, offset, network.dtype)
         data = as_data(program, X, y, sample_weight, scaling=scaling)
         data = with_class_weights(data, class_weight, network.loss.task)
@@ -307,7 +311,7 @@ class Sequential(Model):
         if seed is not None or self._rng is None:
             self._rng = as_generator(seed, "seed")
         stream, self._stream = self._stream, None  # dropped if an error ends the call
-        if stream is None or not stream.is_current(optimizer, description):
+        if stream is None or not stream.is_current(program, optimizer, description):
             warn_of_slow_training(program, optimizer, 3)
             stream = Stream(program, optimizer, description)
         self.optimizer = optimizer
@@ -327,10 +331,11 @@ class Sequential(Model):
         scale: float = 1.0,
         offset: float = 0.0,
         threads: int | None = None,
+        precision: Precision | None = None,
     ) -> Floats:
         """Return the probabilities (N, C) of samples `X` (N, I).
 
-        `batch_size` and `threads` as in `predict`, `scale`, `offset` and errors as in `fit`; a
+        `batch_size`, `threads` and `precision` as in `predict`, the rest and errors as in `fit`; a
         regression model has no probabilities and raises AttributeError.
         """
         if self._program.task == "numbers":
@@ -338,7 +343,8 @@ class Sequential(Model):
                 "the model predicts numbers, which have no probabilities: use predict"
             )
         scaling = as_scaling(scale, offset, self.dtype)
-        return self._program.outputs_in_parts(X, self._program.finish, batch_size, threads, scaling)
+        program = self._program.at(precision)
+        return program.outputs_in_parts(X, program.finish, batch_size, threads, scaling)
 
     def predict(
         self,
@@ -348,6 +354,7 @@ class Sequential(Model):
         scale: float = 1.0,
         offset: float = 0.0,
         threads: int | None = None,
+        precision: Precision | None = None,
     ) -> Array:
         """Return the predictions for samples `X` (N, I).
 
@@ -364,9 +371,11 @@ class Sequential(Model):
         scale, offset : float
         threads : int, optional
             As in `fit`, as are the errors. Several threads may predict with one model at once.
+        precision : "highest", "high" or "medium", optional
+            The precision of matrix products, by default that of `set_precision`.
         """
         scaling = as_scaling(scale, offset, self.dtype)
-        outputs = self._program.outputs_in_parts(
+        outputs = self._program.at(precision).outputs_in_parts(
             X, Operation.IDENTITY, batch_size, threads, scaling
         )
         return self._network.loss.decide(outputs)
@@ -378,6 +387,7 @@ class Sequential(Model):
         *,
         scale: float = 1.0,
         offset: float = 0.0,
+        precision: Precision | None = None,
     ) -> Floats:
         """Return the outputs of a layer for samples `X` (N, I), as in a prediction.
 
@@ -386,7 +396,7 @@ class Sequential(Model):
         X : array-like of shape (N, I)
         layer : int or Layer
             The index of the layer, negative to count from the end; or the layer itself.
-        scale, offset : float
+        scale, offset, precision
             As in `fit`.
 
         Returns
@@ -404,13 +414,9 @@ class Sequential(Model):
                 )
             last = index % n
         scaling = as_scaling(scale, offset, self.dtype)
-        inputs = self._program.as_inputs(X, "X", scaling=scaling)
-        # A copy, as a layer of the user may change it in place.
-        values = inputs.take(np.arange(len(inputs)))
-        for each in self.layers[: last + 1]:
-            # On a copy of the layer, so that its `output` does not change.
-            values = call_forward(copy.copy(each), values, False)
-        return values
+        program = self._program.at(precision)
+        inputs = program.as_inputs(X, "X", scaling=scaling)
+        return program.activations(inputs, self.layers[: last + 1])
 
     def evaluate(
         self,
@@ -422,6 +428,7 @@ class Sequential(Model):
         scale: float = 1.0,
         offset: float = 0.0,
         threads: int | None = None,
+        precision: Precision | None = None,
     ) -> dict[str, float]:
         """Return {"loss": mean loss, "accuracy": fraction of right classes} on `X` and `y`.
 
@@ -431,13 +438,19 @@ class Sequential(Model):
         """
         scaling = as_scaling(scale, offset, self.dtype)
         self._program.refresh()
-        data = as_data(self._program, X, y, sample_weight, scaling=scaling)
-        return evaluate(self._program, data, as_further_metrics(metrics, self.loss, data), threads)
+        program = self._program.at(precision)
+        data = as_data(program, X, y, sample_weight, scaling=scaling)
+        return evaluate(program, data, as_further_metrics(metrics, self.loss, data), threads)
 
-    def compiled(self) -> CompiledModel:
+    def compiled(self, *, precision: Precision | None = None) -> CompiledModel:
         """Return a :class:`CompiledModel`: this network as it is now, also for jitted code.
 
         The handle has a copy of the parameters, packed once. Later training does not change it.
+
+        Parameters
+        ----------
+        precision : "highest", "high" or "medium", optional
+            As in `fit`; the handle keeps it.
 
         Raises
         ------
@@ -445,7 +458,7 @@ class Sequential(Model):
             If the network has a layer of your own, or its loss a `decide` of your own: they cannot
             be compiled.
         """
-        predictor = self._program.freeze()
+        predictor = self._program.at(precision).freeze()
         if predictor is None:
             raise ValueError("the model has a layer of your own, so it cannot be compiled")
         if is_own(self.loss, "decide"):
@@ -474,19 +487,8 @@ class Sequential(Model):
             If the file cannot be written. The existing file stays.
         """
         path, config = as_path(path), self.to_config()
-        notes = _as_notes(self.notes if notes is None else notes)
+        notes = as_notes(self.notes if notes is None else notes)
         arrays = self._network.stored_arrays()
         description = {"kind": "model", "model": config, "notes": notes}
         files.write(path, description, arrays, finite=arrays)
         self.notes = notes
-
-
-def _as_notes(notes: dict[str, Any]) -> dict[str, Any]:
-    """Return a copy of notes, converted to JSON and back."""
-    if not isinstance(notes, dict):
-        raise TypeError(f"notes is {notes!r:.80}, expected a dict")
-    try:
-        plain: dict[str, Any] = json.loads(json.dumps(notes, allow_nan=False))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise type(error)(f"notes is {notes!r:.80}, expected what JSON can hold: {error}") from None
-    return plain

@@ -33,7 +33,7 @@ class CompiledTrainer:
     Parameters
     ----------
     program : Program
-        With steps.
+        With steps. Its precision is that of the products.
     data, n_samples, batch_size
         As for `load`; later data may have batches that are as large, and no larger.
     optimizer : Optimizer
@@ -71,7 +71,7 @@ class CompiledTrainer:
         clips = optimizer.clip_norm is not None
         plan = self.plan = make_plan(
             program.steps, data.inputs.shape[1], batch_size, network.dtype.itemsize, training=True,
-            n_states=len(self.state.arrays), keep_gradients=clips,
+            n_states=len(self.state.arrays), keep_gradients=clips, operands=program.operands,
         )  # fmt: skip
         trained = plan.layers[plan.layers["trains"]]
         self.is_penalized = any(trained[name].any() for name in PENALTIES)
@@ -83,6 +83,12 @@ class CompiledTrainer:
         self.load(data, n_samples, batch_size)
         self.workspace = aligned_empty(plan.workspace_size, network.dtype)
         self.workspace[...] = 0
+        self.tiles: tuple[Array, Array] | None = None
+        """The packed weights and operands of products in bfloat16."""
+        if plan.tiles is not None:
+            weights, packed = (aligned_empty(size, np.uint16) for size in plan.tiles)
+            weights[...] = packed[...] = 0
+            self.tiles = weights, packed
         self.scores = np.empty((N_SCORES, batch_size))
         summed = self.is_penalized or clips
         self.sums = np.full((N_SUMS, plan.n_sums if summed else 0), 0.0)
@@ -127,6 +133,7 @@ class CompiledTrainer:
         # Longer batches are summed in blocks, for which the fused step has no code.
         plain = self.optimizer.is_plain and not self.is_penalized and batch_size <= t.SUM_ROWS
         plain = plain and bool((owners["trains"] & owners["has_biases"]).all())
+        plain = plain and self.plan.tiles is None
         return Rule.FUSED_DESCENT if plain else self.optimizer.rule
 
     def _is_bare(self) -> bool:
@@ -200,7 +207,7 @@ class CompiledTrainer:
         if self._is_stored:  # and they may have been restored since
             return
         if self.is_packed and len(self.state._arrays):
-            kernels.unpack_states(self.state._arrays, self.workspace, self.plan.layers)
+            kernels.unpack_states(self.state._arrays, self.workspace, self.plan.layers, self.tiles)
         self._is_stored = True
 
     def _take_chunks(self, epochs: Sequence[Epoch], watch: Watch | None) -> int | None:
@@ -285,8 +292,8 @@ class CompiledTrainer:
 
         def run(thread: int) -> int:
             reached: int = kernels.train_steps(
-                memory, self.plan.layers, self._inputs, self._extended, answers, orders, keys,
-                jobs, steps, self._totals, thread, team.size,
+                memory, self.plan.layers, self._inputs, self._extended, self.tiles, answers, orders,
+                keys, (jobs, steps), self._totals, thread, team.size,
             )  # fmt: skip
             return reached
 

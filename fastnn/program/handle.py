@@ -56,16 +56,24 @@ class CompiledModel:
             name = type(predictor).__name__
             raise TypeError(f"predictor is a {name}: a handle comes from model.compiled()")
         self = super().__new__(cls)
-        arrays: tuple[Any, ...] = (predictor.parameters, predictor.panels, predictor.layers)
+        assert predictor.packed is not None
+        panels, tiles = predictor.packed
+        weight_tiles = np.empty(0, np.uint16) if tiles is None else tiles
+        arrays: tuple[Any, ...] = predictor.parameters, panels, predictor.layers, weight_tiles
+        names = "PARAMETERS", "PANELS", "LAYERS", "TILES"
         header = np.empty(len(HeaderPlace), np.int64)  # for jitted code (`jitted.py`)
-        for name, array in zip(("PARAMETERS", "PANELS", "LAYERS"), arrays, strict=True):
+        for name, array in zip(names, arrays, strict=True):
             header[getattr(HeaderPlace, name)] = _address(array)
             header[getattr(HeaderPlace, f"{name}_SIZE")] = array.size
         header[HeaderPlace.N_INPUTS] = predictor.n_inputs
         header[HeaderPlace.N_OUTPUTS] = predictor.n_outputs
         header[HeaderPlace.FEW_SIZE] = predictor.few_size
         header[HeaderPlace.MANY_SIZE] = predictor.many_size
-        kind = predictor.dtype, loss.task, loss.finish, loss.threshold, predictor.n_outputs == 1
+        header[HeaderPlace.OPERANDS_SIZE] = 0 if predictor.tiles is None else predictor.tiles[1]
+        kind = (
+            predictor.dtype, loss.task, loss.finish, loss.threshold, predictor.n_outputs == 1,
+            tiles is not None,
+        )  # fmt: skip
         for name, value in {
             "_predictor": predictor,
             "_loss": loss,

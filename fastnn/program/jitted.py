@@ -29,7 +29,7 @@ from ..kernels.catalogue import Operation
 from ..kernels.codes import HeaderPlace
 from ..kernels.pointers import is_null
 from ..kernels.records import LAYER
-from ..kernels.target import BLOCK_ROWS, FEW_ROWS
+from ..kernels.target import BLOCK_ROWS, CACHE_LINE, FEW_ROWS
 from .handle import CompiledModel
 
 _UNSET = "the handle was never assigned, expected one that model.compiled() has returned"
@@ -44,12 +44,12 @@ _constants = []
 class CompiledModelType(types.Type):
     """The type of handles of one dtype and one kind of prediction."""
 
-    def __init__(self, dtype, task, finish, threshold, single):
+    def __init__(self, dtype, task, finish, threshold, single, reduced):
         self.dtype, self.task, self.finish = dtype, task, finish
-        self.threshold, self.single = threshold, single
+        self.threshold, self.single, self.reduced = threshold, single, reduced
         # The digest is included because the kernels are compiled into a user's function: code that
         # numba has cached on disk must not run with the data structures of another version.
-        key = dtype, task, finish, threshold, single, jit.SOURCE_DIGEST
+        key = dtype, task, finish, threshold, single, reduced, jit.SOURCE_DIGEST
         super().__init__(f"fastnn.CompiledModel{key}")
 
 
@@ -170,8 +170,40 @@ def _run(header, rows, finish):
             _pointer(header[HeaderPlace.PANELS], rows.dtype), header[HeaderPlace.PANELS_SIZE]
         )
         n_predicted = kernels.predict_rows(
-            outputs, workspace, panels, layers, True, parameters, rows, BLOCK_ROWS, finish
+            outputs, workspace, panels, layers, True, None, parameters, rows, BLOCK_ROWS, finish
         )
+    if n_predicted != len(rows):
+        raise ValueError("x is not finite")
+    return outputs
+
+
+@njit(nogil=True)
+def _run_reduced(header, rows, finish):
+    """As `_run`, of a handle whose products have operands in bfloat16."""
+    if is_null(header):
+        raise ValueError(_UNSET)
+    if rows.shape[1] != header[HeaderPlace.N_INPUTS]:
+        raise ValueError("x has another number of features than the network has inputs")
+    parameters = carray(
+        _pointer(header[HeaderPlace.PARAMETERS], rows.dtype), header[HeaderPlace.PARAMETERS_SIZE]
+    )
+    layers = carray(_pointer(header[HeaderPlace.LAYERS], LAYER), header[HeaderPlace.LAYERS_SIZE])
+    panels = carray(
+        _pointer(header[HeaderPlace.PANELS], rows.dtype), header[HeaderPlace.PANELS_SIZE]
+    )
+    tile = np.dtype(np.uint16)
+    weights = carray(_pointer(header[HeaderPlace.TILES], tile), header[HeaderPlace.TILES_SIZE])
+    outputs = np.empty((len(rows), header[HeaderPlace.N_OUTPUTS]), rows.dtype)
+    workspace = np.empty(header[HeaderPlace.MANY_SIZE], rows.dtype)
+    # Tiles lie on lines of the cache.
+    line = CACHE_LINE // 2
+    memory = np.empty(header[HeaderPlace.OPERANDS_SIZE] + line, np.uint16)
+    start = -(memory.ctypes.data // 2) % line
+    operands = memory[start : start + header[HeaderPlace.OPERANDS_SIZE]]
+    n_predicted = kernels.predict_rows(
+        outputs, workspace, panels, layers, True, (weights, operands), parameters, rows,
+        BLOCK_ROWS, finish,
+    )  # fmt: skip
     if n_predicted != len(rows):
         raise ValueError("x is not finite")
     return outputs
@@ -205,26 +237,27 @@ def _predict_proba(handle, x):
     _check_type(handle, x)
     if handle.task == "numbers":
         raise TypingError("the model predicts numbers, which have no probabilities: use predict")
-    finish = handle.finish
-    return _for_rows(njit(lambda header, rows: _run(header, rows, finish)), x.ndim)
+    finish, run = handle.finish, _run_reduced if handle.reduced else _run
+    return _for_rows(njit(lambda header, rows: run(header, rows, finish)), x.ndim)
 
 
 @overload_method(CompiledModelType, "predict")
 def _predict(handle, x):
     _check_type(handle, x)
     threshold, single, finish = handle.threshold, handle.single, handle.finish
+    run = _run_reduced if handle.reduced else _run
     if handle.task == "classes":
-        decide = njit(lambda header, rows: _largest(_run(header, rows, _NO_FINISH)))
+        decide = njit(lambda header, rows: _largest(run(header, rows, _NO_FINISH)))
     elif handle.task == "answers" and single:
         decide = njit(
-            lambda header, rows: (_run(header, rows, _NO_FINISH)[:, 0] > threshold).astype(np.int64)
+            lambda header, rows: (run(header, rows, _NO_FINISH)[:, 0] > threshold).astype(np.int64)
         )
     elif handle.task == "answers":
         decide = njit(
-            lambda header, rows: (_run(header, rows, _NO_FINISH) > threshold).astype(np.int64)
+            lambda header, rows: (run(header, rows, _NO_FINISH) > threshold).astype(np.int64)
         )
     elif single:
-        decide = njit(lambda header, rows: _run(header, rows, finish)[:, 0])
+        decide = njit(lambda header, rows: run(header, rows, finish)[:, 0])
     else:
-        decide = njit(lambda header, rows: _run(header, rows, finish))
+        decide = njit(lambda header, rows: run(header, rows, finish))
     return _for_rows(decide, x.ndim)

@@ -17,7 +17,13 @@ from ..kernels.catalogue import OPERATION_OF, Operation
 from ..kernels.codes import Epilogue
 from ..kernels.records import PENALTIES, empty_layers
 from ..kernels.room import Room
-from ..kernels.target import CACHE_LINE, L1_SET_DISTANCE
+from ..kernels.target import (
+    BF16_TILE_DEPTH,
+    BF16_TILE_ROWS,
+    BF16_TILE_SIZE,
+    CACHE_LINE,
+    L1_SET_DISTANCE,
+)
 from ..nn.activations import Activation
 from ..nn.classes import CLASSES
 from ..nn.layers import ParameterLayer, arrays_of
@@ -56,6 +62,21 @@ def describe(layers: Iterable[Any]) -> list[Any]:
     return found
 
 
+class Operands(NamedTuple):
+    """How the operands of products are stored in bfloat16, and what multiplies them."""
+
+    parts: int  # of an operand
+    unit: int  # a Unit of `kernels/codes.py`
+
+
+LEAST_INPUTS, LEAST_OUTPUTS = 32, 8
+"""A dense layer with fewer inputs or outputs calculates in float32 in any precision.
+
+Its tiles would be mostly empty. The number of samples has no part in it, so that a sample has the
+same outputs in any batch.
+"""
+
+
 class Plan(NamedTuple):
     """What the compiled program needs beside data and parameters."""
 
@@ -63,6 +84,7 @@ class Plan(NamedTuple):
     workspace_size: int  # in elements
     panels_size: int  # of a prediction's packed weights; those of training are in the workspace
     n_sums: int  # rows of weights, and biases
+    tiles: tuple[int, int] | None  # the sizes of packed weights and operands; None: all in float32
 
     @property
     def widest(self) -> int:
@@ -109,11 +131,13 @@ def make_plan(
     training: bool,
     n_states: int = 0,
     keep_gradients: bool = False,
+    operands: Operands | None = None,
 ) -> Plan:
     """Lay out the workspace for batches of up to `capacity` rows.
 
     `steps` comes from `program_layers`; parameters lie in its order, weights before biases. The
     optimizer has `n_states`; `keep_gradients` where it has to see all of a gradient at once.
+    `operands` says how those of products are stored, by default in the dtype of the network.
     """
     if not training:
         steps = [step for step in steps if OPERATION_OF[step[0]].group != "dropout"]
@@ -150,12 +174,16 @@ def make_plan(
             trains = trains or layer.trainable
         if row.weights == "matrix":
             record["panels"] = panels.panels(width, n_outputs)
-            if record["dinputs"] >= 0:
+            if operands and width >= LEAST_INPUTS and n_outputs >= LEAST_OUTPUTS:
+                record["parts"], record["unit"] = operands
+                if training:
+                    record["pieces"] = workspace.panels(width, n_outputs)
+            elif record["dinputs"] >= 0:
                 record["transposed_panels"] = panels.panels(n_outputs, width)
             if training:
                 # Penalties and squares are added up in the order of the other panels.
                 summed = keep_gradients or any(layer.penalties)
-                may_be_thin = record["dinputs"] >= 0 and not summed
+                may_be_thin = record["transposed_panels"] >= 0 and not summed
                 record["trains_transposed"] = may_be_thin and workspace.is_thin(width, n_outputs)
                 rows, columns = width, n_outputs
                 if record["trains_transposed"]:
@@ -185,7 +213,46 @@ def make_plan(
             _set_operands(record)
         _make_room(record, row.room if training else row.room_to_predict, workspace)
         width = n_outputs
-    return Plan(records, workspace.size, 0 if training else panels.size, n_sums)
+    tiles = _place_tiles(records, capacity, training=training) if records["parts"].any() else None
+    return Plan(records, workspace.size, 0 if training else panels.size, n_sums, tiles)
+
+
+def _place_tiles(records: Records, capacity: int, *, training: bool) -> tuple[int, int]:
+    """Place the packed operands of products in bfloat16; return how large both arrays are."""
+    reduced = records[records["parts"] > 0]
+    parts = int(reduced["parts"][0])
+    depths = [reduced["n_inputs"].max(), *([reduced["n_outputs"].max()] if training else [])]
+    row_distance = _depth_tiles(int(max(depths))) * parts * BF16_TILE_SIZE
+    weights, operands = 0, _tiles_size(capacity, 1, parts) * _depth_tiles(int(max(depths)))
+    for record in records:
+        if not record["parts"]:
+            continue
+        n_inputs, n_outputs = int(record["n_inputs"]), int(record["n_outputs"])
+        record["row_tiles"], record["row_distance"] = 0, row_distance
+        record["batch_tiles"] = _depth_tiles(capacity)
+        record["weight_tiles"] = weights
+        weights += _tiles_size(n_outputs, n_inputs, parts)
+        if record["dinputs"] >= 0:
+            record["transposed_weight_tiles"] = weights
+            weights += _tiles_size(n_inputs, n_outputs, parts)
+        if training and record["trains"]:
+            record["input_tiles"] = operands
+            operands += _tiles_size(n_inputs, capacity, parts)
+            record["gradient_tiles"] = operands
+            operands += _tiles_size(n_outputs, capacity, parts)
+    return weights, operands
+
+
+def _depth_tiles(depth: int) -> int:
+    count: int = -(-depth // BF16_TILE_DEPTH)
+    return count
+
+
+def _tiles_size(rows: int, depth: int, parts: int) -> int:
+    """Return the numbers in the tiles of an operand; its rows come in pairs of tiles."""
+    across = -(-rows // (2 * BF16_TILE_ROWS)) * 2
+    size: int = across * _depth_tiles(depth) * parts * BF16_TILE_SIZE
+    return size
 
 
 def _n_outputs(operation: int, layer: Any, width: int) -> int:

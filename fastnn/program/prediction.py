@@ -6,7 +6,7 @@ import contextlib
 import functools
 from collections import deque
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -14,10 +14,15 @@ from .. import kernels
 from ..kernels.catalogue import is_basic
 from ..kernels.target import BLOCK_ROWS, FEW_ROWS, SHARED_ROWS
 from ..memory import aligned_empty
-from ..types import Floats, Steps
-from .plan import make_plan
+from ..types import Array, Floats, Steps
+from .plan import Operands, make_plan
+from .precision import unit_of_cpu
 from .samples import Samples
 from .threads import ThreadTeam, resolve_threads, with_team
+
+Packed: TypeAlias = tuple[Floats, Array | None]
+
+_NO_OPERANDS = np.empty(0, np.uint16)
 
 # Multiply-adds of a run of rows, at least: some 0.2 ms, beside which a call of a kernel is short.
 _RUN_WORK = 20_000_000
@@ -54,23 +59,46 @@ class Predictor:
     """
 
     def __init__(
-        self, steps: Steps, n_inputs: int, parameters: Floats, *, frozen: bool = False
+        self,
+        steps: Steps,
+        n_inputs: int,
+        parameters: Floats,
+        *,
+        frozen: bool = False,
+        operands: Operands | None = None,
     ) -> None:
         self.n_inputs, self.parameters, self.dtype = n_inputs, parameters, parameters.dtype
-        plan = make_plan(steps, n_inputs, BLOCK_ROWS, self.dtype.itemsize, training=False)
+        plan = make_plan(
+            steps, n_inputs, BLOCK_ROWS, self.dtype.itemsize, training=False, operands=operands
+        )
+        self.tiles = plan.tiles
         self.layers = plan.layers
         self.extended = None if all(map(is_basic, plan.operations)) else True
         self.n_outputs = int(plan.layers["n_outputs"][-1])
         self.few_size, self.many_size = 2 * plan.widest, plan.workspace_size
         self._panels_size = plan.panels_size
-        self.panels = None
+        self.packed: Packed | None = None
         if frozen:
-            self.panels = self._pack()
+            self.packed = self._pack()
 
-    def _pack(self) -> Floats:
-        panels = aligned_empty(self._panels_size, self.dtype)
-        kernels.pack_network(panels, self.layers, self.parameters)
-        return panels
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "packed": self.packed is not None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        # The layout of packed weights and the unit are those of the CPU, which may be another one.
+        if self.tiles is not None:
+            self.layers["unit"][self.layers["parts"] > 0] = unit_of_cpu().code
+        self.packed = self._pack() if state["packed"] else None
+
+    def _pack(self) -> Packed:
+        """Return the packed weights: panels, and tiles or None."""
+        panels, tiles = aligned_empty(self._panels_size, self.dtype), None
+        if self.tiles is not None:
+            tiles = aligned_empty(self.tiles[0], np.uint16)
+        operands = None if tiles is None else (tiles, _NO_OPERANDS)
+        kernels.pack_network(panels, self.layers, operands, self.parameters)
+        return panels, tiles
 
     def run_few(self, rows: Any, finish: int) -> Floats | None:
         """Return the outputs of a few rows, with `finish` applied; None if `rows` needs checks.
@@ -78,7 +106,8 @@ class Predictor:
         It needs none if it is a plain array of the right dtype with at most `FEW_ROWS` finite rows.
         """
         if (
-            type(rows) is not np.ndarray
+            self.tiles is not None  # their kernel takes blocks
+            or type(rows) is not np.ndarray
             or rows.dtype != self.dtype
             or rows.ndim != 2
             or not 0 < len(rows) <= FEW_ROWS
@@ -100,20 +129,22 @@ class Predictor:
         """
         samples = rows if isinstance(rows, Samples) else Samples(rows, self.dtype)
         threads = resolve_threads(threads, len(rows) * self.parameters.size)
-        if 0 < len(rows) <= FEW_ROWS:
+        if 0 < len(rows) <= FEW_ROWS and self.tiles is None:
             return self.run_few(next(samples.blocks(0, len(rows)))[1], finish)
         outputs = np.empty((len(rows), self.n_outputs), self.dtype)
-        panels = self._pack() if self.panels is None else self.panels
+        panels, weight_tiles = self._pack() if self.packed is None else self.packed
 
         def predict(
             team: ThreadTeam, runs: deque[tuple[int, int]], finite: list[bool], thread: int
         ) -> None:
             # Each thread has a workspace of its own.
-            workspace = aligned_empty(self.many_size, self.dtype)
+            workspace, tiles = aligned_empty(self.many_size, self.dtype), None
+            if self.tiles is not None:
+                tiles = weight_tiles, aligned_empty(self.tiles[1], np.uint16)
             finite[thread] = all(
                 len(block) == kernels.predict_rows(
                     outputs[first : first + len(block)], workspace, panels, self.layers,
-                    self.extended, self.parameters, block, BLOCK_ROWS, finish,
+                    self.extended, tiles, self.parameters, block, BLOCK_ROWS, finish,
                 )
                 for run in drain(runs)
                 for first, block in samples.blocks(*run)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -9,13 +11,14 @@ from numpy.typing import ArrayLike
 
 from ..kernels.catalogue import Operation
 from ..nn.activations import Sigmoid
-from ..nn.layers import Softmax
-from ..nn.network import Network
+from ..nn.layers import Softmax, arrays_of
+from ..nn.network import Network, call_forward
 from ..nn.optimizer import Optimizer
 from ..nn.own import overrides
-from ..types import Floats, MaybeNone, Scaling, Steps
-from ..validation import as_array, as_count
-from .plan import program_layers
+from ..types import Floats, MaybeNone, Precision, Scaling, Steps
+from ..validation import as_array, as_count, refuse_not_finite
+from .plan import Operands, operation_of, program_layers
+from .precision import operands_of, resolve_precision
 from .prediction import Predictor
 from .samples import UNSCALED, Samples, as_samples
 from .threads import resolve_threads
@@ -32,20 +35,55 @@ class Program:
         trains and predicts layer by layer.
     predictor : Predictor or None
         None without steps.
+    precision : str
+        The precision of matrix products.
     has_warned : bool
         Whether a SlowTrainingWarning has been given: it comes once for each network.
     """
 
-    def __init__(self, network: Network) -> None:
-        self.network, self.has_warned = network, False
+    def __init__(self, network: Network, precision: Precision = "highest") -> None:
+        self.network, self.precision, self.has_warned = network, precision, False
+        self._others: dict[Precision, Program] = {}
         self._plan()
+
+    def at(self, precision: Precision | None, optimizer: Optimizer | None = None) -> Program:
+        """Return the program of the same network for a precision: itself for its own.
+
+        `optimizer` is that of a training; None for a prediction.
+
+        Raises
+        ------
+        ValueError
+            For an unknown precision, and for one that the network or its training cannot have.
+        """
+        choice = resolve_precision(precision, self.network.dtype)
+        name = choice.precision
+        if name == self.precision:
+            return self
+        program = self._others.get(name)
+        if program is None:
+            program = self._others[name] = Program(self.network, name)
+        program.refresh()
+        if program.steps is None:
+            choice.refuse("for a model with a layer of your own")
+        if optimizer is not None and not program.compiles(optimizer):
+            part = "a loss" if self.network.loss.is_own else "an optimizer"
+            choice.refuse(f"for training with {part} of your own")
+        return program
+
+    @property
+    def operands(self) -> Operands | None:
+        """How the operands of products are stored; None: as they are."""
+        return operands_of(self.precision)
 
     def _plan(self) -> None:
         network = self.network
         self.steps: Steps | MaybeNone = program_layers(network.logit_layers())
         self.predictor: Predictor | MaybeNone = None
         if self.steps is not None:
-            self.predictor = Predictor(self.steps, network.n_features, network.buffer)
+            self.predictor = Predictor(
+                self.steps, network.n_features, network.buffer, operands=self.operands
+            )
         # Cached: looking it up would slow down a prediction of one row, which takes 1.5 us.
         self.task, self.finish = network.loss.task, network.loss.finish
         self.layout = network.layout
@@ -128,13 +166,38 @@ class Program:
         ]
         return np.concatenate(parts)
 
+    def activations(self, inputs: Samples, layers: Iterable[Any]) -> Floats:
+        """Return the outputs of the last of some layers, from the first on, layer by layer."""
+        # A copy, as a layer of the user may change it in place.
+        values: Floats = inputs.take(np.arange(len(inputs)))
+        for layer in layers:
+            if self.operands is not None and operation_of(layer) == Operation.DENSE:
+                values = self._dense_outputs(layer, values)
+            else:
+                # On a copy of the layer, so that its `output` does not change.
+                values = call_forward(copy.copy(layer), values, False)
+        return values
+
+    def _dense_outputs(self, layer: Any, values: Floats) -> Floats:
+        """Return the outputs of a dense layer with operands in bfloat16."""
+        parameters = np.concatenate([array.ravel() for array in arrays_of(layer)])
+        steps, operands = [(Operation.DENSE, layer)], self.operands
+        predictor = Predictor(steps, values.shape[1], parameters, operands=operands)
+        outputs = predictor.run(values, Operation.IDENTITY, None)
+        if outputs is None:
+            refuse_not_finite(values, f"the inputs of {layer!r}", values)
+        return outputs
+
     def freeze(self) -> Predictor | None:
         """Return a predictor with a copy of the parameters; None without steps."""
         self.refresh()
         if self.steps is None:
             return None
         network = self.network
-        return Predictor(self.steps, network.n_features, network.buffer.copy(), frozen=True)
+        parameters = network.buffer.copy()
+        return Predictor(
+            self.steps, network.n_features, parameters, frozen=True, operands=self.operands
+        )
 
 
 def apply_finish(outputs: Floats, finish: int) -> Floats:

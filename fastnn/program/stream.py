@@ -51,9 +51,11 @@ class Stream:
         self.team: ThreadTeam | None = None
         self.capacity = 0
 
-    def is_current(self, optimizer: Optimizer, description: Description) -> bool:
-        """Return whether the workspace fits an optimizer, and layers and a loss like these."""
-        if self.optimizer is not optimizer or self.layout != self.program.layout:
+    def is_current(self, program: Program, optimizer: Optimizer, description: Description) -> bool:
+        """Return whether the workspace fits a program, an optimizer, layers and a loss."""
+        if self.program is not program or self.optimizer is not optimizer:
+            return False
+        if self.layout != self.program.layout:
             return False
         state = getattr(self.trainer, "state", None)
         same = state is None or optimizer.state_of(self.program.network.parameters) is state

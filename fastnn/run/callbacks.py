@@ -18,7 +18,7 @@ from ..nn.network import Network
 from ..nn.optimizer import Optimizer
 from ..nn.summary import Summary
 from ..settings import Setting, non_negative
-from ..types import Array, DType, Floats, PathLike, Seed, Snapshot
+from ..types import Array, DType, Floats, PathLike, Precision, Seed, Snapshot
 from ..validation import as_flag, as_number
 from .history import History
 
@@ -48,6 +48,7 @@ class TrainedModel(Protocol):
         scale: float = 1.0,
         offset: float = 0.0,
         threads: int | None = None,
+        precision: Precision | None = None,
     ) -> Array: ...
     def predict_proba(
         self,
@@ -57,9 +58,16 @@ class TrainedModel(Protocol):
         scale: float = 1.0,
         offset: float = 0.0,
         threads: int | None = None,
+        precision: Precision | None = None,
     ) -> Floats: ...
     def activations(
-        self, X: ArrayLike, layer: Any, *, scale: float = 1.0, offset: float = 0.0
+        self,
+        X: ArrayLike,
+        layer: Any,
+        *,
+        scale: float = 1.0,
+        offset: float = 0.0,
+        precision: Precision | None = None,
     ) -> Floats: ...
     def evaluate(
         self,
@@ -71,6 +79,7 @@ class TrainedModel(Protocol):
         scale: float = 1.0,
         offset: float = 0.0,
         threads: int | None = None,
+        precision: Precision | None = None,
     ) -> dict[str, float]: ...
     def summary(self) -> Summary: ...
     def to_config(self) -> dict[str, Any]: ...

@@ -21,7 +21,7 @@ from ..program.program import Program
 from ..program.samples import Samples
 from ..program.stream import Batches
 from ..program.trainer import Data, Description, describe_network
-from ..types import Batch, BatchSource, MaybeNone, PathLike, Scaling, Seed, Shuffle
+from ..types import Batch, BatchSource, MaybeNone, PathLike, Precision, Scaling, Seed, Shuffle
 from ..validation import (
     as_count,
     as_flag,
@@ -72,6 +72,7 @@ class FitArguments(NamedTuple):
     resume: PathLike | None = None
     verbose: Verbose = "auto"
     threads: int | None = None
+    precision: Precision | None = None
 
 
 class Request(NamedTuple):
@@ -125,6 +126,7 @@ def check_request(program: Program, model: TrainedModel, arguments: FitArguments
     batch_size = as_count(arguments.batch_size, "batch_size")
     optimizer = SGD() if arguments.optimizer is None else arguments.optimizer
     check_training(program, optimizer, threads)
+    program = program.at(arguments.precision, optimizer)
     shuffle = arguments.shuffle
     if not isinstance(shuffle, bool | np.bool_) and not callable(shuffle):
         raise TypeError(f"shuffle is {shuffle!r}, expected True, False or a callable of N")
@@ -174,6 +176,7 @@ def check_request(program: Program, model: TrainedModel, arguments: FitArguments
         "shuffle": "a function" if callable(shuffle) else bool(shuffle),
         "scale": float(arguments.scale), "offset": float(arguments.offset),
         "weighted": data is not None and len(data.weights) > 0,
+        "precision": program.precision,
     }  # fmt: skip
     return Request(
         program, description, optimizer, data, samples.batches, arguments.class_weight, scaling,

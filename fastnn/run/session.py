@@ -120,6 +120,11 @@ class Session:
         tree = files.pack(state, "state", arrays)
         arrays |= self.network.stored_arrays()
         description = {"kind": "checkpoint", **self._describe(), "notes": run.model.notes}
+        description["data"] = {
+            name: value
+            for name, value in self.settings.items()
+            if name not in _LATER_SETTINGS or value != _LATER_SETTINGS[name]
+        }
         return {**description, "state": tree}, arrays
 
     def _describe(self) -> dict[str, Any]:
@@ -176,8 +181,11 @@ class Session:
         if description.get("kind") != "checkpoint":
             raise FileFormatError(path, "is a model, expected a checkpoint; fastnn.load reads it")
         for name, here in self._describe().items():
+            there = description.get(name)
+            if name == "data" and isinstance(there, dict):
+                there = {**_LATER_SETTINGS, **there}
             # `find_difference` takes lists, as JSON has no tuples.
-            difference = configs.find_difference(here, description.get(name), _TITLES[name])
+            difference = configs.find_difference(here, there, _TITLES[name])
             if difference:
                 what, value, stored_value = difference
                 raise ValueError(
@@ -336,6 +344,12 @@ def _check_iterations(value: int) -> None:
     if not 0 <= value < 2**53:
         raise ValueError(f"the optimizer's iterations are {value}")
 
+
+_LATER_SETTINGS = {"precision": "highest"}
+"""Settings that files of early versions do not have, with the value that these files mean.
+
+A setting with this value is not written, so that early versions resume from the file too.
+"""
 
 # How messages call the parts of `Session._describe`.
 _TITLES = {"model": "", "optimizer": "optimizer", "data": "", "curves": "curves"}

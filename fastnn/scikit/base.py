@@ -19,6 +19,7 @@ from ..kernels.catalogue import Operation
 from ..model import Sequential, program_of
 from ..nn.layers import Dense, Layer
 from ..nn.loss import Loss
+from ..nn.optimizers import SGD
 from ..run.history import History
 from ..types import Array, DType, Floats, MaybeNone
 from .parameters import CONSTRAINTS
@@ -129,7 +130,9 @@ class MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC)
 
     def _begin(self, layers: Sequence[Layer], sizes: Sequence[int]) -> None:
         """Take a new network, and empty the curves."""
-        self.model_ = Sequential(layers, loss=self._make_loss())
+        model = Sequential(layers, loss=self._make_loss())
+        program_of(model).at(self.precision, SGD())  # for its errors, as with any optimizer
+        self.model_ = model
         self.n_layers_, self.n_outputs_ = len(sizes), sizes[-1]
         self.n_iter_ = self.t_ = 0
         if self.solver != "lbfgs":
@@ -187,7 +190,7 @@ class MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC)
         check_is_fitted(self)
         samples = self._as_samples(X)
         hidden = len(self.model_.layers) > 1
-        return self.model_.activations(samples, -2) if hidden else samples
+        return self.model_.activations(samples, -2, precision=self.precision) if hidden else samples
 
     def _as_samples(self, X: ArrayLike) -> Floats:
         """Return samples (N, I) for the fitted network; a sparse matrix becomes an array."""
@@ -217,7 +220,12 @@ class MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC)
 
     def _outputs(self, X: Floats) -> Floats:
         """Return the outputs (N, O) of the last layer: logits of a classifier."""
-        return program_of(self.model_).outputs(X, "X", Operation.IDENTITY, self._threads())
+        program = program_of(self.model_).at(self.precision)
+        return program.outputs(X, "X", Operation.IDENTITY, self._threads())
+
+    def _probabilities(self, X: Floats) -> Floats:
+        """Return the probabilities (N, O) of the network's outputs."""
+        return self.model_.predict_proba(X, threads=self._threads(), precision=self.precision)
 
     def _threads(self) -> int | None:
         # Beside other jobs of joblib a fit takes one thread: the cores have work already.
@@ -235,6 +243,7 @@ class MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         averages = state.pop("_averages", None)
+        state.setdefault("precision", None)  # pickles of early versions do not have it
         super().__setstate__(state)
         if averages is not None:
             own = self._optimizer.state_of(self.model_.parameters)

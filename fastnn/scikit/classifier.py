@@ -24,7 +24,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..nn.loss import Loss
 from ..nn.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from ..run.callbacks import Callback
-from ..types import Array, Batch, DType, Floats
+from ..types import Array, Batch, DType, Floats, Precision
 from .decorators import available_if, fit_context
 from .fitting import TrainableMLP
 from .parameters import CONSTRAINTS, ActivationLike
@@ -107,6 +107,10 @@ class MLPClassifier(ClassifierMixin, TrainableMLP):
         As in :meth:`Sequential.fit`; by default 1 inside a job of joblib.
     dtype : float32 or float64, optional
         Of the parameters; by default float32 where X is, else float64.
+    precision : {"highest", "high", "medium"}, optional
+        The precision of matrix products, in training and predictions, as in
+        :meth:`Sequential.fit`. "high" and "medium" need parameters of float32: pass
+        ``dtype="float32"`` where X has another dtype.
 
     Attributes
     ----------
@@ -203,6 +207,7 @@ class MLPClassifier(ClassifierMixin, TrainableMLP):
         callbacks: Sequence[Callback] | None = None,
         threads: int | None = None,
         dtype: DTypeLike | None = None,
+        precision: Precision | None = None,
     ) -> None:
         self._assign(locals())
 
@@ -263,7 +268,7 @@ class MLPClassifier(ClassifierMixin, TrainableMLP):
         check_is_fitted(self)
         X = self._as_samples(X)
         if self.out_activation_ == "softmax" or self._multilabel:
-            return self.model_.predict_proba(X, threads=self._threads())
+            return self._probabilities(X)
         outputs = self._outputs(X)
         if len(self.classes_) == 1:
             return np.ones_like(outputs)
@@ -278,7 +283,7 @@ class MLPClassifier(ClassifierMixin, TrainableMLP):
             return log_softmax(outputs, axis=1)
         if self._multilabel:
             # Labels whose probabilities round to 1 are equal, as in `predict_proba`.
-            probabilities = self.model_.predict_proba(X, threads=self._threads())
+            probabilities = self._probabilities(X)
             logs = log_expit(outputs)
             return np.log(probabilities, out=logs, where=probabilities > 0.5)
         if len(self.classes_) == 1:

@@ -15,6 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from ..model import program_of
+from ..program.precision import resolve_precision
 from ..run.data import as_data
 from ..run.errors import NonFiniteLossError
 from ..run.history import drop_incomplete
@@ -49,6 +50,7 @@ class TrainableMLP(MLP):
         hidden, activations = read_hidden_layers(self.hidden_layer_sizes, self.activation)
         first = not hasattr(self, "model_") or not (self.warm_start or incremental)
         inputs, labels = self._validate(X, y, first)
+        resolve_precision(self.precision, inputs.dtype)  # for its errors, before anything changes
         targets = self._encode(labels, first, incremental, inputs.dtype)
         samples = Part(inputs, labels, targets, self._weigh(sample_weight, inputs, labels))
         random_state = check_random_state(self.random_state)
@@ -87,7 +89,7 @@ class TrainableMLP(MLP):
         self.__dict__.pop("history_", None)  # of an earlier fit, with another solver
         X, targets, weights = samples.X, self._smooth(samples.targets), samples.weights
         as_loss, scale = self._scales()
-        program = program_of(self.model_)
+        program = program_of(self.model_).at(self.precision)
         data = as_data(program, X, targets, weights)
         mass = len(X) if weights is None else weights.sum()
         steps = itertools.count(1)
@@ -138,7 +140,7 @@ class TrainableMLP(MLP):
                     shuffle=_Order(random_state) if self.shuffle else False,
                     seed=random_state.randint(2**31) if self.dropout else 0,
                     callbacks=[rule, *(self.callbacks or ())],
-                    verbose=False, threads=self._threads(),
+                    verbose=False, threads=self._threads(), precision=self.precision,
                 )  # fmt: skip
         except NonFiniteLossError as error:
             if not self.early_stopping:

@@ -78,7 +78,8 @@ def make_measure(estimator: MLP, held_out: Part) -> Callable[[], tuple[float, fl
     held_out = held_out._replace(X=np.ascontiguousarray(held_out.X))
     X, _, targets, weights = held_out
     metric = _make_metric(estimator, held_out)
-    program, threads = program_of(estimator.model_), estimator._threads()
+    program = program_of(estimator.model_).at(estimator.precision)
+    threads = estimator._threads()
 
     def measure() -> tuple[float, float]:
         outputs = program.outputs(X, "validation_data[0]", Operation.IDENTITY, threads)

@@ -17,6 +17,7 @@ from ..nn import classes
 from ..nn.activations import Activation, Identity, Sigmoid, Tanh
 from ..nn.dropout import Dropout
 from ..nn.layers import Dense, Layer, ReLU
+from ..program.precision import PRECISIONS
 from ..types import DType
 
 ActivationLike: TypeAlias = str | Activation | ReLU
@@ -57,6 +58,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "metric": [StrOptions({"loss", *get_scorer_names()}), callable, None],
     "callbacks": [list, tuple, None],
     "threads": [Interval(Integral, 1, None, closed="left"), None],
+    "precision": [StrOptions(set(PRECISIONS)), None],
     "dtype": [
         StrOptions({"float32", "float64"}),
         Options(type, {np.float32, np.float64}),

@@ -17,7 +17,7 @@ from ..nn.classes import LOSSES_OF_NUMBERS
 from ..nn.loss import Loss
 from ..nn.own_losses import LossLike, as_loss
 from ..run.callbacks import Callback
-from ..types import Array, Batch, DType, Floats
+from ..types import Array, Batch, DType, Floats, Precision
 from .decorators import available_if, fit_context
 from .fitting import TrainableMLP
 from .parameters import CONSTRAINTS, ActivationLike
@@ -102,6 +102,10 @@ class MLPRegressor(RegressorMixin, TrainableMLP):
         As in :meth:`Sequential.fit`; by default 1 inside a job of joblib.
     dtype : float32 or float64, optional
         Of the parameters; by default float32 where X is, else float64.
+    precision : {"highest", "high", "medium"}, optional
+        The precision of matrix products, in training and predictions, as in
+        :meth:`Sequential.fit`. "high" and "medium" need parameters of float32: pass
+        ``dtype="float32"`` where X has another dtype.
 
     Attributes
     ----------
@@ -194,6 +198,7 @@ class MLPRegressor(RegressorMixin, TrainableMLP):
         callbacks: Sequence[Callback] | None = None,
         threads: int | None = None,
         dtype: DTypeLike | None = None,
+        precision: Precision | None = None,
     ) -> None:
         self._assign(locals())
 
