@@ -4,7 +4,7 @@ import math
 
 import matplotlib
 import matplotlib.pyplot as plt
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 matplotlib.use("Agg")
 
@@ -132,13 +132,24 @@ def draw_accuracy(path, panels):
                     markeredgecolor="white", markeredgewidth=1.5, clip_on=False,
                 )  # fmt: skip
         highest = max(y for points, _ in curves.values() for _, y in points)
-        axes.set_ylim(target - 2 * max(0.02, highest - target), max(highest, target) + 0.005)
+        lowest = target - 2 * max(0.02, highest - target)
+        axes.set_ylim(lowest, max(highest, target) + 0.005)
+        if shown := [x for points, _ in curves.values() for x, y in points if y >= lowest]:
+            axes.set_xlim(min(shown) / 1.4, max(shown) * 1.1)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} s"))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _duration(value)))
         _list_names(axes, curves)
-    rows[-1, 0].set_xlabel("seconds of training", fontsize=14)
+    rows[-1, 0].set_xlabel("time of training", fontsize=14)
+    figure.get_layout_engine().set(hspace=0.06)
     figure.savefig(path)
     plt.close(figure)
+
+
+def _duration(seconds):
+    value, unit = (seconds, "s") if seconds >= 0.9995 else (1000 * seconds, "ms")
+    return f"{float(f'{value:.3g}'):g} {unit}"
 
 
 def _list_names(axes, curves):
@@ -146,7 +157,7 @@ def _list_names(axes, curves):
     order = sorted(curves, key=lambda name: curves[name][1])
     for i, name in enumerate(order):
         seconds = curves[name][1]
-        shown = f"{seconds:.3g} s" if math.isfinite(seconds) else "not reached"
+        shown = _duration(seconds) if math.isfinite(seconds) else "not reached"
         axes.annotate(
             f"{name}, {shown}", (1, 0.94 - 0.09 * i), xycoords="axes fraction",
             xytext=(14, 0), textcoords="offset points", va="center", fontsize=13,

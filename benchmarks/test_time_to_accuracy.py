@@ -219,16 +219,16 @@ def test_a_short_run_draws_and_writes(folders, monkeypatch):
     assert result.returncode == 0, result.stderr
     assert "not installed: PyTorch: no torch here" in result.stderr
     names = [
-        "fastnn", "PyTorch", "PyTorch, medium", "PyTorch, autocast", "JAX", "Keras on JAX",
-        "Keras on PyTorch", "scikit-learn",
+        "fastnn", "fastnn, high", "fastnn, medium", "PyTorch", "PyTorch, medium",
+        "PyTorch, autocast", "JAX", "Keras on JAX", "Keras on PyTorch", "scikit-learn",
     ]  # fmt: skip
     rows = [line.split(" | ") for line in result.stdout.splitlines() if line.startswith("| ")]
     rows = [[cell.strip("| ") for cell in row] for row in rows]
     assert [row[0] for row in rows] == ["", "---" + "-" * 14, *names] * 2
     missing = [row[0] for row in rows if row[1] == "not installed"]
-    assert missing == names[1:-1] * 2
-    measured = [row for row in rows if row[0] in ("fastnn", "scikit-learn")]
-    assert [row[1] for row in measured] == ["not reached"] * 4
+    assert missing == names[3:-1] * 2
+    measured = [row for row in rows if row[0] in {*names} - {*missing}]
+    assert [row[1] for row in measured] == ["not reached"] * 8
     assert (checkout / "benchmarks/time_to_accuracy.png").read_bytes()[1:4] == b"PNG"
     readme = (checkout / "README.md").read_text()
     assert readme.startswith("above\n")

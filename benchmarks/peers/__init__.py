@@ -17,8 +17,8 @@ allocations, compilation of graphs.
 import os
 from importlib import import_module
 
-# Of fastnn, beside its default: "high" and "medium" join when `fastnn.set_precision` takes them.
-PRECISIONS = ()
+# Of fastnn, beside "highest": each is a library of its own, such as "fastnn.high".
+PRECISIONS = ("high", "medium")
 
 # Name on the command line -> (name in tables, module).
 PEERS = {

@@ -91,4 +91,4 @@ class AdamTrainer(trainer.Trainer):
 
 
 def versions():
-    return {"Keras": f"{keras.__version__} on {keras.backend.backend()}"}
+    return {"Keras": keras.__version__}
