@@ -234,9 +234,9 @@ def table(problem, outcomes):
         f"Time to accuracy: {problem.name}",
         f"Seconds of training until {problem.target:g} of the held-out samples are known: "
         f"{network.name}, Adam with a rate of {ADAM_RATE:g}, batch {network.batch}, measured every "
-        f"{network.steps} steps. Medians of {n_seeds} seeds; *fastnn is* how many times as fast, "
-        "formed within seeds. Machine code was cached. All libraries start from the same weights, "
-        "and take the same samples in the same order.",
+        f"{network.steps} steps. Medians over seeds, {n_seeds} of them; *fastnn is* how many times "
+        "as fast, formed within seeds. Machine code was cached. All libraries start from the same "
+        "weights, and take the same samples in the same order.",
         ("", "seconds", "fastnn is", "steps", "seeds", "accuracy at the end"),
         rows,
     )

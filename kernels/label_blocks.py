@@ -42,24 +42,21 @@ def stack_block(typingctx, like):
 
 
 @inner
-def set_labels(block, labels, indices, first, rows):
-    """Write the labels of the samples `indices[first : first + rows]` where a block has them."""
-    step = lanes(block)
-    place = block + 2 * step * step
-    for i in range(rows):
-        put(place + i, labels[indices[first + i]])
+def label_block(
+    block, sheet, width, gradient, logits, distance, rows, size, labels, indices, first, scale,
+):  # fmt: skip
+    """As `cross_entropy.label_row`, with the same bits, for `rows` rows, at most a vector of them.
 
-
-@inner
-def label_block(block, sheet, width, gradient, logits, distance, rows, size, scale):
-    """As `cross_entropy.label_row`, with the same bits, for the `rows` labels of a block.
-
+    They are the samples `indices[first : first + rows]`, the labels those of all samples.
     Rows of `logits` and of `gradient`, which may be the same memory, lie at `distance`, a whole
     number of vectors. Zeros are written behind their `size` columns, at most a vector.
     sheet : pointer to the first score of these rows; the next kind lies `width` behind.
     """
     step = lanes(block)
-    sums, wanted = block + step * step, load(block + 2 * step * step)
+    sums, chosen = block + step * step, block + 2 * step * step
+    for i in range(rows):
+        put(chosen + i, labels[indices[first + i]])
+    wanted = load(chosen)
     one, zero = splat(block, 1.0), splat(block, 0.0)
     # The classes are now rows, and the rows lanes.
     pack_transposed(block, step, logits, distance, rows, size)

@@ -7,6 +7,7 @@ from .batches import copy_row
 from .catalogue import Operation
 from .jit import inner
 from .packing import pack, pack_transposed, panel_width, panels_size
+from .pointers import get, put
 from .reduced import is_reduced, pack_weight_tiles, padded_columns, whole_tiles
 from .threads import share
 from .tile import tile_block, tile_columns, tile_lanes
@@ -45,6 +46,11 @@ def exchange_states(
         layer = layers[index]
         if layer.operation == Operation.DENSE:
             begin, end = share_weights(layer, panels, tiles, thread, threads)
+            if layer.trains_transposed:
+                exchange_transposed(
+                    layer, states, panels, rule_states, distance, into_panels, begin, end
+                )
+                continue
             size = panels_size(panels, layer.n_outputs, layer.n_inputs)
             for state in range(rule_states):
                 place = panels + (layer.states + state * size)
@@ -54,10 +60,32 @@ def exchange_states(
 
 
 @inner
+def exchange_transposed(
+    layer, states, panels, rule_states, distance, into_panels, begin, end
+):  # fmt: skip
+    """As `exchange_states`, for some rows of the weights of a layer that trains transposed."""
+    n_inputs, n_outputs = layer.n_inputs, layer.n_outputs
+    width = tile_columns(panels)
+    size = panels_size(panels, n_inputs, n_outputs)
+    for state in range(rule_states):
+        for row in range(begin, end):
+            first = row // width * width
+            padded = panel_width(panels, n_inputs - first)
+            packed = panels + (layer.states + state * size + first * n_outputs + (row - first))
+            plain = states + (state * distance + layer.weights + row * n_outputs)
+            for j in range(n_outputs):
+                if into_panels:
+                    put(packed + j * padded, get(plain + j))
+                else:
+                    put(plain + j, get(packed + j * padded))
+
+
+@inner
 def share_weights(layer, panels, tiles, owner, shares):
     """Return the rows [begin, end) of a layer's weights that are in a share, a thread's.
 
-    They are whole blocks, so that no two threads write to the same block of the panels.
+    They are whole blocks, so that no two threads write to the same block of the panels: of weights
+    that train transposed, whole panels.
     """
     return share(layer.n_inputs, weights_unit(layer, panels, tiles), owner, shares)
 
@@ -67,7 +95,7 @@ def weights_unit(layer, like, tiles):
     """Return how many rows of a layer's weights are a block: whole tiles, both ways."""
     if is_reduced(layer, tiles):
         return whole_tiles(tile_block(like))
-    return tile_block(like)
+    return tile_columns(like) if layer.trains_transposed else tile_block(like)
 
 
 @inner
@@ -139,3 +167,23 @@ def transpose_panels(layer, panels, begin, end):
             panel = panels + (layer.panels + column * n_inputs + row * padded)
             place = result + column * result_row
             pack_transposed(place, result_row, panel, padded, min(block, end - row), count)
+
+
+@inner
+def transpose_back(layer, panels, begin, end):
+    """Pack the inputs [begin, end) of a layer's transposed panels as its panels, in whole ones.
+
+    Copies of the last column stand where these are wider than their columns: nothing reads them.
+    """
+    n_inputs, n_outputs = layer.n_inputs, layer.n_outputs
+    width = tile_columns(panels)
+    for row in range(begin, end, width):
+        source_row = panel_width(panels, n_inputs - row)
+        source = panels + (layer.transposed_panels + row * n_outputs)
+        for column in range(0, n_outputs, width):
+            padded = panel_width(panels, n_outputs - column)
+            place = panels + (layer.panels + column * n_inputs + row * padded)
+            pack_transposed(
+                place, padded, source + column * source_row, source_row,
+                min(width, n_outputs - column), min(width, end - row),
+            )  # fmt: skip

@@ -12,7 +12,7 @@ from .dropout import drop_rows, drop_rows_back
 from .elementary import log
 from .groups import depends_on_mode, is_norm
 from .jit import inner
-from .label_blocks import LEAST_ROWS, label_block, set_labels, stack_block
+from .label_blocks import LEAST_ROWS, label_block, stack_block
 from .layer_norm import layer_norm_rows, layer_norm_rows_back
 from .losses import count_answers, loss_row
 from .norm_passes import predict_norm_rows
@@ -181,10 +181,9 @@ def label_scores(layers, workspace, scores, labels, indices, first, rows):
         block = stack_block(workspace)
         while end - first >= LEAST_ROWS:
             count = min(step, end - first)
-            set_labels(block, labels, indices, first, count)
             label_block(
                 block, pointer(scores) + first, width, dlogits + first * row, logits + first * row,
-                row, count, size, scale,
+                row, count, size, labels, indices, first, scale,
             )  # fmt: skip
             first += count
     for i in range(first, end):

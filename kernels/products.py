@@ -13,6 +13,7 @@ from .tile import (
     Extent,
     Rows,
     is_transposed,
+    part_rows,
     piece_rows,
     skip_terms,
     stack_panel,
@@ -43,7 +44,7 @@ def matmul_panel(result, left, panel, following, extent, start, ending):
     while row < extent.rows:
         rows = min(height, extent.rows - row)
         if is_transposed(left) and rows < height:
-            rows = 1  # the loop along columns knows whole tiles and single rows
+            rows = min(rows, part_rows(following))  # whole tiles read whole rows of the operand
         tile(result, left, panel, following + row * share, extent, start, ending, row, rows)
         row += rows
 

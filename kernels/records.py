@@ -22,6 +22,15 @@ LAYER = np.dtype(
         # How the layer trains.
         ("trains", np.bool_),  # else the parameters stay as they are
         ("has_biases", np.bool_),  # else there are zeros in their place, which stay
+        # The weights as they train: a matrix (rows, columns), whose gradient is left.T @ right.
+        ("trains_transposed", np.bool_),  # in the transposed panels; the others are copied
+        ("rows", np.int64),
+        ("columns", np.int64),
+        ("trained_panels", np.int64),  # in the workspace, as the two operands
+        ("left", np.int64),
+        ("left_row", np.int64),  # distance between two rows of the operand
+        ("right", np.int64),
+        ("right_row", np.int64),
         # Penalties; an l1 below 0 is |l1|, with the slope |l1| at 0 (`update.slope_of`).
         ("weights_l1", np.float64),
         ("weights_l2", np.float64),
@@ -56,7 +65,7 @@ LAYER = np.dtype(
         ("doutputs", np.int64),  # gradient of the loss with respect to the outputs
         ("dweights", np.int64),  # (1, n_outputs), of LAYER_NORM and BATCH_NORM
         ("dbiases", np.int64),  # (1, n_outputs)
-        ("states", np.int64),  # the optimizer's of the weights, packed as these, one by one
+        ("states", np.int64),  # the optimizer's of the weights, packed as these train, one by one
         ("gradients", np.int64),  # of the weights, packed likewise, where their norm is clipped
         ("mask", np.int64),  # of DROPOUT, as the outputs
         ("normalized", np.int64),  # inputs of LAYER_NORM and BATCH_NORM, as the outputs

@@ -87,6 +87,11 @@ class TileShape(NamedTuple):
         return self.vectors * self.lanes
 
     @property
+    def part_rows(self):
+        """The rows of a lower tile, for what remains of a transposed left operand."""
+        return max(self.rows // 2, 1)
+
+    @property
     def block(self):
         """Rows of a weight matrix that are whole tiles, and whole blocks of a transposition."""
         return math.lcm(self.rows, self.lanes)

@@ -108,6 +108,7 @@ def _size_of_tile(choose):
 
 
 tile_rows = _size_of_tile(lambda shape: shape.rows)
+part_rows = _size_of_tile(lambda shape: shape.part_rows)
 tile_columns = _size_of_tile(lambda shape: shape.columns)
 tile_lanes = _size_of_tile(lambda shape: shape.lanes)  # elements of one register
 tile_block = _size_of_tile(lambda shape: shape.block)
@@ -162,10 +163,10 @@ def skip_terms(typingctx, left, terms):
 
 @intrinsic
 def tile(typingctx, result, left, panel, ahead, extent, start, ending, row, rows):
-    """Compute the rows [row, row + rows) of `products.matmul_panel`: at most `tile_rows`.
+    """Compute the rows [row, row + rows) of `products.matmul_panel`: at most a tile of them.
 
-    With a transposed left operand, `rows` is `tile_rows` or 1. Whole vectors of the panel are read,
-    also beyond its last column.
+    With a transposed left operand `rows` is `tile_rows`, or at most `part_rows`.
+    Whole vectors of the panel are read, also beyond its last column.
     """
     kinds = result, left, panel, ahead, extent, start, ending
     dtype = ahead.dtype
@@ -177,15 +178,17 @@ def tile(typingctx, result, left, panel, ahead, extent, start, ending, row, rows
             for kind, value in zip(kinds, operands, strict=True)
         ]
         extent = operands[4]
-        height, most, lanes = tile_shape(context, dtype)
+        shape = tile_shape(context, dtype)
         after = builder.append_basic_block("tile.done")
-        # A loop for one row and for a whole tile (which would compute a single row eight times),
-        # and for each number of vectors.
-        for tall, vectors in itertools.product(sorted({1, height}), range(1, most + 1)):
-            fits = builder.icmp_signed("<=", extent.columns, ir.Constant(I64, vectors * lanes))
-            if tall == 1:
-                single = builder.icmp_signed("==", rows, ir.Constant(I64, 1))
-                fits = builder.and_(fits, single)
+        # A loop for a low tile (a whole one would compute a single row eight times) and for a whole
+        # one, and for each number of vectors.
+        lowest = shape.part_rows if kinds[1].instance_class is Columns else 1
+        heights, widths = sorted({lowest, shape.rows}), range(1, shape.vectors + 1)
+        for tall, vectors in itertools.product(heights, widths):
+            fits = builder.and_(
+                builder.icmp_signed("<=", extent.columns, ir.Constant(I64, vectors * shape.lanes)),
+                builder.icmp_signed("<=", rows, ir.Constant(I64, tall)),
+            )
             here = builder.append_basic_block(f"tile.{tall}x{vectors}")
             other_size = builder.append_basic_block("tile.other")
             builder.cbranch(fits, here, other_size)
@@ -223,6 +226,7 @@ class _TileEmitter:
     def __init__(self, context, builder, dtype, height, vectors):
         self.context, self.builder = context, builder
         self.height, self.vectors = height, vectors
+        self.is_part = height < tile_shape(context, dtype).rows
         self.lanes = tile_shape(context, dtype).lanes
         self.element = ir_float(dtype)
         self.vector = ir.VectorType(self.element, self.lanes)
@@ -278,6 +282,8 @@ class _TileEmitter:
         else:
             self.left_step, self.panel_step = left.distance, panel.distance
             lefts = [self.at(left.pointer, row)]
+            if self.is_part:  # what lies behind the last row may not be there
+                lefts = [self.at(lefts[0], i) for i in self.row_ids]
         sums = self.emit_loop(extent.depth, lefts, panel.pointer, ahead, self.emit_start(start))
         self.emit_ending(result, ending, sums)
 
@@ -356,7 +362,7 @@ class _TileEmitter:
         sums = iter(sums)
         total = []
         for i in range(self.height):
-            left, offset = (lefts[i], 0) if self.along_rows else (lefts[0], i)
+            left, offset = (lefts[i], 0) if len(lefts) > 1 else (lefts[0], i)
             place = self.at(left, builder.mul(self.left_step, ahead), self.constant(offset))
             factor = emit_splat(builder, builder.load(place, typ=self.element), self.lanes)
             for value in rights:
@@ -370,8 +376,19 @@ class _TileEmitter:
         zero = ir.Constant(self.vector, [0.0] * self.lanes)
         results = self.rows_of(result)
 
-        def relu(i, v, value):
-            return builder.select(builder.fcmp_ordered("<=", value, zero), zero, value)
+        def store(transform):
+            values = [transform(i, v, total) for (i, v), total in zip(places, sums, strict=True)]
+            for (i, v), value in zip(places, values, strict=True):
+                self.store(value, results[i], v, masks[v])
+
+        def scalar(value):
+            return ir.Constant(self.element, value)
+
+        def is_epilogue(code):
+            return builder.icmp_signed("==", ending.epilogue, self.constant(code))
+
+        def replace(i, v, value):
+            return builder.select(builder.fcmp_ordered("<=", value, limit), other, value)
 
         def mask(i, v, value):
             output = self.load(others[i], v, masks[v])
@@ -383,31 +400,24 @@ class _TileEmitter:
                 builder, emit_fma(self.context, builder, rate, value, before), keep_sign=False
             )
 
-        epilogues = {Epilogue.STORE: lambda i, v, value: value}
-        if isinstance(ending, Activate):
-            others = self.rows_of(ending.other)
-            epilogues |= {Epilogue.RELU: relu, Epilogue.RELU_MASK: mask}
-        if isinstance(ending, Descend):
-            rate = emit_splat(builder, builder.fneg(ending.rate), self.lanes)
-            epilogues |= {Epilogue.DESCENT: descend}
-
-        def store(values):
-            for (i, v), value in zip(places, values, strict=True):
-                self.store(value, results[i], v, masks[v])
-
         if ending is None:
-            store(sums)
+            store(lambda i, v, value: value)
             return
-        end = builder.append_basic_block("tile.end")
-        unknown = builder.append_basic_block("tile.unknown")
-        switch = builder.switch(ending.epilogue, unknown)
-        builder.position_at_end(unknown)
-        store([ir.Constant(self.vector, [math.nan] * self.lanes)] * len(places))
-        builder.branch(end)
-        for code, transform in epilogues.items():
-            block = builder.append_basic_block("tile.epilogue")
-            switch.add_case(self.constant(code), block)
-            builder.position_at_end(block)
-            store([transform(i, v, total) for (i, v), total in zip(places, sums, strict=True)])
-            builder.branch(end)
-        builder.position_at_end(end)
+        # One piece of code for all that looks at the sums only, as each takes time to compile. Sums
+        # up to `limit` are replaced: by STORE none, as the limit is NaN; of an unknown code all.
+        limit = builder.select(is_epilogue(Epilogue.STORE), scalar(math.nan), scalar(math.inf))
+        other = scalar(math.nan)
+        if isinstance(ending, Activate):
+            is_relu = is_epilogue(Epilogue.RELU)
+            limit, other = (builder.select(is_relu, scalar(0.0), at) for at in (limit, other))
+            others = self.rows_of(ending.other)
+            code, transform = Epilogue.RELU_MASK, mask
+        else:
+            rate = emit_splat(builder, builder.fneg(ending.rate), self.lanes)
+            code, transform = Epilogue.DESCENT, descend
+        limit, other = (emit_splat(builder, value, self.lanes) for value in (limit, other))
+        with builder.if_else(is_epilogue(code)) as (then, otherwise):
+            with then:
+                store(transform)
+            with otherwise:
+                store(replace)

@@ -14,7 +14,14 @@ from .catalogue import Operation
 from .codes import Epilogue, SumRow
 from .jit import inner
 from .packing import panel_width, panels_size
-from .panels import panel_columns, panel_row, share_weights, transpose_weights, weights_unit
+from .panels import (
+    panel_columns,
+    panel_row,
+    share_weights,
+    transpose_back,
+    transpose_weights,
+    weights_unit,
+)
 from .pointers import get, null, pointer
 from .products import add_piece, clear, column_sums, matmul_panel
 from .reduced import form_reduced_piece, is_reduced
@@ -91,31 +98,48 @@ def descend_weights(layers, parameters, workspace, rows, rate, phase):
 
 @inner
 def descend_piece(layer, workspace, rows, rate, row, end):
-    """Step down the gradient of the weights [row, end) of a layer."""
-    n_inputs, n_outputs, width = layer.n_inputs, layer.n_outputs, tile_columns(workspace)
-    doutputs = workspace + layer.doutputs
-    for column in range(0, n_outputs, width):
-        padded = panel_width(workspace, n_outputs - column)
-        panel = workspace + (layer.panels + column * n_inputs + row * padded)
+    """Step down the gradient of the weights of the inputs [row, end) of a layer."""
+    width, rights = tile_columns(workspace), workspace + layer.right
+    top, bottom, first, last = trained_part(layer, row, end)
+    for column in range(first, last, width):
+        padded = panel_width(workspace, layer.columns - column)
+        panel = workspace + (layer.trained_panels + column * layer.rows + top * padded)
         matmul_panel(
             Rows(panel, padded),
-            Columns(workspace + (layer.inputs + row), layer.input_row),
-            Rows(doutputs + column, layer.output_row), doutputs,
-            Extent(end - row, min(width, n_outputs - column), rows),
+            Columns(workspace + (layer.left + top), layer.left_row),
+            Rows(rights + column, layer.right_row), rights,
+            Extent(bottom - top, min(width, layer.columns - column), rows),
             Rows(null(panel), 0),
             Descend(Epilogue.DESCENT, rate),
         )  # fmt: skip
-    transpose_weights(layer, workspace, None, row, end)
+    copy_weights_over(layer, workspace, None, row, end)
+
+
+@inner
+def trained_part(layer, row, end):
+    """Return the rows [top, bottom) and columns [first, last) in which some inputs train."""
+    if layer.trains_transposed:
+        return 0, layer.rows, row, end
+    return row, end, 0, layer.columns
+
+
+@inner
+def copy_weights_over(layer, workspace, tiles, row, end):
+    """Copy the weights of some inputs from the panels in which they train to the others."""
+    if layer.trains_transposed:
+        transpose_back(layer, workspace, row, end)
+    else:
+        transpose_weights(layer, workspace, tiles, row, end)
 
 
 @inner
 def form_piece(layer, workspace, tiles, piece, row, height, column, rows):
-    """piece = gradient of the weights [row, row + height) of the panel at `column`.
+    """piece = gradient of the rows [row, row + height) of the panel at `column`.
 
-    Zeros stand where the panel is wider than its columns.
+    The panel is one of those that train. Zeros stand where it is wider than its columns.
     """
-    padded = panel_row(layer, workspace, tiles, column)
-    fill_padding(piece, height * padded, layer.n_outputs - column, padded)
+    padded = trained_row(layer, workspace, tiles, column)
+    fill_padding(piece, height * padded, layer.columns - column, padded)
     if tiles is not None:
         if layer.parts > 0:
             form_reduced_piece(layer, tiles, piece, row, height, rows)
@@ -124,9 +148,17 @@ def form_piece(layer, workspace, tiles, piece, row, height, column, rows):
 
 
 @inner
+def trained_row(layer, workspace, tiles, column):
+    """Return the distance between two rows of the panel at `column` in which weights train."""
+    if layer.trains_transposed:
+        return panel_width(workspace, layer.columns - column)
+    return panel_row(layer, workspace, tiles, column)
+
+
+@inner
 def form_float_piece(layer, workspace, piece, row, height, column, rows):
     """As `form_piece`, with operands of the dtype of the network."""
-    size = height * panel_width(workspace, layer.n_outputs - column)
+    size = height * panel_width(workspace, layer.columns - column)
     form_block(layer, workspace, piece, row, height, column, 0, min(rows, SUM_ROWS))
     if rows > SUM_ROWS:
         part, lost = stack_piece(workspace), stack_piece(workspace)
@@ -141,13 +173,13 @@ def form_float_piece(layer, workspace, piece, row, height, column, rows):
 @inner
 def form_block(layer, workspace, piece, row, height, column, first, rows):
     """piece = what the rows [first, first + rows) of the batch add to a piece of the gradient."""
-    n_outputs, output_row = layer.n_outputs, layer.output_row
-    doutputs = workspace + (layer.doutputs + first * output_row)
+    columns = layer.columns - column
+    rights = workspace + (layer.right + first * layer.right_row)
     matmul_panel(
-        Rows(piece, panel_width(workspace, n_outputs - column)),
-        Columns(workspace + (layer.inputs + first * layer.input_row + row), layer.input_row),
-        Rows(doutputs + column, output_row), doutputs,
-        Extent(height, min(tile_columns(workspace), n_outputs - column), rows),
+        Rows(piece, panel_width(workspace, columns)),
+        Columns(workspace + (layer.left + first * layer.left_row + row), layer.left_row),
+        Rows(rights + column, layer.right_row), rights,
+        Extent(height, min(tile_columns(workspace), columns), rows),
         Rows(null(piece), 0),
         Descend(Epilogue.STORE, 0.0),
     )  # fmt: skip
@@ -206,28 +238,29 @@ def is_penalized(layer, strength):
 
 @inner
 def update_piece(layer, workspace, tiles, scratch, sums, rows, rule, now, factors, row, end):
-    """Step down the gradient of the weights [row, end) of a layer.
+    """Step down the gradient of the weights of the inputs [row, end) of a layer.
 
     `factors` are `scale` and `strength` of `update_weights`.
     """
-    n_inputs, n_outputs = layer.n_inputs, layer.n_outputs
     width, (scale, strength) = panel_columns(layer, workspace, tiles), factors
     l1 = strength * layer.weights_l1
     l2 = strength * layer.weights_l2
-    height, formed = end - row, layer.gradients >= 0  # and with the slopes of the penalties
-    distance = panels_size(workspace, n_outputs, n_inputs)
+    formed = layer.gradients >= 0  # and with the slopes of the penalties
+    distance = panels_size(workspace, layer.columns, layer.rows)
     if is_penalized(layer, strength):
         weigh_rows(layer, workspace, tiles, sums, row, end, abs(l1), l2)
-    for column in range(0, n_outputs, width):
-        padded = panel_row(layer, workspace, tiles, column)
-        place = column * n_inputs + row * padded
-        panel = workspace + (layer.panels + place)
+    top, bottom, begin, last = trained_part(layer, row, end)
+    height = bottom - top
+    for column in range(begin, last, width):
+        padded = trained_row(layer, workspace, tiles, column)
+        place = column * layer.rows + top * padded
+        panel = workspace + (layer.trained_panels + place)
         piece = workspace + (layer.gradients + place)
         if not formed:
             piece = scratch
             if is_reduced(layer, tiles):
                 piece = workspace + (layer.pieces + place)
-            form_piece(layer, workspace, tiles, piece, row, height, column, rows)
+            form_piece(layer, workspace, tiles, piece, top, height, column, rows)
         if formed:
             l1, l2 = 0.0, 0.0
         follow(
@@ -235,8 +268,8 @@ def update_piece(layer, workspace, tiles, scratch, sums, rows, rule, now, factor
             rule, now, scale, l1, l2,
         )  # fmt: skip
         if l1 < 0.0:
-            clear_padding(panel, height, n_outputs - column, padded)
-    transpose_weights(layer, workspace, tiles, row, end)
+            clear_padding(panel, height, layer.columns - column, padded)
+    copy_weights_over(layer, workspace, tiles, row, end)
 
 
 @inner

@@ -181,7 +181,15 @@ def make_plan(
             elif record["dinputs"] >= 0:
                 record["transposed_panels"] = panels.panels(n_outputs, width)
             if training:
-                record["states"] = workspace.panels(n_states * width, n_outputs)
+                # Penalties and squares are added up in the order of the other panels.
+                summed = keep_gradients or any(layer.penalties)
+                may_be_thin = record["transposed_panels"] >= 0 and not summed
+                record["trains_transposed"] = may_be_thin and workspace.is_thin(width, n_outputs)
+                rows, columns = width, n_outputs
+                if record["trains_transposed"]:
+                    rows, columns = columns, rows
+                record["rows"], record["columns"] = rows, columns
+                record["states"] = workspace.panels(n_states * rows, columns)
             if keep_gradients and layer.trainable:
                 record["gradients"] = workspace.panels(width, n_outputs)
         if row.number:
@@ -202,6 +210,7 @@ def make_plan(
             dinputs = inputs if in_place else workspace.rows(n_outputs)[0]
             record["doutputs"] = dinputs
             record["dbiases"] = workspace.take(n_outputs)
+            _set_operands(record)
         _make_room(record, row.room if training else row.room_to_predict, workspace)
         width = n_outputs
     tiles = _place_tiles(records, capacity, training=training) if records["parts"].any() else None
@@ -267,6 +276,17 @@ def _check_sizes(layer: Any, n_rows: int, n_outputs: int) -> None:
         )
 
 
+def _set_operands(record: np.void) -> None:
+    """Set where the weights of a layer train, and the operands of their gradient."""
+    sides = [("panels", "inputs", "input_row"), ("transposed_panels", "doutputs", "output_row")]
+    if record["trains_transposed"]:
+        sides.reverse()
+    (panels, left, left_row), (_, right, right_row) = sides
+    record["trained_panels"] = record[panels]
+    record["left"], record["left_row"] = record[left], record[left_row]
+    record["right"], record["right_row"] = record[right], record[right_row]
+
+
 def _make_room(record: np.void, room: Mapping[str, Room], workspace: _Workspace) -> None:
     """Hand out what a layer needs for itself, in the order of its row in the catalogue."""
     sizes = workspace.capacity, int(record["n_outputs"]), int(record["output_row"])
@@ -305,6 +325,14 @@ class _Workspace:
         """Return the offset of `width` columns packed to panels: padded to whole vectors."""
         line = CACHE_LINE // self.itemsize
         return self.take(-(-width // line) * line * depth)
+
+    def is_thin(self, depth: int, width: int) -> bool:
+        """Return whether `width` columns are a part of a vector, and fill their transpose better.
+
+        A step of Adam takes as long for the padding of panels as for weights.
+        """
+        line: int = CACHE_LINE // self.itemsize
+        return width < line and -(-depth // line) * width < depth
 
     def rows(self, width: int) -> tuple[int, int]:
         """Return (offset, distance between rows) of `capacity` rows."""
