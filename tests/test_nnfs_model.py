@@ -41,7 +41,7 @@ from fastnn.nnfs import (
 )
 
 N, BATCH = 37, 8
-JOB = list(inspect.signature(reference_program.train_steps).parameters).index("job")
+TASK = list(inspect.signature(reference_program.train_steps).parameters).index("task")
 ADAM = "Adam", {"rate": 0.05, "decay": 1e-2}
 PENALTIES = (1e-3, 5e-3, 2e-3, 4e-3)
 
@@ -114,7 +114,7 @@ def compiled_steps(monkeypatch):
     steps, take = [], kernels.train_steps
 
     def train_steps(*arguments):
-        (job,) = arguments[JOB]
+        ((job,), _) = arguments[TASK]
         steps.append((int(job["first_step"]), int(job["last_step"])))
         return take(*arguments)
 

@@ -562,16 +562,17 @@ def test_threads_that_are_let_go_leave_at_the_barrier_of_the_batch(monkeypatch):
     X, y = make_data("labels", np.float32, n=64)
     model, left, train_steps = make_model("batch", np.float32), [], kernels.train_steps
     before = state_of(model)
-    at = list(inspect.signature(reference_program.train_steps).parameters).index("job")
+    at = list(inspect.signature(reference_program.train_steps).parameters).index("task")
 
     def interrupted(*arguments):
         if arguments[-2] == 0:
             time.sleep(0.1)
             raise KeyboardInterrupt
         # Without the barrier behind packing, the first one is that of a batch.
-        job = arguments[at].copy()
+        job, steps = arguments[at]
+        job = job.copy()
         job["repack"] = False
-        left.append(train_steps(*arguments[:at], job, *arguments[at + 1 :]))
+        left.append(train_steps(*arguments[:at], (job, steps), *arguments[at + 1 :]))
 
     monkeypatch.setattr(kernels, "train_steps", interrupted)
     with pytest.raises(KeyboardInterrupt):

@@ -107,7 +107,7 @@ def steps_taken(monkeypatch):
     signature = inspect.signature(reference_program.train_steps)
 
     def spy(*arguments):
-        (job,) = signature.bind(*arguments).arguments["job"]
+        (job,), _ = signature.bind(*arguments).arguments["task"]
         calls.append(int(job["last_step"] - job["first_step"]))
         return train_steps(*arguments)
 
