@@ -70,7 +70,7 @@ def descend_weights(layers, parameters, workspace, rows, rate, phase):
     does in the plain case, in a loop of its own: choosing inside of that one cost a small network
     10 % of its step. Return whether this thread has completed the phase.
     """
-    last, shares, most = False, count_shares(phase.threads), piece_rows(workspace)
+    last, shares = False, count_shares(phase.threads)
     for turn in range(shares):
         if last:
             break
@@ -80,6 +80,7 @@ def descend_weights(layers, parameters, workspace, rows, rate, phase):
             layer = layers[index]
             if layer.operation != Operation.DENSE:
                 continue
+            most = piece_height(layer, workspace, None)
             begin, end = share_weights(layer, workspace, None, owner, shares)
             bias_block = first + (end - begin + most - 1) // most
             while block < bias_block:
@@ -274,12 +275,9 @@ def update_piece(layer, workspace, tiles, scratch, sums, rows, rule, now, factor
 
 @inner
 def piece_height(layer, like, tiles):
-    """Return how many rows of a gradient are formed in one go: whole blocks."""
-    most = piece_rows(like)
-    if is_reduced(layer, tiles):
-        unit = weights_unit(layer, like, tiles)
-        return max(most // unit, 1) * unit
-    return most
+    """Return of how many inputs the gradient of the weights is formed in one go: whole blocks."""
+    unit = weights_unit(layer, like, tiles)
+    return max(piece_rows(like) // unit, 1) * unit
 
 
 @inner

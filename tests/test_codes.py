@@ -139,10 +139,10 @@ def test_an_unknown_operation_predicts_nan(dtype, extended):
     plan, parameters, inputs = make_arguments(dtype)
     outputs, workspace = np.zeros((2, 5, 2), dtype), np.zeros(plan.workspace_size, dtype)
     panels = np.zeros(plan.panels_size, dtype)
-    kernels.pack_network(panels, plan.layers, parameters)
+    kernels.pack_network(panels, plan.layers, None, parameters)
     finish = Operation.IDENTITY
     kernels.predict_rows(
-        outputs[0], workspace, panels, plan.layers, extended, parameters, inputs, 8, finish
+        outputs[0], workspace, panels, plan.layers, extended, None, parameters, inputs, 8, finish
     )
     kernels.predict_few(outputs[1], workspace, plan.layers, extended, parameters, inputs, finish)
     assert np.isnan(outputs).all()
@@ -155,10 +155,10 @@ def test_an_unknown_finish_predicts_nan(dtype, finish):
     plan.layers["operation"][1] = Operation.TANH
     outputs, workspace = np.zeros((2, 5, 2), dtype), np.zeros(plan.workspace_size, dtype)
     panels = np.zeros(plan.panels_size, dtype)
-    kernels.pack_network(panels, plan.layers, parameters)
-    rest = plan.layers, True, parameters, inputs
-    kernels.predict_rows(outputs[0], workspace, panels, *rest, 8, finish)
-    kernels.predict_few(outputs[1], workspace, *rest, finish)
+    kernels.pack_network(panels, plan.layers, None, parameters)
+    rest = parameters, inputs
+    kernels.predict_rows(outputs[0], workspace, panels, plan.layers, True, None, *rest, 8, finish)
+    kernels.predict_few(outputs[1], workspace, plan.layers, True, *rest, finish)
     assert np.isnan(outputs).all()
 
 

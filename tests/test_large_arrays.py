@@ -91,16 +91,16 @@ def train(inputs, labels, targets, order):
     plan = make_plan(model._program.steps, FEATURES, 4, 4, training=True)
     steps = -(-len(order) // 4)
     source, layout = Samples(inputs, inputs.dtype).view()
+    job = np.array([(0, steps, 4, Loss.SOFTMAX_CROSS_ENTROPY, 0.0, 0.0, Rule.DESCENT, True)], JOB)
+    rates = as_steps(fastnn.SGD(0.5).numbers(0, steps, np.dtype("f4")), steps)
     reached = kernels.train_steps(
         (
             model.parameters, np.zeros(plan.workspace_size, np.float32), np.empty((N_SCORES, 4)),
             np.empty((N_SUMS, 0)), np.zeros(BARRIER_SIZE, np.int64),
         ),
         plan.layers, source,
-        (np.empty((0, model.parameters.size), np.float32), layout, np.empty(0)),
-        (labels, targets), order[np.newaxis], None,
-        np.array([(0, steps, 4, Loss.SOFTMAX_CROSS_ENTROPY, 0.0, 0.0, Rule.DESCENT, True)], JOB),
-        as_steps(fastnn.SGD(0.5).numbers(0, steps, np.dtype("f4")), steps), totals, 0, 1,
+        (np.empty((0, model.parameters.size), np.float32), layout, np.empty(0)), None,
+        (labels, targets), order[np.newaxis], None, (job, rates), totals, 0, 1,
     )  # fmt: skip
     assert reached == steps
     return model.parameters.tolist(), totals.tolist()
@@ -129,7 +129,7 @@ def test_prediction_writes_beyond_32_bits():
     predictor, outputs = model._program.predictor, make_folded(WIDE)
     workspace = np.zeros(predictor.many_size, np.float32)
     kernels.predict_rows(
-        outputs, workspace, predictor._pack(), predictor.layers, predictor.extended,
+        outputs, workspace, predictor._pack()[0], predictor.layers, predictor.extended, None,
         model.parameters, inputs, BLOCK_ROWS, Operation.SOFTMAX,
     )  # fmt: skip
     assert outputs[-5:].tobytes() == model.predict_proba(inputs[-5:]).tobytes()

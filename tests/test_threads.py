@@ -162,13 +162,13 @@ def test_barrier_lets_go_when_told_to():
     barrier[BarrierPlace.LEAVE] = 1
     workspace, scores = np.full(plan.workspace_size, 0, np.float32), np.empty((N_SCORES, 64))
     source, layout = Samples(X, X.dtype).view()
+    job = np.array([(0, 5, 64, Loss.SOFTMAX_CROSS_ENTROPY, 0.0, 0.0, Rule.DESCENT, True)], JOB)
+    rates = as_steps(fastnn.SGD(0.1).numbers(0, 5, np.dtype("f4")), 5)
     reached = kernels.train_steps(
         (model.parameters, workspace, scores, np.empty((N_SUMS, 0)), barrier),
         plan.layers, source,
-        (np.empty((0, model.parameters.size), np.float32), layout, np.empty(0)),
-        (y, np.empty((0, CLASSES), np.float32)), np.arange(N)[np.newaxis], None,
-        np.array([(0, 5, 64, Loss.SOFTMAX_CROSS_ENTROPY, 0.0, 0.0, Rule.DESCENT, True)], JOB),
-        as_steps(fastnn.SGD(0.1).numbers(0, 5, np.dtype("f4")), 5),
+        (np.empty((0, model.parameters.size), np.float32), layout, np.empty(0)), None,
+        (y, np.empty((0, CLASSES), np.float32)), np.arange(N)[np.newaxis], None, (job, rates),
         np.full((1, N_TOTALS), 0.0), 1, 2,
     )  # fmt: skip
     assert reached == 0
