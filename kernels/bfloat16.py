@@ -20,7 +20,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from .emit import I32, I64, emit_load, emit_stack, emit_tail_mask
+from .emit import I32, I64, emit_load, emit_stack, emit_tail_mask, emit_transpose
 from .jit import inner
 from .pointers import Pointer
 from .target import BF16_TILE_DEPTH, BF16_TILE_ROWS, BF16_TILE_SIZE
@@ -131,18 +131,7 @@ def _transpose_words(typingctx, result, source):
             return builder.bitcast(address, WORDS.as_pointer())
 
         values = [builder.load(row(source, i), align=_LINE, typ=WORDS) for i in range(size)]
-        # As in `packing.py`: swap ever larger blocks across the diagonal.
-        step = 1
-        while step < size:
-            low = [j + size - step if j & step else j for j in range(size)]
-            high = [j + size if j & step else j + step for j in range(size)]
-            for i in (i for i in range(size) if not i & step):
-                pair = values[i], values[i + step]
-                for target_row, order in ((i, low), (i + step, high)):
-                    indices = ir.Constant(ir.VectorType(I32, size), order)
-                    values[target_row] = builder.shuffle_vector(*pair, indices)
-            step *= 2
-        for i, value in enumerate(values):
+        for i, value in enumerate(emit_transpose(builder, values)):
             builder.store(value, row(result, i), align=_LINE)
 
     return types.void(result, source), codegen

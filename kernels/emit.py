@@ -102,6 +102,24 @@ def emit_fold(builder, value, lane_count, combine):
     return builder.extract_element(value, ir.Constant(I32, 0))
 
 
+def emit_transpose(builder, rows):
+    """Return the columns of a square of vectors.
+
+    Swap ever larger blocks across the diagonal: a round of two-vector shuffles for each size.
+    """
+    rows, lanes, size = list(rows), len(rows), 1
+    while size < lanes:
+        low = [j + lanes - size if j & size else j for j in range(lanes)]
+        high = [j + lanes if j & size else j + size for j in range(lanes)]
+        for i in (i for i in range(lanes) if not i & size):
+            pair = rows[i], rows[i + size]
+            for target_row, order in ((i, low), (i + size, high)):
+                indices = ir.Constant(ir.VectorType(I32, lanes), order)
+                rows[target_row] = builder.shuffle_vector(*pair, indices)
+        size *= 2
+    return rows
+
+
 def emit_stack(context, builder, pointer, count):
     """Return an address like `pointer` (a numba type) of `count` elements on the stack."""
     # A count, not an array type: LLVM takes 7 seconds for a variable of 12,288 elements.

@@ -4,7 +4,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from .emit import I32, I64, emit_load, emit_store, emit_tail_mask, ir_float
+from .emit import I64, emit_load, emit_store, emit_tail_mask, emit_transpose, ir_float
 from .jit import inner
 from .tile import tile_columns, tile_lanes, tile_shape
 
@@ -33,17 +33,7 @@ def _transpose_block(typingctx, result, result_row, source, source_row, rows, co
         values = [
             emit_load(builder, row(source, source_row, i, rows), vector, mask) for i in range(lanes)
         ]
-        # Swap ever larger blocks across the diagonal: log2(lanes) rounds of two-vector shuffles.
-        size = 1
-        while size < lanes:
-            low = [j + lanes - size if j & size else j for j in range(lanes)]
-            high = [j + lanes if j & size else j + size for j in range(lanes)]
-            for i in (i for i in range(lanes) if not i & size):
-                pair = values[i], values[i + size]
-                for target_row, order in ((i, low), (i + size, high)):
-                    indices = ir.Constant(ir.VectorType(I32, lanes), order)
-                    values[target_row] = builder.shuffle_vector(*pair, indices)
-            size *= 2
+        values = emit_transpose(builder, values)
         # From last to first: rows after `count` go to the last row, which is then overwritten.
         for j in reversed(range(lanes)):
             emit_store(builder, values[j], row(result, result_row, j, columns))

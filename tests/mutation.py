@@ -64,7 +64,7 @@ MUTANTS = [
      "whole = self.builder.or_(depth, self.constant(-UNROLL))"),
     ("products.py", "if is_transposed(left) and rows < height:",
      "if is_transposed(left) and rows > height:"),
-    ("packing.py", "low = [j + lanes - size if j & size else j for j in range(lanes)]",
+    ("emit.py", "low = [j + lanes - size if j & size else j for j in range(lanes)]",
      "low = [j + lanes - size if j & 1 else j for j in range(lanes)]"),
     ("products.py", "if term == 0:", "if term >= 0:"),
     ("tile.py", "rate = emit_splat(builder, builder.fneg(ending.rate)",
