@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = (
     "kernels", "elementary", "training", "trainer", "prediction", "samples", "dropout",
-    "normalization", "plan", "bfloat16", "codes", "phases",
+    "normalization", "plan", "bfloat16", "codes", "phases", "numbers",
 )  # fmt: skip
 
 # What most likely sees a mutant runs first: compilation takes nearly all of the time.
