@@ -117,8 +117,9 @@ class ProgramLoop:
         optimizer.rates(optimizer.iterations, 1, network.dtype)  # for its errors
         if data.targets.size and _is_one_hot(data.targets) and network.loss.task == "classes":
             data = data._replace(targets=data.targets[:0])
+        precision = None
         if network.loss.task == "numbers":
-            network.loss.number = float(model.accuracy.precision)
+            precision = float(model.accuracy.precision)
         # An accuracy counts single answers, the program the fraction of right ones of a sample.
         self.width = 1 if network.loss.task == "classes" else data.targets.shape[1]
         order = np.arange(len(data.inputs))
@@ -137,7 +138,7 @@ class ProgramLoop:
         # For the trainer, each batch is an epoch, so that it returns the sums of each.
         self.trainer = CompiledTrainer(
             program_of(network), data, batch_size, batch_size, optimizer, team,
-            stays_packed=True, slope_at_zero=True,
+            stays_packed=True, slope_at_zero=True, loss_parameter=precision,
         )  # fmt: skip
 
     @property

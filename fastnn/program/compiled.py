@@ -46,6 +46,9 @@ class CompiledTrainer:
         packed in the workspace. Else each packs them anew.
     slope_at_zero : bool
         Whether the slope of a penalty |p| is 1 at 0, as in networks from scratch. Else it is 0.
+    loss_parameter : float, optional
+        How far from its target an answer of a squared or absolute error is right. By default the
+        parameter of the loss.
     """
 
     def __init__(
@@ -60,10 +63,12 @@ class CompiledTrainer:
         *,
         stays_packed: bool = False,
         slope_at_zero: bool = False,
+        loss_parameter: float | None = None,
     ) -> None:
         network = self.network = program.network
         self.description, self.stays_packed = description, stays_packed
         self.loss, self.optimizer, self.team = network.loss, optimizer, team
+        self.loss_parameter = self.loss.number if loss_parameter is None else loss_parameter
         self.parameters = network.parameters
         self.smoothing = float(getattr(self.loss, "label_smoothing", 0))
         self.traits = traits_of(optimizer)
@@ -145,7 +150,7 @@ class CompiledTrainer:
             and by_label
             and self.data.inputs.is_ready
             and basic
-            and not (self.smoothing or self.loss.number or len(self.data.weights))
+            and not (self.smoothing or self.loss_parameter or len(self.data.weights))
         )
 
     def check_unchanged(self) -> None:
@@ -284,9 +289,9 @@ class CompiledTrainer:
         self, first: int, last: int, orders: Integers, keys: Integers | None, steps: Records
     ) -> int:
         """Take some steps, with all threads of the team; return the step that was reached."""
-        loss, team = self.loss, self.team
-        job = first, last, self.batch_size, loss.kind, loss.number, self.smoothing, self.rule
-        jobs = np.array([(*job, not self.is_packed)], JOB)
+        team, loss = self.team, (self.loss.kind, self.loss_parameter, self.smoothing)
+        job = first, last, self.batch_size, *loss, self.rule, not self.is_packed
+        jobs = np.array([job], JOB)
         memory = self.network.buffer, self.workspace, self.scores, self.sums, team.gate
         answers = self.data.labels, self.data.targets
 
