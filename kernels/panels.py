@@ -95,7 +95,8 @@ def weights_unit(layer, like, tiles):
     """Return how many rows of a layer's weights are a block: whole tiles, both ways."""
     if is_reduced(layer, tiles):
         return whole_tiles(tile_block(like))
-    return tile_columns(like) if layer.trains_transposed else tile_block(like)
+    whole_panels = layer.trains_transposed or layer.packs_left
+    return tile_columns(like) if whole_panels else tile_block(like)
 
 
 @inner

@@ -31,6 +31,10 @@ LAYER = np.dtype(
         ("left_row", np.int64),  # distance between two rows of the operand
         ("right", np.int64),
         ("right_row", np.int64),
+        # Whether they lie there in panels, of so many rows (`operands.py`).
+        ("packs_left", np.bool_),
+        ("packs_right", np.bool_),
+        ("operand_rows", np.int64),
         # Penalties; an l1 below 0 is |l1|, with the slope |l1| at 0 (`update.slope_of`).
         ("weights_l1", np.float64),
         ("weights_l2", np.float64),

@@ -44,6 +44,12 @@ gradient fits on the stack (18 KiB of float32). It is large enough that each pan
 gradients is used often.
 """
 
+LONG_ROW = 8192
+"""Bytes: two pages. Rows of a batch from this length on are packed for the gradient of weights.
+
+`operands.py` has the measurements on both sides of it.
+"""
+
 SHARED_ROWS = 64
 """Rows of a batch that a thread takes through the network at a time, beside other processes.
 

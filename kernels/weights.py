@@ -13,6 +13,7 @@ import numpy as np
 from .catalogue import Operation
 from .codes import Epilogue, SumRow
 from .jit import inner
+from .operands import left_operand, operand_height, right_operand
 from .packing import panel_width, panels_size
 from .panels import (
     panel_columns,
@@ -29,7 +30,6 @@ from .simd import by_dtype
 from .table import SUM_ROWS
 from .threads import complete, count_shares, next_share, share, take
 from .tile import (
-    Columns,
     Descend,
     Extent,
     Rows,
@@ -100,19 +100,22 @@ def descend_weights(layers, parameters, workspace, rows, rate, phase):
 @inner
 def descend_piece(layer, workspace, rows, rate, row, end):
     """Step down the gradient of the weights of the inputs [row, end) of a layer."""
-    width, rights = tile_columns(workspace), workspace + layer.right
+    width = tile_columns(workspace)
     top, bottom, first, last = trained_part(layer, row, end)
+    most = operand_height(layer, workspace, bottom - top)
     for column in range(first, last, width):
         padded = panel_width(workspace, layer.columns - column)
-        panel = workspace + (layer.trained_panels + column * layer.rows + top * padded)
-        matmul_panel(
-            Rows(panel, padded),
-            Columns(workspace + (layer.left + top), layer.left_row),
-            Rows(rights + column, layer.right_row), rights,
-            Extent(bottom - top, min(width, layer.columns - column), rows),
-            Rows(null(panel), 0),
-            Descend(Epilogue.DESCENT, rate),
-        )  # fmt: skip
+        right = right_operand(layer, workspace, column, 0)
+        for part in range(top, bottom, most):
+            panel = workspace + (layer.trained_panels + column * layer.rows + part * padded)
+            matmul_panel(
+                Rows(panel, padded),
+                left_operand(layer, workspace, part, 0),
+                right, right.pointer,
+                Extent(min(most, bottom - part), min(width, layer.columns - column), rows),
+                Rows(null(panel), 0),
+                Descend(Epilogue.DESCENT, rate),
+            )  # fmt: skip
     copy_weights_over(layer, workspace, None, row, end)
 
 
@@ -175,15 +178,18 @@ def form_float_piece(layer, workspace, piece, row, height, column, rows):
 def form_block(layer, workspace, piece, row, height, column, first, rows):
     """piece = what the rows [first, first + rows) of the batch add to a piece of the gradient."""
     columns = layer.columns - column
-    rights = workspace + (layer.right + first * layer.right_row)
-    matmul_panel(
-        Rows(piece, panel_width(workspace, columns)),
-        Columns(workspace + (layer.left + first * layer.left_row + row), layer.left_row),
-        Rows(rights + column, layer.right_row), rights,
-        Extent(height, min(tile_columns(workspace), columns), rows),
-        Rows(null(piece), 0),
-        Descend(Epilogue.STORE, 0.0),
-    )  # fmt: skip
+    padded = panel_width(workspace, columns)
+    right = right_operand(layer, workspace, column, first)
+    most = operand_height(layer, workspace, height)
+    for part in range(0, height, most):
+        matmul_panel(
+            Rows(piece + part * padded, padded),
+            left_operand(layer, workspace, row + part, first),
+            right, right.pointer,
+            Extent(min(most, height - part), min(tile_columns(workspace), columns), rows),
+            Rows(null(piece), 0),
+            Descend(Epilogue.STORE, 0.0),
+        )  # fmt: skip
 
 
 @inner

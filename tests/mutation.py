@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = (
     "kernels", "elementary", "training", "trainer", "prediction", "samples", "dropout",
-    "normalization", "plan", "bfloat16", "codes", "phases", "numbers",
+    "normalization", "plan", "bfloat16", "codes", "phases", "numbers", "digests",
 )  # fmt: skip
 
 # What most likely sees a mutant runs first: compilation takes nearly all of the time.
@@ -29,6 +29,8 @@ FIRST = {
     "elementary": "elementary",
     "layer_norm": "normalization",
     "norm_passes": "normalization",
+    "operands": "digests",
+    "panels": "digests",
     "passes": "training",
     "philox": "dropout",
     "prediction": "prediction",
@@ -101,6 +103,11 @@ MUTANTS = [
     ("weights.py", "follow(\n            panel,", "follow(\n            piece,"),
     ("weights.py", "if is_penalized(layer, strength):\n        weigh_rows",
      "if False:\n        weigh_rows"),
+    ("operands.py", "layer.left + row * layer.operand_rows + first * padded",
+     "layer.left + row * layer.operand_rows"),
+    ("operands.py", "layer.right + column * layer.operand_rows + first * padded",
+     "layer.right + column * layer.operand_rows"),
+    ("panels.py", "layer.trains_transposed or layer.packs_left", "layer.trains_transposed"),
     ("weights.py", "math.sqrt(squares) + 1e-6", "math.sqrt(squares) + 1.0"),
     ("weights.py", "squares += wide_square(piece + j)", "squares += 1.0"),
     ("products.py", "add_piece(total, lost, part, height * count)",

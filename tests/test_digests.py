@@ -70,6 +70,7 @@ from test_targets import CPUS
 import fastnn
 from fastnn import nnfs
 from fastnn.kernels import target
+from fastnn.program import plan
 
 PATH = Path(__file__).parent / "digests.json"
 C = CLASSES
@@ -390,6 +391,15 @@ def test_results_have_the_bits_that_were_recorded(name, threads):
         again = CASES[name](3 - threads)
         off = [part for part in missing if again[part] != found[part]]
         assert not off, f"{name!r} has other bits with other threads in: {', '.join(off)}"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_packed_operands_change_no_bit(name, monkeypatch):
+    """Only layers of 2,048 and more have them by themselves; here all have."""
+    monkeypatch.setattr(plan, "LONG_ROW", 0)
+    known, found = DIGESTS[name], CASES[name](2)
+    off = [part for part in found if of(CPU, known[part]) not in (None, found[part])]
+    assert not off, f"{name!r} has other bits in: {', '.join(off)}"
 
 
 def of(cpu, digest):

@@ -23,6 +23,7 @@ from ..kernels.target import (
     BF16_TILE_SIZE,
     CACHE_LINE,
     L1_SET_DISTANCE,
+    LONG_ROW,
 )
 from ..nn.activations import Activation
 from ..nn.classes import CLASSES
@@ -211,6 +212,8 @@ def make_plan(
             record["doutputs"] = dinputs
             record["dbiases"] = workspace.take(n_outputs)
             _set_operands(record)
+            if record["trains"] and row.weights == "matrix" and not record["parts"]:
+                _pack_operands(record, workspace)
         _make_room(record, row.room if training else row.room_to_predict, workspace)
         width = n_outputs
     tiles = _place_tiles(records, capacity, training=training) if records["parts"].any() else None
@@ -287,6 +290,17 @@ def _set_operands(record: np.void) -> None:
     record["right"], record["right_row"] = record[right], record[right_row]
 
 
+def _pack_operands(record: np.void, workspace: _Workspace) -> None:
+    """Make room for panels of the operands of a gradient whose rows are long."""
+    if record["trains_transposed"]:
+        return
+    record["operand_rows"] = workspace.capacity
+    for side, width in (("left", record["n_inputs"]), ("right", record["n_outputs"])):
+        if workspace.is_long(int(width)):
+            record[f"packs_{side}"] = True
+            record[side] = workspace.panels(workspace.capacity, int(width))
+
+
 def _make_room(record: np.void, room: Mapping[str, Room], workspace: _Workspace) -> None:
     """Hand out what a layer needs for itself, in the order of its row in the catalogue."""
     sizes = workspace.capacity, int(record["n_outputs"]), int(record["output_row"])
@@ -333,6 +347,10 @@ class _Workspace:
         """
         line: int = CACHE_LINE // self.itemsize
         return width < line and -(-depth // line) * width < depth
+
+    def is_long(self, width: int) -> bool:
+        """Return whether products are faster on panels than on rows of `width` columns."""
+        return width * self.itemsize >= LONG_ROW
 
     def rows(self, width: int) -> tuple[int, int]:
         """Return (offset, distance between rows) of `capacity` rows."""

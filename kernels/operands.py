@@ -1,0 +1,51 @@
+"""The operands of the gradient of weights: the inputs of a batch, and the gradients of its outputs.
+
+The product goes down the rows of a batch, a few columns at a time. Where rows are two pages of
+memory apart or more, each is also written into panels (`packing.py`) when it has been computed, and
+the product reads these. Measured on one core, with panels against without: 0.95 of the time of a
+step of 784-2048-2048-10, batch 512, and 0.97 for 3072-512-10; but 1.02 for 784-1536-1536-10 and
+1.04 for 784-1024-1024-10, where the copy costs more than it gains.
+"""
+
+from .jit import inner
+from .packing import pack, panel_width
+from .tile import Columns, Rows, tile_columns
+
+
+@inner
+def pack_operand(layer, place, source, source_row, first, rows, columns):
+    """Pack some rows of a batch, (rows, columns) at `source`, into the panels at `place`."""
+    width = tile_columns(place)
+    for column in range(0, columns, width):
+        padded = panel_width(place, columns - column)
+        panel = place + (column * layer.operand_rows + first * padded)
+        pack(panel, padded, source + column, source_row, min(width, columns - column), rows)
+
+
+@inner
+def left_operand(layer, workspace, row, first):
+    """Return the left operand, `Columns`, from its row `row` and the sample `first` on.
+
+    Where it is packed, a panel begins with the row.
+    """
+    if layer.packs_left:
+        padded = panel_width(workspace, layer.rows - row)
+        place = layer.left + row * layer.operand_rows + first * padded
+        return Columns(workspace + place, padded)
+    return Columns(workspace + (layer.left + first * layer.left_row + row), layer.left_row)
+
+
+@inner
+def right_operand(layer, workspace, column, first):
+    """Return the right operand, `Rows`, from a column and the sample `first` on."""
+    if layer.packs_right:
+        padded = panel_width(workspace, layer.columns - column)
+        place = layer.right + column * layer.operand_rows + first * padded
+        return Rows(workspace + place, padded)
+    return Rows(workspace + (layer.right + first * layer.right_row + column), layer.right_row)
+
+
+@inner
+def operand_height(layer, like, height):
+    """Return of how many rows, at most `height`, the left operand lies in one piece."""
+    return tile_columns(like) if layer.packs_left else max(height, 1)
