@@ -220,7 +220,27 @@ def test_bad_numbers_of_threads(value, error):
     assert np.array_equal(model.parameters, before)
 
 
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("1", 1), (" 3 ", 3), ("2,4", 2), ("99", 8)]
+    + [(bad, 8) for bad in ("", "0", "-2", "two", "1.5", "\u00b2", ",3")],
+)
+def test_usable_cpus_follow_the_openmp_variable(monkeypatch, value, expected):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(8), raising=False)
+    monkeypatch.setattr(parallel, "_cgroup_cpus", lambda: 8.0)
+    monkeypatch.setenv("OMP_NUM_THREADS", value)
+    assert parallel.usable_cpus() == expected
+
+
+def test_each_worker_of_loky_uses_its_share_of_the_cpus():
+    joblib = pytest.importorskip("joblib")
+    with joblib.parallel_config("loky", inner_max_num_threads=1):
+        counts = joblib.Parallel(n_jobs=2)(joblib.delayed(parallel.usable_cpus)() for _ in range(2))
+    assert counts == [1, 1]
+
+
 def test_usable_cpus_follow_the_control_group(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     count = parallel.usable_cpus()
     assert 1 <= count <= os.cpu_count()
     for quota, expected in ((0.3, 1), (1.0, 1), (1e9, count)):

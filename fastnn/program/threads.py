@@ -90,12 +90,27 @@ def resolve_threads(threads: int | None, work: int) -> int:
 
 
 def usable_cpus() -> int:
-    """Return how many CPUs this process may use: its affinity, and its share by control group."""
+    """Return how many CPUs this process may use.
+
+    This is the least of its affinity, the quota of its control group, and `OMP_NUM_THREADS`, by
+    which joblib, Dask, Ray, torchrun and Slurm limit each of their workers.
+    """
     if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
         count = len(os.sched_getaffinity(0))
     else:
         count = os.cpu_count() or 1
-    return max(1, math.ceil(min(count, _cgroup_cpus())))
+    return max(1, math.ceil(min(count, _cgroup_cpus(), _openmp_threads())))
+
+
+def _openmp_threads() -> float:
+    """Return the limit of `OMP_NUM_THREADS`; infinity if it is unset or bad, as in OpenMP.
+
+    OpenMP allows a list, with one number for each level of nested parallelism.
+    """
+    # Not cached: Ray sets the variable in workers that are already running.
+    outermost = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    limit = int(outermost) if outermost.isascii() and outermost.isdigit() else 0
+    return limit if limit > 0 else math.inf
 
 
 @functools.cache  # the files take 40 us to read: four times a prediction of one row
