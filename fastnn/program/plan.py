@@ -350,7 +350,8 @@ class _Workspace:
 
     def is_long(self, width: int) -> bool:
         """Return whether products are faster on panels than on rows of `width` columns."""
-        return width * self.itemsize >= LONG_ROW
+        least: int = LONG_ROW
+        return width * self.itemsize >= least
 
     def rows(self, width: int) -> tuple[int, int]:
         """Return (offset, distance between rows) of `capacity` rows."""
