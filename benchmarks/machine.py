@@ -31,6 +31,14 @@ def cpu_name():
     return platform.processor() or platform.machine()
 
 
+def _bfloat16():
+    """Return what multiplies numbers in bfloat16 here, and why it is not AMX."""
+    from fastnn.program.precision import unit_of_cpu
+
+    unit = unit_of_cpu()
+    return unit.name + (f" ({unit.reason})" if unit.reason else "")
+
+
 def facts(versions):
     """Return [(name, value), ...]; `versions` is what the workers said of themselves."""
     versions = dict(versions)
@@ -39,6 +47,7 @@ def facts(versions):
     return [
         ("Processor", f"{cpu_name()}, {usable_cpus()} CPUs"),
         ("Vectors, as fastnn compiles for them", vectors),
+        ("Products in bfloat16", _bfloat16()),
         ("System", f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"),
         ("Versions", ", ".join(f"{name} {value}" for name, value in versions.items())),
         ("BLAS of NumPy, as threadpoolctl reports it", blas),

@@ -83,10 +83,11 @@ def readme_block(run, tables):
         for table in tables.get(name, [])[:1]:
             parts.append(table.section("###").strip())
     machine = dict(facts(run.versions))
-    processor, vectors = list(machine.values())[:2]
+    processor, vectors, bfloat16 = list(machine.values())[:3]
     parts.append(
-        f"{processor} ({vectors}), {run.date}. {_how(run)}\n\nAll tables, versions and the command "
-        "that measures them again: [benchmarks/RESULTS.md](benchmarks/RESULTS.md)."
+        f"{processor} ({vectors}; products in bfloat16: {bfloat16}), {run.date}. {_how(run)}\n\n"
+        "All tables, versions and the command that measures them again: "
+        "[benchmarks/RESULTS.md](benchmarks/RESULTS.md)."
     )
     for name, title in (("speed", "Speed against width"), ("peak", "Fraction of peak by size")):
         parts.append(f"![{title}](benchmarks/{_PICTURES[name]})")

@@ -186,9 +186,83 @@ def draw_buffer():
     return picture.text()
 
 
+def draw_panels():
+    """Return the picture of a matrix of 100 columns, and of its panels in memory."""
+    picture = Picture(920, 340)
+    left, top, row, scale = 60, 70, 30, 7
+    widths, padded = (48, 48, 4), (48, 48, 16)
+    colors = BLUE, ORANGE, GREEN
+    picture.words(left, 40, "W as a matrix: 100 columns", 15, weight="bold")
+    for k in range(4):
+        x = left
+        for width, color in zip(widths, colors, strict=True):
+            picture.box(x, top + k * row, width * scale, row - 4, color)
+            x += width * scale
+        picture.words(left - 12, top + k * row + 18, str(k), 13, GRAY, "end")
+    picture.words(left - 12, top - 8, "k", 13, GRAY, "end")
+    x = left
+    for width, color in zip(widths, colors, strict=True):
+        picture.words(x + width * scale / 2, top - 8, str(width), 13, color, "middle")
+        x += width * scale
+    picture.words(left, 232, "its panels, one behind the other", 15, weight="bold")
+    x, scale = left, 1.75
+    for panel, (width, color) in enumerate(zip(padded, colors, strict=True)):
+        for k in range(4):
+            picture.box(f"{x:g}", 250, f"{width * scale:g}", row, color)
+            picture.words(x + width * scale / 2, 269, str(k), 12, anchor="middle")
+            x += width * scale
+        if panel < 2:
+            picture.line(x, 244, x, 286, "#222222", 2)
+    picture.words(
+        left, 310, "the micro-kernel reads them from left to right, 3 vectors of 16 for each k", 14
+    )
+    picture.words(
+        left, 330, "the last panel is padded with zeros to a whole vector: 16 columns for 4", 14,
+        GREEN,
+    )  # fmt: skip
+    return picture.text()
+
+
+def draw_pairs():
+    """Return the picture of a tile of bfloat16 numbers, as the right operand of AMX."""
+    picture = Picture(920, 330)
+    left, top, cell, row = 60, 92, 26, 30
+    picture.words(left, 36, "W, rounded to bfloat16", 15, weight="bold")
+    picture.words(left, 56, "the first of 32 rows and 16 columns", 13, GRAY)
+    for k in range(4):
+        color = BLUE if k % 2 == 0 else ORANGE
+        for j in range(8):
+            picture.box(left + j * cell, top + k * row, cell - 2, row - 4, color, f"{k},{j}", 9)
+        picture.words(left - 12, top + k * row + 18, str(k), 13, GRAY, "end")
+    at = 360
+    picture.words(at, 36, "the tile: 16 rows of 64 bytes", 15, weight="bold")
+    picture.words(at, 56, "each row has two rows of W, their numbers in pairs", 13, GRAY)
+    for k in range(2):
+        for j in range(8):
+            x = at + j * (2 * cell + 4)
+            for half, color in enumerate((BLUE, ORANGE)):
+                picture.box(
+                    x + half * cell, top + k * row, cell - 2, row - 4, color,
+                    f"{2 * k + half},{j}", 9,
+                )  # fmt: skip
+        picture.words(at - 12, top + k * row + 18, str(k), 13, GRAY, "end")
+    picture.line(left + 8 * cell + 12, top + row, at - 40, top + row, arrow=True)
+    y = 250
+    picture.words(left, y, "One instruction multiplies two such tiles:", 14)
+    picture.words(left, y + 22, "16 x 16 sums, each of 32 products, 8,192 multiply-adds", 14, GREEN)
+    picture.words(
+        left, y + 50, 'precision="high" keeps two tiles of each: the numbers, and what rounding '
+        "has taken away", 14,
+    )  # fmt: skip
+    return picture.text()
+
+
 def draw():
     """Return {name of the file: its text} of all pictures."""
-    return {"buffer.svg": draw_buffer(), "step.svg": draw_step(), "tile.svg": draw_tile()}
+    return {
+        "buffer.svg": draw_buffer(), "step.svg": draw_step(), "tile.svg": draw_tile(),
+        "panels.svg": draw_panels(), "pairs.svg": draw_pairs(),
+    }  # fmt: skip
 
 
 if __name__ == "__main__":
