@@ -137,7 +137,7 @@ def draw_accuracy(path, panels):
         if shown := [x for points, _ in curves.values() for x, y in points if y >= lowest]:
             axes.set_xlim(min(shown) / 1.4, max(shown) * 1.1)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _duration(value)))
         _list_names(axes, curves)
