@@ -93,7 +93,7 @@ def usable_cpus() -> int:
     """Return how many CPUs this process may use.
 
     This is the least of its affinity, the quota of its control group, and `OMP_NUM_THREADS`, by
-    which joblib, Dask, Ray, torchrun and Slurm limit each of their workers.
+    which joblib (loky) and others limit each of their workers.
     """
     if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
         count = len(os.sched_getaffinity(0))
@@ -107,7 +107,7 @@ def _openmp_threads() -> float:
 
     OpenMP allows a list, with one number for each level of nested parallelism.
     """
-    # Not cached: Ray sets the variable in workers that are already running.
+    # Not cached: the variable may be set after the import, as `test_threads.py` does.
     outermost = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     limit = int(outermost) if outermost.isascii() and outermost.isdigit() else 0
     return limit if limit > 0 else math.inf
