@@ -17,6 +17,7 @@ from ..nn.optimizer import Optimizer
 from ..nn.optimizers import SGD
 from ..nn.own import is_own
 from ..program.handle import CompiledModel
+from ..program.ranks import Ranks
 from ..program.stream import Stream
 from ..program.trainer import describe_network
 from ..run.callbacks import Callback
@@ -116,6 +117,7 @@ class Sequential(Model):
         verbose: Verbose = "auto",
         threads: int | None = None,
         precision: Precision | None = None,
+        ranks: Ranks | None = None,
     ) -> History:
         """Train on samples `X` and targets `y`.
 
@@ -197,6 +199,8 @@ class Sequential(Model):
             The precision of matrix products, by default that of `set_precision`, which describes
             the three. It is that of evaluations in this run too. A resumed run has to have the
             precision of the first.
+        ranks : Ranks, optional
+            Processes that train together and make the same call, see :mod:`fastnn.distributed`.
 
         Returns
         -------
@@ -211,6 +215,8 @@ class Sequential(Model):
             A ValueError: `resume` is not a complete checkpoint.
         NonFiniteLossError
             If training diverges. The parameters and the optimizer are those of the last good epoch.
+        RanksError
+            If the `ranks` have different arguments, or one leaves or does not answer in time.
 
         Warns
         -----
@@ -236,7 +242,7 @@ class Sequential(Model):
         arguments = FitArguments(
             X, y, batches, epochs, batch_size, optimizer, seed, validation_data, validation_split,
             sample_weight, class_weight, shuffle, drop_last, steps_per_epoch, initial_epoch,
-            metrics, callbacks, scale, offset, resume, verbose, threads, precision,
+            metrics, callbacks, scale, offset, resume, verbose, threads, precision, ranks,
         )  # fmt: skip
         return train(check_request(self._program, self, arguments))
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from ..kernels import table as t
 from ..nn.schedules import ReduceOnPlateau
 from ..program.make import make_trainer
+from ..program.rankwise import RanksTrainer
 from ..program.stream import BatchTrainer, Stream
 from ..program.threads import ThreadTeam, resolve_threads, with_team
 from ..program.trainer import Totals, Trainer, Watch, take_and_store
@@ -17,6 +18,7 @@ from .callbacks import Callback, Run
 from .data import as_batch
 from .errors import NonFiniteLossError
 from .history import History
+from .meeting import Meeting
 from .request import Request
 from .rollback import DivergedError, keep_state, undo_if_diverged
 from .session import Session
@@ -30,6 +32,14 @@ def train(request: Request) -> History:
         check = functools.partial(as_batch, program, request.class_weight, request.scaling)
         return run_epochs(request, BatchTrainer(stream, request.batches, check, request.threads))
     batch_size = request.batch_size
+    if request.ranks is not None:
+        meeting = Meeting(request.ranks, program.network)
+        trainer = RanksTrainer(
+            program, data, request.n_used, batch_size, optimizer, request.description,
+            request.ranks, meeting.check_signals,
+        )  # fmt: skip
+        with meeting.entered():
+            return run_epochs(request, trainer, meeting)
 
     def train_with(team: ThreadTeam) -> History:
         trainer = make_trainer(
@@ -43,8 +53,10 @@ def train(request: Request) -> History:
     return with_team(n_threads, train_with)
 
 
-def run_epochs(request: Request, trainer: Trainer) -> History:
+def run_epochs(request: Request, trainer: Trainer, meeting: Meeting | None = None) -> History:
     """Train until the last epoch of the run, or until a callback stops it; return the History.
+
+    `meeting` is that of the ranks that train together.
 
     If an epoch diverges, it is undone and NonFiniteLossError is raised.
     """
@@ -77,7 +89,9 @@ def run_epochs(request: Request, trainer: Trainer) -> History:
         if restore is not None:
             restore()
         del restore  # frees the arrays of the file
-        may_run_ahead = observe is None and not callbacks
+        if meeting is not None and request.data is not None:
+            meeting.begin(session.describe_progress(), request.data)
+        may_run_ahead = observe is None and not callbacks and meeting is None
         while run.epoch < run.epochs and not run.stopped:
             if may_run_ahead:
                 n_epochs = _run_ahead(request, trainer)
@@ -102,6 +116,8 @@ def run_epochs(request: Request, trainer: Trainer) -> History:
             if schedule_observe is not None:
                 schedule_observe(history.latest())
             call("on_epoch_end")
+            if meeting is not None:
+                run.stopped = meeting.end_epoch(run.epoch, run.stopped)
             session.write_files()
         call("on_fit_end")
     return history
