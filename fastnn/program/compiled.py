@@ -24,7 +24,7 @@ from . import trainer
 from .plan import make_plan
 from .program import Program
 from .threads import ThreadTeam
-from .trainer import Data, Description, Epoch, Totals, Watch, count_steps, no_totals
+from .trainer import Data, Description, Epoch, Place, Totals, Watch, count_steps, no_totals
 
 
 class CompiledTrainer:
@@ -178,7 +178,12 @@ class CompiledTrainer:
             return 1
         return max(1, self.chunk_steps // self.n_batches)
 
-    def resume(self, totals: Floats) -> None:
+    @property
+    def place(self) -> Place:
+        """Nothing: the data are arrays."""
+        return {}
+
+    def resume(self, totals: Floats, place: Place | None = None) -> None:
         """Stand within an epoch, whose steps so far have these totals."""
         self.totals[...] = totals
 

@@ -14,7 +14,7 @@ from ..types import Floats, Integers
 from ..validation import NotFiniteError
 from . import trainer
 from .program import Program
-from .trainer import Data, Description, Epoch, Totals, Watch, count_steps, no_totals
+from .trainer import Data, Description, Epoch, Place, Totals, Watch, count_steps, no_totals
 
 
 class LayerTrainer:
@@ -60,7 +60,12 @@ class LayerTrainer:
         """The steps that the epoch has taken, 0 between epochs."""
         return count_steps(self.totals)
 
-    def resume(self, totals: Floats) -> None:
+    @property
+    def place(self) -> Place:
+        """Nothing: the data are arrays."""
+        return {}
+
+    def resume(self, totals: Floats, place: Place | None = None) -> None:
         """Continue within an epoch whose steps so far have these totals."""
         self.totals[...] = totals
 
