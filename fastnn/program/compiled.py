@@ -233,6 +233,8 @@ class CompiledTrainer:
             check_interruption()
             stops = () if watch is None else watch.next_stops(step)
             last = min(step + self.chunk_steps, n_steps, *stops)
+            if self.data.inputs.pending is not None:
+                self._check_rows(step, last, orders)
             numbers = self.optimizer.numbers(
                 self._iterations + step, last - step, self.network.dtype
             )
@@ -259,6 +261,13 @@ class CompiledTrainer:
             if watch is not None:
                 watch.call(step)
         return None
+
+    def _check_rows(self, first: int, last: int, orders: Integers) -> None:
+        """Check the samples of some steps."""
+        for epoch in range(first // self.n_batches, -(-last // self.n_batches)):
+            begin, end = (step - epoch * self.n_batches for step in (first, last))
+            rows = orders[epoch, max(begin, 0) * self.batch_size : end * self.batch_size]
+            self.data.inputs.check_rows(rows, "X")
 
     def _remember(self) -> None:
         """Keep the parameters as the program leaves them, where a script may change them."""

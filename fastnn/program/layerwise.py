@@ -93,6 +93,7 @@ class LayerTrainer:
             check_interruption()
             self.check_unchanged()
             indices = epoch.order[batch * self.batch_size : (batch + 1) * self.batch_size]
+            self.data.inputs.check_rows(indices, "X")
             self.network.place_dropout(epoch.key, epoch.first + batch)
             # A forward pass changes the running moments. If the step fails, they are restored.
             moments = self.network.moments

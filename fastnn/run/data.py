@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -36,9 +36,14 @@ def as_data(
     sample_weight: ArrayLike | None = None,
     names: tuple[str, ...] = NAMES,
     scaling: Scaling = UNSCALED,
+    *,
+    finite: bool | Literal["later"] = True,
 ) -> Data:
-    """Return checked samples; `names` are those of the three arguments."""
-    inputs = program.as_inputs(X, names[0], scaling=scaling, allow_empty=False)
+    """Return checked samples; `names` are those of the three arguments.
+
+    With "later" as `finite`, rows of the inputs are still to be checked.
+    """
+    inputs = program.as_inputs(X, names[0], scaling=scaling, allow_empty=False, finite=finite)
     labels, targets = as_checked_targets(program.network, y, names[1], inputs)
     weights = np.empty(0)
     if sample_weight is not None:

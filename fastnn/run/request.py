@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import MissingClassWarning, SlowTrainingWarning
+from ..memory import is_mapped
 from ..metrics import MetricLike
 from ..nn.dropout import Dropout
 from ..nn.optimizer import Optimizer
@@ -199,9 +200,16 @@ def _check_samples(
     network, part = program.network, arguments.validation_split
     if arguments.X is None and arguments.y is None:
         raise TypeError("X and y are missing, expected both, or batches")
-    data = as_data(program, arguments.X, arguments.y, arguments.sample_weight, scaling=scaling)
+    # A mapped file may be larger than memory: its rows are looked at when they are read.
+    finite: Literal[True, "later"] = "later" if is_mapped(arguments.X) else True
+    data = as_data(
+        program, arguments.X, arguments.y, arguments.sample_weight, scaling=scaling, finite=finite
+    )
     if part:
+        whole = data.inputs
         data, validation = split_off(data, part)
+        if whole.pending is not None:
+            whole.check("X", len(data.inputs))
         _warn_of_missing_classes(missing_classes(data, validation, network.loss.task), part, 5)
     data = with_class_weights(data, arguments.class_weight, network.loss.task)
     n = len(data.inputs)
