@@ -715,7 +715,7 @@ def test_the_temporary_file_is_new_and_closed_to_others(path, monkeypatch):
     path.chmod(0o600)
     victim = path.parent / "victim"
     victim.write_text("as it was")
-    monkeypatch.setattr(files, "_temporary_name", lambda name: ".planted")
+    monkeypatch.setattr(files, "temporary_name", lambda name: ".planted")
     (path.parent / ".planted").symlink_to(victim)
     with pytest.raises(FileExistsError):
         make_model(seed=9).save(path)
@@ -871,18 +871,3 @@ def test_threads_may_save_to_one_file(path):
     found = fastnn.load(path).parameters
     assert any(np.array_equal(found, model.parameters) for model in models)
     assert os.listdir(path.parent) == [path.name]
-
-
-def test_leftovers_of_dead_processes_are_removed(path):
-    dead = os.spawnv(os.P_NOWAIT, "/bin/true", ["true"])
-    os.waitpid(dead, 0)
-    names = [
-        f".{path.name}.{dead}.7.tmp",
-        f".fastnn.{dead}.7.tmp",
-        f".{path.name}.{os.getpid()}.7.tmp",
-        f".other.{dead}.7.tmp",
-    ]
-    for name in names:
-        (path.parent / name).touch()
-    files.remove_leftovers(path.parent, path.name)
-    assert sorted(os.listdir(path.parent)) == sorted(names[2:])

@@ -29,7 +29,6 @@ import errno
 import json
 import math
 import os
-import secrets
 import stat
 import zlib
 from collections.abc import Collection
@@ -43,6 +42,7 @@ import safetensors.numpy
 from ..errors import FileFormatError
 from ..memory import physical_memory
 from ..types import Array, PathLike
+from .temporary import temporary_name
 
 FORMAT = 1
 _DTYPES = {
@@ -101,7 +101,7 @@ def replace(path: PathLike, data: bytes) -> None:
     before = path.stat() if path.exists() else None
     if before and not stat.S_ISREG(before.st_mode):  # root could replace /dev/null by a file
         raise OSError(errno.EINVAL, "expected a regular file, or none", str(path))
-    temporary = path.with_name(_temporary_name(path.name))
+    temporary = path.with_name(temporary_name(path.name))
 
     def create(name: str, flags: int) -> int:
         # Until it has the mode of the file that it replaces, no other user can open it.
@@ -129,17 +129,6 @@ def replace(path: PathLike, data: bytes) -> None:
             os.close(folder)
 
 
-_LONGEST_NAME = 255  # bytes, on most file systems
-_SHORT = "fastnn"  # begins temporary names in the place of a name that would make them too long
-
-
-def _temporary_name(name: str) -> str:
-    """Return a name that no file has: it has the process in it, and begins with `name`."""
-    rest = f"{os.getpid()}.{secrets.token_hex(8)}.tmp"
-    made = f".{name}.{rest}"
-    return made if len(os.fsencode(made)) <= _LONGEST_NAME else f".{_SHORT}.{rest}"
-
-
 def _take_over(file: int, before: os.stat_result) -> None:
     """Give an open file the owner, group and mode of another one, as far as the system lets it."""
     mode = before.st_mode & 0o777
@@ -150,20 +139,6 @@ def _take_over(file: int, before: os.stat_result) -> None:
     except OSError:  # what one group may do is not for another one
         mode &= ~stat.S_IRWXG | (mode & stat.S_IRWXO) << 3
     os.fchmod(file, mode)
-
-
-def remove_leftovers(folder: PathLike, pattern: str) -> None:
-    """Remove what killed processes have left of writing files whose names fit a glob pattern."""
-    if os.name != "posix":  # elsewhere nothing asks harmlessly whether a process lives
-        return
-    for begin in (pattern, _SHORT):
-        for temporary in Path(folder).glob(f".{begin}.*.tmp"):
-            with contextlib.suppress(OSError, ValueError):
-                process = int(temporary.name.split(".")[-3])
-                try:
-                    os.kill(process, 0)
-                except ProcessLookupError:
-                    temporary.unlink()
 
 
 def read(path: PathLike) -> tuple[dict[str, Any], dict[str, Array]]:

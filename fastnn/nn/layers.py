@@ -7,8 +7,9 @@ the inputs, and keeps it in `dinputs`. Neither writes to its argument.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -100,8 +101,30 @@ class Layer:
         return shown(vars(self).setdefault("_shown", {}), name, array)
 
     def __getstate__(self) -> dict[str, Any]:
-        # A copy of the layer does not belong to the network.
-        return {k: value for k, value in vars(self).items() if k not in ("_network", "_shown")}
+        """Return the attributes for a pickle: of a model's layer without those of its passes."""
+        # The unpickled layer does not belong to the network.
+        left_out = {"_network", "_shown"}
+        if getattr(self, "_network", lambda: None)() is not None:
+            left_out.update(self._of_passes)
+        return {name: value for name, value in vars(self).items() if name not in left_out}
+
+    def __copy__(self) -> Self:
+        reduced: Any = self.__reduce_ex__(4)
+        make, arguments, *state = reduced
+        twin: Self = make(*arguments)
+        if hasattr(twin, "__setstate__"):
+            twin.__setstate__(*state[:1])
+        else:
+            vars(twin).update(*state[:1])
+        # Unlike a pickle, a copy has the arrays of the last passes.
+        vars(twin).update((k, vars(self)[k]) for k in self._of_passes if k in vars(self))
+        return twin
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        twin = copy.copy(self)
+        memo[id(self)] = twin  # attributes may refer to the layer
+        vars(twin).update(copy.deepcopy(vars(twin), memo))
+        return twin
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"

@@ -6,8 +6,9 @@ weight * loss divided by the sum of the weights. Gradients are those of this mea
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -80,6 +81,16 @@ class Loss(Guarded):
     ) -> tuple[Floats, Floats]:
         losses, gradient = measure_by_passes(passes, outputs, targets, weights, outputs)
         return losses, weigh(gradient, weights)
+
+    def without_results(self) -> Self:
+        """Return the loss, or a copy of it without the arrays of its last passes."""
+        arrays = [k for k in ("dinputs", "output") if k in vars(self) and hasattr(type(self), k)]
+        if not arrays:
+            return self
+        twin = copy.copy(self)
+        for name in arrays:
+            delattr(twin, name)
+        return twin
 
     def _weighted(self, gradient: Floats, sample_weight: ArrayLike | None) -> Floats:
         if sample_weight is None:

@@ -379,7 +379,10 @@ class Network:
     # ------------------------------------------------------------------ the object itself
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_shown": {}}  # views are on the memory of this network
+        # The layers have the parameters, and `_adopt` gathers them again. What it makes stays here.
+        made = "buffer", "parametric", "_parameters", "_pieces", "_gradients", "_shown"
+        state = {name: value for name, value in vars(self).items() if name not in made}
+        return {**state, "loss": self.loss.without_results()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

@@ -77,6 +77,9 @@ class State:
         """Restore what `snapshot` returned."""
         self.iterations, self._arrays[...] = snapshot
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_shown"}
+
 
 def _as_rate(value: Rate, name: str) -> Rate:
     return value if callable(value) else as_positive(value, name)

@@ -163,7 +163,7 @@ class CompiledModel:
 
     def __reduce__(self) -> tuple[type[CompiledModel], tuple[Predictor, Loss]]:
         # Without the header, which holds addresses of this process.
-        return CompiledModel, (self._predictor, self._loss)
+        return CompiledModel, (self._predictor, self._loss.without_results())
 
     def __repr__(self) -> str:
         return f"<CompiledModel of {self.n_inputs} inputs, {self.n_outputs} outputs, {self.dtype}>"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from joblib.parallel import get_active_backend
@@ -19,6 +20,7 @@ from ..kernels.catalogue import Operation
 from ..model import Sequential, program_of
 from ..nn.layers import Dense, Layer
 from ..nn.loss import Loss
+from ..nn.optimizer import State
 from ..nn.optimizers import SGD
 from ..run.history import History
 from ..types import Array, DType, Floats, MaybeNone
@@ -45,6 +47,7 @@ class MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC)
     _no_improvement_count: int
     _best_parameters: Floats
     _optimizer: AdamSteps | MomentumSteps
+    _is_incremental = False  # whether the last training was a `partial_fit`
 
     def _assign(self, parameters: dict[str, Any]) -> None:
         """Keep the arguments of `__init__`, also where a subclass has fewer or others."""
@@ -237,8 +240,12 @@ class MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC)
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
-        if "_optimizer" in state:  # a copy of an optimizer has no averages of its own
-            state["_averages"] = self._optimizer.state_of(self.model_.parameters)
+        # Only `partial_fit` reads the averages, which are up to twice as large as the parameters.
+        if self._is_incremental:
+            state["_averages"] = self._averages()
+        best = state.get("_best_parameters")
+        if best is not None and np.array_equal(best, self.model_.parameters):
+            state["_best_parameters"] = None
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -246,8 +253,22 @@ class MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC)
         state.setdefault("precision", None)  # pickles of early versions do not have it
         super().__setstate__(state)
         if averages is not None:
-            own = self._optimizer.state_of(self.model_.parameters)
+            own = self._averages()
             own.iterations, own.arrays = averages.iterations, averages.arrays
+        if state.get("_best_parameters", ()) is None:
+            self._best_parameters = self.model_.parameters.copy()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        twin = copy.copy(self)
+        memo[id(self)] = twin
+        twin.__dict__.update(copy.deepcopy(twin.__dict__, memo))
+        if hasattr(self, "_optimizer"):  # a copy of an optimizer has no averages of its own
+            twin._averages().restore(self._averages().snapshot())
+        return twin
+
+    def _averages(self) -> State:
+        """Return the state of the optimizer for the parameters."""
+        return self._optimizer.state_of(self.model_.parameters)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
