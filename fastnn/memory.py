@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 
 import numpy as np
@@ -17,6 +18,15 @@ def aligned_empty(size: int, dtype: DTypeLike) -> Array:
     raw = np.empty(size * dtype.itemsize + CACHE_LINE, np.uint8)
     start = -raw.__array_interface__["data"][0] % CACHE_LINE
     return raw[start : start + size * dtype.itemsize].view(dtype)
+
+
+def is_mapped(array: object) -> bool:
+    """Return whether an array lies in a file that is mapped into memory."""
+    while isinstance(array, np.ndarray):
+        if isinstance(array, np.memmap):
+            return True
+        array = array.base
+    return isinstance(array, mmap.mmap)
 
 
 def physical_memory() -> int:

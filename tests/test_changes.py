@@ -215,10 +215,18 @@ def test_files_that_cannot_be_are_no_start_from_zero(path):
         fit(make_model(), X, y, resume=path)
 
 
-def test_a_run_of_batches_cannot_go_on(tmp_path):
+def test_a_run_of_batches_that_come_once_cannot_go_on(tmp_path):
     X, y = make_data("labels")
-    with pytest.raises(ValueError, match=r"^resume is given"):
-        make_model().fit(batches=[(X, y)], resume=tmp_path / "not there yet", verbose=False)
+    within = fastnn.Checkpoint(tmp_path / "file", 1, unit="seconds")
+    given = (
+        ({"resume": tmp_path / "not there yet"}, "resume needs a list"),
+        ({"callbacks": [within]}, "a Checkpoint within epochs needs a list"),
+    )
+    for options, words in given:
+        batches = (each for each in [(X, y)])
+        with pytest.raises(ValueError, match=rf"^batches is <generator.*gives each.*: {words}"):
+            make_model().fit(batches=batches, verbose=False, **options)
+        assert len(list(batches)) == 1  # none is taken
 
 
 def test_one_file_for_many_models_is_refused(tmp_path):

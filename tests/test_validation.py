@@ -144,7 +144,6 @@ GRADIENTS = {
 }
 COUNTS = {
     "epochs": ("epochs", lambda o, v: o.model.fit(X, Y, epochs=v)),
-    "batch_size": ("batch_size", lambda o, v: o.model.fit(X, Y, batch_size=v)),
     "Dense n_inputs": ("n_inputs", lambda o, v: Dense(v, 3)),
     "Dense n_neurons": ("n_neurons", lambda o, v: Dense(3, v)),
     "Layer_Dense n_inputs": ("n_inputs", lambda o, v: nnfs.Layer_Dense(v, 3)),
@@ -262,6 +261,8 @@ BAD_GRADIENTS = [
     (D.astype(object), TypeError, "object"),
     (D.astype(str), TypeError, "<U"),
 ]
+# None stands for the default.
+OPTIONAL_COUNTS = {"batch_size": ("batch_size", lambda o, v: o.model.fit(X, Y, batch_size=v))}
 BAD_COUNTS = [
     (0, ValueError, "0"),
     (-1, ValueError, "-1"),
@@ -370,6 +371,7 @@ def pairs(calls, values):
         *pairs(TARGETS, BAD_TARGETS),
         *pairs(GRADIENTS, BAD_GRADIENTS),
         *pairs(COUNTS, BAD_COUNTS),
+        *pairs(OPTIONAL_COUNTS, [each for each in BAD_COUNTS if each[0] is not None]),
         *pairs(POSITIVE, BAD_POSITIVE),
         *pairs(PARAMETERS, BAD_PARAMETERS),
         *pairs(SEEDS, BAD_SEEDS),

@@ -97,7 +97,7 @@ class Sequential(Model):
         *,
         batches: BatchSource | None = None,
         epochs: int = 1,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         optimizer: Optimizer | None = None,
         seed: Seed = None,
         validation_data: Batch | None = None,
@@ -124,9 +124,10 @@ class Sequential(Model):
         X : array-like of shape (N, I)
             Finite numbers. An array of uint8, int8, float16, float32 or float64 is not copied. It
             may have any strides, be memory-mapped or read-only; the rows of each batch are
-            converted to the model's dtype. Arrays of other dtypes, and those of up to 4 MB, are
-            converted once, with the same bits. So are pandas data frames, in which NA counts as
-            NaN.
+            converted to the model's dtype. Arrays of other dtypes, those of up to 4 MB and pandas
+            data frames (NA counts as NaN) are converted once, with the same bits. Rows of a mapped
+            file are checked when their step comes: an error keeps the steps before it. Arrays of
+            Dask or zarr of more than 1 GiB are refused: see `batches`.
         y : array-like of shape (N,) or (N, C)
             For classes, labels from 0 to C - 1 of any integer dtype or bool, or rows (N, C) that
             are distributions. For other losses, numbers (N, O), or (N,) for one output.
@@ -136,9 +137,12 @@ class Sequential(Model):
             batch is checked before its step. The iterable is iterated, or the callable called, once
             for each epoch. An iterator continues in the next epoch instead, so it needs
             `steps_per_epoch`. If it raises, the training ends with the error, and the model keeps
-            the parameters after the last batch.
-        epochs, batch_size : int
-            The last batch of an epoch may be smaller.
+            the parameters after the last batch. With `batch_size`, each batch is a window of many
+            rows, which is shuffled and cut into steps.
+        epochs : int
+        batch_size : int, optional
+            The rows of a step, by default 32; the last of an epoch, or of a window, may have fewer.
+            Without it, each of the `batches` is one step.
         optimizer : Optimizer
             By default `SGD(learning_rate=0.01)`. An optimizer that has trained this model before
             continues with its state.
@@ -160,11 +164,12 @@ class Sequential(Model):
         shuffle : bool or callable
             True: a new random order each epoch, as `generate_batch_indices` gives it. A callable
             of N returns the order of the next epoch, N indices of samples. Indices may be repeated
-            or missing.
+            or missing. With `batches` and `batch_size`, the N rows of each window are shuffled.
         drop_last : bool
-            Leave out the last batch of an epoch if it is not full.
+            Leave out the last batch of an epoch if it is not full. Of `batches` it needs
+            `batch_size`, and leaves out the last step of each window.
         steps_per_epoch : int, optional
-            The largest number of batches of an epoch.
+            The largest number of steps of an epoch.
         initial_epoch : int
             The number of epochs already trained. The first epoch of this run has the next number.
             With an int seed, its order of samples is that of the same epoch in a complete run.
@@ -186,7 +191,8 @@ class Sequential(Model):
             beginning of the first run. If there is no file yet, the run starts from the beginning.
             For a name with {epoch} in it, the last file is used. The random state in the file
             replaces `seed`. Functions of your own, such as a learning rate or a metric, are not in
-            the file: pass them again.
+            the file: pass them again. `batches` have to give the same batches again in the same
+            order, which an iterator cannot: it is refused.
         verbose : "auto", 0, 1 or 2
             1: a progress bar on standard error; 2: a line per epoch on standard output; 0: nothing.
             "auto" is 1 on a terminal, else 0.

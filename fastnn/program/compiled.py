@@ -24,7 +24,7 @@ from . import trainer
 from .plan import make_plan
 from .program import Program
 from .threads import ThreadTeam
-from .trainer import Data, Description, Epoch, Totals, Watch, count_steps, no_totals
+from .trainer import Data, Description, Epoch, Place, Totals, Watch, count_steps, no_totals
 
 
 class CompiledTrainer:
@@ -178,7 +178,12 @@ class CompiledTrainer:
             return 1
         return max(1, self.chunk_steps // self.n_batches)
 
-    def resume(self, totals: Floats) -> None:
+    @property
+    def place(self) -> Place:
+        """Nothing: the data are arrays."""
+        return {}
+
+    def resume(self, totals: Floats, place: Place | None = None) -> None:
         """Stand within an epoch, whose steps so far have these totals."""
         self.totals[...] = totals
 
@@ -228,6 +233,8 @@ class CompiledTrainer:
             check_interruption()
             stops = () if watch is None else watch.next_stops(step)
             last = min(step + self.chunk_steps, n_steps, *stops)
+            if self.data.inputs.pending is not None:
+                self._check_rows(step, last, orders)
             numbers = self.optimizer.numbers(
                 self._iterations + step, last - step, self.network.dtype
             )
@@ -254,6 +261,13 @@ class CompiledTrainer:
             if watch is not None:
                 watch.call(step)
         return None
+
+    def _check_rows(self, first: int, last: int, orders: Integers) -> None:
+        """Check the samples of some steps."""
+        for epoch in range(first // self.n_batches, -(-last // self.n_batches)):
+            begin, end = (step - epoch * self.n_batches for step in (first, last))
+            rows = orders[epoch, max(begin, 0) * self.batch_size : end * self.batch_size]
+            self.data.inputs.check_rows(rows, "X")
 
     def _remember(self) -> None:
         """Keep the parameters as the program leaves them, where a script may change them."""

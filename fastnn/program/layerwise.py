@@ -14,7 +14,7 @@ from ..types import Floats, Integers
 from ..validation import NotFiniteError
 from . import trainer
 from .program import Program
-from .trainer import Data, Description, Epoch, Totals, Watch, count_steps, no_totals
+from .trainer import Data, Description, Epoch, Place, Totals, Watch, count_steps, no_totals
 
 
 class LayerTrainer:
@@ -60,7 +60,12 @@ class LayerTrainer:
         """The steps that the epoch has taken, 0 between epochs."""
         return count_steps(self.totals)
 
-    def resume(self, totals: Floats) -> None:
+    @property
+    def place(self) -> Place:
+        """Nothing: the data are arrays."""
+        return {}
+
+    def resume(self, totals: Floats, place: Place | None = None) -> None:
         """Continue within an epoch whose steps so far have these totals."""
         self.totals[...] = totals
 
@@ -88,6 +93,7 @@ class LayerTrainer:
             check_interruption()
             self.check_unchanged()
             indices = epoch.order[batch * self.batch_size : (batch + 1) * self.batch_size]
+            self.data.inputs.check_rows(indices, "X")
             self.network.place_dropout(epoch.key, epoch.first + batch)
             # A forward pass changes the running moments. If the step fails, they are restored.
             moments = self.network.moments

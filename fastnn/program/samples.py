@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -42,6 +42,8 @@ class Samples:
 
     def __init__(self, array: Array, dtype: DTypeLike, scaling: Scaling = UNSCALED) -> None:
         self.array, self.dtype = array, np.dtype(dtype)
+        self.pending: Array | None = None
+        """(N,) bool: the rows that are still to be checked, by `check_rows`; None: none are."""
         self.scaling = np.array(scaling, np.float64)
         flags = array.flags
         plain = array.dtype == self.dtype and flags.c_contiguous and flags.aligned
@@ -57,7 +59,10 @@ class Samples:
         return len(self.array)
 
     def __getitem__(self, rows: slice | Array) -> Samples:
-        return Samples(self.array[rows], self.dtype, tuple(self.scaling))
+        part = Samples(self.array[rows], self.dtype, tuple(self.scaling))
+        if self.pending is not None:
+            part.pending = self.pending[rows]
+        return part
 
     def view(self) -> tuple[Array, Records]:
         """Return (bytes, layout): what kernels need to read the numbers.
@@ -93,16 +98,41 @@ class Samples:
         for first in range(begin, end, height):
             yield first, self._convert(self.array[first : min(first + height, end)])
 
-    def check(self, name: str) -> None:
-        """Raise NotFiniteError where a number is not finite, or too large for `dtype`."""
-        if self.array.dtype.kind in "iu":
-            limits = np.iinfo(self.array.dtype)
-            extremes = np.array([[limits.min, limits.max]], self.array.dtype)
-            if np.isfinite(self._convert(extremes)).all():
-                return
-        for first, rows in self.blocks(0, len(self)):
+    def check(self, name: str, begin: int = 0) -> None:
+        """Raise NotFiniteError where a number is not finite, or too large for `dtype`.
+
+        Rows before `begin` are not looked at.
+        """
+        if self._is_always_finite():
+            return
+        for first, rows in self.blocks(begin, len(self)):
             if not kernels.all_finite(rows):
                 refuse_not_finite(rows, name, self.array, first, tuple(self.scaling))
+
+    def _is_always_finite(self) -> bool:
+        if self.array.dtype.kind not in "iu":
+            return False
+        limits = np.iinfo(self.array.dtype)
+        extremes = np.array([[limits.min, limits.max]], self.array.dtype)
+        return bool(np.isfinite(self._convert(extremes)).all())
+
+    def check_later(self) -> None:
+        """Leave the check of rows to `check_rows`."""
+        if not self._is_always_finite():
+            self.pending = np.ones(len(self), bool)
+
+    def check_rows(self, indices: Integers, name: str) -> None:
+        """Check the rows at `indices` that have not been checked, as `check` does."""
+        if self.pending is None:
+            return
+        indices = np.unique(indices[self.pending[indices]])
+        height = max(1, _BLOCK // (self.shape[1] * self.dtype.itemsize))
+        for i in range(0, len(indices), height):
+            part = indices[i : i + height]
+            if not kernels.all_finite(unlocked(self.take(part))):
+                at = next(row for row in part if not np.isfinite(self.take([row])).all())
+                refuse_not_finite(self.take([at]), name, self.array, at, tuple(self.scaling))
+            self.pending[part] = False
 
 
 class _Bytes:
@@ -123,13 +153,14 @@ def as_samples(
     dtype: DTypeLike | None = None,
     scaling: Scaling = UNSCALED,
     allow_empty: bool = True,
-    finite: bool = True,
+    finite: bool | Literal["later"] = True,
 ) -> Samples:
     """Return `value` as :class:`Samples`, without a copy unless they are small.
 
     Without `dtype`, float32 and float64 stay what they are, and other numbers become what NumPy
     makes of them together with a float32. Without `finite`, a kernel that looks for NaN itself
-    is to be called. Samples are taken as they are: they have been checked.
+    is to be called; with "later", `check_rows` is. Samples are taken as they are: they have been
+    checked.
     """
     if isinstance(value, Samples):
         return value
@@ -144,6 +175,8 @@ def as_samples(
         if not kernels.all_finite(rows):
             refuse_not_finite(rows, name, array, 0, scaling)
         return Samples(rows, dtype)
-    if finite:
+    if finite == "later":
+        samples.check_later()
+    elif finite:
         samples.check(name)
     return samples

@@ -1,22 +1,18 @@
-"""Training on batches that arrive one by one: `fit(batches=...)` and `partial_fit`."""
+"""Training on data that arrive one part after the other: the steps on each of them."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import TypeVar
 
-import numpy as np
-
 from ..nn.optimizer import Optimizer
-from ..types import Batch, BatchSource, Floats
-from . import trainer
+from ..types import Floats
 from .compiled import CompiledTrainer, traits_of
 from .layerwise import LayerTrainer
 from .make import make_trainer
 from .program import Program
 from .threads import ThreadTeam, resolve_threads
-from .trainer import Data, Description, Epoch, Totals, Watch, no_totals
+from .trainer import Data, Description, Epoch, Totals, Watch
 
 T = TypeVar("T")
 
@@ -65,10 +61,10 @@ class Stream:
         """Return work(), which may call `take`; the threads have ended by then."""
         try:
             result = work()
-            self._store()
+            self.store()
             return result
         except BaseException:
-            self._store()  # a signal handler may have interrupted the first call
+            self.store()  # a signal handler may have interrupted the first call
             raise
         finally:
             # As in `with_team`: first an assignment, then two calls, as a signal may interrupt one.
@@ -80,14 +76,27 @@ class Stream:
                 finally:
                     team.end()
 
-    def take(self, data: Data, epoch: Epoch, batch_size: int, threads: int | None = None) -> Totals:
-        """Take the steps of an :class:`Epoch` on `data`, with threads as in `fit`."""
-        n = len(data.inputs)
-        batch_size = min(batch_size, n)
+    def take(
+        self,
+        data: Data,
+        epoch: Epoch,
+        batch_size: int,
+        threads: int | None = None,
+        *,
+        watch: Watch | None = None,
+        totals: Floats | None = None,
+    ) -> Totals:
+        """Take the steps of an :class:`Epoch` on `data`, with threads as in `fit`.
+
+        With `totals`, only the steps after those that have these totals.
+        """
+        batch_size = min(batch_size, len(data.inputs))
         self._make_room(data, batch_size, threads)
         assert self.trainer is not None
-        self.trainer.load(data, n, batch_size)
-        return self.trainer.take([epoch])
+        self.trainer.load(data, len(epoch.order), batch_size)
+        if totals is not None:
+            self.trainer.resume(totals)
+        return self.trainer.take([epoch], watch)
 
     def _make_room(self, data: Data, batch_size: int, threads: int | None) -> None:
         """Start threads, and make the workspace large enough for batches of this size."""
@@ -100,7 +109,7 @@ class Stream:
             self.team = ThreadTeam(n_threads)
             self.team.start()
         if batch_size > self.capacity:
-            self._store()
+            self.store()
             self.trainer = make_trainer(
                 self.program, data, len(data.inputs), batch_size, self.optimizer, self.team,
                 self.description, stays_packed=self.stays_packed,
@@ -109,105 +118,7 @@ class Stream:
         elif isinstance(self.trainer, CompiledTrainer):
             self.trainer.work_with(self.team)
 
-    def _store(self) -> None:
+    def store(self) -> None:
+        """Copy the states of the optimizer from packed arrays to their own."""
         if self.trainer is not None:
             self.trainer.store()
-
-
-class Batches:
-    """The `batches` of a user, iterated or called anew for each epoch."""
-
-    def __init__(self, source: BatchSource, steps_per_epoch: int | None = None) -> None:
-        if not hasattr(source, "__iter__") and not callable(source):
-            raise TypeError(
-                f"batches is {source!r}, expected an iterable of (X, y) or (X, y, sample_weight), "
-                "or a function that returns one"
-            )
-        self.source, self.steps_per_epoch, self.epoch = source, steps_per_epoch, 0
-
-    def __iter__(self) -> Iterator[tuple[int, Batch]]:
-        """Yield (position, batch) for the batches of the next epoch; positions begin at 1."""
-        source, self.epoch = self.source, self.epoch + 1
-        if not hasattr(source, "__iter__"):
-            source = source()
-            if not hasattr(source, "__iter__"):
-                raise TypeError(f"batches() is {source!r}, expected an iterable of batches")
-        position = 0
-        for position, batch in enumerate(itertools.islice(source, self.steps_per_epoch), start=1):
-            yield position, batch
-        if position == 0:
-            raise ValueError(
-                f"batches has nothing in epoch {self.epoch}, expected at least one batch; for "
-                "several epochs give a list, or a function that returns an iterator"
-            )
-
-
-class BatchTrainer:
-    """Takes the steps of epochs whose batches arrive one by one.
-
-    Parameters
-    ----------
-    stream : Stream
-    batches : Batches
-    as_data : callable
-        Takes (position, batch) and returns the checked :class:`Data`.
-    threads : int, optional
-        As in `fit`.
-    """
-
-    epochs_ahead = 1
-    n_batches = n_samples = step = 0
-
-    def __init__(
-        self,
-        stream: Stream,
-        batches: Batches,
-        as_data: Callable[[int, Batch], Data],
-        threads: int | None = None,
-    ) -> None:
-        self.stream, self.batches, self.as_data = stream, batches, as_data
-        self.threads, self.optimizer = threads, stream.optimizer
-        self.network = stream.program.network
-        self.loss, self.is_penalized = self.network.loss, self.network.is_penalized
-        self.totals = no_totals()[0]
-
-    def check_unchanged(self) -> None:
-        """Raise ValueError if the loss or a layer has been changed since training began."""
-        trainer.check_unchanged(self.network, self.stream.description)
-
-    def trained_arrays(self) -> list[Floats]:
-        """Return the arrays for which the optimizer keeps a state each."""
-        return self.stream.program.trained_arrays(self.optimizer)
-
-    def resume(self, totals: Floats) -> None:
-        """Do nothing: checkpoints within an epoch of batches are not supported."""
-
-    def store(self) -> None:
-        """Do nothing: `take` stores the states itself."""
-
-    def take(self, epochs: Sequence[Epoch], watch: Watch | None = None) -> Totals:
-        """Take a step with each batch of one epoch."""
-        (epoch,) = epochs
-        totals = no_totals()
-
-        def take_batches() -> int | None:
-            n = 0
-            for position, batch in self.batches:
-                try:
-                    data = self.as_data(position, batch)
-                except (TypeError, ValueError):
-                    self.check_unchanged()  # the targets may be for a loss set meanwhile
-                    raise
-                order = np.arange(len(data.inputs))
-                part = Epoch(order, epoch.key, position - 1)
-                sums, failed = self.stream.take(data, part, len(order), self.threads)
-                totals[...] += sums
-                if failed:
-                    return position
-                n, self.n_batches = n + len(order), position
-                if watch is not None:
-                    watch.end_batch(position)
-            self.n_samples = n
-            return None
-
-        return Totals(totals, self.stream.run(take_batches))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypedDict
 
 import numpy as np
 
@@ -48,6 +48,7 @@ class Epoch(NamedTuple):
     order: Integers  # (M,) int64, of the samples
     key: int = 0  # of dropout's masks
     first: int = 0  # the index of its first batch, for dropout
+    shuffle_key: int | None = None  # of the orders of rows in windows; None: they stay as they are
 
 
 class Totals(NamedTuple):
@@ -69,11 +70,21 @@ class Watch:
     """
 
     def __init__(self, call: Callable[[int], None], strides: Iterable[int] = ()) -> None:
-        self.call, self.strides, self._last = call, [*strides], -np.inf
+        self._call, self.strides, self._last = call, [*strides], -np.inf
+        self._first = 0
+
+    def count_from(self, first: int) -> None:
+        """Take the steps of later calls as those after the step `first` of the epoch."""
+        self._first = first
+
+    def call(self, step: int) -> None:
+        """Call the function after the step `step`."""
+        self._call(self._first + step)
 
     def next_stops(self, step: int) -> list[int]:
         """Return the next multiple of each stride after `step`."""
-        return [(step // stride + 1) * stride for stride in self.strides]
+        done = self._first + step
+        return [(done // stride + 1) * stride - self._first for stride in self.strides]
 
     def end_batch(self, batch: int, n_batches: int | None = None) -> None:
         """End the chunk if it is time: at the end of the epoch, at a stride, or by the clock."""
@@ -82,6 +93,21 @@ class Watch:
         if batch in stops or now - self._last >= CHUNK_SECONDS:
             self._last = now
             self.call(batch)
+
+
+class Place(TypedDict, total=False):
+    """Where a run stands in batches that arrive one by one; {} where the data are arrays."""
+
+    epoch: int
+    """The epochs whose last step is taken."""
+    window: int
+    """How many batches of the epoch have had all of their steps."""
+    sums: Floats
+    """(2, N_TOTALS): the sums of these batches, and of the one that has had a part of its steps."""
+    n_samples: int
+    """How many samples these batches have."""
+    last: list[int]
+    """How many steps and samples the last whole epoch had, as far as it is known."""
 
 
 class Trainer(Protocol):
@@ -95,8 +121,10 @@ class Trainer(Protocol):
     """The batches of an epoch; of batches that arrive one by one, those of the last epoch."""
     n_samples: int
     """The samples of an epoch, likewise."""
-    totals: Floats
-    """The sums of the current epoch, (N_TOTALS,): all 0 between epochs."""
+
+    @property
+    def totals(self) -> Floats:
+        """The sums of the current epoch, (N_TOTALS,): all 0 between epochs."""
 
     @property
     def step(self) -> int:
@@ -106,7 +134,11 @@ class Trainer(Protocol):
     def epochs_ahead(self) -> int:
         """How many epochs may be taken in one call."""
 
-    def resume(self, totals: Floats) -> None:
+    @property
+    def place(self) -> Place:
+        """Where it stands in batches that arrive one by one."""
+
+    def resume(self, totals: Floats, place: Place | None = None) -> None:
         """Continue within an epoch whose steps so far have these totals."""
 
     def take(self, epochs: Sequence[Epoch], watch: Watch | None = None) -> Totals:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,6 +17,7 @@ from ..program.samples import UNSCALED, Samples
 from ..program.trainer import Data
 from ..types import Batch, Floats, Integers, Scaling, Task
 from ..validation import as_class_weights, as_sample_weights, as_targets, as_values, unlocked
+from .order import count_used
 
 NAMES = "X", "y", "sample_weight"
 
@@ -35,9 +36,14 @@ def as_data(
     sample_weight: ArrayLike | None = None,
     names: tuple[str, ...] = NAMES,
     scaling: Scaling = UNSCALED,
+    *,
+    finite: bool | Literal["later"] = True,
 ) -> Data:
-    """Return checked samples; `names` are those of the three arguments."""
-    inputs = program.as_inputs(X, names[0], scaling=scaling, allow_empty=False)
+    """Return checked samples; `names` are those of the three arguments.
+
+    With "later" as `finite`, rows of the inputs are still to be checked.
+    """
+    inputs = program.as_inputs(X, names[0], scaling=scaling, allow_empty=False, finite=finite)
     labels, targets = as_checked_targets(program.network, y, names[1], inputs)
     weights = np.empty(0)
     if sample_weight is not None:
@@ -108,12 +114,15 @@ def as_batch(
     program: Program,
     class_weight: Mapping[Any, float] | None,
     scaling: Scaling,
+    batch_size: int | None,
+    drop_last: bool,
     position: int,
     batch: Batch,
 ) -> Data:
     """Return the checked samples of one batch of `batches`.
 
-    `position` is that of the batch in its epoch, from 1. Errors name it.
+    `position` is that of the batch in its epoch, from 1. Errors name it. `batch_size` is that of
+    the steps into which it is cut; None: it is one step.
     """
     expected = "expected (X, y) or (X, y, sample_weight)"
     if not isinstance(batch, tuple | list):
@@ -124,7 +133,9 @@ def as_batch(
     try:
         data = as_data(program, X, y, sample_weight, scaling=scaling)
         data = with_class_weights(data, class_weight, program.network.loss.task)
-        check_batches(program.network, len(data.inputs), len(data.inputs))
+        n = len(data.inputs)
+        size = n if batch_size is None else min(batch_size, n)
+        check_batches(program.network, count_used(n, batch_size, drop_last), size)
     except (TypeError, ValueError) as error:
         raise type(error)(f"batch {position}: {error}") from error
     return data

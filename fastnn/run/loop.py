@@ -8,8 +8,9 @@ from collections.abc import Iterable
 
 from ..kernels import table as t
 from ..nn.schedules import ReduceOnPlateau
+from ..program.batches import BatchTrainer
 from ..program.make import make_trainer
-from ..program.stream import BatchTrainer, Stream
+from ..program.stream import Stream
 from ..program.threads import ThreadTeam, resolve_threads, with_team
 from ..program.trainer import Totals, Trainer, Watch, take_and_store
 from ..types import Floats
@@ -17,6 +18,7 @@ from .callbacks import Callback, Run
 from .data import as_batch
 from .errors import NonFiniteLossError
 from .history import History
+from .order import BatchOrders
 from .request import Request
 from .rollback import DivergedError, keep_state, undo_if_diverged
 from .session import Session
@@ -27,9 +29,18 @@ def train(request: Request) -> History:
     program, optimizer, data = request.program, request.optimizer, request.data
     if data is None:
         stream = Stream(program, optimizer, request.description, stays_packed=True)
-        check = functools.partial(as_batch, program, request.class_weight, request.scaling)
-        return run_epochs(request, BatchTrainer(stream, request.batches, check, request.threads))
+        batch_size, order = request.batch_size, request.order
+        assert isinstance(order, BatchOrders)
+        check = functools.partial(
+            as_batch, program, request.class_weight, request.scaling, batch_size, order.drop_last
+        )
+        batches = BatchTrainer(
+            stream, request.batches, check, order.of_batch, batch_size, request.steps_per_epoch,
+            request.threads,
+        )  # fmt: skip
+        return run_epochs(request, batches)
     batch_size = request.batch_size
+    assert batch_size is not None
 
     def train_with(team: ThreadTeam) -> History:
         trainer = make_trainer(

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import MissingClassWarning, SlowTrainingWarning
+from ..memory import is_mapped
 from ..metrics import MetricLike
 from ..nn.dropout import Dropout
 from ..nn.optimizer import Optimizer
 from ..nn.optimizers import SGD
 from ..nn.own import overrides
 from ..nn.own_losses import OwnLoss
+from ..program.batches import Batches
 from ..program.plan import operation_of
 from ..program.program import Program
 from ..program.samples import Samples
-from ..program.stream import Batches
 from ..program.trainer import Data, Description, describe_network
 from ..types import Batch, BatchSource, MaybeNone, PathLike, Precision, Scaling, Seed, Shuffle
 from ..validation import (
@@ -32,7 +33,7 @@ from ..validation import (
     as_scaling,
 )
 from .callbacks import Callback, Run, TrainedModel, as_callbacks
-from .checkpoints import find_checkpoint
+from .checkpoints import Checkpoint, find_checkpoint
 from .data import (
     Targets,
     as_data,
@@ -43,8 +44,11 @@ from .data import (
     with_class_weights,
 )
 from .evaluation import Observer, as_further_metrics
-from .order import EpochOrders
+from .order import BatchOrders, EpochOrders, count_used
 from .progress import Verbose, as_progress
+
+BATCH_SIZE = 32
+"""The rows of a step, by default."""
 
 
 class FitArguments(NamedTuple):
@@ -54,7 +58,7 @@ class FitArguments(NamedTuple):
     y: ArrayLike | Targets | None = None
     batches: BatchSource | None = None
     epochs: int = 1
-    batch_size: int = 32
+    batch_size: int | None = None
     optimizer: Optimizer | None = None
     seed: Seed = None
     validation_data: Batch | None = None
@@ -85,7 +89,8 @@ class Request(NamedTuple):
     batches: Batches | MaybeNone
     class_weight: Mapping[Any, float] | None  # of `batches`
     scaling: Scaling
-    batch_size: int
+    batch_size: int | None  # None: each of the `batches` is one step
+    steps_per_epoch: int | None
     order: EpochOrders
     observe: Observer | None  # None: no evaluation after an epoch
     run: Run
@@ -108,7 +113,7 @@ class _Samples(NamedTuple):
     validation: Data | None
     n_samples: int
     n_used: int
-    batch_size: int
+    batch_size: int | None
 
 
 def check_request(program: Program, model: TrainedModel, arguments: FitArguments) -> Request:
@@ -123,7 +128,9 @@ def check_request(program: Program, model: TrainedModel, arguments: FitArguments
     network, threads = program.network, arguments.threads
     description = describe_network(network)
     epochs = as_count(arguments.epochs, "epochs")
-    batch_size = as_count(arguments.batch_size, "batch_size")
+    batch_size = arguments.batch_size
+    if batch_size is not None:
+        batch_size = as_count(batch_size, "batch_size")
     optimizer = SGD() if arguments.optimizer is None else arguments.optimizer
     check_training(program, optimizer, threads)
     program = program.at(arguments.precision, optimizer)
@@ -150,14 +157,15 @@ def check_request(program: Program, model: TrainedModel, arguments: FitArguments
         batch_size=batch_size, drop_last=drop_last, steps_per_epoch=steps_per_epoch,
         callbacks=callbacks,
     )  # fmt: skip
+    has_dropout = any(isinstance(layer, Dropout) for layer in network.layers)
+    order: EpochOrders
     if arguments.batches is None:
         samples = _check_samples(program, checked, scaling, validation)
+        order = EpochOrders(samples.n_samples, samples.n_used, rng, shuffle, has_dropout)
     else:
         samples = _check_batches_only(checked, validation)
-        shuffle = False
+        order = BatchOrders(rng, shuffle, has_dropout, batch_size, drop_last)
     data, validation = samples.data, samples.validation
-    has_dropout = any(isinstance(layer, Dropout) for layer in network.layers)
-    order = EpochOrders(samples.n_samples, samples.n_used, rng, shuffle, has_dropout)
 
     measured = data or validation
     metrics = as_further_metrics(arguments.metrics, network.loss, measured) if measured else []
@@ -173,15 +181,15 @@ def check_request(program: Program, model: TrainedModel, arguments: FitArguments
     settings = {
         "n_samples": samples.n_samples, "samples_per_epoch": samples.n_used,
         "batch_size": samples.batch_size,
-        "shuffle": "a function" if callable(shuffle) else bool(shuffle),
+        "shuffle": "a function" if callable(order.shuffle) else bool(order.shuffle),
         "scale": float(arguments.scale), "offset": float(arguments.offset),
         "weighted": data is not None and len(data.weights) > 0,
         "precision": program.precision,
     }  # fmt: skip
     return Request(
         program, description, optimizer, data, samples.batches, arguments.class_weight, scaling,
-        samples.batch_size, order, observe if curve_names else None, run, callbacks, resume,
-        settings, threads,
+        samples.batch_size, steps_per_epoch, order, observe if curve_names else None, run,
+        callbacks, resume, settings, threads,
     )  # fmt: skip
 
 
@@ -192,14 +200,21 @@ def _check_samples(
     network, part = program.network, arguments.validation_split
     if arguments.X is None and arguments.y is None:
         raise TypeError("X and y are missing, expected both, or batches")
-    data = as_data(program, arguments.X, arguments.y, arguments.sample_weight, scaling=scaling)
+    # A mapped file may be larger than memory: its rows are looked at when they are read.
+    finite: Literal[True, "later"] = "later" if is_mapped(arguments.X) else True
+    data = as_data(
+        program, arguments.X, arguments.y, arguments.sample_weight, scaling=scaling, finite=finite
+    )
     if part:
+        whole = data.inputs
         data, validation = split_off(data, part)
+        if whole.pending is not None:
+            whole.check("X", len(data.inputs))
         _warn_of_missing_classes(missing_classes(data, validation, network.loss.task), part, 5)
     data = with_class_weights(data, arguments.class_weight, network.loss.task)
     n = len(data.inputs)
-    batch_size = min(arguments.batch_size, n)
-    n_used = n - n % batch_size if arguments.drop_last else n
+    batch_size = min(arguments.batch_size or BATCH_SIZE, n)
+    n_used = count_used(n, batch_size, arguments.drop_last)
     if arguments.steps_per_epoch is not None:
         n_used = min(n_used, arguments.steps_per_epoch * batch_size)
     check_batches(network, n_used, batch_size)
@@ -211,18 +226,22 @@ def _check_batches_only(arguments: FitArguments, validation: Data | None) -> _Sa
     others = {
         "X": arguments.X, "y": arguments.y, "sample_weight": arguments.sample_weight,
         "validation_split": arguments.validation_split or None,
-        "drop_last": arguments.drop_last or None, "resume": arguments.resume,
+        "drop_last": (arguments.batch_size is None and arguments.drop_last) or None,
         "metrics": None if validation else arguments.metrics or None,
     }  # fmt: skip
     for name, value in others.items():
         if value is not None:
             raise ValueError(f"{name} is given, expected batches without it")
     assert arguments.batches is not None
-    batches = Batches(arguments.batches, arguments.steps_per_epoch)
-    if any(each.chunk_steps for each in arguments.callbacks):
-        raise ValueError(
-            "callbacks has a Checkpoint within epochs, which batches cannot go on from"
-        )
+    batches = Batches(arguments.batches, arguments.initial_epoch)
+    within = [each for each in arguments.callbacks if isinstance(each, Checkpoint)]
+    if not batches.can_start_again:
+        again = f"batches is {batches.source!r:.80}, which gives each batch once"
+        other = "a list, or a function that returns an iterator"
+        if arguments.resume is not None:
+            raise ValueError(f"{again}: resume needs {other}")
+        if any(each.watches_chunks for each in within):
+            raise ValueError(f"{again}: a Checkpoint within epochs needs {other}")
     return _Samples(None, batches, validation, 0, 0, arguments.batch_size)
 
 

@@ -19,7 +19,7 @@ from ..nn.network import Network
 from ..nn.optimizer import State
 from ..nn.schedules import Schedule
 from ..program.trainer import Trainer
-from ..types import Array, MaybeNone, PathLike, Rate, Snapshot, StateSnapshot
+from ..types import Array, Floats, MaybeNone, PathLike, Rate, Snapshot, StateSnapshot
 from .callbacks import Callback, EarlyStopping, Run
 from .checkpoints import Checkpoint
 
@@ -142,7 +142,9 @@ class Session:
         if within:
             trainer.store()
         rate, history = self.optimizer.learning_rate, run.history
+        place = {"place": trainer.place} if trainer.place else {}
         return {
+            **place,
             "epoch": run.epoch - within,
             "step": trainer.step,
             "stopped": bool(run.stopped),
@@ -242,11 +244,15 @@ class Session:
     def _check(self, state: Any) -> Any:
         """Check the values in the state of a file; return a bit generator in that state."""
         n_steps, dtype = self.trainer.n_batches, self.network.dtype
+        if "place" in state:  # how many steps batches give is not known
+            n_steps = 2**31
         if not (0 <= state["epoch"] < 2**31 and 0 <= state["step"] < n_steps):
             raise ValueError(f"it stands at epoch {state['epoch']}, step {state['step']}")
         totals = state["totals"]
         if not np.isfinite(totals).all() or totals[t.TOTAL_STEPS] != state["step"]:
             raise ValueError("its totals are not those of its step")
+        if "place" in state:
+            _check_place(state["place"], state["epoch"], totals)
         if state["step"]:
             self._check_start(state["start"])
         for each in state["optimizer"]:
@@ -337,7 +343,17 @@ class Session:
         if state["start"] is not None:
             self.start = state["start"][:2]
             self.states = state["start"][2] if len(state["start"]) > 2 else None
-        self.trainer.resume(state["totals"])
+        self.trainer.resume(state["totals"], state.get("place"))
+
+
+def _check_place(place: Any, epoch: int, totals: Floats) -> None:
+    """Check a place in batches: of its epoch, and with sums that add up to the totals."""
+    counts = [place["window"], place["n_samples"], *place["last"]]
+    before, within = place["sums"]
+    with np.errstate(invalid="ignore"):
+        adds_up = np.array_equal(before + within, totals)
+    if place["epoch"] != epoch or min(counts) < 0 or not adds_up or before[t.TOTAL_STEPS] < 0:
+        raise ValueError("its place in the batches is not one")
 
 
 def _check_iterations(value: int) -> None:

@@ -11,6 +11,9 @@ from numpy.typing import ArrayLike, DTypeLike
 from .. import kernels
 from ..types import Array, Floats, Integers, Rows, Scaling, Shape
 
+MOST_LOADED = 2**30
+"""An array of another library that has more bytes is not loaded without a word."""
+
 
 def as_anything(value: ArrayLike, name: str) -> Array:
     """Return `value` as a plain array: a new object, on the memory of `value` where it has some.
@@ -18,6 +21,8 @@ def as_anything(value: ArrayLike, name: str) -> Array:
     It is a new object because a script, or another thread, may give its own array another shape or
     dtype at any time.
     """
+    if not isinstance(value, np.ndarray):
+        _refuse_to_load(value, name)
     if np.ma.is_masked(value):
         raise ValueError(f"{name} has masked values, expected a plain array")
     try:
@@ -25,6 +30,25 @@ def as_anything(value: ArrayLike, name: str) -> Array:
     except ValueError:  # rows of different lengths
         raise ValueError(f"{name} is not rectangular, expected rows of one length") from None
     return _numbers_of_frame(value, array) if array.dtype.hasobject else array
+
+
+def _refuse_to_load(value: Any, name: str) -> None:
+    """Raise ValueError for an array of another library that lies on disk and is large.
+
+    NumPy would load it whole. Arrays of Dask, zarr, h5py and xarray have `chunks` or `compute`.
+    """
+    if not hasattr(value, "chunks") and not hasattr(value, "compute"):
+        return
+    size = float(getattr(value, "nbytes", np.nan))
+    if size <= MOST_LOADED:
+        return
+    kind = f"{type(value).__module__.partition('.')[0]} {type(value).__name__}"
+    large = "of unknown size" if np.isnan(size) else f"of {size / 2**30:.3g} GiB"
+    raise ValueError(
+        f"{name} is a {kind} {large}, which would be loaded into memory: expected at most "
+        f"{MOST_LOADED / 2**30:.3g} GiB. fit(batches=...) takes its rows window by window, and "
+        f"predictions some rows at a time; np.asarray({name}) loads it"
+    )
 
 
 def _numbers_of_frame(value: Any, array: Array) -> Array:

@@ -1,0 +1,168 @@
+"""Arrays that need not be in memory: mapped files, and arrays of Dask and zarr."""
+
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn.program import samples, trainer
+from fastnn.validation import arrays
+
+N, FEATURES, BATCH = 240, 6, 8
+
+
+class OwnDense(fastnn.Dense):
+    """Trains layer by layer."""
+
+    def forward(self, inputs, training=False):
+        return super().forward(inputs, training)
+
+
+every_kind = pytest.mark.parametrize("kind", [fastnn.Dense, OwnDense])
+slow = pytest.mark.filterwarnings("ignore::fastnn.SlowTrainingWarning")
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """Let small arrays stay in their files, and each compiled call take one step."""
+    monkeypatch.setattr(samples, "SMALL", 0)
+    monkeypatch.setattr(trainer, "CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr(trainer, "FIRST_CHUNK", 1)
+
+
+def make_file(path, bad=None, dtype=np.float32, value=np.nan):
+    X = np.random.default_rng(0).standard_normal((N, FEATURES)).astype(dtype)
+    if bad is not None:
+        X[bad, 3] = value
+    np.save(path, X)
+    return np.load(path, mmap_mode="r"), np.random.default_rng(1).integers(0, 3, N)
+
+
+def make_model(kind=fastnn.Dense):
+    return fastnn.Sequential([kind(FEATURES, 8, rng=0), fastnn.ReLU(), fastnn.Dense(8, 3, rng=1)])
+
+
+def fit(model, X, y, **options):
+    return model.fit(X, y, **{"batch_size": BATCH, "seed": 3, "verbose": 0, "epochs": 2, **options})
+
+
+@every_kind
+@slow
+def test_a_mapped_file_is_not_read_before_the_first_step(kind, tmp_path, monkeypatch):
+    """Each row is looked at once, when its step comes."""
+    X, y = make_file(tmp_path / "X.npy")
+    seen, take = [], samples.Samples.take
+
+    def note(self, indices):
+        seen.append(len(indices))
+        return take(self, indices)
+
+    monkeypatch.setattr(samples.Samples, "check", lambda self, name: pytest.fail("was read"))
+    monkeypatch.setattr(samples.Samples, "take", note)
+    at_first_step = []
+    watch = fastnn.LambdaCallback(on_chunk_end=lambda run: at_first_step.append(sum(seen)))
+    model, expected = make_model(kind), make_model(kind)
+    fit(model, X, y, callbacks=[watch])
+    taken = 0 if kind is fastnn.Dense else 1  # a layer of your own is given the rows, too
+    assert at_first_step[0] == BATCH + taken * BATCH
+    assert sum(seen) == N + taken * 2 * N
+    monkeypatch.undo()
+    fit(expected, np.array(X), y)
+    assert model.parameters.tobytes() == expected.parameters.tobytes()
+
+
+@every_kind
+@slow
+@pytest.mark.parametrize(("value", "words"), [(np.nan, "is nan"), (np.inf, "is inf")])
+def test_a_row_that_is_not_finite_is_named(kind, value, words, tmp_path):
+    """The model keeps the parameters after the last step before the rows of the bad one."""
+    X, y = make_file(tmp_path / "X.npy", bad=100, value=value)
+    model, expected = make_model(kind), make_model(kind)
+    with pytest.raises(ValueError, match=rf"^X\[100, 3\] {words}, expected finite"):
+        fit(model, X, y, shuffle=False)
+    fit(expected, np.array(X[:96]), y[:96], shuffle=False, epochs=1)
+    assert model.parameters.tobytes() == expected.parameters.tobytes()
+    with pytest.raises(ValueError, match=rf"^X\[100, 3\] {words}, expected finite"):
+        fit(make_model(kind), np.array(X), y)
+
+
+def test_other_numbers_and_scales(tmp_path):
+    X, y = make_file(tmp_path / "X.npy", bad=7, dtype=np.float64, value=1e300)
+    with pytest.raises(ValueError, match=r"^X\[7, 3\] is 1e\+300, too large for float32: exp"):
+        fit(make_model(), X, y)
+    with pytest.raises(ValueError, match=r"^X\[7, 3\] is 1e\+300, too large.*with scale 0.5 and"):
+        fit(make_model(), X[::-1][::-1], y, scale=0.5)
+    X, y = make_file(tmp_path / "Y.npy", dtype=np.float64)
+    model, expected = make_model(), make_model()
+    fit(model, X, y, scale=0.5)
+    fit(expected, np.array(X), y, scale=0.5)
+    assert model.parameters.tobytes() == expected.parameters.tobytes()
+
+
+def test_a_file_that_is_held_out_in_part(tmp_path):
+    X, y = make_file(tmp_path / "X.npy", bad=230)
+    model = make_model()
+    before = model.parameters.copy()
+    with pytest.raises(ValueError, match=r"^X\[230, 3\] is nan"):
+        fit(model, X, y, validation_split=0.1)
+    assert np.array_equal(model.parameters, before)
+    X, y = make_file(tmp_path / "Y.npy", bad=200)
+    with pytest.raises(ValueError, match=r"^X\[200, 3\] is nan"):
+        fit(model, X, y, validation_split=0.1)
+
+
+def test_several_epochs_in_one_call(tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer, "FIRST_CHUNK", 10_000_000)
+    X, y = make_file(tmp_path / "X.npy", bad=100)
+    with pytest.raises(ValueError, match=r"^X\[100, 3\] is nan"):
+        fit(make_model(), X, y, epochs=9)
+    X, y = make_file(tmp_path / "Y.npy")
+    model, expected = make_model(), make_model()
+    assert fit(model, X, y, epochs=9).curves == fit(expected, np.array(X), y, epochs=9).curves
+
+
+# ------------------------------------------------------------- arrays of other libraries
+
+
+class Far:
+    """As an array that a library reads on demand; to read it fails the test."""
+
+    chunks = ((3, 3),)
+    shape, dtype, ndim = (6, FEATURES), np.dtype(np.float32), 2
+
+    def __init__(self, nbytes):
+        self.nbytes = nbytes
+
+    def __array__(self, dtype=None, copy=None):
+        pytest.fail("was loaded")
+
+
+@pytest.mark.parametrize(
+    ("nbytes", "words"), [(5 * 2**30, "of 5 GiB"), (float("nan"), "of unknown size")]
+)
+def test_large_arrays_of_other_libraries_are_not_loaded(nbytes, words):
+    model, X, y = make_model(), Far(nbytes), np.zeros(6, int)
+    for call in (
+        lambda: fit(model, X, y),
+        lambda: model.predict(X),
+        lambda: model.predict_proba(X, batch_size=2),
+        lambda: model.evaluate(X, y),
+        lambda: model.partial_fit(X, y),
+        lambda: fastnn.fit_many([model], X, y),
+    ):
+        with pytest.raises(ValueError, match=rf"^X is a .* Far {words}, .*fit\(batches=\.\.\.\)"):
+            call()
+
+
+@pytest.mark.parametrize("library", ["dask.array", "zarr"])
+def test_small_arrays_of_other_libraries_are_loaded(library, monkeypatch):
+    module = pytest.importorskip(library)
+    X = np.random.default_rng(0).standard_normal((40, FEATURES)).astype(np.float32)
+    theirs = module.from_array(X, chunks=(8, 6)) if "dask" in library else module.array(X)
+    y = np.zeros(40, int)
+    model, expected = make_model(), make_model()
+    fit(model, theirs, y)
+    fit(expected, X, y)
+    assert model.parameters.tobytes() == expected.parameters.tobytes()
+    monkeypatch.setattr(arrays, "MOST_LOADED", 100)
+    with pytest.raises(ValueError, match=r"^X is a (dask|zarr) Array of .* GiB, which would be"):
+        fit(model, theirs, y)
