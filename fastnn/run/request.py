@@ -178,7 +178,7 @@ def check_request(program: Program, model: TrainedModel, arguments: FitArguments
         for _ in range(initial_epoch):
             order()
     warn_of_slow_training(program, optimizer, 4)
-    settings = {
+    settings: dict[str, Any] = {
         "n_samples": samples.n_samples, "samples_per_epoch": samples.n_used,
         "batch_size": samples.batch_size,
         "shuffle": "a function" if callable(order.shuffle) else bool(order.shuffle),
@@ -186,6 +186,9 @@ def check_request(program: Program, model: TrainedModel, arguments: FitArguments
         "weighted": data is not None and len(data.weights) > 0,
         "precision": program.precision,
     }  # fmt: skip
+    describe = getattr(arguments.batches, "describe", None)
+    if describe is not None:
+        settings["batches"] = describe()
     return Request(
         program, description, optimizer, data, samples.batches, arguments.class_weight, scaling,
         samples.batch_size, steps_per_epoch, order, observe if curve_names else None, run,
