@@ -43,6 +43,10 @@ NETWORKS = (
 )
 
 
+WIDE = Network((784, 2048, 2048, 10), batch=512, steps=20)
+"""Only in the table of training steps: its rows are long enough to be packed (`operands.py`)."""
+
+
 def make_inputs(rows, features):
     """Return float32 inputs (rows, features)."""
     return np.random.default_rng(0).standard_normal((rows, features), np.float32)

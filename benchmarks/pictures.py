@@ -163,3 +163,36 @@ def _list_names(axes, curves):
             xytext=(14, 0), textcoords="offset points", va="center", fontsize=13,
             color=_COLORS[name], weight="bold" if name == "fastnn" else "normal",
         )  # fmt: skip
+
+
+# Stages in the order of a step: the arithmetic in warm colors, what surrounds it in cold ones.
+_STAGE_COLORS = (
+    "#1b4f72", "#2e86c1", "#c0392b", "#e67e22", "#d35400",
+    "#f0b27a", "#7d3c98", "#148f77", "#76d7c4", "#bdc3c7",
+)  # fmt: skip
+
+
+def draw_stages(path, parts):
+    """Draw {name: {stage: seconds of a step}} as a bar for each name, in microseconds."""
+    figure, axes = plt.subplots(figsize=(9, 4.6), dpi=130, layout="constrained")
+    _style(axes, "Where the time of a small step goes, in microseconds")
+    axes.grid(axis="y", visible=False)
+    names = list(parts)[::-1]
+    ends = dict.fromkeys(names, 0.0)
+    stages = list(next(iter(parts.values())))
+    longest = max(sum(saved.values()) for saved in parts.values()) * 1e6
+    for stage, color in zip(stages, _STAGE_COLORS[-len(stages) :], strict=True):
+        sizes = [max(parts[name][stage] * 1e6, 0.0) for name in names]
+        axes.barh(names, sizes, left=list(ends.values()), color=color, label=stage, height=0.62)
+        for row, (name, size) in enumerate(zip(names, sizes, strict=True)):
+            if size > 0.045 * longest:
+                axes.annotate(
+                    f"{size:.1f}", (ends[name] + size / 2, row), ha="center", va="center",
+                    fontsize=12, color="white" if stage != "rest" else "black",
+                )  # fmt: skip
+            ends[name] += size
+    axes.xaxis.set_visible(False)
+    axes.spines["bottom"].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=4, fontsize=12, frameon=False)
+    figure.savefig(path)
+    plt.close(figure)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from networks import NETWORKS
+from networks import NETWORKS, WIDE
 from report import Table, digits, microseconds, percent, times
 from rounds import Library, Pool
 
@@ -88,7 +88,7 @@ def training(bench):
     peaks = Library("peak", 1), Library("peak", bench.threads)
     peers = bench.libraries("numpy", "jax", "torch", "torch.compile", "sklearn")
     versus, limits = [], []
-    for network in NETWORKS:
+    for network in (*NETWORKS, WIDE):
         measured = bench.measure(_train(network), [single, *peers, *peaks], base)
         name = f"{network.name}, {network.batch}"
         versus.append(

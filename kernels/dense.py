@@ -2,9 +2,9 @@
 
 from .jit import kernel
 from .pointers import null, pointer
-from .products import column_sums, matmul, sum_products
+from .products import column_sums, matmul, matmul_transposed, sum_products
 from .table import SUM_ROWS
-from .tile import Columns, Extent, Rows
+from .tile import Extent, Rows
 
 
 @kernel
@@ -50,12 +50,9 @@ def dense_backward(dinputs, dweights, dbiases, doutputs, inputs, weights):
                 Rows(slopes, columns), Extent(depth, columns, rows),
             )  # fmt: skip
         else:
-            matmul(
-                Rows(pointer(dweights), columns),
-                Columns(pointer(inputs), depth),
-                Rows(slopes, columns), False,
-                Extent(depth, columns, rows),
-                null(slopes),
+            matmul_transposed(
+                Rows(pointer(dweights), columns), Rows(pointer(inputs), depth),
+                Rows(slopes, columns), Extent(depth, columns, rows),
             )  # fmt: skip
     if dbiases is not None:
         column_sums(pointer(dbiases), slopes, columns, rows, columns)

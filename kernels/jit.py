@@ -26,6 +26,7 @@ import numba
 
 from . import (
     constants,  # noqa: F401  # kernels read the codes as constants
+    file_locks,
     numba_private,
     private_files,
 )
@@ -119,6 +120,10 @@ def inner(function):
     return numba.njit(**numba_private.inner_options(), **_FLAGS)(function)
 
 
+# Seconds for which a process waits while another one compiles a kernel; then it compiles it too.
+LONGEST_WAIT = 60
+
+
 def _warn(text):
     with contextlib.suppress(Warning):  # if warnings are errors, the kernel still runs
         warnings.warn(text, RuntimeWarning, stacklevel=2)
@@ -194,6 +199,7 @@ def cache_problem():
 class MachineCodeCache:
     """One file for each kernel and signature, named by everything that its code depends on.
 
+    Processes that find no file compile one at a time, so that all but the first one find it then.
     A file is written under another name and then renamed, and begins with the checksum of the rest.
     So a reader sees a complete file or none. After any error of the disk the kernel is compiled.
     Reading a file runs code in it, so `private_files.py` checks who can have written it.
@@ -201,6 +207,7 @@ class MachineCodeCache:
 
     def __init__(self, function):
         self._name = f"{function.__module__}.{function.__qualname__}"
+        self._locks = {}  # {thread: (open file, its path)}
 
     # Looked up at the first use: finding the user's folder takes 20 ms, a seventh of the import.
     _folder = property(lambda self: cache_folder())
@@ -218,16 +225,47 @@ class MachineCodeCache:
         target_context.refresh()
         try:
             path = self._path(sig, target_context)
-            content = private_files.read(private_files.open_folder(self._folder) / path.name)
-            checksum, payload = content[:32], content[32:]
-            if _checksum(path, payload) != checksum:
-                return None
-            return numba_private.unpack_result(target_context, payload)
+            result = self._read(path, target_context)
+            if result is None:
+                self._acquire(path)  # waits while another process compiles the same
+                result = self._read(path, target_context)
+                if result is not None:
+                    self.release()
+            return result
         except private_files.NotPrivateError as error:
             self._warn_of(error)
         except Exception:  # if the cache cannot be read, the kernel is compiled
             pass
         return None
+
+    def _read(self, path, target_context):
+        """Return the compile result in a file, or None if there is none."""
+        try:
+            content = private_files.read(private_files.open_folder(self._folder) / path.name)
+        except FileNotFoundError:
+            return None
+        checksum, payload = content[:32], content[32:]
+        if _checksum(path, payload) != checksum:
+            return None
+        return numba_private.unpack_result(target_context, payload)
+
+    def _acquire(self, path):
+        """Lock what is to be compiled, where the file system has locks.
+
+        Numba's lock is held meanwhile: one thread of this process compiles at a time.
+        """
+        folder = private_files.open_folder(self._folder, make=True)
+        lock = folder / f"{path.stem}.lock"
+        with contextlib.suppress(OSError):
+            file = file_locks.acquire(lock, LONGEST_WAIT)
+            if file is not None:
+                self._locks[threading.get_ident()] = file, lock
+
+    def release(self):
+        """Release the lock of this thread, if it has one."""
+        held = self._locks.pop(threading.get_ident(), None)
+        if held is not None:
+            file_locks.release(*held)
 
     def save_overload(self, sig, data):
         """Store the compile result `data` for `sig`, where the disk allows it."""

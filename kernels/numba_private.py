@@ -89,9 +89,20 @@ def set_cache(dispatcher, cache):
     """Make `dispatcher` store and load its machine code with `cache`.
 
     It replaces the attribute `_cache`. Without that, nothing is stored, and each process compiles.
+    After each compilation, failed or not, `cache.release` is called.
     """
-    if hasattr(dispatcher, "_cache"):
-        dispatcher._cache = cache
+    if not hasattr(dispatcher, "_cache"):
+        return
+    dispatcher._cache = cache
+    compile_now = dispatcher.compile
+
+    def compile_and_release(signature):
+        try:
+            return compile_now(signature)
+        finally:
+            cache.release()
+
+    dispatcher.compile = compile_and_release
 
 
 def pack_result(result):

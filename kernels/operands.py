@@ -8,18 +8,8 @@ step of 784-2048-2048-10, batch 512, and 0.97 for 3072-512-10; but 1.02 for 784-
 """
 
 from .jit import inner
-from .packing import pack, panel_width
+from .packing import panel_width
 from .tile import Columns, Rows, tile_columns
-
-
-@inner
-def pack_operand(layer, place, source, source_row, first, rows, columns):
-    """Pack some rows of a batch, (rows, columns) at `source`, into the panels at `place`."""
-    width = tile_columns(place)
-    for column in range(0, columns, width):
-        padded = panel_width(place, columns - column)
-        panel = place + (column * layer.operand_rows + first * padded)
-        pack(panel, padded, source + column, source_row, min(width, columns - column), rows)
 
 
 @inner
@@ -29,9 +19,8 @@ def left_operand(layer, workspace, row, first):
     Where it is packed, a panel begins with the row.
     """
     if layer.packs_left:
-        padded = panel_width(workspace, layer.rows - row)
-        place = layer.left + row * layer.operand_rows + first * padded
-        return Columns(workspace + place, padded)
+        place, distance = _place(layer, workspace + layer.left, layer.rows, row, first)
+        return Columns(place, distance)
     return Columns(workspace + (layer.left + first * layer.left_row + row), layer.left_row)
 
 
@@ -39,10 +28,16 @@ def left_operand(layer, workspace, row, first):
 def right_operand(layer, workspace, column, first):
     """Return the right operand, `Rows`, from a column and the sample `first` on."""
     if layer.packs_right:
-        padded = panel_width(workspace, layer.columns - column)
-        place = layer.right + column * layer.operand_rows + first * padded
-        return Rows(workspace + place, padded)
+        place, distance = _place(layer, workspace + layer.right, layer.columns, column, first)
+        return Rows(place, distance)
     return Rows(workspace + (layer.right + first * layer.right_row + column), layer.right_row)
+
+
+@inner
+def _place(layer, panels, size, index, first):
+    """Return a panel, from column `index` of `size` and a sample on, and its width."""
+    padded = panel_width(panels, size - index)
+    return panels + (index * layer.operand_rows + first * padded), padded
 
 
 @inner

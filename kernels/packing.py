@@ -80,6 +80,19 @@ def pack(panel, width, right, right_row, columns, depth):
 
 
 @inner
+def pack_rows(panels, depth, source, source_row, first, rows, columns):
+    """Write some rows of a right operand (depth, columns) into its panels: `rows` from `first` on.
+
+    `source` points to the first of these rows.
+    """
+    width = tile_columns(panels)
+    for column in range(0, columns, width):
+        padded = panel_width(panels, columns - column)
+        panel = panels + (column * depth + first * padded)
+        pack(panel, padded, source + column, source_row, min(width, columns - column), rows)
+
+
+@inner
 def pack_transposed(panel, width, right, right_row, columns, depth):
     """panel (depth, width) = right (columns, depth).T."""
     step = tile_lanes(right)

@@ -16,7 +16,7 @@ from .label_blocks import LEAST_ROWS, label_block, stack_block
 from .layer_norm import layer_norm_rows, layer_norm_rows_back
 from .losses import count_answers, loss_row
 from .norm_passes import predict_norm_rows
-from .operands import pack_operand
+from .packing import pack_rows
 from .pointers import null, pointer
 from .products import matmul_packed
 from .reduced import keep_gradients_of, keep_inputs, reduced_backward, reduced_forward
@@ -81,9 +81,10 @@ def train_forward(
             if layer.parts > 0 and layer.trains:
                 keep_inputs(layer, tiles, inputs, first, rows)
         if layer.packs_left:
-            pack_operand(
-                layer, workspace + layer.left, inputs, input_row, first, rows, layer.n_inputs
-            )
+            pack_rows(
+                workspace + layer.left, layer.operand_rows, inputs, input_row,
+                first, rows, layer.n_inputs,
+            )  # fmt: skip
         forward_layer(
             layer, extended, parameters, workspace, workspace, tiles, inputs, input_row,
             first, rows,
@@ -262,8 +263,8 @@ def backward_rows(
                 slopes = workspace + (layer.doutputs + first * output_row)
                 keep_gradients_of(layer, tiles, slopes, first, rows)
         if layer.packs_right:
-            pack_operand(
-                layer, workspace + layer.right,
+            pack_rows(
+                workspace + layer.right, layer.operand_rows,
                 workspace + (layer.doutputs + first * output_row), output_row,
                 first, rows, n_outputs,
             )  # fmt: skip

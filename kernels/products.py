@@ -1,12 +1,12 @@
 """Matrix products and sums of columns: the loops around the micro-kernel of `tile.py`."""
 
 from .jit import inner
-from .packing import pack, pack_transposed, panel_width
+from .packing import pack, pack_rows, pack_transposed, panel_width
 from .pointers import get, is_null, null
 from .simd import fma, lanes, load, load_part, splat, store, store_part
 from .sums import add_block
 from .table import SUM_ROWS
-from .target import PANEL_DEPTH, UNROLL
+from .target import ENOUGH_COLUMNS, LARGE_OPERAND, PANEL_DEPTH, TRANSPOSED_DEPTH, UNROLL
 from .tile import (
     Activate,
     Columns,
@@ -109,6 +109,52 @@ def matmul(result, left, right, right_transposed, extent, start):
                 Rows(begin, begin_row),
                 None,
             )  # fmt: skip
+
+
+@inner
+def matmul_transposed(result, left, right, extent):
+    """result (rows, columns) = left (depth, rows).T @ right (depth, columns).
+
+    result, left, right : `Rows`.
+    """
+    if extent.rows * extent.depth >= LARGE_OPERAND and extent.columns >= ENOUGH_COLUMNS:
+        _matmul_blocks(result, left, right, extent)
+    else:
+        columns = Columns(left.pointer, left.distance)
+        matmul(result, columns, right, False, extent, null(result.pointer))
+
+
+@inner
+def _matmul_blocks(result, left, right, extent):
+    """As `matmul_transposed`, with both operands packed on the stack.
+
+    A tile reads a few columns of `left`. In a large operand these lie in as many pages of memory
+    as there are rows, and compete for a few sets of the caches. Sums go on from one block of the
+    depth to the next through `result`.
+    """
+    nothing = null(result.pointer)
+    width, block, panel = tile_columns(nothing), stack_panel(nothing), stack_panel(nothing)
+    most = PANEL_DEPTH // TRANSPOSED_DEPTH * width
+    for term in range(0, extent.depth, TRANSPOSED_DEPTH):
+        terms = min(TRANSPOSED_DEPTH, extent.depth - term)
+        for row in range(0, extent.rows, most):
+            rows = min(most, extent.rows - row)
+            source = left.pointer + (term * left.distance + row)
+            pack_rows(block, terms, source, left.distance, 0, terms, rows)
+            for column in range(0, extent.columns, width):
+                count = min(width, extent.columns - column)
+                source = right.pointer + (term * right.distance + column)
+                pack_rows(panel, terms, source, right.distance, 0, terms, count)
+                for first in range(0, rows, width):
+                    place = result.pointer + ((row + first) * result.distance + column)
+                    matmul_panel(
+                        Rows(place, result.distance),
+                        Columns(block + first * terms, panel_width(nothing, rows - first)),
+                        Rows(panel, panel_width(nothing, count)), panel,
+                        Extent(min(width, rows - first), count, terms),
+                        Rows(nothing if term == 0 else place, result.distance),
+                        None,
+                    )  # fmt: skip
 
 
 @inner

@@ -19,7 +19,7 @@ FLOORS = (
     "program",
     "run",
     "model",
-    "many warmup",
+    "many warmup distributed",
     "tables",
     "datasets",
     "streaming",

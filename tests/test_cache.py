@@ -9,13 +9,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import fastnn
-from fastnn.kernels import jit, private_files, target
+from fastnn.kernels import file_locks, jit, private_files, target
 
 PACKAGE, KERNELS = Path(fastnn.__file__).parent, Path(fastnn.kernels.__file__).parent
 
@@ -152,6 +153,10 @@ def warm(tmp_path, stored):
     folder.mkdir()
     (folder / stored[0]).write_bytes(stored[1])
     return folder
+
+
+def suffixes(cache):
+    return [path.suffix for path in cache.iterdir()]
 
 
 # ---------------------------------------------------------------------- what it is for
@@ -583,9 +588,10 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
     process = start(cache, RELU, killed)
     process.communicate(timeout=300)
     assert process.returncode == -signal.SIGXFSZ
-    (path,) = cache.iterdir()
-    assert path.suffix != ".bin"
+    assert "" in suffixes(cache)  # a part of the file, under another name
+    assert ".bin" not in suffixes(cache)
     assert run(cache) == (RELU_VALUES, RELU_COMPILED)
+    assert sorted(suffixes(cache)) == ["", ".bin"]
     assert run(cache) == (RELU_VALUES, [])
 
 
@@ -790,6 +796,134 @@ def test_link_to_nowhere_among_the_kernels(tmp_path):
     site = copy_package(tmp_path / "site")
     (site / "fastnn" / "kernels" / ".#relu.py").symlink_to("someone@somewhere.1234")
     assert run(tmp_path / "cache", RELU, "", site) == (RELU_VALUES, RELU_COMPILED)
+
+
+# ---------------------------------------------------------------------- processes side by side
+
+
+def test_cold_processes_compile_once(tmp_path):
+    """On a cluster all workers begin at the same time, with an empty cache."""
+    processes = [start(tmp_path, BOTH) for _ in range(4)]
+    found = [finish(process) for process in processes]
+    assert [values for values, _ in found] == [BOTH_VALUES] * 4
+    compiled = sorted(name for _, names in found for name in names)
+    assert compiled == sorted(RELU_COMPILED + DESCEND_COMPILED)
+    assert suffixes(tmp_path) == [".bin"] * 2
+
+
+HOLD = """
+import signal
+from fastnn.kernels import file_locks, jit
+acquire = file_locks.acquire
+
+def hold(path, seconds):
+    lock = acquire(path, seconds)
+    print(path, flush=True)
+    signal.pause()
+
+file_locks.acquire = hold
+relu()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Return a process that has stopped while it holds the lock of `relu_forward`."""
+    process = start(tmp_path, HOLD)
+    assert process.stdout.readline().endswith(".lock\n")
+    return process
+
+
+@posix
+def test_a_dead_process_blocks_nobody(tmp_path, holder):
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.wait()
+    assert suffixes(tmp_path) == [".lock"]
+    code = "fastnn.kernels.jit.LONGEST_WAIT = 10**9\n" + RELU
+    assert run(tmp_path, code) == (RELU_VALUES, RELU_COMPILED)
+    assert suffixes(tmp_path) == [".bin"]
+
+
+@posix
+def test_a_process_that_does_not_end_blocks_for_a_time(tmp_path, holder):
+    assert jit.LONGEST_WAIT == 60
+    code = "fastnn.kernels.jit.LONGEST_WAIT = 0.3\n" + RELU
+    assert run(tmp_path, code) == (RELU_VALUES, RELU_COMPILED)
+    assert run(tmp_path, code) == (RELU_VALUES, [])
+    assert holder.poll() is None
+
+
+@posix
+def test_ctrl_c_ends_the_wait(tmp_path, holder):
+    code = """
+import _thread, threading
+from fastnn.kernels import file_locks
+try_lock, fastnn.kernels.jit.LONGEST_WAIT = file_locks._try_lock, 10**9
+
+def fail(file):
+    if threading.active_count() < 10:
+        _thread.interrupt_main()
+    return try_lock(file)
+
+file_locks._try_lock = fail
+try:
+    relu()
+except KeyboardInterrupt:
+    values = "interrupted"
+"""
+    assert run(tmp_path, code) == ("interrupted", [])
+    assert suffixes(tmp_path) == [".lock"]
+
+
+@pytest.mark.parametrize("place", ["file_locks._try_lock", "os.open"])
+def test_a_folder_without_locks(tmp_path, place):
+    """Such as some network file systems."""
+    code = f"""
+import errno
+from fastnn.kernels import file_locks
+
+def refuse(*arguments, **options):
+    if {place == "os.open"} and not str(arguments[0]).endswith(".lock"):
+        return open_now(*arguments, **options)
+    raise OSError(errno.ENOLCK, "no locks available")
+
+open_now = os.open
+{place} = refuse
+values = relu()
+"""
+    assert run(tmp_path, code) == (RELU_VALUES, RELU_COMPILED)
+    assert ".bin" in suffixes(tmp_path)
+    assert run(tmp_path) == (RELU_VALUES, [])
+
+
+def test_a_failed_compilation_holds_no_lock(tmp_path):
+    code = """
+from fastnn.kernels import file_locks
+acquire, locks = file_locks.acquire, []
+file_locks.acquire = lambda *arguments: locks.append(acquire(*arguments)) or locks[-1]
+values = []
+try:
+    fastnn.kernels.relu_forward("text", 3)
+except Exception as error:
+    values.append(type(error).__name__)
+values.append(len(locks))
+"""
+    values, _ = run(tmp_path, code)
+    assert values == ["TypingError", 1]
+    assert suffixes(tmp_path) == []
+
+
+def test_a_lock_excludes_threads_and_processes(tmp_path):
+    path = tmp_path / "a.lock"
+    first = file_locks.acquire(path, 0)
+    assert file_locks.acquire(path, 0) is None
+    begin = time.monotonic()
+    assert file_locks.acquire(path, 0.2) is None
+    assert time.monotonic() - begin >= 0.2
+    file_locks.release(first, path)
+    assert not path.exists()
+    second = file_locks.acquire(path, 0)
+    file_locks.release(second, path)
 
 
 # ---------------------------------------------------------------------- CPUs

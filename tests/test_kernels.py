@@ -21,7 +21,7 @@ from fastnn.kernels import reference, target
 from fastnn.kernels.elementary import exp, log
 from fastnn.kernels.pointers import pointer
 from fastnn.kernels.simd import lanes, load, store
-from fastnn.kernels.target import PANEL_DEPTH
+from fastnn.kernels.target import ENOUGH_COLUMNS, LARGE_OPERAND, PANEL_DEPTH
 from fastnn.kernels.threads import share
 
 DTYPES = (np.float32, np.float64)
@@ -30,6 +30,8 @@ DTYPES = (np.float32, np.float64)
 # columns) and, for a product, of the panels that are packed on the stack.
 EDGES = (1, 2, 3, 7, 8, 9, 15, 16, 17, 23, 24, 25, 31, 33, 47, 48, 49, 100)
 PANEL_EDGES = (PANEL_DEPTH - 1, PANEL_DEPTH, PANEL_DEPTH + 1, PANEL_DEPTH + 44)
+# (batch, inputs, outputs) whose gradient of the weights packs both operands in blocks.
+LARGE_GRADIENT = (700, LARGE_OPERAND // 700 + 41, ENOUGH_COLUMNS + 45)
 GUARD = 192  # bytes: three vectors
 
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
@@ -160,6 +162,12 @@ def test_an_inner_function_is_not_for_python():
 def test_values_at_the_edges_of_tiles(name, dtype):
     for shape in ragged_shapes(KERNELS[name].dimensions):
         check_values(name, shape, dtype)
+
+
+@cases(lambda case: case.gradient_of == "dense_forward")
+@every_dtype
+def test_values_of_a_large_dense_gradient(name, dtype):
+    check_values(name, LARGE_GRADIENT, dtype)
 
 
 @every_case
@@ -293,7 +301,7 @@ def test_a_dense_gradient_alone_has_the_bits_of_all(output, dtype):
 def test_all_dense_products_sum_in_one_order(dtype):
     """Gradients have the bits of a forward pass on transposed copies, panels and all."""
     deep, deeper = PANEL_EDGES[-2:]
-    for shape in ((5, 7, 9), (33, 49, deeper), (deeper, 17, deep)):
+    for shape in ((5, 7, 9), (33, 49, deeper), (deeper, 17, deep), LARGE_GRADIENT):
         outputs, (doutputs, inputs, weights) = arguments("dense_backward", shape, dtype)
         _, (dinputs, dweights, _) = call("dense_backward", outputs, (doutputs, inputs, weights))
         for gradient, left, right in (

@@ -56,6 +56,7 @@ class Dropout(Layer):
     rate = Setting(lambda value, name: float(fraction(value, name)))
     mask: Floats | None = None
     _of_passes = *Layer._of_passes, "mask"
+    _first_row = 0
 
     def __init__(self, rate: float, rng: Seed = None) -> None:
         self.rate = rate
@@ -68,10 +69,15 @@ class Dropout(Layer):
         if not training:
             self.inputs, self.mask, self.output = inputs, None, inputs.copy()
             return self.output
-        output, mask = np.empty_like(inputs), np.empty_like(inputs)
-        kernels.dropout_forward(output, mask, unlocked(inputs), self.rate, *self._take_place())
-        self.inputs, self.mask, self.output = inputs, mask, output
-        return output
+        first = self._first_row
+        rows = inputs
+        if first:  # the mask of a row depends on its place in the batch
+            rows = np.zeros((first + len(inputs), inputs.shape[1]), inputs.dtype)
+            rows[first:] = inputs
+        output, mask = np.empty_like(rows), np.empty_like(rows)
+        kernels.dropout_forward(output, mask, unlocked(rows), self.rate, *self._take_place())
+        self.inputs, self.mask, self.output = inputs, mask[first:], output[first:]
+        return self.output
 
     def _take_place(self) -> tuple[int, int, int]:
         """Return (key, layer, step) of the next mask."""
@@ -82,7 +88,11 @@ class Dropout(Layer):
 
     def place_masks(self, place: tuple[int, int, int] | None) -> None:
         """Draw the next masks for (key, layer, step), or for the layer's own key if None."""
-        self._place = place
+        self._place, self._first_row = place, 0
+
+    def begin_masks_at(self, row: int) -> None:
+        """Draw the next masks for the rows of a batch from `row` on, until `place_masks`."""
+        self._first_row = row
 
     def backward(self, dvalues: ArrayLike) -> Floats:
         """Return `dvalues` (B, I) times the mask."""

@@ -322,6 +322,17 @@ class Network:
         for i, layer in enumerate(self._dropouts()):
             layer.place_masks((key, i, step))
 
+    def begin_dropout_at(self, row: int) -> None:
+        """Draw the next masks for the rows of a batch from `row` on."""
+        for layer in self._dropouts():
+            layer.begin_masks_at(row)
+
+    def add_slopes(self) -> None:
+        """Add the slopes of all penalties to the gradients."""
+        for layer in self.parametric:
+            if layer.trainable and any(layer.penalties):
+                layer._add_slopes()
+
     def release_dropout(self) -> None:
         """Let dropout layers draw their masks with their own keys again."""
         for layer in self._dropouts():

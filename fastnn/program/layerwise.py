@@ -116,19 +116,37 @@ class LayerTrainer:
         `applied` is filled as soon as the parameters have changed.
         """
         data, loss = self.data, self.loss
-        targets = data.loss_targets[indices]
-        weights = data.weights[indices] if len(data.weights) else np.ones(len(indices))
+        targets, weights = data.loss_targets[indices], self._weights_of(indices)
         self._share_penalties(1 / float(weights.sum() or 1.0))
         try:
-            rows = data.inputs.take(indices)
-            rows[np.abs(rows) < np.finfo(rows.dtype).tiny] = 0  # as `kernels.train_steps` does
-            outputs = self.network.logits(rows, True, data.targets.shape[1])
+            outputs = self.network.logits(self._inputs_of(indices), True, data.targets.shape[1])
             losses, gradient = loss.measure(outputs, targets, weights)
             if not np.isfinite(losses).all():
                 return False
             self.network.pull(gradient)
         except NotFiniteError:  # an earlier layer has overflowed
             return False
+        if not self._descend(totals, len(indices), applied):
+            return False
+        totals[t.TOTAL_LOSS] += losses @ weights
+        totals[t.TOTAL_WEIGHT] += weights.sum()
+        hits = loss.hits(outputs, targets, data.labels[indices])
+        totals[t.TOTAL_RIGHT] += (hits * weights).sum()  # in the order of weights.sum()
+        return True
+
+    def _weights_of(self, indices: Integers) -> Floats:
+        """Return the weights of some samples, 1 by default."""
+        weights = self.data.weights
+        return weights[indices] if len(weights) else np.ones(len(indices))
+
+    def _inputs_of(self, indices: Integers) -> Floats:
+        """Return the inputs of some samples, with 0 for subnormal numbers."""
+        rows: Floats = self.data.inputs.take(indices)
+        rows[np.abs(rows) < np.finfo(rows.dtype).tiny] = 0  # as `kernels.train_steps` does
+        return rows
+
+    def _descend(self, totals: Floats, n_rows: int, applied: list[Any]) -> bool:
+        """Update the parameters along the gradients; return whether the gradients are finite."""
         penalty = self.network.penalty()
         arrays = list(self.network.trained_arrays())
         options = {}
@@ -137,10 +155,6 @@ class LayerTrainer:
             if not np.isfinite(options["length"]):
                 return False
         self.optimizer.update_all(arrays, applied, **options)
-        totals[t.TOTAL_LOSS] += losses @ weights
-        totals[t.TOTAL_WEIGHT] += weights.sum()
-        hits = loss.hits(outputs, targets, data.labels[indices])
-        totals[t.TOTAL_RIGHT] += (hits * weights).sum()  # in the order of weights.sum()
-        totals[t.TOTAL_PENALTY] += penalty * len(indices)
+        totals[t.TOTAL_PENALTY] += penalty * n_rows
         totals[t.TOTAL_STEPS] += 1
         return True

@@ -211,6 +211,9 @@ class Callback:
     # Whether it is called after all other callbacks, as a checkpoint needs their state.
     comes_last = False
 
+    # Whether it writes for all ranks of a training: then only that of rank 0 is called.
+    writes = False
+
     # A chunk also ends at each multiple of so many steps. None: only when its time is up.
     chunk_steps: int | None = None
 
@@ -391,6 +394,8 @@ class CSVLogger(Callback):
     >>> print(Path("log.csv").read_text().splitlines()[0])
     epoch,loss,accuracy
     """
+
+    writes = True
 
     def __init__(self, path: PathLike) -> None:
         self.path = Path(path)

@@ -94,7 +94,7 @@ class Checkpoint(Callback):
     True
     """
 
-    comes_last = True
+    comes_last = writes = True
     path: Setting[Any] = Setting(as_path)
     unit: Setting[str] = Setting(_as_unit)
     every: Setting[Any] = Setting(lambda value, name: value)  # checked together with the unit

@@ -10,6 +10,7 @@ from ..kernels import table as t
 from ..nn.schedules import ReduceOnPlateau
 from ..program.batches import BatchTrainer
 from ..program.make import make_trainer
+from ..program.rankwise import RanksTrainer
 from ..program.stream import Stream
 from ..program.threads import ThreadTeam, resolve_threads, with_team
 from ..program.trainer import Totals, Trainer, Watch, take_and_store
@@ -18,6 +19,7 @@ from .callbacks import Callback, Run
 from .data import as_batch
 from .errors import NonFiniteLossError
 from .history import History
+from .meeting import Meeting
 from .order import BatchOrders
 from .request import Request
 from .rollback import DivergedError, keep_state, undo_if_diverged
@@ -41,6 +43,14 @@ def train(request: Request) -> History:
         return run_epochs(request, batches)
     batch_size = request.batch_size
     assert batch_size is not None
+    if request.ranks is not None:
+        meeting = Meeting(request.ranks, program.network)
+        trainer = RanksTrainer(
+            program, data, request.n_used, batch_size, optimizer, request.description,
+            request.ranks, meeting.check_signals,
+        )  # fmt: skip
+        with meeting.entered():
+            return run_epochs(request, trainer, meeting)
 
     def train_with(team: ThreadTeam) -> History:
         trainer = make_trainer(
@@ -54,8 +64,10 @@ def train(request: Request) -> History:
     return with_team(n_threads, train_with)
 
 
-def run_epochs(request: Request, trainer: Trainer) -> History:
+def run_epochs(request: Request, trainer: Trainer, meeting: Meeting | None = None) -> History:
     """Train until the last epoch of the run, or until a callback stops it; return the History.
+
+    `meeting` is that of the ranks that train together.
 
     If an epoch diverges, it is undone and NonFiniteLossError is raised.
     """
@@ -88,7 +100,9 @@ def run_epochs(request: Request, trainer: Trainer) -> History:
         if restore is not None:
             restore()
         del restore  # frees the arrays of the file
-        may_run_ahead = observe is None and not callbacks
+        if meeting is not None and request.data is not None:
+            meeting.begin(session.describe_progress(), request.data)
+        may_run_ahead = observe is None and not callbacks and meeting is None
         while run.epoch < run.epochs and not run.stopped:
             if may_run_ahead:
                 n_epochs = _run_ahead(request, trainer)
@@ -113,6 +127,8 @@ def run_epochs(request: Request, trainer: Trainer) -> History:
             if schedule_observe is not None:
                 schedule_observe(history.latest())
             call("on_epoch_end")
+            if meeting is not None:
+                run.stopped = meeting.end_epoch(run.epoch, run.stopped)
             session.write_files()
         call("on_fit_end")
     return history

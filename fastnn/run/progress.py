@@ -31,6 +31,8 @@ class ProgressBar(Callback):
     >>> history = model.fit(np.eye(2), [0, 1], callbacks=[fastnn.ProgressBar()])
     """
 
+    writes = True
+
     _bar: Any = None
 
     def on_fit_begin(self, run: Run) -> None:
@@ -88,6 +90,8 @@ class ProgressLines(Callback):
     >>> history = model.fit(np.eye(2), [0, 1], epochs=1, seed=0, callbacks=[fastnn.ProgressLines()])
     epoch 1/1  loss 0.6931  accuracy 0.5000  ... samples/s
     """
+
+    writes = True
 
     def on_fit_begin(self, run: Run) -> None:
         """Do nothing: the first line follows the first epoch."""

@@ -13,6 +13,7 @@ from ..errors import MissingClassWarning, SlowTrainingWarning
 from ..memory import is_mapped
 from ..metrics import MetricLike
 from ..nn.dropout import Dropout
+from ..nn.normalization import BatchNorm
 from ..nn.optimizer import Optimizer
 from ..nn.optimizers import SGD
 from ..nn.own import overrides
@@ -20,6 +21,7 @@ from ..nn.own_losses import OwnLoss
 from ..program.batches import Batches
 from ..program.plan import operation_of
 from ..program.program import Program
+from ..program.ranks import Ranks
 from ..program.samples import Samples
 from ..program.trainer import Data, Description, describe_network
 from ..types import Batch, BatchSource, MaybeNone, PathLike, Precision, Scaling, Seed, Shuffle
@@ -77,6 +79,7 @@ class FitArguments(NamedTuple):
     verbose: Verbose = "auto"
     threads: int | None = None
     precision: Precision | None = None
+    ranks: Ranks | None = None
 
 
 class Request(NamedTuple):
@@ -98,6 +101,7 @@ class Request(NamedTuple):
     resume: PathLike | None  # a file that exists
     settings: dict[str, Any]  # must be the same in a resumed run
     threads: int | None
+    ranks: Ranks | None  # that train together
 
     @property
     def n_used(self) -> int:
@@ -145,8 +149,11 @@ def check_request(program: Program, model: TrainedModel, arguments: FitArguments
     if arguments.validation_split and arguments.validation_data is not None:
         raise ValueError("validation_split is given, expected no validation_data beside it")
     initial_epoch = as_index(arguments.initial_epoch, "initial_epoch", epochs)
+    ranks = check_ranks(program, optimizer, arguments)
     callbacks = as_callbacks(arguments.callbacks)
     callbacks += as_progress(arguments.verbose, callbacks)
+    if ranks is not None and ranks.rank > 0:  # one rank writes for all
+        callbacks = [each for each in callbacks if not each.writes]
     resume = None
     if arguments.resume is not None:
         resume = find_checkpoint(as_path(arguments.resume, "resume"))
@@ -185,6 +192,7 @@ def check_request(program: Program, model: TrainedModel, arguments: FitArguments
         "scale": float(arguments.scale), "offset": float(arguments.offset),
         "weighted": data is not None and len(data.weights) > 0,
         "precision": program.precision,
+        "shards": 1 if ranks is None else ranks.shards,
     }  # fmt: skip
     describe = getattr(arguments.batches, "describe", None)
     if describe is not None:
@@ -192,7 +200,7 @@ def check_request(program: Program, model: TrainedModel, arguments: FitArguments
     return Request(
         program, description, optimizer, data, samples.batches, arguments.class_weight, scaling,
         samples.batch_size, steps_per_epoch, order, observe if curve_names else None, run,
-        callbacks, resume, settings, threads,
+        callbacks, resume, settings, threads, ranks,
     )  # fmt: skip
 
 
@@ -261,6 +269,34 @@ def check_training(program: Program, optimizer: Optimizer, threads: int | None) 
     network.check_own_layers()
     if not network.parametric and not network.own_layers():
         raise ValueError("the model has no layer with parameters, so fit has nothing to train")
+
+
+def check_ranks(program: Program, optimizer: Optimizer, arguments: FitArguments) -> Ranks | None:
+    """Return the checked `ranks`; raise for what cannot be trained with others."""
+    ranks, network = arguments.ranks, program.network
+    if ranks is None:
+        return None
+    if not isinstance(ranks, Ranks):
+        raise TypeError(
+            f"ranks is {ranks!r:.80}, expected what mpi_ranks or one of fastnn.distributed returns"
+        )
+    if arguments.batches is not None:
+        raise ValueError("ranks is given, expected X and y beside it, not batches")
+    if arguments.seed is None:
+        raise TypeError("seed is None, expected an int beside ranks: all draw the same order")
+    if program.precision != "highest":
+        raise ValueError(f'precision is "{program.precision}", expected "highest" beside ranks')
+    if not program.compiles(optimizer):
+        raise ValueError(
+            "ranks is given, expected layers, a loss and an optimizer of fastnn beside it"
+        )
+    for i, layer in enumerate(network.layers):
+        if isinstance(layer, BatchNorm):
+            raise ValueError(
+                f"layers[{i}] is a BatchNorm, expected none beside ranks: "
+                "its moments are those of the whole batch; LayerNorm is possible"
+            )
+    return ranks
 
 
 def warn_of_slow_training(program: Program, optimizer: Optimizer, level: int) -> None:

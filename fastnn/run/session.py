@@ -18,6 +18,7 @@ from ..nn import configs
 from ..nn.network import Network
 from ..nn.optimizer import State
 from ..nn.schedules import Schedule
+from ..program.ranks import digest_of
 from ..program.trainer import Trainer
 from ..types import Array, Floats, MaybeNone, PathLike, Rate, Snapshot, StateSnapshot
 from .callbacks import Callback, EarlyStopping, Run
@@ -134,6 +135,20 @@ class Session:
             "optimizer": self.optimizer_config,
             "data": self.settings,
             "curves": self.curve_names,
+        }
+
+    def describe_progress(self) -> dict[str, Any]:
+        """Return what must be the same on all ranks when they begin."""
+        optimizer = [
+            (each.iterations, *map(digest_of, each.arrays)) for each in self._optimizer_states()
+        ]
+        return {
+            **self._describe(),
+            "the number of epochs": self.run.epochs,
+            "the epoch at which the run stands": self.run.epoch,
+            "the step at which the run stands": self.trainer.step,
+            "the state of the optimizer": optimizer,
+            "the state of the random generator of seed": self.rng.bit_generator.state,
         }
 
     def _state(self) -> dict[str, Any]:
@@ -361,7 +376,7 @@ def _check_iterations(value: int) -> None:
         raise ValueError(f"the optimizer's iterations are {value}")
 
 
-_LATER_SETTINGS = {"precision": "highest"}
+_LATER_SETTINGS = {"precision": "highest", "shards": 1}
 """Settings that files of early versions do not have, with the value that these files mean.
 
 A setting with this value is not written, so that early versions resume from the file too.

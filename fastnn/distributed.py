@@ -1,0 +1,209 @@
+"""One network on several processes or hosts: `fit(..., ranks=mpi_ranks(shards=8))`.
+
+Start the script with as many processes as there are cores, on one host or on several:
+
+    mpirun -n 4 python train.py
+
+Every process, a rank, runs the same script and makes the same call of `fit` on the same data. Each
+batch is divided into `shards` runs of rows, and each rank computes the gradients of some of them.
+They are added in a fixed order, so the bits of the result depend on the number of shards, and not
+on the number of ranks or hosts, nor on the MPI. With one shard they are those of `fit` without
+ranks. With penalties or `clip_norm` these two differ in their last digits: the program adds the
+slopes and the norm in another order.
+
+It pays for large batches and large networks only: each step sends all gradients once around, and
+the layers are called from Python. A batch of a few hundred rows is faster in one process.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import time
+from typing import Any
+
+import numpy as np
+
+from .program.ranks import (
+    DivergedRanksError,
+    OneRank,
+    RankLeftError,
+    Ranks,
+    RanksDifferError,
+    RanksError,
+    RanksTimeoutError,
+)
+from .requirements import missing
+from .types import Array
+from .validation import as_count, as_positive
+
+__all__ = [
+    "DivergedRanksError",
+    "RankLeftError",
+    "Ranks",
+    "RanksDifferError",
+    "RanksError",
+    "RanksTimeoutError",
+    "mpi_ranks",
+    "one",
+]
+
+_FIRST_STEP_SECONDS = 300.0
+"""Until all ranks have taken a step: each may compile first."""
+
+_POLLS = 200  # of a request before the rank sleeps between two of them
+_POLL_SECONDS = 0.00005
+_ABORT_SECONDS = 1.0  # in which the other ranks may print their own message
+
+# What the launchers of MPI set in the processes that they start.
+_LAUNCHED = "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMI_RANK", "PMIX_RANK", "MPI_LOCALNRANKS"
+
+
+def one(shards: int = 1) -> Ranks:
+    """Return a single rank, which trains alone with the bits of any number of ranks.
+
+    Parameters
+    ----------
+    shards : int
+        As of :func:`mpi_ranks`.
+
+    Returns
+    -------
+    Ranks
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a bad number.
+
+    Examples
+    --------
+    >>> from fastnn.datasets import make_spiral
+    >>> from fastnn.distributed import one
+    >>> X, y = make_spiral(100, 3, rng=0)
+    >>> def train(**options):
+    ...     model = fastnn.Sequential([fastnn.Dense(2, 3, rng=0)])
+    ...     model.fit(X, y, epochs=2, seed=0, **options)
+    ...     return model.parameters
+    >>> np.array_equal(train(), train(ranks=one()))
+    True
+    >>> np.array_equal(train(), train(ranks=one(shards=4)))
+    False
+    """
+    return OneRank(as_count(shards, "shards"))
+
+
+def mpi_ranks(shards: int | None = None, *, timeout: float = 60.0, comm: Any = None) -> Ranks:
+    """Return this process among those that `mpirun` has started, for `fit(ranks=...)`.
+
+    Needs mpi4py and an MPI. All ranks have to call this, in the same order as other functions of
+    MPI that concern all.
+
+    Parameters
+    ----------
+    shards : int, optional
+        The number of runs of rows into which each batch is divided, at least the number of ranks,
+        and by default equal to it. The bits of a result depend on it: choose a number, such as 8,
+        to have the same result from 1, 2, 4 and 8 ranks.
+    timeout : float
+        Seconds after which a rank that waits for the others raises RanksTimeoutError. Until all
+        have taken their first step, a rank waits for 300 seconds at least, as they may compile.
+    comm : mpi4py.MPI.Intracomm, optional
+        The communicator, by default that of all ranks.
+
+    Returns
+    -------
+    Ranks
+        With the attributes `rank`, `size` and `shards`.
+
+    Raises
+    ------
+    ImportError
+        If mpi4py or an MPI is not installed.
+    RuntimeError
+        If the process was not started by mpirun.
+    TypeError, ValueError
+        For bad arguments, such as fewer shards than ranks.
+    """
+    timeout = as_positive(timeout, "timeout")
+    if shards is not None:
+        shards = as_count(shards, "shards")
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:  # RuntimeError: there is no library of an MPI
+        raise missing("mpi_ranks needs", "mpi4py", "mpi") from error
+    if comm is None:
+        comm = MPI.COMM_WORLD
+        if comm.size == 1 and not any(name in os.environ for name in _LAUNCHED):
+            raise RuntimeError(
+                "mpi_ranks was called in a process that mpirun has not started, expected "
+                "`mpirun -n 4 python script.py`; one(shards=4) has the same bits in one process"
+            )
+    elif not isinstance(comm, MPI.Intracomm):
+        raise TypeError(f"comm is {comm!r:.80}, expected an mpi4py.MPI.Intracomm")
+    return _MPIRanks(comm.Dup(), comm.size if shards is None else shards, timeout)
+
+
+class _MPIRanks(Ranks):
+    """The ranks of a communicator, which no one else uses."""
+
+    def __init__(self, comm: Any, shards: int, timeout: float) -> None:
+        super().__init__(comm.rank, comm.size, shards)
+        self._comm, self._timeout = comm, timeout
+        self._limit = max(timeout, _FIRST_STEP_SECONDS)
+        self._is_abandoned = False
+
+    def exchange(self, pieces: Array) -> Array:
+        received = np.empty_like(pieces)
+        self._wait(self._comm.Ialltoall(pieces, received))
+        return received
+
+    def spread(self, piece: Array) -> Array:
+        received = np.empty((self.size, *piece.shape), piece.dtype)
+        self._wait(self._comm.Iallgather(np.ascontiguousarray(piece), received))
+        return received
+
+    def note_first_step(self) -> None:
+        self._limit = self._timeout
+
+    def _wait(self, request: Any) -> None:
+        """Wait until a request is complete.
+
+        An exception of a signal is raised after that: the other ranks count on the request.
+        """
+        deadline, polls, raised = time.monotonic() + self._limit, 0, None
+        while True:
+            try:
+                if request.Test():
+                    break
+                if time.monotonic() > deadline:
+                    self.abandon()
+                    raise RanksTimeoutError(
+                        f"rank {self.rank} has waited {self._limit:g} seconds for the others, "
+                        "expected all ranks to go on: one may have been stopped, or the network "
+                        "may be down"
+                    )
+                polls += 1
+                if polls > _POLLS:
+                    time.sleep(_POLL_SECONDS)
+            except RanksTimeoutError:
+                raise
+            except BaseException as error:
+                if raised is not None:  # a second Ctrl-C
+                    raise
+                raised = error
+        if raised is not None:
+            raise raised
+
+    def abandon(self) -> None:
+        if not self._is_abandoned:
+            self._is_abandoned = True
+            # It runs before mpi4py ends MPI, which would wait for the other ranks.
+            atexit.register(self._abort)
+
+    def _abort(self) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        time.sleep(_ABORT_SECONDS)
+        self._comm.Abort(1)

@@ -1,0 +1,268 @@
+"""Processes that train one network together, the ranks: what they exchange, and how it is added.
+
+A batch is divided into `shards` runs of rows, and each rank has some neighboring ones. The
+gradients of the runs are added in one binary tree over the shards, whoever has them. So the bits of
+a result depend on the number of shards, and on no number of ranks.
+"""
+
+from __future__ import annotations
+
+import pickle
+import zlib
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ..types import Array, Floats
+
+T = TypeVar("T")
+
+
+class RanksError(RuntimeError):
+    """The ranks of a training cannot go on together."""
+
+
+class RanksTimeoutError(RanksError, TimeoutError):
+    """A rank did not come to an exchange within the time limit.
+
+    It may have been stopped or killed, or the network between the hosts may be down. The process
+    ends all ranks when it exits.
+    """
+
+
+class RankLeftError(RanksError):
+    """Another rank has left the training with an exception."""
+
+
+class RanksDifferError(RanksError, ValueError):
+    """The ranks were given different networks, arguments or data."""
+
+
+class DivergedRanksError(RanksError):
+    """The ranks have different parameters after an epoch."""
+
+
+class Place(IntEnum):
+    """Where in a training a rank is when it meets the others."""
+
+    LEAVING = 0
+    BEGIN = 1
+    STEP = 2
+    EPOCH = 3
+    END = 4
+
+
+_WORDS = {
+    Place.LEAVING: "leaves the training", Place.BEGIN: "begins the training",
+    Place.STEP: "takes a step", Place.EPOCH: "ends an epoch", Place.END: "ends the training",
+}  # fmt: skip
+
+
+class Ranks:
+    """The processes that train one network together, as one of them sees it.
+
+    An engine overrides `exchange`, `spread` and `abandon`. They only move bytes: all additions are
+    done here, in one order.
+
+    Parameters
+    ----------
+    rank : int
+        The number of this process, from 0.
+    size : int
+        The number of processes.
+    shards : int
+        Into how many runs of rows each batch is divided, at least `size`.
+
+    Attributes
+    ----------
+    rank, size, shards : int
+
+    Raises
+    ------
+    ValueError
+        If there are more ranks than shards.
+    """
+
+    def __init__(self, rank: int, size: int, shards: int) -> None:
+        if shards < size:
+            raise ValueError(f"shards is {shards}, expected at least {size}, the number of ranks")
+        self.rank, self.size, self.shards = rank, size, shards
+        nodes = [_nodes_of(self.shards_of(each), shards) for each in range(size)]
+        self._own_nodes, self._most_nodes = nodes[rank], max(map(len, nodes))
+        # Every rank sends as many parts as the one that has the most.
+        self._nodes = [
+            (*node, each, i) for each, parts in enumerate(nodes) for i, node in enumerate(parts)
+        ]
+
+    def exchange(self, pieces: Array) -> Array:
+        """Send the row r of `pieces` (R, n) to rank r; return (R, n), the row r from rank r."""
+        raise NotImplementedError
+
+    def spread(self, piece: Array) -> Array:
+        """Send `piece` (n,) to all ranks; return the pieces of all, (R, n)."""
+        raise NotImplementedError
+
+    def abandon(self) -> None:
+        """See to it that all ranks end when this process does: it cannot reach them any more."""
+
+    def note_first_step(self) -> None:
+        """Note that all ranks have compiled what a step needs: a step is short from now on."""
+
+    # -------------------------------------------------------------------------- shards
+
+    def shards_of(self, rank: int) -> range:
+        """Return the shards of a rank."""
+        return range(self.shards * rank // self.size, self.shards * (rank + 1) // self.size)
+
+    @property
+    def own_shards(self) -> range:
+        """The shards of this rank."""
+        return self.shards_of(self.rank)
+
+    def rows_of(self, shard: int, n_rows: int) -> slice:
+        """Return the rows of a shard in a batch of `n_rows`; the last shards may have none."""
+        length = -(-n_rows // self.shards)
+        return slice(min(shard * length, n_rows), min((shard + 1) * length, n_rows))
+
+    def add_shards(self, parts: Floats) -> Floats:
+        """Return the sum (n,) over all shards of all ranks.
+
+        parts (own shards, n): contents are changed. Each rank adds what its shards have in common
+        in the tree. Then every rank adds one piece of all columns, and sends the sum to the others.
+        """
+        first = self.own_shards.start
+        for begin, end in self._own_nodes:
+            add_tree(parts[begin - first : end - first])
+        n = parts.shape[1]
+        length = -(-n // self.size)
+        pieces = np.zeros((self.size, self._most_nodes, length), parts.dtype)
+        row = np.zeros(self.size * length, parts.dtype)
+        for i, (begin, _) in enumerate(self._own_nodes):
+            row[:n] = parts[begin - first]
+            pieces[:, i] = row.reshape(self.size, length)
+        received = self.exchange(pieces.reshape(self.size, -1)).reshape(pieces.shape)
+        values = {(begin, end): received[rank, i] for begin, end, rank, i in self._nodes}
+        total: Floats = self.spread(_add_nodes(values, 0, self.shards)).reshape(-1)[:n]
+        return total
+
+    def add_scores(self, scores: Floats) -> Floats:
+        """Return the sum (K,) over all shards of `scores` (ranks, most shards of a rank, K)."""
+        counts = [len(self.shards_of(rank)) for rank in range(self.size)]
+        rows = np.concatenate([scores[rank, :count] for rank, count in enumerate(counts)])
+        add_tree(rows)
+        total: Floats = rows[0]
+        return total
+
+    @property
+    def most_shards(self) -> int:
+        """The largest number of shards that a rank has."""
+        return -(-self.shards // self.size)
+
+    # -------------------------------------------------------------------------- meetings
+
+    def gather(self, value: T) -> list[T]:
+        """Return the values of all ranks, which are small objects that can be pickled."""
+        message = np.frombuffer(pickle.dumps(value), np.uint8)
+        sizes = self.spread(np.array([len(message)], np.int64))[:, 0]
+        padded = np.zeros(sizes.max(), np.uint8)
+        padded[: len(message)] = message
+        messages = self.spread(padded)
+        return [pickle.loads(row[:size]) for row, size in zip(messages, sizes, strict=True)]
+
+    def meet(self, place: Place, values: Sequence[float] = ()) -> Floats:
+        """Tell all ranks where this one is, with at most 1 + 2 * `most_shards` numbers.
+
+        Return the numbers of all ranks, (R, n).
+
+        Raises
+        ------
+        RankLeftError
+            If another rank leaves.
+        RanksError
+            If another rank is at another place of the training.
+        """
+        message = np.zeros(2 + 2 * self.most_shards)
+        message[0], message[1 : 1 + len(values)] = place, values
+        messages = self.spread(message)
+        places = messages[:, 0]
+        if (places == Place.LEAVING).any():
+            reasons = self.gather("")
+            rank = int(np.argmax(places == Place.LEAVING))
+            raise RankLeftError(f"rank {rank} has left the training: {reasons[rank]}")
+        if (places != place).any():
+            rank = int(np.argmax(places != place))
+            there = _WORDS[Place(int(places[rank]))]
+            raise RanksError(
+                f"rank {rank} {there} where rank {self.rank} {_WORDS[place]}: "
+                "expected all ranks to make the same calls"
+            )
+        return messages[:, 1 : 1 + len(values)]
+
+    def leave(self, error: BaseException) -> None:
+        """Tell the other ranks, where they meet next, that this one leaves with an exception."""
+        message = np.zeros(2 + 2 * self.most_shards)
+        message[0] = Place.LEAVING
+        self.spread(message)
+        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        self.gather(text[:2000])
+
+
+def add_tree(parts: Floats) -> None:
+    """Add the rows of `parts` (n, ...) in a binary tree, into row 0; the others are changed."""
+    span = 1
+    while span < len(parts):
+        for i in range(0, len(parts) - span, 2 * span):
+            parts[i] += parts[i + span]
+        span *= 2
+
+
+def _add_nodes(values: dict[tuple[int, int], Floats], begin: int, end: int) -> Floats:
+    """Return the sum over the shards [begin, end) as `add_tree` forms it, from sums of parts."""
+    if (begin, end) in values:
+        return values[begin, end]
+    middle = begin + (1 << (end - begin - 1).bit_length() - 1)
+    return _add_nodes(values, begin, middle) + _add_nodes(values, middle, end)
+
+
+def _nodes_of(shards: range, n_shards: int) -> list[tuple[int, int]]:
+    """Return the largest subtrees [begin, end) that some neighboring shards are made of."""
+    nodes, begin = [], shards.start
+    while begin < shards.stop:
+        span = 1 << n_shards.bit_length()
+        while begin % span or min(begin + span, n_shards) > shards.stop:
+            span //= 2
+        end = min(begin + span, n_shards)
+        nodes.append((begin, end))
+        begin = end
+    return nodes
+
+
+class OneRank(Ranks):
+    """A single process, with the bits of any number of ranks that have as many shards."""
+
+    def __init__(self, shards: int) -> None:
+        super().__init__(0, 1, shards)
+
+    def exchange(self, pieces: Array) -> Array:
+        """Return the pieces."""
+        return pieces
+
+    def spread(self, piece: Array) -> Array:
+        """Return the piece as the only row."""
+        return piece[np.newaxis]
+
+
+def digest_of(array: Array) -> int:
+    """Return a number that tells arrays of other bits apart, of 32 bits."""
+    return zlib.crc32(np.ascontiguousarray(array).data)
+
+
+def find_difference(values: Sequence[dict[str, Any]]) -> tuple[int, str] | None:
+    """Return the first rank whose dict is not that of rank 0, and the key; None if all agree."""
+    for rank, value in enumerate(values):
+        for key, expected in values[0].items():
+            if value.get(key) != expected:
+                return rank, key
+    return None

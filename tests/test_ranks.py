@@ -1,0 +1,397 @@
+"""Training with several ranks: the bits depend on the shards alone, and no rank is left waiting.
+
+Ranks are threads here. `test_mpi.py` has the same with processes under mpirun.
+"""
+
+import threading
+
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn.distributed import (
+    DivergedRanksError,
+    RankLeftError,
+    Ranks,
+    RanksDifferError,
+    RanksError,
+    mpi_ranks,
+    one,
+)
+from fastnn.program.ranks import add_tree
+
+ROWS, FEATURES, CLASSES = 150, 7, 3
+
+
+class Exchange:
+    """What the threads of a test share."""
+
+    def __init__(self, size):
+        self.size, self.barrier = size, threading.Barrier(size, timeout=30)
+        self.slots = [None] * size
+
+
+class ThreadRanks(Ranks):
+    """A rank in a thread."""
+
+    def __init__(self, rank, shards, shared):
+        super().__init__(rank, shared.size, shards)
+        self.shared = shared
+
+    def exchange(self, pieces):
+        received = self._all(pieces.copy())
+        return np.stack([each[self.rank] for each in received])
+
+    def spread(self, piece):
+        return np.stack(self._all(piece.copy()))
+
+    def _all(self, value):
+        self.shared.slots[self.rank] = value
+        self.shared.barrier.wait()
+        values = list(self.shared.slots)
+        self.shared.barrier.wait()
+        return values
+
+
+def run_ranks(size, shards, call):
+    """Return what call(ranks) gives on each of `size` ranks; an exception stands for itself."""
+    shared, results = Exchange(size), [None] * size
+
+    def run(rank):
+        try:
+            results[rank] = call(ThreadRanks(rank, shards, shared))
+        except BaseException as error:
+            results[rank] = error
+
+    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(size)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(60)
+        assert not each.is_alive(), "a rank hangs"
+    return results
+
+
+def data(dtype=np.float32):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((ROWS, FEATURES)).astype(dtype)
+    return X, (X[:, 0] + X[:, 1] > 0).astype(int) + (X[:, 2] > 0)
+
+
+NETWORKS = {
+    "relu": lambda dtype: [
+        fastnn.Dense(FEATURES, 20, rng=0, dtype=dtype), fastnn.ReLU(),
+        fastnn.Dense(20, CLASSES, rng=1, dtype=dtype),
+    ],
+    "dropout": lambda dtype: [
+        fastnn.Dense(FEATURES, 20, rng=0, dtype=dtype), fastnn.Tanh(), fastnn.Dropout(0.3, rng=4),
+        fastnn.Dense(20, CLASSES, rng=1, dtype=dtype),
+    ],
+    "norm": lambda dtype: [
+        fastnn.Dense(FEATURES, 20, rng=0, dtype=dtype), fastnn.LayerNorm(20, dtype=dtype),
+        fastnn.ReLU(), fastnn.Dense(20, CLASSES, rng=1, dtype=dtype),
+    ],
+    "penalty": lambda dtype: [
+        fastnn.Dense(FEATURES, 20, rng=0, dtype=dtype, weights_l1=1e-3, biases_l2=1e-2),
+        fastnn.ReLU(), fastnn.Dense(20, CLASSES, rng=1, dtype=dtype, weights_l2=1e-2),
+    ],
+    "frozen": lambda dtype: [
+        fastnn.Dense(FEATURES, 20, rng=0, dtype=dtype, trainable=False), fastnn.ReLU(),
+        fastnn.Dense(20, CLASSES, rng=1, dtype=dtype),
+    ],
+}  # fmt: skip
+OPTIMIZERS = {
+    "sgd": lambda: fastnn.SGD(0.1),
+    "momentum": lambda: fastnn.SGD(0.1, momentum=0.9),
+    "adam": lambda: fastnn.Adam(0.01),
+    "clip": lambda: fastnn.Adam(0.01, clip_norm=0.1),
+    "decay": lambda: fastnn.AdamW(0.01, weight_decay=0.1),
+}
+
+
+def train(ranks, network="relu", optimizer="sgd", dtype=np.float32, **options):
+    """Return (parameters, curves) after a run, as bytes and lists."""
+    model = fastnn.Sequential(NETWORKS[network](dtype))
+    options = {
+        "epochs": 3, "batch_size": 32, "seed": 0, "verbose": 0,
+        "optimizer": OPTIMIZERS[optimizer](),
+    } | options  # fmt: skip
+    history = model.fit(*data(dtype), ranks=ranks, **options)
+    return model.parameters.tobytes(), history.curves
+
+
+# ------------------------------------------------------------------------------------ the tree
+
+
+@pytest.mark.parametrize("shards", [1, 2, 3, 4, 5, 7, 8, 12, 16])
+def test_any_number_of_ranks_adds_in_one_order(shards):
+    parts = np.random.default_rng(0).standard_normal((shards, 11)).astype(np.float32)
+    expected = parts.copy()
+    add_tree(expected)
+    for size in range(1, shards + 1):
+
+        def add(ranks):
+            return ranks.add_shards(parts[ranks.own_shards.start : ranks.own_shards.stop].copy())
+
+        for total in run_ranks(size, shards, add):
+            assert total.tobytes() == expected[0].tobytes()
+
+
+def test_the_tree_pairs_neighbors():
+    parts = np.array([[1.0], [2.0**-53], [2.0**-53], [2.0**-54], [2.0**-54]])
+    order = ((parts[0] + parts[1]) + (parts[2] + parts[3])) + parts[4]
+    add_tree(parts)
+    assert parts[0] == order
+
+
+@pytest.mark.parametrize("shards", [1, 3, 4, 12])
+def test_shards_are_all_rows_once(shards):
+    ranks = one(shards)
+    for n in (1, 2, 11, 32, 33):
+        rows = [np.arange(n)[ranks.rows_of(shard, n)] for shard in range(shards)]
+        assert np.concatenate(rows).tolist() == list(range(n))
+
+
+# ------------------------------------------------------------------------------------ the bits
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS.keys() - {"clip"}))
+@pytest.mark.parametrize("network", sorted(NETWORKS.keys() - {"penalty"}))
+def test_one_shard_has_the_bits_of_fit_alone(network, optimizer, dtype):
+    alone, curves = train(None, network, optimizer, dtype)
+    parameters, others = train(one(), network, optimizer, dtype)
+    assert parameters == alone
+    for name, curve in curves.items():
+        np.testing.assert_allclose(others[name], curve, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("network", "optimizer"), [("relu", "clip"), ("penalty", "adam")])
+def test_one_shard_is_close_to_fit_alone_where_the_program_adds_in_another_order(
+    network, optimizer
+):
+    alone, other = (
+        np.frombuffer(train(ranks, network, optimizer, np.float64)[0]) for ranks in (None, one())
+    )
+    np.testing.assert_allclose(other, alone, rtol=1e-9)
+
+
+@pytest.mark.parametrize("shards", [4, 12])
+@pytest.mark.parametrize("optimizer", ["sgd", "clip"])
+@pytest.mark.parametrize("network", NETWORKS)
+def test_the_number_of_ranks_changes_no_bit(network, optimizer, shards):
+    expected = train(one(shards), network, optimizer)
+    assert expected[0] != train(one(), network, optimizer)[0]
+    for size in (2, 3, 4):
+        for result in run_ranks(size, shards, lambda ranks: train(ranks, network, optimizer)):
+            assert result == expected
+
+
+def test_weights_validation_and_metrics_are_those_of_one_rank():
+    weights = np.random.default_rng(3).random(ROWS)
+    options = {
+        "sample_weight": weights, "validation_data": data(), "metrics": ["f1"], "drop_last": True,
+        "optimizer": "adam",
+    }  # fmt: skip
+    expected = train(one(4), **options)
+    assert "val_f1" in expected[1]
+    assert run_ranks(4, 4, lambda ranks: train(ranks, **options)) == [expected] * 4
+
+
+def test_gradients_of_shards_are_the_gradient():
+    """Against one shard, in float64: only the order of the sums differs."""
+    alone, other = (
+        np.frombuffer(train(one(shards), "penalty", dtype=np.float64)[0]) for shards in (1, 12)
+    )
+    np.testing.assert_allclose(other, alone, rtol=1e-11)
+
+
+# -------------------------------------------------------------------------------- checkpoints
+
+
+@pytest.mark.parametrize("unit", ["epochs", "batches"])
+def test_a_checkpoint_resumes_on_any_number_of_ranks(tmp_path, unit):
+    expected = train(one(4), "dropout", "adam")
+    path = tmp_path / "run.safetensors"
+
+    def stop(run):
+        if (run.epoch, run.step) == (2, 3 if unit == "batches" else 0):
+            raise InterruptedError
+
+    class Stop(fastnn.Callback):
+        chunk_steps = 1
+
+        def on_chunk_end(self, run):
+            if unit == "batches" and (run.epoch, run.step) == (2, 4):
+                raise InterruptedError
+
+        def on_epoch_begin(self, run):
+            if unit == "epochs" and run.epoch == 2:
+                raise InterruptedError
+
+    def begin(ranks):
+        callbacks = [fastnn.Checkpoint(path, unit=unit), Stop()]
+        train(ranks, "dropout", "adam", callbacks=callbacks)
+
+    results = run_ranks(2, 4, begin)
+    assert all(isinstance(each, InterruptedError | RankLeftError) for each in results)
+    for size in (4, 1):
+        results = run_ranks(size, 4, lambda ranks: train(ranks, "dropout", "adam", resume=path))
+        assert results == [expected] * size
+    with pytest.raises(ValueError, match="shards is 2, expected 4"):
+        train(one(2), "dropout", "adam", resume=path)
+
+
+def test_only_rank_0_writes(tmp_path, capsys):
+    def fit(ranks):
+        folder = tmp_path / str(ranks.rank)
+        folder.mkdir()
+        callbacks = [
+            fastnn.Checkpoint(folder / "run.safetensors"), fastnn.CSVLogger(folder / "log.csv")
+        ]  # fmt: skip
+        train(ranks, callbacks=callbacks, verbose=2)
+
+    assert run_ranks(3, 4, fit) == [None] * 3
+    assert len(list((tmp_path / "0").iterdir())) == 2
+    assert not list((tmp_path / "1").iterdir())
+    assert capsys.readouterr().out.count("epoch 1/3") == 1
+
+
+# ---------------------------------------------------------------------------- what goes wrong
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "match"),
+    [
+        ("seed", 1, "the state of the random generator of seed"),
+        ("batch_size", 16, "batch_size|data"),
+        ("optimizer", "adam", "optimizer"),
+        ("network", "penalty", "model"),
+        ("epochs", 4, "the number of epochs"),
+    ],
+)
+def test_a_rank_with_another_argument_is_named_on_all(name, value, match):
+    def fit(ranks):
+        train(ranks, **({name: value} if ranks.rank == 2 else {}))
+
+    for error in run_ranks(3, 4, fit):
+        assert isinstance(error, RanksDifferError), error
+        assert str(error).startswith("on rank 2 ")
+        assert __import__("re").search(match, str(error))
+
+
+def test_other_data_and_weights_are_named():
+    X, y = data()
+    cases = {
+        "the digest of samples of X": (X + 1, y, 0),
+        "the digest of y": (X, (y + 1) % 3, 0),
+        "the shape of X": (X[:-1], y[:-1], 0),
+        "the first parameters": (X, y, 1.0),
+    }
+    for key, (others, labels, shift) in cases.items():
+
+        def fit(ranks, others=others, labels=labels, shift=shift):
+            model = fastnn.Sequential(NETWORKS["relu"](np.float32))
+            if ranks.rank == 1:
+                model.parameters = model.parameters + np.float32(shift)
+            arrays = (others, labels) if ranks.rank == 1 else (X, y)
+            model.fit(*arrays, seed=0, ranks=ranks, verbose=0)
+
+        for error in run_ranks(2, 2, fit):
+            assert isinstance(error, RanksDifferError), error
+            assert "on rank 1 " in str(error)
+            if key != "the shape of X":
+                assert key in str(error)
+
+
+@pytest.mark.parametrize("hook", ["on_fit_begin", "on_epoch_begin", "on_epoch_end", "on_fit_end"])
+def test_when_one_rank_raises_all_leave(hook):
+    def fit(ranks):
+        def fail(run):
+            if ranks.rank == 1:
+                raise OSError("no space")
+
+        train(ranks, callbacks=[fastnn.LambdaCallback(**{hook: fail})])
+
+    first, second, third = run_ranks(3, 4, fit)
+    assert isinstance(second, OSError)
+    for error in (first, third):
+        assert isinstance(error, RankLeftError)
+        assert str(error) == "rank 1 has left the training: OSError: no space"
+
+
+def test_a_rank_that_stops_stops_all():
+    def fit(ranks):
+        def stop(run):
+            run.stopped = ranks.rank == 1 and run.epoch == 2
+
+        return train(ranks, callbacks=[fastnn.LambdaCallback(on_epoch_end=stop)])[1]["loss"]
+
+    losses = run_ranks(2, 4, fit)
+    assert [len(each) for each in losses] == [2, 2]
+
+
+def test_ranks_that_diverge_from_each_other_end():
+    def fit(ranks):
+        model = fastnn.Sequential(NETWORKS["relu"](np.float32))
+
+        def change(run):
+            if ranks.rank == 1 and run.epoch == 2:
+                model.parameters = model.parameters * np.float32(2)
+
+        options = {"callbacks": [fastnn.LambdaCallback(on_epoch_end=change)], "verbose": 0}
+        model.fit(*data(), epochs=3, seed=0, ranks=ranks, **options)
+
+    for error in run_ranks(2, 2, fit):
+        assert isinstance(error, DivergedRanksError)
+        assert "rank 1 has other parameters than rank 0 after epoch 2" in str(error)
+
+
+def test_a_loss_that_is_not_finite_ends_all_ranks_alike():
+    def fit(ranks):
+        train(ranks, dtype=np.float32, optimizer=None)
+
+    OPTIMIZERS[None] = lambda: fastnn.SGD(1e30)
+    try:
+        errors = run_ranks(2, 4, fit)
+    finally:
+        del OPTIMIZERS[None]
+    assert all(isinstance(error, fastnn.NonFiniteLossError) for error in errors)
+    assert errors[0].batch == errors[1].batch
+
+
+def test_ranks_that_make_other_calls_are_told():
+    def fit(ranks):
+        if ranks.rank == 0:
+            train(ranks)
+        else:
+            train(ranks)
+            train(ranks)
+
+    first, second = run_ranks(2, 2, lambda ranks: train(ranks, epochs=1 + ranks.rank))
+    assert isinstance(first, RanksDifferError)
+    assert isinstance(second, RanksError)
+
+
+# ---------------------------------------------------------------------------------- bad input
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match="shards is 2, expected at least 3, the number of ranks"):
+        ThreadRanks(0, 2, Exchange(3))
+    with pytest.raises(ValueError, match="shards"):
+        one(0)
+    with pytest.raises(TypeError, match="seed is None, expected an int beside ranks"):
+        train(one(), seed=None)
+    with pytest.raises(TypeError, match="ranks is 4, expected what mpi_ranks or one"):
+        train(4)
+    with pytest.raises(ValueError, match='precision is "high", expected "highest" beside ranks'):
+        train(one(), precision="high")
+    with pytest.raises(ValueError, match="timeout"):
+        mpi_ranks(timeout=0)
+    model = fastnn.Sequential([fastnn.Dense(FEATURES, 3, rng=0), fastnn.BatchNorm(3)])
+    with pytest.raises(ValueError, match=r"layers\[1\] is a BatchNorm, expected none beside ranks"):
+        model.fit(*data(), seed=0, ranks=one())
+    model = fastnn.Sequential(NETWORKS["relu"](np.float32))
+    with pytest.raises(ValueError, match="expected X and y beside it, not batches"):
+        model.fit(batches=[data()], seed=0, ranks=one())
