@@ -57,7 +57,18 @@ Batch: TypeAlias = (
 )
 """(X, y) or (X, y, sample_weight)."""
 
-BatchSource: TypeAlias = Iterable[Batch] | Callable[[], Iterable[Batch]]
+
+class EpochBatches(Protocol):
+    """Batches that are others in each epoch, and may begin within one."""
+
+    def of_epoch(self, epoch: int, first: int = 0) -> Iterable[Batch]:
+        """Return the batches of an epoch, from 1, without `first` of them."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return what has to be the same in a resumed run, as JSON can hold it."""
+
+
+BatchSource: TypeAlias = Iterable[Batch] | Callable[[], Iterable[Batch]] | EpochBatches
 """Batches of one epoch after the other, or a function that returns those of an epoch."""
 
 Precision: TypeAlias = Literal["highest", "high", "medium"]

@@ -22,6 +22,7 @@ FLOORS = (
     "many warmup distributed",
     "tables",
     "datasets",
+    "streaming",
     "plots columnwise",
     "export",
     "nnfs",

@@ -185,7 +185,7 @@ def check_request(program: Program, model: TrainedModel, arguments: FitArguments
         for _ in range(initial_epoch):
             order()
     warn_of_slow_training(program, optimizer, 4)
-    settings = {
+    settings: dict[str, Any] = {
         "n_samples": samples.n_samples, "samples_per_epoch": samples.n_used,
         "batch_size": samples.batch_size,
         "shuffle": "a function" if callable(order.shuffle) else bool(order.shuffle),
@@ -194,6 +194,9 @@ def check_request(program: Program, model: TrainedModel, arguments: FitArguments
         "precision": program.precision,
         "shards": 1 if ranks is None else ranks.shards,
     }  # fmt: skip
+    describe = getattr(arguments.batches, "describe", None)
+    if describe is not None:
+        settings["batches"] = describe()
     return Request(
         program, description, optimizer, data, samples.batches, arguments.class_weight, scaling,
         samples.batch_size, steps_per_epoch, order, observe if curve_names else None, run,
