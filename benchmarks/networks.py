@@ -25,6 +25,10 @@ class Network(NamedTuple):
         return "-".join(map(str, self.sizes))
 
     @property
+    def parameters(self):
+        return sum(i * o + o for i, o in pairwise(self.sizes))
+
+    @property
     def operations(self):
         """Multiplications and additions of the matrix products of one training step.
 

@@ -18,6 +18,7 @@ the layers are called from Python. A batch of a few hundred rows is faster in on
 from __future__ import annotations
 
 import atexit
+import datetime
 import os
 import sys
 import time
@@ -47,6 +48,7 @@ __all__ = [
     "RanksTimeoutError",
     "mpi_ranks",
     "one",
+    "torch_ranks",
 ]
 
 _FIRST_STEP_SECONDS = 300.0
@@ -143,6 +145,88 @@ def mpi_ranks(shards: int | None = None, *, timeout: float = 60.0, comm: Any = N
     elif not isinstance(comm, MPI.Intracomm):
         raise TypeError(f"comm is {comm!r:.80}, expected an mpi4py.MPI.Intracomm")
     return _MPIRanks(comm.Dup(), comm.size if shards is None else shards, timeout)
+
+
+def torch_ranks(shards: int | None = None, *, timeout: float = 60.0, group: Any = None) -> Ranks:
+    """Return this process among those of a process group of PyTorch, for `fit(ranks=...)`.
+
+    For processes that torchrun or Ray Train has started. The group exists already, on processors:
+
+        torch.distributed.init_process_group("gloo")
+        model.fit(X, y, seed=0, ranks=torch_ranks(shards=8))
+
+    The bits are those of :func:`mpi_ranks` with as many shards.
+
+    Parameters
+    ----------
+    shards, timeout
+        As of :func:`mpi_ranks`.
+    group : torch.distributed.ProcessGroup, optional
+        By default the group of all processes.
+
+    Returns
+    -------
+    Ranks
+
+    Raises
+    ------
+    ImportError
+        If PyTorch is not installed.
+    RuntimeError
+        If there is no process group.
+    TypeError, ValueError
+        For bad arguments.
+    """
+    timeout = as_positive(timeout, "timeout")
+    if shards is not None:
+        shards = as_count(shards, "shards")
+    try:
+        import torch.distributed as dist
+    except ImportError as error:
+        raise missing("torch_ranks needs", "torch", "bench") from error
+    if not (dist.is_available() and dist.is_initialized()):
+        raise RuntimeError(
+            "torch_ranks was called before torch.distributed.init_process_group, "
+            "expected a process group"
+        )
+    size = dist.get_world_size(group)
+    if size < 1:
+        raise ValueError("group does not have this process, expected one that has")
+    return _TorchRanks(group, size if shards is None else shards, timeout)
+
+
+class _TorchRanks(Ranks):
+    """The processes of a group of PyTorch."""
+
+    def __init__(self, group: Any, shards: int, timeout: float) -> None:
+        import torch
+        import torch.distributed as dist
+
+        super().__init__(dist.get_rank(group), dist.get_world_size(group), shards)
+        self._torch, self._dist, self._group = torch, dist, group
+        self._timeout, self._limit = timeout, max(timeout, _FIRST_STEP_SECONDS)
+
+    def exchange(self, pieces: Array) -> Array:
+        # Not every version of gloo has an exchange of this kind: each rank gets all.
+        return np.ascontiguousarray(self.spread(pieces)[:, self.rank])
+
+    def spread(self, piece: Array) -> Array:
+        torch, dist = self._torch, self._dist
+        own = torch.from_numpy(np.ascontiguousarray(piece).view(np.uint8).reshape(-1))
+        parts = [torch.empty_like(own) for _ in range(self.size)]
+        limit = datetime.timedelta(seconds=self._limit)
+        try:
+            dist.all_gather(parts, own, group=self._group, async_op=True).wait(limit)
+        except RuntimeError as error:  # the time is up, or another process has ended
+            raise RanksTimeoutError(
+                f"rank {self.rank} cannot reach the others any more, "
+                f"expected all ranks to go on: {str(error)[:200]}"
+            ) from None
+        rows = [part.numpy().view(piece.dtype).reshape(piece.shape) for part in parts]
+        return np.stack(rows)
+
+    def note_first_step(self) -> None:
+        self._limit = self._timeout
 
 
 class _MPIRanks(Ranks):

@@ -23,8 +23,8 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
 MODULES = (
-    "fastnn", "fastnn.columnwise", "fastnn.datasets", "fastnn.export", "fastnn.metrics",
-    "fastnn.nnfs", "fastnn.plots", "fastnn.streaming",
+    "fastnn", "fastnn.columnwise", "fastnn.datasets", "fastnn.distributed", "fastnn.export",
+    "fastnn.metrics", "fastnn.nnfs", "fastnn.plots", "fastnn.streaming",
 )  # fmt: skip
 # Modules with a page of their own.
 ELSEWHERE = ("fastnn.export", "fastnn.kernels", "fastnn.metrics")
