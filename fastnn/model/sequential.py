@@ -139,7 +139,7 @@ class Sequential(Model):
             rows, which is shuffled and cut into steps.
         epochs : int
         batch_size : int, optional
-            The rows of a step, 32 by default, and all of each of the `batches`. The last may be short.
+            The rows of a step, by default 32, or each of the `batches`. The last may have fewer.
         optimizer : Optimizer
             By default `SGD(learning_rate=0.01)`. An optimizer that has trained this model before
             continues with its state.

@@ -314,8 +314,8 @@ class CompiledTrainer:
     def _end_of_dense(self, step: int) -> int:
         """Return the last of the steps after `step` whose samples are dense at the same time."""
         inputs: Any = self.data.inputs
-        end_of_epoch = (step // self.n_batches + 1) * self.n_batches
-        return min(step + inputs.count_dense(self.batch_size), end_of_epoch)
+        count: int = inputs.count_dense(self.batch_size)
+        return min(step + count, (step // self.n_batches + 1) * self.n_batches)
 
     def _run_sparse(
         self, first: int, last: int, orders: Integers, keys: Integers | None, steps: Records
@@ -324,9 +324,15 @@ class CompiledTrainer:
         epoch, begin = divmod(first, self.n_batches)
         end = begin + last - first
         rows = orders[epoch, begin * self.batch_size : end * self.batch_size]
-        inputs = Samples(self.data.inputs.take(rows), self.network.dtype)
-        answers = [array[rows] if len(array) else array for array in self.data[1:]]
-        self._point_to(Data(inputs, *answers))
+        inputs, labels, targets, weights = self.data
+        self._point_to(
+            Data(
+                Samples(inputs.take(rows), self.network.dtype),
+                labels[rows],
+                targets[rows] if len(targets) else targets,
+                weights[rows] if len(weights) else weights,
+            )
+        )
         if keys is not None:
             keys = keys[epoch : epoch + 1] + np.array([[0, begin]])
         order, totals = np.arange(len(rows))[np.newaxis], self._totals[epoch : epoch + 1]
