@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
+import os
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self
@@ -232,7 +234,7 @@ class MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC)
         # Beside other jobs of joblib a fit takes one thread: the cores have work already.
         backend, _ = get_active_backend()
         nested: int = getattr(backend, "nesting_level", 0)
-        if self.threads is None and nested:
+        if self.threads is None and (nested or _is_job_of_dask()):
             return 1
         return self.threads
 
@@ -273,3 +275,19 @@ class MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC)
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def _is_job_of_dask() -> bool:
+    """Return whether this is a job in a worker of Dask that nothing limits to a number of threads.
+
+    Dask starts most workers with `OMP_NUM_THREADS=1`, which all of fastnn respects, but not those
+    in its client's process. joblib does not know that their jobs are nested.
+    """
+    distributed: Any = sys.modules.get("distributed")
+    if distributed is None or "OMP_NUM_THREADS" in os.environ:
+        return False
+    try:
+        distributed.get_worker()
+    except ValueError:
+        return False
+    return True
