@@ -13,7 +13,7 @@ Images of 784 bytes lie in a file, sorted by class; before each way it leaves th
 Read/used is what the disk delivers for each byte that is trained on, from /proc (Linux). Memory is
 what the process takes more at its largest than before the training. The losses are on other rows.
 The last two lines compare them after as many rows; what is read there of a window that is not used
-counts too. Where the disk is slow, take a smaller file.
+counts too. Losses of different seeds differ by a tenth. On a slow disk, take a smaller file.
 """
 
 import argparse

@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import operator
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .model import Sequential, program_of
-from .nn.optimizer import Optimizer
+from .nn.optimizer import Optimizer, State
+from .nn.optimizers import SGD
+from .program.precision import resolve_precision
 from .program.samples import Samples
 from .program.threads import WORK_PER_THREAD, resolve_threads
 from .run.callbacks import Callback
 from .run.data import Targets, as_checked_targets, count_outputs
+from .run.errors import DivergedModelsError, NonFiniteLossError
 from .run.history import History
 from .run.parallel import ParallelRuns
-from .run.progress import Verbose, as_progress
-from .run.request import FitArguments, check_request
-from .types import Seed
+from .run.progress import Bar, Verbose, as_progress
+from .run.remote import as_executor, run_chunks, split_evenly
+from .run.request import FitArguments, Request, check_request
+from .types import Seed, Snapshot, StateSnapshot
 from .validation import as_scaling
 
 # Arguments of `fit` that `fit_many` sets itself, or that make no sense for several models.
-_NOT_SHARED = ("batches", "threads", "verbose", "optimizer", "seed", "callbacks", "X", "y")
+_NOT_SHARED = (
+    "batches", "threads", "verbose", "optimizer", "seed", "callbacks", "X", "y", "ranks",
+)  # fmt: skip
+
+# The optimizer, seed and callbacks of each model.
+_ForEach: TypeAlias = dict[str, list[Any]]
 
 
 def fit_many(
@@ -37,6 +48,7 @@ def fit_many(
     callbacks: Sequence[Callback] | Sequence[Sequence[Callback]] = (),
     verbose: Verbose = "auto",
     threads: int | None = None,
+    executor: Executor | None = None,
     **options: Any,
 ) -> list[History]:
     """Train many independent models on the same samples, each in one thread.
@@ -63,7 +75,15 @@ def fit_many(
         terminal.
     threads : int, optional
         How many models train at the same time. By default the number of `set_num_threads`, or
-        the number of CPUs that the process may use.
+        the number of CPUs that the process may use. With an `executor`, how many each worker
+        trains at the same time, by default 1.
+    executor : concurrent.futures.Executor, optional
+        Its workers train the models: those of `mpi4py.futures.MPIPoolExecutor`, of Dask's
+        `client.get_executor()`, of loky, or of Python's `ProcessPoolExecutor`. Each worker gets
+        the samples once and the models in chunks. Callbacks, metrics and functions of your own are
+        called there, on copies. Where `optimizer`, `seed` or `callbacks` has one object for each
+        model, the object has the state of its copy afterwards. A layer of your own has its
+        `weights` and `biases`.
     **options
         Further arguments of `fit`, the same for every model: `epochs`, `batch_size`,
         `validation_data`, ...
@@ -84,6 +104,10 @@ def fit_many(
     An error in a callback, Ctrl-C, or an exception in a signal handler stops the training of all
     models within some hundredths of a second. Each model then has the parameters after its last
     complete step.
+
+    With an `executor`, models and optimizers change only after all models are trained. So they are
+    as before if an error of a worker or Ctrl-C ends the call: no further chunk is begun then. A
+    note of the error names the model.
 
     Examples
     --------
@@ -108,16 +132,149 @@ def fit_many(
             raise TypeError(f"{name} is given, expected arguments of fit_many or of fit")
     if options.get("resume") is not None and n > 1:
         raise ValueError("resume is one file, expected none for several models")
-    shared, requests = _Shared(FitArguments(**options, verbose=0, threads=1)), []
+    if executor is not None:
+        return _train_remotely(
+            as_executor(executor), models, X, y, for_each, options, threads, show_bar
+        )
+    requests = [*_make_requests(models, X, y, for_each, options)]
+    return ParallelRuns(requests, show_bar).run(n_threads)
+
+
+def _make_requests(
+    models: Sequence[Sequential],
+    X: ArrayLike,
+    y: ArrayLike,
+    for_each: _ForEach,
+    options: dict[str, Any],
+    first: int = 0,
+) -> Iterator[Request]:
+    """Yield the checked request of each model; an error names it, as models[first] and so on."""
+    shared = _Shared(FitArguments(**options, verbose=0, threads=1))
     for i, model in enumerate(models):
         own = {name: values[i] for name, values in for_each.items()}
         try:
             arguments = shared.arguments_for(model, X, y)._replace(**own)
-            requests.append(check_request(program_of(model), model, arguments))
+            yield check_request(program_of(model), model, arguments)
         except (TypeError, ValueError) as error:
-            error.add_note(f"of models[{i}]")
+            error.add_note(f"of models[{first + i}]")
             raise
-    return ParallelRuns(requests, show_bar).run(n_threads)
+
+
+# ------------------------------------------------------------------ on workers
+
+
+class _Chunk(NamedTuple):
+    """Models that a worker trains, and what each of them has of its own."""
+
+    first: int  # the index of the first one in `models`
+    models: list[Sequential]
+    for_each: _ForEach
+    states: list[list[StateSnapshot]]  # of the optimizers, which pickles leave behind
+    threads: int
+
+
+class _Trained(NamedTuple):
+    """What a worker returns of a model."""
+
+    snapshot: Snapshot
+    history: History
+    error: NonFiniteLossError | None
+    optimizer: Optimizer
+    states: list[StateSnapshot]
+    seed: Seed
+    callbacks: Sequence[Callback]
+
+
+def _train_remotely(
+    executor: Executor,
+    models: list[Sequential],
+    X: ArrayLike,
+    y: ArrayLike,
+    for_each: _ForEach,
+    options: dict[str, Any],
+    threads: int | None,
+    show_bar: bool,
+) -> list[History]:
+    for _ in _make_requests(models, X, y, for_each, options):
+        pass  # all errors of arguments, before a worker begins
+    for_each["optimizer"] = [each or SGD() for each in for_each["optimizer"]]
+    threads = 1 if threads is None else threads
+    precision = resolve_precision(options.get("precision"), np.dtype(np.float32)).precision
+    options = {**options, "precision": precision}  # workers have a default of their own
+
+    def make_chunk(part: range) -> _Chunk:
+        here = slice(part.start, part.stop)
+        own = {name: values[here] for name, values in for_each.items()}
+        states = [
+            [state.snapshot() for state in _states_of(model, optimizer)]
+            for model, optimizer in zip(models[here], own["optimizer"], strict=True)
+        ]
+        # A copy, as a worker may be a thread of this process.
+        chunk = _Chunk(part.start, models[here], own, states, threads)
+        return copy.deepcopy(chunk)
+
+    chunks = split_evenly(len(models), executor, threads)
+    bar = Bar(total=len(models), unit=" models") if show_bar else contextlib.nullcontext()
+    with bar as shown:
+        parts = run_chunks(executor, _train_chunk, (X, y, options), chunks, make_chunk, shown)
+    results: list[_Trained] = [each for part in parts for each in part]
+    for i, trained in enumerate(results):
+        _take_over(models[i], {name: values[i] for name, values in for_each.items()}, trained)
+    histories = [trained.history for trained in results]
+    diverged = {i: each.error for i, each in enumerate(results) if each.error is not None}
+    if diverged:
+        raise DivergedModelsError(diverged, histories)
+    return histories
+
+
+def _train_chunk(
+    chunk: _Chunk, X: ArrayLike, y: ArrayLike, options: dict[str, Any]
+) -> list[_Trained]:
+    """Train the models of a chunk, in a worker."""
+    models, for_each = chunk.models, chunk.for_each
+    optimizers = for_each["optimizer"]
+    for model, optimizer, states in zip(models, optimizers, chunk.states, strict=True):
+        _restore_states(model, optimizer, states)
+        program_of(model).note_warning()  # the process that sent it has warned
+    requests = [*_make_requests(models, X, y, for_each, options, chunk.first)]
+    errors: dict[int, NonFiniteLossError] = {}
+    try:
+        histories = ParallelRuns(requests, False, chunk.first).run(min(len(models), chunk.threads))
+    except DivergedModelsError as error:
+        errors, histories = error.errors, error.histories
+    return [
+        _Trained(
+            program_of(model).network.snapshot(), histories[i], errors.get(i), optimizers[i],
+            [state.snapshot() for state in _states_of(model, optimizers[i])],
+            for_each["seed"][i], for_each["callbacks"][i],
+        )
+        for i, model in enumerate(models)
+    ]  # fmt: skip
+
+
+def _states_of(model: Sequential, optimizer: Optimizer) -> list[State]:
+    """Return the states that an optimizer has for the arrays of a model."""
+    return [optimizer.state_of(each) for each in program_of(model).trained_arrays(optimizer)]
+
+
+def _restore_states(model: Sequential, optimizer: Optimizer, states: list[StateSnapshot]) -> None:
+    for state, snapshot in zip(_states_of(model, optimizer), states, strict=True):
+        state.restore(snapshot)
+
+
+def _take_over(model: Sequential, own: dict[str, Any], trained: _Trained) -> None:
+    """Give a model, and what it has of its own, the results of a worker."""
+    program_of(model).network.restore(trained.snapshot)
+    own["optimizer"].take_over(trained.optimizer)
+    _restore_states(model, own["optimizer"], trained.states)
+    if isinstance(own["seed"], np.random.Generator):
+        assert isinstance(trained.seed, np.random.Generator)
+        own["seed"].bit_generator.state = trained.seed.bit_generator.state
+    for callback, twin in zip(own["callbacks"], trained.callbacks, strict=True):
+        callback.take_over(twin)
+
+
+# ------------------------------------------------------------------ arguments
 
 
 def _as_models(value: Any) -> list[Sequential]:

@@ -711,3 +711,43 @@ def test_held_out_counts_are_not_below_zero(early_stopping):
     model = MLPRegressor("poisson", (4,), max_iter=2, early_stopping=early_stopping)
     with pytest.raises(ValueError, match=r"validation_data\[1\]\[0, 0\] is -.*at least 0"):
         model.fit(X, y, validation_data=(X, -1 - y))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"early_stopping": True, "validation_fraction": 0.2},
+        {"solver": "sgd", "shuffle": False},
+        {"solver": "lbfgs"},
+        {"early_stopping": True, "metric": "accuracy"},
+    ],
+)
+@pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
+def test_sparse_samples_train_to_the_same_bits(kind, options, monkeypatch):
+    """They are never dense as a whole."""
+    X, y = X_BINARY[:120], Y_BINARY[:120]
+    if kind is MLPRegressor and "metric" in options:
+        options = {**options, "metric": "r2"}
+    given = {"hidden_layer_sizes": 15, "max_iter": 5, "random_state": 1, "batch_size": 32}
+    model = kind(**given, **options)
+    expected = sklearn.base.clone(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        monkeypatch.setattr("fastnn.scikit.solvers._ROWS", 50)
+        expected.fit(X, y)
+        with pytest.MonkeyPatch.context() as patch:
+            whole = sparse.csr_array.toarray
+
+            def part(self, *arguments, **named):
+                assert self.shape[0] < len(X)
+                return whole(self, *arguments, **named)
+
+            patch.setattr("fastnn.program.sparse.DENSE_BYTES", 1)
+            patch.setattr("fastnn.program.sparse.BLOCK_ROWS", 16)
+            patch.setattr(sparse.csr_array, "toarray", part)
+            model.fit(sparse.csr_array(X), y)
+            found = model.predict(sparse.csr_array(X))
+    assert_array_equal(found, expected.predict(X))
+    for one, other in zip(model.coefs_, expected.coefs_, strict=True):
+        assert_array_equal(one, other)

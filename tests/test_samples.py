@@ -247,3 +247,12 @@ def test_bad_scales_and_offsets(given, error, words):
         with pytest.raises(error, match=words):
             call()
     assert np.array_equal(model.parameters, before)
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 8, 9])
+def test_a_few_rows_of_many_features(n):
+    """More than are converted at a time otherwise."""
+    X = np.random.default_rng(0).integers(0, 9, (n, 200_000), np.uint8)
+    model = fastnn.Sequential([fastnn.Dense(200_000, 2, rng=0)])
+    expected = model.predict_proba(X.astype(np.float32))
+    assert model.predict_proba(X).tobytes() == expected.tobytes()

@@ -123,8 +123,9 @@ class Sequential(Model):
             may have any strides, be memory-mapped or read-only; the rows of each batch are
             converted to the model's dtype. Arrays of other dtypes, those of up to 4 MB and pandas
             data frames (NA counts as NaN) are converted once, with the same bits. Rows of a mapped
-            file are checked when their step comes: an error keeps the steps before it. Arrays of
-            Dask or zarr of more than 1 GiB are refused: see `batches`.
+            file are checked when their step comes: an error keeps the steps before it. Sparse
+            matrices of SciPy become dense a few batches at a time. Arrays of Dask or zarr of more
+            than 1 GiB are refused: see `batches`.
         y : array-like of shape (N,) or (N, C)
             For classes, labels from 0 to C - 1 of any integer dtype or bool, or rows (N, C) that
             are distributions. For other losses, numbers (N, O), or (N,) for one output.
@@ -138,8 +139,7 @@ class Sequential(Model):
             rows, which is shuffled and cut into steps.
         epochs : int
         batch_size : int, optional
-            The rows of a step, by default 32; the last of an epoch, or of a window, may have fewer.
-            Without it, each of the `batches` is one step.
+            The rows of a step, by default 32, or each of the `batches`. The last may have fewer.
         optimizer : Optimizer
             By default `SGD(learning_rate=0.01)`. An optimizer that has trained this model before
             continues with its state.

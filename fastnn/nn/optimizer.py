@@ -273,6 +273,19 @@ class Optimizer:
         """Delete the state of the array `parameters`."""
         self._states.pop(_place_of(parameters)[1], None)
 
+    def take_over(self, trained: Optimizer) -> None:
+        """Take over the settings of a copy that has trained: callbacks and schedules change them.
+
+        Each keeps its own state for arrays.
+        """
+        settings = {name: value for name, value in vars(trained).items() if name != "_states"}
+        schedule = self.learning_rate
+        if callable(schedule) and callable(rate := settings["learning_rate"]):
+            del settings["learning_rate"]  # a script may use the schedule
+            if hasattr(schedule, "restore") and hasattr(rate, "state"):
+                schedule.restore(rate.state())
+        vars(self).update(settings)
+
     def update(
         self, parameters: Floats, gradients: ArrayLike, *, length: float | None = None
     ) -> None:

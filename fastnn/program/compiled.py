@@ -23,6 +23,7 @@ from ..validation import unlocked
 from . import trainer
 from .plan import make_plan
 from .program import Program
+from .samples import Samples
 from .threads import ThreadTeam
 from .trainer import Data, Description, Epoch, Place, Totals, Watch, count_steps, no_totals
 
@@ -116,8 +117,14 @@ class CompiledTrainer:
             data = data._replace(targets=loss.smoothed(data.targets, data.targets))
         self.data, self.batch_size = data, batch_size
         self.n_samples, self.n_batches = n_samples, -(-n_samples // batch_size)
+        if not data.inputs.is_sparse:
+            self._point_to(data)
+
+    def _point_to(self, data: Data) -> None:
+        """Let the program read these samples."""
         self._inputs: Array
         self._extended: tuple[Array, ...] | None
+        self._answers = data.labels, data.targets
         if self._is_bare():  # nothing is compiled that only other networks need
             self._inputs, self._extended = unlocked(data.inputs.array), None
         else:
@@ -233,6 +240,8 @@ class CompiledTrainer:
             check_interruption()
             stops = () if watch is None else watch.next_stops(step)
             last = min(step + self.chunk_steps, n_steps, *stops)
+            if self.data.inputs.is_sparse:
+                last = min(last, self._end_of_dense(step))
             if self.data.inputs.pending is not None:
                 self._check_rows(step, last, orders)
             numbers = self.optimizer.numbers(
@@ -246,7 +255,10 @@ class CompiledTrainer:
                 self.store()
                 self.is_packed = False
             begin, self._is_stored = time.perf_counter(), False
-            reached = self._run(step, last, orders, keys, steps)
+            if self.data.inputs.is_sparse:
+                reached = self._run_sparse(step, last, orders, keys, steps)
+            else:
+                reached = self._run(step, last, orders, keys, steps, self._totals)
             self._count()
             if last < n_steps or self.stays_packed:
                 self._remember()
@@ -299,20 +311,52 @@ class CompiledTrainer:
                 "amsgrad, clip_norm, ...) to stay as it was when the run began"
             )
 
-    def _run(
+    def _end_of_dense(self, step: int) -> int:
+        """Return the last of the steps after `step` whose samples are dense at the same time."""
+        inputs: Any = self.data.inputs
+        count: int = inputs.count_dense(self.batch_size)
+        return min(step + count, (step // self.n_batches + 1) * self.n_batches)
+
+    def _run_sparse(
         self, first: int, last: int, orders: Integers, keys: Integers | None, steps: Records
+    ) -> int:
+        """Take some steps of an epoch on dense rows, as `_run` does."""
+        epoch, begin = divmod(first, self.n_batches)
+        end = begin + last - first
+        rows = orders[epoch, begin * self.batch_size : end * self.batch_size]
+        inputs, labels, targets, weights = self.data
+        self._point_to(
+            Data(
+                Samples(inputs.take(rows), self.network.dtype),
+                labels[rows],
+                targets[rows] if len(targets) else targets,
+                weights[rows] if len(weights) else weights,
+            )
+        )
+        if keys is not None:
+            keys = keys[epoch : epoch + 1] + np.array([[0, begin]])
+        order, totals = np.arange(len(rows))[np.newaxis], self._totals[epoch : epoch + 1]
+        return first + self._run(0, end - begin, order, keys, steps, totals)
+
+    def _run(
+        self,
+        first: int,
+        last: int,
+        orders: Integers,
+        keys: Integers | None,
+        steps: Records,
+        totals: Floats,
     ) -> int:
         """Take some steps, with all threads of the team; return the step that was reached."""
         team, loss = self.team, (self.loss.kind, self.loss_parameter, self.smoothing)
         job = first, last, self.batch_size, *loss, self.rule, not self.is_packed
         jobs = np.array([job], JOB)
         memory = self.network.buffer, self.workspace, self.scores, self.sums, team.gate
-        answers = self.data.labels, self.data.targets
 
         def run(thread: int) -> int:
             reached: int = kernels.train_steps(
-                memory, self.plan.layers, self._inputs, self._extended, self.tiles, answers, orders,
-                keys, (jobs, steps), self._totals, thread, team.size,
+                memory, self.plan.layers, self._inputs, self._extended, self.tiles, self._answers,
+                orders, keys, (jobs, steps), totals, thread, team.size,
             )  # fmt: skip
             return reached
 

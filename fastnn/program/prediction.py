@@ -130,7 +130,7 @@ class Predictor:
         samples = rows if isinstance(rows, Samples) else Samples(rows, self.dtype)
         threads = resolve_threads(threads, len(rows) * self.parameters.size)
         if 0 < len(rows) <= FEW_ROWS and self.tiles is None:
-            return self.run_few(next(samples.blocks(0, len(rows)))[1], finish)
+            return self.run_few(samples.take(np.arange(len(rows))), finish)
         outputs = np.empty((len(rows), self.n_outputs), self.dtype)
         panels, weight_tiles = self._pack() if self.packed is None else self.packed
 

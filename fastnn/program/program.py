@@ -21,6 +21,7 @@ from .plan import Operands, operation_of, program_layers
 from .precision import operands_of, resolve_precision
 from .prediction import Predictor
 from .samples import UNSCALED, Samples, as_samples
+from .sparse import as_sparse_samples, is_sparse
 from .threads import resolve_threads
 
 
@@ -113,6 +114,10 @@ class Program:
         network = self.network
         # A network without parameters has no dtype to convert to.
         dtype = network.dtype if network.parametric else None
+        if is_sparse(X):
+            return as_sparse_samples(
+                X, name, n_features=network.n_features, dtype=dtype, **expected
+            )
         return as_samples(X, name, n_features=network.n_features, dtype=dtype, **expected)
 
     def outputs(
@@ -157,19 +162,26 @@ class Program:
         """Return the outputs as `outputs` does, from at most `batch_size` samples at a time."""
         if batch_size is None:
             return self.outputs(X, "X", finish, threads, None, scaling)
-        size, X = as_count(batch_size, "batch_size"), as_array(X, "X")
-        if X.ndim != 2 or len(X) <= size:
-            return self.outputs(X, "X", finish, threads, scaling=scaling)
+        size = as_count(batch_size, "batch_size")
+        rows: Any = self.as_inputs(X, "X", scaling=scaling) if is_sparse(X) else as_array(X, "X")
+        if len(rows.shape) != 2 or len(rows) <= size:
+            return self.outputs(rows, "X", finish, threads, scaling=scaling)
         parts = [
-            self.outputs(X[i : i + size], f"X[{i}:{i + size}]", finish, threads, scaling=scaling)
-            for i in range(0, len(X), size)
+            self.outputs(rows[i : i + size], f"X[{i}:{i + size}]", finish, threads, scaling=scaling)
+            for i in range(0, len(rows), size)
         ]
         return np.concatenate(parts)
 
     def activations(self, inputs: Samples, layers: Iterable[Any]) -> Floats:
         """Return the outputs of the last of some layers, from the first on, layer by layer."""
+        if inputs.is_sparse and len(inputs):  # never dense as a whole
+            layers = [*layers]
+            parts = [self._through(rows, layers) for _, rows in inputs.blocks(0, len(inputs))]
+            return np.concatenate(parts)
         # A copy, as a layer of the user may change it in place.
-        values: Floats = inputs.take(np.arange(len(inputs)))
+        return self._through(inputs.take(np.arange(len(inputs))), layers)
+
+    def _through(self, values: Floats, layers: Iterable[Any]) -> Floats:
         for layer in layers:
             if self.operands is not None and operation_of(layer) == Operation.DENSE:
                 values = self._dense_outputs(layer, values)

@@ -40,6 +40,8 @@ class Samples:
     `scaling` stands for neither.
     """
 
+    is_sparse = False
+
     def __init__(self, array: Array, dtype: DTypeLike, scaling: Scaling = UNSCALED) -> None:
         self.array, self.dtype = array, np.dtype(dtype)
         self.pending: Array | None = None

@@ -208,6 +208,11 @@ class Callback:
         Raise ValueError if the value makes no sense: a file may hold anything.
         """
 
+    def take_over(self, called: Callback) -> None:
+        """Take over the attributes of a copy that another process has called, but for functions."""
+        values = {name: value for name, value in vars(called).items() if not callable(value)}
+        vars(self).update(values)
+
     # Whether it is called after all other callbacks, as a checkpoint needs their state.
     comes_last = False
 

@@ -24,11 +24,13 @@ class ParallelRuns:
     requests : sequence of Request
     show_bar : bool
         Whether a progress bar counts the models that have been trained.
+    first : int
+        The index of the first model in notes of errors.
     """
 
-    def __init__(self, requests: Sequence[Request], show_bar: bool) -> None:
+    def __init__(self, requests: Sequence[Request], show_bar: bool, first: int = 0) -> None:
         self.requests: list[Request | None] = [*requests]
-        self.show_bar = show_bar
+        self.show_bar, self.first = show_bar, first
         self.histories: list[Any] = [None] * len(requests)
         self.diverged: dict[int, NonFiniteLossError] = {}
         self.indices, self.lock = iter(range(len(requests))), threading.Lock()
@@ -66,7 +68,7 @@ class ParallelRuns:
         except BaseException as error:
             if not stop.requested:
                 if index is not None and isinstance(error, Exception):
-                    error.add_note(f"of models[{index}]")
+                    error.add_note(f"of models[{self.first + index}]")
                 self.error = error
             stop.requested = True
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
+import os
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self
@@ -192,20 +194,18 @@ class MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC)
         """Return the values of the last hidden layer, (N, units), for samples `X` (N, I)."""
         check_is_fitted(self)
         samples = self._as_samples(X)
-        hidden = len(self.model_.layers) > 1
-        return self.model_.activations(samples, -2, precision=self.precision) if hidden else samples
-
-    def _as_samples(self, X: ArrayLike) -> Floats:
-        """Return samples (N, I) for the fitted network; a sparse matrix becomes an array."""
-        samples = validate_data(
-            self, X, accept_sparse=["csr", "csc"], dtype=self.model_.dtype, reset=False
-        )
+        if len(self.model_.layers) > 1:
+            return self.model_.activations(samples, -2, precision=self.precision)
         return samples.toarray() if issparse(samples) else samples
 
-    def _validate(
-        self, X: ArrayLike, y: ArrayLike, first: bool, **options: Any
-    ) -> tuple[Floats, Any]:
-        """Return samples (N, I) and targets as scikit-learn checks them; targets may be sparse."""
+    def _as_samples(self, X: ArrayLike) -> Any:
+        """Return samples (N, I) for the fitted network, an array or a sparse matrix."""
+        return validate_data(
+            self, X, accept_sparse=["csr", "csc"], dtype=self.model_.dtype, reset=False
+        )
+
+    def _validate(self, X: ArrayLike, y: ArrayLike, first: bool, **options: Any) -> tuple[Any, Any]:
+        """Return samples (N, I) and targets as scikit-learn checks them; both may be sparse."""
         dtypes = (np.float64, np.float32) if self.dtype is None else np.dtype(self.dtype)
         samples, targets = validate_data(
             self, X, y, accept_sparse=["csr", "csc"], multi_output=True, reset=first,
@@ -213,20 +213,20 @@ class MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC)
         )  # fmt: skip
         if targets.ndim == 2 and targets.shape[1] == 1:
             targets = column_or_1d(targets, warn=True)
-        return samples.toarray() if issparse(samples) else samples, targets
+        return samples.tocsr() if issparse(samples) else samples, targets
 
-    def _weigh(self, sample_weight: ArrayLike | None, X: Floats, y: Array) -> Floats | None:
+    def _weigh(self, sample_weight: ArrayLike | None, X: Any, y: Array) -> Floats | None:
         """Return the weights (N,) of the samples, or None where all are 1."""
         if sample_weight is None:
             return None
         return _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
 
-    def _outputs(self, X: Floats) -> Floats:
+    def _outputs(self, X: Any) -> Floats:
         """Return the outputs (N, O) of the last layer: logits of a classifier."""
         program = program_of(self.model_).at(self.precision)
         return program.outputs(X, "X", Operation.IDENTITY, self._threads())
 
-    def _probabilities(self, X: Floats) -> Floats:
+    def _probabilities(self, X: Any) -> Floats:
         """Return the probabilities (N, O) of the network's outputs."""
         return self.model_.predict_proba(X, threads=self._threads(), precision=self.precision)
 
@@ -234,7 +234,7 @@ class MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC)
         # Beside other jobs of joblib a fit takes one thread: the cores have work already.
         backend, _ = get_active_backend()
         nested: int = getattr(backend, "nesting_level", 0)
-        if self.threads is None and nested:
+        if self.threads is None and (nested or _is_job_of_dask()):
             return 1
         return self.threads
 
@@ -275,3 +275,19 @@ class MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC)
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def _is_job_of_dask() -> bool:
+    """Return whether this is a job in a worker of Dask that nothing limits to a number of threads.
+
+    Dask starts most workers with `OMP_NUM_THREADS=1`, which all of fastnn respects, but not those
+    in its client's process. joblib does not know that their jobs are nested.
+    """
+    distributed: Any = sys.modules.get("distributed")
+    if distributed is None or "OMP_NUM_THREADS" in os.environ:
+        return False
+    try:
+        distributed.get_worker()
+    except ValueError:
+        return False
+    return True

@@ -224,7 +224,7 @@ class MLPClassifier(ClassifierMixin, TrainableMLP):
         Parameters
         ----------
         X : array-like or sparse matrix of shape (N, I)
-            A sparse matrix is converted to an array.
+            Rows of a sparse matrix become dense a few at a time.
         y : array-like of shape (N,) or (N, O)
             Labels of any kind; or rows of 0 and 1, one for each of several labels.
         sample_weight : array-like of shape (N,), optional

@@ -91,7 +91,7 @@ class TrainableMLP(MLP):
         as_loss, scale = self._scales()
         program = program_of(self.model_).at(self.precision)
         data = as_data(program, X, targets, weights)
-        mass = len(X) if weights is None else weights.sum()
+        mass = X.shape[0] if weights is None else weights.sum()
         steps = itertools.count(1)
 
         def tell(x: Floats) -> None:
@@ -124,7 +124,7 @@ class TrainableMLP(MLP):
         incremental: bool,
     ) -> None:
         """Train on a part of the samples, and measure on the other where there is one."""
-        n = len(train.X)
+        n = train.X.shape[0]
         as_loss, scale = self._scales()
         if not incremental or not hasattr(self, "_optimizer"):
             self._optimizer = self._make_optimizer(scale)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import train_test_split
 
@@ -20,7 +21,7 @@ from .base import MLP
 class Part(NamedTuple):
     """A part of the samples of a fit."""
 
-    X: Floats  # (N, I)
+    X: Any  # (N, I), an array or a sparse matrix in rows
     y: Array  # (N,) or (N, O), as the user passed them
     targets: Array  # (N,) or (N, O), as the network takes them
     weights: Floats | None  # (N,) float64, or None where all are 1
@@ -31,7 +32,7 @@ def split_off(
 ) -> tuple[Part, Part]:
     """Return the part to train on, and the part that `early_stopping` holds out."""
     train, held_out = train_test_split(
-        np.arange(len(samples.X)), random_state=random_state,
+        np.arange(samples.X.shape[0]), random_state=random_state,
         test_size=estimator.validation_fraction,
         stratify=samples.targets.astype(bool) if estimator._stratifies() else None,
     )  # fmt: skip
@@ -75,7 +76,8 @@ def _checked(estimator: MLP, held_out: Part, name: str) -> Part:
 def make_measure(estimator: MLP, held_out: Part) -> Callable[[], tuple[float, float]]:
     """Return the function that gives (loss, score) of the model on held-out samples."""
     as_loss, _ = estimator._scales()
-    held_out = held_out._replace(X=np.ascontiguousarray(held_out.X))
+    if not issparse(held_out.X):
+        held_out = held_out._replace(X=np.ascontiguousarray(held_out.X))
     X, _, targets, weights = held_out
     metric = _make_metric(estimator, held_out)
     program = program_of(estimator.model_).at(estimator.precision)

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from ..memory import physical_memory
-from ..nn.batches import draw_order
 from ..program.threads import usable_cpus
 from ..types import Array, Integers, PathLike
 from ..validation import as_count, as_flag, as_index
@@ -24,7 +23,7 @@ WINDOW_BYTES = 2**27
 """Of a window, by default."""
 
 BLOCKS = 64
-"""Of a window, where rows can be read anywhere. Rows that are sorted by class need many."""
+"""Of a window, where rows can be read anywhere."""
 
 BLOCK_BYTES = 2**19
 """The least bytes of a block, beside which the start of a read takes little time."""
@@ -36,7 +35,8 @@ class Windows:
     """Windows of many rows of a file or an array that is larger than memory, in random order.
 
     The rows lie in blocks. Each epoch deals the blocks out to windows at random, in another way
-    each time. The blocks of a window are read in the order in which they lie on the disk. Pass the
+    each time, so that each window has blocks from all parts of the file. The blocks of a window are
+    read in the order in which they lie on the disk. Pass the
     object to `fit(batches=windows, batch_size=...)`, which shuffles the rows within each window
     and cuts it into steps. The next window is read while the last one trains.
 
@@ -193,11 +193,15 @@ class Windows:
 
     def _plan(self, epoch: int) -> list[Integers]:
         """Return the blocks of each window of an epoch."""
-        n_blocks = len(self._edges) - 1
+        n_blocks, n_windows = len(self._edges) - 1, len(self)
         if not self.shuffle:
-            return np.array_split(np.arange(n_blocks), len(self))
-        order = draw_order(np.random.default_rng([self.seed, epoch]), n_blocks)
-        return [np.sort(part) for part in np.array_split(order, len(self))]
+            return np.array_split(np.arange(n_blocks), n_windows)
+        # Of as many neighbors as there are windows, each window gets one: so each has rows from all
+        # over the file, and rows that are sorted by class are mixed as well as any.
+        rng = np.random.default_rng([self.seed, epoch])
+        deals = np.tile(np.arange(n_windows), (-(-n_blocks // n_windows), 1))
+        window_of = rng.permuted(deals, axis=1).ravel()[:n_blocks]
+        return [np.flatnonzero(window_of == i) for i in rng.permutation(n_windows)]
 
     def _read(
         self, blocks: Integers, readers: Sequence[Read], stop: threading.Event | None
