@@ -11,7 +11,7 @@ import inspect
 from numba import from_dtype, types
 from numba.extending import overload
 
-from . import codes, faults, records
+from . import codes, faults, records, shard_faults
 from . import table as t
 from .contracts import CONTRACTS, Array, Parts, Record
 
@@ -31,7 +31,7 @@ def checked(function, compute, flags):
 
     @overload(guard, strict=False, jit_options=flags)
     def _guard(*kinds):
-        scope = {**vars(faults), "compute": compute}
+        scope = {**vars(faults), **vars(shard_faults), "compute": compute}
         exec(source_of(name, dict(zip(arguments.split(", "), kinds, strict=True))), scope)
         return scope["check"]
 

@@ -338,7 +338,7 @@ CONTRACTS = {
         ),
         "answers": Parts({"labels": _array("K", dtype="int64"), "targets": _array("T O")}),
         "indices": _array("B", dtype="int64"),
-        "keys": _array("E 2", dtype="int64", optional=True),
+        "keys": _array("1 2", dtype="int64", optional=True),
         "bounds": _array("D", dtype="int64"),
         "job": _JOB,
         "gradients": _out("G P"),

@@ -55,7 +55,7 @@ class ShardProgram:
             data = data._replace(targets=loss.smoothed(data.targets, data.targets))
         smoothing = float(getattr(loss, "label_smoothing", 0))
         self.answers = data.labels, data.targets
-        job = 0, 0, 0, loss.kind, loss.number, smoothing, Rule.DESCENT, True
+        job = 0, 0, self.scores.shape[1], loss.kind, loss.number, smoothing, Rule.DESCENT, True
         self.job = np.array([job], JOB)
         self.inputs: Array
         self.extended: tuple[Array, ...] | None
@@ -80,10 +80,11 @@ class ShardProgram:
         limits = np.array(bounds, np.int64)
 
         def run(thread: int) -> int:
-            return kernels.shard_gradients(
+            is_done: int = kernels.shard_gradients(
                 memory, self.plan.layers, self.inputs, self.extended, self.answers, indices, keys,
                 limits, self.job, gradients, thread, self.team.size,
             )  # fmt: skip
+            return is_done
 
         self.team.run(run)
 
