@@ -30,7 +30,9 @@ from .types import Seed, Snapshot, StateSnapshot
 from .validation import as_scaling
 
 # Arguments of `fit` that `fit_many` sets itself, or that make no sense for several models.
-_NOT_SHARED = ("batches", "threads", "verbose", "optimizer", "seed", "callbacks", "X", "y")
+_NOT_SHARED = (
+    "batches", "threads", "verbose", "optimizer", "seed", "callbacks", "X", "y", "ranks",
+)  # fmt: skip
 
 # The optimizer, seed and callbacks of each model.
 _ForEach: TypeAlias = dict[str, list[Any]]

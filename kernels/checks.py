@@ -55,6 +55,10 @@ _PLANS = {
         "rows_fault(outputs, workspace, panels, layers, extended is not None, tiles, parameters, "
         "inputs, block)"
     ),
+    "shard_gradients": (
+        "shards_fault(memory, layers, inputs, extended, answers, indices, keys, bounds, job, "
+        "gradients)"
+    ),
     "train_steps": (
         "train_fault(memory, layers, inputs, extended, tiles, answers, order, keys, task)"
     ),

@@ -317,6 +317,34 @@ CONTRACTS = {
         "thread": _whole("0 <= {}"),
         "threads": _whole("thread < {}"),
     },
+    "shard_gradients": {
+        "memory": Parts(
+            {
+                "parameters": _array("P"),
+                "workspace": _out("W"),
+                "scores": _out("N_SCORES M", dtype="float64"),
+                "barrier": _out("BARRIER_SIZE", dtype="int64"),
+            }
+        ),
+        "layers": _LAYERS,
+        "inputs": _array("N I", "Y", dtype="samples"),
+        "extended": Parts(
+            {
+                "states": _array("S Q"),
+                "layout": _LAYOUT,
+                "sample_weights": _array("V", dtype="float64"),
+            },
+            optional=True,
+        ),
+        "answers": Parts({"labels": _array("K", dtype="int64"), "targets": _array("T O")}),
+        "indices": _array("B", dtype="int64"),
+        "keys": _array("E 2", dtype="int64", optional=True),
+        "bounds": _array("D", dtype="int64"),
+        "job": _JOB,
+        "gradients": _out("G P"),
+        "thread": _whole("0 <= {}"),
+        "threads": _whole("thread < {}"),
+    },
     "unpack_states": {
         "states": _out("S P"),
         "workspace": _array("W"),

@@ -84,10 +84,15 @@ FAULTS = (
     "sample_weights has another number of elements than there are samples, or one below 0",
     "rule is not FUSED_DESCENT, and extended is None",
     "tiles are fewer than layers ask for, or do not begin at a line of the cache",
+    "bounds are not one more than the rows of gradients, or do not rise within [0, M]",
+    "gradients has fewer columns than layers have parameters",
+    "scores has fewer columns than indices has elements",
+    "indices has an index outside of [0, N), the number of samples",
 )
 (_TABLE, _PARAMETERS, _WORKSPACE, _PANELS, _COEFFICIENTS, _INPUTS, _OUTPUTS, _LAYOUT, _INDICES,
  _STATES_ROWS, _STATES_COLUMNS, _KEYS, _SUMS, _SCORES, _STEPS, _ORDER, _LAST_STEP, _LABELS,
- _TARGETS, _WEIGHTS, _RULE, _TILES) = range(1, len(FAULTS))  # fmt: skip
+ _TARGETS, _WEIGHTS, _RULE, _TILES, _BOUNDS, _COLUMNS, _BATCH,
+ _SAMPLES) = range(1, len(FAULTS))  # fmt: skip
 
 
 @numba.njit
@@ -469,4 +474,48 @@ def train_fault(memory, layers, inputs, extended, tiles, answers, order, keys, t
         if fault != 0:
             return fault
         return layout_fault(inputs.size, layout, order, layers[0].n_inputs)
+    return 0 if inputs.size == n_samples * layers[0].n_inputs else _INPUTS
+
+
+@numba.njit
+def shards_fault(memory, layers, inputs, extended, answers, indices, keys, bounds, job, gradients):
+    """Return the fault of the arguments of `shard_gradients`, or 0."""
+    parameters, workspace, scores, _ = memory
+    labels, targets = answers
+    fault = parameters_fault(layers, parameters, extended is not None)
+    if fault == 0:
+        fault = places_fault(layers, workspace, None, len(indices), 0)
+    if fault == 0:
+        fault = tiles_fault(layers, None, len(indices), True)
+    if fault != 0:
+        return fault
+    if len(bounds) != len(gradients) + 1 or bounds[0] < 0 or bounds[len(bounds) - 1] > len(indices):
+        return _BOUNDS
+    for i in range(len(gradients)):
+        if bounds[i] > bounds[i + 1]:
+            return _BOUNDS
+    for index in range(len(layers)):
+        layer = layers[index]
+        if is_norm(layer.operation):
+            return _TABLE
+        if layer.operation == Operation.DENSE:
+            if gradients.shape[1] < layer.biases + layer.n_outputs:
+                return _COLUMNS
+        if keys is None and depends_on_mode(layer.operation):
+            return _KEYS
+    if scores.shape[1] < len(indices):
+        return _BATCH
+    loss, n_outputs = job[0].loss, layers[len(layers) - 1].n_outputs
+    n_samples = len(targets) if loss != Loss.SOFTMAX_CROSS_ENTROPY else len(labels)
+    fault = targets_fault(labels, targets, n_samples, n_outputs, loss)
+    if fault == 0 and not is_below(indices, n_samples):
+        fault = _SAMPLES
+    if fault != 0:
+        return fault
+    if extended is not None:
+        _, layout, sample_weights = extended
+        fault = weights_fault(sample_weights, n_samples)
+        if fault != 0:
+            return fault
+        return layout_fault(inputs.size, layout, indices, layers[0].n_inputs)
     return 0 if inputs.size == n_samples * layers[0].n_inputs else _INPUTS

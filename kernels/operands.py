@@ -4,7 +4,8 @@ The product goes down the rows of a batch, a few columns at a time. Where rows a
 memory apart or more, each is also written into panels (`packing.py`) when it has been computed, and
 the product reads these. Measured on one core, with panels against without: 0.95 of the time of a
 step of 784-2048-2048-10, batch 512, and 0.97 for 3072-512-10; but 1.02 for 784-1536-1536-10 and
-1.04 for 784-1024-1024-10, where the copy costs more than it gains.
+1.04 for 784-1024-1024-10, where the copy costs more than it gains. Batches of thousands of rows are
+packed at smaller widths (`LONG_COLUMNS` of `target.py`).
 """
 
 from .jit import inner

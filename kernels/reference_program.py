@@ -1,12 +1,13 @@
 """The whole-epoch program and predictions again, in plain NumPy: the oracle of their tests."""
 
+import itertools
 import math
 
 import numpy as np
 
 from . import table as t
 from .catalogue import Loss, Operation, is_norm
-from .codes import Epilogue
+from .codes import Epilogue, ScoreRow
 from .reference import (
     _flush,
     _slope,
@@ -242,6 +243,53 @@ def train_steps(
                 running = _norm_views(layer, parameters)[2:]
                 running_update(*running, *own[2:], len(indices), layer["momentum"])
     return last_step
+
+
+def shard_gradients(
+    memory,
+    layers,
+    inputs,
+    extended,
+    answers,
+    indices,
+    keys,
+    bounds,
+    job,
+    gradients,
+    thread,
+    threads,
+):
+    """Form the gradients of all runs of rows, in thread 0."""
+    if thread > 0:
+        return True
+    (parameters, _, scores, _), (labels, targets) = memory, answers
+    _, layout, sample_weights = extended or (None, None, ())
+    if layout is None:
+        batch = inputs[indices]
+    else:
+        batch = np.empty((len(indices), layers[0]["n_inputs"]), parameters.dtype)
+        convert_rows(batch, inputs, layout, indices)
+    _flush(batch)
+    key, number = (None, 0) if keys is None else keys[0].tolist()
+    values, kept = _forward(layers, parameters, batch, key, number)
+    wanted = targets[indices] if len(targets) else targets
+    weights = sample_weights[indices] if len(sample_weights) else np.ones(len(indices))
+    labels, job = labels[indices], job[0]
+    losses, gradient, _ = _losses_and_gradient(values[-1], labels, wanted, weights, job)
+    for i in range(bounds[0], bounds[-1]):
+        row = slice(i, i + 1)
+        _, _, right = _losses_and_gradient(
+            values[-1][row], labels[row], wanted[row], weights[row], job
+        )
+        scores[ScoreRow.LOSS, i] = losses[i] * weights[i]
+        scores[ScoreRow.RIGHT, i] = right
+    for shard, (begin, end) in enumerate(itertools.pairwise(bounds)):
+        own = np.zeros_like(gradient)
+        own[begin:end] = gradient[begin:end]
+        found = _backward(layers, parameters, values, kept, own)
+        for place, _, _ in _pieces(layers):
+            gradients[shard, place] = found[place]
+    return True
 
 
 def unpack_states(states, workspace, layers, tiles):

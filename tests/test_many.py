@@ -262,6 +262,7 @@ def test_a_layer_of_ones_own_is_slow_and_right():
         ({"verbose": 7}, TypeError, "verbose is 7, expected"),
         ({"epochs": 0}, ValueError, "epochs is 0, expected"),
         ({"batches": []}, TypeError, "batches is given, expected arguments of fit_many or of fit"),
+        ({"ranks": None}, TypeError, "ranks is given, expected arguments of fit_many or of fit"),
         ({"epoch": 3}, TypeError, "epoch is given, expected arguments of fit_many"),
         ({"validation_data": 3}, TypeError, "validation_data is not a pair"),
         ({"X": np.ones((N, 5))}, ValueError, r"X has shape \(70, 5\), expected \(B, 6\)"),

@@ -1,5 +1,7 @@
 """The plan of a network hands out what the catalogue says that a layer needs."""
 
+import itertools
+
 import pytest
 from catalogue_cases import LAYERS
 
@@ -102,3 +104,20 @@ def test_the_gradient_takes_the_place_of_the_last_outputs_unless_they_are_read(t
     last = make_plan(program_layers(layers), 7, CAPACITY, 4, training=True).layers[-1]
     in_place = title in ("Dense", "ReLU", "Dropout", "LayerNorm", "BatchNorm")
     assert (last["doutputs"] == last["outputs"]) == in_place
+
+
+@pytest.mark.parametrize(
+    ("widths", "batch", "packed"),
+    [
+        ((784, 512, 10), 256, [(False, False), (False, False)]),
+        ((784, 512, 10), 4096, [(True, True), (False, False)]),
+        ((784, 512, 10), 1400, [(True, False), (False, False)]),  # 4.2 and 2.7 MiB
+        ((784, 128, 10), 4096, [(False, False), (False, False)]),  # too few columns
+        ((784, 2048, 10), 64, [(False, True), (False, False)]),  # rows of 8 KiB
+        ((3072, 64, 10), 64, [(True, False), (False, False)]),
+    ],
+)
+def test_long_rows_and_large_batches_are_packed(widths, batch, packed):
+    layers = [fastnn.Dense(*sizes, init="zeros") for sizes in itertools.pairwise(widths)]
+    plan = make_plan(program_layers(layers), widths[0], batch, 4, training=True)
+    assert [(bool(x["packs_left"]), bool(x["packs_right"])) for x in plan.layers] == packed

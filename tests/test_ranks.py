@@ -18,7 +18,9 @@ from fastnn.distributed import (
     mpi_ranks,
     one,
 )
+from fastnn.kernels.table import SUM_ROWS
 from fastnn.program.ranks import add_tree
+from fastnn.run import loop
 
 ROWS, FEATURES, CLASSES = 150, 7, 3
 
@@ -111,12 +113,14 @@ OPTIMIZERS = {
 
 def train(ranks, network="relu", optimizer="sgd", dtype=np.float32, **options):
     """Return (parameters, curves) after a run, as bytes and lists."""
-    model = fastnn.Sequential(NETWORKS[network](dtype))
+    loss, (X, y) = options.pop("loss", None), data(dtype)
+    model = fastnn.Sequential(NETWORKS[network](dtype), loss=loss)
+    X, y = options.pop("X", X), options.pop("y", y)
     options = {
         "epochs": 3, "batch_size": 32, "seed": 0, "verbose": 0,
         "optimizer": OPTIMIZERS[optimizer](),
     } | options  # fmt: skip
-    history = model.fit(*data(dtype), ranks=ranks, **options)
+    history = model.fit(X, y, ranks=ranks, **options)
     return model.parameters.tobytes(), history.curves
 
 
@@ -185,6 +189,72 @@ def test_the_number_of_ranks_changes_no_bit(network, optimizer, shards):
     for size in (2, 3, 4):
         for result in run_ranks(size, shards, lambda ranks: train(ranks, network, optimizer)):
             assert result == expected
+
+
+def train_by_layers(ranks, *arguments, **options):
+    """As `train`, with the loop over layers in Python: the oracle of the compiled program."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "make_shard_program", lambda *_: None)
+        return train(ranks, *arguments, **options)
+
+
+def check_program(shards, *arguments, threads=1, **options):
+    parameters, curves = train(one(shards), *arguments, threads=threads, **options)
+    expected, others = train_by_layers(one(shards), *arguments, **options)
+    assert parameters == expected
+    for name, curve in curves.items():
+        np.testing.assert_allclose(curve, others[name], rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("shards", [1, 4, 7])
+@pytest.mark.parametrize("network", sorted(NETWORKS.keys() - {"norm"}))
+def test_the_program_has_the_bits_of_the_layers(network, shards, threads, dtype):
+    check_program(shards, network, "adam", dtype, threads=threads)
+
+
+# The layers round the weights of samples, and smoothed labels, in another order than the program.
+ROUNDED = (
+    {"sample_weight": np.random.default_rng(3).random(ROWS)},
+    {"class_weight": {0: 1.0, 1: 0.0, 2: 3.0}},
+    {"loss": fastnn.SoftmaxCrossEntropy(label_smoothing=0.1)},
+)
+EQUAL = (
+    {"loss": fastnn.MeanSquaredError(), "y": np.eye(3)[data()[1]]},
+    {"loss": fastnn.Huber(0.5), "y": np.eye(3)[data()[1]]},
+    {"loss": fastnn.BinaryCrossEntropy(), "y": np.eye(3)[data()[1]]},
+    {"y": np.full((ROWS, 3), 1 / 3)},
+    {"X": (data()[0] * 20).astype(np.int8), "scale": 0.05},
+    {"batch_size": ROWS},
+    {"batch_size": 1},
+)
+
+
+@pytest.mark.parametrize("options", EQUAL)
+def test_the_program_has_the_bits_of_the_layers_for_all_data(options):
+    check_program(4, **options)
+
+
+@pytest.mark.parametrize("options", ROUNDED)
+def test_the_program_is_close_to_the_layers_where_these_round_otherwise(options):
+    program, layers = (
+        np.frombuffer(run(one(4), dtype=np.float64, **options)[0])
+        for run in (train, train_by_layers)
+    )
+    np.testing.assert_allclose(program, layers, rtol=1e-10)
+
+
+@pytest.mark.parametrize("options", [*ROUNDED, *EQUAL])
+def test_one_shard_has_the_bits_of_fit_alone_for_all_data(options):
+    assert train(one(), **options)[0] == train(None, **options)[0]
+
+
+def test_the_program_adds_long_runs_in_blocks_as_the_layers_do():
+    rows = SUM_ROWS + 77
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((3 * rows, FEATURES), np.float32), rng.integers(0, 3, 3 * rows)
+    check_program(2, X=X, y=y, batch_size=3 * rows, threads=2)
 
 
 def test_weights_validation_and_metrics_are_those_of_one_rank():

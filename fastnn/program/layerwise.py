@@ -40,6 +40,7 @@ class LayerTrainer:
         self.description, self.is_penalized = description, self.network.is_penalized
         self.load(data, n_samples, batch_size)
         self.totals = no_totals()[0]
+        self.place_of_masks = 0, 0  # the key of dropout's masks, and the number of the batch
 
     def load(self, data: Data, n_samples: int, batch_size: int) -> None:
         """Take the steps to come from `data`: `n_samples` an epoch, at most `batch_size` a step."""
@@ -94,7 +95,8 @@ class LayerTrainer:
             self.check_unchanged()
             indices = epoch.order[batch * self.batch_size : (batch + 1) * self.batch_size]
             self.data.inputs.check_rows(indices, "X")
-            self.network.place_dropout(epoch.key, epoch.first + batch)
+            self.place_of_masks = epoch.key, epoch.first + batch
+            self.network.place_dropout(*self.place_of_masks)
             # A forward pass changes the running moments. If the step fails, they are restored.
             moments = self.network.moments
             before = moments.copy()

@@ -22,7 +22,9 @@ from ..kernels.target import (
     BF16_TILE_ROWS,
     BF16_TILE_SIZE,
     CACHE_LINE,
+    ENOUGH_COLUMNS,
     L1_SET_DISTANCE,
+    LONG_COLUMNS,
     LONG_ROW,
 )
 from ..nn.activations import Activation
@@ -295,10 +297,11 @@ def _pack_operands(record: np.void, workspace: _Workspace) -> None:
     if record["trains_transposed"]:
         return
     record["operand_rows"] = workspace.capacity
-    for side, width in (("left", record["n_inputs"]), ("right", record["n_outputs"])):
-        if workspace.is_long(int(width)):
+    widths = int(record["n_inputs"]), int(record["n_outputs"])
+    for side, width in zip(("left", "right"), widths, strict=True):
+        if workspace.is_long(width, min(widths)):
             record[f"packs_{side}"] = True
-            record[side] = workspace.panels(workspace.capacity, int(width))
+            record[side] = workspace.panels(workspace.capacity, width)
 
 
 def _make_room(record: np.void, room: Mapping[str, Room], workspace: _Workspace) -> None:
@@ -348,10 +351,14 @@ class _Workspace:
         line: int = CACHE_LINE // self.itemsize
         return width < line and -(-depth // line) * width < depth
 
-    def is_long(self, width: int) -> bool:
-        """Return whether products are faster on panels than on rows of `width` columns."""
-        least: int = LONG_ROW
-        return width * self.itemsize >= least
+    def is_long(self, width: int, narrowest: int) -> bool:
+        """Return whether a gradient is faster on panels than on rows of `width` columns.
+
+        `narrowest` is the smaller of the two widths of its layer.
+        """
+        row = width * self.itemsize
+        is_large = row * self.capacity >= LONG_COLUMNS and narrowest >= ENOUGH_COLUMNS
+        return bool(row >= LONG_ROW or is_large)
 
     def rows(self, width: int) -> tuple[int, int]:
         """Return (offset, distance between rows) of `capacity` rows."""

@@ -1,28 +1,108 @@
-"""Training with the ranks of several processes, layer by layer."""
+"""Training with the ranks of several processes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from .. import kernels
 from ..kernels import table as t
+from ..kernels.catalogue import Rule, depends_on_mode, is_basic, is_norm
+from ..kernels.codes import N_SCORES, ScoreRow
+from ..kernels.records import JOB
+from ..memory import aligned_empty
 from ..nn.optimizer import Optimizer
-from ..types import Floats, Integers
-from ..validation import NotFiniteError
+from ..types import Array, Floats, Integers
+from ..validation import NotFiniteError, unlocked
 from .layerwise import LayerTrainer
+from .plan import make_plan
 from .program import Program
 from .ranks import Place, Ranks
+from .threads import ThreadTeam
 from .trainer import Data, Description
+
+
+class ShardProgram:
+    """Forms the gradients of some rows of a batch in the compiled program.
+
+    Parameters
+    ----------
+    program : Program
+        With steps, of which none normalizes.
+    batch_size : int
+    team : ThreadTeam
+    """
+
+    def __init__(self, program: Program, batch_size: int, team: ThreadTeam) -> None:
+        network = self.network = program.network
+        self.team = team
+        plan = self.plan = make_plan(
+            program.steps, network.n_features or 0, batch_size, network.dtype.itemsize,
+            training=True,
+        )  # fmt: skip
+        self.workspace = aligned_empty(plan.workspace_size, network.dtype)
+        self.workspace[...] = 0
+        self.scores = np.zeros((N_SCORES, batch_size))
+        self.draws_masks = any(map(depends_on_mode, plan.operations))
+
+    def load(self, data: Data) -> None:
+        """Take samples from `data`."""
+        loss: Any = self.network.loss
+        if len(data.targets) and loss.task == "classes":
+            # Labels are smoothed on the way; rows beforehand.
+            data = data._replace(targets=loss.smoothed(data.targets, data.targets))
+        smoothing = float(getattr(loss, "label_smoothing", 0))
+        self.answers = data.labels, data.targets
+        job = 0, 0, 0, loss.kind, loss.number, smoothing, Rule.DESCENT, True
+        self.job = np.array([job], JOB)
+        self.inputs: Array
+        self.extended: tuple[Array, ...] | None
+        basic = all(map(is_basic, self.plan.operations)) and loss.task == "classes"
+        special = len(data.targets) or len(data.weights) or smoothing or loss.number
+        if basic and data.inputs.is_ready and not special:
+            self.inputs, self.extended = unlocked(data.inputs.array), None
+        else:
+            self.inputs, layout = data.inputs.view()
+            states = np.empty((0, self.network.parameters.size), self.network.dtype)
+            self.extended = states, layout, data.weights
+
+    def form(
+        self, indices: Integers, key: int, number: int, bounds: Sequence[int], gradients: Floats
+    ) -> None:
+        """Write the gradients (S, P) of neighboring runs of rows, and the scores of the rows.
+
+        `key` and `number` are those of the dropout masks of the batch.
+        """
+        memory = self.network.buffer, self.workspace, self.scores, self.team.gate
+        keys = np.array([[key, number]]) if self.draws_masks else None
+        limits = np.array(bounds, np.int64)
+
+        def run(thread: int) -> int:
+            return kernels.shard_gradients(
+                memory, self.plan.layers, self.inputs, self.extended, self.answers, indices, keys,
+                limits, self.job, gradients, thread, self.team.size,
+            )  # fmt: skip
+
+        self.team.run(run)
+
+
+def make_shard_program(program: Program, batch_size: int, team: ThreadTeam) -> ShardProgram | None:
+    """Return the compiled gradients of a network; None where a layer normalizes."""
+    steps = program.steps
+    if steps is None or any(is_norm(operation) for operation, _ in steps):
+        return None
+    return ShardProgram(program, batch_size, team)
 
 
 class RanksTrainer(LayerTrainer):
     """Takes steps whose gradients are those of all ranks together.
 
     Each rank has all samples, and takes the rows of its own shards of each batch through the
-    layers. The gradient of a row is what it is in the whole batch: its share of the mean does not
-    depend on the shard.
+    network. The gradient of a row is what it is in the whole batch: its share of the mean does not
+    depend on the shard. Networks with LayerNorm go through the layers one by one, the others
+    through the compiled program, with the same bits.
 
     Parameters
     ----------
@@ -31,6 +111,8 @@ class RanksTrainer(LayerTrainer):
     ranks : Ranks
     check_signals : callable
         Raises the exception of a signal that has come.
+    compiled : ShardProgram, optional
+        By default the gradients are formed layer by layer.
     """
 
     def __init__(
@@ -43,9 +125,14 @@ class RanksTrainer(LayerTrainer):
         description: Description,
         ranks: Ranks,
         check_signals: Callable[[], None],
+        compiled: ShardProgram | None = None,
     ) -> None:
         super().__init__(program, data, n_samples, batch_size, optimizer, description)
-        self.ranks, self.check_signals = ranks, check_signals
+        self.ranks, self.check_signals, self.compiled = ranks, check_signals, compiled
+        if compiled is not None:
+            compiled.load(data)
+        shape = len(ranks.own_shards), self.network.n_parameters
+        self._slopes = np.zeros(shape, self.network.dtype)
 
     def trained_arrays(self) -> list[Floats]:
         """Return the arrays for which the optimizer keeps a state each."""
@@ -55,20 +142,14 @@ class RanksTrainer(LayerTrainer):
         """As in the base class; all ranks return the same."""
         ranks, network = self.ranks, self.network
         self.check_signals()
-        own = ranks.own_shards
-        slopes = np.zeros((len(own), network.n_parameters), network.dtype)
-        scores = np.zeros((ranks.most_shards, 2))  # as many on each rank
         network.share_penalties(0.0)  # their slopes are added to the sum, once
         # Before the ranks meet: an exception in here is told to the others.
-        is_finite = all(
-            self._take_shard(indices, ranks.rows_of(shard, len(indices)), slopes[i], scores[i])
-            for i, shard in enumerate(own)
-        )
+        is_finite, scores = self._form_gradients(indices)
         told = ranks.meet(Place.STEP, [is_finite, *scores.ravel()])
         if not told[:, 0].all():
             return False
         gradients = network.gradients
-        gradients[...] = ranks.add_shards(slopes)
+        gradients[...] = ranks.add_shards(self._slopes)
         ranks.note_first_step()
         weights = self._weights_of(indices)
         network.share_penalties(1 / float(weights.sum() or 1.0) if self.optimizer.per_sample else 1)
@@ -81,12 +162,33 @@ class RanksTrainer(LayerTrainer):
         totals[t.TOTAL_WEIGHT] += weights.sum()
         return True
 
+    def _form_gradients(self, indices: Integers) -> tuple[bool, Floats]:
+        """Form the gradients of all own shards.
+
+        Return whether all values are finite, and the loss and hits of each shard: as many on each
+        rank.
+        """
+        ranks = self.ranks
+        scores = np.zeros((ranks.most_shards, 2))
+        runs = [ranks.rows_of(shard, len(indices)) for shard in ranks.own_shards]
+        if self.compiled is None:
+            pairs = zip(runs, self._slopes, scores, strict=False)
+            return all(self._take_shard(indices, *each) for each in pairs), scores
+        bounds = [runs[0].start, *(run.stop for run in runs)]
+        self.compiled.form(indices, *self.place_of_masks, bounds, self._slopes)
+        own = self.compiled.scores[:, bounds[0] : bounds[-1]]
+        for i, run in enumerate(runs):
+            rows = self.compiled.scores[:, run]
+            scores[i] = rows[ScoreRow.LOSS].sum(), rows[ScoreRow.RIGHT].sum()
+        return bool(np.isfinite(own[ScoreRow.LOSS]).all()), scores
+
     def _take_shard(self, indices: Integers, rows: slice, slopes: Floats, scores: Floats) -> bool:
         """Write what the rows of a shard add to the gradient (P,), and their loss and hits (2,).
 
         Return whether all values were finite.
         """
         if rows.start == rows.stop:
+            slopes[...] = 0
             return True
         data, loss, network = self.data, self.loss, self.network
         targets, weights = data.loss_targets[indices], self._weights_of(indices)

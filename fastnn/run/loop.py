@@ -10,10 +10,11 @@ from ..kernels import table as t
 from ..nn.schedules import ReduceOnPlateau
 from ..program.batches import BatchTrainer
 from ..program.make import make_trainer
-from ..program.rankwise import RanksTrainer
+from ..program.ranks import Ranks
+from ..program.rankwise import RanksTrainer, make_shard_program
 from ..program.stream import Stream
 from ..program.threads import ThreadTeam, resolve_threads, with_team
-from ..program.trainer import Totals, Trainer, Watch, take_and_store
+from ..program.trainer import Data, Totals, Trainer, Watch, take_and_store
 from ..types import Floats
 from .callbacks import Callback, Run
 from .data import as_batch
@@ -44,13 +45,7 @@ def train(request: Request) -> History:
     batch_size = request.batch_size
     assert batch_size is not None
     if request.ranks is not None:
-        meeting = Meeting(request.ranks, program.network)
-        trainer = RanksTrainer(
-            program, data, request.n_used, batch_size, optimizer, request.description,
-            request.ranks, meeting.check_signals,
-        )  # fmt: skip
-        with meeting.entered():
-            return run_epochs(request, trainer, meeting)
+        return _train_with_ranks(request, request.ranks, data, batch_size)
 
     def train_with(team: ThreadTeam) -> History:
         trainer = make_trainer(
@@ -61,6 +56,25 @@ def train(request: Request) -> History:
     n_threads = 1
     if program.compiles(optimizer):
         n_threads = resolve_threads(request.threads, 3 * batch_size * program.network.n_parameters)
+    return with_team(n_threads, train_with)
+
+
+def _train_with_ranks(request: Request, ranks: Ranks, data: Data, batch_size: int) -> History:
+    program = request.program
+    n_threads = 1  # as the other ranks of this host have a core each
+    if ranks.size == 1 or request.threads is not None:
+        work = 3 * batch_size * program.network.n_parameters // ranks.size
+        n_threads = resolve_threads(request.threads, work)
+
+    def train_with(team: ThreadTeam) -> History:
+        meeting = Meeting(ranks, program.network)
+        trainer = RanksTrainer(
+            program, data, request.n_used, batch_size, request.optimizer, request.description,
+            ranks, meeting.check_signals, make_shard_program(program, batch_size, team),
+        )  # fmt: skip
+        with meeting.entered():
+            return run_epochs(request, trainer, meeting)
+
     return with_team(n_threads, train_with)
 
 
