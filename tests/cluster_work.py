@@ -7,6 +7,7 @@ import warnings
 import zlib
 
 import joblib
+import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -47,6 +48,14 @@ def train(executor=None):
     return zlib.crc32(b"".join(model.parameters.tobytes() for model in models))
 
 
+def train_on_many(executor):
+    """Train on samples that are large for Dask, with warnings as errors."""
+    X, y = np.full((30_000, 100), 1.0), np.zeros(30_000, int)
+    models = [fastnn.Sequential([fastnn.Dense(100, 2, rng=seed)]) for seed in range(2)]
+    with warnings.catch_warnings(action="error"):
+        fastnn.fit_many(models, X, y, batch_size=1000, verbose=0, executor=executor)
+
+
 def joblib_backend(name, **options):
     jobs = (joblib.delayed(count_threads)(i) for i in range(4))
     with joblib.parallel_config(name, **options):
@@ -73,7 +82,9 @@ def dask(processes=True):
         Client(local) as client,
     ):
         client.wait_for_workers(2)
-        return {**joblib_backend("dask"), "bits": train(client.get_executor())}
+        executor = client.get_executor()
+        train_on_many(executor)
+        return {**joblib_backend("dask"), "bits": train(executor)}
 
 
 def ray():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import fastnn
+from fastnn.distributed import one
 from fastnn.program import samples, trainer
 from fastnn.validation import arrays
 
@@ -108,6 +109,15 @@ def test_a_file_that_is_held_out_in_part(tmp_path):
     X, y = make_file(tmp_path / "Y.npy", bad=200)
     with pytest.raises(ValueError, match=r"^X\[200, 3\] is nan"):
         fit(model, X, y, validation_split=0.1)
+
+
+def test_ranks_look_at_the_rows_of_a_step_too(tmp_path):
+    X, y = make_file(tmp_path / "X.npy", bad=100)
+    model, expected = make_model(), make_model()
+    with pytest.raises(ValueError, match=r"^X\[100, 3\] is nan, expected finite"):
+        fit(model, X, y, shuffle=False, ranks=one(shards=2))
+    fit(expected, X[:96], y[:96], shuffle=False, epochs=1, ranks=one(shards=2))
+    assert model.parameters.tobytes() == expected.parameters.tobytes()
 
 
 def test_several_epochs_in_one_call(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import pytest
 from scipy import sparse
 
 import fastnn
+from fastnn.distributed import one
 from fastnn.program import sparse as sparse_samples
 from fastnn.program import trainer
 
@@ -144,8 +145,8 @@ def test_streams_and_many_models():
     options = {"epochs": 2, "batch_size": 8, "seed": 0}
     fastnn.fit_many(models, theirs, y, **options)
     fastnn.fit_many(others, X, y, **options)
-    for one, other in zip(models, others, strict=True):
-        assert one.parameters.tobytes() == other.parameters.tobytes()
+    for mine, other in zip(models, others, strict=True):
+        assert mine.parameters.tobytes() == other.parameters.tobytes()
 
 
 def changed(value, dtype=np.float64):
@@ -221,3 +222,9 @@ def test_60000_features_take_less_than_1_gb():
     shape, kilobytes = done.stdout.splitlines()
     assert shape == "(20000, 2)"
     assert int(kilobytes) < 1_000_000
+
+
+def test_ranks_take_no_sparse_samples():
+    X, y = make_data()
+    with pytest.raises(ValueError, match=r"^X is a sparse matrix, expected an array beside ranks"):
+        fit(make_model(), sparse.csr_array(X), y, ranks=one(shards=2))

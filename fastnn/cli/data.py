@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,7 +111,12 @@ def inputs(
 
 def unknown_lines(preprocessor: Preprocessor, frame: pl.DataFrame) -> Iterator[str]:
     """Yield a line for each column with categories that were not in the training part."""
-    for name, (categories, rows) in preprocessor.unknown(frame).items():
+    yield from lines_of(preprocessor.unknown(frame))
+
+
+def lines_of(unknown: Mapping[str, tuple[list[str], int]]) -> Iterator[str]:
+    """Yield a line for each column of {name: (unknown categories, rows)}."""
+    for name, (categories, rows) in unknown.items():
         count = "a category" if len(categories) == 1 else f"{len(categories):,} categories"
         shown = ", ".join(f"{each!r:.80}" for each in categories[:3]) + (
             ", ..." if len(categories) > 3 else ""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..tables import Table
 from ..types import Floats
-from . import data, outputs, terminal
+from . import data, outputs, predict_large, terminal
 
 if TYPE_CHECKING:
     import polars as pl
@@ -34,6 +34,10 @@ def run(options: Namespace) -> None:
         raise ValueError(
             "argument --probabilities: the model predicts numbers, expected one of classes"
         )
+    large = predict_large.scan(options)
+    if large is not None:
+        predict_large.run(saved, large, lambda X, part: _predict(saved, X, part, options), options)
+        return
     table = data.load(options)
     for name in options.keep:
         table.require(name, "--keep")

@@ -15,6 +15,7 @@ entry, "fastnn", which is JSON too:
   "random" the state of the NumPy bit generator there. Then "history", "optimizer" (steps and
   averages for each array of parameters), "learning_rate" (a number, or the state of a schedule),
   "callbacks" (of each that has a state: class, "which" of several it is, and state), "stopped".
+  "place" is in the file of a run with `batches` only: see `Place` of `fastnn/program/trainer.py`.
 - "checksum": the CRC-32 of this dict without it, as JSON with sorted keys, followed by the name,
   dtype, shape and bytes of every array, sorted by name.
 
@@ -31,9 +32,9 @@ import math
 import os
 import stat
 import zlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 import safetensors
@@ -90,7 +91,14 @@ def write(
 
 
 def replace(path: PathLike, data: bytes) -> None:
-    """Write bytes to a temporary file beside `path`, and give it that name when it is on disk.
+    """Write bytes as `replace_with` does."""
+    replace_with(path, lambda file: file.write(data))
+
+
+def replace_with(path: PathLike, write: Callable[[BinaryIO], Any]) -> None:
+    """Write to a temporary file beside `path`, and give it that name when it is on disk.
+
+    `write(file)` writes the content.
 
     A file that is there keeps its mode and, where the system allows it, its owner and group. A
     link stays one: what it points at is replaced.
@@ -111,7 +119,7 @@ def replace(path: PathLike, data: bytes) -> None:
         with open(temporary, "xb", opener=create) as file:
             if before and os.name == "posix":
                 _take_over(file.fileno(), before)
-            file.write(data)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

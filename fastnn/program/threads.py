@@ -93,7 +93,7 @@ def usable_cpus() -> int:
     """Return how many CPUs this process may use.
 
     This is the least of its affinity, the quota of its control group, and `OMP_NUM_THREADS`, by
-    which joblib (loky) and others limit each of their workers.
+    which joblib (loky), Dask, Ray and others limit each of their workers.
     """
     if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
         count = len(os.sched_getaffinity(0))

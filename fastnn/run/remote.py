@@ -63,6 +63,7 @@ def run_chunks(
         Counts items.
     """
     token, n_workers = secrets.token_hex(8), _count_workers(executor) or len(chunks)
+    placed = _place(executor, data)
     results: list[Any] = [None] * len(chunks)
     waiting, running = deque(range(len(chunks))), dict[Future[Any], int]()
     n_sent = 0
@@ -71,7 +72,10 @@ def run_chunks(
         nonlocal n_sent
         n_sent += with_data
         chunk = make_chunk(chunks[i])
-        future = executor.submit(_run_chunk, work, token, chunk, data if with_data else None)
+        if placed is not None:
+            future = executor.submit(_run_chunk, work, None, chunk, placed)
+        else:
+            future = executor.submit(_run_chunk, work, token, chunk, data if with_data else None)
         running[future] = i
 
     try:
@@ -97,14 +101,17 @@ def run_chunks(
 
 
 def _run_chunk(
-    work: Callable[..., Any], token: str, chunk: Any, data: tuple[Any, ...] | None
+    work: Callable[..., Any], token: str | None, chunk: Any, data: tuple[Any, ...] | None
 ) -> tuple[Any] | None:
-    """Return (work(chunk, *data),) in a worker, or None if it does not have the data."""
+    """Return (work(chunk, *data),) in a worker, or None if it does not have the data.
+
+    It keeps the data under `token`; None if the engine does so.
+    """
     if data is None:
-        data = _last_data.get(token)
+        data = _last_data.get(token or "")
         if data is None:
             return None
-    else:
+    elif token is not None:
         _last_data.clear()
         _last_data[token] = data
     return (work(chunk, *data),)
@@ -119,6 +126,15 @@ def _result_of(future: Future[Any], chunk: range) -> Any:
             last = f" to models[{chunk[-1]}]" if len(chunk) > 1 else ""
             error.add_note(f"of models[{chunk[0]}]{last}")
         raise
+
+
+def _place(executor: Any, data: tuple[Any, ...]) -> Any:
+    """Return data that Dask sends to each worker once, or None with other engines.
+
+    As an argument of each task they would go through Dask's scheduler, which warns of large ones.
+    """
+    client: Any = getattr(executor, "_client", None)
+    return client.scatter([data], hash=False)[0] if hasattr(client, "scatter") else None
 
 
 def _count_workers(executor: Any) -> int | None:

@@ -23,6 +23,7 @@ from ..program.plan import operation_of
 from ..program.program import Program
 from ..program.ranks import Ranks
 from ..program.samples import Samples
+from ..program.sparse import is_sparse
 from ..program.trainer import Data, Description, describe_network
 from ..types import Batch, BatchSource, MaybeNone, PathLike, Precision, Scaling, Seed, Shuffle
 from ..validation import (
@@ -282,6 +283,8 @@ def check_ranks(program: Program, optimizer: Optimizer, arguments: FitArguments)
         )
     if arguments.batches is not None:
         raise ValueError("ranks is given, expected X and y beside it, not batches")
+    if is_sparse(arguments.X):
+        raise ValueError("X is a sparse matrix, expected an array beside ranks")
     if arguments.seed is None:
         raise TypeError("seed is None, expected an int beside ranks: all draw the same order")
     if program.precision != "highest":

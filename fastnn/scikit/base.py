@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from joblib.parallel import get_active_backend
@@ -49,7 +48,6 @@ class MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC)
     _no_improvement_count: int
     _best_parameters: Floats
     _optimizer: AdamSteps | MomentumSteps
-    _is_incremental = False  # whether the last training was a `partial_fit`
 
     def _assign(self, parameters: dict[str, Any]) -> None:
         """Keep the arguments of `__init__`, also where a subclass has fewer or others."""
@@ -240,8 +238,7 @@ class MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC)
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
-        # Only `partial_fit` reads the averages, which are up to twice as large as the parameters.
-        if self._is_incremental:
+        if "_optimizer" in state:  # a copy of an optimizer has no averages of its own
             state["_averages"] = self._averages()
         best = state.get("_best_parameters")
         if best is not None and np.array_equal(best, self.model_.parameters):
@@ -257,14 +254,6 @@ class MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC)
             own.iterations, own.arrays = averages.iterations, averages.arrays
         if state.get("_best_parameters", ()) is None:
             self._best_parameters = self.model_.parameters.copy()
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        twin = copy.copy(self)
-        memo[id(self)] = twin
-        twin.__dict__.update(copy.deepcopy(twin.__dict__, memo))
-        if hasattr(self, "_optimizer"):  # a copy of an optimizer has no averages of its own
-            twin._averages().restore(self._averages().snapshot())
-        return twin
 
     def _averages(self) -> State:
         """Return the state of the optimizer for the parameters."""

@@ -128,7 +128,6 @@ class TrainableMLP(MLP):
         as_loss, scale = self._scales()
         if not incremental or not hasattr(self, "_optimizer"):
             self._optimizer = self._make_optimizer(scale)
-        self._is_incremental = incremental
         measure = None if held_out is None else make_measure(self, held_out)
         self._begin_epochs(measure is not None)
         rule = StoppingRule(self, self._optimizer, as_loss, n, measure)
