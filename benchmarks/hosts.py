@@ -2,8 +2,8 @@
 
     mpirun -n 2 --bind-to none python benchmarks/hosts.py [--rounds 5] [--quick]
 
-The first table is of one rank: how many times as long a step takes layer by layer, with one shard
-and with several, as `fit` takes on one thread. The second is of all ranks: how much of a step is
+The first table is of one rank: how many times as long its step takes, with one shard and with
+several, as that of `fit` on one thread. The second is of all ranks: how much of a step is
 exchange. With the latency and the bandwidth measured here it says from which batch on two hosts are
 1.5 times as fast as one. Ranks on one host exchange through its memory; over a network the batch
 has to be larger.
@@ -102,9 +102,9 @@ def shards_table(networks, rounds):
     shards = [f"{n} shard{'s' if n > 1 else ''}" for n in _SHARDS]
     return Table(
         "A step of one rank",
-        "Microseconds of a step of Adam in the compiled program on one thread, and how many times "
-        "as long it takes one rank, layer by layer, with as many shards.",
-        ("network, batch", "program", *shards),
+        "Microseconds of a step of Adam in `fit` on one thread, and how many times as long it takes "
+        "one rank, with as many shards.",
+        ("network, batch", "fit", *shards),
         rows,
     )
 
