@@ -17,6 +17,7 @@ PAGES = {
 OTHERS = {
     "benchmarks/speed_by_width.png": "speed_by_width.png",
     "benchmarks/peak_by_size.png": "peak_by_size.png",
+    "benchmarks/small_steps.png": "small_steps.png",
     "examples/spiral.png": "pictures/spiral.png",
 }
 OTHERS |= {f"examples/{path.name}": f"scripts/{path.name}" for path in ROOT.glob("examples/*.py")}
