@@ -13,7 +13,7 @@ def test_a_version_against_itself():
     assert [line[:28].strip() for line in lines[1:]] == [
         "step 2-64-3 SGD", "step 2-64-3 Adam", "step 64-64-10 SGD", "step 64-64-10 Adam",
         "one row", "partial_fit 64-64-10 Adam", "step 784-128-10 SGD", "step 784-128-10 Adam",
-        "step 784-512-512-10 SGD", "step 784-512-512-10 Adam",
-        "step 784-2048-2048-10 SGD", "step 784-2048-2048-10 Adam", "100 rows 784-512-512-10",
+        "step 784-2048-2048-10 SGD", "step 784-2048-2048-10 Adam",
+        "step 784-512-512-10 SGD", "step 784-512-512-10 Adam", "100 rows 784-512-512-10",
     ]  # fmt: skip
     assert all(float(line.split()[-1]) > 0 for line in lines[1:])
