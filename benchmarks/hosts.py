@@ -102,8 +102,8 @@ def shards_table(networks, rounds):
     shards = [f"{n} shard{'s' if n > 1 else ''}" for n in _SHARDS]
     return Table(
         "A step of one rank",
-        "Microseconds of a step of Adam in `fit` on one thread, and how many times as long it takes "
-        "one rank, with as many shards.",
+        "Microseconds of a step of Adam in `fit` on one thread, and how many times as long a rank "
+        "takes for it, with as many shards.",
         ("network, batch", "fit", *shards),
         rows,
     )
