@@ -11,7 +11,9 @@ from .faults import (
     _KEYS,
     _SAMPLES,
     _TABLE,
+    depends_on_mode,
     is_below,
+    is_norm,
     layout_fault,
     parameters_fault,
     places_fault,
@@ -19,7 +21,6 @@ from .faults import (
     tiles_fault,
     weights_fault,
 )
-from .groups import depends_on_mode, is_norm
 
 
 @numba.njit
