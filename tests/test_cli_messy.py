@@ -196,11 +196,18 @@ def test_models_of_older_versions_read_as_before(call, tmp_path):
     ("options", "error"),
     [
         ("digits --null x", "argument --null: 'x' is for data files; digits has labels"),
-        ("spiral --decimal-comma", "argument --decimal-comma: is for data files; spiral has numb"),
+        ("spiral --decimal-comma", "argument --decimal-comma: is for data files; spiral is none"),
         (
             "digits --decimal-coma",
             "unrecognized arguments: --decimal-coma; did you mean --decimal-",
         ),
+        (
+            "digits --encoding latin-1",
+            "argument --encoding: 'latin-1' is for data files; digits ha",
+        ),
+        ("digits --no-header", "argument --no-header: is for data files; digits is none"),
+        ("digits --encoding lattin1", "argument --encoding: 'lattin1', expected utf-8, latin-1, "),
+        ("digits --encoding base64", "argument --encoding: 'base64', expected utf-8, latin-1, "),
         (
             "digits --decimal-comma --decimal-point",
             "argument --decimal-point: not allowed with arg",
@@ -221,3 +228,47 @@ def test_options_of_a_configuration_file(call, messy, tmp_path):
     config.write_text('null = ["none at all", "x,y"]\ndecimal-comma = true\nseparator = ";"\n')
     found, _ = train(call, messy[1], "--target", "price", "--config", config)
     assert found["data"]["features"] == ["size", "share"]
+
+
+def test_files_as_they_are_found(call, tmp_path):
+    """The same rows in eight kinds of files train the same network."""
+    rng = np.random.default_rng(1)
+    rows = [(f"{a:.2f}", f"{b:.2f}", "uv"[i % 2]) for i, (a, b) in enumerate(rng.random((60, 2)))]
+    lines = {
+        separator: [separator.join(row) for row in [("a", "b", "kind"), *rows]]
+        for separator in (",", ";", "|", "\t", "   ")
+    }
+    texts = {
+        "comma.csv": "\n".join(lines[","]), "semicolon.csv": "\n".join(lines[";"]),
+        "pipe.txt": "\n".join(lines["|"]), "tab.csv": "\n".join(lines["\t"]),
+        "blanks.txt": "\n".join(lines["   "]),
+        "pandas.csv": "\n".join(f"{i},{line}" if i >= 0 else f",{line}"
+                                for i, line in enumerate(lines[","], -1)),
+    }  # fmt: skip
+    results = []
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+        found, errors = train(call, tmp_path / name, "--target", "kind")
+        assert found["data"]["features"] == ["a", "b"]
+        assert (errors == "") == (name in ("comma.csv", "tab.csv"))
+        results.append(found["result"])
+    (tmp_path / "u.csv").write_text(texts["comma.csv"], encoding="utf-16")
+    found, _ = train(call, tmp_path / "u.csv", "--target", "kind", "--encoding", "utf-16")
+    results.append(found["result"])
+    (tmp_path / "no.data").write_text("\n".join(lines[","][1:]))
+    found, _ = train(call, tmp_path / "no.data", "--target", "column_3", "--no-header")
+    assert found["data"]["features"] == ["column_1", "column_2"]
+    results.append(found["result"])
+    assert all(result == results[0] for result in results)
+
+
+def test_predict_and_evaluate_read_files_as_they_are_found(call, tmp_path):
+    path, model = tmp_path / "t.data", tmp_path / "m.safetensors"
+    path.write_text("".join(f"{i * 37 % 50},{i % 7}.5,{'uv'[i % 2]}\n" for i in range(60)))
+    train(call, path, "--target", "column_3", "--no-header", "--save", model)
+    code, output, errors = call("predict", model, path, "--no-header")
+    assert (code, output.count("\n"), errors) == (0, 61, "")
+    assert call("evaluate", model, path, "--no-header")[0] == 0
+    code, output, errors = call("predict", model, path)
+    assert (code, output) == (2, "")
+    assert "column 'column_1' is missing, which the model needs" in errors

@@ -312,7 +312,12 @@ def _add_data(command: argparse.ArgumentParser, group: Any, text: str) -> None:
     add = group.add_argument
     kinds = f"{_listed(tables.KINDS)} (default: as the name ends, or the file begins)"
     add("--format", metavar="F", type=_choice(*tables.KINDS), help=kinds)
-    add("--separator", metavar="C", type=_character, help="between the values of a CSV file")
+    separator = "between the values of a CSV file (default: the one that all lines have)"
+    add("--separator", metavar="C", type=_character, help=separator)
+    encoding = "of a CSV or JSON file, as in latin-1, utf-16 (default: utf-8)"
+    add("--encoding", metavar="E", type=_encoding, help=encoding)
+    header = "the first line of a CSV file or sheet is a row: name the columns column_1, ..."
+    add("--no-header", action="store_true", help=header)
 
 
 def _add_columns(add: Callable[..., Any], name: str, text: str) -> None:
@@ -403,6 +408,21 @@ _character = _argument(
     lambda text: len(text.encode()) == 1,
     "a single character",
 )
+
+
+def _encoding(text: str) -> str:
+    """Return the name of an encoding of text."""
+    with contextlib.suppress(LookupError, ValueError):
+        bytes(4).decode(text, "replace")  # raises for codecs of other things than text too
+        return text
+    expected = f"expected {_listed(_ENCODINGS)} or another that Python knows"
+    raise argparse.ArgumentTypeError(f"{text!r}, {expected}{_near(text.lower(), _ENCODINGS)}")
+
+
+_ENCODINGS = (
+    "utf-8", "latin-1", "cp1252", "utf-16", "utf-16-le", "utf-16-be", "iso-8859-15", "cp1250",
+    "cp1251", "cp437", "mac-roman", "shift-jis", "gb18030", "big5", "euc-kr",
+)  # fmt: skip
 _widths = _argument(
     lambda text: tuple(map(int, text.split(","))),
     lambda widths: min(widths) >= 1,

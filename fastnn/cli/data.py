@@ -43,8 +43,10 @@ def load(options: Namespace, rng: Seed = None) -> Table:
         )
     if options.separator and options.format not in (None, "csv"):
         raise ValueError(f"argument --separator: is for CSV, not for {options.format}")
-    kind = "csv" if options.separator else options.format
-    return tables.read_table(options.data, kind, options.separator)
+    return tables.read_table(
+        options.data, "csv" if options.separator else options.format, options.separator,
+        encoding=options.encoding, has_header=not options.no_header,
+    )  # fmt: skip
 
 
 def _beside(path: PathLike) -> list[str]:

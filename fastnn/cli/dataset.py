@@ -121,12 +121,24 @@ def _read_texts(
 
 
 def _refuse_options_of_files(options: Namespace) -> None:
-    if options.decimal:
-        option = {",": "comma", ".": "point"}[options.decimal]
-        raise ValueError(
-            f"argument --decimal-{option}: is for data files; {options.data} has numbers"
-        )
-    for name in ("target", "task", "drop", "categorical", "null", "separator", "format"):
+    flags = {
+        "decimal-comma": options.decimal == ",",
+        "decimal-point": options.decimal == ".",
+        "no-header": options.no_header,
+    }
+    for flag, given in flags.items():
+        if given:
+            raise ValueError(f"argument --{flag}: is for data files; {options.data} is none")
+    for name in (
+        "target",
+        "task",
+        "drop",
+        "categorical",
+        "null",
+        "separator",
+        "encoding",
+        "format",
+    ):
         value = getattr(options, name)
         if value:
             value = ",".join(value) if isinstance(value, list) else value
