@@ -272,3 +272,97 @@ def test_predict_and_evaluate_read_files_as_they_are_found(call, tmp_path):
     code, output, errors = call("predict", model, path)
     assert (code, output) == (2, "")
     assert "column 'column_1' is missing, which the model needs" in errors
+
+
+def write_days(path, form):
+    """Write a table whose target is the half of the year."""
+    rng = np.random.default_rng(2)
+    days = np.datetime64("2023-01-01T06:30", "us") + rng.integers(0, 700, N) * np.timedelta64(
+        1, "D"
+    )
+    frame = pl.DataFrame({"when": days}).with_columns(half=(pl.col("when").dt.month() - 1) // 6 + 1)
+    frame.with_columns(pl.col("when").dt.strftime(form)).write_csv(path)
+    frame.write_parquet(path.with_suffix(".parquet"))
+    return frame
+
+
+@pytest.mark.parametrize(
+    ("form", "errors"),
+    [
+        ("%Y-%m-%dT%H:%M:%SZ", ""),
+        ("%d.%m.%Y %H:%M", "fastnn: note: column 'when' is read as dates: "),
+        ("%b %d, %Y", "fastnn: note: column 'when' is read as dates: "),
+    ],
+)
+def test_dates_become_features(call, tmp_path, form, errors):
+    path, model = tmp_path / "t.csv", tmp_path / "m.safetensors"
+    write_days(path, form)
+    found, said = train(call, path, "--target", "half", "--epochs", 30, "--save", model)
+    assert said.startswith(errors)
+    assert bool(said) == bool(errors)
+    parts = "year, month, day of year, weekday, days"
+    assert f"1 column of dates: when ({parts})" in found["data"]["notes"]
+    assert found["data"]["features"] == [f"when: {part}" for part in parts.split(", ")]
+    assert found["result"]["held_out"]["accuracy"] > 0.9
+    _, output, _ = call("predict", model, path)
+    assert output.count("\n") == N + 1
+    assert call("predict", model, path.with_suffix(".parquet"))[1] == output
+    path.write_text("when\nyesterday\n")
+    code, output, errors = call("predict", model, path)
+    assert (code, output) == (2, "")
+    assert errors.startswith("fastnn: error: column 'when', row 1 is 'yesterday', expected a date ")
+
+
+def test_dates_that_do_not_decide_are_asked(call, tmp_path):
+    path = tmp_path / "t.csv"
+    rows = "".join(f"{i % 12 + 1}/{i % 7 + 1}/2024,{i % 2}\n" for i in range(40))
+    path.write_text(f"when,y\n{rows}")
+    code, output, errors = call("train", path, "--target", "y")
+    assert (code, output) == (2, "")
+    assert errors == (
+        "fastnn: error: column 'when', row 8 is '8/1/2024', and its other values do not tell "
+        "whether the day or the month is first: --day-first reads 2024-01-08, --month-first reads "
+        "2024-08-01\n"
+    )
+    for option, day in (("--day-first", "2024-01-01"), ("--month-first", "2024-01-01")):
+        _, errors = train(call, path, "--target", "y", option)
+        assert errors == f"fastnn: note: column 'when' is read as dates: '1/1/2024' is {day}\n"
+
+
+def test_what_says_nothing_is_left_out(call, tmp_path):
+    path, model = tmp_path / "t.csv", tmp_path / "m.safetensors"
+    rows = [f"K{i:03},{i * 3},{i % 5},1.5,,{i % 2}" for i in range(60)]
+    path.write_text("\n".join(["key,user_id,x,same,empty,y", *rows]))
+    found, errors = train(call, path, "--target", "y", "--save", model)
+    assert found["data"]["features"] == ["x"]
+    assert errors.splitlines() == [
+        "fastnn: note: each of 'key', 'user_id' has another value in every row: left out",
+        "fastnn: note: column 'same' is '1.5' in every row: left out",
+        "fastnn: note: column 'empty' is empty in every row: left out",
+    ]
+    path.write_text("x\n1\n")
+    assert call("predict", model, path)[0] == 0
+    path.write_text("\n".join(["key,y", *(f"K{i:03},{i % 2}" for i in range(60))]))
+    code, output, errors = call("train", path, "--target", "y")
+    assert (code, output) == (2, "")
+    assert errors == (
+        f"fastnn: error: path: {path} has no column besides 'y', expected features; column 'key' "
+        "has another value in every row: left out\n"
+    )
+
+
+def test_rare_categories_are_others(call, tmp_path):
+    path, model = tmp_path / "t.csv", tmp_path / "m.safetensors"
+    path.write_text("town,y\n" + "".join(f"t{i % 30 if i < 60 else i % 3},{i % 2}\n"
+                                         for i in range(N)))  # fmt: skip
+    found, _ = train(call, path, "--target", "y", "--max-categories", 4, "--save", model)
+    assert found["data"]["features"] == ["town=t0", "town=t1", "town=t2", "town=other"]
+    assert "'town' has more than 4 categories: the rarest are 'other'" in found["data"]["notes"]
+    path.write_text("town\nnever seen\n")
+    code, output, errors = call("predict", model, path)
+    assert (code, output.count("\n"), errors) == (0, 2, "")
+    code, _, errors = call("train", path, "--target", "y", "--max-categories", "1")
+    assert code == 2
+    assert errors.startswith(
+        "fastnn: error: argument --max-categories: '1' is not a whole number o"
+    )

@@ -319,6 +319,13 @@ def parquet(n_rows):
     return file.getvalue()
 
 
+def sheets():
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("[Content_Types].xml", bytes(2 * ROOM))
+    return file.getvalue()
+
+
 ONES = b"a,b\n" + b"1,2\n" * ROOM
 BOMBS = {
     "t.csv": (ONES, "holds more than 1,000,000 bytes, half the memory of this machine"),
@@ -329,6 +336,7 @@ BOMBS = {
     "t.jsonl.gz": (gzip.compress(b'{"a": 1}\n' * ROOM), "unpacks to more than 1,000,000 bytes"),
     "t.json": (b"[" + b'{"a": 1},' * ROOM + b"]", "holds more than 1,000,000 bytes, half the"),
     "t.npz": (npz(a=np.zeros(ROOM)), "unpacks to more than 1,000,000 bytes, half the memory"),
+    "t.xlsx": (sheets(), "unpacks to more than 1,000,000 bytes, half the memory"),
     "t.npy": (npy("<f8", (ROOM,), bytes(8 * ROOM)), "holds more than 1,000,000 bytes, half the"),
     "t.parquet": (parquet(ROOM), "has 1,000,000 rows of 1 columns, which take more than 1,000,0"),
     "short.csv": (

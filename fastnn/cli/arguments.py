@@ -227,6 +227,12 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     decimal("--decimal-comma", action="store_const", dest="decimal", const=",", help=comma)
     point = "they have a decimal point, and commas between thousands"
     decimal("--decimal-point", action="store_const", dest="decimal", const=".", help=point)
+    order = data.add_mutually_exclusive_group().add_argument
+    day, month = "in dates such as 1/2/2024 the day is first", "the month is first"
+    order("--day-first", action="store_const", dest="day_first", const=True, help=day)
+    order("--month-first", action="store_const", dest="day_first", const=False, help=month)
+    most = "of a column; the rarest beyond share one feature (default: %(default)s)"
+    add("--max-categories", metavar="N", type=_several, default=100, help=most)
     missing = "missing values: refuse them, or put in the median or mean (default: refuse)"
     add("--missing", metavar="M", type=_choice(*MISSING), default="refuse", help=missing)
     held_out = "part of the samples to hold out (default: %(default)s)"
@@ -399,6 +405,7 @@ def _joined(values: Iterable[Any]) -> str:
 
 
 _count = _argument(int, lambda n: n >= 1, "a whole number of at least 1")
+_several = _argument(int, lambda n: n >= 2, "a whole number of at least 2")
 _seed = _argument(int, lambda n: n >= 0, "a whole number of at least 0")
 _rate = _argument(float, lambda x: 0 < x < math.inf, "a finite number above 0")
 _fraction = _argument(float, lambda x: 0 < x < 1, "a number between 0 and 1")

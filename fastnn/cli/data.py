@@ -110,7 +110,7 @@ def inputs(
     wrong = ~np.isfinite(X)
     if wrong.any():
         row, feature = np.argwhere(wrong)[0]
-        name = preprocessor.feature_names[feature]
+        name = preprocessor.column_names[feature]
         raise ValueError(
             f"{table.place(name, row)} is {frame[name][int(row)]}, too large for {X.dtype} beside "
             "the values that the model was trained on: expected a smaller number"

@@ -24,9 +24,13 @@ _GZIP, _ZLIB, _ZSTD = b"\x1f\x8b", (b"\x78\x01", b"\x78\x9c", b"\x78\xda"), b"\x
 _CHUNK = 2**16  # zlib unpacks it to at most a thousand times as much
 
 
-def too_large(name: str, what: str = "holds") -> ValueError:
+class TooLargeError(ValueError):
+    """A file has more than MOST_BYTES."""
+
+
+def too_large(name: str, what: str = "holds") -> TooLargeError:
     """Return the error for a file that has more than MOST_BYTES."""
-    return ValueError(
+    return TooLargeError(
         f"path: {name} {what} more than {MOST_BYTES:,} bytes, half the memory of this machine: "
         "expected a smaller table"
     )

@@ -207,7 +207,7 @@ def _without_empty_rows(table: Table) -> Table:
     return table.take(np.flatnonzero(filled.to_numpy()))
 
 
-def _read_sheet(data: Path | io.BytesIO, name: str, has_header: bool) -> pl.DataFrame:
+def _read_sheet(data: Path | io.BytesIO, name: str, has_header: bool) -> Any:
     """Return the first sheet of an Excel file."""
     pl = import_polars("tables")
     try:
@@ -220,18 +220,20 @@ def _read_sheet(data: Path | io.BytesIO, name: str, has_header: bool) -> pl.Data
     try:
         with zipfile.ZipFile(data) as packed:
             size = sum(each.file_size for each in packed.infolist())
-        if size <= sources.MOST_BYTES:
-            frame: pl.DataFrame = pl.read_excel(
-                data.getvalue(), has_header=has_header, infer_schema_length=None,
-                drop_empty_rows=False, raise_if_empty=False,
-            )  # fmt: skip
-            if not has_header:  # fastexcel counts from 0
-                frame.columns = [f"column_{i + 1}" for i in range(frame.width)]
-            return frame
+        if size > sources.MOST_BYTES:
+            raise sources.too_large(name, "unpacks to")
+        frame: Any = pl.read_excel(
+            data.getvalue(), has_header=has_header, infer_schema_length=None,
+            drop_empty_rows=False, raise_if_empty=False,
+        )  # fmt: skip
+    except sources.TooLargeError:
+        raise
     except Exception as error:  # calamine and zipfile raise many kinds for a damaged file
         reason = str(error).partition("\n")[0]
         raise ValueError(f"path: {name} is no Excel file of sheets ({reason:.200})") from None
-    raise sources.too_large(name, "unpacks to")
+    if not has_header:  # fastexcel counts from 0
+        frame.columns = [f"column_{i + 1}" for i in range(frame.width)]
+    return frame
 
 
 def _no_rows(name: str) -> ValueError:
