@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -13,9 +13,11 @@ from numpy.typing import ArrayLike
 from ..nn import configs
 from ..nn.layers import Layer
 from ..nn.loss import Loss
-from ..nn.network import Network, call_backward, call_forward
+from ..nn.network import Network
 from ..nn.optimizer import Optimizer
 from ..nn.own_losses import LossLike
+from ..nn.passes import call_backward, call_forward
+from ..nn.residual import Residual
 from ..nn.summary import Summary
 from ..program.program import Program
 from ..program.stream import Stream
@@ -29,7 +31,9 @@ class Model:
     :class:`Sequential` adds training, prediction and files.
     """
 
-    def __init__(self, layers: Iterable[Layer | OwnLayer], loss: LossLike | None = None) -> None:
+    def __init__(
+        self, layers: Iterable[Layer | Residual | OwnLayer], loss: LossLike | None = None
+    ) -> None:
         self._network = Network(layers, loss)
         self._program = Program(self._network)
         self._stream: Stream | None = None  # of the last `partial_fit`
@@ -182,3 +186,15 @@ def as_notes(notes: dict[str, Any]) -> dict[str, Any]:
     except (TypeError, ValueError, RecursionError) as error:
         raise type(error)(f"notes is {notes!r:.80}, expected what JSON can hold: {error}") from None
     return plain
+
+
+def index_of(layers: Sequence[Layer | OwnLayer], layer: Any) -> int:
+    """Return the index, at least 0, of one of the layers, which is it or its index."""
+    for i, each in enumerate(layers):
+        if each is layer:
+            return i
+    n = len(layers)
+    whole = isinstance(layer, int | np.integer) and not isinstance(layer, bool)
+    if not whole or not -n <= layer < n:
+        raise ValueError(f"layer is {layer!r}, expected a number from {-n} to {n - 1} or a layer")
+    return int(layer) % n
