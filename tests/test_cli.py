@@ -39,7 +39,7 @@ def call(capsys):
 
 def scores(output):
     """Return the printed {"training": (loss, accuracy), "held out": (loss, accuracy)}."""
-    found = re.findall(r"(training|held out) +(\d+\.\d+) +(\d+\.\d+)\n", output)
+    found = re.findall(r"(training|held out) +(\d+\.\d+) +(\d+\.\d+) +\d\.\d+\n", output)
     assert len(found) == 2
     return {name: (float(loss), float(accuracy)) for name, loss, accuracy in found}
 

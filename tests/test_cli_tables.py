@@ -102,7 +102,7 @@ def test_classification_of_columns_of_all_kinds(call, houses):
         "          1 column of categories, one-hot, 3 features: town (3)",
     ):
         assert f"{line}\n" in output
-    accuracy = float(re.search(r"held out +\S+ +(\S+)\n", output)[1])
+    accuracy = float(re.search(r"held out +\S+ +(\S+) +\S+\n", output)[1])
     assert accuracy >= 0.95
     figures = re.findall(r"(no|yes) +(0\.\d+|1\.0000) +\S+ +\S+ +(\d+)\n", output)
     assert [name for name, *_ in figures] == ["no", "yes"]
@@ -283,7 +283,9 @@ def test_json_has_everything(call, houses):
     assert np.trace(matrix) / 120 == pytest.approx(held_out["accuracy"])
     assert [row["samples"] for row in held_out["classes"]] == matrix.sum(axis=1).tolist()
     text = call(*options)[1]
-    assert f"{held_out['loss']:.4f}    {held_out['accuracy']:.4f}\n" in text
+    values = [held_out[name] for name in ("log_loss", "accuracy", "roc_auc")]
+    assert "    ".join(f"{value:.4f}" for value in values) + "\n" in text
+    assert held_out["log_loss"] == pytest.approx(held_out["loss"], rel=1e-5)
     assert f"{held_out['classes'][1]['f1']:.4f}" in text
 
 
