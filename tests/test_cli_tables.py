@@ -240,10 +240,9 @@ def test_names_that_are_patterns_of_polars(call, tmp_path, name):
 def test_all_recommendations_at_once(call, tmp_path):
     path = tmp_path / "t.csv"
     days = [f"2024-02-{i + 1:02}" for i in range(30)]  # there is no such day at the end
-    path.write_text(
-        "a,b,c,x,y\n" + "".join(f"{day},{day},{i % 2},{day[-2:]},{day[-1]}\n" if i else
-                              f"{day},{day},one,{day[-2:]},\n" for i, day in enumerate(days))
-    )  # fmt: skip
+    rows = [f"{day},{day},{i % 2},{day[-2:]},{day[-1]}" for i, day in enumerate(days)]
+    rows[1] = "2024-02-02,2024-02-02,one,2,2"
+    path.write_text("\n".join(["a,b,c,x,y", *rows]))
     train = ["train", path, "--target", "y", "--task", "regression", "--epochs", 1, "--json"]
     code, output, errors = call(*train)
     assert (code, output, errors.count("\n")) == (2, "", 1)
@@ -256,11 +255,11 @@ def test_all_recommendations_at_once(call, tmp_path):
         train += option_in(fault, words)
     code, output, _ = call(*train)
     assert code == 0
-    assert json.loads(output)["data"]["features"] == ["c=0", "c=1", "x"]
+    assert json.loads(output)["data"]["features"] == ["c=0", "c=1", "c=one", "x"]
     # What is given here wins over the file, also in lists.
     config = write(tmp_path, 'drop = ["x"]')
     found = json.loads(call(*train, "--config", config)[1])
-    assert found["data"]["features"] == ["c=0", "c=1", "x"]
+    assert found["data"]["features"] == ["c=0", "c=1", "c=one", "x"]
 
 
 def test_json_has_everything(call, houses):
