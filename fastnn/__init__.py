@@ -137,6 +137,7 @@ __all__ = [
     "scaled_normal",
     "set_num_threads",
     "set_precision",
+    "tables",
     "warmup",
 ]
 
@@ -145,6 +146,7 @@ _ESTIMATORS = ("MLPClassifier", "MLPRegressor")
 
 if TYPE_CHECKING:  # a name that is not there is a mistake that a type checker finds
     from . import export as export
+    from . import tables as tables
     from .export import from_torch as load_torch
     from .export import to_torch as export_torch
     from .scikit.estimators import MLPClassifier as MLPClassifier
@@ -162,6 +164,8 @@ else:
             return {"export_torch": export.to_torch, "load_torch": export.from_torch}.get(
                 name, export
             )
+        if name == "tables":
+            return importlib.import_module(".tables", __name__)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

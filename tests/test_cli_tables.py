@@ -416,7 +416,7 @@ def test_a_loaded_model_warns_of_raw_rows(kind, request, tmp_path):
     assert warning.filename == __file__
     said = str(warning.message)
     assert said.startswith(f"{path} is a model of `fastnn train`: it takes inputs that are prepar")
-    assert "`fastnn predict` predicts raw rows" in said
+    assert "`fastnn.tables.load` and `fastnn predict` take raw rows" in said
     assert ("standardized target" in said) == (kind == "regressor")
     for write in (fastnn.export.to_c, fastnn.export.to_onnx, fastnn.export.to_torch):
         with pytest.warns(fastnn.PreparedInputsWarning, match="`fastnn export` writes") as caught:

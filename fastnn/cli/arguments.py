@@ -10,12 +10,13 @@ import io
 import math
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 from .. import tables
-from ..nn.classes import ACTIVATIONS as ACTIVATIONS_BY_NAME
 from ..nn.classes import OPTIMIZERS
 from ..program.precision import PRECISIONS
+from ..tables import training
+from ..tables.training import ACTIVATIONS, RATES, Settings
 from ..version import __version__
 from .export import FORMATS
 
@@ -36,30 +37,13 @@ refused elsewhere. A category that training has not seen counts as none of the
 known ones, and is said on standard error."""
 
 
-class Settings(NamedTuple):
-    """The settings of `fastnn train` that have defaults of their own for each kind of data."""
-
-    hidden: tuple[int, ...]
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    optimizer: str
-
-
 # Held-out accuracy with seeds 0 to 15: digits 0.961 to 0.992, spiral 0.950 to 1.
 DEFAULTS = {
     "digits": Settings((256,), 50, 32, 0.1, "sgd"),
     "spiral": Settings((64, 64), 200, 32, 0.1, "sgd"),
-    "classes": Settings((64, 64), 50, 32, 0.05, "sgd"),
-    "numbers": Settings((64, 64), 50, 32, 0.003, "adam"),
+    "classes": training.DEFAULTS["classification"],
+    "numbers": training.DEFAULTS["regression"],
 }
-# Any other optimizer starts with the default rate of its class.
-_CHOSEN_RATES = {"sgd": 0.05, "adam": 0.003, "adamw": 0.003, "rmsprop": 0.001, "adagrad": 0.03}
-RATES: dict[str, float] = {
-    name: _CHOSEN_RATES.get(name) or optimizer().learning_rate
-    for name, optimizer in OPTIMIZERS.items()
-}
-ACTIVATIONS = {name: layer for name, layer in ACTIVATIONS_BY_NAME.items() if name != "identity"}
 _MOST_OF_CONFIG = 1_000_000  # bytes
 MISSING = ("refuse", "median", "mean")
 

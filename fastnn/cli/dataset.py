@@ -1,136 +1,49 @@
-"""A table as inputs and targets of a network: split, then fitted on the training part only."""
+"""The table that the options of `fastnn train` name, as a Dataset, and what is said of it."""
 
 from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import datasets, tables
+from .. import tables
 from ..tables import Table
-from ..types import Array, Floats
+from ..types import Array
 from . import data, terminal
 
 if TYPE_CHECKING:
-    import polars as pl
-
-    from ..tables.complaints import Complaints
-    from ..tables.preprocessing import Preprocessor
-    from ..tables.reading import Reading
+    from ..tables.dataset import Dataset
     from ..tables.targets import Target
-
-
-class Dataset(NamedTuple):
-    """The training part and the held-out part of a table, and what was fitted on the first."""
-
-    reading: Reading
-    preprocessor: Preprocessor
-    target: Target
-    inputs: list[Floats]
-    """Features (N, I) of the two parts: training, held out."""
-
-    targets: list[Array]
-    """Class numbers (N,), or values (N,) in the units of the target, of the two parts."""
-
-    lines: list[str]
-    """What the user is told of the data."""
-
-    notes: list[str]
-    """What the user is told of texts that were not taken as they are."""
 
 
 def load_dataset(
     options: Namespace, split_rng: np.random.Generator, data_rng: np.random.Generator
-) -> Dataset:
-    """Read the table that the options name, split it, and fit the preprocessing."""
+) -> tuple[Dataset, list[str]]:
+    """Read the table that the options name; return its Dataset, and what the user is told of it."""
     built_in = options.data in data.BUILT_IN
     if built_in:
         _refuse_options_of_files(options)
     table = data.load(options, data_rng)
-    from ..tables import kinds, preprocessing, targets  # need polars
-    from ..tables.complaints import Complaints
-    from ..tables.reading import Reading
-    from ..tables.selection import find_useless, lines_of
+    from ..tables.dataset import DataOptions, SplitError, make_dataset  # need polars
 
     name = data.BUILT_IN[options.data] if built_in else _find_target(options, table)
-    complaints, reading, notes = Complaints(), Reading(), list(table.notes)
-    drop = [*options.drop]
-    if not built_in:
-        table, reading, more = _read_texts(options, table, name, complaints)
-        useless = find_useless(table, {name, *drop, *options.categorical, *complaints.columns})
-        drop += useless
-        left_out = lines_of(useless)
-        notes += [*more, *left_out]
-        if len({name, *drop}) == table.frame.width and useless:
-            raise ValueError(
-                f"path: {table.source} has no column besides {name!r:.80}, expected features; "
-                + "; ".join(left_out)
-            )
-    kind_of = kinds.infer_kinds(
-        table, target=name, drop=drop, categorical=options.categorical,
-        complaints=complaints,
-    )  # fmt: skip
-    optional = kind_of if options.missing != "refuse" else ()
-    frame = preprocessing.read_features(table, kind_of, optional, complaints=complaints)
-    target: Target
-    y: Array
-    task, why = options.task, None
-    with complaints.collect():
-        if task is None:
-            task, why = kinds.infer_task(table, name)
-        if task == "classification":
-            target = targets.Classes.fit(table, name)
-            y = target.encode(table)
-        else:
-            y = targets.read_quantity(table, name)
-    complaints.check()
-    labels = y if task == "classification" else None
+    given = DataOptions(**{each: getattr(options, each) for each in DataOptions._fields})
     try:
-        parts = datasets.split(len(y), options.validation_fraction, split_rng, labels=labels)
-    except ValueError as error:
+        dataset = make_dataset(table, name, given, split_rng, as_found=not built_in)
+    except SplitError as error:
         raise ValueError(f"argument --validation-fraction: {error}") from None
-    frames, y_parts = [frame[part] for part in parts], [y[part] for part in parts]
-    if task == "regression":
-        target = targets.Quantity.fit(y_parts[0], name)
-    preprocessor = preprocessing.Preprocessor.fit(
-        frames[0], options.missing, options.max_categories
-    )
-    inputs = [
-        data.inputs(preprocessor, table.take(part), frame[part], options.dtype) for part in parts
-    ]
+    samples = [len(part) for part in dataset.targets]
     lines = [
-        f"{table.source}: {terminal.some(len(table.frame), 'sample')}, "
-        f"{terminal.some(inputs[0].shape[1], 'feature')}",
-        *_target_lines(target, y_parts, None if built_in else why),
-        f"{len(y_parts[0]):,} to train on, {len(y_parts[1]):,} held out",
-        *_feature_lines(preprocessor, frame, options.missing),
-        *data.unknown_lines(preprocessor, frames[1]),
+        f"{table.source}: {terminal.some(sum(samples), 'sample')}, "
+        f"{terminal.some(dataset.inputs[0].shape[1], 'feature')}",
+        *_target_lines(dataset.target, dataset.targets, None if built_in else dataset.why),
+        f"{samples[0]:,} to train on, {samples[1]:,} held out",
+        *_feature_lines(dataset, options.missing),
+        *data.unknown_lines(dataset.preprocessor, dataset.frames[1]),
     ]
-    reading = reading.of_columns([*kind_of, name])
-    return Dataset(reading, preprocessor, target, inputs, y_parts, lines, notes)
-
-
-def _read_texts(
-    options: Namespace, table: Table, target: str, complaints: Complaints
-) -> tuple[Table, Reading, list[str]]:
-    """Return the table with its texts read, how they were read, and notes for the user.
-
-    Rows without a target are left out.
-    """
-    from ..tables import targets
-    from ..tables.reading import Reading
-
-    texts = {*options.drop, *options.categorical}
-    reading = Reading.find(
-        table, target=target, texts=texts, nulls=options.null, decimal=options.decimal,
-        day_first=options.day_first, complaints=complaints,
-    )  # fmt: skip
-    typed = reading.apply(table)
-    notes = list(reading.lines(table))
-    typed, left_out = targets.leave_out_missing(typed, target)
-    return typed, reading, [*notes, *left_out]
+    return dataset, lines
 
 
 def _refuse_options_of_files(options: Namespace) -> None:
@@ -188,7 +101,8 @@ def _target_lines(target: Target, y_parts: Sequence[Array], why: str | None) -> 
         yield f"{target.task}: {why}{' (see --task)' if doubtful else ''}"
 
 
-def _feature_lines(preprocessor: Preprocessor, frame: pl.DataFrame, missing: str) -> Iterator[str]:
+def _feature_lines(dataset: Dataset, missing: str) -> Iterator[str]:
+    preprocessor = dataset.preprocessor
     numeric = [column.name for column in preprocessor.columns if column.kind == "number"]
     categories = [column for column in preprocessor.columns if column.kind == "category"]
     dates = [column for column in preprocessor.columns if column.kind == "date"]
@@ -215,6 +129,10 @@ def _feature_lines(preprocessor: Preprocessor, frame: pl.DataFrame, missing: str
         shown = terminal.listed([f"{each.name:.80} ({', '.join(each.parts)})" for each in dates])
         yield f"{terminal.some(len(dates), 'column')} of dates: {shown}"
     if missing != "refuse":
-        counts = {series.name: series.null_count() for series in frame if series.null_count()}
+        counts = {
+            name: count
+            for name in dataset.frames[0].columns
+            if (count := sum(frame[name].null_count() for frame in dataset.frames))
+        }
         shown = terminal.listed([f"{name:.80} ({count:,})" for name, count in counts.items()])
         yield f"missing values, filled with the {missing} or most frequent: {shown or 'none'}"

@@ -110,8 +110,7 @@ class _Parts:
             rows = frame[self.index].to_numpy().astype(np.int64) + 1
             table = Table(frame.drop(self.index), rows, self.source)
             preprocessor = self.saved.preprocessor
-            typed = preprocessor.read(self.saved.read(table))
-            X = data.inputs(preprocessor, table, typed, self.saved.model.dtype)
+            X, typed = self.saved.whole.inputs(self.saved.read(table))
             with self._lock:
                 for name, (categories, count) in preprocessor.unknown(typed).items():
                     known, n_rows = self.unknown.get(name, ([], 0))

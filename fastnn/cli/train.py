@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,14 +17,17 @@ from ..nn.monitor import cost_of
 from ..nn.optimizer import Optimizer
 from ..program.precision import resolve_precision
 from ..run.history import History
+from ..tables import training
+from ..tables.training import Settings
 from ..types import Precision
 from . import assessment, machine, outputs, report, terminal
-from .arguments import ACTIVATIONS, DEFAULTS, RATES, Settings
+from .arguments import DEFAULTS
 from .data import BUILT_IN
-from .dataset import Dataset, load_dataset
+from .dataset import load_dataset
 
 if TYPE_CHECKING:
     from ..model import Sequential
+    from ..tables.dataset import Dataset
     from ..tables.targets import Target
 
 
@@ -33,6 +35,9 @@ class Result(NamedTuple):
     """A network that has been trained, what it was trained with, and how good it is."""
 
     dataset: Dataset
+    lines: list[str]
+    """What the user is told of the data."""
+
     settings: Settings
     precision: Precision
     model: Sequential
@@ -68,22 +73,28 @@ def run(options: Namespace) -> None:
 def _train(options: Namespace) -> Result:
     """Train, and return the Result. What is known before training is shown before it."""
     split_rng, weights_rng, data_rng = np.random.default_rng(options.seed).spawn(3)
-    dataset = load_dataset(options, split_rng, data_rng)
+    dataset, lines = load_dataset(options, split_rng, data_rng)
     for line in dataset.notes:
         terminal.note(line)
     target = dataset.target
     if options.balanced and target.task == "regression":
         raise ValueError("argument --balanced: the target is a number, expected classes")
     settings = _settings(options, target)
-    widths = (dataset.inputs[0].shape[1], *settings.hidden, _n_outputs(target))
-    model = _network(widths, options, target, weights_rng)
+    widths = (dataset.inputs[0].shape[1], *settings.hidden, training.n_outputs(target))
+    model = training.make_network(
+        widths, target, activation=options.activation, dropout=options.dropout,
+        dtype=options.dtype, rng=weights_rng,
+    )  # fmt: skip
     precision = _precision(options, model)
     optimizer = OPTIMIZERS[settings.optimizer](learning_rate=settings.learning_rate)
     if not options.json:
-        _say_before(options, settings, dataset, model, optimizer, precision)
+        _say_before(options, settings, lines, target, model, optimizer, precision)
     plain = _is_plain(options, settings, target)
     compile_seconds, _ = _timed(fastnn.warmup, model.dtype, plain=plain, precision=precision)
-    train_seconds, history = _timed(_fit, model, dataset, optimizer, settings, options)
+    run = training.Run(
+        options.seed, options.threads, options.precision, options.patience, options.balanced
+    )
+    train_seconds, history = _timed(training.fit_network, model, dataset, optimizer, settings, run)
     parts = {
         part: assessment.assess(model, target, X, y, options.threads, precision)
         for part, X, y in zip(
@@ -91,7 +102,7 @@ def _train(options: Namespace) -> Result:
         )
     }
     return Result(
-        dataset, settings, precision, model, history, parts, compile_seconds, train_seconds
+        dataset, lines, settings, precision, model, history, parts, compile_seconds, train_seconds
     )
 
 
@@ -101,10 +112,7 @@ def _train(options: Namespace) -> Result:
 def _settings(options: Namespace, target: Target) -> Settings:
     by_task = {"classification": "classes", "regression": "numbers"}[target.task]
     settings = DEFAULTS[options.data if options.data in BUILT_IN else by_task]
-    values = {name: getattr(options, name) for name in Settings._fields}
-    if values["optimizer"] not in (None, settings.optimizer):
-        settings = settings._replace(learning_rate=RATES[values["optimizer"]])
-    return settings._replace(**{k: v for k, v in values.items() if v is not None})
+    return training.settle(settings, {name: getattr(options, name) for name in Settings._fields})
 
 
 def _is_plain(options: Namespace, settings: Settings, target: Target) -> bool:
@@ -127,52 +135,6 @@ def _precision(options: Namespace, model: Sequential) -> Precision:
     return resolve_precision(options.precision, model.dtype).precision
 
 
-def _n_outputs(target: Target) -> int:
-    return len(target.labels) if target.task == "classification" else 1
-
-
-def _network(
-    widths: Sequence[int], options: Namespace, target: Target, rng: np.random.Generator
-) -> Sequential:
-    activation = ACTIVATIONS[options.activation]
-    layers: list[Any] = []
-    for n_inputs, n_neurons in itertools.pairwise(widths):
-        if layers:
-            layers.append(activation())
-            if options.dropout:
-                layers.append(fastnn.Dropout(options.dropout))
-        layers.append(fastnn.Dense(n_inputs, n_neurons, dtype=options.dtype, rng=rng))
-    loss = None if target.task == "classification" else fastnn.MeanSquaredError()
-    return fastnn.Sequential(layers, loss=loss)
-
-
-def _fit(
-    model: Sequential,
-    dataset: Dataset,
-    optimizer: Optimizer,
-    settings: Settings,
-    options: Namespace,
-) -> History:
-    (X, X_held_out), (y, y_held_out) = dataset.inputs, dataset.targets
-    target = dataset.target
-    extra: dict[str, Any] = {}
-    if target.task == "regression":
-        y, y_held_out = map(target.standardize, (y, y_held_out))
-    elif options.balanced:
-        counts = np.bincount(y, minlength=len(target.labels))
-        extra["class_weight"] = {
-            k: len(y) / (len(counts) * count) if count else 0.0 for k, count in enumerate(counts)
-        }
-    if options.patience:
-        extra["callbacks"] = [fastnn.EarlyStopping("val_loss", patience=options.patience)]
-    return model.fit(
-        X, y,
-        epochs=settings.epochs, batch_size=settings.batch_size, optimizer=optimizer,
-        seed=options.seed, validation_data=(X_held_out, y_held_out), threads=options.threads,
-        precision=options.precision, **extra,
-    )  # fmt: skip
-
-
 def _timed(function: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[float, Any]:
     begin = time.perf_counter()
     result = function(*args, **kwargs)
@@ -184,18 +146,16 @@ def _timed(function: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[flo
 
 def _write_files(options: Namespace, result: Result) -> Iterator[tuple[str, str]]:
     """Write the files that the options name; yield the option and a line for each."""
-    from ..tables.targets import target_to_dict  # needs polars
+    from ..tables.models import TableModel  # needs polars
 
     dataset = result.dataset
     if options.save:
-        notes = {
-            "target": target_to_dict(dataset.target),
-            "reading": dataset.reading.to_dict(),
-            "preprocessing": dataset.preprocessor.to_list(),
-            "result": {part: each.scores for part, each in result.parts.items()},
-        }
+        scores = {part: each.scores for part, each in result.parts.items()}
+        saved = TableModel(
+            result.model, dataset.reading, dataset.preprocessor, dataset.target, scores=scores
+        )
         path = Path(options.save)
-        result.model.save(path, notes=notes)
+        saved.save(path)
         yield "save", f"{path}: {path.stat().st_size:,} bytes, network and preprocessing"
     if options.plot:
         title = f"fastnn train {options.data}"
@@ -207,14 +167,15 @@ def _write_files(options: Namespace, result: Result) -> Iterator[tuple[str, str]
 def _say_before(
     options: Namespace,
     settings: Settings,
-    dataset: Dataset,
+    lines: list[str],
+    target: Target,
     model: Sequential,
     optimizer: Optimizer,
     precision: Precision,
 ) -> None:
-    first, *others = dataset.lines
+    first, *others = lines
     terminal.say("data", first, *terminal.wrapped(others))
-    terminal.say("network", *_network_lines(model, dataset.target))
+    terminal.say("network", *_network_lines(model, target))
     terminal.say("training", *_training_lines(options, settings, optimizer, precision))
 
 
@@ -279,7 +240,7 @@ def _as_json(options: Namespace, result: Result, files: Iterable[str]) -> dict[s
             "source": options.data,
             "samples": [len(part) for part in dataset.inputs],
             "features": dataset.preprocessor.feature_names,
-            "notes": [*dataset.lines, *dataset.notes],
+            "notes": [*result.lines, *dataset.notes],
         },
         "task": target.task,
         "target": target.name,

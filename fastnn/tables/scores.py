@@ -1,0 +1,48 @@
+"""How good a network is on rows whose target is known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from .. import metrics
+from ..types import Array, Floats, Precision
+
+if TYPE_CHECKING:
+    from ..model import Sequential
+    from .targets import Target
+
+
+class Assessment(NamedTuple):
+    """How a model does on a part of the data."""
+
+    scores: dict[str, float]
+    """{"loss", "accuracy"} of classes, {"r2", "rmse", "mae"} of numbers."""
+
+    true: Array
+    predicted: Array
+
+
+def assess(
+    model: Sequential,
+    target: Target,
+    X: Floats,
+    y: Array,
+    threads: int | None = None,
+    precision: Precision | None = None,
+) -> Assessment:
+    """Return the Assessment of a model on (N, I) samples.
+
+    `y` (N,) are class numbers, or values in the units of the target.
+    """
+    if target.task == "classification":
+        scores = model.evaluate(X, y, threads=threads, precision=precision)
+        return Assessment(scores, y, model.predict(X, threads=threads, precision=precision))
+    predicted = model.predict(X, threads=threads, precision=precision)
+    # In standardized units: squares of the target's own may overflow.
+    scaled = target.standardize(y)
+    scores = {
+        "r2": metrics.r2(scaled, predicted),
+        "rmse": target.scale * metrics.mean_squared_error(scaled, predicted) ** 0.5,
+        "mae": target.scale * metrics.mean_absolute_error(scaled, predicted),
+    }
+    return Assessment(scores, y, target.decode(predicted))
