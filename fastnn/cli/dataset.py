@@ -16,13 +16,16 @@ from . import data, terminal
 if TYPE_CHECKING:
     import polars as pl
 
+    from ..tables.complaints import Complaints
     from ..tables.preprocessing import Preprocessor
+    from ..tables.reading import Reading
     from ..tables.targets import Target
 
 
 class Dataset(NamedTuple):
     """The training part and the held-out part of a table, and what was fitted on the first."""
 
+    reading: Reading
     preprocessor: Preprocessor
     target: Target
     inputs: list[Floats]
@@ -34,6 +37,9 @@ class Dataset(NamedTuple):
     lines: list[str]
     """What the user is told of the data."""
 
+    notes: list[str]
+    """What the user is told of texts that were not taken as they are."""
+
 
 def load_dataset(
     options: Namespace, split_rng: np.random.Generator, data_rng: np.random.Generator
@@ -44,23 +50,32 @@ def load_dataset(
         _refuse_options_of_files(options)
     table = data.load(options, data_rng)
     from ..tables import kinds, preprocessing, targets  # need polars
+    from ..tables.complaints import Complaints
+    from ..tables.reading import Reading
 
     name = data.BUILT_IN[options.data] if built_in else _find_target(options, table)
+    complaints, reading, notes = Complaints(), Reading(), list(table.notes)
+    if not built_in:
+        table, reading, more = _read_texts(options, table, name, complaints)
+        notes += more
     kind_of = kinds.infer_kinds(
-        table, target=name, drop=options.drop, categorical=options.categorical
-    )
+        table, target=name, drop=options.drop, categorical=options.categorical,
+        complaints=complaints,
+    )  # fmt: skip
     optional = kind_of if options.missing != "refuse" else ()
-    frame = preprocessing.read_features(table, kind_of, optional)
-    task, why = options.task, None
-    if task is None:
-        task, why = kinds.infer_task(table, name)
+    frame = preprocessing.read_features(table, kind_of, optional, complaints=complaints)
     target: Target
     y: Array
-    if task == "classification":
-        target = targets.Classes.fit(table, name)
-        y = target.encode(table)
-    else:
-        y = targets.read_quantity(table, name)
+    task, why = options.task, None
+    with complaints.collect():
+        if task is None:
+            task, why = kinds.infer_task(table, name)
+        if task == "classification":
+            target = targets.Classes.fit(table, name)
+            y = target.encode(table)
+        else:
+            y = targets.read_quantity(table, name)
+    complaints.check()
     labels = y if task == "classification" else None
     try:
         parts = datasets.split(len(y), options.validation_fraction, split_rng, labels=labels)
@@ -81,11 +96,37 @@ def load_dataset(
         *_feature_lines(preprocessor, frame, options.missing),
         *data.unknown_lines(preprocessor, frames[1]),
     ]
-    return Dataset(preprocessor, target, inputs, y_parts, lines)
+    reading = reading.of_columns([*kind_of, name])
+    return Dataset(reading, preprocessor, target, inputs, y_parts, lines, notes)
+
+
+def _read_texts(
+    options: Namespace, table: Table, target: str, complaints: Complaints
+) -> tuple[Table, Reading, list[str]]:
+    """Return the table with its texts read, how they were read, and notes for the user.
+
+    Rows without a target are left out.
+    """
+    from ..tables import targets
+    from ..tables.reading import Reading
+
+    texts = {*options.drop, *options.categorical}
+    reading = Reading.find(
+        table, texts=texts, nulls=options.null, decimal=options.decimal, complaints=complaints
+    )
+    typed = reading.apply(table)
+    notes = list(reading.lines(table))
+    typed, left_out = targets.leave_out_missing(typed, target)
+    return typed, reading, [*notes, *left_out]
 
 
 def _refuse_options_of_files(options: Namespace) -> None:
-    for name in ("target", "task", "drop", "categorical", "separator", "format"):
+    if options.decimal:
+        option = {",": "comma", ".": "point"}[options.decimal]
+        raise ValueError(
+            f"argument --decimal-{option}: is for data files; {options.data} has numbers"
+        )
+    for name in ("target", "task", "drop", "categorical", "null", "separator", "format"):
         value = getattr(options, name)
         if value:
             value = ",".join(value) if isinstance(value, list) else value

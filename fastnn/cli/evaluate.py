@@ -14,10 +14,15 @@ def run(options: Namespace) -> None:
     if options.plot:
         report.check(options.plot)
     saved = data.Saved(options.model)
+    from ..tables.targets import leave_out_missing  # needs polars
+
     table = data.load(options)
     table.require(saved.target.name, "the target of the model")
-    X, notes = saved.features(table)
     target = saved.target
+    table = saved.read(table, target=True)
+    table, left_out = leave_out_missing(table, target.name)
+    X, notes = saved.features(table)
+    notes = [*left_out, *notes]
     y = target.encode(table)
     assessment = assess(saved.model, target, X, y, precision=options.precision)
     if options.json:

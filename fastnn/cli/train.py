@@ -69,6 +69,8 @@ def _train(options: Namespace) -> Result:
     """Train, and return the Result. What is known before training is shown before it."""
     split_rng, weights_rng, data_rng = np.random.default_rng(options.seed).spawn(3)
     dataset = load_dataset(options, split_rng, data_rng)
+    for line in dataset.notes:
+        terminal.note(line)
     target = dataset.target
     if options.balanced and target.task == "regression":
         raise ValueError("argument --balanced: the target is a number, expected classes")
@@ -188,6 +190,7 @@ def _write_files(options: Namespace, result: Result) -> Iterator[tuple[str, str]
     if options.save:
         notes = {
             "target": target_to_dict(dataset.target),
+            "reading": dataset.reading.to_dict(),
             "preprocessing": dataset.preprocessor.to_list(),
             "result": {part: each.scores for part, each in result.parts.items()},
         }
@@ -276,7 +279,7 @@ def _as_json(options: Namespace, result: Result, files: Iterable[str]) -> dict[s
             "source": options.data,
             "samples": [len(part) for part in dataset.inputs],
             "features": dataset.preprocessor.feature_names,
-            "notes": dataset.lines,
+            "notes": [*dataset.lines, *dataset.notes],
         },
         "task": target.task,
         "target": target.name,
