@@ -27,9 +27,14 @@ GRACE = 5  # seconds after it, in which all processes have to end
 SCRIPT = """
 import json, os, signal, sys, time, zlib
 sys.path.insert(0, {tests!r})
-from test_ranks import train
+from test_ranks import data, train
 import fastnn
 from fastnn.distributed import mpi_ranks
+
+def part(array):
+    n = len(array) // 5  # all ranks but the last hold n rows
+    end = len(array) if ranks.rank == ranks.size - 1 else n * ranks.rank + n
+    return array[n * ranks.rank : end]
 
 ranks = mpi_ranks(shards={shards}, timeout={timeout})
 
@@ -91,6 +96,19 @@ def test_any_number_of_processes_has_the_bits_of_one(tmp_path, network, n_ranks,
 
     parameters, curves = train(one(shards), network, "adam")
     process, said, _ = run(tmp_path, n_ranks, shards, timeout=60, network=network)
+    assert process.returncode == 0, process.stderr
+    for rank in range(n_ranks):
+        assert said[rank]["digest"] == zlib.crc32(parameters)
+        assert said[rank]["loss"] == curves["loss"]
+
+
+@pytest.mark.parametrize(("n_ranks", "shards"), [(2, 4), (3, 12)])
+def test_processes_with_parts_have_the_bits_of_one_with_all(tmp_path, n_ranks, shards):
+    import zlib
+
+    parameters, curves = train(one(shards), "dropout", "adam")
+    options = "parts=True, X=part(data()[0]), y=part(data()[1])"
+    process, said, _ = run(tmp_path, n_ranks, shards, options=options, timeout=60)
     assert process.returncode == 0, process.stderr
     for rank in range(n_ranks):
         assert said[rank]["digest"] == zlib.crc32(parameters)

@@ -147,6 +147,19 @@ def test_ranks_have_the_running_moments_of_a_single_one(network):
     assert run_ranks(3, 4, fit) == [expected] * 3
 
 
+@pytest.mark.parametrize("shards", [1, 4])
+def test_parts_of_the_samples_have_the_bits_of_the_whole(shards):
+    X, y = data()
+    expected = train(one(shards), "batch norm", "clip")
+
+    def fit(ranks):
+        rows = slice(ROWS * ranks.rank // ranks.size, ROWS * (ranks.rank + 1) // ranks.size)
+        return train(ranks, "batch norm", "clip", X=X[rows], y=y[rows], parts=True)
+
+    for size in {1, min(3, shards)}:
+        assert run_ranks(size, shards, fit) == [expected] * size
+
+
 @pytest.mark.parametrize("frozen", [0, 5, 9])
 def test_a_frozen_layer_stays_but_its_moments_follow(frozen):
     def fit(ranks):

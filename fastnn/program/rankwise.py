@@ -23,7 +23,8 @@ from .plan import make_plan
 from .program import Program
 from .ranks import Place, Ranks
 from .threads import ThreadTeam
-from .trainer import Data, Description
+from .trainer import Data, Description, Epoch
+from .windows import Windows
 
 
 class ShardProgram:
@@ -122,7 +123,10 @@ class RanksTrainer(LayerTrainer):
     ) -> None:
         super().__init__(program, data, n_samples, batch_size, optimizer, description)
         self.ranks, self.check_signals, self.compiled = ranks, check_signals, compiled
-        if compiled is not None:
+        self.windows = None
+        if data.inputs.is_sparse or data.inputs.is_part:
+            self.windows = Windows(data, ranks, batch_size)
+        elif compiled is not None:
             compiled.load(data)
         shape = len(ranks.own_shards), self.network.n_parameters
         self._slopes = np.zeros(shape, self.network.dtype)
@@ -130,6 +134,20 @@ class RanksTrainer(LayerTrainer):
     def trained_arrays(self) -> list[Floats]:
         """Return the arrays for which the optimizer keeps a state each."""
         return [getattr(owner, name) for owner, name, _ in self.network.trained_places()]
+
+    def _begin_batch(self, epoch: Epoch, batch: int) -> Integers:
+        """As in the base class; each rank checks the samples of its own shards."""
+        if self.windows is None:
+            indices = self._indices_of(epoch, batch)
+            runs = [self.ranks.rows_of(shard, len(indices)) for shard in self.ranks.own_shards]
+            self.data.inputs.check_rows(indices[runs[0].start : runs[-1].stop], "X")
+            return indices
+        data = self.windows.load(epoch, batch)
+        if data is not None:
+            self.data = data
+            if self.compiled is not None:
+                self.compiled.load(data)
+        return self.windows.indices_of(batch)
 
     def _take_step(self, indices: Integers, totals: Floats, applied: list[Any]) -> bool:
         """As in the base class; all ranks return the same."""

@@ -22,7 +22,6 @@ from ..program.plan import operation_of
 from ..program.program import Program
 from ..program.ranks import Ranks
 from ..program.samples import Samples
-from ..program.sparse import is_sparse
 from ..program.trainer import Data, Description, describe_network
 from ..types import Batch, BatchSource, MaybeNone, PathLike, Precision, Scaling, Seed, Shuffle
 from ..validation import (
@@ -34,6 +33,7 @@ from ..validation import (
     as_path,
     as_scaling,
 )
+from .agreement import Agreement
 from .callbacks import Callback, Run, TrainedModel, as_callbacks
 from .checkpoints import Checkpoint, find_checkpoint
 from .data import (
@@ -47,6 +47,7 @@ from .data import (
 )
 from .evaluation import Observer, as_further_metrics
 from .order import BatchOrders, EpochOrders, count_used
+from .parts import join_parts
 from .progress import Verbose, as_progress
 
 BATCH_SIZE = 32
@@ -80,6 +81,7 @@ class FitArguments(NamedTuple):
     threads: int | None = None
     precision: Precision | None = None
     ranks: Ranks | None = None
+    parts: bool = False
 
 
 class Request(NamedTuple):
@@ -120,8 +122,15 @@ class _Samples(NamedTuple):
     batch_size: int | None
 
 
-def check_request(program: Program, model: TrainedModel, arguments: FitArguments) -> Request:
+def check_request(
+    program: Program,
+    model: TrainedModel,
+    arguments: FitArguments,
+    agreement: Agreement | None = None,
+) -> Request:
     """Return the checked request of a call of `fit`; callbacks see `model`.
+
+    `agreement` is that of the ranks, if the arguments have some.
 
     Raises
     ------
@@ -167,16 +176,18 @@ def check_request(program: Program, model: TrainedModel, arguments: FitArguments
     has_dropout = any(isinstance(layer, Dropout) for layer in network.layers)
     order: EpochOrders
     if arguments.batches is None:
-        samples = _check_samples(program, checked, scaling, validation)
+        samples = _check_samples(program, checked, scaling, validation, agreement)
         order = EpochOrders(samples.n_samples, samples.n_used, rng, shuffle, has_dropout)
     else:
         samples = _check_batches_only(checked, validation)
         order = BatchOrders(rng, shuffle, has_dropout, batch_size, drop_last)
     data, validation = samples.data, samples.validation
 
-    measured = data or validation
+    # What other ranks hold of the samples is not measured.
+    measured = validation if arguments.parts else data or validation
     metrics = as_further_metrics(arguments.metrics, network.loss, measured) if measured else []
-    observe = Observer(program, description, data, validation, metrics, threads)
+    at_hand = None if arguments.parts else data
+    observe = Observer(program, description, at_hand, validation, metrics, threads)
     curve_names = observe.find_curve_names()
     run = Run(model, network, epochs, initial_epoch, metrics, curve_names)
     if not isinstance(
@@ -205,17 +216,30 @@ def check_request(program: Program, model: TrainedModel, arguments: FitArguments
 
 
 def _check_samples(
-    program: Program, arguments: FitArguments, scaling: Scaling, validation: Data | None
+    program: Program,
+    arguments: FitArguments,
+    scaling: Scaling,
+    validation: Data | None,
+    agreement: Agreement | None,
 ) -> _Samples:
     """Check `X`, `y` and the arguments that depend on them."""
     network, part = program.network, arguments.validation_split
     if arguments.X is None and arguments.y is None:
         raise TypeError("X and y are missing, expected both, or batches")
-    # A mapped file may be larger than memory: its rows are looked at when they are read.
-    finite: Literal[True, "later"] = "later" if is_mapped(arguments.X) else True
-    data = as_data(
-        program, arguments.X, arguments.y, arguments.sample_weight, scaling=scaling, finite=finite
-    )
+    if arguments.parts:
+        assert arguments.ranks is not None
+        assert agreement is not None
+        data = join_parts(
+            program, arguments.X, arguments.y, arguments.sample_weight, scaling, arguments.ranks,
+            agreement,
+        )  # fmt: skip
+    else:
+        # A mapped file may be larger than memory: its rows are looked at when they are read.
+        finite: Literal[True, "later"] = "later" if is_mapped(arguments.X) else True
+        data = as_data(
+            program, arguments.X, arguments.y, arguments.sample_weight, scaling=scaling,
+            finite=finite,
+        )  # fmt: skip
     if part:
         whole = data.inputs
         data, validation = split_off(data, part)
@@ -271,19 +295,33 @@ def check_training(program: Program, optimizer: Optimizer, threads: int | None) 
         raise ValueError("the model has no layer with parameters, so fit has nothing to train")
 
 
+def as_ranks(value: object) -> Ranks:
+    """Return `value` if it is Ranks; else raise TypeError."""
+    if not isinstance(value, Ranks):
+        raise TypeError(
+            f"ranks is {value!r:.80}, expected what mpi_ranks or one of fastnn.distributed returns"
+        )
+    return value
+
+
 def check_ranks(program: Program, optimizer: Optimizer, arguments: FitArguments) -> Ranks | None:
     """Return the checked `ranks`; raise for what cannot be trained with others."""
-    ranks = arguments.ranks
+    ranks, parts = arguments.ranks, as_flag(arguments.parts, "parts")
     if ranks is None:
+        if parts:
+            raise ValueError("parts is True, expected ranks beside it")
         return None
-    if not isinstance(ranks, Ranks):
-        raise TypeError(
-            f"ranks is {ranks!r:.80}, expected what mpi_ranks or one of fastnn.distributed returns"
-        )
+    as_ranks(ranks)
     if arguments.batches is not None:
         raise ValueError("ranks is given, expected X and y beside it, not batches")
-    if is_sparse(arguments.X):
-        raise ValueError("X is a sparse matrix, expected an array beside ranks")
+    if parts:
+        if arguments.validation_split:
+            raise ValueError(
+                f"validation_split is {arguments.validation_split}, expected validation_data in "
+                "its place with parts=True"
+            )
+        if arguments.metrics and arguments.validation_data is None:
+            raise ValueError("metrics is given, expected validation_data beside it with parts=True")
     if arguments.seed is None:
         raise TypeError("seed is None, expected an int beside ranks: all draw the same order")
     if program.precision != "highest":
