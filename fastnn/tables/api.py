@@ -221,7 +221,8 @@ def _is_number(value: Any, low: float, high: float) -> bool:
 
 
 def _is_count(value: Any, least: int = 1) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= least
+    is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return is_whole and bool(value >= least)
 
 
 def _are_names(value: Any) -> bool:
