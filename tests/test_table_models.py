@@ -142,7 +142,7 @@ def test_texts_are_read_as_on_the_command_line(tmp_path):
         ValueError, match="column 'share', row 2 is '2', expected a number with a d"
     ):
         again.predict({**rows, "share": ["1,5 %", "2"]})
-    assert again.evaluate({**rows, "y": ["a", None]}).keys() == {"loss", "accuracy"}
+    assert again.evaluate({**rows, "y": ["a", None]})["roc_auc"] != 0
 
 
 def test_loading_warns_of_the_network_alone(classifier, tmp_path):

@@ -20,6 +20,7 @@ __all__ = [
     "Assessment", "as_json", "assess", "class_figures", "confusion_matrix", "say_result",
 ]  # fmt: skip
 
+# The loss of a network of classes is the log loss, and the penalty of its weights if it has one.
 TITLES = {
     "log_loss": "log loss", "accuracy": "accuracy", "roc_auc": "ROC AUC",
     "r2": "R2", "rmse": "RMSE", "mae": "MAE",

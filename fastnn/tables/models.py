@@ -164,8 +164,8 @@ class TableModel:
         Returns
         -------
         dict
-            {"loss", "accuracy"} of a classification, {"r2", "rmse", "mae"} of a regression, the
-            last two in the units of the target.
+            {"loss", "accuracy", "roc_auc", "log_loss"} of a classification,
+            {"r2", "rmse", "mae"} of a regression, the last two in the units of the target.
         """
         table = as_table(data)
         table.require(self.target.name, "the target of the model")
@@ -187,8 +187,17 @@ class TableModel:
             "target": target_to_dict(self.target),
             "reading": self.reading.to_dict(),
             "preprocessing": self.preprocessor.to_list(),
-            "result": self.scores,
+            "result": {
+                part: {name: None if value != value else value for name, value in each.items()}
+                for part, each in self.scores.items()
+            },
         }
+
+    def without_notes(self) -> Sequential:
+        """Return the network, with arrays of its own and without notes on its inputs."""
+        network = self.model.clone()
+        network.notes = {}
+        return network
 
     def read(self, table: Table, target: bool = False) -> Table:
         """Return a table with its texts read as in training, those of the target too if asked."""

@@ -16,7 +16,10 @@ class Assessment(NamedTuple):
     """How a model does on a part of the data."""
 
     scores: dict[str, float]
-    """{"loss", "accuracy"} of classes, {"r2", "rmse", "mae"} of numbers."""
+    """{"loss", "accuracy", "roc_auc", "log_loss"} of classes, {"r2", "rmse", "mae"} of numbers.
+
+    The area under the ROC curve is NaN if all samples have the same class.
+    """
 
     true: Array
     predicted: Array
@@ -35,7 +38,8 @@ def assess(
     `y` (N,) are class numbers, or values in the units of the target.
     """
     if target.task == "classification":
-        scores = model.evaluate(X, y, threads=threads, precision=precision)
+        further = ["roc_auc", "log_loss"]
+        scores = model.evaluate(X, y, metrics=further, threads=threads, precision=precision)
         return Assessment(scores, y, model.predict(X, threads=threads, precision=precision))
     predicted = model.predict(X, threads=threads, precision=precision)
     # In standardized units: squares of the target's own may overflow.
