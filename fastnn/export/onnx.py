@@ -44,8 +44,9 @@ def to_onnx(model: Sequential | TableModel, path: PathLike) -> None:
     name of the column: float64 for numbers, NaN where they are missing, and texts for categories,
     "" where they are missing. A part of a date, such as "day: month", is an input of its own.
     `label` are classes, and `prediction` is float64 in the units of the target. `metadata_props`
-    has the columns, in the order of the inputs, and the classes. A missing value that the model has nothing to fill in for is
-    not refused: a number becomes NaN, and a category is none of the known ones.
+    has the columns, in the order of the inputs, and the classes. A missing value that the model has
+    nothing to fill in for is not refused: a number becomes NaN, and a category is none of the known
+    ones.
 
     Needs the library onnx (the extra `onnx`). The file has opset 17.
 
