@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import itertools
 import time
 from argparse import Namespace
@@ -13,11 +15,13 @@ import numpy as np
 
 import fastnn
 
+from ..kernels.target import FEW_ROWS
 from ..nn.classes import OPTIMIZERS
 from ..nn.monitor import cost_of
 from ..nn.optimizer import Optimizer
 from ..program.precision import resolve_precision
 from ..run.history import History
+from ..run.progress import Verbose
 from ..types import Precision
 from . import assessment, machine, outputs, report, terminal
 from .arguments import ACTIVATIONS, DEFAULTS, RATES, Settings
@@ -81,9 +85,9 @@ def _train(options: Namespace) -> Result:
     optimizer = OPTIMIZERS[settings.optimizer](learning_rate=settings.learning_rate)
     if not options.json:
         _say_before(options, settings, dataset, model, optimizer, precision)
-    plain = _is_plain(options, settings, target)
-    compile_seconds, _ = _timed(fastnn.warmup, model.dtype, plain=plain, precision=precision)
-    train_seconds, history = _timed(_fit, model, dataset, optimizer, settings, options)
+    run = dataset, optimizer, settings, options
+    compile_seconds, _ = _timed(compile_code, model, *run, precision)
+    train_seconds, history = _timed(_fit, model, *run)
     parts = {
         part: assessment.assess(model, target, X, y, options.threads, precision)
         for part, X, y in zip(
@@ -107,14 +111,27 @@ def _settings(options: Namespace, target: Target) -> Settings:
     return settings._replace(**{k: v for k, v in values.items() if v is not None})
 
 
-def _is_plain(options: Namespace, settings: Settings, target: Target) -> bool:
-    """Return whether `warmup(plain=True)` compiles all that training needs."""
-    return (
-        settings.optimizer == "sgd"
-        and options.activation == "relu"
-        and target.task == "classification"
-        and not (options.balanced or options.dropout)
+def compile_code(
+    model: Sequential,
+    dataset: Dataset,
+    optimizer: Optimizer,
+    settings: Settings,
+    options: Namespace,
+    precision: Precision,
+) -> None:
+    """Compile, or load, the machine code of this run: train a copy of the model on a few rows.
+
+    Unlike `warmup`, it compiles nothing else. For tables that takes a third of its time.
+    """
+    few = slice(FEW_ROWS + 1)  # more rows than go one by one
+    dataset = dataset._replace(
+        inputs=[X[few] for X in dataset.inputs], targets=[y[few] for y in dataset.targets]
     )
+    model, optimizer = model.clone(), copy.deepcopy(optimizer)
+    with contextlib.suppress(fastnn.NonFiniteLossError):  # the training will tell
+        _fit(model, dataset, optimizer, settings._replace(epochs=1), options, verbose=0)
+    for X, y in zip(dataset.inputs, dataset.targets, strict=True):
+        assessment.assess(model, dataset.target, X, y, options.threads, precision)
 
 
 def _precision(options: Namespace, model: Sequential) -> Precision:
@@ -152,6 +169,7 @@ def _fit(
     optimizer: Optimizer,
     settings: Settings,
     options: Namespace,
+    verbose: Verbose = "auto",
 ) -> History:
     (X, X_held_out), (y, y_held_out) = dataset.inputs, dataset.targets
     target = dataset.target
@@ -169,7 +187,7 @@ def _fit(
         X, y,
         epochs=settings.epochs, batch_size=settings.batch_size, optimizer=optimizer,
         seed=options.seed, validation_data=(X_held_out, y_held_out), threads=options.threads,
-        precision=options.precision, **extra,
+        precision=options.precision, verbose=verbose, **extra,
     )  # fmt: skip
 
 
