@@ -3,6 +3,7 @@
 It needs root, for the namespaces, and what `test_mpi.py` needs.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -28,7 +29,7 @@ ADDRESSES = "10.77.0.1", "10.77.0.2"
 
 # It writes a file for each rank: the digest of its result, or its exception.
 SCRIPT = """
-import json, subprocess, sys, time, zlib
+import json, os, subprocess, sys, time, zlib
 sys.path.insert(0, {tests!r})
 from test_ranks import train
 import fastnn
@@ -38,7 +39,7 @@ ranks = mpi_ranks(shards=4, timeout={timeout})
 
 def write(name, **values):
     with open({folder!r} + "/" + str(name), "w") as file:
-        json.dump({{**values, "time": time.time()}}, file)
+        json.dump({{**values, "time": time.time(), "process": os.getpid()}}, file)
 
 def at_epoch_2(run):
     if {link!r} and ranks.rank == 1 and run.epoch == 2:
@@ -102,11 +103,8 @@ def _remove(names):
         subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
 
 
-def run(folder, hosts, link=""):
-    """Run the script; return (exit code, errors, what the ranks wrote, when it ended).
-
-    `link` is the end of the link that rank 1 takes down.
-    """
+def start(folder, hosts, link="", **variables):
+    """Start the script; return the process of mpirun. Rank 1 takes `link` down."""
     names, _ = hosts
     script, agent, begin = (folder / name for name in ("script.py", "agent.sh", "begin.sh"))
     tests = str(Path(__file__).parent)
@@ -118,43 +116,93 @@ def run(folder, hosts, link=""):
     words += [MPIRUN, "-n", "2", "--host", ",".join(f"{each}:1" for each in ADDRESSES)]
     words += ["--bind-to", "none", "--prtemca", "plm_ssh_agent", str(agent)]
     words += ["--mca", "btl", "tcp,self", sys.executable, str(script)]
-    environment = os.environ | {
-        "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-        # Else mpirun itself waits for many minutes.
-        "PRTE_MCA_oob_tcp_keepalive_time": "1", "PRTE_MCA_oob_tcp_keepalive_intvl": "1",
-        "PRTE_MCA_oob_tcp_keepalive_probes": "2",
-    }  # fmt: skip
-    process = subprocess.Popen(
-        words, env=environment, cwd=folder, start_new_session=True, text=True,
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        _, errors = process.communicate(timeout=120)
-        end = time.time()
-    finally:
-        # Of the other namespace's processes too: mpirun started them in sessions of their own.
-        for name in names:
-            for number in command("ip", "netns", "pids", name).split():
+    root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    with open(folder / "errors.txt", "w") as errors:
+        return subprocess.Popen(
+            words, env=os.environ | root | variables, cwd=folder, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
+        )  # fmt: skip
+
+
+def end_all(process, hosts):
+    """End mpirun and all that it has started, in sessions of their own."""
+    for name in hosts[0]:
+        for number in command("ip", "netns", "pids", name).split():
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(int(number), signal.SIGKILL)
+    process.wait(10)
+
+
+def read(folder):
+    """Return (what the ranks have written to files, what they have printed)."""
     said = {path.name: json.loads(path.read_text()) for path in folder.iterdir() if not path.suffix}
-    return process.returncode, errors, said, end
+    return said, (folder / "errors.txt").read_text()
 
 
 def test_two_hosts_have_the_bits_of_one(tmp_path, hosts):
     parameters, curves = train(one(4), "dropout", "adam")
-    code, errors, said, _ = run(tmp_path, hosts)
+    process = start(tmp_path, hosts)
+    try:
+        code = process.wait(120)
+    finally:
+        end_all(process, hosts)
+    said, errors = read(tmp_path)
     assert code == 0, errors
     for rank in "01":
         assert said[rank]["digest"] == zlib.crc32(parameters)
         assert said[rank]["loss"] == curves["loss"]
 
 
-def test_when_the_network_goes_down_all_say_so_and_end(tmp_path, hosts):
-    # The exit code is that of an mpirun that cannot reach the other host any more: 0 in Open MPI 5.
-    _, errors, said, end = run(tmp_path, hosts, link=hosts[1][1])
+def test_when_the_network_goes_down_all_ranks_say_so_and_end(tmp_path, hosts):
+    """The mpirun of Open MPI waits for the other host many minutes longer."""
+    process = start(tmp_path, hosts, link=hosts[1][1])
+    try:
+        begin = wait_until(lambda: (tmp_path / "begin").exists(), 120)
+        wait_until(lambda: all((tmp_path / rank).exists() for rank in "01"), TIMEOUT + GRACE)
+        time.sleep(0.2)  # the files are written
+        said, _ = read(tmp_path)
+        ranks = [said[rank]["process"] for rank in "01"]
+        end = wait_until(lambda: not any(map(is_alive, ranks)), GRACE)
+    finally:
+        end_all(process, hosts)
     for rank in "01":
         assert said[rank]["error"] == "RanksTimeoutError"
         assert f"rank {rank} has waited {TIMEOUT} seconds for the others" in said[rank]["text"]
         assert "the network may be down" in said[rank]["text"]
-    assert "rank 0 has waited" in errors  # what rank 1 prints no longer arrives
-    assert end - said["begin"]["time"] < TIMEOUT + GRACE
+    assert end - begin < TIMEOUT + GRACE
+    assert "rank 0 has waited" in read(tmp_path)[1]  # what rank 1 prints no longer arrives
+
+
+def test_an_mpirun_that_looks_after_the_other_host_ends_all(tmp_path, hosts):
+    """With the variables that the page on several hosts gives, of fewer seconds."""
+    variables = {"time": "1", "intvl": "1", "probes": "2"}
+    variables = {f"PRTE_MCA_oob_tcp_keepalive_{name}": value for name, value in variables.items()}
+    process = start(tmp_path, hosts, link=hosts[1][1], **variables)
+    try:
+        begin = wait_until(lambda: (tmp_path / "begin").exists(), 120)
+        process.wait(TIMEOUT + GRACE)
+        assert time.monotonic() - begin < TIMEOUT + GRACE
+        said, errors = read(tmp_path)
+        ranks = [each["process"] for each in said.values()]
+        wait_until(lambda: not any(map(is_alive, ranks)), GRACE)
+    finally:
+        end_all(process, hosts)
+    assert "digest" not in said.get("0", {})
+    assert "lost communication with a remote daemon" in errors
+
+
+def wait_until(condition, seconds):
+    """Return the time when a condition holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"nothing in {seconds} seconds"
+        time.sleep(0.02)
+    return time.monotonic()
+
+
+def is_alive(process):
+    try:
+        state = Path(f"/proc/{process}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return state.rpartition(")")[2].split()[0] != "Z"
