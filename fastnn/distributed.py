@@ -8,7 +8,7 @@ Every process, a rank, runs the same script and makes the same call of `fit` on 
 batch is divided into `shards` runs of rows, and each rank computes the gradients of some of them.
 They are added in a fixed order, so the bits of the result depend on the number of shards, and not
 on the number of ranks or hosts, nor on the MPI. With one shard they are those of `fit` without
-ranks; with penalties or `clip_norm` they differ from these in the last digits.
+ranks.
 
 It pays for large batches only: each step sends all gradients once around, and is a call from
 Python. A batch of a few hundred rows is faster in one process.

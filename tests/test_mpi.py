@@ -49,7 +49,7 @@ def at_epoch_2(run):
 
 try:
     parameters, curves = train(
-        ranks, "dropout", "adam", callbacks=[fastnn.LambdaCallback(on_epoch_begin=at_epoch_2)],
+        ranks, "{network}", "adam", callbacks=[fastnn.LambdaCallback(on_epoch_begin=at_epoch_2)],
         {options}
     )
     write(digest=zlib.crc32(parameters), loss=curves["loss"])
@@ -59,13 +59,13 @@ except BaseException as error:
 """
 
 
-def run(folder, n_ranks, shards=4, action="pass", options="", timeout=TIMEOUT):
+def run(folder, n_ranks, shards=4, action="pass", options="", timeout=TIMEOUT, network="dropout"):
     """Run the script under mpirun; return (exit code, what the ranks wrote, seconds)."""
     script = folder / "script.py"
     script.write_text(
         SCRIPT.format(
             tests=str(Path(__file__).parent), folder=str(folder), shards=shards, action=action,
-            options=options, timeout=timeout,
+            options=options, timeout=timeout, network=network,
         )
     )  # fmt: skip
     command = [MPIRUN, "-n", str(n_ranks), "--oversubscribe", "--bind-to", "none"]
@@ -86,12 +86,16 @@ def run(folder, n_ranks, shards=4, action="pass", options="", timeout=TIMEOUT):
     return process, said, end
 
 
-@pytest.mark.parametrize(("n_ranks", "shards"), [(1, 4), (2, 4), (4, 4), (3, 12)])
-def test_any_number_of_processes_has_the_bits_of_one(tmp_path, n_ranks, shards):
+@pytest.mark.parametrize(
+    ("network", "n_ranks", "shards"),
+    [("dropout", 1, 4), ("dropout", 2, 4), ("dropout", 4, 4), ("dropout", 3, 12),
+     ("batch norm", 2, 4), ("batch norm", 3, 12)],
+)  # fmt: skip
+def test_any_number_of_processes_has_the_bits_of_one(tmp_path, network, n_ranks, shards):
     import zlib
 
-    parameters, curves = train(one(shards), "dropout", "adam")
-    process, said, _ = run(tmp_path, n_ranks, shards, timeout=60)
+    parameters, curves = train(one(shards), network, "adam")
+    process, said, _ = run(tmp_path, n_ranks, shards, timeout=60, network=network)
     assert process.returncode == 0, process.stderr
     for rank in range(n_ranks):
         assert said[rank]["digest"] == zlib.crc32(parameters)

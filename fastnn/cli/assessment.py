@@ -20,13 +20,20 @@ class Assessment(NamedTuple):
     """How a model does on a part of the data."""
 
     scores: dict[str, float]
-    """{"loss", "accuracy"} of classes, {"r2", "rmse", "mae"} of numbers."""
+    """{"loss", "accuracy", "roc_auc", "log_loss"} of classes, {"r2", "rmse", "mae"} of numbers.
+
+    The area under the ROC curve is NaN if all samples have the same class.
+    """
 
     true: Array
     predicted: Array
 
 
-TITLES = {"loss": "loss", "accuracy": "accuracy", "r2": "R2", "rmse": "RMSE", "mae": "MAE"}
+# The loss of a network of classes is the log loss, and the penalty of its weights if it has one.
+TITLES = {
+    "log_loss": "log loss", "accuracy": "accuracy", "roc_auc": "ROC AUC",
+    "r2": "R2", "rmse": "RMSE", "mae": "MAE",
+}  # fmt: skip
 
 
 def assess(
@@ -42,7 +49,8 @@ def assess(
     `y` (N,) are class numbers, or values in the units of the target.
     """
     if target.task == "classification":
-        scores = model.evaluate(X, y, threads=threads, precision=precision)
+        further = ["roc_auc", "log_loss"]
+        scores = model.evaluate(X, y, metrics=further, threads=threads, precision=precision)
         return Assessment(scores, y, model.predict(X, threads=threads, precision=precision))
     predicted = model.predict(X, threads=threads, precision=precision)
     # In standardized units: squares of the target's own may overflow.
@@ -82,7 +90,7 @@ def say_result(parts: Mapping[str, Assessment], target: Target, last: str) -> No
         part: {TITLES[name]: value for name, value in each.scores.items() if name in TITLES}
         for part, each in parts.items()
     }
-    names = [TITLES[name] for name in first.scores if name in TITLES]
+    names = [title for name, title in TITLES.items() if name in first.scores]
     terminal.say("result", *figures.score_lines(scores, names))
     if target.task == "classification":
         labels = target.labels
@@ -93,7 +101,9 @@ def say_result(parts: Mapping[str, Assessment], target: Target, last: str) -> No
 
 def as_json(assessment: Assessment, target: Target) -> dict[str, Any]:
     """Return an Assessment for `--json`."""
-    values: dict[str, Any] = dict(assessment.scores)
+    values: dict[str, Any] = {
+        name: None if np.isnan(value) else value for name, value in assessment.scores.items()
+    }
     if target.task == "classification":
         values["classes"] = class_figures(assessment, target.labels)
         values["confusion_matrix"] = confusion_matrix(assessment, len(target.labels)).tolist()

@@ -174,9 +174,9 @@ class Sequential(Model):
             `epochs` is the number of the last epoch.
         metrics : list of str, callable or Metric
             Measured after every epoch on the samples and on the validation data, which takes a
-            prediction of all of them. For classes "accuracy", "precision", "recall", "f1" and
-            "top_5" (any number), for regression "mse", "mae", "r2" and "poisson_deviance"; or any
-            function (y_true, y_pred) of the results of `predict`. See :mod:`fastnn.metrics`.
+            prediction of all of them. Names such as "f1", "roc_auc", "log_loss", "mae" or "r2", a
+            scorer of scikit-learn, or any function (y_true, y_pred) of the results of `predict`, or
+            (y_true, y_score) of probabilities. :mod:`fastnn.metrics` lists the names.
         callbacks : list of Callback
             Called before and after the run and each epoch, in this order.
         scale, offset : float
@@ -193,7 +193,7 @@ class Sequential(Model):
             order, which an iterator cannot: it is refused.
         verbose : "auto", 0, 1 or 2
             1: a progress bar on standard error; 2: a line per epoch on standard output; 0: nothing.
-            "auto" is 1 on a terminal, else 0.
+            "auto" is 1 on a terminal and in a notebook, else 0.
         threads : int, optional
             The number of threads, by default that of `set_num_threads`. It does not change the bits
             of the result.

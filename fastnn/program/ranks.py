@@ -165,20 +165,36 @@ class Ranks:
         parts (own shards, n): contents are changed. Each rank adds what its shards have in common
         in the tree. Then every rank adds one piece of all columns, and sends the sum to the others.
         """
-        first = self.own_shards.start
-        for begin, end in self._own_nodes:
-            add_tree(parts[begin - first : end - first])
+        sums = self._add_own(parts)
         n = parts.shape[1]
         length = -(-n // self.size)
         pieces = np.zeros((self.size, self._most_nodes, length), parts.dtype)
         row = np.zeros(self.size * length, parts.dtype)
-        for i, (begin, _) in enumerate(self._own_nodes):
-            row[:n] = parts[begin - first]
+        for i, each in enumerate(sums):
+            row[:n] = each
             pieces[:, i] = row.reshape(self.size, length)
         received = self.exchange(pieces.reshape(self.size, -1)).reshape(pieces.shape)
-        values = {(begin, end): received[rank, i] for begin, end, rank, i in self._nodes}
-        total: Floats = self.spread(_add_nodes(values, 0, self.shards)).reshape(-1)[:n]
+        total: Floats = self.spread(self._add_all(received)).reshape(-1)[:n]
         return total
+
+    def add_few(self, parts: Floats) -> Floats:
+        """As `add_shards`, with one exchange: every rank gets all columns, and adds them."""
+        sums = self._add_own(parts)
+        piece = np.zeros((self._most_nodes, parts.shape[1]), parts.dtype)
+        piece[: len(sums)] = sums
+        return self._add_all(self.spread(piece))
+
+    def _add_own(self, parts: Floats) -> list[Floats]:
+        """Return what the shards of this rank have in common in the tree."""
+        first = self.own_shards.start
+        for begin, end in self._own_nodes:
+            add_tree(parts[begin - first : end - first])
+        return [parts[begin - first] for begin, _ in self._own_nodes]
+
+    def _add_all(self, received: Floats) -> Floats:
+        """Return the sum (n,) of what all ranks have, (R, most nodes, n)."""
+        values = {(begin, end): received[rank, i] for begin, end, rank, i in self._nodes}
+        return _add_nodes(values, 0, self.shards)
 
     def add_scores(self, scores: Floats) -> Floats:
         """Return the sum (K,) over all shards of `scores` (ranks, most shards of a rank, K)."""

@@ -44,7 +44,7 @@ def train(request: Request) -> History:
         return run_epochs(request, batches)
     batch_size = request.batch_size
     assert batch_size is not None
-    if request.ranks is not None:
+    if request.ranks is not None and needs_exchange(request.ranks):
         return _train_with_ranks(request, request.ranks, data, batch_size)
 
     def train_with(team: ThreadTeam) -> History:
@@ -57,6 +57,11 @@ def train(request: Request) -> History:
     if program.compiles(optimizer):
         n_threads = resolve_threads(request.threads, 3 * batch_size * program.network.n_parameters)
     return with_team(n_threads, train_with)
+
+
+def needs_exchange(ranks: Ranks) -> bool:
+    """Return whether ranks have anything to add: one shard trains as `fit` does without ranks."""
+    return ranks.shards > 1
 
 
 def _train_with_ranks(request: Request, ranks: Ranks, data: Data, batch_size: int) -> History:

@@ -60,7 +60,9 @@ def join_parts(
     is_raw = own.inputs.array.dtype == table.dtype and tuple(own.inputs.scaling) == scaling
     facts = ranks.gather((n, is_raw))
     counts = np.array([count for count, _ in facts])
-    inputs = PartSamples(own.inputs, counts, ranks, as_they_are=all(raw for _, raw in facts))
+    inputs = own.inputs
+    if ranks.size > 1:
+        inputs = PartSamples(inputs, counts, ranks, as_they_are=all(raw for _, raw in facts))
 
     def join(array: Array) -> Array:
         return ranks.join(array, counts)

@@ -13,7 +13,6 @@ from ..errors import MissingClassWarning, SlowTrainingWarning
 from ..memory import is_mapped
 from ..metrics import MetricLike
 from ..nn.dropout import Dropout
-from ..nn.normalization import BatchNorm
 from ..nn.optimizer import Optimizer
 from ..nn.optimizers import SGD
 from ..nn.own import overrides
@@ -307,8 +306,7 @@ def as_ranks(value: object) -> Ranks:
 
 def check_ranks(program: Program, optimizer: Optimizer, arguments: FitArguments) -> Ranks | None:
     """Return the checked `ranks`; raise for what cannot be trained with others."""
-    ranks, network = arguments.ranks, program.network
-    parts = as_flag(arguments.parts, "parts")
+    ranks, parts = arguments.ranks, as_flag(arguments.parts, "parts")
     if ranks is None:
         if parts:
             raise ValueError("parts is True, expected ranks beside it")
@@ -332,12 +330,6 @@ def check_ranks(program: Program, optimizer: Optimizer, arguments: FitArguments)
         raise ValueError(
             "ranks is given, expected layers, a loss and an optimizer of fastnn beside it"
         )
-    for i, layer in enumerate(network.layers):
-        if isinstance(layer, BatchNorm):
-            raise ValueError(
-                f"layers[{i}] is a BatchNorm, expected none beside ranks: "
-                "its moments are those of the whole batch; LayerNorm is possible"
-            )
     return ranks
 
 

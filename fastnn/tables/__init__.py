@@ -11,9 +11,9 @@ from .table import (
     did_you_mean,
     one_of,
     read_table,
-    read_text,
     table_of,
 )
+from .text import read_text
 
 __all__ = [
     "KINDS",
