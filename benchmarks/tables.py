@@ -89,10 +89,8 @@ def score_fastnn(problem, rows, test, seed):
         paths = [str(Path(folder, name)) for name in ("rows.csv", "test.csv", "model.safetensors")]
         rows.to_csv(paths[0], index=False)
         test.to_csv(paths[1], index=False)
-        _run(
-            ["train", paths[0], "--target", problem.target, "--task", problem.task]
-            + ["--seed", str(seed), "--save", paths[2], "--json"]
-        )
+        options = ["--target", problem.target, "--task", problem.task, "--seed", str(seed)]
+        _run(["train", paths[0], *options, "--save", paths[2], "--json"])
         result = _run(["evaluate", paths[2], paths[1], "--json"])
     return result["accuracy" if problem.task == "classification" else "r2"]
 
@@ -186,10 +184,10 @@ def table(results, n_splits):
         rows.append((name, size, what, *cells, constant, best))
     text = (
         f"Held-out accuracy or R2 in percent: mean and standard deviation of {n_splits} splits, a "
-        "quarter of the rows for the test. *MLP* is scikit-learn's with defaults, early "
-        "stopping and a standardized target, *linear* logistic or ridge regression, *boosting* histogram gradient boosting, "
-        "*constant* the most frequent class or the mean. The mean of fastnn is at least that of "
-        f"the MLP on {n_good} of {len(results)} tables."
+        "quarter of the rows for the test. *MLP* is scikit-learn's with defaults, early stopping "
+        "and a standardized target, *linear* logistic or ridge regression, *boosting* histogram "
+        "gradient boosting, *constant* the most frequent class or the mean. The mean of fastnn is "
+        f"at least that of the MLP on {n_good} of {len(results)} tables."
     )
     columns = ("table", "size", "score", "fastnn", *_PEERS.values(), "constant", "best")
     return Table("Tables", text, columns, rows)
