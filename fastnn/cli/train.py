@@ -23,10 +23,10 @@ from ..program.precision import resolve_precision
 from ..run.history import History
 from ..run.progress import Verbose
 from ..types import Precision
-from . import assessment, machine, outputs, report, terminal
-from .arguments import ACTIVATIONS, DEFAULTS, RATES, Settings
-from .data import BUILT_IN
+from . import assessment, baselines, defaults, machine, outputs, report, terminal
+from .arguments import ACTIVATIONS
 from .dataset import Dataset, load_dataset
+from .defaults import Settings
 
 if TYPE_CHECKING:
     from ..model import Sequential
@@ -43,6 +43,9 @@ class Result(NamedTuple):
     history: fastnn.History
     parts: dict[str, assessment.Assessment]
     """{"training": Assessment, "held out": Assessment}."""
+
+    baselines: dict[str, assessment.Assessment]
+    """{"most frequent class" or "mean": Assessment, "linear model": Assessment}, held out."""
 
     compile_seconds: float
     """Seconds to compile or load the machine code."""
@@ -78,11 +81,13 @@ def _train(options: Namespace) -> Result:
     target = dataset.target
     if options.balanced and target.task == "regression":
         raise ValueError("argument --balanced: the target is a number, expected classes")
-    settings = _settings(options, target)
+    settings = _settings(options, len(dataset.inputs[0]))
     widths = (dataset.inputs[0].shape[1], *settings.hidden, _n_outputs(target))
     model = _network(widths, options, target, weights_rng)
     precision = _precision(options, model)
-    optimizer = OPTIMIZERS[settings.optimizer](learning_rate=settings.learning_rate)
+    optimizer = OPTIMIZERS[settings.optimizer](
+        learning_rate=settings.learning_rate, weight_decay=settings.weight_decay
+    )
     if not options.json:
         _say_before(options, settings, dataset, model, optimizer, precision)
     run = dataset, optimizer, settings, options
@@ -94,21 +99,18 @@ def _train(options: Namespace) -> Result:
             ("training", "held out"), dataset.inputs, dataset.targets, strict=True
         )
     }
+    others = _baselines(options, settings, dataset, precision)
     return Result(
-        dataset, settings, precision, model, history, parts, compile_seconds, train_seconds
+        dataset, settings, precision, model, history, parts, others, compile_seconds, train_seconds
     )
 
 
 # ---------------------------------------------------------------------- network and training
 
 
-def _settings(options: Namespace, target: Target) -> Settings:
-    by_task = {"classification": "classes", "regression": "numbers"}[target.task]
-    settings = DEFAULTS[options.data if options.data in BUILT_IN else by_task]
-    values = {name: getattr(options, name) for name in Settings._fields}
-    if values["optimizer"] not in (None, settings.optimizer):
-        settings = settings._replace(learning_rate=RATES[values["optimizer"]])
-    return settings._replace(**{k: v for k, v in values.items() if v is not None})
+def _settings(options: Namespace, n_samples: int) -> Settings:
+    chosen = {name: getattr(options, name) for name in Settings._fields}
+    return defaults.choose(defaults.settings_for(options.data, n_samples), chosen)
 
 
 def compile_code(
@@ -159,6 +161,10 @@ def _network(
             if options.dropout:
                 layers.append(fastnn.Dropout(options.dropout))
         layers.append(fastnn.Dense(n_inputs, n_neurons, dtype=options.dtype, rng=rng))
+    if options.data not in defaults.BUILT_IN:
+        last = layers[-1]
+        last.init = fastnn.scaled_normal(defaults.FIRST_WEIGHTS)
+        last.reset_parameters(rng)
     loss = None if target.task == "classification" else fastnn.MeanSquaredError()
     return fastnn.Sequential(layers, loss=loss)
 
@@ -181,14 +187,39 @@ def _fit(
         extra["class_weight"] = {
             k: len(y) / (len(counts) * count) if count else 0.0 for k, count in enumerate(counts)
         }
-    if options.patience:
-        extra["callbacks"] = [fastnn.EarlyStopping("val_loss", patience=options.patience)]
+    if settings.patience:
+        extra["callbacks"] = [fastnn.EarlyStopping("val_loss", patience=settings.patience)]
     return model.fit(
         X, y,
         epochs=settings.epochs, batch_size=settings.batch_size, optimizer=optimizer,
         seed=options.seed, validation_data=(X_held_out, y_held_out), threads=options.threads,
         precision=options.precision, verbose=verbose, **extra,
     )  # fmt: skip
+
+
+def _baselines(
+    options: Namespace, settings: Settings, dataset: Dataset, precision: Precision
+) -> dict[str, assessment.Assessment]:
+    """Return how good one answer for all samples is on the held-out part, and a linear model."""
+    target, (X, X_held_out), (y, y_held_out) = dataset.target, dataset.inputs, dataset.targets
+    models = {_TITLES[target.task]: baselines.constant_model(target, y, X.shape[1], options.dtype)}
+    # Beside SGD, the rule of Adam would have to be compiled, which takes more than ten seconds.
+    kind = "sgd" if settings.optimizer == "sgd" else "adam"
+    optimizer = OPTIMIZERS[kind](learning_rate={"sgd": 0.1, "adam": 0.01}[kind])
+
+    def fit(model: Sequential) -> None:
+        _fit(model, dataset, optimizer, settings, options, verbose=False)
+
+    linear = baselines.linear_model(target, dataset.inputs, dataset.targets, options.dtype, fit)
+    if linear is not None:
+        models["linear model"] = linear
+    return {
+        title: assessment.assess(model, target, X_held_out, y_held_out, options.threads, precision)
+        for title, model in models.items()
+    }
+
+
+_TITLES = {"classification": "most frequent class", "regression": "mean of the target"}
 
 
 def _timed(function: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[float, Any]:
@@ -233,11 +264,13 @@ def _say_before(
     first, *others = dataset.lines
     terminal.say("data", first, *terminal.wrapped(others))
     terminal.say("network", *_network_lines(model, dataset.target))
-    terminal.say("training", *_training_lines(options, settings, optimizer, precision))
+    terminal.say(
+        "training", *terminal.wrapped(_training_lines(options, settings, optimizer, precision))
+    )
 
 
 def _say_after(result: Result, files: Iterable[str]) -> None:
-    assessment.say_result(result.parts, result.dataset.target, "held out")
+    assessment.say_result(result.parts, result.dataset.target, "held out", result.baselines)
     if files:
         terminal.say("files", *files)
     samples = len(result.history) * len(result.dataset.inputs[0])
@@ -271,11 +304,13 @@ def _training_lines(
 ) -> Iterator[str]:
     yield (
         f"{terminal.some(settings.epochs, 'epoch')}, batches of {settings.batch_size:,}, "
-        f"{type(optimizer).__name__} with learning rate {settings.learning_rate:g}, "
-        f"seed {options.seed}"
+        f"{type(optimizer).__name__} with learning rate {settings.learning_rate:g}"
+        + (f" and weight decay {settings.weight_decay:.3g}" if settings.weight_decay else "")
+        + f", seed {options.seed}"
     )
-    if options.patience:
-        yield f"until {terminal.some(options.patience, 'epoch')} bring no better held-out loss"
+    if settings.patience:
+        epochs = terminal.some(settings.patience, "epoch")
+        yield f"stops after {epochs} without a better held-out loss, and keeps the best epoch"
     if options.balanced:
         yield "every class counts the same"
     if precision != "highest":
@@ -320,6 +355,11 @@ def _as_json(options: Namespace, result: Result, files: Iterable[str]) -> dict[s
             part.replace(" ", "_"): assessment.as_json(each, target)
             for part, each in result.parts.items()
         },
+        "baselines": {
+            title.replace(" ", "_"): assessment.plain_scores(each)
+            for title, each in result.baselines.items()
+        },
+        "warning": assessment.warning_of(result.parts["held out"], result.baselines),
         "files": {name: getattr(options, name) for name in files},
         "seconds": {"compilation": result.compile_seconds, "training": result.train_seconds},
         "machine": {"cpu": machine.cpu_name(), "units": machine.units(model.dtype)},
