@@ -27,6 +27,7 @@ from fastnn.cli import (
     outputs,
     report,
 )
+from fastnn.cli import train as training
 from fastnn.kernels import catalogue, jit
 from fastnn.kernels.codes import Unit
 from fastnn.model import read_model
@@ -120,7 +121,7 @@ def test_regression_is_inferred_and_said(call, houses):
     assert (code, errors) == (0, "")
     assert "regression: 'price' has 600 different numbers (see --task)\n" in output
     assert re.search(r"target 'price' from \S+ to \S+\n", output)
-    assert "Adam with learning rate" in output
+    assert "AdamW with learning rate" in output
     r2, rmse, mae = map(float, re.search(r"held out +(\S+) +(\S+) +(\S+)\n", output).groups())
     assert r2 >= 0.97
     assert 250 < mae < rmse < 600  # the noise is 300, in the units of the target
@@ -296,13 +297,13 @@ def test_settings_reach_the_network(call, monkeypatch, houses):
         return History()
 
     monkeypatch.setattr(fastnn.Sequential, "fit", fit)
-    monkeypatch.setattr(fastnn, "warmup", lambda *_, **__: None)
+    monkeypatch.setattr(training, "compile_code", lambda *_: None)
     call(
         "train", houses, "--target", "dear", "--drop", "price", "--activation", "gelu",
         "--dropout", "0.25", "--hidden", "8,4", "--optimizer", "adamw", "--patience", 7,
         "--balanced", "--threads", 1, "--precision", "high",
     )  # fmt: skip
-    ((model, y, options),) = seen
+    (model, y, options), _ = seen
     assert [type(layer).__name__ for layer in model.layers] == [
         "Dense", "GELU", "Dropout", "Dense", "GELU", "Dropout", "Dense",
     ]  # fmt: skip
@@ -319,7 +320,7 @@ def test_settings_reach_the_network(call, monkeypatch, houses):
 
 def test_target_of_a_regression_is_standardized_on_the_training_part(call, monkeypatch, houses):
     seen = []
-    monkeypatch.setattr(fastnn, "warmup", lambda *_, **__: None)
+    monkeypatch.setattr(training, "compile_code", lambda *_: None)
     monkeypatch.setattr(
         fastnn.Sequential,
         "fit",
@@ -365,7 +366,10 @@ def test_table_on_a_terminal(houses, environment):
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     program = subprocess.Popen(
-        [*COMMAND, "train", "houses.csv", "--target", "price", "--drop", "dear"],
+        [
+            *COMMAND, "train", "houses.csv", "--target", "price", "--drop", "dear",
+            "--patience", "0",
+        ],
         stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, **environment},
         cwd=houses.parent,
     )  # fmt: skip
@@ -383,6 +387,46 @@ def test_table_on_a_terminal(houses, environment):
     assert "\x1b" not in text.replace("\x1b[A", "")
     assert max(len(line) for line in re.split("[\r\n]+", text)) <= 80
     assert re.search(r"\nresult +R2 +RMSE +MAE\r\n +training +0\.9", text)
+
+
+def test_scores_of_the_baselines(call, houses):
+    """On the same samples: one answer for all, and a linear model. The prices are nearly linear."""
+    arguments = "train", houses, "--drop", "dear", "--target", "price"
+    result = json.loads(call(*arguments, "--json")[1])
+    constant, linear = (result["baselines"][k] for k in ("mean_of_the_target", "linear_model"))
+    network = result["result"]["held_out"]
+    assert -0.1 < constant["r2"] <= 0
+    assert 0.99 < linear["r2"] < 1
+    assert linear["r2"] == pytest.approx(network["r2"], abs=0.005)
+    assert constant["rmse"] > 5 * linear["rmse"]
+    assert (result["warning"] is None) == (network["r2"] > linear["r2"])
+    assert f"held out, linear model          {linear['r2']:.4f}" in call(*arguments)[1]
+
+
+def write_linear_table(path, as_class):
+    """Write 120 rows of 12 features, and a target that is their sum and noise, or its sign."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((120, 12))
+    y = X @ rng.standard_normal(12) + rng.normal(0, 0.5, 120)
+    target = np.where(y > 0, "yes", "no") if as_class else y
+    rows = [",".join(map(str, [*row, each])) for row, each in zip(X, target, strict=True)]
+    path.write_text("\n".join([",".join([*"abcdefghijkl", "y"]), *rows]))
+
+
+def test_a_network_that_is_no_better_than_a_linear_model_says_so(call, tmp_path):
+    path = tmp_path / "t.csv"
+    write_linear_table(path, as_class=False)
+    output = call("train", path, "--target", "y")[1]
+    says = r"the network is no better than the linear model: R2 (\S+) and (\S+)\n"
+    network, linear = map(float, re.search(says, output).groups())
+    assert network <= linear
+    assert 0.9 < linear < 1
+    write_linear_table(path, as_class=True)
+    slow = "--learning-rate", "1e-6", "--epochs", 30, "--json"
+    result = json.loads(call("train", path, "--target", "y", *slow)[1])
+    assert result["warning"].startswith("the network is no better than the linear model: log loss")
+    assert set(result["baselines"]) == {"most_frequent_class", "linear_model"}
+    assert result["baselines"]["most_frequent_class"]["roc_auc"] == 0.5
 
 
 # ---------------------------------------------------------------------- save, predict, evaluate
@@ -1100,9 +1144,9 @@ def test_info_says_what_multiplies_in_each_precision(unit, lines, call, monkeypa
 @pytest.mark.parametrize("target", ["price", "dear"])
 def test_precision_of_the_commands(target, call, houses, tmp_path, monkeypatch):
     seen, assess = [], assessment.assess
-    monkeypatch.setattr(fastnn, "warmup", lambda *_, precision, **__: seen.append(precision))
+    monkeypatch.setattr(training, "compile_code", lambda *values: seen.append(values[-1]))
     path = tmp_path / "model.safetensors"
-    train = (
+    command = (
         "train", houses, "--target", target, "--drop", {"price": "dear", "dear": "price"}[target],
         "--hidden", "64,32", "--epochs", 2,
     )  # fmt: skip
@@ -1112,11 +1156,11 @@ def test_precision_of_the_commands(target, call, houses, tmp_path, monkeypatch):
             assessment, "assess", lambda *values: seen.append(values[-1]) or assess(*values)
         )
         for options in ((), ("--precision", "medium")):
-            results.append(json.loads(call(*train, "--json", *options, "--save", path)[1]))
-    assert seen == ["highest"] * 3 + ["medium"] * 3
+            results.append(json.loads(call(*command, "--json", *options, "--save", path)[1]))
+    assert seen == ["highest"] * 5 + ["medium"] * 5  # the compilation, two parts, two baselines
     assert [each["training"]["precision"] for each in results] == ["highest", "medium"]
     assert results[0]["history"] != results[1]["history"]
-    assert "matrix products in medium precision, by " in call(*train, *options)[1]
+    assert "matrix products in medium precision, by " in call(*command, *options)[1]
     predict = ["predict", path, houses]
     if target == "dear":
         predict.append("--probabilities")

@@ -78,11 +78,11 @@ def to_onnx(model: Sequential | TableModel, path: PathLike) -> None:
     """
     whole = table_model_of(model)
     table = None if whole is None else read_table_model(whole)
-    model = model if whole is None else whole.without_notes()
-    network, path = read_network(model, OPERATIONS, "to_onnx"), as_path(path)
-    if model.parameters.nbytes > _MOST_BYTES:
+    plain: Any = model if whole is None else whole.without_notes()
+    network, path = read_network(plain, OPERATIONS, "to_onnx"), as_path(path)
+    if plain.parameters.nbytes > _MOST_BYTES:
         raise ValueError(
-            f"model has {model.parameters.nbytes:,} bytes of parameters, "
+            f"model has {plain.parameters.nbytes:,} bytes of parameters, "
             f"expected at most {_MOST_BYTES:,}: an ONNX file has less than 2 GiB"
         )
     try:

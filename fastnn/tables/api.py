@@ -11,7 +11,7 @@ import numpy as np
 
 from ..nn.classes import OPTIMIZERS
 from ..types import PathLike, Precision
-from . import training
+from . import defaults, training
 
 if TYPE_CHECKING:
     from .models import TableModel
@@ -37,6 +37,7 @@ class TrainOptions(TypedDict, total=False):
     batch_size: int | None
     optimizer: str | None
     learning_rate: float | None
+    weight_decay: float | None
     patience: int | None
     balanced: bool
 
@@ -98,21 +99,24 @@ def train(
         The part of the rows to hold out, by default 0.2.
     dtype : {"float32", "float64"}
     hidden : sequence of int
-        Neurons of the hidden layers, by default (64, 64).
+        Neurons of the hidden layers. The defaults of this and of the next ones follow from the
+        number of rows: `fastnn train --help` lists them.
     activation : str
         By default "relu".
     dropout : float
         By default 0.
     epochs : int
-        By default 50.
+        The most epochs.
     batch_size : int
-        By default 32.
     optimizer : str
-        By default "sgd" for classes and "adam" for numbers.
+        By default "adamw". Any other begins without weight decay.
     learning_rate : float
         By default that of the optimizer on the command line.
-    patience : int, optional
-        Stop after so many epochs without a better held-out loss, and keep the best one.
+    weight_decay : float
+        Of any optimizer.
+    patience : int
+        Stop after so many epochs without a better held-out loss, and keep the best one. 0 does
+        not stop.
     balanced : bool
         Whether every class counts the same.
 
@@ -157,18 +161,20 @@ def train(
     balanced = bool(chosen.get("balanced", False))
     if balanced and dataset.target.task == "regression":
         raise ValueError("balanced is True, and the target is a number, expected classes")
-    defaults = training.DEFAULTS[dataset.target.task]
-    values = {name: chosen.get(name) for name in training.Settings._fields}
+    values = {name: chosen.get(name) for name in defaults.Settings._fields}
     if values["hidden"] is not None:
         values["hidden"] = tuple(values["hidden"])
-    settings = training.settle(defaults, values)
+    n_samples = len(dataset.inputs[0])
+    settings = defaults.choose(defaults.settings_for("", n_samples), values)
     widths = (dataset.inputs[0].shape[1], *settings.hidden, training.n_outputs(dataset.target))
     model = training.make_network(
         widths, dataset.target, activation=chosen.get("activation", "relu"),
         dropout=chosen.get("dropout", 0.0), dtype=chosen.get("dtype", np.float32), rng=weights_rng,
     )  # fmt: skip
-    optimizer = OPTIMIZERS[settings.optimizer](learning_rate=settings.learning_rate)
-    run = training.Run(seed, threads, precision, chosen.get("patience"), balanced)
+    optimizer = OPTIMIZERS[settings.optimizer](
+        learning_rate=settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    run = training.Run(seed, threads, precision, balanced)
     history = training.fit_network(model, dataset, optimizer, settings, run)
     scores = {
         part: assess(model, dataset.target, X, y, threads, precision).scores
@@ -253,7 +259,10 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "hidden": (_are_widths, "whole numbers of at least 1, as in (64, 64)"),
     "epochs": _COUNT,
     "batch_size": _COUNT,
-    "patience": _COUNT,
+    "weight_decay": (
+        lambda value: _is_number(value, 0, math.inf), "a finite number of at least 0"
+    ),
+    "patience": (lambda value: _is_count(value, 0), "a whole number of at least 0"),
 }  # fmt: skip
 _CHOICES: dict[str, Sequence[str]] = {
     "task": ("classification", "regression"),
@@ -265,7 +274,7 @@ _CHOICES: dict[str, Sequence[str]] = {
 }
 _MAY_BE_NONE = (
     "task", "decimal", "day_first", "hidden", "epochs", "batch_size", "optimizer", "learning_rate",
-    "patience",
+    "weight_decay", "patience",
 )  # fmt: skip
 
 
