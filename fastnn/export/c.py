@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from ..types import Array, PathLike
 from ..validation import as_path
 from . import c_table
 from .c_functions import CALLED_FUNCTIONS, FUNCTIONS, MATH_FUNCTIONS
+from .estimator import classes_of, estimator_of
 from .inference import InferenceNetwork, batch_norm_scale, read_network
 from .table import ExportTable, read_table_model, table_model_of
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from ..tables.models import TableModel
 
 
-def to_c(model: Sequential | TableModel, path: PathLike, *, prefix: str = "model") -> None:
+def to_c(model: Sequential | TableModel | Any, path: PathLike, *, prefix: str = "model") -> None:
     """Write a model as one file of C99 that needs nothing but the standard library.
 
     The file has the weights, exact to the last bit, the macros MODEL_N_INPUTS and
@@ -43,14 +44,15 @@ def to_c(model: Sequential | TableModel, path: PathLike, *, prefix: str = "model
     The function of a model of a table (:func:`fastnn.tables.load`) takes a row of MODEL_N_COLUMNS
     numbers of type double: those of the table as they are, for a category its place in
     `model_categories`, NaN for a missing value. The file has the names of the columns and classes.
-    A regression writes a value of the target.
+    A regression writes a value of the target. The file of a fitted :class:`MLPClassifier` has the
+    names of its classes too.
 
     A C compiler keeps the order of the additions of a sum. Values differ from those of fastnn by
     the rounding of products, which fastnn fuses with additions.
 
     Parameters
     ----------
-    model : Sequential or TableModel
+    model : Sequential, TableModel or fitted estimator
     path : path-like
         The file to write. An existing file is replaced.
     prefix : str
@@ -81,12 +83,16 @@ def to_c(model: Sequential | TableModel, path: PathLike, *, prefix: str = "model
     table = None if whole is None else read_table_model(whole)
     if whole is not None:
         model = whole.without_notes()
+    estimator = estimator_of(model)
+    classes = [] if estimator is None else classes_of(estimator)
+    if estimator is not None:
+        model = estimator.model_
     network, path = read_network(model, OPERATIONS, "to_c"), as_path(path)
     if not isinstance(prefix, str) or not re.fullmatch("[A-Za-z][A-Za-z0-9_]*", prefix):
         raise ValueError(
             f"prefix is {prefix!r:.80}, expected letters, digits and underscores, a letter first"
         )
-    text = _Source(network, prefix, Path(path).name, table).text()
+    text = _Source(network, prefix, Path(path).name, table, classes).text()
     replace(path, text.encode("ascii", "replace"))  # the name of a class may not be ASCII
 
 
@@ -103,8 +109,10 @@ class _Source:
         prefix: str,
         file_name: str,
         table: ExportTable | None = None,
+        classes: Sequence[Any] = (),
     ) -> None:
         self.network, self.prefix, self.table = network, prefix, table
+        self.classes = classes
         self.is_float = network.dtype == np.float32
         self.real = "float" if self.is_float else "double"
         self.file_name = file_name if re.fullmatch(r"[\w.-]+", file_name, re.ASCII) else "model.c"
@@ -185,6 +193,7 @@ class _Source:
             ),
             f"{self._signature()};\n",
             "" if self.table is None else c_table.names(self.prefix, self.table),
+            c_table.class_names(self.prefix, self.classes) if self.classes else "",
             *self.constants,
             *map(self._in_c, functions),
             f"{self._signature()}\n{{\n{textwrap.indent(_lines(self.body), '    ')}}}\n",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from .table import CategoryInput, ExportTable, NumberInput
 
@@ -25,8 +26,13 @@ def names(prefix: str, table: ExportTable) -> str:
         + "};\n"
     )
     if table.labels:
-        parts.append(_texts(f"{prefix}_class_names", map(str, table.labels), "by their labels"))
+        parts.append(class_names(prefix, table.labels))
     return "\n".join(parts)
+
+
+def class_names(prefix: str, labels: Iterable[Any]) -> str:
+    """Return the declaration of the names of classes."""
+    return _texts(f"{prefix}_class_names", map(str, labels), "by their labels")
 
 
 def about(prefix: str) -> list[str]:

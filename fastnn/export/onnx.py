@@ -20,6 +20,7 @@ from ..requirements import missing
 from ..types import PathLike
 from ..validation import as_path
 from . import onnx_table
+from .estimator import add_answers, add_labels, classes_of, estimator_of, register
 from .inference import batch_norm_scale, has_biases, read_network
 from .onnx_graph import Graph
 from .table import read_table_model, table_model_of
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 _MOST_BYTES = 2**31 - 2**20  # of parameters: a protobuf message has less than 2 GiB
 
 
-def to_onnx(model: Sequential | TableModel, path: PathLike) -> None:
+def to_onnx(model: Sequential | TableModel | Any, path: PathLike) -> None:
     """Write a model as an ONNX file, which ONNX Runtime and others run.
 
     The input is `X` (N, I) of the model's dtype, for any N. The outputs have the values, shapes and
@@ -48,11 +49,15 @@ def to_onnx(model: Sequential | TableModel, path: PathLike) -> None:
     nothing to fill in for is not refused: a number becomes NaN, and a category is none of the known
     ones.
 
+    A fitted :class:`MLPClassifier` or :class:`MLPRegressor` has the input `X`; `label` and
+    `probabilities` are the results of its `predict` and `predict_proba`. For pipelines see
+    :func:`register_skl2onnx`.
+
     Needs the library onnx (the extra `onnx`). The file has opset 17.
 
     Parameters
     ----------
-    model : Sequential or TableModel
+    model : Sequential, TableModel or fitted estimator
     path : path-like
         The file to write. An existing file is replaced.
 
@@ -76,9 +81,12 @@ def to_onnx(model: Sequential | TableModel, path: PathLike) -> None:
     >>> model = fastnn.Sequential(layers)
     >>> fastnn.export.to_onnx(model, "model.onnx")
     """
-    whole = table_model_of(model)
+    whole, estimator = table_model_of(model), estimator_of(model)
     table = None if whole is None else read_table_model(whole)
     plain: Any = model if whole is None else whole.without_notes()
+    classes: list[Any] = []
+    if estimator is not None:
+        plain, classes = estimator.model_, classes_of(estimator)
     network, path = read_network(plain, OPERATIONS, "to_onnx"), as_path(path)
     if plain.parameters.nbytes > _MOST_BYTES:
         raise ValueError(
@@ -89,28 +97,63 @@ def to_onnx(model: Sequential | TableModel, path: PathLike) -> None:
         import onnx
     except ModuleNotFoundError:
         raise missing("to_onnx needs", "onnx", "onnx") from None
-    onnx_model = _build(Graph(onnx, network, table))
+    onnx_model = _build(Graph(onnx, network, table), classes)
     onnx.checker.check_model(onnx_model, full_check=True)
     replace(path, onnx_model.SerializeToString())
 
 
-def _build(graph: Graph) -> Any:
-    """Return the ONNX model of the network and the table of a graph."""
-    table = graph.table
-    if table is None:
+def _build(graph: Graph, classes: list[Any]) -> Any:
+    """Return the ONNX model of the network and the table of a graph, or of an estimator."""
+    if graph.table is None:
         graph.take("X", graph.real, ["N", graph.network.n_inputs])
-        outputs = "X"
+        x = "X"
     else:
-        outputs = onnx_table.prepare(graph, table)
+        x = onnx_table.prepare(graph, graph.table)
+    _add_network(graph, x, classes)
+    return graph.make_model()
+
+
+def _add_network(graph: Graph, x: str, classes: list[Any]) -> None:
+    """Add the layers and the outputs of a network whose inputs are `x`."""
+    outputs = x
     for i, operation, layer in graph.network.layers:
         graph.place = f"{i}"
         outputs = OPERATIONS[operation](graph, outputs, layer)
     graph.place = "output"
-    if table is not None and table.task == "regression":
-        onnx_table.value(graph, table, outputs)
+    if graph.table is not None and graph.table.task == "regression":
+        onnx_table.value(graph, graph.table, outputs)
+    elif classes:
+        add_answers(graph, classes, outputs)
     else:
         _ANSWERS[graph.network.loss.task](graph, outputs)
-    return graph.make_model()
+
+
+def register_skl2onnx() -> None:
+    """Let skl2onnx convert pipelines in which :class:`MLPClassifier` or :class:`MLPRegressor` is.
+
+    After it, `skl2onnx.to_onnx(pipeline, X[:1])` takes a pipeline of `StandardScaler`,
+    `OneHotEncoder`, `ColumnTransformer` and other steps that skl2onnx knows, with one of fastnn's
+    estimators at its end. It may be called again. It needs scikit-learn and skl2onnx.
+
+    Raises
+    ------
+    ImportError
+        Where one of them is not installed.
+
+    Examples
+    --------
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> X = np.random.default_rng(0).normal(5, 2, (100, 3)).astype(np.float32)
+    >>> model = make_pipeline(StandardScaler(), fastnn.MLPRegressor(max_iter=300))
+    >>> model = model.fit(X, X[:, 0])
+    >>> import skl2onnx
+    >>> fastnn.export.register_skl2onnx()
+    >>> converted = skl2onnx.to_onnx(model, X[:1])
+    >>> [each.name for each in converted.graph.input]
+    ['X']
+    """
+    register(_add_network, lambda model: read_network(model, OPERATIONS, "register_skl2onnx"))
 
 
 # ------------------------------------------------------------------ layers
@@ -262,7 +305,7 @@ def _classes(graph: Graph, logits: str) -> None:
         graph.answer("label", "ArgMax", [logits], label=True, squeezed=True, axis=1, keepdims=0)
     else:
         classes = graph.add("ArgMax", logits, axis=1, keepdims=0)
-        onnx_table.label(graph, graph.table, classes)
+        add_labels(graph, graph.table.labels, classes)
     graph.answer("probabilities", "Softmax", [logits], axis=1)
 
 

@@ -62,14 +62,6 @@ def _category(graph: Graph, column: CategoryInput) -> str:
     return graph.add("Cast", graph.add("Equal", code, known), to=graph.onnx.TensorProto.DOUBLE)
 
 
-def label(graph: Graph, table: ExportTable, classes: str) -> None:
-    """Add the output `label` (N,): the labels of class numbers (N,)."""
-    labels = np.array(table.labels, object if isinstance(table.labels[0], str) else None)
-    kinds = {bool: "BOOL", int: "INT64", str: "STRING"}
-    kind = getattr(graph.onnx.TensorProto, kinds[type(table.labels[0])])
-    graph.output("label", kind, ["N"], "Gather", graph.array("output.labels", labels), classes)
-
-
 def value(graph: Graph, table: ExportTable, outputs: str) -> None:
     """Add the output `prediction` (N,), float64: network outputs (N, 1) in units of the target."""
     columns = graph.array("constant.columns", np.array([1]))
