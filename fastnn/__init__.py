@@ -151,6 +151,7 @@ if TYPE_CHECKING:  # a name that is not there is a mistake that a type checker f
     from . import tables as tables
     from .export import from_torch as load_torch
     from .export import to_torch as export_torch
+    from .scikit.converters import register_skl2onnx as register_skl2onnx
     from .scikit.estimators import MLPClassifier as MLPClassifier
     from .scikit.estimators import MLPRegressor as MLPRegressor
 else:
@@ -166,6 +167,8 @@ else:
             return {"export_torch": export.to_torch, "load_torch": export.from_torch}.get(
                 name, export
             )
+        if name == "register_skl2onnx":
+            return importlib.import_module(".scikit.converters", __name__).register_skl2onnx
         if name == "tables":
             return importlib.import_module(".tables", __name__)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

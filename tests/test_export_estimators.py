@@ -17,7 +17,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 import fastnn
-from fastnn.export import register_skl2onnx, to_c, to_onnx
+from fastnn import register_skl2onnx
+from fastnn.export import to_c, to_onnx
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(0, 1, (200, 4)).astype(np.float32)

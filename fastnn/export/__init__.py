@@ -6,8 +6,8 @@ as a whole or not at all. `to_torch` and `from_torch` are `fastnn.export_torch` 
 """
 
 from .c import to_c
-from .onnx import register_skl2onnx, to_onnx
+from .onnx import to_onnx
 from .torch import to_torch
 from .torch_reader import from_torch
 
-__all__ = ["from_torch", "register_skl2onnx", "to_c", "to_onnx", "to_torch"]
+__all__ = ["from_torch", "to_c", "to_onnx", "to_torch"]

@@ -1,14 +1,12 @@
-"""Fitted estimators for exporters, without scikit-learn, and a converter for skl2onnx."""
+"""Fitted estimators for exporters, without an import of scikit-learn."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ..requirements import missing
 from .onnx_graph import Graph
 
 
@@ -27,7 +25,9 @@ def estimator_of(model: Any) -> Any:
 
 def classes_of(estimator: Any) -> list[Any]:
     """Return the classes of an estimator whose answer is one of them, else an empty list."""
-    if not hasattr(estimator, "classes_") or estimator._multilabel:
+    if not hasattr(estimator, "classes_"):
+        return []
+    if estimator.out_activation_ == "logistic" and estimator.n_outputs_ > 1:  # several labels
         return []
     classes = np.asarray(estimator.classes_).tolist()
     if len(classes) < 2:
@@ -58,68 +58,3 @@ def add_answers(graph: Graph, classes: list[Any], outputs: str) -> None:
     operator, inputs, attributes = probabilities
     graph.add(operator, *inputs, output="probabilities", **attributes)
     graph.outputs.append(("probabilities", graph.real, ["N", len(classes)]))
-
-
-def register(add_network: Callable[[Graph, str, list[Any]], None], read: Any) -> None:
-    """Register the converters; see :func:`fastnn.export.register_skl2onnx`."""
-    try:
-        import onnx
-        from skl2onnx import update_registered_converter
-        from skl2onnx.common.shape_calculator import (
-            calculate_linear_classifier_output_shapes,
-            calculate_linear_regressor_output_shapes,
-        )
-    except ModuleNotFoundError:
-        raise missing("register_skl2onnx needs", "skl2onnx", "onnx") from None
-    from ..scikit.estimators import MLPClassifier, MLPRegressor
-
-    def convert(scope: Any, operator: Any, container: Any) -> None:
-        estimator = estimator_of(operator.raw_operator)
-        network = read(estimator.model_)
-        graph = Graph(onnx, network)
-        graph.place = "input"
-        x = graph.add("Cast", operator.inputs[0].full_name, to=graph.real)
-        add_network(graph, x, classes_of(estimator))
-        _hand_over(graph, scope, operator, container)
-
-    shapes = {
-        MLPClassifier: calculate_linear_classifier_output_shapes,
-        MLPRegressor: calculate_linear_regressor_output_shapes,
-    }
-    for kind, shape in shapes.items():
-        known = {
-            "zipmap": [True, False, "columns"],
-            "nocl": [False],
-            "output_class_labels": [False],
-        }
-        options = known if kind is MLPClassifier else None
-        update_registered_converter(kind, f"Fastnn{kind.__name__}", shape, convert, options=options)
-
-
-def _hand_over(graph: Graph, scope: Any, operator: Any, container: Any) -> None:
-    """Add the nodes and constants of a graph to those of skl2onnx, under names of their own."""
-    names: dict[str, str] = {operator.inputs[0].full_name: operator.inputs[0].full_name}
-    for (name, _, shape), variable in zip(graph.outputs, operator.outputs, strict=True):
-        kind = variable.type.__class__.__name__
-        wanted = {
-            "FloatTensorType": "FLOAT", "DoubleTensorType": "DOUBLE", "Int64TensorType": "INT64",
-            "StringTensorType": "STRING", "BooleanTensorType": "BOOL",
-        }.get(kind, "FLOAT")  # fmt: skip
-        if name == "prediction" and len(shape) == 1:  # regressors of skl2onnx have columns
-            column = graph.array("output.column", np.array([-1, 1]))
-            name = graph.add("Reshape", name, column)
-        to = getattr(graph.onnx.TensorProto, wanted)
-        names[graph.add("Cast", name, to=to)] = variable.full_name
-    for constant in graph.constants.values():
-        names[constant.name] = scope.get_unique_variable_name(f"fastnn.{constant.name}")
-        constant.name = names[constant.name]
-        container.initializers.append(constant)
-    for node in graph.nodes:
-        for values in (node.input, node.output):
-            for i, name in enumerate(values):
-                if name not in names:
-                    names[name] = scope.get_unique_variable_name(f"fastnn.{name}")
-                values[i] = names[name]
-        node.name = scope.get_unique_operator_name(f"fastnn.{node.name}")
-        container.nodes.append(node)
-    container.node_domain_version_pair_sets.add(("", 17))

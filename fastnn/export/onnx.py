@@ -20,7 +20,7 @@ from ..requirements import missing
 from ..types import PathLike
 from ..validation import as_path
 from . import onnx_table
-from .estimator import add_answers, add_labels, classes_of, estimator_of, register
+from .estimator import add_answers, add_labels, classes_of, estimator_of
 from .inference import batch_norm_scale, has_biases, read_network
 from .onnx_graph import Graph
 from .table import read_table_model, table_model_of
@@ -51,7 +51,7 @@ def to_onnx(model: Sequential | TableModel | Any, path: PathLike) -> None:
 
     A fitted :class:`MLPClassifier` or :class:`MLPRegressor` has the input `X`; `label` and
     `probabilities` are the results of its `predict` and `predict_proba`. For pipelines see
-    :func:`register_skl2onnx`.
+    :func:`fastnn.register_skl2onnx`.
 
     Needs the library onnx (the extra `onnx`). The file has opset 17.
 
@@ -109,11 +109,11 @@ def _build(graph: Graph, classes: list[Any]) -> Any:
         x = "X"
     else:
         x = onnx_table.prepare(graph, graph.table)
-    _add_network(graph, x, classes)
+    add_network(graph, x, classes)
     return graph.make_model()
 
 
-def _add_network(graph: Graph, x: str, classes: list[Any]) -> None:
+def add_network(graph: Graph, x: str, classes: list[Any]) -> None:
     """Add the layers and the outputs of a network whose inputs are `x`."""
     outputs = x
     for i, operation, layer in graph.network.layers:
@@ -126,34 +126,6 @@ def _add_network(graph: Graph, x: str, classes: list[Any]) -> None:
         add_answers(graph, classes, outputs)
     else:
         _ANSWERS[graph.network.loss.task](graph, outputs)
-
-
-def register_skl2onnx() -> None:
-    """Let skl2onnx convert pipelines in which :class:`MLPClassifier` or :class:`MLPRegressor` is.
-
-    After it, `skl2onnx.to_onnx(pipeline, X[:1])` takes a pipeline of `StandardScaler`,
-    `OneHotEncoder`, `ColumnTransformer` and other steps that skl2onnx knows, with one of fastnn's
-    estimators at its end. It may be called again. It needs scikit-learn and skl2onnx.
-
-    Raises
-    ------
-    ImportError
-        Where one of them is not installed.
-
-    Examples
-    --------
-    >>> from sklearn.pipeline import make_pipeline
-    >>> from sklearn.preprocessing import StandardScaler
-    >>> X = np.random.default_rng(0).normal(5, 2, (100, 3)).astype(np.float32)
-    >>> model = make_pipeline(StandardScaler(), fastnn.MLPRegressor(max_iter=300))
-    >>> model = model.fit(X, X[:, 0])
-    >>> import skl2onnx
-    >>> fastnn.export.register_skl2onnx()
-    >>> converted = skl2onnx.to_onnx(model, X[:1])
-    >>> [each.name for each in converted.graph.input]
-    ['X']
-    """
-    register(_add_network, lambda model: read_network(model, OPERATIONS, "register_skl2onnx"))
 
 
 # ------------------------------------------------------------------ layers
