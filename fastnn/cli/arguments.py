@@ -8,6 +8,7 @@ import csv
 import difflib
 import io
 import math
+import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, NoReturn, TypeAlias
@@ -305,6 +306,8 @@ def _add_data(command: argparse.ArgumentParser, group: Any, text: str) -> None:
     kinds = f"{_listed(tables.KINDS)} (default: as the name ends, or the file begins)"
     add("--format", metavar="F", type=_choice(*tables.KINDS), help=kinds)
     add("--separator", metavar="C", type=_character, help="between the values of a CSV file")
+    limit = "read a larger Parquet file in parts, as in 500MB or 2GB (default: as memory is)"
+    add("--max-memory", metavar="SIZE", type=_size, help=limit)
 
 
 def _add_columns(add: Callable[..., Any], name: str, text: str) -> None:
@@ -385,6 +388,19 @@ def _joined(values: Iterable[Any]) -> str:
     return text.getvalue()
 
 
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?(?:e[0-9]+)?)\s*(?:([kmgt])(i?))?b?")
+
+
+def _read_size(text: str) -> int:
+    """Return the bytes of "500MB", "2 GiB" or "1e9"; ValueError for another text."""
+    match = _SIZE.fullmatch(text.strip().lower())
+    if match is None or not math.isfinite(number := float(match[1])):
+        raise ValueError(text)
+    power = "kmgt".find(match[2]) + 1 if match[2] else 0
+    return int(number * (1024 if match[3] else 1000) ** power)
+
+
+_size = _argument(_read_size, lambda n: n >= 1, "a size above 0, as in 500MB or 2GB")
 _count = _argument(int, lambda n: n >= 1, "a whole number of at least 1")
 _seed = _argument(int, lambda n: n >= 0, "a whole number of at least 0")
 _rate = _argument(float, lambda x: 0 < x < math.inf, "a finite number above 0")

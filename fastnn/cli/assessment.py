@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ from . import figures, terminal
 
 if TYPE_CHECKING:
     from ..model import Sequential
-    from ..tables.targets import Target
+    from ..tables.targets import Quantity, Target
 
 
 class Assessment(NamedTuple):
@@ -24,7 +24,14 @@ class Assessment(NamedTuple):
 
     true: Array
     predicted: Array
+    """Of all samples, or of some where there are many."""
 
+    counts: Integers | None = None
+    """The confusion matrix of all samples, where `true` has some; None: that of `true`."""
+
+
+MOST_SHOWN = 100_000
+"""Samples of a table that is read in parts, which stay in memory for a picture."""
 
 TITLES = {"loss": "loss", "accuracy": "accuracy", "r2": "R2", "rmse": "RMSE", "mae": "MAE"}
 
@@ -55,24 +62,111 @@ def assess(
     return Assessment(scores, y, target.decode(predicted))
 
 
+def assess_parts(
+    model: Sequential,
+    target: Target,
+    parts: Iterable[tuple[Array, ...]],
+    n_samples: int,
+    threads: int | None = None,
+    precision: Precision | None = None,
+) -> Assessment:
+    """Return the Assessment of a model on samples that come in parts.
+
+    The parts are (X, y) as `fit` takes them, `n_samples` in all: so numbers are standardized. Of
+    more than `MOST_SHOWN` samples, the Assessment has as many, at equal distances.
+    """
+    totals = _Errors(target) if target.task == "regression" else _Hits(len(target.labels))
+    n_shown = min(n_samples, MOST_SHOWN)
+    shown = np.arange(n_shown) * n_samples // n_shown
+    pairs, at = [], 0
+    for X, y in parts:
+        predicted = model.predict(X, threads=threads, precision=precision)
+        if isinstance(totals, _Errors):
+            totals.add(y, predicted)
+        else:
+            scores = model.evaluate(X, y, threads=threads, precision=precision)
+            totals.add(y, predicted, scores["loss"])
+        rows = shown[(shown >= at) & (shown < at + len(y))] - at
+        pairs.append((y[rows], predicted[rows]))
+        at += len(y)
+    true, predicted = (np.concatenate(each) for each in zip(*pairs, strict=True))
+    if isinstance(totals, _Hits):
+        return Assessment(totals.scores(), true, predicted, totals.counts)
+    values = [np.asarray(target.decode(each)) for each in (true, predicted)]
+    return Assessment(totals.scores(), *values)
+
+
+class _Hits:
+    """The loss and the confusion matrix of parts of the samples."""
+
+    def __init__(self, n_classes: int) -> None:
+        self.counts: Integers = np.full((n_classes, n_classes), 0, np.int64)
+        self._losses: list[float] = []
+        self._sizes: list[int] = []
+
+    def add(self, true: Array, predicted: Array, loss: float) -> None:
+        self.counts += _count_pairs(true, predicted, len(self.counts))
+        self._losses.append(loss)
+        self._sizes.append(len(true))
+
+    def scores(self) -> dict[str, float]:
+        loss = float(np.average(self._losses, weights=self._sizes))
+        return {"loss": loss, "accuracy": float(np.trace(self.counts) / self.counts.sum())}
+
+
+class _Errors:
+    """The sums that the scores of numbers need, over parts of the samples."""
+
+    def __init__(self, target: Quantity) -> None:
+        self.scale = target.scale
+        self.count, self.mean, self.spread = 0, 0.0, 0.0
+        self.squares, self.absolutes = 0.0, 0.0
+
+    def add(self, true: Array, predicted: Array) -> None:
+        errors = predicted.astype(np.float64) - true
+        self.squares += float(np.square(errors).sum())
+        self.absolutes += float(np.abs(errors).sum())
+        # Chan, Golub, LeVeque, "Algorithms for computing the sample variance" (1983): sums of
+        # squares alone would cancel where the numbers are far from 0.
+        count, mean = len(true), float(true.mean())
+        apart, n = mean - self.mean, self.count + count
+        self.spread += float(np.square(true - mean).sum()) + apart**2 * self.count * count / n
+        self.mean += apart * count / n
+        self.count = n
+
+    def scores(self) -> dict[str, float]:
+        r2 = float(self.squares == 0)  # as that of `metrics.r2` for constant targets
+        if self.squares and self.spread:
+            r2 = (self.spread - self.squares) / self.spread
+        return {
+            "r2": r2,
+            "rmse": self.scale * (self.squares / self.count) ** 0.5,
+            "mae": self.scale * self.absolutes / self.count,
+        }
+
+
 def class_figures(assessment: Assessment, labels: Sequence[Any]) -> list[dict[str, Any]]:
-    """Return a dict of figures for each class."""
-    true, predicted = assessment.true, assessment.predicted
-    occurring = np.union1d(true, predicted)
-    figures = np.full((3, len(labels)), 0.0)
-    for row, score in zip(figures, (metrics.precision, metrics.recall, metrics.f1), strict=True):
-        row[occurring] = score(true, predicted, average=None)
-    samples = np.bincount(true, minlength=len(labels))
+    """Return a dict of figures for each class; 0 for what no sample decides."""
+    counts = confusion_matrix(assessment, len(labels)).astype(np.float64)
+    right, predicted, true = counts.diagonal(), counts.sum(axis=0), counts.sum(axis=1)
+    parts = (right, predicted), (right, true), (2 * right, predicted + true)
+    figures = [np.divide(a, b, out=np.zeros(len(b)), where=b > 0).tolist() for a, b in parts]
     return [
         {"class": label, "precision": p, "recall": r, "f1": f, "samples": int(n)}
-        for label, p, r, f, n in zip(labels, *figures.tolist(), samples, strict=True)
+        for label, p, r, f, n in zip(labels, *figures, true, strict=True)
     ]
 
 
 def confusion_matrix(assessment: Assessment, n_classes: int) -> Integers:
     """Return counts (C, C): the true class in the row, the predicted one in the column."""
-    both = assessment.true * n_classes + assessment.predicted
-    return np.bincount(both, minlength=n_classes**2).reshape(n_classes, n_classes)
+    if assessment.counts is not None:
+        return assessment.counts
+    return _count_pairs(assessment.true, assessment.predicted, n_classes)
+
+
+def _count_pairs(true: Array, predicted: Array, n_classes: int) -> Integers:
+    pairs = true * n_classes + predicted
+    return np.bincount(pairs, minlength=n_classes**2).reshape(n_classes, n_classes)
 
 
 def say_result(parts: Mapping[str, Assessment], target: Target, last: str) -> None:
@@ -98,3 +192,9 @@ def as_json(assessment: Assessment, target: Target) -> dict[str, Any]:
         values["classes"] = class_figures(assessment, target.labels)
         values["confusion_matrix"] = confusion_matrix(assessment, len(target.labels)).tolist()
     return values
+
+
+def title(assessment: Assessment, part: str, n_samples: int) -> str:
+    """Return the name of a part of the data for a picture of the samples that it has."""
+    n_shown = len(assessment.true)
+    return part if n_shown == n_samples else f"{part}, {n_shown:,} of {n_samples:,} samples"

@@ -3,25 +3,57 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from .. import datasets, tables
 from ..tables import Table
-from ..types import Array, Floats
-from . import data, terminal
+from ..types import Array, Floats, Integers, Precision
+from . import assessment, data, terminal
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from ..model import Sequential
     from ..tables.preprocessing import Preprocessor
     from ..tables.targets import Target
 
 
-class Dataset(NamedTuple):
+class TrainingData(Protocol):
     """The training part and the held-out part of a table, and what was fitted on the first."""
+
+    @property
+    def preprocessor(self) -> Preprocessor:
+        """What makes features of the columns."""
+
+    @property
+    def target(self) -> Target:
+        """The classes, or the scale of the numbers."""
+
+    @property
+    def lines(self) -> list[str]:
+        """What the user is told of the data."""
+
+    @property
+    def sizes(self) -> list[int]:
+        """The samples of the two parts: training, held out."""
+
+    def count_classes(self) -> Integers:
+        """Return how many samples of each class there are to train on."""
+
+    def fit_arguments(self, seed: int) -> dict[str, Any]:
+        """Return the arguments of `Sequential.fit` that give it the samples and their order."""
+
+    def assess(
+        self, model: Sequential, threads: int | None, precision: Precision
+    ) -> list[assessment.Assessment]:
+        """Return how good a model is on the two parts."""
+
+
+class Dataset(NamedTuple):
+    """A table in memory, as :class:`TrainingData`."""
 
     preprocessor: Preprocessor
     target: Target
@@ -32,7 +64,33 @@ class Dataset(NamedTuple):
     """Class numbers (N,), or values (N,) in the units of the target, of the two parts."""
 
     lines: list[str]
-    """What the user is told of the data."""
+
+    @property
+    def sizes(self) -> list[int]:
+        """The samples of the two parts: training, held out."""
+        return [len(part) for part in self.inputs]
+
+    def count_classes(self) -> Integers:
+        """Return how many samples of each class there are to train on."""
+        assert self.target.task == "classification"
+        return np.bincount(self.targets[0], minlength=len(self.target.labels))
+
+    def fit_arguments(self, seed: int) -> dict[str, Any]:
+        """Return the arguments of `Sequential.fit` that give it the samples and their order."""
+        y, y_held_out = self.targets
+        if self.target.task == "regression":
+            y, y_held_out = map(self.target.standardize, (y, y_held_out))
+        X, X_held_out = self.inputs
+        return {"X": X, "y": y, "validation_data": (X_held_out, y_held_out), "seed": seed}
+
+    def assess(
+        self, model: Sequential, threads: int | None, precision: Precision
+    ) -> list[assessment.Assessment]:
+        """Return how good a model is on the two parts."""
+        return [
+            assessment.assess(model, self.target, X, y, threads, precision)
+            for X, y in zip(self.inputs, self.targets, strict=True)
+        ]
 
 
 def load_dataset(
@@ -43,45 +101,61 @@ def load_dataset(
     if built_in:
         _refuse_options_of_files(options)
     table = data.load(options, data_rng)
-    from ..tables import kinds, preprocessing, targets  # need polars
+    from ..tables import kinds, preprocessing  # need polars
 
-    name = data.BUILT_IN[options.data] if built_in else _find_target(options, table)
+    name = data.BUILT_IN[options.data] if built_in else find_target(options, table)
     kind_of = kinds.infer_kinds(
         table, target=name, drop=options.drop, categorical=options.categorical
     )
     optional = kind_of if options.missing != "refuse" else ()
     frame = preprocessing.read_features(table, kind_of, optional)
-    task, why = options.task, None
-    if task is None:
-        task, why = kinds.infer_task(table, name)
-    target: Target
-    y: Array
-    if task == "classification":
-        target = targets.Classes.fit(table, name)
-        y = target.encode(table)
-    else:
-        y = targets.read_quantity(table, name)
-    labels = y if task == "classification" else None
-    try:
-        parts = datasets.split(len(y), options.validation_fraction, split_rng, labels=labels)
-    except ValueError as error:
-        raise ValueError(f"argument --validation-fraction: {error}") from None
-    frames, y_parts = [frame[part] for part in parts], [y[part] for part in parts]
-    if task == "regression":
-        target = targets.Quantity.fit(y_parts[0], name)
-    preprocessor = preprocessing.Preprocessor.fit(frames[0], options.missing)
+    target, why, y, parts = read_target(options, table, name, split_rng)
+    y_parts = [y[part] for part in parts]
+    train, held_out = (frame[part] for part in parts)
+    preprocessor = preprocessing.Preprocessor.fit(train, options.missing)
     inputs = [
         data.inputs(preprocessor, table.take(part), frame[part], options.dtype) for part in parts
     ]
     lines = [
         f"{table.source}: {terminal.some(len(table.frame), 'sample')}, "
         f"{terminal.some(inputs[0].shape[1], 'feature')}",
-        *_target_lines(target, y_parts, None if built_in else why),
+        *target_lines(target, y, None if built_in else why),
         f"{len(y_parts[0]):,} to train on, {len(y_parts[1]):,} held out",
-        *_feature_lines(preprocessor, frame, options.missing),
-        *data.unknown_lines(preprocessor, frames[1]),
+        *feature_lines(preprocessor, count_nulls(frame), options.missing),
+        *data.unknown_lines(preprocessor, held_out),
     ]
     return Dataset(preprocessor, target, inputs, y_parts, lines)
+
+
+def read_target(
+    options: Namespace, table: Table, name: str, split_rng: np.random.Generator
+) -> tuple[Target, str | None, Array, tuple[Integers, Integers]]:
+    """Return (target, why its task is what it is, values of all rows, rows of the two parts).
+
+    A target of numbers is fitted to the training part.
+    """
+    from ..tables import kinds, targets  # need polars
+
+    task, why = options.task, None
+    if task is None:
+        task, why = kinds.infer_task(table, name)
+    labels = None
+    target: Target
+    y: Array
+    if task == "classification":
+        target = targets.Classes.fit(table, name)
+        y = target.encode(table)
+        # In few bytes, as the table may be long.
+        labels = y.astype(np.min_scalar_type(len(target.labels)))
+    else:
+        y = targets.read_quantity(table, name)
+    try:
+        parts = datasets.split(len(y), options.validation_fraction, split_rng, labels=labels)
+    except ValueError as error:
+        raise ValueError(f"argument --validation-fraction: {error}") from None
+    if task == "regression":
+        target = targets.Quantity.fit(y[parts[0]], name)
+    return target, why, y, parts
 
 
 def _refuse_options_of_files(options: Namespace) -> None:
@@ -94,7 +168,7 @@ def _refuse_options_of_files(options: Namespace) -> None:
             )
 
 
-def _find_target(options: Namespace, table: Table) -> str:
+def find_target(options: Namespace, table: Table) -> str:
     """Return the column that the options name as the target."""
     name: str | None = options.target
     if name is None:
@@ -108,19 +182,20 @@ def _find_target(options: Namespace, table: Table) -> str:
     return name
 
 
-def _target_lines(target: Target, y_parts: Sequence[Array], why: str | None) -> Iterator[str]:
+def target_lines(target: Target, y: Array, why: str | None) -> Iterator[str]:
     if target.task == "classification":
         shown = ", ".join(map(str, target.labels))
         yield terminal.shortened(f"{len(target.labels):,} classes: {shown}")
     else:
-        low, high = min(map(np.min, y_parts)), max(map(np.max, y_parts))
-        yield f"target {target.name!r:.80} from {low:,.6g} to {high:,.6g}"
+        yield f"target {target.name!r:.80} from {y.min():,.6g} to {y.max():,.6g}"
     if why is not None:
         doubtful = target.task == "regression" or type(target.labels[0]) is int
         yield f"{target.task}: {why}{' (see --task)' if doubtful else ''}"
 
 
-def _feature_lines(preprocessor: Preprocessor, frame: pl.DataFrame, missing: str) -> Iterator[str]:
+def feature_lines(
+    preprocessor: Preprocessor, nulls: Mapping[str, int], missing: str
+) -> Iterator[str]:
     numeric = [column.name for column in preprocessor.columns if column.kind == "number"]
     categories = [column for column in preprocessor.columns if column.kind == "category"]
     if numeric and not categories:
@@ -135,6 +210,10 @@ def _feature_lines(preprocessor: Preprocessor, frame: pl.DataFrame, missing: str
             + terminal.listed([f"{each.name:.80} ({len(each.categories)})" for each in categories])
         )
     if missing != "refuse":
-        counts = {series.name: series.null_count() for series in frame if series.null_count()}
-        shown = terminal.listed([f"{name:.80} ({count:,})" for name, count in counts.items()])
+        shown = terminal.listed([f"{name:.80} ({count:,})" for name, count in nulls.items()])
         yield f"missing values, filled with the {missing} or most frequent: {shown or 'none'}"
+
+
+def count_nulls(frame: pl.DataFrame) -> dict[str, int]:
+    """Return how many values are missing in each column where some are."""
+    return {series.name: series.null_count() for series in frame if series.null_count()}

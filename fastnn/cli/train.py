@@ -22,7 +22,9 @@ from ..types import Precision
 from . import assessment, machine, outputs, report, terminal
 from .arguments import ACTIVATIONS, DEFAULTS, RATES, Settings
 from .data import BUILT_IN
-from .dataset import Dataset, load_dataset
+from .dataset import TrainingData, load_dataset
+from .dataset_large import load_large_dataset
+from .limits import find_large
 
 if TYPE_CHECKING:
     from ..model import Sequential
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 class Result(NamedTuple):
     """A network that has been trained, what it was trained with, and how good it is."""
 
-    dataset: Dataset
+    dataset: TrainingData
     settings: Settings
     precision: Precision
     model: Sequential
@@ -68,12 +70,18 @@ def run(options: Namespace) -> None:
 def _train(options: Namespace) -> Result:
     """Train, and return the Result. What is known before training is shown before it."""
     split_rng, weights_rng, data_rng = np.random.default_rng(options.seed).spawn(3)
-    dataset = load_dataset(options, split_rng, data_rng)
+    large = None if options.data in BUILT_IN else find_large(options)
+    dataset: TrainingData
+    if large is None:
+        dataset = load_dataset(options, split_rng, data_rng)
+    else:
+        dataset = load_large_dataset(options, large, split_rng)
     target = dataset.target
     if options.balanced and target.task == "regression":
         raise ValueError("argument --balanced: the target is a number, expected classes")
     settings = _settings(options, target)
-    widths = (dataset.inputs[0].shape[1], *settings.hidden, _n_outputs(target))
+    n_features = len(dataset.preprocessor.feature_names)
+    widths = (n_features, *settings.hidden, _n_outputs(target))
     model = _network(widths, options, target, weights_rng)
     precision = _precision(options, model)
     optimizer = OPTIMIZERS[settings.optimizer](learning_rate=settings.learning_rate)
@@ -82,12 +90,8 @@ def _train(options: Namespace) -> Result:
     plain = _is_plain(options, settings, target)
     compile_seconds, _ = _timed(fastnn.warmup, model.dtype, plain=plain, precision=precision)
     train_seconds, history = _timed(_fit, model, dataset, optimizer, settings, options)
-    parts = {
-        part: assessment.assess(model, target, X, y, options.threads, precision)
-        for part, X, y in zip(
-            ("training", "held out"), dataset.inputs, dataset.targets, strict=True
-        )
-    }
+    assessments = dataset.assess(model, options.threads, precision)
+    parts = dict(zip(("training", "held out"), assessments, strict=True))
     return Result(
         dataset, settings, precision, model, history, parts, compile_seconds, train_seconds
     )
@@ -146,28 +150,23 @@ def _network(
 
 def _fit(
     model: Sequential,
-    dataset: Dataset,
+    dataset: TrainingData,
     optimizer: Optimizer,
     settings: Settings,
     options: Namespace,
 ) -> History:
-    (X, X_held_out), (y, y_held_out) = dataset.inputs, dataset.targets
-    target = dataset.target
-    extra: dict[str, Any] = {}
-    if target.task == "regression":
-        y, y_held_out = map(target.standardize, (y, y_held_out))
-    elif options.balanced:
-        counts = np.bincount(y, minlength=len(target.labels))
+    extra = dataset.fit_arguments(options.seed)
+    if options.balanced:
+        counts = dataset.count_classes()
+        n = dataset.sizes[0]
         extra["class_weight"] = {
-            k: len(y) / (len(counts) * count) if count else 0.0 for k, count in enumerate(counts)
+            k: n / (len(counts) * count) if count else 0.0 for k, count in enumerate(counts)
         }
     if options.patience:
         extra["callbacks"] = [fastnn.EarlyStopping("val_loss", patience=options.patience)]
     return model.fit(
-        X, y,
         epochs=settings.epochs, batch_size=settings.batch_size, optimizer=optimizer,
-        seed=options.seed, validation_data=(X_held_out, y_held_out), threads=options.threads,
-        precision=options.precision, **extra,
+        threads=options.threads, precision=options.precision, **extra,
     )  # fmt: skip
 
 
@@ -197,14 +196,15 @@ def _write_files(options: Namespace, result: Result) -> Iterator[tuple[str, str]
     if options.plot:
         title = f"fastnn train {options.data}"
         held_out = result.parts["held out"]
-        report.write(options.plot, result.history, held_out, dataset.target, title, "held out")
+        part = assessment.title(held_out, "held out", dataset.sizes[1])
+        report.write(options.plot, result.history, held_out, dataset.target, title, part)
         yield "plot", f"{Path(options.plot)}: picture"
 
 
 def _say_before(
     options: Namespace,
     settings: Settings,
-    dataset: Dataset,
+    dataset: TrainingData,
     model: Sequential,
     optimizer: Optimizer,
     precision: Precision,
@@ -219,7 +219,7 @@ def _say_after(result: Result, files: Iterable[str]) -> None:
     assessment.say_result(result.parts, result.dataset.target, "held out")
     if files:
         terminal.say("files", *files)
-    samples = len(result.history) * len(result.dataset.inputs[0])
+    samples = len(result.history) * result.dataset.sizes[0]
     rate = terminal.rounded(samples / result.train_seconds)
     terminal.say(
         "time",
@@ -274,7 +274,7 @@ def _as_json(options: Namespace, result: Result, files: Iterable[str]) -> dict[s
     return {
         "data": {
             "source": options.data,
-            "samples": [len(part) for part in dataset.inputs],
+            "samples": dataset.sizes,
             "features": dataset.preprocessor.feature_names,
             "notes": dataset.lines,
         },

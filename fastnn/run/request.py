@@ -39,6 +39,7 @@ from .callbacks import Callback, Run, TrainedModel, as_callbacks
 from .checkpoints import Checkpoint, find_checkpoint
 from .data import (
     Targets,
+    ValidationParts,
     as_data,
     as_validation,
     check_batches,
@@ -64,7 +65,7 @@ class FitArguments(NamedTuple):
     batch_size: int | None = None
     optimizer: Optimizer | None = None
     seed: Seed = None
-    validation_data: Batch | None = None
+    validation_data: Batch | BatchSource | None = None
     validation_split: float = 0.0
     sample_weight: ArrayLike | None = None
     class_weight: Mapping[Any, float] | None = None
@@ -115,7 +116,7 @@ class _Samples(NamedTuple):
 
     data: Data | None
     batches: Batches | None
-    validation: Data | None
+    validation: Data | ValidationParts | None
     n_samples: int
     n_used: int
     batch_size: int | None
@@ -175,7 +176,9 @@ def check_request(program: Program, model: TrainedModel, arguments: FitArguments
         order = BatchOrders(rng, shuffle, has_dropout, batch_size, drop_last)
     data, validation = samples.data, samples.validation
 
-    measured = data or validation
+    if arguments.metrics and isinstance(validation, ValidationParts):
+        raise ValueError("metrics is given, expected validation_data in one part beside it")
+    measured = data or (validation if isinstance(validation, Data) else None)
     metrics = as_further_metrics(arguments.metrics, network.loss, measured) if measured else []
     observe = Observer(program, description, data, validation, metrics, threads)
     curve_names = observe.find_curve_names()
@@ -206,7 +209,10 @@ def check_request(program: Program, model: TrainedModel, arguments: FitArguments
 
 
 def _check_samples(
-    program: Program, arguments: FitArguments, scaling: Scaling, validation: Data | None
+    program: Program,
+    arguments: FitArguments,
+    scaling: Scaling,
+    validation: Data | ValidationParts | None,
 ) -> _Samples:
     """Check `X`, `y` and the arguments that depend on them."""
     network, part = program.network, arguments.validation_split
@@ -233,7 +239,9 @@ def _check_samples(
     return _Samples(data, None, validation, n, n_used, batch_size)
 
 
-def _check_batches_only(arguments: FitArguments, validation: Data | None) -> _Samples:
+def _check_batches_only(
+    arguments: FitArguments, validation: Data | ValidationParts | None
+) -> _Samples:
     """Check `batches`, and that no argument that needs `X` and `y` comes with it."""
     others = {
         "X": arguments.X, "y": arguments.y, "sample_weight": arguments.sample_weight,

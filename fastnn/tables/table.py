@@ -111,7 +111,7 @@ def read_table(source: PathLike, kind: str | None = None, separator: str | None 
         if not path.is_file():  # a pipe is read once
             with path.open("rb") as file:
                 data = sources.read_stream(file, name, lambda start: kind or _kind_of(start))
-    kind = kind or (_kind_of_file(data) if isinstance(data, Path) else _kind_of(data.getvalue()))
+    kind = kind or (kind_of_file(data) if isinstance(data, Path) else _kind_of(data.getvalue()))
     if kind in ("csv", "tsv"):
         frame, rows = read_text(data, name, separator or {"csv": ",", "tsv": "\t"}[kind])
     else:
@@ -247,7 +247,7 @@ def _no_csv(name: PathLike, separator: str, reason: str) -> ValueError:
     )
 
 
-def _kind_of_file(path: Path) -> str:
+def kind_of_file(path: Path) -> str:
     """Return the kind of a file from its suffix, or from its first bytes."""
     suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in _PACKED]
     for kind, known in KINDS.items():
@@ -278,7 +278,7 @@ def _read_typed(source: Path | io.BytesIO, kind: str, name: str) -> Any:
             if isinstance(source, Path):
                 sources.check_size(source, name)
                 source = io.BytesIO(source.read_bytes())
-            with _silenced():
+            with silenced():
                 _check_parquet(source, name)
                 return pl.read_parquet(source)
         source = sources.read_text(source, name)
@@ -305,7 +305,7 @@ def _check_parquet(source: io.BytesIO, name: str) -> None:
 
 
 @contextlib.contextmanager
-def _silenced() -> Iterator[None]:
+def silenced() -> Iterator[None]:
     """Discard standard error: Rust prints its panics there, and an exception follows anyway."""
     try:
         stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
