@@ -91,7 +91,9 @@ def _compare(options):
 def _write(options, settings, tables, pictures, versions):
     from publish import Run, write
 
-    command = " ".join(["python benchmarks/compare.py", *map(shlex.quote, sys.argv[1:])])
+    # Without the folder: it is one of this machine.
+    arguments = [each for each in sys.argv[1:] if each != str(options.write)]
+    command = " ".join(["python benchmarks/compare.py", *map(shlex.quote, arguments)])
     today = datetime.date.today().isoformat()
     run = Run(command, today, options.threads, settings, versions, options.quick)
     for path in write(options.write, run, tables, pictures):

@@ -38,6 +38,7 @@ from .nn.losses import (
 from .nn.normalization import BatchNorm, LayerNorm
 from .nn.optimizer import Optimizer
 from .nn.optimizers import SGD, AdaGrad, Adam, AdamW, Lion, RMSprop
+from .nn.residual import Residual
 from .nn.schedules import (
     ConstantRate,
     CosineRate,
@@ -109,6 +110,7 @@ __all__ = [
     "RMSprop",
     "ReLU",
     "ReduceOnPlateau",
+    "Residual",
     "Run",
     "Sequential",
     "SiLU",

@@ -41,6 +41,8 @@ class _Operations(NamedTuple):
     LAYER_NORM: int = 13
     BATCH_NORM: int = 14
     SOFTPLUS: int = 15
+    BRANCH: int = 16  # in front of layers whose outputs are added to their inputs by ADD
+    ADD: int = 17
 
 
 Operation = _Operations()
@@ -90,8 +92,9 @@ Slope: TypeAlias = Callable[[Array, Array, float], Array | float]
 
 # What operations have in common. The program for plain networks has "dense", "relu" and "softmax".
 # An "activation" is any other function of one element (`activations.py`). A "dropout" draws at
-# random while training, and a prediction leaves it out. A "norm" normalizes.
-Group: TypeAlias = Literal["dense", "relu", "softmax", "activation", "dropout", "norm"]
+# random while training, and a prediction leaves it out. A "norm" normalizes. A "residual" is one
+# end of a skip connection (`residual.py`).
+Group: TypeAlias = Literal["dense", "relu", "softmax", "activation", "dropout", "norm", "residual"]
 
 
 class OperationRow(NamedTuple):
@@ -190,6 +193,11 @@ OPERATIONS = (
         },
         room_to_predict={"scales": room.three_a_column},
     ),
+    OperationRow(
+        Operation.BRANCH, "residual", "branch", "Branch",
+        room_to_predict={"skip": room.batch},
+    ),
+    OperationRow(Operation.ADD, "residual", "add", "Add"),
     _activation(
         Operation.TANH, "tanh", "Tanh",
         forward=lambda x, number: np.tanh(x),
@@ -252,6 +260,7 @@ def _codes_of(*groups: Group) -> tuple[int, ...]:
 
 # For jitted code `chains.py` makes functions of these codes.
 BASIC, NORMS = _codes_of("dense", "relu", "softmax"), _codes_of("norm")
+RESIDUAL = _codes_of("residual")
 DEPENDENT_ON_MODE = _codes_of("dropout", "norm")
 WITH_PARAMETERS = tuple(row.code for row in OPERATIONS if row.weights)
 
@@ -264,6 +273,11 @@ def is_basic(operation: int) -> bool:
 def is_norm(operation: int) -> bool:
     """Return whether an operation normalizes, and has weights and biases (1, O)."""
     return operation in NORMS
+
+
+def is_residual(operation: int) -> bool:
+    """Return whether an operation is one end of a skip connection."""
+    return operation in RESIDUAL
 
 
 def depends_on_mode(operation: int) -> bool:

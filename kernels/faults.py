@@ -19,6 +19,7 @@ from .target import BF16_TILE_DEPTH, BF16_TILE_ROWS, BF16_TILE_SIZE, CACHE_LINE
 is_basic, is_norm = one_of(numba.njit, catalogue.BASIC), one_of(numba.njit, catalogue.NORMS)
 is_activation = one_of(numba.njit, [row.code for row in catalogue.ACTIVATIONS])
 depends_on_mode = one_of(numba.njit, catalogue.DEPENDENT_ON_MODE)
+is_residual = one_of(numba.njit, catalogue.RESIDUAL)
 has_parameters = one_of(numba.njit, catalogue.WITH_PARAMETERS)
 n_states_of = states_of(numba.njit)
 
@@ -176,6 +177,7 @@ def table_fault(layers):
         layer = layers[index]
         n_inputs, n_outputs, operation = layer.n_inputs, layer.n_outputs, layer.operation
         known = is_basic(operation) or is_activation(operation) or depends_on_mode(operation)
+        known = known or is_residual(operation)
         if not (known and n_inputs >= 0 and n_outputs >= 0):
             return _TABLE
         if operation != Operation.DENSE and n_inputs != n_outputs:
@@ -227,6 +229,9 @@ def few_fault(outputs, workspace, layers, extended, parameters, inputs):
     for index in range(len(layers)):
         if workspace.size < 2 * layers[index].n_outputs:
             return _WORKSPACE
+        if is_residual(layers[index].operation):
+            if not _holds(workspace, layers[index].row_skip, layers[index].n_outputs):
+                return _WORKSPACE
     return 0
 
 
@@ -250,6 +255,9 @@ def rows_fault(outputs, workspace, panels, layers, extended, tiles, parameters, 
             return _WORKSPACE
         if layer.operation == Operation.BATCH_NORM:
             if not _holds(workspace, layer.scales, 2 * row + width):
+                return _WORKSPACE
+        if is_residual(layer.operation):
+            if not _holds(workspace, layer.skip, _span(row, width, rows)):
                 return _WORKSPACE
         if layer.operation == Operation.DENSE:
             if not _holds(panels, layer.panels, _panels(panels, layer)):
@@ -362,6 +370,10 @@ def places_fault(layers, workspace, tiles, batch, n_states):
                 right = right and _holds(workspace, place, _transposed(workspace, layer))
         if operation == Operation.DROPOUT:
             right = right and _holds(workspace, layer.mask, outputs)
+        if operation == Operation.BRANCH:
+            right = right and _holds(workspace, layer.dskip, outputs)
+        if (operation == Operation.BRANCH and layer.skip >= 0) or operation == Operation.ADD:
+            right = right and _holds(workspace, layer.skip, outputs)
         if is_norm(operation):
             right = right and _holds(workspace, layer.normalized, outputs)
             right = right and _holds(workspace, layer.dweights, width)

@@ -10,7 +10,7 @@ from .codes import ScoreRow
 from .cross_entropy import label_row, smooth_row, target_row
 from .dropout import drop_rows, drop_rows_back
 from .elementary import log
-from .groups import depends_on_mode, is_norm
+from .groups import depends_on_mode, is_norm, is_residual
 from .jit import inner
 from .label_blocks import LEAST_ROWS, label_block, stack_block
 from .layer_norm import layer_norm_rows, layer_norm_rows_back
@@ -21,6 +21,7 @@ from .pointers import null, pointer
 from .products import matmul_packed
 from .reduced import keep_gradients_of, keep_inputs, reduced_backward, reduced_forward
 from .relu import relu_gradients, relu_values
+from .residual import residual_rows, residual_rows_back
 from .simd import lanes, load_part, select, splat, store_part
 from .softmax import softmax_gradient_row, softmax_row
 from .tile import Activate, Extent, Rows
@@ -120,6 +121,9 @@ def forward_layer(
         for i in range(rows):
             softmax_row(outputs + i * output_row, inputs + i * input_row, n_inputs)
     elif extended is not None:
+        if is_residual(layer.operation):
+            residual_rows(layer, workspace, outputs, inputs, input_row, first, rows)
+            return
         number = layer.parameter
         for i in range(rows):
             a, b = inputs + i * input_row, outputs + i * output_row
@@ -310,6 +314,9 @@ def backward_rows(
                 a, b = i * input_row, i * output_row
                 softmax_gradient_row(dinputs + a, doutputs + b, outputs + b, n_inputs)
         elif extended is not None:
+            if is_residual(layer.operation):
+                residual_rows_back(layer, workspace, dinputs, doutputs, first, rows)
+                continue
             for i in range(rows):
                 a, b = i * input_row, i * output_row
                 activate_back(

@@ -12,7 +12,7 @@ from .batch_norm import fold_batch_norms
 from .batches import copy_row, cut_row, fill_row, scan
 from .catalogue import Operation
 from .codes import Epilogue
-from .groups import is_norm
+from .groups import is_norm, is_residual
 from .jit import inner, kernel
 from .norm_passes import predict_norm_row
 from .panels import pack_weights
@@ -21,6 +21,7 @@ from .pointers import pointer
 from .products import row_product
 from .reduced import unit_of
 from .relu import relu_values
+from .residual import residual_row
 from .softmax import softmax_row
 from .units import configure_tiles, release_tiles
 
@@ -103,8 +104,8 @@ def predict_blocks(
 def predict_few(outputs, workspace, layers, extended, parameters, inputs, finish):
     """As `predict_rows`, with the same bits, one row at a time and without packed weights.
 
-    Packing a matrix of weights takes as long as multiplying a few rows by it. The size of
-    `workspace` is twice that of the widest inputs or outputs of a layer.
+    Packing a matrix of weights takes as long as multiplying a few rows by it. `workspace`
+    has twice the size of the widest inputs or outputs of a layer, plus those of each BRANCH.
     """
     p, w = pointer(parameters), pointer(workspace)
     half = len(workspace) // 2
@@ -133,6 +134,8 @@ def predict_few(outputs, workspace, layers, extended, parameters, inputs, finish
             elif extended is not None:
                 if is_norm(layer.operation):
                     predict_norm_row(result, values, layer, p)
+                elif is_residual(layer.operation):
+                    residual_row(result, values, layer, w)
                 else:
                     activate(result, values, size, layer.operation, layer.parameter)
             else:

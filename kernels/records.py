@@ -72,6 +72,12 @@ LAYER = np.dtype(
         ("states", np.int64),  # the optimizer's of the weights, packed as these train, one by one
         ("gradients", np.int64),  # of the weights, packed likewise, where their norm is clipped
         ("mask", np.int64),  # of DROPOUT, as the outputs
+        # What BRANCH and ADD share, as the outputs: the inputs of BRANCH (in training ADD reads
+        # its outputs), and the gradient of ADD's outputs. `row_skip` is a place in the workspace of
+        # `predict_few`.
+        ("skip", np.int64),
+        ("dskip", np.int64),
+        ("row_skip", np.int64),
         ("normalized", np.int64),  # inputs of LAYER_NORM and BATCH_NORM, as the outputs
         # (capacity,) of LAYER_NORM's rows; (3, output_row) of BATCH_NORM, see `batch_norm.py`.
         ("scales", np.int64),
@@ -137,8 +143,9 @@ PENALTIES = ["weights_l1", "weights_l2", "biases_l1", "biases_l2"]
 _PLACES = [
     "weights", "biases", "running_mean", "running_variance", "panels", "transposed_panels",
     "inputs", "outputs", "dinputs", "doutputs", "dweights", "dbiases", "states", "gradients",
-    "mask", "normalized", "scales", "moments", "sums", "weight_tiles", "transposed_weight_tiles",
-    "row_tiles", "input_tiles", "gradient_tiles", "pieces",
+    "mask", "skip", "dskip", "row_skip", "normalized", "scales", "moments", "sums",
+    "weight_tiles", "transposed_weight_tiles", "row_tiles", "input_tiles", "gradient_tiles",
+    "pieces",
 ]  # fmt: skip
 
 

@@ -64,7 +64,7 @@ def _forward(layers, parameters, batch, key=None, number=0):
 
     `key` and `number`, of the batch in the epoch, are those of training.
     """
-    values, kept = [batch], []
+    values, kept, branches = [batch], [], []
     for layer in layers:
         outputs = np.empty((len(batch), layer["n_outputs"]), batch.dtype)
         kept.append([np.empty_like(outputs)])
@@ -76,6 +76,11 @@ def _forward(layers, parameters, batch, key=None, number=0):
             relu_forward(outputs, values[-1])
         elif layer["operation"] == Operation.SOFTMAX:
             softmax_forward(outputs, values[-1])
+        elif layer["operation"] == Operation.BRANCH:
+            outputs[...] = values[-1]
+            branches.append(outputs)
+        elif layer["operation"] == Operation.ADD:
+            outputs[...] = values[-1] + branches.pop()
         elif layer["operation"] == Operation.DROPOUT:
             rate, draw = layer["parameter"], layer["dropout_index"]
             dropout_forward(outputs, kept[-1][0], values[-1], rate, key, draw, number)
@@ -106,7 +111,7 @@ def _backward(layers, parameters, values, kept, gradient):
     `gradient` is the one of the loss with respect to the outputs, `values` and `kept` what
     `_forward` gave.
     """
-    found = np.zeros_like(parameters)
+    found, branches = np.zeros_like(parameters), []
     rows = zip(layers, values[:-1], values[1:], kept, strict=True)
     for layer, inputs, outputs, own in reversed(list(rows)):
         dinputs = np.empty_like(inputs)
@@ -122,6 +127,11 @@ def _backward(layers, parameters, values, kept, gradient):
             relu_backward(dinputs, gradient, inputs)
         elif layer["operation"] == Operation.SOFTMAX:
             softmax_backward(dinputs, gradient, outputs)
+        elif layer["operation"] == Operation.ADD:
+            dinputs[...] = gradient
+            branches.append(gradient)
+        elif layer["operation"] == Operation.BRANCH:
+            dinputs[...] = gradient + branches.pop()
         elif layer["operation"] == Operation.DROPOUT:
             dropout_backward(dinputs, gradient, *own)
         elif is_norm(layer["operation"]):

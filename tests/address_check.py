@@ -141,7 +141,7 @@ def train_and_predict(do, rng, n_inputs, hidden, classes, dtype, soft, norm=Fals
     do(kernels.pack_network, panels, plan.layers, buffer)
     given = plan.layers, True, buffer, X
     do(kernels.predict_rows, outputs, workspace, panels, *given, batch, Operation.SOFTMAX)
-    workspace = np.empty(2 * plan.widest, dtype)
+    workspace = np.empty(plan.few_size, dtype)
     do(kernels.predict_few, outputs, workspace, *given, Operation.SOFTMAX)
 
 

@@ -18,8 +18,11 @@ def _case(name, row):
     return title, functools.partial(CLASSES[name], **row.options, **numbers)
 
 
-# {title: what makes a layer}, such as "ReLU" and "GELU tanh".
-LAYERS = dict(_case(row.layer, row) for row in catalogue.OPERATIONS if row.layer)
+# {title: what makes a layer}, such as "ReLU" and "GELU tanh". The two ends of a residual block
+# stand in pairs: `test_residual.py` has them.
+LAYERS = dict(
+    _case(row.layer, row) for row in catalogue.OPERATIONS if row.layer and row.group != "residual"
+)
 NORMS = "LayerNorm", "BatchNorm"
 ACTIVATIONS = {
     title: make for title, make in LAYERS.items() if title not in ("Dense", "Dropout", *NORMS)

@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = (
     "kernels", "elementary", "training", "trainer", "prediction", "samples", "dropout",
-    "normalization", "plan", "bfloat16", "codes", "phases", "numbers", "digests",
+    "normalization", "plan", "bfloat16", "codes", "phases", "numbers", "digests", "residual",
 )  # fmt: skip
 
 # What most likely sees a mutant runs first: compilation takes nearly all of the time.
@@ -36,6 +36,7 @@ FIRST = {
     "prediction": "prediction",
     "program": "training",
     "reduced": "bfloat16",
+    "residual": "residual",
     "room": "normalization",
     "threads": "phases",
     "units": "bfloat16",
@@ -135,6 +136,12 @@ MUTANTS = [
      "min(step, size - j), 0.0) - mean"),
     ("layer_norm.py", "g = fma(load_part(normalized + j, rest, 0.0), back, g - mean)",
      "g = fma(load_part(normalized + j, rest, 0.0), back, g)"),
+    ("residual.py", "load(a + j) + load(b + j)", "load(a + j) - load(b + j)"),
+    ("residual.py", "layer.dskip + (first + i) *", "layer.dskip + i *"),
+    ("residual.py", "values, workspace + (layer.skip + (first + i) * row)",
+     "values, workspace + (layer.skip + i * row)"),
+    ("residual.py", "layer.operation == Operation.BRANCH:", "layer.operation == Operation.ADD:"),
+    ("residual.py", "skip = workspace + layer.row_skip", "skip = workspace"),
     ("room.py", "2 * -(-capacity // BLOCK) * row", "2 * (capacity // BLOCK) * row"),
     ("catalogue.py", '"Softmax", reads_outputs=True', '"Softmax", reads_outputs=False'),
     ("chains.py", "return compiled(lambda code: code == a or code == b or code == c)",

@@ -192,7 +192,7 @@ def library_digest():
     bytes_ = rng.integers(0, 256, X.shape).astype(np.uint8)
     model.fit(bytes_, y, **quick, optimizer=fastnn.SGD(0.1, momentum=0.9), scale=1 / 255)
     keep(model, bytes_, scale=1 / 255)
-    model = fastnn.Sequential(layers(fastnn.ELU()), loss=fastnn.Huber())
+    model = fastnn.Sequential(layers(fastnn.Residual([fastnn.ELU()])), loss=fastnn.Huber())
     wide = fastnn.Sequential([fastnn.Dense(5, 40, rng=0), fastnn.Dense(40, 9, rng=1)])
     wide.fit(X, y, **quick, precision="medium", threads=2)
     found += [wide.parameters, wide.predict_proba(X, precision="medium")]

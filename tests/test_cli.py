@@ -316,7 +316,12 @@ def test_unknown_choices(call):
         assert re.fullmatch(f"fastnn: error: argument {name}: invalid choice: .*\n", errors)
 
 
-@pytest.mark.parametrize(("text", "error"), BAD_TABLES.values(), ids=BAD_TABLES)
+# The command reads these, and leaves out rows without a target; `read_csv` does not.
+READ_HERE = ("a decimal comma", "no label")
+REFUSED = {name: case for name, case in BAD_TABLES.items() if name not in READ_HERE}
+
+
+@pytest.mark.parametrize(("text", "error"), REFUSED.values(), ids=REFUSED)
 def test_bad_csv_files(call, tmp_path, text, error):
     path = tmp_path / "table.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())

@@ -161,9 +161,11 @@ def test_missing_values_as_asked(call, tmp_path):
     train = "train", path, "--target", "dear"
     code, output, errors = call(*train)
     assert (code, output) == (2, "")
-    assert errors == (
-        "fastnn: error: column 'age', row 1 is empty, expected a value; --missing median fills it\n"
+    faults = (
+        "column 'age', row 1 is empty, expected a value; --missing median fills it",
+        "column 'town', row 1 is empty, expected a value; --missing median fills it",
     )
+    assert errors == f"fastnn: error: 2 faults: {' | '.join(faults)}\n"
     code, output, _ = call(*train, "--missing", "median")
     assert code == 0
     text = "missing values, filled with the median or most frequent: age (67), town (86)"
@@ -235,21 +237,30 @@ def test_names_that_are_patterns_of_polars(call, tmp_path, name):
         assert json.loads(output)["data"]["features"] == ["x"]
 
 
-def test_one_recommendation_after_another(call, tmp_path):
+def test_all_recommendations_at_once(call, tmp_path):
     path = tmp_path / "t.csv"
     days = [f"2024-01-{i + 1:02}" for i in range(30)]
-    path.write_text("a,b,x,y\n" + "".join(f"{day},{day},{day[-2:]},{day[-1]}\n" for day in days))
+    path.write_text(
+        "a,b,c,x,y\n" + "".join(f"{day},{day},{i % 2},{day[-2:]},{day[-1]}\n" if i else
+                              f"{day},{day},one,{day[-2:]},\n" for i, day in enumerate(days))
+    )  # fmt: skip
     train = ["train", path, "--target", "y", "--task", "regression", "--epochs", 1, "--json"]
-    for _ in range(2):
-        code, _, errors = call(*train)
-        assert code == 2
-        train += option_in(errors, r"leave it out with (--drop.*)\n")
+    code, output, errors = call(*train)
+    assert (code, output, errors.count("\n")) == (2, "", 1)
+    count, _, faults = errors.removeprefix("fastnn: error: ").partition(" faults: ")
+    faults = faults.split(" | ")
+    assert len(faults) == int(count) == 3
+    for fault, words in zip(
+        faults, [r"with (--drop.*)$", r"with (--drop.*)$", r"(--categorical.*) takes"], strict=True
+    ):
+        train += option_in(fault, words)
     code, output, _ = call(*train)
     assert code == 0
-    assert json.loads(output)["data"]["features"] == ["x"]
+    assert json.loads(output)["data"]["features"] == ["c=0", "c=1", "x"]
     # What is given here wins over the file, also in lists.
     config = write(tmp_path, 'drop = ["x"]')
-    assert json.loads(call(*train, "--config", config)[1])["data"]["features"] == ["x"]
+    found = json.loads(call(*train, "--config", config)[1])
+    assert found["data"]["features"] == ["c=0", "c=1", "x"]
 
 
 def test_json_has_everything(call, houses):

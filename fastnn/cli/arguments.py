@@ -26,7 +26,8 @@ exit codes: 0 done; 1 training diverged, or nobody reads the output;
 
 
 _MISSING = """\
-missing values are empty; in columns of numbers NA, N/A, NaN, null, none also"""
+missing values are empty, ?, -, N/A, <NA>, NaN, null, and what --null adds;
+in columns of numbers NA and none also, in the target NA also"""
 
 
 _RAW_ROWS = """\
@@ -220,6 +221,13 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     _add_columns(add, "--drop", "columns to leave out")
     categorical = "columns whose numbers are names of categories"
     _add_columns(add, "--categorical", categorical)
+    marks = "texts that mean a missing value, beside ?, NA, N/A, -, null and the like"
+    _add_columns(add, "--null", marks)
+    decimal = data.add_mutually_exclusive_group().add_argument
+    comma = "columns of numbers such as 1,234 have a decimal comma"
+    decimal("--decimal-comma", action="store_const", dest="decimal", const=",", help=comma)
+    point = "they have a decimal point, and commas between thousands"
+    decimal("--decimal-point", action="store_const", dest="decimal", const=".", help=point)
     missing = "missing values: refuse them, or put in the median or mean (default: refuse)"
     add("--missing", metavar="M", type=_choice(*MISSING), default="refuse", help=missing)
     held_out = "part of the samples to hold out (default: %(default)s)"

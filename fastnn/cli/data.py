@@ -65,6 +65,7 @@ class Saved:
             hint = f"; did you mean {near[0]}?" if near else ""
             raise ValueError(f"MODEL is {path!r}, expected a file, and there is none{hint}")
         from ..tables import preprocessing, targets  # need polars
+        from ..tables.reading import Reading
 
         self.model = read_model(path)
         notes = self.model.notes or {}
@@ -74,6 +75,7 @@ class Saved:
                 "has written"
             )
         try:
+            self.reading = Reading.from_dict(notes["reading"]) if "reading" in notes else Reading()
             self.preprocessor = preprocessing.Preprocessor.from_list(notes["preprocessing"])
             self.target = targets.target_from_dict(notes["target"])
         except (ValueError, TypeError) as error:
@@ -86,8 +88,13 @@ class Saved:
                 f"{expected}: expected as many"
             )
 
+    def read(self, table: Table, target: bool = False) -> Table:
+        """Return a table with its texts read as in training, those of the target too if asked."""
+        names = [column.name for column in self.preprocessor.columns]
+        return self.reading.of_columns([*names, *[self.target.name] * target]).apply(table)
+
     def features(self, table: Table) -> tuple[Floats, list[str]]:
-        """Return the inputs (N, I) of a table, and notes for the user."""
+        """Return the inputs (N, I) of a table that `read` has returned, and notes for the user."""
         frame = self.preprocessor.read(table)
         X = inputs(self.preprocessor, table, frame, self.model.dtype)
         return X, list(unknown_lines(self.preprocessor, frame))

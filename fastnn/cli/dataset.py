@@ -17,12 +17,18 @@ if TYPE_CHECKING:
     import polars as pl
 
     from ..model import Sequential
+    from ..tables.complaints import Complaints
     from ..tables.preprocessing import Preprocessor
-    from ..tables.targets import Target
+    from ..tables.reading import Reading
+    from ..tables.targets import Classes, Target
 
 
 class TrainingData(Protocol):
     """The training part and the held-out part of a table, and what was fitted on the first."""
+
+    @property
+    def reading(self) -> Reading:
+        """How the texts of the table are read."""
 
     @property
     def preprocessor(self) -> Preprocessor:
@@ -35,6 +41,10 @@ class TrainingData(Protocol):
     @property
     def lines(self) -> list[str]:
         """What the user is told of the data."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user is told of texts that were not taken as they are."""
 
     @property
     def sizes(self) -> list[int]:
@@ -55,6 +65,7 @@ class TrainingData(Protocol):
 class Dataset(NamedTuple):
     """A table in memory, as :class:`TrainingData`."""
 
+    reading: Reading
     preprocessor: Preprocessor
     target: Target
     inputs: list[Floats]
@@ -64,6 +75,7 @@ class Dataset(NamedTuple):
     """Class numbers (N,), or values (N,) in the units of the target, of the two parts."""
 
     lines: list[str]
+    notes: list[str]
 
     @property
     def sizes(self) -> list[int]:
@@ -102,14 +114,24 @@ def load_dataset(
         _refuse_options_of_files(options)
     table = data.load(options, data_rng)
     from ..tables import kinds, preprocessing  # need polars
+    from ..tables.complaints import Complaints
+    from ..tables.reading import Reading
 
     name = data.BUILT_IN[options.data] if built_in else find_target(options, table)
+    complaints, reading, notes = Complaints(), Reading(), list(table.notes)
+    if not built_in:
+        table, reading, more = _read_texts(options, table, name, complaints)
+        notes += more
     kind_of = kinds.infer_kinds(
-        table, target=name, drop=options.drop, categorical=options.categorical
-    )
+        table, target=name, drop=options.drop, categorical=options.categorical,
+        complaints=complaints,
+    )  # fmt: skip
     optional = kind_of if options.missing != "refuse" else ()
-    frame = preprocessing.read_features(table, kind_of, optional)
-    target, why, y, parts = read_target(options, table, name, split_rng)
+    frame = preprocessing.read_features(table, kind_of, optional, complaints=complaints)
+    with complaints.collect():
+        classes, why, y = read_target(options, table, name)
+    complaints.check()
+    target, parts = fit_target(options, classes, name, y, split_rng)
     y_parts = [y[part] for part in parts]
     train, held_out = (frame[part] for part in parts)
     preprocessor = preprocessing.Preprocessor.fit(train, options.missing)
@@ -124,42 +146,71 @@ def load_dataset(
         *feature_lines(preprocessor, count_nulls(frame), options.missing),
         *data.unknown_lines(preprocessor, held_out),
     ]
-    return Dataset(preprocessor, target, inputs, y_parts, lines)
+    reading = reading.of_columns([*kind_of, name])
+    return Dataset(reading, preprocessor, target, inputs, y_parts, lines, notes)
+
+
+def _read_texts(
+    options: Namespace, table: Table, target: str, complaints: Complaints
+) -> tuple[Table, Reading, list[str]]:
+    """Return the table with its texts read, how they were read, and notes for the user.
+
+    Rows without a target are left out.
+    """
+    from ..tables import targets
+    from ..tables.reading import Reading
+
+    texts = {*options.drop, *options.categorical}
+    reading = Reading.find(
+        table, texts=texts, nulls=options.null, decimal=options.decimal, complaints=complaints
+    )
+    typed = reading.apply(table)
+    notes = list(reading.lines(table))
+    typed, left_out = targets.leave_out_missing(typed, target)
+    return typed, reading, [*notes, *left_out]
 
 
 def read_target(
-    options: Namespace, table: Table, name: str, split_rng: np.random.Generator
-) -> tuple[Target, str | None, Array, tuple[Integers, Integers]]:
-    """Return (target, why its task is what it is, values of all rows, rows of the two parts).
-
-    A target of numbers is fitted to the training part.
-    """
+    options: Namespace, table: Table, name: str
+) -> tuple[Classes | None, str | None, Array]:
+    """Return (the classes or None for numbers, why the task is what it is, values of all rows)."""
     from ..tables import kinds, targets  # need polars
 
     task, why = options.task, None
     if task is None:
         task, why = kinds.infer_task(table, name)
-    labels = None
-    target: Target
-    y: Array
-    if task == "classification":
-        target = targets.Classes.fit(table, name)
-        y = target.encode(table)
-        # In few bytes, as the table may be long.
-        labels = y.astype(np.min_scalar_type(len(target.labels)))
-    else:
-        y = targets.read_quantity(table, name)
+    if task == "regression":
+        return None, why, targets.read_quantity(table, name)
+    classes = targets.Classes.fit(table, name)
+    return classes, why, classes.encode(table)
+
+
+def fit_target(
+    options: Namespace,
+    classes: Classes | None,
+    name: str,
+    y: Array,
+    split_rng: np.random.Generator,
+) -> tuple[Target, tuple[Integers, Integers]]:
+    """Return the target, numbers fitted to the training part, and the rows of the two parts."""
+    from ..tables import targets
+
+    # In few bytes, as the table may be long.
+    labels = None if classes is None else y.astype(np.min_scalar_type(len(classes.labels)))
     try:
         parts = datasets.split(len(y), options.validation_fraction, split_rng, labels=labels)
     except ValueError as error:
         raise ValueError(f"argument --validation-fraction: {error}") from None
-    if task == "regression":
-        target = targets.Quantity.fit(y[parts[0]], name)
-    return target, why, y, parts
+    return classes or targets.Quantity.fit(y[parts[0]], name), parts
 
 
 def _refuse_options_of_files(options: Namespace) -> None:
-    for name in ("target", "task", "drop", "categorical", "separator", "format"):
+    if options.decimal:
+        option = {",": "comma", ".": "point"}[options.decimal]
+        raise ValueError(
+            f"argument --decimal-{option}: is for data files; {options.data} has numbers"
+        )
+    for name in ("target", "task", "drop", "categorical", "null", "separator", "format"):
         value = getattr(options, name)
         if value:
             value = ",".join(value) if isinstance(value, list) else value

@@ -7,6 +7,7 @@ what is learnt has the same bits. A few bytes for each row stay in memory.
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from ..memory import physical_memory
 from ..types import Array, Integers, Precision
 from . import assessment, data, dataset, limits, terminal
-from .table_windows import OneOrder, TableSource, make_windows
+from .table_windows import OneOrder, Rows, TableSource, make_windows, spread
 
 if TYPE_CHECKING:
     import polars as pl
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from ..model import Sequential
     from ..tables import Table
     from ..tables.large import LargeTable
+    from ..tables.number_formats import NumberFormat
     from ..tables.preprocessing import Column, Preprocessor
+    from ..tables.reading import Reading
     from ..tables.targets import Target
 
 BYTES_OF_ROW = 48
@@ -32,11 +35,13 @@ BYTES_OF_ROW = 48
 class LargeDataset(NamedTuple):
     """A table that is read in windows, as :class:`dataset.TrainingData`."""
 
+    reading: Reading
     preprocessor: Preprocessor
     target: Target
     train: TableSource
     held_out: TableSource
     lines: list[str]
+    notes: list[str]
 
     @property
     def sizes(self) -> list[int]:
@@ -46,7 +51,8 @@ class LargeDataset(NamedTuple):
     def count_classes(self) -> Integers:
         """Return how many samples of each class there are to train on."""
         assert self.target.task == "classification"
-        return self.train.count_classes(len(self.target.labels))
+        rows = self.train.rows
+        return np.bincount(rows.y[rows.mask], minlength=len(self.target.labels))
 
     def fit_arguments(self, seed: int) -> dict[str, Any]:
         """Return the arguments of `Sequential.fit` that give it the samples and their order."""
@@ -80,37 +86,47 @@ def load_large_dataset(
 
     The preprocessing, the target and the held-out rows are those of a table in memory.
     """
+    from ..tables.targets import leave_out_missing  # needs polars
+
     _check_memory(table)
-    head = table.head()
-    name = dataset.find_target(options, head)
-    for argument in ("drop", "categorical"):
-        for each in getattr(options, argument):
-            head.require(each, f"--{argument}")
-    (column,) = table.columns([name])
-    target, why, y, (_, held_out) = dataset.read_target(options, column, name, split_rng)
-    is_held_out = np.full(len(y), False)
-    is_held_out[held_out] = True
+    columns = _Columns(options, table, dataset.find_target(options, table.head()))
+    name = columns.target
+    (column,) = columns.read([name])
+    column, left_out = leave_out_missing(column, name)
+    kept = column.rows - 1
+    with columns.faults["target"].collect():
+        classes, why, y = dataset.read_target(options, column, name)
+    del column
+    if columns.faults["target"].messages:
+        columns.learn(kept, None)  # for the other faults
+    target, parts = dataset.fit_target(options, classes, name, y, split_rng)
+    lines = [
+        *dataset.target_lines(target, y, why),
+        f"{len(parts[0]):,} to train on, {len(parts[1]):,} held out",
+    ]
     if target.task == "classification":
         y = y.astype(np.min_scalar_type(len(target.labels)))
-    del column, held_out
-    features = _Features(options, table, name, is_held_out)
-    preprocessor = features.preprocessor
-    train, held_out_rows = (
-        TableSource(table, preprocessor, target, options.dtype, mask, y)
-        for mask in (~is_held_out, is_held_out)
+    y = spread(kept, y, table.n_rows)
+    masks = [spread(kept[part], True, table.n_rows) for part in parts]
+    del parts
+    columns.learn(kept, masks[1][kept])
+    reading, preprocessor = columns.reading(), columns.preprocessor()
+    train, held_out = (
+        TableSource(table, reading, preprocessor, target, options.dtype, Rows(mask, y))
+        for mask in masks
     )
     windows = make_windows(train, shuffle=True)
     lines = [
-        f"{table.source}: {terminal.some(table.n_rows, 'sample')}, "
+        f"{table.source}: {terminal.some(len(kept), 'sample')}, "
         f"{terminal.some(len(preprocessor.feature_names), 'feature')}",
-        *dataset.target_lines(target, y, why),
-        f"{train.n_rows:,} to train on, {held_out_rows.n_rows:,} held out",
-        *dataset.feature_lines(preprocessor, features.nulls, options.missing),
-        *features.unknown.lines(),
+        *lines,
+        *dataset.feature_lines(preprocessor, columns.nulls, options.missing),
+        *columns.unknown.lines(),
         f"read in {terminal.some(len(windows), 'window')} of up to "
         f"{terminal.some(windows.window_rows, 'sample')}: {limits.reason(options, table)}",
     ]
-    return LargeDataset(preprocessor, target, train, held_out_rows, lines)
+    notes = [*columns.notes, *left_out]
+    return LargeDataset(reading, preprocessor, target, train, held_out, lines, notes)
 
 
 def _check_memory(table: LargeTable) -> None:
@@ -123,38 +139,119 @@ def _check_memory(table: LargeTable) -> None:
         )
 
 
-class _Features:
-    """What is learnt of the columns of a table but `target`.
+class _Columns:
+    """What is learnt of the columns of a table, which are read a few at a time.
 
-    `is_held_out` says it of each row.
+    Attributes
+    ----------
+    faults : dict of str to Complaints
+        The faults of all columns, in the order in which a table in memory shows them.
+    notes : list of str
+        What the user is told of texts that are not taken as they are.
+    nulls : dict of str to int
+        The missing values of each column that has some.
+    unknown : Unknown
+        The categories that only the held-out part has.
     """
 
-    def __init__(
-        self, options: Namespace, table: LargeTable, target: str, is_held_out: Array
-    ) -> None:
-        import polars as pl
+    def __init__(self, options: Namespace, table: LargeTable, target: str) -> None:
+        from ..tables import kinds  # needs polars
+        from ..tables.complaints import Complaints
 
-        from ..tables import kinds, preprocessing  # need polars
-
+        self.options, self.table, self.target = options, table, target
+        head = table.head()
+        for argument in ("drop", "categorical"):
+            for name in getattr(options, argument):
+                head.require(name, f"--{argument}")
+        dropped = {target, *options.drop}
+        self.features = [name for name in table.names if name not in dropped]
+        if not self.features:
+            kinds.infer_kinds(head, target=target, drop=options.drop)  # raises
+        stages = "reading", "kinds", "features", "target"
+        self.faults = {stage: Complaints() for stage in stages}
+        self.notes: list[str] = []
         self.nulls: dict[str, int] = {}
         self.unknown = data.Unknown()
-        names = [name for name in table.names if name != target and name not in options.drop]
-        if not names:
-            kinds.infer_kinds(table.head(), target=target, drop=options.drop)  # raises
-        held_out = pl.Series(is_held_out)
-        columns: list[Column] = []
-        for part in table.columns(names):
+        self._columns: list[Column] = []
+        self._nulls: tuple[str, ...] = ()
+        self._numbers: dict[str, NumberFormat] = {}
+
+    def reading(self) -> Reading:
+        """Return how the texts of the columns are read."""
+        from ..tables.reading import Reading
+
+        return Reading(self._nulls, self._numbers).of_columns([*self.features, self.target])
+
+    def preprocessor(self) -> Preprocessor:
+        """Return what makes features of the columns."""
+        from ..tables.preprocessing import Preprocessor
+
+        return Preprocessor(self._columns)
+
+    def read(self, names: Sequence[str]) -> Iterator[Table]:
+        """Yield tables of the next few columns, with their texts read."""
+        for part in self.table.columns(names):
+            found = self._find_reading(part)
+            self._nulls = found.nulls
+            self._numbers |= found.numbers
+            self.notes += found.lines(part)
+            yield found.apply(part)
+
+    def _find_reading(self, part: Table) -> Reading:
+        from ..tables.reading import Reading
+
+        options = self.options
+        return Reading.find(
+            part, texts={*options.drop, *options.categorical}, nulls=options.null,
+            decimal=options.decimal, has_commas=self._has_commas(),
+            complaints=self.faults["reading"],
+        )  # fmt: skip
+
+    def _has_commas(self) -> bool:
+        return any(how.decimal == "," for how in self._numbers.values())
+
+    def learn(self, kept: Integers, is_held_out: Array | None) -> None:
+        """Learn from the columns of features in the rows `kept`, of which some are held out.
+
+        Raises ValueError for all faults together. Without `is_held_out`, it only looks for faults.
+        """
+        import polars as pl
+
+        from ..tables import kinds, preprocessing
+
+        faults, options = self.faults, self.options
+        held_out = pl.Series([] if is_held_out is None else is_held_out, dtype=pl.Boolean)
+        had_commas = self._has_commas()
+        for part in self.read(self.features):
+            if len(kept) < self.table.n_rows:
+                part = part.take(kept)
             categorical = [name for name in options.categorical if name in part.frame.columns]
-            kind_of = kinds.infer_kinds(part, categorical=categorical)
+            kind_of = kinds.infer_kinds(part, categorical=categorical, complaints=faults["kinds"])
             optional = kind_of if options.missing != "refuse" else ()
-            typed = preprocessing.read_features(part, kind_of, optional)
+            typed = preprocessing.read_features(
+                part, kind_of, optional, complaints=faults["features"]
+            )
+            if any(each.messages for each in faults.values()):
+                continue
             train = typed.filter(~held_out).rechunk()  # else the mean of polars has other bits
             fitted = preprocessing.Preprocessor.fit(train, options.missing)
             _check_range(fitted, part, typed, options)
             self.unknown.add(fitted, typed.filter(held_out))
             self.nulls |= dataset.count_nulls(typed)
-            columns += fitted.columns
-        self.preprocessor = preprocessing.Preprocessor(columns)
+            self._columns += fitted.columns
+        if self._has_commas() and not had_commas:  # the first columns may have them too
+            texts = [each.name for each in self.table.head().frame if each.dtype == pl.String]
+            for part in self.table.columns([name for name in self.features if name in texts]):
+                self._find_reading(part)
+        self._check()
+
+    def _check(self) -> None:
+        from ..tables.complaints import Complaints
+
+        together = Complaints()
+        for each in self.faults.values():
+            together.messages += [text for text in each.messages if text not in together.messages]
+        together.check()
 
 
 def _check_range(
@@ -165,6 +262,5 @@ def _check_range(
     for column in numbers:
         values = typed[column.name]
         extremes = np.array([values.arg_min() or 0, values.arg_max() or 0])
-        data.inputs(
-            type(preprocessor)([column]), part.take(extremes), typed[extremes], options.dtype
-        )
+        one = type(preprocessor)([column])
+        data.inputs(one, part.take(extremes), typed[extremes], options.dtype)

@@ -6,11 +6,9 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 from . import assessment, data, report, terminal
 from .limits import find_large
-from .table_windows import TableSource, make_windows
+from .table_windows import Rows, TableSource, make_windows, spread
 
 if TYPE_CHECKING:
     from ..tables.large import LargeTable
@@ -59,22 +57,34 @@ def run(options: Namespace) -> None:
 
 
 def _assess(saved: data.Saved, options: Namespace) -> _Result:
-    table = data.load(options)
-    table.require(saved.target.name, "the target of the model")
+    from ..tables.targets import leave_out_missing  # needs polars
+
+    target, table = saved.target, data.load(options)
+    table.require(target.name, "the target of the model")
+    table, left_out = leave_out_missing(saved.read(table, target=True), target.name)
     X, notes = saved.features(table)
-    y = saved.target.encode(table)
-    assessed = assessment.assess(saved.model, saved.target, X, y, precision=options.precision)
-    return _Result(assessed, table.source, len(X), notes)
+    y = target.encode(table)
+    assessed = assessment.assess(saved.model, target, X, y, precision=options.precision)
+    return _Result(assessed, table.source, len(X), [*left_out, *notes])
 
 
 def _assess_parts(saved: data.Saved, table: LargeTable, options: Namespace) -> _Result:
-    head = table.head()
-    head.require(saved.target.name, "the target of the model")
+    from ..tables.targets import leave_out_missing  # needs polars
+
+    target, head = saved.target, table.head()
+    head.require(target.name, "the target of the model")
     saved.preprocessor.require(head)
-    chosen = np.full(table.n_rows, True)
-    source = TableSource(table, saved.preprocessor, saved.target, saved.model.dtype, chosen)
+    (column,) = table.columns([target.name])
+    column, left_out = leave_out_missing(saved.read(column, target=True), target.name)
+    indices = column.rows - 1
+    chosen = spread(indices, True, table.n_rows)
+    rows = Rows(chosen, spread(indices, target.encode(column), table.n_rows))
+    unknown = data.Unknown()
+    source = TableSource(
+        table, saved.reading, saved.preprocessor, target, saved.model.dtype, rows, unknown
+    )
     assessed = assessment.assess_parts(
-        saved.model, saved.target, make_windows(source, shuffle=False).of_epoch(1), table.n_rows,
+        saved.model, target, make_windows(source, shuffle=False).of_epoch(1), source.n_rows,
         precision=options.precision,
     )  # fmt: skip
-    return _Result(assessed, table.source, table.n_rows, [*source.unknown.lines()])
+    return _Result(assessed, table.source, source.n_rows, [*left_out, *unknown.lines()])

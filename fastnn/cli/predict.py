@@ -42,7 +42,7 @@ def run(options: Namespace) -> None:
     table = data.load(options)
     for name in options.keep:
         table.require(name, "--keep")
-    X, notes = saved.features(table)
+    X, notes = saved.features(saved.read(table))
     for line in notes:
         terminal.note(line)
     frame = _predict(saved, X, table, options)

@@ -106,7 +106,7 @@ class _Parts:
             rows = frame[self.index].to_numpy().astype(np.int64) + 1
             table = Table(frame.drop(self.index), rows, self.source)
             preprocessor = self.saved.preprocessor
-            typed = preprocessor.read(table)
+            typed = preprocessor.read(self.saved.read(table))
             X = data.inputs(preprocessor, table, typed, self.saved.model.dtype)
             self.unknown.add(preprocessor, typed)
             return self._predict(X, table)

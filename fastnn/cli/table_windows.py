@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -19,7 +19,39 @@ if TYPE_CHECKING:
     from ..tables import Table
     from ..tables.large import LargeTable
     from ..tables.preprocessing import Preprocessor
+    from ..tables.reading import Reading
     from ..tables.targets import Target
+
+
+class Rows:
+    """Chosen rows of a table, and their targets.
+
+    Parameters
+    ----------
+    mask : ndarray of bool
+        Which rows of the table are chosen.
+    y : ndarray
+        The target in every row of the table; anything where none is chosen.
+    """
+
+    def __init__(self, mask: Array, y: Array) -> None:
+        self.mask, self.y = mask, y
+        counts = [np.count_nonzero(mask[i : i + _BLOCK]) for i in range(0, len(mask), _BLOCK)]
+        self._before = np.cumsum([0, *counts])
+
+    def __len__(self) -> int:
+        """Return how many rows are chosen."""
+        return int(self._before[-1])
+
+    def find(self, i: int) -> int:
+        """Return the row of the table that is the chosen row `i`."""
+        block = int(np.searchsorted(self._before, i, "right")) - 1
+        first = block * _BLOCK
+        indices = np.flatnonzero(self.mask[first : first + _BLOCK])
+        return first + int(indices[i - self._before[block]])
+
+
+_BLOCK = 2**16
 
 
 class TableSource:
@@ -28,16 +60,15 @@ class TableSource:
     Parameters
     ----------
     table : LargeTable
+    reading : Reading
     preprocessor : Preprocessor
     target : Classes or Quantity
         A quantity is standardized.
     dtype : dtype
         Of the features.
-    mask : ndarray of bool
-        Which rows of the table are chosen.
-    y : ndarray, optional
-        What `target.encode` returns for all rows of the table. By default it is called for the rows
-        that are read.
+    rows : Rows
+    unknown : Unknown, optional
+        Takes the categories that are unknown.
     """
 
     edges = None
@@ -45,28 +76,20 @@ class TableSource:
     def __init__(
         self,
         table: LargeTable,
+        reading: Reading,
         preprocessor: Preprocessor,
         target: Target,
         dtype: DTypeLike,
-        mask: Array,
-        y: Array | None = None,
+        rows: Rows,
+        unknown: data.Unknown | None = None,
     ) -> None:
-        self.table, self.preprocessor, self.target = table, preprocessor, target
-        self.dtype, self.mask, self.y = np.dtype(dtype), mask, y
-        self.unknown = data.Unknown()
-        self._before = _count_before(mask)
-        self.n_rows = int(self._before[-1])
+        self.table, self.reading, self.preprocessor = table, reading, preprocessor
+        self.target, self.dtype, self.rows, self.unknown = target, np.dtype(dtype), rows, unknown
+        self.n_rows = len(rows)
         self.names = [column.name for column in preprocessor.columns]
-        if y is None:
-            self.names.append(target.name)
         label = np.dtype(np.int64 if target.task == "classification" else np.float64)
         n_features = len(preprocessor.feature_names)
         self.forms = [Form("X", (n_features,), self.dtype), Form("y", (), label)]
-
-    def count_classes(self, n_classes: int) -> Integers:
-        """Return how many of the rows are of each class."""
-        assert self.y is not None
-        return np.bincount(self.y[self.mask], minlength=n_classes)
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Read]:
@@ -75,31 +98,31 @@ class TableSource:
 
     def _read(self, begin: int, end: int, outs: Sequence[Array]) -> None:
         X, y = outs
-        at = 0
-        for first, last in self.table.cut(self._find(begin), self._find(end - 1) + 1):
-            indices = np.flatnonzero(self.mask[first:last])
+        rows, at = self.rows, 0
+        for first, last in self.table.cut(rows.find(begin), rows.find(end - 1) + 1):
+            indices = np.flatnonzero(rows.mask[first:last])
             if len(indices):
-                part = self.table.rows(first, last, self.names).take(indices)
-                rows = slice(at, at + len(indices))
-                X[rows], y[rows] = self._inputs(part), self._targets(part, first + indices)
+                place = slice(at, at + len(indices))
+                X[place] = self._inputs(self.table.rows(first, last, self.names).take(indices))
+                y[place] = self._targets(rows.y[first + indices])
                 at += len(indices)
 
     def _inputs(self, part: Table) -> Array:
+        part = self.reading.apply(part)
         typed = self.preprocessor.read(part)
-        if self.y is None:  # it is not known yet what is in the table
+        if self.unknown is not None:
             self.unknown.add(self.preprocessor, typed)
         return data.inputs(self.preprocessor, part, typed, self.dtype)
 
-    def _targets(self, part: Table, indices: Integers) -> Array:
-        y: Array = self.target.encode(part) if self.y is None else self.y[indices]
+    def _targets(self, y: Array) -> Array:
         return y if self.target.task == "classification" else self.target.standardize(y)
 
-    def _find(self, i: int) -> int:
-        """Return the row of the table that is the chosen row `i`."""
-        block = int(np.searchsorted(self._before, i, "right")) - 1
-        first = block * _BLOCK
-        indices = np.flatnonzero(self.mask[first : first + _BLOCK])
-        return first + int(indices[i - self._before[block]])
+
+def spread(indices: Integers, values: Any, n_rows: int) -> Array:
+    """Return `values` at these indices of an array (n_rows,), which is 0 elsewhere."""
+    array = np.zeros(n_rows, np.asarray(values).dtype)
+    array[indices] = values
+    return array
 
 
 BLOCKS = 16
@@ -129,12 +152,3 @@ class OneOrder:
         """Return the order of the `n` rows of the next epoch."""
         order, self._next = self._next, draw_order(self.rng, n)
         return order
-
-
-_BLOCK = 2**16
-
-
-def _count_before(mask: Array) -> Integers:
-    """Return how many rows are chosen before each block of the table, and in all of it."""
-    counts = [np.count_nonzero(mask[i : i + _BLOCK]) for i in range(0, len(mask), _BLOCK)]
-    return np.cumsum([0, *counts])

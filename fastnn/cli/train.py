@@ -76,6 +76,8 @@ def _train(options: Namespace) -> Result:
         dataset = load_dataset(options, split_rng, data_rng)
     else:
         dataset = load_large_dataset(options, large, split_rng)
+    for line in dataset.notes:
+        terminal.note(line)
     target = dataset.target
     if options.balanced and target.task == "regression":
         raise ValueError("argument --balanced: the target is a number, expected classes")
@@ -187,6 +189,7 @@ def _write_files(options: Namespace, result: Result) -> Iterator[tuple[str, str]
     if options.save:
         notes = {
             "target": target_to_dict(dataset.target),
+            "reading": dataset.reading.to_dict(),
             "preprocessing": dataset.preprocessor.to_list(),
             "result": {part: each.scores for part, each in result.parts.items()},
         }
@@ -276,7 +279,7 @@ def _as_json(options: Namespace, result: Result, files: Iterable[str]) -> dict[s
             "source": options.data,
             "samples": dataset.sizes,
             "features": dataset.preprocessor.feature_names,
-            "notes": dataset.lines,
+            "notes": [*dataset.lines, *dataset.notes],
         },
         "task": target.task,
         "target": target.name,

@@ -96,6 +96,8 @@ class _Source:
         self.n_constants = 0
         self.values, self.width = "x", network.n_inputs
         self.n_buffers, self.widest_buffer = 0, 0
+        self.skips: list[tuple[str, int]] = []  # arrays of what an Add adds, and their widths
+        self.branches: list[str] = []  # those without an Add so far
         dense = [each.position for each in network.layers if each.operation == Operation.DENSE]
         self.last_dense = dense[-1]
         self.output = "outputs" if network.loss.task == "numbers" else "probabilities"
@@ -182,7 +184,8 @@ class _Source:
 
         macro, network = self.prefix.upper(), self.network
         n_bytes = self.n_constants * network.dtype.itemsize
-        n_stack = self.n_buffers * self.widest_buffer * network.dtype.itemsize
+        n_values = self.n_buffers * self.widest_buffer + sum(width for _, width in self.skips)
+        n_stack = n_values * network.dtype.itemsize
         library = "<math.h>, so link with -lm" if needs_math else "no library at all"
         about = {
             "x": f"{macro}_N_INPUTS finite numbers",
@@ -235,8 +238,9 @@ class _Source:
         for index, operation, layer in self.network.layers:
             OPERATIONS[operation](self, layer, index)
         self._write_answer()
-        if self.n_buffers:
-            names = ", ".join(f"{name}[{self.widest_buffer}]" for name in "ab"[: self.n_buffers])
+        arrays = [(name, self.widest_buffer) for name in "ab"[: self.n_buffers]] + self.skips
+        if arrays:
+            names = ", ".join(f"{name}[{width}]" for name, width in arrays)
             self.body[:0] = [f"{self.real} {names};", ""]
 
     def _take_buffer(self, width: int) -> str:
@@ -266,6 +270,20 @@ class _Source:
         call = self.call("dense", target, self.values, weights, biases, n_inputs, n_outputs)
         self.body.append(f"{call};")
         self.values, self.width = target, n_outputs
+
+    def branch(self, layer: Any, index: int) -> None:
+        """Write a loop that keeps the values for an Add."""
+        name = f"skip_{index}"
+        self.skips.append((name, self.width))
+        self.branches.append(name)
+        loop = f"for (int i = 0; i < {self.width}; i++)"
+        self.body += [loop, f"    {name}[i] = {self.values}[i];"]
+
+    def add(self, layer: Any, index: int) -> None:
+        """Write a loop that adds what the last branch has kept."""
+        self._copy_inputs()
+        loop = f"for (int i = 0; i < {self.width}; i++)"
+        self.body += [loop, f"    {self.values}[i] += {self.branches.pop()}[i];"]
 
     def each(self, name: str, *settings: float) -> None:
         """Write a loop that replaces each value by a function of it, and of the settings."""
@@ -339,5 +357,7 @@ OPERATIONS: dict[int, Callable[[_Source, Any, int], None]] = {
     Operation.IDENTITY: lambda source, layer, index: None,
     Operation.LAYER_NORM: _layer_norm,
     Operation.BATCH_NORM: _batch_norm,
+    Operation.BRANCH: _Source.branch,
+    Operation.ADD: _Source.add,
     **{row.code: _element_wise(row) for row in catalogue.ACTIVATIONS if row.name in FUNCTIONS},
 }

@@ -90,6 +90,7 @@ class _Graph:
         self.nodes: list[Any] = []
         self.constants: dict[str, Any] = {}
         self.outputs: list[tuple[str, Any, list[Any]]] = []
+        self.branches: list[str] = []  # values that an Add takes
         self.place = "input"  # the start of the names of nodes: the index of a layer
 
     @property
@@ -173,6 +174,15 @@ def _dense(graph: _Graph, x: str, layer: Any) -> str:
     biases = [graph.stored(layer, "biases")] if has_biases(layer) else []
     weights = graph.array(f"{graph.place}.weights", layer.weights)
     return graph.add("Gemm", x, weights, *biases)
+
+
+def _branch(graph: _Graph, x: str, layer: Any) -> str:
+    graph.branches.append(x)
+    return x
+
+
+def _add(graph: _Graph, x: str, layer: Any) -> str:
+    return graph.add("Add", x, graph.branches.pop())
 
 
 def _leaky_relu(graph: _Graph, x: str, layer: Any) -> str:
@@ -285,6 +295,8 @@ OPERATIONS: dict[int, Callable[[_Graph, str, Any], str]] = {
     Operation.SOFTPLUS: _softplus,
     Operation.LAYER_NORM: _layer_norm,
     Operation.BATCH_NORM: _batch_norm,
+    Operation.BRANCH: _branch,
+    Operation.ADD: _add,
 }
 
 

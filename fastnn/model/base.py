@@ -13,9 +13,11 @@ from numpy.typing import ArrayLike
 from ..nn import configs
 from ..nn.layers import Layer
 from ..nn.loss import Loss
-from ..nn.network import Network, call_backward, call_forward
+from ..nn.network import Network
 from ..nn.optimizer import Optimizer
 from ..nn.own_losses import LossLike
+from ..nn.passes import call_backward, call_forward
+from ..nn.residual import Residual
 from ..nn.summary import Summary
 from ..program.program import Program
 from ..program.stream import Stream
@@ -29,7 +31,9 @@ class Model:
     :class:`Sequential` adds training, prediction and files.
     """
 
-    def __init__(self, layers: Iterable[Layer | OwnLayer], loss: LossLike | None = None) -> None:
+    def __init__(
+        self, layers: Iterable[Layer | Residual | OwnLayer], loss: LossLike | None = None
+    ) -> None:
         self._network = Network(layers, loss)
         self._program = Program(self._network)
         self._stream: Stream | None = None  # of the last `partial_fit`

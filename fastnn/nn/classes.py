@@ -11,6 +11,7 @@ from . import (
     losses,
     normalization,
     optimizers,
+    residual,
     schedules,
 )
 from .activations import Activation
@@ -21,7 +22,8 @@ from .optimizer import Optimizer
 from .schedules import Schedule
 
 _MODULES = (
-    activations, dropout, initializers, layers, losses, normalization, optimizers, schedules,
+    activations, dropout, initializers, layers, losses, normalization, optimizers,
+    residual, schedules,
 )  # fmt: skip
 _BASES = Layer, ParameterLayer, Activation, Loss, Optimizer, Schedule
 

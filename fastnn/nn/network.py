@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import weakref
 from collections.abc import Iterable, Iterator
@@ -23,6 +22,8 @@ from .losses import SoftmaxCrossEntropy
 from .normalization import BatchNorm
 from .own import overrides
 from .own_losses import LossLike, as_loss
+from .passes import call_backward, call_forward
+from .residual import Residual, connect, flatten
 
 
 class Network:
@@ -34,6 +35,7 @@ class Network:
     Attributes
     ----------
     layers : tuple
+        Those of a :class:`Residual` one by one.
     loss : Loss
     dtype : float32 or float64
         Of the parameters, and of all results.
@@ -50,10 +52,12 @@ class Network:
         A count of the changes of the loss, and of settings of layers that predictions depend on.
     """
 
-    def __init__(self, layers: Iterable[Layer | OwnLayer], loss: LossLike | None = None) -> None:
+    def __init__(
+        self, layers: Iterable[Layer | Residual | OwnLayer], loss: LossLike | None = None
+    ) -> None:
         self.loss: Loss = as_loss(SoftmaxCrossEntropy() if loss is None else loss)
         try:
-            self.layers: tuple[Any, ...] = tuple(layers)
+            self.layers: tuple[Any, ...] = tuple(flatten(layers))
         except TypeError:
             raise TypeError(f"layers is {layers!r}, expected a list of layers") from None
         self._exposed = False  # whether a script may change parameters at any time
@@ -87,6 +91,7 @@ class Network:
             owner = getattr(layer, "_network", None)
             if owner is not None and owner() is not None:
                 raise ValueError(f"layers[{i}] belongs to another model, expected a copy of it")
+        connect(self.layers)
 
     def _count_features(self) -> int | MaybeNone:
         """Return I, or None if it depends on a layer of a user's own class."""
@@ -403,18 +408,3 @@ def _cut(buffer: Floats, arrays: Iterable[tuple[Any, str, Floats]]) -> Iterator[
     for *_, array in arrays:
         yield buffer[start : start + array.size].reshape(array.shape)
         start += array.size
-
-
-def call_forward(layer: Any, inputs: Any, training: bool) -> Any:
-    """Call `forward` of a layer that may not know `training`, and may not return its output."""
-    if "training" in inspect.signature(layer.forward).parameters:
-        result = layer.forward(inputs, training=training)
-    else:
-        result = layer.forward(inputs)
-    return layer.output if result is None else result
-
-
-def call_backward(layer: Any, dvalues: Any) -> Any:
-    """Call `backward` of a layer that may not return its gradient."""
-    result = layer.backward(dvalues)
-    return layer.dinputs if result is None else result

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from .layers import Dense, Layer
 from .network import Network
+from .residual import Branch
 
 
 class LayerSummary(NamedTuple):
@@ -88,6 +89,8 @@ def _summarize(layer: Any, width: int | None) -> LayerSummary:
     if isinstance(layer, Dense):
         flops = 2 * layer.weights.size + (layer.n_neurons if layer.use_bias else 0)
         return LayerSummary(name, layer.n_neurons, size, trainable, flops)
+    if isinstance(layer, Branch):
+        return LayerSummary(name, width, 0, 0, 0)
     own = not isinstance(layer, Layer)
     return LayerSummary(name, None if own else width, size, trainable, None if own else width)
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from ..errors import SlowTrainingWarning
 from ..model import program_of
-from ..nn.network import call_backward, call_forward
+from ..nn.passes import call_backward, call_forward
 from ..program.threads import resolve_threads, with_team
 from ..run.data import as_data
 from ..run.history import History

@@ -90,9 +90,11 @@ class Plan(NamedTuple):
     tiles: tuple[int, int] | None  # the sizes of packed weights and operands; None: all in float32
 
     @property
-    def widest(self) -> int:
-        """The most inputs or outputs of any layer."""
-        return int(max(self.layers["n_inputs"].max(), self.layers["n_outputs"].max()))
+    def few_size(self) -> int:
+        """The size of the workspace of `predict_few`, in elements."""
+        widest = int(max(self.layers["n_inputs"].max(), self.layers["n_outputs"].max()))
+        branches = self.layers["operation"] == Operation.BRANCH
+        return 2 * (widest + int(self.layers["n_outputs"][branches].sum()))
 
     @property
     def operations(self) -> list[int]:
@@ -151,8 +153,10 @@ def make_plan(
     parameter, n_sums, n_draws, trains = 0, 0, 0, False
     running = sum(_n_parameters(layer) for _, layer, _ in fused)
     dinputs, width, previous_epilogue = -1, n_inputs, Epilogue.STORE
+    branches: list[Any] = []  # those without an ADD so far
     # Without training only the values of two neighboring layers are alive at a time.
     widest = max([n_inputs, *(_n_outputs(op, layer, n_inputs) for op, layer, _ in fused)])
+    row_skip = widest  # behind the outputs of a layer
     pair = [] if training else [workspace.rows(widest) for _ in range(2)]
     inputs, input_row = workspace.rows(n_inputs) if training else pair[1]
     for i, (record, (operation, layer, epilogue)) in enumerate(zip(records, fused, strict=True)):
@@ -217,6 +221,12 @@ def make_plan(
             if record["trains"] and row.weights == "matrix" and not record["parts"]:
                 _pack_operands(record, workspace)
         _make_room(record, row.room if training else row.room_to_predict, workspace)
+        if operation == Operation.BRANCH:
+            record["row_skip"] = row_skip
+            row_skip += n_outputs
+            branches.append(record)
+        elif operation == Operation.ADD:
+            _connect(branches.pop(), record, training=training)
         width = n_outputs
     tiles = _place_tiles(records, capacity, training=training) if records["parts"].any() else None
     return Plan(records, workspace.size, 0 if training else panels.size, n_sums, tiles)
@@ -302,6 +312,13 @@ def _pack_operands(record: np.void, workspace: _Workspace) -> None:
         if workspace.is_long(width, min(widths)):
             record[f"packs_{side}"] = True
             record[side] = workspace.panels(workspace.capacity, width)
+
+
+def _connect(branch: np.void, add: np.void, *, training: bool) -> None:
+    """Tell the two ends of a skip connection where the other one keeps its numbers."""
+    add["skip"] = branch["outputs"] if training else branch["skip"]
+    add["row_skip"] = branch["row_skip"]
+    branch["dskip"] = add["doutputs"]
 
 
 def _make_room(record: np.void, room: Mapping[str, Room], workspace: _Workspace) -> None:

@@ -75,7 +75,7 @@ class Predictor:
         self.layers = plan.layers
         self.extended = None if all(map(is_basic, plan.operations)) else True
         self.n_outputs = int(plan.layers["n_outputs"][-1])
-        self.few_size, self.many_size = 2 * plan.widest, plan.workspace_size
+        self.few_size, self.many_size = plan.few_size, plan.workspace_size
         self._panels_size = plan.panels_size
         self.packed: Packed | None = None
         if frozen:

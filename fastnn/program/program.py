@@ -12,9 +12,10 @@ from numpy.typing import ArrayLike
 from ..kernels.catalogue import Operation
 from ..nn.activations import Sigmoid
 from ..nn.layers import Softmax, arrays_of
-from ..nn.network import Network, call_forward
+from ..nn.network import Network
 from ..nn.optimizer import Optimizer
 from ..nn.own import overrides
+from ..nn.passes import call_forward
 from ..types import Floats, MaybeNone, Precision, Scaling, Steps
 from ..validation import as_array, as_count, refuse_not_finite
 from .inputs import as_samples
@@ -179,9 +180,15 @@ class Program:
         return self._through(inputs.take(np.arange(len(inputs))), layers)
 
     def _through(self, values: Floats, layers: Iterable[Any]) -> Floats:
+        branches: list[Floats] = []  # the inputs of those without an Add so far
         for layer in layers:
-            if self.operands is not None and operation_of(layer) == Operation.DENSE:
+            operation = operation_of(layer)
+            if self.operands is not None and operation == Operation.DENSE:
                 values = self._dense_outputs(layer, values)
+            elif operation == Operation.BRANCH:
+                branches.append(values)
+            elif operation == Operation.ADD:
+                values = values + branches.pop()
             else:
                 # On a copy of the layer, so that its `output` does not change.
                 values = call_forward(copy.copy(layer), values, False)

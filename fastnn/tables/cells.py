@@ -7,7 +7,10 @@ from typing import Any
 from .libraries import polars as pl
 from .table import Table
 
-_MISSING_MARKS = ("na", "n/a", "#n/a", "nan", "null", "none")  # in a column of numbers
+MARKS = ("?", "-", "n/a", "#n/a", "<na>", "nan", "null")
+"""Texts that mean a missing value in any column, in any case."""
+
+_MARKS_OF_NUMBERS = (*MARKS, "na", "none")  # names of categories may be among them
 
 
 def as_texts(series: pl.Series) -> pl.Series:
@@ -23,8 +26,8 @@ def as_texts(series: pl.Series) -> pl.Series:
 
 
 def without_marks(texts: pl.Series) -> pl.Series:
-    """Return a column of texts with null for "NA", "NaN", "null" and the like."""
-    return texts.set(texts.str.to_lowercase().is_in(_MISSING_MARKS), None)
+    """Return a column of texts with null for "NA", "none", "NaN", "null" and the like."""
+    return texts.set(texts.str.to_lowercase().is_in(_MARKS_OF_NUMBERS), None)
 
 
 def as_truth_values(texts: pl.Series) -> pl.Series:
@@ -38,7 +41,7 @@ def refuse_missing(table: Table, series: pl.Series, hint: str = "") -> None:
     """Raise ValueError where a typed column of the table has a null; it names the first row."""
     if series.null_count():
         at: Any = series.is_null().arg_max()
-        cell = table.frame[series.name][at]
+        cell = table.cell(series.name, at)
         shown = "empty" if cell is None else f"{cell!r:.80}, a missing value"
         raise ValueError(f"{table.place(series.name, at)} is {shown}, expected a value{hint}")
 

@@ -9,6 +9,7 @@ from collections.abc import Collection
 from typing import Any, NoReturn
 
 from .cells import as_texts, without_marks
+from .complaints import Complaints, collecting
 from .libraries import polars as pl
 from .table import Table
 
@@ -34,11 +35,13 @@ def infer_kinds(
     target: str | None = None,
     drop: Collection[str] = (),
     categorical: Collection[str] = (),
+    complaints: Complaints | None = None,
 ) -> dict[str, str]:
     """Return {column: "number" or "category"} for all columns but `target` and `drop`.
 
     A column of text is a category where none of its values is a number. A column that
-    `categorical` names is a category whatever it holds.
+    `categorical` names is a category whatever it holds. A column that is neither is left out if
+    `complaints` takes its error.
 
     Raises
     ------
@@ -57,8 +60,13 @@ def infer_kinds(
             continue
         if series.name in categorical:
             kinds[series.name] = "category"
+        elif series.name in numeric:
+            kinds[series.name] = "number"
         else:
-            kinds[series.name] = "number" if series.name in numeric else _infer_kind(series, table)
+            with collecting(complaints):
+                kinds[series.name] = _infer_kind(series, table)
+    if complaints is not None and complaints.messages:
+        return kinds
     if not kinds:
         besides = "" if target is None else f" besides {target!r:.80}"
         raise ValueError(f"path: {table.source} has no column{besides}, expected features")

@@ -13,6 +13,7 @@ from numpy.typing import DTypeLike
 
 from ..types import Floats
 from .cells import as_texts, read_numbers, refuse_missing
+from .complaints import Complaints, collecting
 from .kinds import check_type, is_pattern, leave_out, option_for
 from .libraries import polars as pl
 from .notes import check_finite, check_kind, check_scale
@@ -189,6 +190,7 @@ def read_features(
     optional: Collection[str] = (),
     *,
     is_training: bool = True,
+    complaints: Complaints | None = None,
 ) -> pl.DataFrame:
     """Return the columns of `kinds` as a frame of Float64 and String, with null where missing.
 
@@ -199,7 +201,7 @@ def read_features(
     ValueError
         For text in place of a number, for a number that is not finite, and for a missing value,
         unless the column is one of `optional`. The message names the row, and while training the
-        option that helps.
+        option that helps. `complaints` takes the errors of single columns.
     """
     if is_training:
         hint = "; --missing median fills it"
@@ -212,16 +214,17 @@ def read_features(
             columns.append(clean[name])
             continue
         series: pl.Series = table.frame[name]
-        check_type(series, table)
-        if kind == "category":
-            typed = as_texts(series)
-        else:
-            option = option_for("--categorical", name)
-            takes_text = f"; {option} takes texts for categories" * is_training
-            typed = read_numbers(table, series, name in optional, takes_text)
-        if name not in optional:
-            refuse_missing(table, typed, hint)
-        columns.append(typed)
+        with collecting(complaints):
+            check_type(series, table)
+            if kind == "category":
+                typed = as_texts(series)
+            else:
+                option = option_for("--categorical", name)
+                takes_text = f"; {option} takes texts for categories" * is_training
+                typed = read_numbers(table, series, name in optional, takes_text)
+            if name not in optional:
+                refuse_missing(table, typed, hint)
+            columns.append(typed)
     return pl.DataFrame(columns)
 
 

@@ -52,9 +52,25 @@ class Table(NamedTuple):
     source: str
     """The name of the file in messages."""
 
+    original: Any = None
+    """The frame as it is in the file, where `frame` is another."""
+
+    notes: tuple[str, ...] = ()
+    """What the user is told of how the file was read."""
+
     def take(self, indices: Array) -> Table:
         """Return the table of some rows."""
-        return self._replace(frame=self.frame[indices], rows=self.rows[indices])
+        original = None if self.original is None else self.original[indices]
+        return self._replace(frame=self.frame[indices], rows=self.rows[indices], original=original)
+
+    def with_frame(self, frame: pl.DataFrame) -> Table:
+        """Return the table with other values in the same rows. Messages show those of the file."""
+        original = self.frame if self.original is None else self.original
+        return self._replace(frame=frame, original=original)
+
+    def cell(self, column: str, index: int) -> Any:
+        """Return a value as it is in the file."""
+        return (self.frame if self.original is None else self.original)[column][index]
 
     def place(self, column: str, index: int) -> str:
         """Return the name of a cell in messages."""

@@ -55,7 +55,7 @@ class Classes(NamedTuple):
         )
         if classes.null_count():
             at: Any = classes.is_null().arg_max()
-            value = str(table.frame[self.name][at])
+            value = str(table.cell(self.name, at))
             known = [str(label) for label in self.labels]
             raise ValueError(
                 f"{table.place(self.name, at)} is {value!r:.80}, expected one of the "
@@ -101,6 +101,30 @@ class Quantity(NamedTuple):
 
 
 Target: TypeAlias = Classes | Quantity
+
+
+def leave_out_missing(table: Table, name: str) -> tuple[Table, list[str]]:
+    """Return a table without the rows that have no target in column `name`, and a note of them.
+
+    "NA" and the like are no classes. Raises ValueError where no row is left.
+    """
+    # Under another name: polars may take the name of a column for a pattern.
+    series: pl.Series = table.frame[name].alias("target")
+    if series.dtype == pl.String:
+        texts = series.set(series.str.to_lowercase() == "na", None)
+        numbers = without_marks(texts)
+        is_numeric = numbers.cast(pl.Float64, strict=False).null_count() == numbers.null_count()
+        series = numbers if is_numeric else texts
+    elif series.dtype.is_float():
+        series = series.fill_nan(None)
+    count = series.null_count()
+    if count == 0:
+        return table, []
+    if count == len(series):
+        raise ValueError(f"target {name!r:.80} has no values, expected classes or numbers")
+    have = "has" if count == 1 else "have"
+    note = f"{count:,} of {len(series):,} rows {have} no target {name!r:.80}: left out"
+    return table.take(np.flatnonzero(series.is_not_null().to_numpy())), [note]
 
 
 def read_quantity(table: Table, name: str) -> Floats:
