@@ -8,7 +8,7 @@ Every process, a rank, runs the same script and makes the same call of `fit` on 
 batch is divided into `shards` runs of rows, and each rank computes the gradients of some of them.
 They are added in a fixed order, so the bits of the result depend on the number of shards, and not
 on the number of ranks or hosts, nor on the MPI. With one shard they are those of `fit` without
-ranks; with penalties or `clip_norm` they differ from these in the last digits.
+ranks.
 
 It pays for large batches only: each step sends all gradients once around, and is a call from
 Python. A batch of a few hundred rows is faster in one process.
@@ -35,7 +35,7 @@ from .program.ranks import (
     RanksTimeoutError,
 )
 from .requirements import missing
-from .types import Array
+from .types import Array, Integers
 from .validation import as_count, as_positive
 
 __all__ = [
@@ -236,6 +236,9 @@ class _MPIRanks(Ranks):
         self._comm, self._timeout = comm, timeout
         self._limit = max(timeout, _FIRST_STEP_SECONDS)
         self._is_abandoned = False
+        from mpi4py.MPI import BYTE
+
+        self._byte = BYTE
 
     def exchange(self, pieces: Array) -> Array:
         received = np.empty_like(pieces)
@@ -245,6 +248,19 @@ class _MPIRanks(Ranks):
     def spread(self, piece: Array) -> Array:
         received = np.empty((self.size, *piece.shape), piece.dtype)
         self._wait(self._comm.Iallgather(np.ascontiguousarray(piece), received))
+        return received
+
+    def deliver(self, rows: Array, counts: Integers) -> Array:
+        width = rows.shape[1] * rows.dtype.itemsize
+        sizes = counts * width
+        received = np.empty((int(counts[:, self.rank].sum()), rows.shape[1]), rows.dtype)
+        kind = self._byte
+        self._wait(
+            self._comm.Ialltoallv(
+                [np.ascontiguousarray(rows).view(np.uint8), sizes[self.rank].tolist(), kind],
+                [received.view(np.uint8), sizes[:, self.rank].tolist(), kind],
+            )
+        )
         return received
 
     def note_first_step(self) -> None:

@@ -32,6 +32,7 @@ from .validation import as_scaling
 # Arguments of `fit` that `fit_many` sets itself, or that make no sense for several models.
 _NOT_SHARED = (
     "batches", "threads", "verbose", "optimizer", "seed", "callbacks", "X", "y", "ranks",
+    "parts",
 )  # fmt: skip
 
 # The optimizer, seed and callbacks of each model.

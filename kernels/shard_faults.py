@@ -42,9 +42,9 @@ def shards_fault(memory, layers, inputs, extended, answers, indices, keys, bound
             return _BOUNDS
     for index in range(len(layers)):
         layer = layers[index]
-        if is_norm(layer.operation):
+        if layer.operation == Operation.BATCH_NORM:
             return _TABLE
-        if layer.operation == Operation.DENSE:
+        if layer.operation == Operation.DENSE or is_norm(layer.operation):
             if gradients.shape[1] < layer.biases + layer.n_outputs:
                 return _COLUMNS
         if keys is None and depends_on_mode(layer.operation):

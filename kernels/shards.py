@@ -7,6 +7,7 @@ in the order of the parameters, and no optimizer follows: the sum over all ranks
 
 from .catalogue import Operation
 from .jit import inner, kernel
+from .norm_sums import column_gradients
 from .panels import pack_weights
 from .passes import backward_rows, loss_rows, train_forward
 from .pointers import pointer
@@ -40,8 +41,8 @@ def shard_gradients(
     indices (M,) int64: the samples of the whole batch; bounds (S + 1,) int64: neighboring runs.
     job (1,) of JOB: the loss. Its steps and its rule are not used.
     layers, inputs, extended, answers, keys, thread, threads: as in `train_steps`, of which the
-    states are not used and `keys` has one row. For layers that do not normalize. gradients of
-    layers that do not train, and of parameters that no layer has, stay as they are.
+    states are not used and `keys` has one row. For layers without BATCH_NORM. gradients of layers
+    that do not train, and of parameters that no layer has, stay as they are.
 
     Return whether all threads have come to the end. When one thread returns, all have written what
     they write.
@@ -71,6 +72,9 @@ def shard_gradients(
             layer = layers[index]
             if layer.operation == Operation.DENSE and layer.trains != 0:
                 form_gradients(layer, result, w, bounds[shard], rows, thread, threads)
+            if keys is not None:
+                if layer.operation == Operation.LAYER_NORM and layer.trains != 0:
+                    form_norm_gradients(layer, result, w, bounds[shard], rows, thread, threads)
     return wait(gate, threads)
 
 
@@ -94,3 +98,15 @@ def form_gradients(layer, result, workspace, first, rows, thread, threads):
         column_sums(
             result + (layer.biases + begin), doutputs + begin, output_row, rows, end - begin
         )
+
+
+@inner
+def form_norm_gradients(layer, result, workspace, first, rows, thread, threads):
+    """As `form_gradients`, of a layer that normalizes."""
+    begin, end = share_biases(layer, workspace, thread, threads)
+    at = first * layer.output_row + begin
+    column_gradients(
+        result + (layer.weights + begin), result + (layer.biases + begin),
+        workspace + (layer.doutputs + at), workspace + (layer.normalized + at),
+        layer.output_row, rows, end - begin,
+    )  # fmt: skip

@@ -26,7 +26,7 @@ BAD_TABLES = {
     "nan": ("x,y\n1,0\nNaN,1\n", "column 'x', row 2 is 'NaN', "),
     "infinity": ("x,y\n1,0\n-inf,1\n", "column 'x', row 2 is '-inf', expected a finite number"),
     "a huge number": ("x,y\n1e999,0\n1,1\n", "column 'x', row 1 is '1e999', expected a finite"),
-    "not UTF-8": (b"x,y\n1,\xff\n2,0\n", "path: {path} is no table of comma-separated values in"),
+    "not UTF-8": (b"x,y\n1,\xff\n2,0\n", "path: {path} is not in UTF-8, line 2 has the byte 0xff"),
     "semicolons": (
         "x;y\n1;0\n2;1\n",
         "target is 'y', expected one of the columns 'x;y'; --separator ';'",

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NAMES = (
     "kernels", "elementary", "training", "trainer", "prediction", "samples", "dropout",
     "normalization", "plan", "bfloat16", "codes", "phases", "numbers", "digests", "residual",
+    "ranks",
 )  # fmt: skip
 
 # What most likely sees a mutant runs first: compilation takes nearly all of the time.
@@ -38,6 +39,7 @@ FIRST = {
     "reduced": "bfloat16",
     "residual": "residual",
     "room": "normalization",
+    "shards": "ranks",
     "threads": "phases",
     "units": "bfloat16",
     "update": "training",
@@ -169,6 +171,26 @@ MUTANTS = [
     ("prediction.py", "relu_values(result, result, size)", "relu_values(result, result, 0)"),
     ("products.py", "count = min(step, columns - j)\n        total = load_part(start",
      "count = min(step, columns)\n        total = load_part(start"),
+    # The rows of a rank, of a shard, and of a thread, and where their gradients lie.
+    ("shards.py", "first, end = first + begin, end + begin", "first, end = first, end"),
+    ("shards.py", "rows = bounds[shard + 1] - bounds[shard]", "rows = bounds[shard + 1] - begin"),
+    ("shards.py", "result = pointer(gradients) + shard * gradients.shape[1]",
+     "result = pointer(gradients)"),
+    ("shards.py", "layer.inputs + first * input_row", "layer.inputs"),
+    ("shards.py", "layer.doutputs + first * output_row", "layer.doutputs"),
+    ("shards.py", "left, right = Rows(inputs + begin, input_row)",
+     "left, right = Rows(inputs, input_row)"),
+    ("shards.py", "doutputs + begin, output_row, rows, end - begin",
+     "doutputs, output_row, rows, end - begin"),
+    ("shards.py", "if rows > SUM_ROWS:", "if rows < 0:"),
+    ("shards.py", "if layer.has_biases != 0:", "if layer.has_biases == 0:"),
+    ("shards.py", "layer.operation == Operation.DENSE and layer.trains != 0",
+     "layer.operation == Operation.DENSE"),
+    ("shards.py", "layer.operation == Operation.LAYER_NORM and layer.trains != 0",
+     "layer.operation == Operation.LAYER_NORM"),
+    ("shards.py", "at = first * layer.output_row + begin", "at = begin"),
+    ("shards.py", "result + (layer.weights + begin), result + (layer.biases + begin),",
+     "result + layer.weights, result + layer.biases,"),
     ("elementary.py", "scale_by_power_of_two(series(rest), shifted)",
      "scale_by_power_of_two(series(rest), shifted + 1.0)"),
 ]  # fmt: skip

@@ -39,7 +39,7 @@ def call(capsys):
 
 def scores(output):
     """Return the printed {"training": (loss, accuracy), "held out": (loss, accuracy)}."""
-    found = re.findall(r"(training|held out) +(\d+\.\d+) +(\d+\.\d+)\n", output)
+    found = re.findall(r"(training|held out) +(\d+\.\d+) +(\d+\.\d+) +\d\.\d+\n", output)
     assert len(found) == 2
     return {name: (float(loss), float(accuracy)) for name, loss, accuracy in found}
 
@@ -317,7 +317,7 @@ def test_unknown_choices(call):
 
 
 # The command reads these, and leaves out rows without a target; `read_csv` does not.
-READ_HERE = ("a decimal comma", "no label")
+READ_HERE = ("a decimal comma", "no label", "semicolons")
 REFUSED = {name: case for name, case in BAD_TABLES.items() if name not in READ_HERE}
 
 

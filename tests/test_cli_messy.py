@@ -196,11 +196,18 @@ def test_models_of_older_versions_read_as_before(call, tmp_path):
     ("options", "error"),
     [
         ("digits --null x", "argument --null: 'x' is for data files; digits has labels"),
-        ("spiral --decimal-comma", "argument --decimal-comma: is for data files; spiral has numb"),
+        ("spiral --decimal-comma", "argument --decimal-comma: is for data files; spiral is none"),
         (
             "digits --decimal-coma",
             "unrecognized arguments: --decimal-coma; did you mean --decimal-",
         ),
+        (
+            "digits --encoding latin-1",
+            "argument --encoding: 'latin-1' is for data files; digits ha",
+        ),
+        ("digits --no-header", "argument --no-header: is for data files; digits is none"),
+        ("digits --encoding lattin1", "argument --encoding: 'lattin1', expected utf-8, latin-1, "),
+        ("digits --encoding base64", "argument --encoding: 'base64', expected utf-8, latin-1, "),
         (
             "digits --decimal-comma --decimal-point",
             "argument --decimal-point: not allowed with arg",
@@ -221,3 +228,141 @@ def test_options_of_a_configuration_file(call, messy, tmp_path):
     config.write_text('null = ["none at all", "x,y"]\ndecimal-comma = true\nseparator = ";"\n')
     found, _ = train(call, messy[1], "--target", "price", "--config", config)
     assert found["data"]["features"] == ["size", "share"]
+
+
+def test_files_as_they_are_found(call, tmp_path):
+    """The same rows in eight kinds of files train the same network."""
+    rng = np.random.default_rng(1)
+    rows = [(f"{a:.2f}", f"{b:.2f}", "uv"[i % 2]) for i, (a, b) in enumerate(rng.random((60, 2)))]
+    lines = {
+        separator: [separator.join(row) for row in [("a", "b", "kind"), *rows]]
+        for separator in (",", ";", "|", "\t", "   ")
+    }
+    texts = {
+        "comma.csv": "\n".join(lines[","]), "semicolon.csv": "\n".join(lines[";"]),
+        "pipe.txt": "\n".join(lines["|"]), "tab.csv": "\n".join(lines["\t"]),
+        "blanks.txt": "\n".join(lines["   "]),
+        "pandas.csv": "\n".join(f"{i},{line}" if i >= 0 else f",{line}"
+                                for i, line in enumerate(lines[","], -1)),
+    }  # fmt: skip
+    results = []
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+        found, errors = train(call, tmp_path / name, "--target", "kind")
+        assert found["data"]["features"] == ["a", "b"]
+        assert (errors == "") == (name in ("comma.csv", "tab.csv"))
+        results.append(found["result"])
+    (tmp_path / "u.csv").write_text(texts["comma.csv"], encoding="utf-16")
+    found, _ = train(call, tmp_path / "u.csv", "--target", "kind", "--encoding", "utf-16")
+    results.append(found["result"])
+    (tmp_path / "no.data").write_text("\n".join(lines[","][1:]))
+    found, _ = train(call, tmp_path / "no.data", "--target", "column_3", "--no-header")
+    assert found["data"]["features"] == ["column_1", "column_2"]
+    results.append(found["result"])
+    assert all(result == results[0] for result in results)
+
+
+def test_predict_and_evaluate_read_files_as_they_are_found(call, tmp_path):
+    path, model = tmp_path / "t.data", tmp_path / "m.safetensors"
+    path.write_text("".join(f"{i * 37 % 50},{i % 7}.5,{'uv'[i % 2]}\n" for i in range(60)))
+    train(call, path, "--target", "column_3", "--no-header", "--save", model)
+    code, output, errors = call("predict", model, path, "--no-header")
+    assert (code, output.count("\n"), errors) == (0, 61, "")
+    assert call("evaluate", model, path, "--no-header")[0] == 0
+    code, output, errors = call("predict", model, path)
+    assert (code, output) == (2, "")
+    assert "column 'column_1' is missing, which the model needs" in errors
+
+
+def write_days(path, form):
+    """Write a table whose target is the half of the year."""
+    rng = np.random.default_rng(2)
+    days = np.datetime64("2023-01-01T06:30", "us") + rng.integers(0, 700, N) * np.timedelta64(
+        1, "D"
+    )
+    frame = pl.DataFrame({"when": days}).with_columns(half=(pl.col("when").dt.month() - 1) // 6 + 1)
+    frame.with_columns(pl.col("when").dt.strftime(form)).write_csv(path)
+    frame.write_parquet(path.with_suffix(".parquet"))
+    return frame
+
+
+@pytest.mark.parametrize(
+    ("form", "errors"),
+    [
+        ("%Y-%m-%dT%H:%M:%SZ", ""),
+        ("%d.%m.%Y %H:%M", "fastnn: note: column 'when' is read as dates: "),
+        ("%b %d, %Y", "fastnn: note: column 'when' is read as dates: "),
+    ],
+)
+def test_dates_become_features(call, tmp_path, form, errors):
+    path, model = tmp_path / "t.csv", tmp_path / "m.safetensors"
+    write_days(path, form)
+    found, said = train(call, path, "--target", "half", "--epochs", 30, "--save", model)
+    assert said.startswith(errors)
+    assert bool(said) == bool(errors)
+    parts = "year, month, day of year, weekday, days"
+    assert f"1 column of dates: when ({parts})" in found["data"]["notes"]
+    assert found["data"]["features"] == [f"when: {part}" for part in parts.split(", ")]
+    assert found["result"]["held_out"]["accuracy"] > 0.9
+    _, output, _ = call("predict", model, path)
+    assert output.count("\n") == N + 1
+    assert call("predict", model, path.with_suffix(".parquet"))[1] == output
+    path.write_text("when\nyesterday\n")
+    code, output, errors = call("predict", model, path)
+    assert (code, output) == (2, "")
+    assert errors.startswith("fastnn: error: column 'when', row 1 is 'yesterday', expected a date ")
+
+
+def test_dates_that_do_not_decide_are_asked(call, tmp_path):
+    path = tmp_path / "t.csv"
+    rows = "".join(f"{i % 12 + 1}/{i % 7 + 1}/2024,{i % 2}\n" for i in range(40))
+    path.write_text(f"when,y\n{rows}")
+    code, output, errors = call("train", path, "--target", "y")
+    assert (code, output) == (2, "")
+    assert errors == (
+        "fastnn: error: column 'when', row 8 is '8/1/2024', and its other values do not tell "
+        "whether the day or the month is first: --day-first reads 2024-01-08, --month-first reads "
+        "2024-08-01\n"
+    )
+    for option, day in (("--day-first", "2024-01-01"), ("--month-first", "2024-01-01")):
+        _, errors = train(call, path, "--target", "y", option)
+        assert errors == f"fastnn: note: column 'when' is read as dates: '1/1/2024' is {day}\n"
+
+
+def test_what_says_nothing_is_left_out(call, tmp_path):
+    path, model = tmp_path / "t.csv", tmp_path / "m.safetensors"
+    rows = [f"K{i:03},{i * 3},{i % 5},1.5,,{i % 2}" for i in range(60)]
+    path.write_text("\n".join(["key,user_id,x,same,empty,y", *rows]))
+    found, errors = train(call, path, "--target", "y", "--save", model)
+    assert found["data"]["features"] == ["x"]
+    assert errors.splitlines() == [
+        "fastnn: note: each of 'key', 'user_id' has another value in every row: left out",
+        "fastnn: note: column 'same' is '1.5' in every row: left out",
+        "fastnn: note: column 'empty' is empty in every row: left out",
+    ]
+    path.write_text("x\n1\n")
+    assert call("predict", model, path)[0] == 0
+    path.write_text("\n".join(["key,y", *(f"K{i:03},{i % 2}" for i in range(60))]))
+    code, output, errors = call("train", path, "--target", "y")
+    assert (code, output) == (2, "")
+    assert errors == (
+        f"fastnn: error: path: {path} has no column besides 'y', expected features; column 'key' "
+        "has another value in every row: left out\n"
+    )
+
+
+def test_rare_categories_are_others(call, tmp_path):
+    path, model = tmp_path / "t.csv", tmp_path / "m.safetensors"
+    path.write_text("town,y\n" + "".join(f"t{i % 30 if i < 60 else i % 3},{i % 2}\n"
+                                         for i in range(N)))  # fmt: skip
+    found, _ = train(call, path, "--target", "y", "--max-categories", 4, "--save", model)
+    assert found["data"]["features"] == ["town=t0", "town=t1", "town=t2", "town=other"]
+    assert "'town' has more than 4 categories: the rarest are 'other'" in found["data"]["notes"]
+    path.write_text("town\nnever seen\n")
+    code, output, errors = call("predict", model, path)
+    assert (code, output.count("\n"), errors) == (0, 2, "")
+    code, _, errors = call("train", path, "--target", "y", "--max-categories", "1")
+    assert code == 2
+    assert errors.startswith(
+        "fastnn: error: argument --max-categories: '1' is not a whole number o"
+    )

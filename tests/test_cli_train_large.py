@@ -39,6 +39,9 @@ def make_table():
     ).with_columns(
         some=pl.when(pl.col("rooms") != 3).then(pl.col("area") * 2),
         kind=pl.when(pl.col("rooms") != 4).then(pl.col("town")),
+        number=pl.int_range(N),
+        planet=pl.lit("earth"),
+        day=pl.Series([f"{n % 28 + 1}/{n % 12 + 1}/{2000 + n % 7}" for n in range(N)]),
         euros=pl.Series([f"{value:.2f} €".replace(".", ",") for value in area]),
     )
 
@@ -82,6 +85,11 @@ def train(call, path, *options, name="model"):
     return json.loads(output), read_model(saved)
 
 
+def about(value):
+    """Return what a score has to be: means of means round in another way."""
+    return pytest.approx(value, rel=1e-6) if isinstance(value, float) else value
+
+
 TASKS = {
     "classes": ("--target", "dear", "--drop", "some,kind"),
     "numbers": ("--target", "area", "--drop", "some,kind"),
@@ -90,6 +98,16 @@ TASKS = {
     "balanced": ("--target", "town", "--missing", "mean", "--balanced", "--patience", "2"),
     "dropout": ("--target", "rooms", "--missing", "median", "--dropout", "0.3"),
     "float64": ("--target", "rooms", "--drop", "some,kind", "--dtype", "float64"),
+    "rare": (
+        "--target",
+        "dear",
+        "--missing",
+        "mean",
+        "--categorical",
+        "day",
+        "--max-categories",
+        "9",
+    ),
     "categories": ("--target", "area", "--drop", "some,kind", "--categorical", "rooms"),
     "left out": ("--target", "kind", "--missing", "mean"),
     "seed": ("--target", "lived in", "--drop", "some,kind", "--seed", str(2**70)),
@@ -113,13 +131,12 @@ def test_one_window_gives_the_same_bits(task, call, path):
         )
     for part, scores in whole["result"].items():
         for name, value in scores.items():
-            expected_value = pytest.approx(value, rel=1e-6) if isinstance(value, float) else value
-            assert parts["result"][part][name] == expected_value
+            assert parts["result"][part][name] == about(value)
     lines = parts["data"]["notes"]
     (last,) = set(lines) - set(whole["data"]["notes"])
     assert set(whole["data"]["notes"]) < set(lines)
     n = parts["data"]["samples"][0]
-    assert last.startswith(f"read in 1 window of up to {n:,} samples: the table takes 128 kB, more")
+    assert last.startswith(f"read in 1 window of up to {n:,} samples: the table takes 176 kB, more")
     for name in ("samples", "features"):
         assert parts["data"][name] == whole["data"][name]
 
@@ -187,9 +204,7 @@ def test_evaluate(task, call, path, small_parts):
     )
     assert parts.keys() == whole.keys()
     for name, value in whole.items():
-        assert parts[name] == (
-            pytest.approx(value, rel=1e-6) if isinstance(value, float) else value
-        )
+        assert parts[name] == about(value)
 
 
 def test_evaluate_counts_unknown_categories_over_all_parts(call, path, small_parts):
@@ -246,7 +261,7 @@ BAD = {
             "dear": pl.lit("yes"), "area": with_one(None, NOISE), "town": pl.lit("2020-01-01"),
             "euros": pl.lit("1,234"),
         },
-        "4 faults: column 'euros', row 1 is '1,234'",
+        "3 faults: column 'euros', row 1 is '1,234'",
     ),
     "a comma below": (
         {"euros": pl.lit("1.234"), "town": pl.Series([f"{n / 8:.3f}" for n in range(N)])
@@ -257,8 +272,6 @@ BAD = {
         {"rooms": pl.lit("1.234")}, "column 'rooms', row 1 is '1.234', and its other values",
     ),
     "one class": ({"dear": pl.lit("yes")}, "target 'dear' is 'yes' in every row, expected two"),
-    "many texts": ({"town": NOISE.cast(pl.String) + "x"}, "2,000 different texts, expected at"),
-    "dates": ({"town": pl.lit("2020-01-01")}, "a date or time, expected a number or a category"),
 }  # fmt: skip
 
 
@@ -280,7 +293,7 @@ def test_bad_columns_are_refused_as_of_a_table_in_memory(name, call, path, small
     [
         [], ["--target", "prize"], ["--target", "dear", "--drop", "dear"],
         ["--target", "dear", "--drop", "street"], ["--target", "dear", "--categorical", "street"],
-        ["--target", "dear", "--drop", "rooms,town,area,lived in,some,kind,euros"],
+        ["--target", "dear", "--drop", "rooms,town,area,lived in,some,kind,euros,day"],
         ["--target", "dear", "--missing", "mean", "--validation-fraction", "1e-9"],
         ["--target", "area", "--missing", "mean", "--balanced"],
     ],
@@ -371,10 +384,10 @@ def test_a_part_that_has_fewer_rows_than_expected(path, monkeypatch):
 
 
 def test_more_rows_than_memory_has_room_for(call, path, monkeypatch):
-    monkeypatch.setattr(dataset_large, "physical_memory", lambda: 48 * N - 1)
+    monkeypatch.setattr(dataset_large, "physical_memory", lambda: 80 * N - 1)
     code, _, errors = call("train", path, *TASKS["classes"], *IN_PARTS)
     assert code == 2
-    assert "has 2,000 rows, of which each takes 48 bytes while a column is looked at" in errors
+    assert "has 2,000 rows, of which each takes 80 bytes while a column is looked at" in errors
 
 
 def test_a_window_larger_than_memory(call, path, monkeypatch):
@@ -442,7 +455,7 @@ def test_predictions_of_a_large_table_go_into_a_file(call, path):
     code, printed, errors = call("predict", saved, path, *IN_PARTS)
     assert (code, printed) == (2, "")
     assert errors == (
-        "fastnn: error: argument --output: the table takes 128 kB, more than --max-memory 1 B: "
+        "fastnn: error: argument --output: the table takes 176 kB, more than --max-memory 1 B: "
         "expected a file, into which the predictions of a large table are written part by part\n"
     )
 

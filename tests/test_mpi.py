@@ -27,9 +27,14 @@ GRACE = 5  # seconds after it, in which all processes have to end
 SCRIPT = """
 import json, os, signal, sys, time, zlib
 sys.path.insert(0, {tests!r})
-from test_ranks import train
+from test_ranks import data, train
 import fastnn
 from fastnn.distributed import mpi_ranks
+
+def part(array):
+    n = len(array) // 5  # all ranks but the last hold n rows
+    end = len(array) if ranks.rank == ranks.size - 1 else n * ranks.rank + n
+    return array[n * ranks.rank : end]
 
 ranks = mpi_ranks(shards={shards}, timeout={timeout})
 
@@ -44,7 +49,7 @@ def at_epoch_2(run):
 
 try:
     parameters, curves = train(
-        ranks, "dropout", "adam", callbacks=[fastnn.LambdaCallback(on_epoch_begin=at_epoch_2)],
+        ranks, "{network}", "adam", callbacks=[fastnn.LambdaCallback(on_epoch_begin=at_epoch_2)],
         {options}
     )
     write(digest=zlib.crc32(parameters), loss=curves["loss"])
@@ -54,13 +59,13 @@ except BaseException as error:
 """
 
 
-def run(folder, n_ranks, shards=4, action="pass", options="", timeout=TIMEOUT):
+def run(folder, n_ranks, shards=4, action="pass", options="", timeout=TIMEOUT, network="dropout"):
     """Run the script under mpirun; return (exit code, what the ranks wrote, seconds)."""
     script = folder / "script.py"
     script.write_text(
         SCRIPT.format(
             tests=str(Path(__file__).parent), folder=str(folder), shards=shards, action=action,
-            options=options, timeout=timeout,
+            options=options, timeout=timeout, network=network,
         )
     )  # fmt: skip
     command = [MPIRUN, "-n", str(n_ranks), "--oversubscribe", "--bind-to", "none"]
@@ -81,12 +86,29 @@ def run(folder, n_ranks, shards=4, action="pass", options="", timeout=TIMEOUT):
     return process, said, end
 
 
-@pytest.mark.parametrize(("n_ranks", "shards"), [(1, 4), (2, 4), (4, 4), (3, 12)])
-def test_any_number_of_processes_has_the_bits_of_one(tmp_path, n_ranks, shards):
+@pytest.mark.parametrize(
+    ("network", "n_ranks", "shards"),
+    [("dropout", 1, 4), ("dropout", 2, 4), ("dropout", 4, 4), ("dropout", 3, 12),
+     ("batch norm", 2, 4), ("batch norm", 3, 12)],
+)  # fmt: skip
+def test_any_number_of_processes_has_the_bits_of_one(tmp_path, network, n_ranks, shards):
+    import zlib
+
+    parameters, curves = train(one(shards), network, "adam")
+    process, said, _ = run(tmp_path, n_ranks, shards, timeout=60, network=network)
+    assert process.returncode == 0, process.stderr
+    for rank in range(n_ranks):
+        assert said[rank]["digest"] == zlib.crc32(parameters)
+        assert said[rank]["loss"] == curves["loss"]
+
+
+@pytest.mark.parametrize(("n_ranks", "shards"), [(2, 4), (3, 12)])
+def test_processes_with_parts_have_the_bits_of_one_with_all(tmp_path, n_ranks, shards):
     import zlib
 
     parameters, curves = train(one(shards), "dropout", "adam")
-    process, said, _ = run(tmp_path, n_ranks, shards, timeout=60)
+    options = "parts=True, X=part(data()[0]), y=part(data()[1])"
+    process, said, _ = run(tmp_path, n_ranks, shards, options=options, timeout=60)
     assert process.returncode == 0, process.stderr
     for rank in range(n_ranks):
         assert said[rank]["digest"] == zlib.crc32(parameters)

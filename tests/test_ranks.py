@@ -20,7 +20,10 @@ from fastnn.distributed import (
 )
 from fastnn.kernels.table import SUM_ROWS
 from fastnn.program.ranks import add_tree
+from fastnn.program.rankwise import make_shard_program
+from fastnn.program.threads import with_team
 from fastnn.run import loop
+from fastnn.run.data import as_data
 
 ROWS, FEATURES, CLASSES = 150, 7, 3
 
@@ -93,9 +96,19 @@ NETWORKS = {
         fastnn.Dense(FEATURES, 20, rng=0, dtype=dtype), fastnn.LayerNorm(20, dtype=dtype),
         fastnn.ReLU(), fastnn.Dense(20, CLASSES, rng=1, dtype=dtype),
     ],
+    "wide": lambda dtype: [  # threads share its columns
+        fastnn.Dense(FEATURES, 150, rng=0, dtype=dtype), fastnn.LayerNorm(150, dtype=dtype),
+        fastnn.Tanh(), fastnn.Dense(150, 70, rng=1, dtype=dtype), fastnn.ReLU(),
+        fastnn.Dense(70, CLASSES, rng=2, dtype=dtype, use_bias=False),
+    ],
     "penalty": lambda dtype: [
         fastnn.Dense(FEATURES, 20, rng=0, dtype=dtype, weights_l1=1e-3, biases_l2=1e-2),
         fastnn.ReLU(), fastnn.Dense(20, CLASSES, rng=1, dtype=dtype, weights_l2=1e-2),
+    ],
+    "batch norm": lambda dtype: [
+        fastnn.Dense(FEATURES, 20, rng=0, dtype=dtype), fastnn.BatchNorm(20, dtype=dtype),
+        fastnn.ReLU(), fastnn.Dropout(0.3, rng=4),
+        fastnn.Dense(20, CLASSES, rng=1, dtype=dtype, weights_l2=1e-3),
     ],
     "frozen": lambda dtype: [
         fastnn.Dense(FEATURES, 20, rng=0, dtype=dtype, trainable=False), fastnn.ReLU(),
@@ -112,7 +125,7 @@ OPTIMIZERS = {
 
 
 def train(ranks, network="relu", optimizer="sgd", dtype=np.float32, **options):
-    """Return (parameters, curves) after a run, as bytes and lists."""
+    """Return (parameters and moments, curves) after a run, as bytes and lists."""
     loss, (X, y) = options.pop("loss", None), data(dtype)
     model = fastnn.Sequential(NETWORKS[network](dtype), loss=loss)
     X, y = options.pop("X", X), options.pop("y", y)
@@ -121,7 +134,14 @@ def train(ranks, network="relu", optimizer="sgd", dtype=np.float32, **options):
         "optimizer": OPTIMIZERS[optimizer](),
     } | options  # fmt: skip
     history = model.fit(X, y, ranks=ranks, **options)
-    return model.parameters.tobytes(), history.curves
+    return model._network.buffer.tobytes(), history.curves
+
+
+def train_with_ranks(ranks, *arguments, **options):
+    """As `train`; one shard too goes through what adds shards, which needs no exchange."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "needs_exchange", lambda ranks: True)
+        return train(ranks, *arguments, **options)
 
 
 # ------------------------------------------------------------------------------------ the tree
@@ -159,23 +179,34 @@ def test_shards_are_all_rows_once(shards):
 # ------------------------------------------------------------------------------------ the bits
 
 
+@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
+@pytest.mark.parametrize("network", sorted(NETWORKS))
+def test_one_shard_has_the_bits_of_fit_alone(network, optimizer):
+    weights = np.random.default_rng(3).random(ROWS)
+    for options in ({}, {"sample_weight": weights}):
+        assert train(one(), network, optimizer, **options) == train(
+            None, network, optimizer, **options
+        )
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS.keys() - {"clip"}))
-@pytest.mark.parametrize("network", sorted(NETWORKS.keys() - {"penalty"}))
-def test_one_shard_has_the_bits_of_fit_alone(network, optimizer, dtype):
+@pytest.mark.parametrize("network", sorted(NETWORKS.keys() - {"penalty", "batch norm"}))
+def test_one_shard_that_is_added_has_the_bits_of_fit_alone(network, optimizer, dtype):
     alone, curves = train(None, network, optimizer, dtype)
-    parameters, others = train(one(), network, optimizer, dtype)
+    parameters, others = train_with_ranks(one(), network, optimizer, dtype)
     assert parameters == alone
     for name, curve in curves.items():
         np.testing.assert_allclose(others[name], curve, rtol=1e-12)
 
 
 @pytest.mark.parametrize(("network", "optimizer"), [("relu", "clip"), ("penalty", "adam")])
-def test_one_shard_is_close_to_fit_alone_where_the_program_adds_in_another_order(
+def test_one_shard_that_is_added_is_close_to_fit_where_the_program_adds_in_another_order(
     network, optimizer
 ):
     alone, other = (
-        np.frombuffer(train(ranks, network, optimizer, np.float64)[0]) for ranks in (None, one())
+        np.frombuffer(run(ranks, network, optimizer, np.float64)[0])
+        for run, ranks in ((train, None), (train_with_ranks, one()))
     )
     np.testing.assert_allclose(other, alone, rtol=1e-9)
 
@@ -195,11 +226,11 @@ def train_by_layers(ranks, *arguments, **options):
     """As `train`, with the loop over layers in Python: the oracle of the compiled program."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "make_shard_program", lambda *_: None)
-        return train(ranks, *arguments, **options)
+        return train_with_ranks(ranks, *arguments, **options)
 
 
 def check_program(shards, *arguments, threads=1, **options):
-    parameters, curves = train(one(shards), *arguments, threads=threads, **options)
+    parameters, curves = train_with_ranks(one(shards), *arguments, threads=threads, **options)
     expected, others = train_by_layers(one(shards), *arguments, **options)
     assert parameters == expected
     for name, curve in curves.items():
@@ -209,7 +240,7 @@ def check_program(shards, *arguments, threads=1, **options):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("shards", [1, 4, 7])
-@pytest.mark.parametrize("network", sorted(NETWORKS.keys() - {"norm"}))
+@pytest.mark.parametrize("network", sorted(NETWORKS.keys() - {"batch norm"}))
 def test_the_program_has_the_bits_of_the_layers(network, shards, threads, dtype):
     check_program(shards, network, "adam", dtype, threads=threads)
 
@@ -246,8 +277,10 @@ def test_the_program_is_close_to_the_layers_where_these_round_otherwise(options)
 
 
 @pytest.mark.parametrize("options", [*ROUNDED, *EQUAL])
-def test_one_shard_has_the_bits_of_fit_alone_for_all_data(options):
-    assert train(one(), **options)[0] == train(None, **options)[0]
+def test_one_shard_that_is_added_has_the_bits_of_fit_alone_for_all_data(options):
+    for network in ("relu", "norm"):
+        found = train_with_ranks(one(), network, **options)[0]
+        assert found == train(None, network, **options)[0]
 
 
 def test_the_program_adds_long_runs_in_blocks_as_the_layers_do():
@@ -255,6 +288,26 @@ def test_the_program_adds_long_runs_in_blocks_as_the_layers_do():
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((3 * rows, FEATURES), np.float32), rng.integers(0, 3, 3 * rows)
     check_program(2, X=X, y=y, batch_size=3 * rows, threads=2)
+
+
+def test_the_program_does_not_write_the_gradients_of_frozen_layers():
+    layers = [
+        fastnn.Dense(FEATURES, 20, rng=0, trainable=False), fastnn.LayerNorm(20, trainable=False),
+        fastnn.Tanh(), fastnn.LayerNorm(20), fastnn.Dense(20, CLASSES, rng=1),
+    ]  # fmt: skip
+    program = fastnn.Sequential(layers)._program
+    gradients = np.full((2, program.network.n_parameters), 7, np.float32)
+    samples = as_data(program, *data(), None)
+
+    def form(team):
+        compiled = make_shard_program(program, ROWS, team)
+        compiled.load(samples)
+        compiled.form(np.arange(ROWS), 0, 0, [0, 70, ROWS], gradients)
+
+    with_team(1, form)
+    n_frozen = sum(layer.n_parameters for layer in layers[:2])
+    assert (gradients[:, :n_frozen] == 7).all()
+    assert (gradients[:, n_frozen:] != 7).all()
 
 
 def test_weights_validation_and_metrics_are_those_of_one_rank():
@@ -279,9 +332,10 @@ def test_gradients_of_shards_are_the_gradient():
 # -------------------------------------------------------------------------------- checkpoints
 
 
+@pytest.mark.parametrize("network", ["dropout", "batch norm"])
 @pytest.mark.parametrize("unit", ["epochs", "batches"])
-def test_a_checkpoint_resumes_on_any_number_of_ranks(tmp_path, unit):
-    expected = train(one(4), "dropout", "adam")
+def test_a_checkpoint_resumes_on_any_number_of_ranks(tmp_path, unit, network):
+    expected = train(one(4), network, "adam")
     path = tmp_path / "run.safetensors"
 
     def stop(run):
@@ -301,15 +355,15 @@ def test_a_checkpoint_resumes_on_any_number_of_ranks(tmp_path, unit):
 
     def begin(ranks):
         callbacks = [fastnn.Checkpoint(path, unit=unit), Stop()]
-        train(ranks, "dropout", "adam", callbacks=callbacks)
+        train(ranks, network, "adam", callbacks=callbacks)
 
     results = run_ranks(2, 4, begin)
     assert all(isinstance(each, InterruptedError | RankLeftError) for each in results)
     for size in (4, 1):
-        results = run_ranks(size, 4, lambda ranks: train(ranks, "dropout", "adam", resume=path))
+        results = run_ranks(size, 4, lambda ranks: train(ranks, network, "adam", resume=path))
         assert results == [expected] * size
     with pytest.raises(ValueError, match="shards is 2, expected 4"):
-        train(one(2), "dropout", "adam", resume=path)
+        train(one(2), network, "adam", resume=path)
 
 
 def test_only_rank_0_writes(tmp_path, capsys):
@@ -459,9 +513,6 @@ def test_bad_arguments():
         train(one(), precision="high")
     with pytest.raises(ValueError, match="timeout"):
         mpi_ranks(timeout=0)
-    model = fastnn.Sequential([fastnn.Dense(FEATURES, 3, rng=0), fastnn.BatchNorm(3)])
-    with pytest.raises(ValueError, match=r"layers\[1\] is a BatchNorm, expected none beside ranks"):
-        model.fit(*data(), seed=0, ranks=one())
     model = fastnn.Sequential(NETWORKS["relu"](np.float32))
     with pytest.raises(ValueError, match="expected X and y beside it, not batches"):
         model.fit(batches=[data()], seed=0, ranks=one())

@@ -199,11 +199,12 @@ def test_a_class_may_be_called_none():
 @pytest.mark.parametrize(
     "values",
     [
-        None, {}, {"nulls": []}, {"nulls": "x", "numbers": {}}, {"nulls": [1], "numbers": {}},
-        {"nulls": [], "numbers": []}, {"nulls": [], "numbers": {"x": None}},
-        {"nulls": [], "numbers": {"x": {"decimal": ";", "unit": ""}}},
-        {"nulls": [], "numbers": {"x": {"decimal": ",", "unit": 3}}},
-        {"nulls": [], "numbers": {"x": {"decimal": ","}}},
+        None, {}, {"nulls": [], "numbers": {}}, {"nulls": "x", "numbers": {}, "dates": {}},
+        {"nulls": [1], "numbers": {}, "dates": {}}, {"nulls": [], "numbers": [], "dates": {}},
+        {"nulls": [], "numbers": {"x": None}, "dates": {}},
+        {"nulls": [], "numbers": {"x": {"decimal": ";", "unit": ""}}, "dates": {}},
+        {"nulls": [], "numbers": {"x": {"decimal": ",", "unit": 3}}, "dates": {}},
+        {"nulls": [], "numbers": {"x": {"decimal": ","}}, "dates": {}},
     ],
 )  # fmt: skip
 def test_foreign_json_is_refused(values):

@@ -6,11 +6,12 @@ import sys
 import numpy as np
 import pytest
 from scipy import sparse
+from test_ranks import run_ranks
 
 import fastnn
 from fastnn.distributed import one
 from fastnn.program import sparse as sparse_samples
-from fastnn.program import trainer
+from fastnn.program import trainer, windows
 
 N, FEATURES = 90, 40
 
@@ -224,7 +225,39 @@ def test_60000_features_take_less_than_1_gb():
     assert int(kilobytes) < 1_000_000
 
 
-def test_ranks_take_no_sparse_samples():
+@pytest.mark.parametrize("norm", [False, True])
+def test_ranks_make_the_rows_of_their_shards_dense(norm, monkeypatch):
     X, y = make_data()
-    with pytest.raises(ValueError, match=r"^X is a sparse matrix, expected an array beside ranks"):
-        fit(make_model(), sparse.csr_array(X), y, ranks=one(shards=2))
+    theirs = sparse.csr_array(X)
+    options = {"sample_weight": np.random.default_rng(1).random(N), "scale": 0.5, "offset": 0.25}
+
+    def train(ranks, samples):
+        model = make_model() if not norm else make_norm_model()
+        curves = fit(model, samples, y, ranks=ranks, **options).curves
+        return model.parameters.tobytes(), curves
+
+    expected = train(one(shards=4), X)
+    assert train(one(shards=4), theirs) == expected
+    for n_bytes in (1, 10 * FEATURES * 4, 10**6):  # one batch, some, all in a window
+        monkeypatch.setattr(windows, "WINDOW_BYTES", n_bytes)
+        assert run_ranks(3, 4, lambda ranks: train(ranks, theirs)) == [expected] * 3
+
+
+def make_norm_model():
+    layers = [fastnn.Dense(FEATURES, 12, rng=0), fastnn.LayerNorm(12), fastnn.ReLU()]
+    return fastnn.Sequential([*layers, fastnn.Dense(12, 3, rng=1)])
+
+
+def test_a_rank_makes_no_other_rows_dense(monkeypatch):
+    X, y = make_data()
+    taken = []
+    take = sparse_samples.SparseSamples.take
+
+    def count(samples, indices):
+        taken.append(len(indices))
+        return take(samples, indices)
+
+    monkeypatch.setattr(sparse_samples.SparseSamples, "take", count)
+    run_ranks(2, 2, lambda ranks: fit(make_model(), sparse.csr_array(X), y, epochs=1, ranks=ranks))
+    # And 64 rows of each rank are compared before the first step.
+    assert sum(taken) == N + 2 * 64

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import threading
+import zipfile
 import zlib
 from types import SimpleNamespace
 
@@ -19,7 +20,41 @@ from fastnn.tables import table as tables
 
 TOWNS = ["Rome", "Oslo", "Bern"]
 FRAME = pl.DataFrame({"size": [1.5, 2.0, -3.25], "town": TOWNS, "rooms": [1, 2, 3]})
+
+
+def write_sheet(path, frame=FRAME, header=True, empty=()):
+    """Write the smallest Excel file that has a frame in its only sheet, some rows of it empty."""
+    cells = [[*frame.columns], *map(list, frame.rows())][not header :]
+    rows = []
+    for i, row in enumerate(cells):
+        texts = (
+            f'<c t="inlineStr"><is><t>{value}</t></is></c>' if isinstance(value, str) else
+            f"<c><v>{value}</v></c>" for value in row
+        )  # fmt: skip
+        rows.append(f'<row r="{i + 1}">{"" if i in empty else "".join(texts)}</row>')
+    main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    packages = "http://schemas.openxmlformats.org/package/2006"
+    parts = {
+        "[Content_Types].xml": f'<Types xmlns="{packages}/content-types"/>',
+        "_rels/.rels": f'<Relationships xmlns="{packages}/relationships"><Relationship Id="r1" '
+        f'Type="{office}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
+        "xl/workbook.xml": f'<workbook xmlns="{main}" xmlns:r="{office}"><sheets><sheet name="one" '
+        'sheetId="1" r:id="r1"/></sheets></workbook>',
+        "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{packages}/relationships">'
+        f'<Relationship Id="r1" Type="{office}/worksheet" Target="worksheets/sheet1.xml"/>'
+        "</Relationships>",
+        "xl/worksheets/sheet1.xml": f'<worksheet xmlns="{main}"><sheetData>{"".join(rows)}'
+        "</sheetData></worksheet>",
+    }  # fmt: skip
+    with zipfile.ZipFile(path, "w") as file:
+        for name, text in parts.items():
+            file.writestr(name, text)
+
+
 WRITERS = {
+    "feather": lambda path: FRAME.write_ipc(path),
+    "xlsx": write_sheet,
     "csv": lambda path: FRAME.write_csv(path),
     "tsv": lambda path: FRAME.write_csv(path, separator="\t"),
     "parquet": lambda path: FRAME.write_parquet(path),
@@ -166,6 +201,8 @@ def save(path, **arrays):
         ("t.npy", b"\x93NUMPY\x01\x00", "is no file of NumPy arrays ("),
         ("t.npy", b"hello", "is no file of NumPy arrays ("),
         ("t.npz", b"PK\x03\x04 and no more", "is no file of NumPy arrays ("),
+        ("t.xlsx", b"PK\x03\x04 and no more", "is no Excel file of sheets ("),
+        ("t.feather", b"ARROW1 and no more", "is no table of Feather ("),
         ("t.npz", save("", X=np.zeros((3, 2)), y=np.zeros(2)), "has arrays X (3, 2), y (2,), "),
         ("t.npz", save("", X=np.float64(3)), "has X of float64, shape (); expected numbers or"),
         ("t.npz", save("", X=np.zeros(2, complex)), "has X of complex128, shape (2,); expected"),
@@ -282,6 +319,13 @@ def parquet(n_rows):
     return file.getvalue()
 
 
+def sheets():
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("[Content_Types].xml", bytes(2 * ROOM))
+    return file.getvalue()
+
+
 ONES = b"a,b\n" + b"1,2\n" * ROOM
 BOMBS = {
     "t.csv": (ONES, "holds more than 1,000,000 bytes, half the memory of this machine"),
@@ -292,6 +336,7 @@ BOMBS = {
     "t.jsonl.gz": (gzip.compress(b'{"a": 1}\n' * ROOM), "unpacks to more than 1,000,000 bytes"),
     "t.json": (b"[" + b'{"a": 1},' * ROOM + b"]", "holds more than 1,000,000 bytes, half the"),
     "t.npz": (npz(a=np.zeros(ROOM)), "unpacks to more than 1,000,000 bytes, half the memory"),
+    "t.xlsx": (sheets(), "unpacks to more than 1,000,000 bytes, half the memory"),
     "t.npy": (npy("<f8", (ROOM,), bytes(8 * ROOM)), "holds more than 1,000,000 bytes, half the"),
     "t.parquet": (parquet(ROOM), "has 1,000,000 rows of 1 columns, which take more than 1,000,0"),
     "short.csv": (
@@ -427,3 +472,19 @@ def test_text_with_nul_in_it(name, content, line, tmp_path):
     if name == "t.csv":
         with pytest.raises(ValueError, match=error):
             datasets.read_csv(path, target="b")
+
+
+def test_sheets_without_names_and_with_empty_rows(tmp_path):
+    path = tmp_path / "t.xlsx"
+    write_sheet(path, header=False, empty=[1])
+    table = tables.read_table(path, has_header=False)
+    assert table.frame.columns == ["column_1", "column_2", "column_3"]
+    assert table.frame["column_2"].to_list() == ["Rome", "Bern"]
+    assert table.rows.tolist() == [1, 3]
+
+
+def test_sheets_without_fastexcel(tmp_path, monkeypatch):
+    write_sheet(tmp_path / "t.xlsx")
+    monkeypatch.setitem(sys.modules, "fastexcel", None)
+    with pytest.raises(ImportError, match=r'^reading \.xlsx files needs fastexcel: pip install "f'):
+        tables.read_table(tmp_path / "t.xlsx")

@@ -228,6 +228,12 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     decimal("--decimal-comma", action="store_const", dest="decimal", const=",", help=comma)
     point = "they have a decimal point, and commas between thousands"
     decimal("--decimal-point", action="store_const", dest="decimal", const=".", help=point)
+    order = data.add_mutually_exclusive_group().add_argument
+    day, month = "in dates such as 1/2/2024 the day is first", "the month is first"
+    order("--day-first", action="store_const", dest="day_first", const=True, help=day)
+    order("--month-first", action="store_const", dest="day_first", const=False, help=month)
+    most = "of a column; the rarest beyond share one feature (default: %(default)s)"
+    add("--max-categories", metavar="N", type=_several, default=100, help=most)
     missing = "missing values: refuse them, or put in the median or mean (default: refuse)"
     add("--missing", metavar="M", type=_choice(*MISSING), default="refuse", help=missing)
     held_out = "part of the samples to hold out (default: %(default)s)"
@@ -313,7 +319,12 @@ def _add_data(command: argparse.ArgumentParser, group: Any, text: str) -> None:
     add = group.add_argument
     kinds = f"{_listed(tables.KINDS)} (default: as the name ends, or the file begins)"
     add("--format", metavar="F", type=_choice(*tables.KINDS), help=kinds)
-    add("--separator", metavar="C", type=_character, help="between the values of a CSV file")
+    separator = "between the values of a CSV file (default: the one that all lines have)"
+    add("--separator", metavar="C", type=_character, help=separator)
+    encoding = "of a CSV or JSON file, as in latin-1, utf-16 (default: utf-8)"
+    add("--encoding", metavar="E", type=_encoding, help=encoding)
+    header = "the first line of a CSV file or sheet is a row: name the columns column_1, ..."
+    add("--no-header", action="store_true", help=header)
     limit = "read a larger Parquet file in parts, as in 500MB or 2GB (default: as memory is)"
     add("--max-memory", metavar="SIZE", type=_size, help=limit)
 
@@ -410,6 +421,7 @@ def _read_size(text: str) -> int:
 
 _size = _argument(_read_size, lambda n: n >= 1, "a size above 0, as in 500MB or 2GB")
 _count = _argument(int, lambda n: n >= 1, "a whole number of at least 1")
+_several = _argument(int, lambda n: n >= 2, "a whole number of at least 2")
 _seed = _argument(int, lambda n: n >= 0, "a whole number of at least 0")
 _rate = _argument(float, lambda x: 0 < x < math.inf, "a finite number above 0")
 _fraction = _argument(float, lambda x: 0 < x < 1, "a number between 0 and 1")
@@ -419,6 +431,21 @@ _character = _argument(
     lambda text: len(text.encode()) == 1,
     "a single character",
 )
+
+
+def _encoding(text: str) -> str:
+    """Return the name of an encoding of text."""
+    with contextlib.suppress(LookupError, ValueError):
+        bytes(4).decode(text, "replace")  # raises for codecs of other things than text too
+        return text
+    expected = f"expected {_listed(_ENCODINGS)} or another that Python knows"
+    raise argparse.ArgumentTypeError(f"{text!r}, {expected}{_near(text.lower(), _ENCODINGS)}")
+
+
+_ENCODINGS = (
+    "utf-8", "latin-1", "cp1252", "utf-16", "utf-16-le", "utf-16-be", "iso-8859-15", "cp1250",
+    "cp1251", "cp437", "mac-roman", "shift-jis", "gb18030", "big5", "euc-kr",
+)  # fmt: skip
 _widths = _argument(
     lambda text: tuple(map(int, text.split(","))),
     lambda widths: min(widths) >= 1,

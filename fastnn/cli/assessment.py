@@ -10,17 +10,21 @@ import numpy as np
 from .. import metrics
 from ..types import Array, Floats, Integers, Precision
 from . import figures, terminal
+from .totals import Errors, Hits, Spaced, count_pairs
 
 if TYPE_CHECKING:
     from ..model import Sequential
-    from ..tables.targets import Quantity, Target
+    from ..tables.targets import Target
 
 
 class Assessment(NamedTuple):
     """How a model does on a part of the data."""
 
     scores: dict[str, float]
-    """{"loss", "accuracy"} of classes, {"r2", "rmse", "mae"} of numbers."""
+    """{"loss", "accuracy", "roc_auc", "log_loss"} of classes, {"r2", "rmse", "mae"} of numbers.
+
+    The area under the ROC curve is NaN if all samples have the same class.
+    """
 
     true: Array
     predicted: Array
@@ -33,7 +37,11 @@ class Assessment(NamedTuple):
 MOST_SHOWN = 100_000
 """Samples of a table that is read in parts, which stay in memory for a picture."""
 
-TITLES = {"loss": "loss", "accuracy": "accuracy", "r2": "R2", "rmse": "RMSE", "mae": "MAE"}
+# The loss of a network of classes is the log loss, and the penalty of its weights if it has one.
+TITLES = {
+    "log_loss": "log loss", "accuracy": "accuracy", "roc_auc": "ROC AUC",
+    "r2": "R2", "rmse": "RMSE", "mae": "MAE",
+}  # fmt: skip
 
 
 def assess(
@@ -49,7 +57,8 @@ def assess(
     `y` (N,) are class numbers, or values in the units of the target.
     """
     if target.task == "classification":
-        scores = model.evaluate(X, y, threads=threads, precision=precision)
+        further = ["roc_auc", "log_loss"]
+        scores = model.evaluate(X, y, metrics=further, threads=threads, precision=precision)
         return Assessment(scores, y, model.predict(X, threads=threads, precision=precision))
     predicted = model.predict(X, threads=threads, precision=precision)
     # In standardized units: squares of the target's own may overflow.
@@ -75,74 +84,25 @@ def assess_parts(
     The parts are (X, y) as `fit` takes them, `n_samples` in all: so numbers are standardized. Of
     more than `MOST_SHOWN` samples, the Assessment has as many, at equal distances.
     """
-    totals = _Errors(target) if target.task == "regression" else _Hits(len(target.labels))
-    n_shown = min(n_samples, MOST_SHOWN)
-    shown = np.arange(n_shown) * n_samples // n_shown
-    pairs, at = [], 0
+    totals = Errors(target) if target.task == "regression" else Hits(len(target.labels), n_samples)
+    shown, pairs = Spaced(n_samples, MOST_SHOWN), []
     for X, y in parts:
         predicted = model.predict(X, threads=threads, precision=precision)
-        if isinstance(totals, _Errors):
+        if isinstance(totals, Errors):
             totals.add(y, predicted)
         else:
-            scores = model.evaluate(X, y, threads=threads, precision=precision)
-            totals.add(y, predicted, scores["loss"])
-        rows = shown[(shown >= at) & (shown < at + len(y))] - at
+            scores = model.evaluate(
+                X, y, metrics=["log_loss"], threads=threads, precision=precision
+            )
+            probabilities = model.predict_proba(X, threads=threads, precision=precision)
+            totals.add(y, predicted, probabilities, scores)
+        rows = shown.next(len(y))
         pairs.append((y[rows], predicted[rows]))
-        at += len(y)
     true, predicted = (np.concatenate(each) for each in zip(*pairs, strict=True))
-    if isinstance(totals, _Hits):
+    if isinstance(totals, Hits):
         return Assessment(totals.scores(), true, predicted, totals.counts)
     values = [np.asarray(target.decode(each)) for each in (true, predicted)]
     return Assessment(totals.scores(), *values)
-
-
-class _Hits:
-    """The loss and the confusion matrix of parts of the samples."""
-
-    def __init__(self, n_classes: int) -> None:
-        self.counts: Integers = np.full((n_classes, n_classes), 0, np.int64)
-        self._losses: list[float] = []
-        self._sizes: list[int] = []
-
-    def add(self, true: Array, predicted: Array, loss: float) -> None:
-        self.counts += _count_pairs(true, predicted, len(self.counts))
-        self._losses.append(loss)
-        self._sizes.append(len(true))
-
-    def scores(self) -> dict[str, float]:
-        loss = float(np.average(self._losses, weights=self._sizes))
-        return {"loss": loss, "accuracy": float(np.trace(self.counts) / self.counts.sum())}
-
-
-class _Errors:
-    """The sums that the scores of numbers need, over parts of the samples."""
-
-    def __init__(self, target: Quantity) -> None:
-        self.scale = target.scale
-        self.count, self.mean, self.spread = 0, 0.0, 0.0
-        self.squares, self.absolutes = 0.0, 0.0
-
-    def add(self, true: Array, predicted: Array) -> None:
-        errors = predicted.astype(np.float64) - true
-        self.squares += float(np.square(errors).sum())
-        self.absolutes += float(np.abs(errors).sum())
-        # Chan, Golub, LeVeque, "Algorithms for computing the sample variance" (1983): sums of
-        # squares alone would cancel where the numbers are far from 0.
-        count, mean = len(true), float(true.mean())
-        apart, n = mean - self.mean, self.count + count
-        self.spread += float(np.square(true - mean).sum()) + apart**2 * self.count * count / n
-        self.mean += apart * count / n
-        self.count = n
-
-    def scores(self) -> dict[str, float]:
-        r2 = float(self.squares == 0)  # as that of `metrics.r2` for constant targets
-        if self.squares and self.spread:
-            r2 = (self.spread - self.squares) / self.spread
-        return {
-            "r2": r2,
-            "rmse": self.scale * (self.squares / self.count) ** 0.5,
-            "mae": self.scale * self.absolutes / self.count,
-        }
 
 
 def class_figures(assessment: Assessment, labels: Sequence[Any]) -> list[dict[str, Any]]:
@@ -161,12 +121,7 @@ def confusion_matrix(assessment: Assessment, n_classes: int) -> Integers:
     """Return counts (C, C): the true class in the row, the predicted one in the column."""
     if assessment.counts is not None:
         return assessment.counts
-    return _count_pairs(assessment.true, assessment.predicted, n_classes)
-
-
-def _count_pairs(true: Array, predicted: Array, n_classes: int) -> Integers:
-    pairs = true * n_classes + predicted
-    return np.bincount(pairs, minlength=n_classes**2).reshape(n_classes, n_classes)
+    return count_pairs(assessment.true, assessment.predicted, n_classes)
 
 
 def say_result(parts: Mapping[str, Assessment], target: Target, last: str) -> None:
@@ -176,7 +131,7 @@ def say_result(parts: Mapping[str, Assessment], target: Target, last: str) -> No
         part: {TITLES[name]: value for name, value in each.scores.items() if name in TITLES}
         for part, each in parts.items()
     }
-    names = [TITLES[name] for name in first.scores if name in TITLES]
+    names = [title for name, title in TITLES.items() if name in first.scores]
     terminal.say("result", *figures.score_lines(scores, names))
     if target.task == "classification":
         labels = target.labels
@@ -187,7 +142,9 @@ def say_result(parts: Mapping[str, Assessment], target: Target, last: str) -> No
 
 def as_json(assessment: Assessment, target: Target) -> dict[str, Any]:
     """Return an Assessment for `--json`."""
-    values: dict[str, Any] = dict(assessment.scores)
+    values: dict[str, Any] = {
+        name: None if np.isnan(value) else value for name, value in assessment.scores.items()
+    }
     if target.task == "classification":
         values["classes"] = class_figures(assessment, target.labels)
         values["confusion_matrix"] = confusion_matrix(assessment, len(target.labels)).tolist()

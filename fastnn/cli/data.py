@@ -44,8 +44,10 @@ def load(options: Namespace, rng: Seed = None) -> Table:
         )
     if options.separator and options.format not in (None, "csv"):
         raise ValueError(f"argument --separator: is for CSV, not for {options.format}")
-    kind = "csv" if options.separator else options.format
-    return tables.read_table(options.data, kind, options.separator)
+    return tables.read_table(
+        options.data, "csv" if options.separator else options.format, options.separator,
+        encoding=options.encoding, has_header=not options.no_header,
+    )  # fmt: skip
 
 
 def _beside(path: PathLike) -> list[str]:
@@ -109,7 +111,7 @@ def inputs(
     wrong = ~np.isfinite(X)
     if wrong.any():
         row, feature = np.argwhere(wrong)[0]
-        name = preprocessor.feature_names[feature]
+        name = preprocessor.column_names[feature]
         raise ValueError(
             f"{table.place(name, row)} is {frame[name][int(row)]}, too large for {X.dtype} beside "
             "the values that the model was trained on: expected a smaller number"

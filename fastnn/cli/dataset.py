@@ -116,14 +116,24 @@ def load_dataset(
     from ..tables import kinds, preprocessing  # need polars
     from ..tables.complaints import Complaints
     from ..tables.reading import Reading
+    from ..tables.selection import find_useless, lines_of
 
     name = data.BUILT_IN[options.data] if built_in else find_target(options, table)
     complaints, reading, notes = Complaints(), Reading(), list(table.notes)
+    drop = [*options.drop]
     if not built_in:
         table, reading, more = _read_texts(options, table, name, complaints)
-        notes += more
+        useless = find_useless(table, {name, *drop, *options.categorical, *complaints.columns})
+        drop += useless
+        left_out = lines_of(useless)
+        notes += [*more, *left_out]
+        if len({name, *drop}) == table.frame.width and useless:
+            raise ValueError(
+                f"path: {table.source} has no column besides {name!r:.80}, expected features; "
+                + "; ".join(left_out)
+            )
     kind_of = kinds.infer_kinds(
-        table, target=name, drop=options.drop, categorical=options.categorical,
+        table, target=name, drop=drop, categorical=options.categorical,
         complaints=complaints,
     )  # fmt: skip
     optional = kind_of if options.missing != "refuse" else ()
@@ -134,7 +144,7 @@ def load_dataset(
     target, parts = fit_target(options, classes, name, y, split_rng)
     y_parts = [y[part] for part in parts]
     train, held_out = (frame[part] for part in parts)
-    preprocessor = preprocessing.Preprocessor.fit(train, options.missing)
+    preprocessor = preprocessing.Preprocessor.fit(train, options.missing, options.max_categories)
     inputs = [
         data.inputs(preprocessor, table.take(part), frame[part], options.dtype) for part in parts
     ]
@@ -162,8 +172,9 @@ def _read_texts(
 
     texts = {*options.drop, *options.categorical}
     reading = Reading.find(
-        table, texts=texts, nulls=options.null, decimal=options.decimal, complaints=complaints
-    )
+        table, target=target, texts=texts, nulls=options.null, decimal=options.decimal,
+        day_first=options.day_first, complaints=complaints,
+    )  # fmt: skip
     typed = reading.apply(table)
     notes = list(reading.lines(table))
     typed, left_out = targets.leave_out_missing(typed, target)
@@ -205,12 +216,26 @@ def fit_target(
 
 
 def _refuse_options_of_files(options: Namespace) -> None:
-    if options.decimal:
-        option = {",": "comma", ".": "point"}[options.decimal]
-        raise ValueError(
-            f"argument --decimal-{option}: is for data files; {options.data} has numbers"
-        )
-    for name in ("target", "task", "drop", "categorical", "null", "separator", "format"):
+    flags = {
+        "decimal-comma": options.decimal == ",",
+        "decimal-point": options.decimal == ".",
+        "day-first": options.day_first is True,
+        "month-first": options.day_first is False,
+        "no-header": options.no_header,
+    }
+    for flag, given in flags.items():
+        if given:
+            raise ValueError(f"argument --{flag}: is for data files; {options.data} is none")
+    for name in (
+        "target",
+        "task",
+        "drop",
+        "categorical",
+        "null",
+        "separator",
+        "encoding",
+        "format",
+    ):
         value = getattr(options, name)
         if value:
             value = ",".join(value) if isinstance(value, list) else value
@@ -249,17 +274,29 @@ def feature_lines(
 ) -> Iterator[str]:
     numeric = [column.name for column in preprocessor.columns if column.kind == "number"]
     categories = [column for column in preprocessor.columns if column.kind == "category"]
-    if numeric and not categories:
+    dates = [column for column in preprocessor.columns if column.kind == "date"]
+    if numeric and not categories and not dates:
         yield "features standardized by mean and deviation of the training part only"
     elif numeric:
         yield f"{terminal.some(len(numeric), 'numeric column')}, standardized on the training part"
     if categories:
-        count = sum(len(column.categories) for column in categories)
+        count = sum(len(column.feature_names) for column in categories)
         columns = terminal.some(len(categories), "column")
         yield (
             f"{columns} of categories, one-hot, {terminal.some(count, 'feature')}: "
-            + terminal.listed([f"{each.name:.80} ({len(each.categories)})" for each in categories])
+            + terminal.listed(
+                [f"{each.name:.80} ({len(each.feature_names)})" for each in categories]
+            )
         )
+    for each in categories:
+        if each.other is not None:
+            yield (
+                f"{each.name!r:.80} has more than {len(each.categories) + 1:,} categories: the "
+                f"rarest are {each.other!r}"
+            )
+    if dates:
+        shown = terminal.listed([f"{each.name:.80} ({', '.join(each.parts)})" for each in dates])
+        yield f"{terminal.some(len(dates), 'column')} of dates: {shown}"
     if missing != "refuse":
         shown = terminal.listed([f"{name:.80} ({count:,})" for name, count in nulls.items()])
         yield f"missing values, filled with the {missing} or most frequent: {shown or 'none'}"

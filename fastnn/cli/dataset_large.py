@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
     from ..model import Sequential
     from ..tables import Table
+    from ..tables.columns import Column
     from ..tables.large import LargeTable
-    from ..tables.number_formats import NumberFormat
-    from ..tables.preprocessing import Column, Preprocessor
+    from ..tables.preprocessing import Preprocessor
     from ..tables.reading import Reading
     from ..tables.targets import Target
 
-BYTES_OF_ROW = 48
-"""For each row, while a column is looked at or the held-out rows are drawn."""
+BYTES_OF_ROW = 80
+"""For each row, while a column is looked at; 69 were measured of a target of classes."""
 
 
 class LargeDataset(NamedTuple):
@@ -125,7 +125,7 @@ def load_large_dataset(
         f"read in {terminal.some(len(windows), 'window')} of up to "
         f"{terminal.some(windows.window_rows, 'sample')}: {limits.reason(options, table)}",
     ]
-    notes = [*columns.notes, *left_out]
+    notes = [*columns.notes, *left_out, *columns.left_out]
     return LargeDataset(reading, preprocessor, target, train, held_out, lines, notes)
 
 
@@ -148,6 +148,8 @@ class _Columns:
         The faults of all columns, in the order in which a table in memory shows them.
     notes : list of str
         What the user is told of texts that are not taken as they are.
+    left_out : list of str
+        What the user is told of columns that say nothing.
     nulls : dict of str to int
         The missing values of each column that has some.
     unknown : Unknown
@@ -157,6 +159,7 @@ class _Columns:
     def __init__(self, options: Namespace, table: LargeTable, target: str) -> None:
         from ..tables import kinds  # needs polars
         from ..tables.complaints import Complaints
+        from ..tables.reading import Reading
 
         self.options, self.table, self.target = options, table, target
         head = table.head()
@@ -170,17 +173,17 @@ class _Columns:
         stages = "reading", "kinds", "features", "target"
         self.faults = {stage: Complaints() for stage in stages}
         self.notes: list[str] = []
+        self.left_out: list[str] = []
         self.nulls: dict[str, int] = {}
         self.unknown = data.Unknown()
         self._columns: list[Column] = []
-        self._nulls: tuple[str, ...] = ()
-        self._numbers: dict[str, NumberFormat] = {}
+        self._reading = Reading()
+        self._useless: dict[str, str] = {}
 
     def reading(self) -> Reading:
         """Return how the texts of the columns are read."""
-        from ..tables.reading import Reading
-
-        return Reading(self._nulls, self._numbers).of_columns([*self.features, self.target])
+        names = [column.name for column in self._columns]
+        return self._reading.of_columns([*names, self.target])
 
     def preprocessor(self) -> Preprocessor:
         """Return what makes features of the columns."""
@@ -192,8 +195,10 @@ class _Columns:
         """Yield tables of the next few columns, with their texts read."""
         for part in self.table.columns(names):
             found = self._find_reading(part)
-            self._nulls = found.nulls
-            self._numbers |= found.numbers
+            self._reading = found._replace(
+                numbers={**self._reading.numbers, **found.numbers},
+                dates={**self._reading.dates, **found.dates},
+            )
             self.notes += found.lines(part)
             yield found.apply(part)
 
@@ -202,13 +207,13 @@ class _Columns:
 
         options = self.options
         return Reading.find(
-            part, texts={*options.drop, *options.categorical}, nulls=options.null,
-            decimal=options.decimal, has_commas=self._has_commas(),
-            complaints=self.faults["reading"],
+            part, target=self.target, texts={*options.drop, *options.categorical},
+            nulls=options.null, decimal=options.decimal, has_commas=self._has_commas(),
+            day_first=options.day_first, complaints=self.faults["reading"],
         )  # fmt: skip
 
     def _has_commas(self) -> bool:
-        return any(how.decimal == "," for how in self._numbers.values())
+        return any(how.decimal == "," for how in self._reading.numbers.values())
 
     def learn(self, kept: Integers, is_held_out: Array | None) -> None:
         """Learn from the columns of features in the rows `kept`, of which some are held out.
@@ -225,8 +230,13 @@ class _Columns:
         for part in self.read(self.features):
             if len(kept) < self.table.n_rows:
                 part = part.take(kept)
+            useless = self._find_useless(part)
             categorical = [name for name in options.categorical if name in part.frame.columns]
-            kind_of = kinds.infer_kinds(part, categorical=categorical, complaints=faults["kinds"])
+            if len(useless) == part.frame.width:
+                continue
+            kind_of = kinds.infer_kinds(
+                part, drop=useless, categorical=categorical, complaints=faults["kinds"]
+            )
             optional = kind_of if options.missing != "refuse" else ()
             typed = preprocessing.read_features(
                 part, kind_of, optional, complaints=faults["features"]
@@ -234,7 +244,7 @@ class _Columns:
             if any(each.messages for each in faults.values()):
                 continue
             train = typed.filter(~held_out).rechunk()  # else the mean of polars has other bits
-            fitted = preprocessing.Preprocessor.fit(train, options.missing)
+            fitted = preprocessing.Preprocessor.fit(train, options.missing, options.max_categories)
             _check_range(fitted, part, typed, options)
             self.unknown.add(fitted, typed.filter(held_out))
             self.nulls |= dataset.count_nulls(typed)
@@ -245,9 +255,24 @@ class _Columns:
                 self._find_reading(part)
         self._check()
 
+    def _find_useless(self, part: Table) -> dict[str, str]:
+        from ..tables.selection import find_useless
+
+        faulty = set().union(*(each.columns for each in self.faults.values()))
+        useless = find_useless(part, {*self.options.categorical, *faulty})
+        self._useless |= useless
+        return useless
+
     def _check(self) -> None:
         from ..tables.complaints import Complaints
+        from ..tables.selection import lines_of
 
+        self.left_out = lines_of(self._useless)
+        if len(self._useless) == len(self.features):
+            raise ValueError(
+                f"path: {self.table.source} has no column besides {self.target!r:.80}, expected "
+                f"features; {'; '.join(self.left_out)}"
+            )
         together = Complaints()
         for each in self.faults.values():
             together.messages += [text for text in each.messages if text not in together.messages]

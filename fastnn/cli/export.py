@@ -91,12 +91,7 @@ def with_raw_inputs(saved: data.Saved) -> tuple[fastnn.Sequential, list[str]]:
     if model.layers[0] is not dense[0]:
         raise ValueError(f"layers[0] is {model.layers[0]!r}, expected a Dense layer")
     numbers = [each for each in saved.preprocessor.columns if each.kind == "number"]
-    of_column = {each.name: (each.shift, each.scale) for each in numbers}
-    pairs = [
-        of_column.get(column.name, (0.0, 1.0))
-        for column in saved.preprocessor.columns
-        for _ in column.feature_names
-    ]
+    pairs = [pair for column in saved.preprocessor.columns for pair in column.scales]
     shifts, scales = np.array(pairs).T
     weights = dense[0].weights.astype(np.float64) / scales[:, np.newaxis]
     dense[0].biases[...] = dense[0].biases - shifts @ weights

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -26,7 +27,9 @@ def score_lines(
         yield f"{part:8}" + "".join(cells)
 
 
-def _score_cell(value: float | None, width: int, digits: int) -> str:
+def _score_cell(value: float, width: int, digits: int) -> str:
+    if math.isnan(value):
+        return f"{'-':>{width}}"
     text = f"{value:.{digits}f}"
     return f"{text if len(text) < width else f'{value:.4g}':>{width}}"
 

@@ -7,22 +7,33 @@ or two different numbers of samples.
 """
 
 from .classification import Average as Average
-from .classification import accuracy, f1, precision, recall, top_k_accuracy
+from .classification import accuracy, balanced_accuracy, f1, precision, recall, top_k_accuracy
 from .metric import Metric
-from .metric import MetricLike as MetricLike
-from .metric import as_metrics as as_metrics
-from .metric import higher_is_better as higher_is_better
-from .regression import mean_absolute_error, mean_squared_error, poisson_deviance, r2
+from .names import MetricLike as MetricLike
+from .names import as_metrics as as_metrics
+from .names import higher_is_better as higher_is_better
+from .probabilities import log_loss, roc_auc
+from .regression import (
+    mean_absolute_error,
+    mean_squared_error,
+    poisson_deviance,
+    r2,
+    root_mean_squared_error,
+)
 
 __all__ = [
     "Metric",
     "accuracy",
+    "balanced_accuracy",
     "f1",
+    "log_loss",
     "mean_absolute_error",
     "mean_squared_error",
     "poisson_deviance",
     "precision",
     "r2",
     "recall",
+    "roc_auc",
+    "root_mean_squared_error",
     "top_k_accuracy",
 ]

@@ -38,6 +38,26 @@ def accuracy(y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | No
     return mean(true == predicted, as_weights(true, predicted, sample_weight))
 
 
+def balanced_accuracy(
+    y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
+) -> float:
+    """Return the mean, over the classes that occur in `y_true`, of their recall.
+
+    Parameters as of :func:`accuracy`.
+
+    Examples
+    --------
+    >>> fastnn.metrics.balanced_accuracy([0, 1, 1, 1, 1], [0, 1, 0, 1, 1])
+    0.875
+    """
+    true, predicted = _classes(y_true, "y_true"), _classes(y_pred, "y_pred")
+    weights = as_weights(true, predicted, sample_weight)
+    _, at = np.unique(true, return_inverse=True)
+    weights = np.ones(len(true)) if weights is None else weights
+    right, total = np.bincount(at, weights * (true == predicted)), np.bincount(at, weights)
+    return float((right[total > 0] / total[total > 0]).mean())
+
+
 def top_k_accuracy(
     y_true: ArrayLike, y_pred: ArrayLike, k: int = 5, sample_weight: ArrayLike | None = None
 ) -> float:

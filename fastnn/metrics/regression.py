@@ -33,6 +33,23 @@ def mean_squared_error(
     return mean(np.square(predicted - true).mean(axis=1), weights)
 
 
+def root_mean_squared_error(
+    y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
+) -> float:
+    """Return the square root of the mean of (y_pred - y_true)**2, the mean over the outputs.
+
+    Parameters as of :func:`mean_squared_error`.
+
+    Examples
+    --------
+    >>> fastnn.metrics.root_mean_squared_error([1.0, 2.0], [4.0, 5.0])
+    3.0
+    """
+    true, predicted, weights = _numbers(y_true, y_pred, sample_weight)
+    squares = np.average(np.square(predicted - true), axis=0, weights=weights)
+    return float(np.sqrt(squares).mean())
+
+
 def mean_absolute_error(
     y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
 ) -> float:

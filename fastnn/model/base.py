@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -186,3 +186,15 @@ def as_notes(notes: dict[str, Any]) -> dict[str, Any]:
     except (TypeError, ValueError, RecursionError) as error:
         raise type(error)(f"notes is {notes!r:.80}, expected what JSON can hold: {error}") from None
     return plain
+
+
+def index_of(layers: Sequence[Layer | OwnLayer], layer: Any) -> int:
+    """Return the index, at least 0, of one of the layers, which is it or its index."""
+    for i, each in enumerate(layers):
+        if each is layer:
+            return i
+    n = len(layers)
+    whole = isinstance(layer, int | np.integer) and not isinstance(layer, bool)
+    if not whole or not -n <= layer < n:
+        raise ValueError(f"layer is {layer!r}, expected a number from {-n} to {n - 1} or a layer")
+    return int(layer) % n

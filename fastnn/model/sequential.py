@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import files
@@ -20,6 +19,7 @@ from ..program.handle import CompiledModel
 from ..program.ranks import Ranks
 from ..program.stream import Stream
 from ..program.trainer import describe_network
+from ..run.agreement import Agreement
 from ..run.callbacks import Callback
 from ..run.data import as_data, check_batches, with_class_weights
 from ..run.evaluation import as_further_metrics, evaluate
@@ -30,7 +30,7 @@ from ..run.progress import Verbose
 from ..run.request import FitArguments, check_request, check_training, warn_of_slow_training
 from ..types import Array, Batch, BatchSource, Floats, OwnLayer, PathLike, Precision, Seed, Shuffle
 from ..validation import as_count, as_generator, as_path, as_scaling
-from .base import Model, as_notes
+from .base import Model, as_notes, index_of
 
 
 class Sequential(Model):
@@ -113,6 +113,7 @@ class Sequential(Model):
         threads: int | None = None,
         precision: Precision | None = None,
         ranks: Ranks | None = None,
+        parts: bool = False,
     ) -> History:
         """Train on samples `X` and targets `y`.
 
@@ -173,9 +174,9 @@ class Sequential(Model):
             `epochs` is the number of the last epoch.
         metrics : list of str, callable or Metric
             Measured after every epoch on the samples and on the validation data, which takes a
-            prediction of all of them. For classes "accuracy", "precision", "recall", "f1" and
-            "top_5" (any number), for regression "mse", "mae", "r2" and "poisson_deviance"; or any
-            function (y_true, y_pred) of the results of `predict`. See :mod:`fastnn.metrics`.
+            prediction of all of them. Names such as "f1", "roc_auc", "log_loss", "mae" or "r2", a
+            scorer of scikit-learn, or any function (y_true, y_pred) of the results of `predict`, or
+            (y_true, y_score) of probabilities. :mod:`fastnn.metrics` lists the names.
         callbacks : list of Callback
             Called before and after the run and each epoch, in this order.
         scale, offset : float
@@ -192,7 +193,7 @@ class Sequential(Model):
             order, which an iterator cannot: it is refused.
         verbose : "auto", 0, 1 or 2
             1: a progress bar on standard error; 2: a line per epoch on standard output; 0: nothing.
-            "auto" is 1 on a terminal, else 0.
+            "auto" is 1 on a terminal and in a notebook, else 0.
         threads : int, optional
             The number of threads, by default that of `set_num_threads`. It does not change the bits
             of the result.
@@ -202,6 +203,11 @@ class Sequential(Model):
             precision of the first.
         ranks : Ranks, optional
             Processes that train together and make the same call, see :mod:`fastnn.distributed`.
+        parts : bool
+            Whether `X`, `y` and `sample_weight` are the rows that this one of the `ranks` holds.
+            The samples are the parts of all ranks, one after the other in the order of the ranks,
+            and the bits are those of the whole. Validation data are the same on all ranks; with
+            them, `metrics` are measured on them alone.
 
         Returns
         -------
@@ -242,9 +248,11 @@ class Sequential(Model):
         arguments = FitArguments(
             X, y, batches, epochs, batch_size, optimizer, seed, validation_data, validation_split,
             sample_weight, class_weight, shuffle, drop_last, steps_per_epoch, initial_epoch,
-            metrics, callbacks, scale, offset, resume, verbose, threads, precision, ranks,
+            metrics, callbacks, scale, offset, resume, verbose, threads, precision, ranks, parts,
         )  # fmt: skip
-        return train(check_request(self._program, self, arguments))
+        with Agreement(ranks) as agreement:
+            request = check_request(self._program, self, arguments, agreement)
+        return train(request)
 
     def partial_fit(
         self,
@@ -409,16 +417,7 @@ class Sequential(Model):
         -------
         ndarray of shape (N, O)
         """
-        last = next((i for i, each in enumerate(self.layers) if each is layer), None)
-        if last is None:
-            n = len(self.layers)
-            index: Any = layer
-            whole = isinstance(layer, int | np.integer) and not isinstance(layer, bool)
-            if not whole or not -n <= index < n:
-                raise ValueError(
-                    f"layer is {layer!r}, expected a number from {-n} to {n - 1} or a layer"
-                )
-            last = index % n
+        last = index_of(self.layers, layer)
         scaling = as_scaling(scale, offset, self.dtype)
         program = self._program.at(precision)
         inputs = program.as_inputs(X, "X", scaling=scaling)

@@ -8,7 +8,7 @@ the inputs, and keeps it in `dinputs`. Neither writes to its argument.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -29,6 +29,7 @@ from ..validation import (
     unlocked,
 )
 from .initializers import as_init, make_weights
+from .runs import RunGradients, Runs
 
 
 class Layer:
@@ -211,6 +212,15 @@ class ParameterLayer(Layer):
         """Multiply the penalties by `part`, for an optimizer that divides them by the batch."""
         self._penalty_part = part
 
+    def backward_runs(
+        self, dvalues: Floats, gradients: Sequence[RunGradients], runs: Runs
+    ) -> Floats:
+        """Return the gradient of the inputs; write those of the parameters for each run of rows.
+
+        The rest is as in `backward`, but without the slopes of penalties: they belong to no run.
+        """
+        raise NotImplementedError
+
     def _prepare_gradients(self) -> None:
         slopes = self._dweights  # of another size if a script has called `__init__` again
         expected = self._weights.shape, self._weights.dtype
@@ -354,9 +364,7 @@ class Dense(ParameterLayer):
 
     def backward(self, dvalues: ArrayLike) -> Floats:
         """Return the gradient with respect to the inputs, (B, I); keep those of the parameters."""
-        (n_inputs, n_neurons), dtype = self._weights.shape, self._weights.dtype
-        inputs = self.pass_array("inputs", n_features=n_inputs, dtype=dtype)
-        dvalues = as_gradient(dvalues, "dvalues", (len(inputs), n_neurons), dtype)
+        inputs, dvalues = self._as_passes(dvalues)
         self._prepare_gradients()
         dinputs = np.empty_like(inputs)
         kernels.dense_backward(
@@ -371,6 +379,26 @@ class Dense(ParameterLayer):
             self._add_slopes()
         self.dinputs = dinputs
         return dinputs
+
+    def backward_runs(
+        self, dvalues: Floats, gradients: Sequence[RunGradients], runs: Runs
+    ) -> Floats:
+        """Return the gradient of the inputs; write those of the parameters for each run of rows."""
+        inputs, dvalues = self._as_passes(dvalues)
+        dinputs = np.empty_like(inputs)
+        for rows, dweights, dbiases in gradients:
+            kernels.dense_backward(
+                dinputs[rows], dweights, dbiases, unlocked(dvalues)[rows], unlocked(inputs)[rows],
+                self._weights,
+            )  # fmt: skip
+        self.dinputs = dinputs
+        return dinputs
+
+    def _as_passes(self, dvalues: ArrayLike) -> tuple[Floats, Floats]:
+        """Return the inputs of the last `forward`, and `dvalues` checked."""
+        (n_inputs, n_neurons), dtype = self._weights.shape, self._weights.dtype
+        inputs = self.pass_array("inputs", n_features=n_inputs, dtype=dtype)
+        return inputs, as_gradient(dvalues, "dvalues", (len(inputs), n_neurons), dtype)
 
     def _add_slopes(self) -> None:
         """Add the slopes of the penalties to the gradients."""

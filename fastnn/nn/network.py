@@ -24,6 +24,7 @@ from .own import overrides
 from .own_losses import LossLike, as_loss
 from .passes import call_backward, call_forward
 from .residual import Residual, connect, flatten
+from .runs import RunGradients, Runs
 
 
 class Network:
@@ -206,16 +207,20 @@ class Network:
         if self._gradients is None:
             self._gradients = aligned_empty(self._parameters.size, self.dtype)
             self._gradients[...] = 0
-            arrays = [
-                (layer, name, getattr(layer, f"_{name}"))
-                for layer in self.parametric
-                for name in ("weights", "biases")
-            ]
+            arrays = self._parameter_arrays()
             for (layer, name, _), view in zip(arrays, _cut(self._gradients, arrays), strict=True):
                 if (gradient := getattr(layer, f"_d{name}")) is not None:
                     view[...] = gradient
                 setattr(layer, f"_d{name}", view)
         return self._show("gradients")
+
+    def _parameter_arrays(self) -> list[tuple[Any, str, Floats]]:
+        """Return (layer, name, array) of all parameters, in their order."""
+        return [
+            (layer, name, getattr(layer, f"_{name}"))
+            for layer in self.parametric
+            for name in ("weights", "biases")
+        ]
 
     def logit_layers(self) -> tuple[Any, ...]:
         """Return the layers up to the outputs that the loss takes."""
@@ -226,8 +231,16 @@ class Network:
 
     # ------------------------------------------------------------------ layer by layer
 
-    def logits(self, inputs: Any, training: bool, n_outputs: int | None = None) -> Floats:
+    def logits(
+        self,
+        inputs: Any,
+        training: bool,
+        n_outputs: int | None = None,
+        runs: Runs | None = None,
+    ) -> Floats:
         """Return the outputs (B, O) that the loss takes, as an array that a kernel may change.
+
+        `runs` says of which batch the inputs are a part, if other processes have the rest.
 
         Raises
         ------
@@ -236,7 +249,10 @@ class Network:
         """
         n_rows = len(inputs)
         for layer in self.logit_layers():
-            inputs = call_forward(layer, inputs, training)
+            if runs is not None and isinstance(layer, BatchNorm):
+                inputs = layer.forward_runs(inputs, runs)
+            else:
+                inputs = call_forward(layer, inputs, training)
         logits = as_array(inputs, "the output of the last layer")
         width = logits.shape[1] if logits.ndim == 2 else 0
         if width == 0 or len(logits) != n_rows or width != (n_outputs or width):
@@ -252,6 +268,23 @@ class Network:
         """Propagate the gradient (B, O) of the logits back through the layers."""
         for layer in reversed(self.logit_layers()):
             dvalues = call_backward(layer, dvalues)
+
+    def pull_runs(self, dvalues: Floats, gradients: Floats, runs: Runs) -> None:
+        """As `pull`; write what each run of rows adds to the gradient into `gradients` (S, P).
+
+        The slopes of penalties are not added.
+        """
+        views = [list(_cut(each, self._parameter_arrays())) for each in gradients]
+        for layer in reversed(self.logit_layers()):
+            if isinstance(layer, ParameterLayer):
+                at = 2 * self.parametric.index(layer)
+                own = [
+                    RunGradients(rows, *each[at : at + 2])
+                    for rows, each in zip(runs.rows, views, strict=True)
+                ]
+                dvalues = layer.backward_runs(dvalues, own, runs)
+            else:
+                dvalues = call_backward(layer, dvalues)
 
     def trained_arrays(self) -> Iterator[tuple[Floats, Floats]]:
         """Yield (parameters, gradients) of trainable layers, then of a user's own layers."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from ..validation import (
     unlocked,
 )
 from .layers import ParameterLayer
+from .runs import RunGradients, Runs
 
 
 class _Norm(ParameterLayer):
@@ -67,10 +68,7 @@ class _Norm(ParameterLayer):
 
     def _backward_by(self, dvalues: ArrayLike, backward: Callable[..., None]) -> Floats:
         """Return the gradient of the inputs from a kernel, and keep those of the parameters."""
-        width, dtype = self._weights.shape[1], self._weights.dtype
-        normalized = self.pass_array("normalized", n_features=width, dtype=dtype)
-        self._check_normalized(normalized)
-        dvalues = as_gradient(dvalues, "dvalues", normalized.shape, dtype)
+        normalized, dvalues = self._as_passes(dvalues)
         self._prepare_gradients()
         dinputs = np.empty_like(normalized)
         backward(
@@ -79,6 +77,13 @@ class _Norm(ParameterLayer):
         )  # fmt: skip
         self.dinputs = dinputs
         return dinputs
+
+    def _as_passes(self, dvalues: ArrayLike) -> tuple[Floats, Floats]:
+        """Return the normalized inputs of the last `forward`, and `dvalues` checked."""
+        width, dtype = self._weights.shape[1], self._weights.dtype
+        normalized = self.pass_array("normalized", n_features=width, dtype=dtype)
+        self._check_normalized(normalized)
+        return normalized, as_gradient(dvalues, "dvalues", normalized.shape, dtype)
 
     def _check_normalized(self, normalized: Floats) -> None:
         """Raise ValueError if a script has replaced `normalized` by an array of another shape."""
@@ -158,6 +163,21 @@ class LayerNorm(_Norm):
     def backward(self, dvalues: ArrayLike) -> Floats:
         """Return the gradient with respect to the inputs, (B, D); keep those of the parameters."""
         return self._backward_by(dvalues, kernels.layer_norm_backward)
+
+    def backward_runs(
+        self, dvalues: Floats, gradients: Sequence[RunGradients], runs: Runs
+    ) -> Floats:
+        """Return the gradient of the inputs; write those of the parameters for each run of rows."""
+        normalized, dvalues = self._as_passes(dvalues)
+        dinputs = np.empty_like(normalized)
+        scales: Any = self._scales
+        for rows, dweights, dbiases in gradients:
+            kernels.layer_norm_backward(
+                dinputs[rows], dweights, dbiases, unlocked(dvalues)[rows],
+                unlocked(normalized)[rows], scales[rows], self._weights,
+            )  # fmt: skip
+        self.dinputs = dinputs
+        return dinputs
 
     def __repr__(self) -> str:
         return self._describe({"epsilon": 1e-5, "trainable": True})
@@ -287,20 +307,55 @@ class BatchNorm(_Norm):
             output, normalized, scales, means, variances, unlocked(inputs),
             self._weights, self._biases, self.epsilon,
         )  # fmt: skip
+        self._follow(means, variances, len(inputs))
+        self.inputs, self.output = inputs, output
+        self.normalized, self._scales = normalized, scales
+        return output
+
+    def forward_runs(self, inputs: Floats, runs: Runs) -> Floats:
+        """Return what `forward` does in training, with the moments of the whole batch.
+
+        They come from sums in float64 over the rows of all processes, of which these `inputs` are a
+        part. The sums are exchanged twice, as the variance takes the differences from the mean.
+
+        Raises
+        ------
+        NotFiniteError
+            As `forward`, on all processes.
+        """
+        inputs, n_rows = self._as_inputs(inputs), runs.n_rows
+        with np.errstate(over="ignore", invalid="ignore"):
+            wide = inputs.astype(np.float64)
+            mean = runs.add(runs.sums(wide)) / n_rows
+            wide -= mean
+            sums = runs.add(runs.sums(np.hstack([wide, np.square(wide)])))
+            shift, squares = np.split(sums / n_rows, 2)  # the shift: the mean was rounded
+            wide -= shift
+            variance = np.maximum(squares - np.square(shift), 0)
+            scale = 1 / np.sqrt(variance + self.epsilon)
+            means, variances, scales = (
+                each.astype(self.dtype)[np.newaxis] for each in (mean + shift, variance, scale)
+            )
+        self._follow(means, variances, n_rows)
+        normalized = (wide * scale).astype(self.dtype)
+        output = normalized * self._weights + self._biases
+        self.inputs, self.output = inputs, output
+        self.normalized, self._scales = normalized, scales
+        return output
+
+    def _follow(self, means: Floats, variances: Floats, n_rows: int) -> None:
+        """Update the running moments with those of a batch, if these are finite."""
         if not kernels.all_finite(variances):
             column = int(np.isfinite(variances).argmin())
             raise NotFiniteError(
                 f"inputs has a variance in column {column} that is too large for {self.dtype}, "
                 f"expected numbers whose squares add up to less than {np.finfo(self.dtype).max}"
             )
-        if len(inputs):
+        if n_rows:
             kernels.running_update(
-                self._running_mean, self._running_variance, means, variances, len(inputs),
+                self._running_mean, self._running_variance, means, variances, n_rows,
                 self.momentum,
             )  # fmt: skip
-        self.inputs, self.output = inputs, output
-        self.normalized, self._scales = normalized, scales
-        return output
 
     def _predict(self, inputs: Floats) -> Floats:
         output = np.empty_like(inputs)
@@ -330,6 +385,26 @@ class BatchNorm(_Norm):
         self._dbiases[...] = dvalues.sum(axis=0, keepdims=True, dtype=np.float64)
         self.dinputs = dvalues * (self._weights * scales)
         return self.dinputs
+
+    def backward_runs(
+        self, dvalues: Floats, gradients: Sequence[RunGradients], runs: Runs
+    ) -> Floats:
+        """Return the gradient of the inputs; write those of the parameters for each run of rows.
+
+        It needs the sums over the rows of all processes, which are exchanged once.
+        """
+        normalized, dvalues = self._as_passes(dvalues)
+        with np.errstate(over="ignore", invalid="ignore"):
+            wide = dvalues.astype(np.float64)
+            sums = runs.sums(np.hstack([wide, wide * normalized]))
+            for (_, dweights, dbiases), own in zip(gradients, sums, strict=True):
+                dbiases[...], dweights[...] = np.split(own, 2)
+            mean, slope = np.split(runs.add(sums) / runs.n_rows, 2)
+            wide -= mean + normalized * slope
+            scales: Any = self._scales
+            dinputs: Floats = (wide * (self._weights * scales)).astype(self.dtype)
+        self.dinputs = dinputs
+        return dinputs
 
     def __repr__(self) -> str:
         return self._describe({"momentum": 0.1, "epsilon": 1e-5, "trainable": True})

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import kernels
 from ..kernels import table as t
-from ..kernels.catalogue import Rule, depends_on_mode, is_basic
+from ..kernels.catalogue import Rule, depends_on_mode
 from ..kernels.codes import N_SCORES, N_SUMS
 from ..kernels.interruption import check_interruption
 from ..kernels.records import JOB, PENALTIES
@@ -19,8 +19,8 @@ from ..nn.optimizer import Optimizer, as_steps
 from ..nn.own import is_own
 from ..nn.schedules import Schedule
 from ..types import Array, Floats, Integers, Records
-from ..validation import unlocked
 from . import trainer
+from .feed import make_feed, smooth_rows
 from .plan import make_plan
 from .program import Program
 from .samples import Samples
@@ -111,10 +111,7 @@ class CompiledTrainer:
 
     def load(self, data: Data, n_samples: int, batch_size: int) -> None:
         """Take the steps to come from `data`: `n_samples` an epoch, at most `batch_size` a step."""
-        if len(data.targets) and self.loss.task == "classes":
-            # Labels are smoothed on the way; rows beforehand.
-            loss: Any = self.loss
-            data = data._replace(targets=loss.smoothed(data.targets, data.targets))
+        data = smooth_rows(data, self.loss)
         self.data, self.batch_size = data, batch_size
         self.n_samples, self.n_batches = n_samples, -(-n_samples // batch_size)
         if not data.inputs.is_sparse:
@@ -122,14 +119,10 @@ class CompiledTrainer:
 
     def _point_to(self, data: Data) -> None:
         """Let the program read these samples."""
-        self._inputs: Array
-        self._extended: tuple[Array, ...] | None
-        self._answers = data.labels, data.targets
-        if self._is_bare():  # nothing is compiled that only other networks need
-            self._inputs, self._extended = unlocked(data.inputs.array), None
-        else:
-            self._inputs, layout = data.inputs.view()
-            self._extended = self.state._arrays, layout, data.weights
+        self._feed = make_feed(
+            data, self.loss, self.loss_parameter, self.plan.operations, self.state._arrays,
+            is_fused=self.rule == Rule.FUSED_DESCENT,
+        )  # fmt: skip
 
     def work_with(self, team: ThreadTeam) -> None:
         """Take the next steps with another team, with parameters that may have changed."""
@@ -147,18 +140,6 @@ class CompiledTrainer:
         plain = plain and bool((owners["trains"] & owners["has_biases"]).all())
         plain = plain and self.plan.tiles is None
         return Rule.FUSED_DESCENT if plain else self.optimizer.rule
-
-    def _is_bare(self) -> bool:
-        """Return whether `kernels.train_steps` may go without some of its arguments."""
-        basic = all(map(is_basic, self.plan.operations))
-        by_label = self.loss.task == "classes" and not len(self.data.targets)
-        return (
-            self.rule == Rule.FUSED_DESCENT
-            and by_label
-            and self.data.inputs.is_ready
-            and basic
-            and not (self.smoothing or self.loss_parameter or len(self.data.weights))
-        )
 
     def check_unchanged(self) -> None:
         """Refuse another loss, or a layer that a script has changed meanwhile."""
@@ -352,10 +333,11 @@ class CompiledTrainer:
         job = first, last, self.batch_size, *loss, self.rule, not self.is_packed
         jobs = np.array([job], JOB)
         memory = self.network.buffer, self.workspace, self.scores, self.sums, team.gate
+        feed = self._feed
 
         def run(thread: int) -> int:
             reached: int = kernels.train_steps(
-                memory, self.plan.layers, self._inputs, self._extended, self.tiles, self._answers,
+                memory, self.plan.layers, feed.inputs, feed.extended, self.tiles, feed.answers,
                 orders, keys, (jobs, steps), totals, thread, team.size,
             )  # fmt: skip
             return reached

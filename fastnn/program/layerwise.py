@@ -93,8 +93,7 @@ class LayerTrainer:
         for batch in range(self.step, self.n_batches):
             check_interruption()
             self.check_unchanged()
-            indices = epoch.order[batch * self.batch_size : (batch + 1) * self.batch_size]
-            self.data.inputs.check_rows(indices, "X")
+            indices = self._begin_batch(epoch, batch)
             self.place_of_masks = epoch.key, epoch.first + batch
             self.network.place_dropout(*self.place_of_masks)
             # A forward pass changes the running moments. If the step fails, they are restored.
@@ -111,6 +110,15 @@ class LayerTrainer:
             if watch is not None:
                 watch.end_batch(batch + 1, self.n_batches)
         return None
+
+    def _begin_batch(self, epoch: Epoch, batch: int) -> Integers:
+        """Return where in `data` the samples of a batch are. They have been checked."""
+        indices = self._indices_of(epoch, batch)
+        self.data.inputs.check_rows(indices, "X")
+        return indices
+
+    def _indices_of(self, epoch: Epoch, batch: int) -> Integers:
+        return epoch.order[batch * self.batch_size : (batch + 1) * self.batch_size]
 
     def _take_step(self, indices: Integers, totals: Floats, applied: list[Any]) -> bool:
         """Take a step with the samples at `indices`; return whether all values were finite.

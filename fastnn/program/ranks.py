@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..types import Array, Floats
+from ..types import Array, Floats, Integers
 
 T = TypeVar("T")
 
@@ -52,12 +52,20 @@ class Place(IntEnum):
     STEP = 2
     EPOCH = 3
     END = 4
+    CHECK = 5
+    ORDER = 6
+    ROWS = 7
 
 
 _WORDS = {
     Place.LEAVING: "leaves the training", Place.BEGIN: "begins the training",
     Place.STEP: "takes a step", Place.EPOCH: "ends an epoch", Place.END: "ends the training",
+    Place.CHECK: "checks arguments", Place.ORDER: "begins an epoch",
+    Place.ROWS: "exchanges rows of X",
 }  # fmt: skip
+
+_BLOCK_BYTES = 2**22
+"""Of an array that all ranks get, so many are exchanged at a time."""
 
 
 class Ranks:
@@ -104,6 +112,24 @@ class Ranks:
         """Send `piece` (n,) to all ranks; return the pieces of all, (R, n)."""
         raise NotImplementedError
 
+    def deliver(self, rows: Array, counts: Integers) -> Array:
+        """Send each rank some of the `rows` (n, I); return those (m, I) that come from all ranks.
+
+        counts (R, R): how many rows each rank sends to each; all ranks know it. The rows lie in the
+        order of the ranks, on both sides.
+        """
+        width = rows.shape[1] * rows.dtype.itemsize
+        pieces = np.zeros((self.size, max(1, counts.max()) * width), np.uint8)
+        content = np.ascontiguousarray(rows).reshape(-1).view(np.uint8)
+        ends = counts[self.rank].cumsum() * width
+        for piece, begin, end in zip(pieces, [0, *ends], ends, strict=False):
+            piece[: end - begin] = content[begin:end]
+        received = self.exchange(pieces)
+        sizes = counts[:, self.rank] * width
+        parts = [piece[:size] for piece, size in zip(received, sizes, strict=True)]
+        delivered: Array = np.concatenate(parts).view(rows.dtype).reshape(-1, rows.shape[1])
+        return delivered
+
     def abandon(self) -> None:
         """See to it that all ranks end when this process does: it cannot reach them any more."""
 
@@ -126,26 +152,49 @@ class Ranks:
         length = -(-n_rows // self.shards)
         return slice(min(shard * length, n_rows), min((shard + 1) * length, n_rows))
 
+    def count_rows(self, n_rows: int) -> Integers:
+        """Return how many rows of a batch of `n_rows` each rank has, (R,): neighboring ones."""
+        length = -(-n_rows // self.shards)
+        limits = self.shards * np.arange(self.size + 1) // self.size
+        counts: Integers = np.diff(np.minimum(limits * length, n_rows))
+        return counts
+
     def add_shards(self, parts: Floats) -> Floats:
         """Return the sum (n,) over all shards of all ranks.
 
         parts (own shards, n): contents are changed. Each rank adds what its shards have in common
         in the tree. Then every rank adds one piece of all columns, and sends the sum to the others.
         """
-        first = self.own_shards.start
-        for begin, end in self._own_nodes:
-            add_tree(parts[begin - first : end - first])
+        sums = self._add_own(parts)
         n = parts.shape[1]
         length = -(-n // self.size)
         pieces = np.zeros((self.size, self._most_nodes, length), parts.dtype)
         row = np.zeros(self.size * length, parts.dtype)
-        for i, (begin, _) in enumerate(self._own_nodes):
-            row[:n] = parts[begin - first]
+        for i, each in enumerate(sums):
+            row[:n] = each
             pieces[:, i] = row.reshape(self.size, length)
         received = self.exchange(pieces.reshape(self.size, -1)).reshape(pieces.shape)
-        values = {(begin, end): received[rank, i] for begin, end, rank, i in self._nodes}
-        total: Floats = self.spread(_add_nodes(values, 0, self.shards)).reshape(-1)[:n]
+        total: Floats = self.spread(self._add_all(received)).reshape(-1)[:n]
         return total
+
+    def add_few(self, parts: Floats) -> Floats:
+        """As `add_shards`, with one exchange: every rank gets all columns, and adds them."""
+        sums = self._add_own(parts)
+        piece = np.zeros((self._most_nodes, parts.shape[1]), parts.dtype)
+        piece[: len(sums)] = sums
+        return self._add_all(self.spread(piece))
+
+    def _add_own(self, parts: Floats) -> list[Floats]:
+        """Return what the shards of this rank have in common in the tree."""
+        first = self.own_shards.start
+        for begin, end in self._own_nodes:
+            add_tree(parts[begin - first : end - first])
+        return [parts[begin - first] for begin, _ in self._own_nodes]
+
+    def _add_all(self, received: Floats) -> Floats:
+        """Return the sum (n,) of what all ranks have, (R, most nodes, n)."""
+        values = {(begin, end): received[rank, i] for begin, end, rank, i in self._nodes}
+        return _add_nodes(values, 0, self.shards)
 
     def add_scores(self, scores: Floats) -> Floats:
         """Return the sum (K,) over all shards of `scores` (ranks, most shards of a rank, K)."""
@@ -170,6 +219,26 @@ class Ranks:
         padded[: len(message)] = message
         messages = self.spread(padded)
         return [pickle.loads(row[:size]) for row, size in zip(messages, sizes, strict=True)]
+
+    def join(self, array: Array, counts: Integers) -> Array:
+        """Return the rows of the arrays of all ranks, one array after the other.
+
+        array (n, ...): of the same dtype on all ranks. counts (R,): the rows of each.
+        """
+        shape = array.shape[1:]
+        starts = counts.cumsum() - counts
+        result = np.empty((counts.sum(), *shape), array.dtype)
+        height = max(1, _BLOCK_BYTES // max(1, result[:1].nbytes))
+        for first in range(0, int(counts.max()), height):
+            block = np.zeros((height, *shape), array.dtype)
+            part = array[first : first + height]
+            block[: len(part)] = part
+            for rank, content in enumerate(self.spread(block.reshape(-1).view(np.uint8))):
+                n_rows = max(0, min(counts[rank] - first, height))
+                begin = starts[rank] + first
+                rows = content.view(array.dtype).reshape(height, *shape)
+                result[begin : begin + n_rows] = rows[:n_rows]
+        return result
 
     def meet(self, place: Place, values: Sequence[float] = ()) -> Floats:
         """Tell all ranks where this one is, with at most 1 + 2 * `most_shards` numbers.
@@ -259,10 +328,16 @@ def digest_of(array: Array) -> int:
     return zlib.crc32(np.ascontiguousarray(array).data)
 
 
-def find_difference(values: Sequence[dict[str, Any]]) -> tuple[int, str] | None:
-    """Return the first rank whose dict is not that of rank 0, and the key; None if all agree."""
-    for rank, value in enumerate(values):
-        for key, expected in values[0].items():
-            if value.get(key) != expected:
-                return rank, key
-    return None
+def compare(ranks: Ranks, values: dict[str, Any]) -> None:
+    """Raise RanksDifferError on all ranks if a value is another one on a rank than on rank 0.
+
+    values: {what it is: a small object that can be pickled}.
+    """
+    everywhere = ranks.gather(values)
+    for rank, there in enumerate(everywhere):
+        for key, expected in everywhere[0].items():
+            if there.get(key) != expected:
+                raise RanksDifferError(
+                    f"on rank {rank} {key} is {there.get(key)!r:.120}, "
+                    f"expected {expected!r:.120}, as on rank 0"
+                )

@@ -9,19 +9,22 @@ import numpy as np
 
 from .. import kernels
 from ..kernels import table as t
-from ..kernels.catalogue import Rule, depends_on_mode, is_basic, is_norm
+from ..kernels.catalogue import Operation, Rule, depends_on_mode
 from ..kernels.codes import N_SCORES, ScoreRow
 from ..kernels.records import JOB
 from ..memory import aligned_empty
 from ..nn.optimizer import Optimizer
-from ..types import Array, Floats, Integers
-from ..validation import NotFiniteError, unlocked
+from ..nn.runs import Runs
+from ..types import Floats, Integers
+from ..validation import NotFiniteError
+from .feed import make_feed, smooth_rows
 from .layerwise import LayerTrainer
 from .plan import make_plan
 from .program import Program
 from .ranks import Place, Ranks
 from .threads import ThreadTeam
-from .trainer import Data, Description
+from .trainer import Data, Description, Epoch
+from .windows import Windows
 
 
 class ShardProgram:
@@ -30,7 +33,7 @@ class ShardProgram:
     Parameters
     ----------
     program : Program
-        With steps, of which none normalizes.
+        With steps, of which none is a BatchNorm.
     batch_size : int
     team : ThreadTeam
     """
@@ -49,24 +52,14 @@ class ShardProgram:
 
     def load(self, data: Data) -> None:
         """Take samples from `data`."""
-        loss: Any = self.network.loss
-        if len(data.targets) and loss.task == "classes":
-            # Labels are smoothed on the way; rows beforehand.
-            data = data._replace(targets=loss.smoothed(data.targets, data.targets))
+        loss = self.network.loss
         smoothing = float(getattr(loss, "label_smoothing", 0))
-        self.answers = data.labels, data.targets
         job = 0, 0, self.scores.shape[1], loss.kind, loss.number, smoothing, Rule.DESCENT, True
         self.job = np.array([job], JOB)
-        self.inputs: Array
-        self.extended: tuple[Array, ...] | None
-        basic = all(map(is_basic, self.plan.operations)) and loss.task == "classes"
-        special = len(data.targets) or len(data.weights) or smoothing or loss.number
-        if basic and data.inputs.is_ready and not special:
-            self.inputs, self.extended = unlocked(data.inputs.array), None
-        else:
-            self.inputs, layout = data.inputs.view()
-            states = np.empty((0, self.network.parameters.size), self.network.dtype)
-            self.extended = states, layout, data.weights
+        states = np.empty((0, self.network.parameters.size), self.network.dtype)
+        self.feed = make_feed(
+            smooth_rows(data, loss), loss, loss.number, self.plan.operations, states
+        )
 
     def form(
         self, indices: Integers, key: int, number: int, bounds: Sequence[int], gradients: Floats
@@ -77,11 +70,11 @@ class ShardProgram:
         """
         memory = self.network.buffer, self.workspace, self.scores, self.team.gate
         keys = np.array([[key, number]]) if self.draws_masks else None
-        limits = np.array(bounds, np.int64)
+        limits, feed = np.array(bounds, np.int64), self.feed
 
         def run(thread: int) -> int:
             is_done: int = kernels.shard_gradients(
-                memory, self.plan.layers, self.inputs, self.extended, self.answers, indices, keys,
+                memory, self.plan.layers, feed.inputs, feed.extended, feed.answers, indices, keys,
                 limits, self.job, gradients, thread, self.team.size,
             )  # fmt: skip
             return is_done
@@ -90,9 +83,9 @@ class ShardProgram:
 
 
 def make_shard_program(program: Program, batch_size: int, team: ThreadTeam) -> ShardProgram | None:
-    """Return the compiled gradients of a network; None where a layer normalizes."""
+    """Return the compiled gradients of a network; None where it has a BatchNorm."""
     steps = program.steps
-    if steps is None or any(is_norm(operation) for operation, _ in steps):
+    if steps is None or any(operation == Operation.BATCH_NORM for operation, _ in steps):
         return None
     return ShardProgram(program, batch_size, team)
 
@@ -102,7 +95,7 @@ class RanksTrainer(LayerTrainer):
 
     Each rank has all samples, and takes the rows of its own shards of each batch through the
     network. The gradient of a row is what it is in the whole batch: its share of the mean does not
-    depend on the shard. Networks with LayerNorm go through the layers one by one, the others
+    depend on the shard. Networks with BatchNorm go through the layers one by one, the others
     through the compiled program, with the same bits.
 
     Parameters
@@ -130,7 +123,10 @@ class RanksTrainer(LayerTrainer):
     ) -> None:
         super().__init__(program, data, n_samples, batch_size, optimizer, description)
         self.ranks, self.check_signals, self.compiled = ranks, check_signals, compiled
-        if compiled is not None:
+        self.windows = None
+        if data.inputs.is_sparse or data.inputs.is_part:
+            self.windows = Windows(data, ranks, batch_size)
+        elif compiled is not None:
             compiled.load(data)
         shape = len(ranks.own_shards), self.network.n_parameters
         self._slopes = np.zeros(shape, self.network.dtype)
@@ -139,13 +135,29 @@ class RanksTrainer(LayerTrainer):
         """Return the arrays for which the optimizer keeps a state each."""
         return [getattr(owner, name) for owner, name, _ in self.network.trained_places()]
 
+    def _begin_batch(self, epoch: Epoch, batch: int) -> Integers:
+        """As in the base class; each rank checks the samples of its own shards."""
+        if self.windows is None:
+            indices = self._indices_of(epoch, batch)
+            runs = [self.ranks.rows_of(shard, len(indices)) for shard in self.ranks.own_shards]
+            self.data.inputs.check_rows(indices[runs[0].start : runs[-1].stop], "X")
+            return indices
+        data = self.windows.load(epoch, batch)
+        if data is not None:
+            self.data = data
+            if self.compiled is not None:
+                self.compiled.load(data)
+        return self.windows.indices_of(batch)
+
     def _take_step(self, indices: Integers, totals: Floats, applied: list[Any]) -> bool:
         """As in the base class; all ranks return the same."""
         ranks, network = self.ranks, self.network
         self.check_signals()
-        network.share_penalties(0.0)  # their slopes are added to the sum, once
-        # Before the ranks meet: an exception in here is told to the others.
-        is_finite, scores = self._form_gradients(indices)
+        # An exception in here is told to the others where they meet next.
+        try:
+            is_finite, scores = self._form_gradients(indices)
+        except _FailedStepError:
+            return False
         told = ranks.meet(Place.STEP, [is_finite, *scores.ravel()])
         if not told[:, 0].all():
             return False
@@ -173,8 +185,7 @@ class RanksTrainer(LayerTrainer):
         scores = np.zeros((ranks.most_shards, 2))
         runs = [ranks.rows_of(shard, len(indices)) for shard in ranks.own_shards]
         if self.compiled is None:
-            pairs = zip(runs, self._slopes, scores, strict=False)
-            return all(self._take_shard(indices, *each) for each in pairs), scores
+            return self._form_by_layers(indices, runs, scores), scores
         bounds = [runs[0].start, *(run.stop for run in runs)]
         self.compiled.form(indices, *self.place_of_masks, bounds, self._slopes)
         own = self.compiled.scores[:, bounds[0] : bounds[-1]]
@@ -183,28 +194,38 @@ class RanksTrainer(LayerTrainer):
             scores[i] = rows[ScoreRow.LOSS].sum(), rows[ScoreRow.RIGHT].sum()
         return bool(np.isfinite(own[ScoreRow.LOSS]).all()), scores
 
-    def _take_shard(self, indices: Integers, rows: slice, slopes: Floats, scores: Floats) -> bool:
-        """Write what the rows of a shard add to the gradient (P,), and their loss and hits (2,).
+    def _form_by_layers(self, indices: Integers, runs: list[slice], scores: Floats) -> bool:
+        """Form the gradients layer by layer; write the loss and the hits of each shard (S, 2).
 
         Return whether all values were finite.
         """
-        if rows.start == rows.stop:
-            slopes[...] = 0
-            return True
         data, loss, network = self.data, self.loss, self.network
         targets, weights = data.loss_targets[indices], self._weights_of(indices)
+        rows = slice(runs[0].start, runs[-1].stop)
+        part = Runs(runs, len(indices), self._add_sums)
         network.begin_dropout_at(rows.start)
         try:
-            own = network.logits(self._inputs_of(indices[rows]), True, data.targets.shape[1])
+            inputs = self._inputs_of(indices[rows])
+            own = network.logits(inputs, True, data.targets.shape[1], part)
             outputs = np.zeros((len(indices), own.shape[1]), own.dtype)
             outputs[rows] = own
             losses, gradient = loss.measure(outputs, targets, weights)
             if not np.isfinite(losses[rows]).all():
                 return False
-            network.pull(np.ascontiguousarray(gradient[rows]))
+            network.pull_runs(np.ascontiguousarray(gradient[rows]), self._slopes, part)
         except NotFiniteError:
             return False
-        slopes[...] = network.gradients
-        hits = loss.hits(outputs, targets, data.labels[indices])
-        scores[...] = losses[rows] @ weights[rows], (hits * weights)[rows].sum()
+        hits = loss.hits(outputs, targets, data.labels[indices]) * weights
+        for run, score in zip(runs, scores, strict=False):
+            score[...] = losses[run] @ weights[run], hits[run].sum()
         return True
+
+    def _add_sums(self, sums: Floats) -> Floats:
+        """Return the sum over all shards, in the middle of a step, if no rank has failed in it."""
+        if not self.ranks.meet(Place.STEP, [True]).all():
+            raise _FailedStepError
+        return self.ranks.add_few(sums)
+
+
+class _FailedStepError(Exception):
+    """A value is not finite on another rank. All ranks know it, and take no step."""

@@ -36,6 +36,7 @@ class Samples:
     """
 
     is_sparse = False
+    is_part = False
 
     def __init__(self, array: Array, dtype: DTypeLike, scaling: Scaling = UNSCALED) -> None:
         self.array, self.dtype = array, np.dtype(dtype)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -133,12 +133,13 @@ def _measure(
     if loss.task != "classes":
         answers = (data.targets > 0.5).astype(np.int64)
         true = squeezed(answers if loss.task == "answers" else data.targets)
-    predicted: dict[bool, Callable[[Floats], Array]] = {
-        False: loss.decide,
-        True: lambda rows: squeezed(apply_finish(rows, loss.finish)),
-    }
+
+    def predict() -> Array:  # new rows for each metric: a user's function may change them
+        return loss.decide(outputs)
+
+    def predict_proba() -> Floats:
+        return squeezed(apply_finish(outputs, loss.finish))
+
+    asked = predict, None if loss.task == "numbers" else predict_proba
     weights = data.weights if len(data.weights) else None
-    return {
-        metric.name: metric(true, predicted[metric.probabilities](outputs), weights)
-        for metric in metrics
-    }
+    return {metric.name: metric.measure(true, *asked, weights) for metric in metrics}

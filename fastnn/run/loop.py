@@ -44,7 +44,7 @@ def train(request: Request) -> History:
         return run_epochs(request, batches)
     batch_size = request.batch_size
     assert batch_size is not None
-    if request.ranks is not None:
+    if request.ranks is not None and needs_exchange(request.ranks):
         return _train_with_ranks(request, request.ranks, data, batch_size)
 
     def train_with(team: ThreadTeam) -> History:
@@ -59,6 +59,11 @@ def train(request: Request) -> History:
     return with_team(n_threads, train_with)
 
 
+def needs_exchange(ranks: Ranks) -> bool:
+    """Return whether ranks have anything to add: one shard trains as `fit` does without ranks."""
+    return ranks.shards > 1
+
+
 def _train_with_ranks(request: Request, ranks: Ranks, data: Data, batch_size: int) -> History:
     program = request.program
     n_threads = 1  # as the other ranks of this host have a core each
@@ -68,11 +73,11 @@ def _train_with_ranks(request: Request, ranks: Ranks, data: Data, batch_size: in
 
     def train_with(team: ThreadTeam) -> History:
         meeting = Meeting(ranks, program.network)
-        trainer = RanksTrainer(
-            program, data, request.n_used, batch_size, request.optimizer, request.description,
-            ranks, meeting.check_signals, make_shard_program(program, batch_size, team),
-        )  # fmt: skip
         with meeting.entered():
+            trainer = RanksTrainer(
+                program, data, request.n_used, batch_size, request.optimizer, request.description,
+                ranks, meeting.check_signals, make_shard_program(program, batch_size, team),
+            )  # fmt: skip
             return run_epochs(request, trainer, meeting)
 
     return with_team(n_threads, train_with)
@@ -98,7 +103,10 @@ def run_epochs(request: Request, trainer: Trainer, meeting: Meeting | None = Non
             getattr(callback, hook)(run)
 
     def take_epoch() -> Totals:
-        totals = take_and_store(trainer, [request.order()], watch)
+        epoch = request.order()
+        if meeting is not None and request.order.may_differ:
+            meeting.check_order(epoch.order, run.epoch)
+        totals = take_and_store(trainer, [epoch], watch)
         run._set_sizes(trainer.n_batches, trainer.n_samples)
         if totals.failed is not None:
             raise DivergedError(totals.failed)

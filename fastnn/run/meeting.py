@@ -19,10 +19,11 @@ from ..program.ranks import (
     Ranks,
     RanksDifferError,
     RanksError,
+    compare,
     digest_of,
-    find_difference,
 )
 from ..program.trainer import Data
+from ..types import Array, Integers
 from ..version import __version__
 
 _SAMPLES = 64
@@ -101,13 +102,22 @@ class Meeting:
             "the first parameters": self._digest(),
             **_describe_data(data),
         }
-        found = find_difference(self.ranks.gather(own))
-        if found is not None:
-            rank, key = found
-            values = self.ranks.gather(own[key])
+        compare(self.ranks, own)
+
+    def check_order(self, order: Integers, epoch: int) -> None:
+        """Compare the order of the samples of an epoch, which a function of the user gave.
+
+        Raises
+        ------
+        RanksDifferError
+            On all ranks, if one has another order.
+        """
+        told = self.ranks.meet(Place.ORDER, [digest_of(order)])[:, 0]
+        differs = told != told[0]
+        if differs.any():
             raise RanksDifferError(
-                f"on rank {rank} {key} is {values[rank]!r:.120}, "
-                f"expected {values[0]!r:.120}, as on rank 0"
+                f"on rank {int(np.argmax(differs))} shuffle gave another order of the samples than "
+                f"on rank 0 in epoch {epoch}, expected the same order on all ranks"
             )
 
     def end_epoch(self, epoch: int, stopped: bool) -> bool:
@@ -133,12 +143,13 @@ class Meeting:
 
 def _describe_data(data: Data) -> dict[str, Any]:
     """Return what tells two tables apart: their sizes, all targets, and some of the samples."""
-    n = len(data.inputs)
-    rows = data.inputs.take(np.unique(np.linspace(0, n - 1, _SAMPLES).astype(np.int64)))
-    arrays = {
-        "samples of X": rows, "y": data.labels, "the rows of y": data.targets,
-        "sample_weight": data.weights,
+    arrays: dict[str, Array] = {
+        "y": data.labels, "the rows of y": data.targets, "sample_weight": data.weights,
     }  # fmt: skip
+    n = len(data.inputs)
+    if not data.inputs.is_part:
+        places = np.unique(np.linspace(0, n - 1, _SAMPLES).astype(np.int64))
+        arrays = {"samples of X": data.inputs.take(places), **arrays}
     digests = {f"the digest of {name}": digest_of(array) for name, array in arrays.items()}
     return {"the shape of X": tuple(data.inputs.shape), **digests}
 

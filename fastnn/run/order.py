@@ -45,6 +45,11 @@ class EpochOrders:
         """Whether a function of the user returns the orders, so that they cannot be drawn again."""
         return callable(self.shuffle)
 
+    @property
+    def may_differ(self) -> bool:
+        """Whether two processes with the same random state may draw other orders."""
+        return self.is_own or type(self.rng) is not np.random.Generator
+
 
 class BatchOrders(EpochOrders):
     """Draws what the orders of rows within the `batches` of an epoch depend on.

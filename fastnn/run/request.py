@@ -13,7 +13,6 @@ from ..errors import MissingClassWarning, SlowTrainingWarning
 from ..memory import is_mapped
 from ..metrics import MetricLike
 from ..nn.dropout import Dropout
-from ..nn.normalization import BatchNorm
 from ..nn.optimizer import Optimizer
 from ..nn.optimizers import SGD
 from ..nn.own import overrides
@@ -23,7 +22,6 @@ from ..program.plan import operation_of
 from ..program.program import Program
 from ..program.ranks import Ranks
 from ..program.samples import Samples
-from ..program.sparse import is_sparse
 from ..program.trainer import Data, Description, describe_network
 from ..types import Batch, BatchSource, MaybeNone, PathLike, Precision, Scaling, Seed, Shuffle
 from ..validation import (
@@ -35,6 +33,7 @@ from ..validation import (
     as_path,
     as_scaling,
 )
+from .agreement import Agreement
 from .callbacks import Callback, Run, TrainedModel, as_callbacks
 from .checkpoints import Checkpoint, find_checkpoint
 from .data import (
@@ -49,6 +48,7 @@ from .data import (
 )
 from .evaluation import Observer, as_further_metrics
 from .order import BatchOrders, EpochOrders, count_used
+from .parts import join_parts
 from .progress import Verbose, as_progress
 
 BATCH_SIZE = 32
@@ -82,6 +82,7 @@ class FitArguments(NamedTuple):
     threads: int | None = None
     precision: Precision | None = None
     ranks: Ranks | None = None
+    parts: bool = False
 
 
 class Request(NamedTuple):
@@ -122,8 +123,15 @@ class _Samples(NamedTuple):
     batch_size: int | None
 
 
-def check_request(program: Program, model: TrainedModel, arguments: FitArguments) -> Request:
+def check_request(
+    program: Program,
+    model: TrainedModel,
+    arguments: FitArguments,
+    agreement: Agreement | None = None,
+) -> Request:
     """Return the checked request of a call of `fit`; callbacks see `model`.
+
+    `agreement` is that of the ranks, if the arguments have some.
 
     Raises
     ------
@@ -169,7 +177,7 @@ def check_request(program: Program, model: TrainedModel, arguments: FitArguments
     has_dropout = any(isinstance(layer, Dropout) for layer in network.layers)
     order: EpochOrders
     if arguments.batches is None:
-        samples = _check_samples(program, checked, scaling, validation)
+        samples = _check_samples(program, checked, scaling, validation, agreement)
         order = EpochOrders(samples.n_samples, samples.n_used, rng, shuffle, has_dropout)
     else:
         samples = _check_batches_only(checked, validation)
@@ -178,9 +186,12 @@ def check_request(program: Program, model: TrainedModel, arguments: FitArguments
 
     if arguments.metrics and isinstance(validation, ValidationParts):
         raise ValueError("metrics is given, expected validation_data in one part beside it")
-    measured = data or (validation if isinstance(validation, Data) else None)
+    at_once = validation if isinstance(validation, Data) else None
+    # What other ranks hold of the samples is not measured.
+    measured = at_once if arguments.parts else data or at_once
     metrics = as_further_metrics(arguments.metrics, network.loss, measured) if measured else []
-    observe = Observer(program, description, data, validation, metrics, threads)
+    at_hand = None if arguments.parts else data
+    observe = Observer(program, description, at_hand, validation, metrics, threads)
     curve_names = observe.find_curve_names()
     run = Run(model, network, epochs, initial_epoch, metrics, curve_names)
     if not isinstance(
@@ -213,16 +224,26 @@ def _check_samples(
     arguments: FitArguments,
     scaling: Scaling,
     validation: Data | ValidationParts | None,
+    agreement: Agreement | None,
 ) -> _Samples:
     """Check `X`, `y` and the arguments that depend on them."""
     network, part = program.network, arguments.validation_split
     if arguments.X is None and arguments.y is None:
         raise TypeError("X and y are missing, expected both, or batches")
-    # A mapped file may be larger than memory: its rows are looked at when they are read.
-    finite: Literal[True, "later"] = "later" if is_mapped(arguments.X) else True
-    data = as_data(
-        program, arguments.X, arguments.y, arguments.sample_weight, scaling=scaling, finite=finite
-    )
+    if arguments.parts:
+        assert arguments.ranks is not None
+        assert agreement is not None
+        data = join_parts(
+            program, arguments.X, arguments.y, arguments.sample_weight, scaling, arguments.ranks,
+            agreement,
+        )  # fmt: skip
+    else:
+        # A mapped file may be larger than memory: its rows are looked at when they are read.
+        finite: Literal[True, "later"] = "later" if is_mapped(arguments.X) else True
+        data = as_data(
+            program, arguments.X, arguments.y, arguments.sample_weight, scaling=scaling,
+            finite=finite,
+        )  # fmt: skip
     if part:
         whole = data.inputs
         data, validation = split_off(data, part)
@@ -280,19 +301,33 @@ def check_training(program: Program, optimizer: Optimizer, threads: int | None) 
         raise ValueError("the model has no layer with parameters, so fit has nothing to train")
 
 
+def as_ranks(value: object) -> Ranks:
+    """Return `value` if it is Ranks; else raise TypeError."""
+    if not isinstance(value, Ranks):
+        raise TypeError(
+            f"ranks is {value!r:.80}, expected what mpi_ranks or one of fastnn.distributed returns"
+        )
+    return value
+
+
 def check_ranks(program: Program, optimizer: Optimizer, arguments: FitArguments) -> Ranks | None:
     """Return the checked `ranks`; raise for what cannot be trained with others."""
-    ranks, network = arguments.ranks, program.network
+    ranks, parts = arguments.ranks, as_flag(arguments.parts, "parts")
     if ranks is None:
+        if parts:
+            raise ValueError("parts is True, expected ranks beside it")
         return None
-    if not isinstance(ranks, Ranks):
-        raise TypeError(
-            f"ranks is {ranks!r:.80}, expected what mpi_ranks or one of fastnn.distributed returns"
-        )
+    as_ranks(ranks)
     if arguments.batches is not None:
         raise ValueError("ranks is given, expected X and y beside it, not batches")
-    if is_sparse(arguments.X):
-        raise ValueError("X is a sparse matrix, expected an array beside ranks")
+    if parts:
+        if arguments.validation_split:
+            raise ValueError(
+                f"validation_split is {arguments.validation_split}, expected validation_data in "
+                "its place with parts=True"
+            )
+        if arguments.metrics and arguments.validation_data is None:
+            raise ValueError("metrics is given, expected validation_data beside it with parts=True")
     if arguments.seed is None:
         raise TypeError("seed is None, expected an int beside ranks: all draw the same order")
     if program.precision != "highest":
@@ -301,12 +336,6 @@ def check_ranks(program: Program, optimizer: Optimizer, arguments: FitArguments)
         raise ValueError(
             "ranks is given, expected layers, a loss and an optimizer of fastnn beside it"
         )
-    for i, layer in enumerate(network.layers):
-        if isinstance(layer, BatchNorm):
-            raise ValueError(
-                f"layers[{i}] is a BatchNorm, expected none beside ranks: "
-                "its moments are those of the whole batch; LayerNorm is possible"
-            )
     return ranks
 
 

@@ -23,6 +23,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..nn.loss import Loss
 from ..nn.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
+from ..program.ranks import Ranks
 from ..run.callbacks import Callback
 from ..types import Array, Batch, DType, Floats, Precision
 from .decorators import available_if, fit_context
@@ -218,6 +219,7 @@ class MLPClassifier(ClassifierMixin, TrainableMLP):
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
         validation_data: Batch | None = None,
+        ranks: Ranks | None = None,
     ) -> Self:
         """Train on samples `X` (N, I) and targets `y`.
 
@@ -232,12 +234,16 @@ class MLPClassifier(ClassifierMixin, TrainableMLP):
         validation_data : (X, y) or (X, y, sample_weight), optional
             Samples to measure on after each epoch, in place of a part of `X`. They stop the
             training only with `early_stopping`.
+        ranks : Ranks, optional
+            Processes that train this estimator together and make the same call, see
+            :mod:`fastnn.distributed`. `random_state` has to be set. Each of them gets the whole
+            estimator. Not for the solver lbfgs.
 
         Returns
         -------
         self
         """
-        return self._fit(X, y, sample_weight, validation_data)
+        return self._fit(X, y, sample_weight, validation_data, ranks=ranks)
 
     @available_if(lambda self: self._has_steps())
     @fit_context(prefer_skip_nested_validation=True)

@@ -7,7 +7,7 @@ import itertools
 import math
 import warnings
 from collections.abc import Iterator
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,9 +16,12 @@ from sklearn.utils import check_random_state
 
 from ..model import program_of
 from ..program.precision import resolve_precision
+from ..program.ranks import Ranks, compare
+from ..run.agreement import Agreement
 from ..run.data import as_data
 from ..run.errors import NonFiniteLossError
 from ..run.history import drop_incomplete
+from ..run.request import as_ranks
 from ..types import Batch, Floats, Integers
 from .base import MLP
 from .held_out import Part, make_measure, read_validation_data, split_off
@@ -42,7 +45,59 @@ class TrainableMLP(MLP):
         sample_weight: ArrayLike | None,
         validation_data: Batch | None = None,
         incremental: bool = False,
+        ranks: Ranks | None = None,
     ) -> Self:
+        before = dict(vars(self))
+        try:
+            with Agreement(ranks):
+                self._check_ranks(ranks)
+                samples, held_out, random_state = self._prepare(
+                    X, y, sample_weight, validation_data, incremental
+                )
+            if ranks is not None:
+                compare(ranks, self._plain_parameters())
+        except Exception:
+            if ranks is not None:  # nothing has changed on the ranks without a fault either
+                self.__dict__ = before
+            raise
+        if self.solver == "lbfgs":
+            self._fit_lbfgs(samples)
+        else:
+            self._fit_in_batches(samples, held_out, random_state, incremental, ranks)
+        return self
+
+    def _check_ranks(self, ranks: Ranks | None) -> None:
+        if ranks is None:
+            return
+        as_ranks(ranks)
+        if self.solver == "lbfgs":
+            raise ValueError("ranks is given, expected None for the solver lbfgs")
+        if self.random_state is None:
+            raise TypeError(
+                "random_state is None, expected an int beside ranks: all draw the same numbers"
+            )
+
+    def _plain_parameters(self) -> dict[str, Any]:
+        """Return the parameters that must be the same on all ranks, as far as they compare."""
+        plain = bool, int, float, str, type(None), tuple
+        return {
+            name: value
+            for name, value in self.get_params(deep=False).items()
+            if isinstance(value, plain) and name not in ("verbose", "threads")
+        }
+
+    def _prepare(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None,
+        validation_data: Batch | None,
+        incremental: bool,
+    ) -> tuple[Part, Part | None, np.random.RandomState]:
+        """Check all arguments, and make the network of a first fit.
+
+        Return the samples to train on, those to measure on, and the random state.
+        """
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
         if self.solver == "lbfgs":
@@ -64,16 +119,12 @@ class TrainableMLP(MLP):
                 raise ValueError(
                     f"the layers have sizes {sizes}, expected {known}, those of the fit before"
                 )
-        if self.solver == "lbfgs":
-            self._fit_lbfgs(samples)
-            return self
         held_out = None
         if validation_data is not None:
             held_out = read_validation_data(self, validation_data, samples.y)
         elif self.early_stopping:
             samples, held_out = split_off(self, samples, random_state)
-        self._fit_in_batches(samples, held_out, random_state, incremental)
-        return self
+        return samples, held_out, random_state
 
     def _refuse_for_lbfgs(self, validation_data: Batch | None) -> None:
         """Raise ValueError for what needs epochs, which L-BFGS does not have."""
@@ -122,6 +173,7 @@ class TrainableMLP(MLP):
         held_out: Part | None,
         random_state: np.random.RandomState,
         incremental: bool,
+        ranks: Ranks | None,
     ) -> None:
         """Train on a part of the samples, and measure on the other where there is one."""
         n = train.X.shape[0]
@@ -130,7 +182,8 @@ class TrainableMLP(MLP):
             self._optimizer = self._make_optimizer(scale)
         measure = None if held_out is None else make_measure(self, held_out)
         self._begin_epochs(measure is not None)
-        rule = StoppingRule(self, self._optimizer, as_loss, n, measure)
+        tells = bool(self.verbose) and (ranks is None or ranks.rank == 0)
+        rule = StoppingRule(self, self._optimizer, as_loss, n, measure, tells=tells)
         try:
             with self._penalties(self.alpha / scale):
                 self.model_.fit(
@@ -141,6 +194,7 @@ class TrainableMLP(MLP):
                     seed=random_state.randint(2**31) if self.dropout else 0,
                     callbacks=[rule, *(self.callbacks or ())],
                     verbose=False, threads=self._threads(), precision=self.precision,
+                    ranks=ranks,
                 )  # fmt: skip
         except NonFiniteLossError as error:
             if not self.early_stopping:
@@ -149,6 +203,8 @@ class TrainableMLP(MLP):
             warnings.warn(f"Stochastic Optimizer: {error}", ConvergenceWarning, stacklevel=4)
         except KeyboardInterrupt:
             drop_incomplete(rule.history)
+            if ranks is not None:  # the others leave with an error too
+                raise
             warnings.warn("Training interrupted by user.", stacklevel=4)
         finally:  # however it ends, the curves are those of this call
             self.history_ = rule.history

@@ -16,6 +16,7 @@ from ..kernels import catalogue
 from ..nn.classes import LOSSES_OF_NUMBERS
 from ..nn.loss import Loss
 from ..nn.own_losses import LossLike, as_loss
+from ..program.ranks import Ranks
 from ..run.callbacks import Callback
 from ..types import Array, Batch, DType, Floats, Precision
 from .decorators import available_if, fit_context
@@ -209,12 +210,13 @@ class MLPRegressor(RegressorMixin, TrainableMLP):
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
         validation_data: Batch | None = None,
+        ranks: Ranks | None = None,
     ) -> Self:
         """Train on samples `X` (N, I) and numbers `y` (N,) or (N, O).
 
         The rest as in :meth:`MLPClassifier.fit`.
         """
-        return self._fit(X, y, sample_weight, validation_data)
+        return self._fit(X, y, sample_weight, validation_data, ranks=ranks)
 
     @available_if(lambda self: self._has_steps())
     @fit_context(prefer_skip_nested_validation=True)

@@ -24,6 +24,8 @@ class StoppingRule(Callback):
         The number of samples of an epoch.
     measure : callable, optional
         Returns (loss, score) of the model on held-out samples.
+    tells : bool
+        Whether to print each epoch.
     """
 
     def __init__(
@@ -33,9 +35,11 @@ class StoppingRule(Callback):
         as_loss: Callable[[float, float], float],
         n_samples: int,
         measure: Callable[[], tuple[float, float]] | None = None,
+        *,
+        tells: bool,
     ) -> None:
         self._estimator, self._optimizer, self._as_loss = estimator, optimizer, as_loss
-        self._n_samples, self._measure = n_samples, measure
+        self._n_samples, self._measure, self._tells = n_samples, measure, tells
         self.converged = False
         self.history = History()
 
@@ -52,14 +56,14 @@ class StoppingRule(Callback):
         loss = self._as_loss(curves["loss"][-1] - penalty, penalty)
         curves["loss"][-1] = loss
         estimator._note_epoch(loss, self._n_samples)
-        if estimator.verbose:
+        if self._tells:
             print(f"Iteration {estimator.n_iter_}, loss = {loss:.8f}")
         if self._measure:
             val_loss, score = self._measure()
             curves.setdefault("val_loss", []).append(val_loss)
             curves.setdefault("val_score", []).append(score)
             estimator._note_score(score)
-            if estimator.verbose:
+            if self._tells:
                 print(f"Validation score: {score:f}")
         count = estimator._judge_epoch()
         if estimator.learning_rate == "invscaling" and estimator.solver == "sgd":
@@ -84,5 +88,5 @@ class StoppingRule(Callback):
         else:
             run.stopped = self.converged = True
             message += " Learning rate too small. Stopping." if adaptive else " Stopping."
-        if estimator.verbose:
+        if self._tells:
             print(message)

@@ -12,9 +12,9 @@ from .table import (
     kind_of_file,
     one_of,
     read_table,
-    read_text,
     table_of,
 )
+from .text import read_text
 
 __all__ = [
     "KINDS",

@@ -13,13 +13,17 @@ class Complaints:
 
     def __init__(self) -> None:
         self.messages: list[str] = []
+        self.columns: set[str] = set()
+        """Columns with a fault, which need no second message."""
 
     @contextlib.contextmanager
-    def collect(self) -> Iterator[None]:
+    def collect(self, column: str | None = None) -> Iterator[None]:
         """Keep the message of a ValueError in place of raising it."""
         try:
             yield
         except ValueError as error:
+            if column is not None:
+                self.columns.add(column)
             if str(error) not in self.messages:
                 self.messages.append(str(error))
 
@@ -31,6 +35,8 @@ class Complaints:
             raise ValueError(f"{count} faults: " * (count > 1) + " | ".join(shown))
 
 
-def collecting(complaints: Complaints | None) -> contextlib.AbstractContextManager[None]:
-    """Return `complaints.collect()`, or with None a context that lets errors pass."""
-    return contextlib.nullcontext() if complaints is None else complaints.collect()
+def collecting(
+    complaints: Complaints | None, column: str
+) -> contextlib.AbstractContextManager[None]:
+    """Return `complaints.collect(column)`, or with None a context that lets errors pass."""
+    return contextlib.nullcontext() if complaints is None else complaints.collect(column)

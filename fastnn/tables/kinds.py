@@ -21,7 +21,7 @@ _MONTH = r"(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
 _DATE = "(?i)" + "|".join(
     (
         r"^\d{4}[./-]\d{1,2}[./-]\d{1,2}([T ].*)?$",
-        r"^\d{1,2}[./-]\d{1,2}[./-]\d{2,4}( .*)?$",
+        r"^\d{1,2}[./-]\d{1,2}[./-]\d{2,4}(,? .*)?$",
         rf"^([a-z]+\.?,? )?\d{{1,2}}(\. |[ ./-]){_MONTH},?[ ./-]\d{{2,4}}( .*)?$",
         rf"^([a-z]+\.?,? )?{_MONTH}[ -]\d{{1,2}},?[ -]\d{{4}}( .*)?$",
         r"^\d{1,2}:\d{2}",
@@ -37,7 +37,7 @@ def infer_kinds(
     categorical: Collection[str] = (),
     complaints: Complaints | None = None,
 ) -> dict[str, str]:
-    """Return {column: "number" or "category"} for all columns but `target` and `drop`.
+    """Return {column: "number", "category" or "date"} for all columns but `target` and `drop`.
 
     A column of text is a category where none of its values is a number. A column that
     `categorical` names is a category whatever it holds. A column that is neither is left out if
@@ -58,12 +58,14 @@ def infer_kinds(
     for series in table.frame:
         if series.name == target or series.name in drop:
             continue
+        if complaints is not None and series.name in complaints.columns:
+            continue
         if series.name in categorical:
             kinds[series.name] = "category"
         elif series.name in numeric:
             kinds[series.name] = "number"
         else:
-            with collecting(complaints):
+            with collecting(complaints, series.name):
                 kinds[series.name] = _infer_kind(series, table)
     if complaints is not None and complaints.messages:
         return kinds
@@ -86,9 +88,11 @@ def _infer_kind(series: pl.Series, table: Table) -> str:
     if series.dtype.is_numeric():
         return "number"
     if series.dtype in (pl.Categorical, pl.Enum):
-        return _as_category(series)
+        return "category"
     if series.dtype == pl.Boolean:
         return "category"
+    if series.dtype in (pl.Date, pl.Datetime, pl.Time):
+        return "date"
     if series.null_count() == len(series):
         raise ValueError(f"column {series.name!r:.80} has no values; {leave_out(series)}")
     check_type(series, table)
@@ -97,17 +101,6 @@ def _infer_kind(series: pl.Series, table: Table) -> str:
         return "number"
     if are_dates(texts):
         refuse_date(series, table)
-    return _as_category(texts)
-
-
-def _as_category(series: pl.Series) -> str:
-    """Return "category"; ValueError where the column has too many distinct values."""
-    distinct = series.n_unique()
-    if distinct > MOST_CATEGORIES:
-        raise ValueError(
-            f"column {series.name!r:.80} has {distinct:,} different texts, expected at most "
-            f"{MOST_CATEGORIES} categories; {leave_out(series)}"
-        )
     return "category"
 
 
@@ -150,10 +143,11 @@ def check_type(series: pl.Series, table: Table, is_target: bool = False) -> None
             f"column {name!r} has a name that polars takes for a pattern of names, expected one "
             f"that is not '*' nor '^...$'; rename it{hint}"
         )
-    if series.dtype.is_temporal():
+    if series.dtype.is_temporal() and (is_target or series.dtype == pl.Duration):
         refuse_date(series, table, is_target)
     simple = (pl.String, pl.Boolean, pl.Categorical, pl.Enum, pl.Null)
-    if not (series.dtype.is_numeric() or series.dtype in simple):
+    is_simple = series.dtype in simple or series.dtype.is_numeric() or series.dtype.is_temporal()
+    if not is_simple:
         hint = "" if is_target else f"; {leave_out(series)}"
         raise ValueError(
             f"column {series.name!r:.80} has values of type {series.dtype}, expected numbers or "

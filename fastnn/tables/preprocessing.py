@@ -5,100 +5,75 @@ What is fitted on the training part can be written as plain JSON, for a model fi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, Literal, NamedTuple, Self, TypeAlias
+from collections.abc import Collection, Mapping
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from ..types import Floats
 from .cells import as_texts, read_numbers, refuse_missing
+from .columns import (
+    PARTS,
+    CategoricalColumn,
+    Column,
+    DateColumn,
+    NumericColumn,
+    column_from_dict,
+    column_to_dict,
+)
 from .complaints import Complaints, collecting
-from .kinds import check_type, is_pattern, leave_out, option_for
+from .dates import EPOCH, read_moments
+from .kinds import MOST_CATEGORIES, check_type, is_pattern, leave_out, option_for
 from .libraries import polars as pl
-from .notes import check_finite, check_kind, check_scale
+from .notes import check_kind
 from .scaling import moments
 from .table import Table, among
 
 
-class NumericColumn(NamedTuple):
-    """A numeric column: (value - shift) / scale, and `fill` for a missing value."""
-
-    name: str
-    shift: float
-    scale: float
-    fill: float | None
-
-    @property
-    def kind(self) -> Literal["number"]:
-        """The name of this kind in files."""
-        return "number"
-
-    @property
-    def feature_names(self) -> list[str]:
-        """One feature."""
-        return [self.name]
-
-    def expressions(self) -> list[pl.Expr]:
-        """Return the feature as a polars expression."""
-        column = pl.col(self.name)
-        column = column if self.fill is None else column.fill_null(self.fill)
-        return [(column - self.shift) / self.scale]
-
-
-class CategoricalColumn(NamedTuple):
-    """A column of categories: one feature for each, 1 where the value is that category, else 0."""
-
-    name: str
-    categories: list[str]
-    fill: str | None
-
-    @property
-    def kind(self) -> Literal["category"]:
-        """The name of this kind in files."""
-        return "category"
-
-    @property
-    def feature_names(self) -> list[str]:
-        """One feature a category."""
-        return [f"{self.name}={category}" for category in self.categories]
-
-    def expressions(self) -> list[pl.Expr]:
-        """Return the features as polars expressions."""
-        column = pl.col(self.name)
-        column = column if self.fill is None else column.fill_null(self.fill)
-        return [(column == category).cast(pl.Float64) for category in self.categories]
-
-
-Column: TypeAlias = NumericColumn | CategoricalColumn
-
-
 class Preprocessor:
-    """Features of a table: numbers standardized, categories one-hot, missing values imputed.
+    """Features of a table: numbers standardized, categories one-hot, parts of dates.
 
     Attributes
     ----------
-    columns : list of NumericColumn and CategoricalColumn
+    columns : list of NumericColumn, CategoricalColumn and DateColumn
     feature_names : list of str, of length I
+    column_names : list of str, of length I
+        The column of each feature.
     """
 
     def __init__(self, columns: list[Column]) -> None:
         self.columns = columns
+        self.column_names = [column.name for column in columns for _ in column.feature_names]
         self.feature_names = [name for column in columns for name in column.feature_names]
 
     @classmethod
-    def fit(cls, frame: pl.DataFrame, missing: str = "refuse") -> Self:
+    def fit(
+        cls,
+        frame: pl.DataFrame,
+        missing: str = "refuse",
+        max_categories: int = MOST_CATEGORIES,
+    ) -> Self:
         """Learn from the columns of a frame that `read_features` has returned.
 
         Numbers are shifted by their mean and divided by their standard deviation, a constant is
-        only shifted. With `missing` "median" or "mean", missing numbers become that value, and
-        missing categories the most frequent one.
+        only shifted. With `missing` "median" or "mean", missing numbers become that value, missing
+        categories the most frequent one, and missing dates the one in the middle. Of more than
+        `max_categories` the rarest share one feature. Of dates, the parts that vary are features.
         """
-        fit: dict[Any, Callable[[pl.Series, str], Column]] = {
-            pl.Float64: _fit_number,
-            pl.String: _fit_category,
-        }
-        return cls([fit[type(series.dtype)](series, missing) for series in frame])
+        columns: list[Column] = []
+        for series in frame:
+            if series.null_count() == len(series):
+                raise ValueError(
+                    f"column {series.name!r:.80} has no values to train on; {leave_out(series)}"
+                )
+            if series.dtype == pl.String:
+                columns.append(_fit_category(series, missing, max_categories))
+            elif series.dtype == pl.Float64:
+                columns.append(_fit_number(series, missing))
+            else:
+                columns.append(_fit_date(series, missing))
+        return cls(columns)
 
     def read(self, table: Table) -> pl.DataFrame:
         """Return the typed frame of a table to predict, after all checks.
@@ -130,10 +105,13 @@ class Preprocessor:
         return frame.select(named).to_numpy(order="c")
 
     def unknown(self, frame: pl.DataFrame) -> dict[str, tuple[list[str], int]]:
-        """Return {column: (unknown categories, rows)}, for which `transform` has only zeros."""
+        """Return {column: (unknown categories, rows)}, for which `transform` has only zeros.
+
+        In a column whose rarest categories share a feature, no category is unknown.
+        """
         unknown = {}
         for column in self.columns:
-            if isinstance(column, CategoricalColumn):
+            if isinstance(column, CategoricalColumn) and column.other is None:
                 texts = frame[column.name].drop_nulls()
                 texts = texts.filter(~texts.is_in(column.categories))
                 if len(texts):
@@ -142,19 +120,14 @@ class Preprocessor:
 
     def to_list(self) -> list[dict[str, Any]]:
         """Return the columns as plain JSON, for `from_list`."""
-        return [{"kind": column.kind, **column._asdict()} for column in self.columns]
+        return [column_to_dict(column) for column in self.columns]
 
     @classmethod
     def from_list(cls, columns: Any) -> Self:
         """Return the Preprocessor that `to_list` has described; ValueError for other values."""
-        kinds: dict[str, Any] = {"number": NumericColumn, "category": CategoricalColumn}
-        checked = []
-        for column in check_kind(columns, list, "a list of columns"):
-            fields = dict(check_kind(column, dict, "a column"))
-            kind = kinds.get(check_kind(fields.pop("kind", None), str, "a kind of column"))
-            if kind is None or fields.keys() != set(kind._fields):
-                raise ValueError(f"expected a column, found {column!r:.80}")
-            checked.append(_check_column(kind(**fields)))
+        checked = [
+            column_from_dict(column) for column in check_kind(columns, list, "a list of columns")
+        ]
         names = [column.name for column in checked]
         if len(set(names)) < len(names):
             raise ValueError(f"expected each column once, found {names!r:.80}")
@@ -162,10 +135,6 @@ class Preprocessor:
 
 
 def _fit_number(series: pl.Series, missing: str) -> NumericColumn:
-    if series.null_count() == len(series):
-        raise ValueError(
-            f"column {series.name!r:.80} has no values to train on; {leave_out(series)}"
-        )
     fill = None
     if missing != "refuse":
         fill = float(getattr(series, missing)())
@@ -174,14 +143,37 @@ def _fit_number(series: pl.Series, missing: str) -> NumericColumn:
     return NumericColumn(series.name, shift, scale, fill)
 
 
-def _fit_category(series: pl.Series, missing: str) -> CategoricalColumn:
-    if series.null_count() == len(series):
-        raise ValueError(
-            f"column {series.name!r:.80} has no values to train on; {leave_out(series)}"
-        )
+def _fit_category(series: pl.Series, missing: str, max_categories: int) -> CategoricalColumn:
     texts = series.drop_nulls()
     fill = texts.mode().sort()[0] if missing != "refuse" else None
-    return CategoricalColumn(series.name, texts.unique().sort().to_list(), fill)
+    categories = texts.unique().sort()
+    if len(categories) <= max_categories:
+        return CategoricalColumn(series.name, categories.to_list(), fill)
+    counts = texts.alias("text").value_counts(name="count")
+    frequent = counts.sort(["count", "text"], descending=[True, False])["text"]
+    kept = frequent.head(max_categories - 1)
+    other = "other"
+    while (kept == other).any():
+        other = f"{other} texts"
+    return CategoricalColumn(series.name, kept.sort().to_list(), fill, other)
+
+
+def _fit_date(series: pl.Series, missing: str) -> DateColumn:
+    moments_of = series.drop_nulls()
+    fill: Any = moments_of.sort()[len(moments_of) // 2] if missing != "refuse" else None
+    first: Any = moments_of.dt.truncate("1d").min()
+    is_time = first == moments_of.dt.truncate("1d").max() == EPOCH
+    column = DateColumn(
+        series.name, first.isoformat(), ["hour"] if is_time else [*PARTS], [], [],
+        None if fill is None else fill.isoformat(),
+    )  # fmt: skip
+    numbers = series.to_frame().select(
+        part.alias(name) for name, part in zip(column.parts, column.numbers(), strict=True)
+    )
+    varying = [part for part in numbers if part.min() != part.max()] or [numbers.to_series(-1)]
+    shifts, factors = zip(*(moments(part.to_numpy()) for part in varying), strict=True)
+    parts = [part.name for part in varying]
+    return column._replace(parts=parts, shifts=[*shifts], factors=[*factors])
 
 
 def read_features(
@@ -192,7 +184,7 @@ def read_features(
     is_training: bool = True,
     complaints: Complaints | None = None,
 ) -> pl.DataFrame:
-    """Return the columns of `kinds` as a frame of Float64 and String, with null where missing.
+    """Return the columns of `kinds` as a frame of Float64, String and Datetime, null where missing.
 
     In a column of numbers, NA, NaN, null and the like are missing values too.
 
@@ -214,10 +206,12 @@ def read_features(
             columns.append(clean[name])
             continue
         series: pl.Series = table.frame[name]
-        with collecting(complaints):
+        with collecting(complaints, name):
             check_type(series, table)
             if kind == "category":
                 typed = as_texts(series)
+            elif kind == "date":
+                typed = read_moments(table, series)
             else:
                 option = option_for("--categorical", name)
                 takes_text = f"; {option} takes texts for categories" * is_training
@@ -242,17 +236,3 @@ def _read_clean_columns(table: Table, names: list[str]) -> dict[str, pl.Series]:
         for each, is_finite in zip(numbers, finite, strict=True)
         if not each.null_count() and is_finite[0]
     }
-
-
-def _check_column(column: Column) -> Column:
-    check_kind(column.name, str, "a name")
-    if isinstance(column, NumericColumn):
-        check_scale(column)
-        if column.fill is not None:
-            check_finite(column.fill)
-    else:
-        for category in check_kind(column.categories, list, "a list of categories"):
-            check_kind(category, str, "a category")
-        if column.fill is not None:
-            check_kind(column.fill, str, "a category")
-    return column

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import difflib
 import io
 import itertools
 import math
 import os
 import sys
-from collections import Counter
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,6 +19,7 @@ import numpy as np
 from ..requirements import missing
 from ..types import Array, PathLike
 from . import sources
+from .text import TextFormat, counts_rows, import_polars, is_index_name, read_table_of_text
 
 if TYPE_CHECKING:
     import polars as pl
@@ -32,9 +32,10 @@ KINDS = {
     "json": (".json",),
     "npy": (".npy",),
     "npz": (".npz",),
+    "feather": (".feather", ".arrow", ".ipc"),
+    "xlsx": (".xlsx",),
 }
 _PACKED = (".gz", ".zst")  # CSV and JSON lines, which polars unpacks
-_AS_TEXT: dict[str, Any] = {"has_header": False, "infer_schema_length": 0, "glob": False}
 _MOST_SHOWN = 20  # columns that a message lists
 
 
@@ -83,7 +84,14 @@ class Table(NamedTuple):
             raise ValueError(f"{argument} is {name!r:.80}, expected {expected}")
 
 
-def read_table(source: PathLike, kind: str | None = None, separator: str | None = None) -> Table:
+def read_table(
+    source: PathLike,
+    kind: str | None = None,
+    separator: str | None = None,
+    *,
+    encoding: str | None = None,
+    has_header: bool = True,
+) -> Table:
     """Read a file, or standard input, as a table.
 
     Parameters
@@ -93,14 +101,21 @@ def read_table(source: PathLike, kind: str | None = None, separator: str | None 
     kind : str, optional
         One of `KINDS`. By default the suffix of the path decides, else the first bytes.
     separator : str, optional
-        A single character between the values of a CSV file.
+        A single character between the values of a CSV file; " " is any number of blanks. By default
+        it is found.
+    encoding : str, optional
+        Of a CSV or JSON file, as Python names it; by default UTF-8.
+    has_header : bool
+        Whether the first line of a CSV file or the first row of a sheet names the columns. If not,
+        they are called "column_1", "column_2", ...
 
     Returns
     -------
     Table
         Of `.npy` the columns are "0", "1", ... or the fields of a structured array. Of `.npz` they
         have the names of the arrays; arrays with more than one dimension become "name[0]",
-        "name[1]", ...
+        "name[1]", ... Of `.xlsx` it is the first sheet. A first column without a name that counts
+        the rows is left out.
 
     Raises
     ------
@@ -108,16 +123,21 @@ def read_table(source: PathLike, kind: str | None = None, separator: str | None 
         Where there is no such file.
     ValueError
         For a file that is not of its kind, a column without a name, two columns of one name,
-        arrays of different lengths, no rows, and a table that takes more than half the memory.
+        arrays of different lengths, no rows, a table that takes more than half the memory, and an
+        argument that the kind of file does not have.
     ImportError
-        Where polars is not installed.
+        Where polars is not installed, or for `.xlsx` fastexcel.
     """
     data: Path | io.BytesIO
+
+    def read_stream(stream: Any) -> io.BytesIO:
+        return sources.read_stream(stream, name, lambda start: kind or _kind_of(start), encoding)
+
     if str(source) == "-":
         if sys.stdin is None:
             raise ValueError("path is '-', standard input, and that is closed: expected a table")
         name = "standard input"
-        data = sources.read_stream(sys.stdin.buffer, name, lambda start: kind or _kind_of(start))
+        data = read_stream(sys.stdin.buffer)
     else:
         path = Path(source)
         name = str(path)
@@ -126,16 +146,94 @@ def read_table(source: PathLike, kind: str | None = None, separator: str | None 
         data = path
         if not path.is_file():  # a pipe is read once
             with path.open("rb") as file:
-                data = sources.read_stream(file, name, lambda start: kind or _kind_of(start))
+                data = read_stream(file)
     kind = kind or (kind_of_file(data) if isinstance(data, Path) else _kind_of(data.getvalue()))
+    form = TextFormat(separator or {"tsv": "\t"}.get(kind), encoding, has_header)
+    _check_form(kind, separator, form)
     if kind in ("csv", "tsv"):
-        frame, rows = read_text(data, name, separator or {"csv": ",", "tsv": "\t"}[kind])
+        text = read_table_of_text(data, name, form)
+        table = Table(text.frame, text.rows, name, notes=text.notes)
     else:
-        frame = _read_arrays(data, name) if kind[:2] == "np" else _read_typed(data, kind, name)
-        rows = np.arange(len(frame)) + 1
-    if len(frame) == 0:
+        frame = _read_other(data, kind, name, form)
+        table = _without_index(Table(frame, np.arange(len(frame)) + 1, name))
+        if kind == "xlsx":
+            import_polars("tables")
+            table = _without_empty_rows(table)
+    if len(table.frame) == 0:
         raise _no_rows(name)
-    return Table(frame, rows, name)
+    return table
+
+
+_KINDS_WITH = {
+    "separator": ("csv", "tsv"),
+    "encoding": ("csv", "tsv", "json", "jsonl"),
+    "no-header": ("csv", "tsv", "xlsx"),
+}
+
+
+def _check_form(kind: str, separator: str | None, form: TextFormat) -> None:
+    """Raise ValueError for an argument that a kind of file does not have."""
+    values = {"separator": separator, "encoding": form.encoding, "no-header": not form.has_header}
+    for argument, value in values.items():
+        if value and kind not in _KINDS_WITH[argument]:
+            kinds = ", ".join(_KINDS_WITH[argument])
+            raise ValueError(f"argument --{argument}: is for {kinds}, not for {kind}")
+
+
+def _read_other(data: Path | io.BytesIO, kind: str, name: str, form: TextFormat) -> pl.DataFrame:
+    """Return the frame of a file that is no CSV."""
+    frame: pl.DataFrame
+    if kind in ("npy", "npz"):
+        frame = _read_arrays(data, name)
+    elif kind == "xlsx":
+        frame = _read_sheet(data, name, form.has_header)
+    else:
+        frame = _read_typed(data, kind, name, form.encoding)
+    return frame
+
+
+def _without_index(table: Table) -> Table:
+    """Return a table without a first column that counts the rows and has no name."""
+    frame = table.frame
+    if frame.width < 2 or not is_index_name(frame.columns[0]) or not counts_rows(frame[:, 0]):
+        return table
+    note = f"{table.source} has a first column without a name that counts the rows: it is left out"
+    return table._replace(frame=frame[:, 1:], notes=(*table.notes, note))
+
+
+def _without_empty_rows(table: Table) -> Table:
+    pl = import_polars("tables")
+    filled = table.frame.select(pl.any_horizontal(pl.all().is_not_null())).to_series()
+    return table.take(np.flatnonzero(filled.to_numpy()))
+
+
+def _read_sheet(data: Path | io.BytesIO, name: str, has_header: bool) -> Any:
+    """Return the first sheet of an Excel file."""
+    pl = import_polars("tables")
+    try:
+        import fastexcel  # noqa: F401  (polars reads sheets with it)
+    except ModuleNotFoundError:
+        raise missing("reading .xlsx files needs", "fastexcel", "cli") from None
+    if isinstance(data, Path):
+        sources.check_size(data, name)
+        data = io.BytesIO(data.read_bytes())
+    try:
+        with zipfile.ZipFile(data) as packed:
+            size = sum(each.file_size for each in packed.infolist())
+        if size > sources.MOST_BYTES:
+            raise sources.too_large(name, "unpacks to")
+        frame: Any = pl.read_excel(
+            data.getvalue(), has_header=has_header, infer_schema_length=None,
+            drop_empty_rows=False, raise_if_empty=False,
+        )  # fmt: skip
+    except sources.TooLargeError:
+        raise
+    except Exception as error:  # calamine and zipfile raise many kinds for a damaged file
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"path: {name} is no Excel file of sheets ({reason:.200})") from None
+    if not has_header:  # fastexcel counts from 0
+        frame.columns = [f"column_{i + 1}" for i in range(frame.width)]
+    return frame
 
 
 def _no_rows(name: str) -> ValueError:
@@ -144,7 +242,7 @@ def _no_rows(name: str) -> ValueError:
 
 def table_of(columns: Mapping[str, Any], source: str) -> Table:
     """Return a Table of a dict of arrays (N,)."""
-    pl = _polars("tables")
+    pl = import_polars("tables")
     frame = pl.DataFrame(columns)
     return Table(frame, np.arange(len(frame)) + 1, source)
 
@@ -171,98 +269,6 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     return f"; did you mean {folded[near[0]]!r}?" if near else ""
 
 
-def read_text(source: Path | io.BytesIO, name: PathLike, separator: str = ",") -> tuple[Any, Array]:
-    """Return the cells of a CSV file as a frame of text, and the number of each row.
-
-    Empty cells are null. Blanks around names and values are dropped, and so are empty lines; in a
-    file of a single column, an empty line is a missing value.
-    """
-    pl = _polars("CSV files")
-    source = sources.read_text(source, str(name))
-    _check_cells(source, name, separator)
-    # Names are read as a row, as polars renames repeated ones. Numbers are read as text, as polars
-    # does not say which value of a column is not a number.
-    try:
-        frame = pl.read_csv(source, separator=separator, **_AS_TEXT)
-    except pl.exceptions.NoDataError:
-        raise ValueError(f"path: {name} is empty, expected column names and rows") from None
-    except pl.exceptions.PolarsError as error:
-        raise _no_csv(name, separator, str(error).partition("\n")[0]) from None
-    except OSError as error:  # also for a packed file that ends too early
-        raise OSError(f"path: {name} cannot be read ({error})") from None
-    cells = pl.all().str.strip_chars()
-    frame = frame.select(pl.when(cells != "").then(cells))
-
-    names = frame.row(0)
-    if None in names:
-        raise ValueError(f"path: {name} has no name for column {names.index(None) + 1}")
-    (most, count), *_ = Counter(names).most_common(1)
-    if count > 1:
-        raise ValueError(f"path: {name} has {count} columns named {most!r:.80}, expected one")
-    filled = np.full(len(frame), True)
-    if frame.width > 1 and frame[:, -1].null_count():
-        lengths = _row_lengths(source, name, separator, len(frame))
-        filled = (lengths > 1) | frame[:, 0].is_not_null().to_numpy()
-        short = filled & (lengths < frame.width)
-        if short.any():
-            at = int(short.argmax())
-            raise ValueError(
-                f"path: {name} has {lengths[at]} of {frame.width} values in row {at}, expected one "
-                "for each column"
-            )
-    frame = frame.rename(dict(zip(frame.columns, names, strict=True)))
-    filled[0] = False  # the names
-    return frame.filter(filled), np.flatnonzero(filled)
-
-
-def _check_cells(source: io.BytesIO, name: PathLike, separator: str) -> None:
-    """Raise ValueError where the frame, whose short rows polars fills up, would not fit."""
-    if sources.is_packed(source):
-        lengths = _row_lengths(source, name, separator)
-        width, n_rows = max(lengths, default=0), len(lengths)
-    else:
-        text = source.getvalue()
-        width = text.count(separator.encode(), 0, text.find(b"\n")) + 1
-        n_rows = text.count(b"\n") + 1
-        if width * n_rows * _BYTES_OF_CELL > sources.MOST_BYTES:
-            n_rows = len(_row_lengths(source, name, separator))  # values span lines
-    if width * n_rows * _BYTES_OF_CELL > sources.MOST_BYTES:
-        raise sources.too_large(str(name), f"has {n_rows:,} rows of {width:,} values, which take")
-
-
-_BYTES_OF_CELL = 16  # of text in a polars frame
-
-
-def _row_lengths(source: io.BytesIO, name: PathLike, separator: str, n: int | None = None) -> Array:
-    """Return the number of values in each of the `n` rows of a CSV file.
-
-    polars does not tell: it fills up short rows.
-    """
-    pl = _polars("CSV files")
-    source.seek(0)
-    try:
-        # polars unpacks the file; this separator leaves the lines whole.
-        lines = pl.read_csv(source, separator="\0", quote_char=None, **_AS_TEXT).to_series()
-        lengths = list(map(len, csv.reader(lines.fill_null(""), delimiter=separator)))
-    except (csv.Error, pl.exceptions.PolarsError) as error:
-        raise _no_csv(name, separator, str(error).partition("\n")[0]) from None
-    finally:
-        source.seek(0)
-    if n is None:
-        return np.array(lengths)
-    if len(lengths) != n:
-        raise _no_csv(name, separator, "quotes that do not match")
-    return np.array(lengths)
-
-
-def _no_csv(name: PathLike, separator: str, reason: str) -> ValueError:
-    values = {",": "comma-separated", "\t": "tab-separated"}.get(separator, "separated")
-    return ValueError(
-        f"path: {name} is no table of {values} values in UTF-8, each row as long as the line of "
-        f"names ({reason:.200})"
-    )
-
-
 def kind_of_file(path: Path) -> str:
     """Return the kind of a file from its suffix, or from its first bytes."""
     suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in _PACKED]
@@ -276,7 +282,9 @@ def kind_of_file(path: Path) -> str:
 def _kind_of(start: bytes) -> str:
     """Return the kind of a file from its first bytes."""
     start = start[:4096]
-    magic = {b"PAR1": "parquet", b"\x93NUM": "npy", b"PK\x03\x04": "npz"}
+    magic = {b"PAR1": "parquet", b"\x93NUM": "npy", b"ARRO": "feather", b"PK\x03\x04": "npz"}
+    if start[:4] == b"PK\x03\x04" and (b"[Content_Types].xml" in start or b"xl/" in start[:60]):
+        return "xlsx"
     if start[:4] in magic:
         return magic[start[:4]]
     first = start.lstrip()[:1]
@@ -286,9 +294,17 @@ def _kind_of(start: bytes) -> str:
     return "tsv" if line.count(b"\t") > line.count(b",") else "csv"
 
 
-def _read_typed(source: Path | io.BytesIO, kind: str, name: str) -> Any:
-    pl = _polars("tables")
+def _read_typed(
+    source: Path | io.BytesIO, kind: str, name: str, encoding: str | None = None
+) -> Any:
+    pl = import_polars("tables")
     try:
+        if kind == "feather":
+            if isinstance(source, Path):
+                sources.check_size(source, name)
+                source = io.BytesIO(source.read_bytes())
+            with silenced():
+                return pl.read_ipc(source)
         if kind == "parquet":
             # From memory: polars would expand wildcards and `key=value` folders in a path.
             if isinstance(source, Path):
@@ -297,12 +313,14 @@ def _read_typed(source: Path | io.BytesIO, kind: str, name: str) -> Any:
             with silenced():
                 _check_parquet(source, name)
                 return pl.read_parquet(source)
-        source = sources.read_text(source, name)
+        source = sources.read_text(source, name, encoding)
         if kind == "json":
             return pl.read_json(source, infer_schema_length=None)
         return pl.read_ndjson(source, infer_schema_length=None)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        what = {"parquet": "Parquet", "json": "JSON", "jsonl": "JSON lines"}[kind]
+        what = {
+            "parquet": "Parquet", "json": "JSON", "jsonl": "JSON lines", "feather": "Feather",
+        }[kind]  # fmt: skip
         reason = str(error).partition("\n")[0]
         raise ValueError(f"path: {name} is no table of {what} ({reason:.200})") from None
     except OSError as error:
@@ -311,7 +329,7 @@ def _read_typed(source: Path | io.BytesIO, kind: str, name: str) -> Any:
 
 def _check_parquet(source: io.BytesIO, name: str) -> None:
     """Raise ValueError for a table with more rows and columns than fit into memory."""
-    pl = _polars("tables")
+    pl = import_polars("tables")
     frame = pl.scan_parquet(source)
     n_columns = len(frame.collect_schema())
     n_rows = frame.select(pl.len()).collect().item()
@@ -338,7 +356,7 @@ def silenced() -> Iterator[None]:
 
 
 def _read_arrays(source: Path | io.BytesIO, name: str) -> Any:
-    pl = _polars("tables")
+    pl = import_polars("tables")
     if isinstance(source, Path):
         sources.check_size(source, name)
     opened = contextlib.nullcontext(source) if isinstance(source, io.BytesIO) else source.open("rb")
@@ -389,11 +407,3 @@ def _native(array: Array) -> Any:
     if array.dtype.kind == "U":
         return array.tolist() if array.ndim == 1 else list(map(np.ndarray.tolist, array))
     return np.ascontiguousarray(array, array.dtype.newbyteorder("="))
-
-
-def _polars(what: str) -> Any:
-    try:
-        import polars
-    except ModuleNotFoundError:
-        raise missing(f"reading {what} needs", "polars", "cli") from None
-    return polars

@@ -18,6 +18,8 @@ from .arrays import (
     as_table,
     as_targets,
     as_values,
+    as_weights,
+    check_sum,
     refuse_not_finite,
     unlocked,
 )
@@ -61,6 +63,8 @@ __all__ = [
     "as_table",
     "as_targets",
     "as_values",
+    "as_weights",
+    "check_sum",
     "is_nothing",
     "refuse_not_finite",
     "unlocked",

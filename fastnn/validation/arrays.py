@@ -247,6 +247,13 @@ def as_values(value: ArrayLike, name: str, n_rows: int, n_outputs: int, dtype: D
 
 def as_sample_weights(value: ArrayLike, n_rows: int, name: str = "sample_weight") -> Floats:
     """Return weights (B,) as float64 numbers of at least 0, not all of them 0."""
+    weights = as_weights(value, n_rows, name)
+    check_sum(weights, name)
+    return weights
+
+
+def as_weights(value: ArrayLike, n_rows: int, name: str = "sample_weight") -> Floats:
+    """Return weights (B,) as float64 numbers of at least 0."""
     array = as_array(value, name)
     if array.shape != (n_rows,):
         raise ValueError(f"{name} has shape {array.shape}, expected ({n_rows},)")
@@ -254,11 +261,15 @@ def as_sample_weights(value: ArrayLike, n_rows: int, name: str = "sample_weight"
     if (weights < 0).any():
         at = int((weights < 0).argmax())
         raise ValueError(f"{name}[{at}] is {weights[at]}, expected numbers of at least 0")
+    return weights
+
+
+def check_sum(weights: Floats, name: str = "sample_weight") -> None:
+    """Raise ValueError for weights whose sum is 0 or not finite."""
     with np.errstate(over="ignore"):
         total = weights.sum()
     if not np.finfo(np.float64).tiny <= total < np.inf:
         raise ValueError(f"{name} sums to {total:.3g}, expected a sum that is finite and above 0")
-    return weights
 
 
 def as_class_weights(

@@ -1,0 +1,42 @@
+"""Some rows of a batch, of which other processes have the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ..types import Floats
+
+
+class RunGradients(NamedTuple):
+    """Where a layer writes the gradients that a run of rows adds to those of the batch."""
+
+    rows: slice  # of the run, among the rows of this process
+    dweights: Floats  # (I, O)
+    dbiases: Floats  # (1, O)
+
+
+class Runs:
+    """The rows of a batch that one process has, as neighboring runs.
+
+    Parameters
+    ----------
+    runs : sequence of slice
+        The rows of each run in the batch. A run may be empty.
+    n_rows : int
+        The rows of the whole batch.
+    add : callable
+        Takes an array (S, K) with a row for each run of this process, which it may change, and
+        returns the sum (K,) of the rows of all processes: the same bits in each.
+    """
+
+    def __init__(self, runs: Sequence[slice], n_rows: int, add: Callable[[Floats], Floats]) -> None:
+        first = runs[0].start
+        self.rows = [slice(run.start - first, run.stop - first) for run in runs]
+        self.n_rows, self.add = n_rows, add
+
+    def sums(self, values: Floats) -> Floats:
+        """Return the sum (S, K) of `values` (B, K) over the rows of each run."""
+        return np.stack([values[rows].sum(axis=0) for rows in self.rows])

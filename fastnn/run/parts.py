@@ -1,0 +1,76 @@
+"""Samples of which each rank has passed a part to `fit`: their checks, and what all ranks get."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..memory import is_mapped
+from ..program.parts import PartSamples
+from ..program.program import Program
+from ..program.ranks import Ranks, compare
+from ..program.sparse import is_sparse
+from ..program.trainer import Data
+from ..types import Array, Floats, Scaling
+from ..validation import as_table, as_weights, check_sum
+from .agreement import Agreement
+from .data import as_data
+
+
+def join_parts(
+    program: Program,
+    X: Any,
+    y: Any,
+    sample_weight: ArrayLike | None,
+    scaling: Scaling,
+    ranks: Ranks,
+    agreement: Agreement,
+) -> Data:
+    """Return the checked samples of all ranks: the parts, in the order of the ranks.
+
+    Each rank gets all labels, targets and weights. The rows of `X` stay where they are.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a bad part.
+    RanksDifferError
+        For parts of different kinds.
+    """
+    if is_sparse(X):
+        raise ValueError("X is a sparse matrix, expected an array with parts=True")
+    table = as_table(X, "X", n_features=program.network.n_features, allow_empty=False)
+    own = as_data(program, table, y, scaling=scaling, finite="later" if is_mapped(table) else True)
+    n = len(table)
+    weights: Floats | None = None
+    if sample_weight is not None:
+        weights = as_weights(sample_weight, n)
+    agreement.reach()  # without an error on any rank
+    has_rows = len(own.targets) > 0
+    kinds = {
+        "the number of features of X": table.shape[1],
+        "the dtype of X": table.dtype.str,
+        "the form of y": "rows" if has_rows else "labels",
+        "sample_weight": "None" if weights is None else "an array",
+    }
+    compare(ranks, kinds)
+    # Small arrays have been converted already; then all ranks send converted rows.
+    is_raw = own.inputs.array.dtype == table.dtype and tuple(own.inputs.scaling) == scaling
+    facts = ranks.gather((n, is_raw))
+    counts = np.array([count for count, _ in facts])
+    inputs = own.inputs
+    if ranks.size > 1:
+        inputs = PartSamples(inputs, counts, ranks, as_they_are=all(raw for _, raw in facts))
+
+    def join(array: Array) -> Array:
+        return ranks.join(array, counts)
+
+    labels = join(own.labels)
+    targets = join(own.targets) if has_rows else own.targets
+    if weights is None:
+        return Data(inputs, labels, targets, own.weights)
+    weights = join(weights)
+    check_sum(weights)
+    return Data(inputs, labels, targets, weights)
