@@ -187,7 +187,8 @@ def test_options_reach_fit(call, monkeypatch):
         "train", "digits", "--epochs", 3, "--batch-size", 50, "--learning-rate", 0.02, "--seed", 9,
         "--dtype", "float64",
     )  # fmt: skip
-    (_, few, *_), (model, X, y, options) = seen
+    (_, few, *_), (model, X, y, options), baseline = seen
+    assert len(baseline[0].layers) == 1  # the linear model
     assert few.dtype == np.float64
     assert len(few) < 10  # the warm-up, timed apart: it compiles
     assert model.parameters.dtype == X.dtype == np.float64
@@ -410,7 +411,7 @@ def test_reader_that_goes_away():
         ([], r"(?s)usage: fastnn .*\btrain\b.*"),
         (
             ["train", "--help"],
-            r"(?s)usage: fastnn train .*--hidden.*\bdigits +256 +50 +32 +0\.1\n.*",
+            r"(?s)usage: fastnn train .*--hidden.*\b1,000 +64,64 +200 +32 +0\.5\n.*",
         ),
     ],
 )

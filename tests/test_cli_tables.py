@@ -120,7 +120,7 @@ def test_regression_is_inferred_and_said(call, houses):
     assert (code, errors) == (0, "")
     assert "regression: 'price' has 600 different numbers (see --task)\n" in output
     assert re.search(r"target 'price' from \S+ to \S+\n", output)
-    assert "Adam with learning rate" in output
+    assert "AdamW with learning rate" in output
     r2, rmse, mae = map(float, re.search(r"held out +(\S+) +(\S+) +(\S+)\n", output).groups())
     assert r2 >= 0.97
     assert 250 < mae < rmse < 600  # the noise is 300, in the units of the target
@@ -302,7 +302,7 @@ def test_settings_reach_the_network(call, monkeypatch, houses):
         "--dropout", "0.25", "--hidden", "8,4", "--optimizer", "adamw", "--patience", 7,
         "--balanced", "--threads", 1, "--precision", "high",
     )  # fmt: skip
-    ((model, y, options),) = seen
+    (model, y, options), _ = seen
     assert [type(layer).__name__ for layer in model.layers] == [
         "Dense", "GELU", "Dropout", "Dense", "GELU", "Dropout", "Dense",
     ]  # fmt: skip
@@ -365,7 +365,10 @@ def test_table_on_a_terminal(houses, environment):
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     program = subprocess.Popen(
-        [*COMMAND, "train", "houses.csv", "--target", "price", "--drop", "dear"],
+        [
+            *COMMAND, "train", "houses.csv", "--target", "price", "--drop", "dear",
+            "--patience", "0",
+        ],
         stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, **environment},
         cwd=houses.parent,
     )  # fmt: skip
@@ -383,6 +386,46 @@ def test_table_on_a_terminal(houses, environment):
     assert "\x1b" not in text.replace("\x1b[A", "")
     assert max(len(line) for line in re.split("[\r\n]+", text)) <= 80
     assert re.search(r"\nresult +R2 +RMSE +MAE\r\n +training +0\.9", text)
+
+
+def test_scores_of_the_baselines(call, houses):
+    """On the same samples: one answer for all, and a linear model. The prices are nearly linear."""
+    arguments = "train", houses, "--drop", "dear", "--target", "price"
+    result = json.loads(call(*arguments, "--json")[1])
+    constant, linear = (result["baselines"][k] for k in ("mean_of_the_target", "linear_model"))
+    network = result["result"]["held_out"]
+    assert -0.1 < constant["r2"] <= 0
+    assert 0.99 < linear["r2"] < 1
+    assert linear["r2"] == pytest.approx(network["r2"], abs=0.005)
+    assert constant["rmse"] > 5 * linear["rmse"]
+    assert (result["warning"] is None) == (network["r2"] > linear["r2"])
+    assert f"held out, linear model          {linear['r2']:.4f}" in call(*arguments)[1]
+
+
+def write_linear_table(path, as_class):
+    """Write 120 rows of 12 features, and a target that is their sum and noise, or its sign."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((120, 12))
+    y = X @ rng.standard_normal(12) + rng.normal(0, 0.5, 120)
+    target = np.where(y > 0, "yes", "no") if as_class else y
+    rows = [",".join(map(str, [*row, each])) for row, each in zip(X, target, strict=True)]
+    path.write_text("\n".join([",".join([*"abcdefghijkl", "y"]), *rows]))
+
+
+def test_a_network_that_is_no_better_than_a_linear_model_says_so(call, tmp_path):
+    path = tmp_path / "t.csv"
+    write_linear_table(path, as_class=False)
+    output = call("train", path, "--target", "y")[1]
+    says = r"the network is no better than the linear model: R2 (\S+) and (\S+)\n"
+    network, linear = map(float, re.search(says, output).groups())
+    assert network <= linear
+    assert 0.9 < linear < 1
+    write_linear_table(path, as_class=True)
+    slow = "--learning-rate", "1e-6", "--epochs", 30, "--json"
+    result = json.loads(call("train", path, "--target", "y", *slow)[1])
+    assert result["warning"].startswith("the network is no better than the linear model: log loss")
+    assert set(result["baselines"]) == {"most_frequent_class", "linear_model"}
+    assert result["baselines"]["most_frequent_class"]["roc_auc"] == 0.5
 
 
 # ---------------------------------------------------------------------- save, predict, evaluate
@@ -1111,7 +1154,7 @@ def test_precision_of_the_commands(target, call, houses, tmp_path, monkeypatch):
         )
         for options in ((), ("--precision", "medium")):
             results.append(json.loads(call(*train, "--json", *options, "--save", path)[1]))
-    assert seen == ["highest"] * 3 + ["medium"] * 3
+    assert seen == ["highest"] * 5 + ["medium"] * 5  # the warm-up, two parts, two baselines
     assert [each["training"]["precision"] for each in results] == ["highest", "medium"]
     assert results[0]["history"] != results[1]["history"]
     assert "matrix products in medium precision, by " in call(*train, *options)[1]

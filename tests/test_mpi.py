@@ -115,8 +115,20 @@ def test_processes_with_parts_have_the_bits_of_one_with_all(tmp_path, n_ranks, s
         assert said[rank]["loss"] == curves["loss"]
 
 
-def test_when_a_process_raises_all_say_so(tmp_path):
-    process, said, _ = run(tmp_path, 3, action="raise OSError('no space')")
+def within_a_pass(expression):
+    """Return code that lets an expression be evaluated within a forward pass, layer by layer."""
+    return (
+        "plain = fastnn.ReLU.forward; "
+        f"fastnn.ReLU.forward = lambda *a, **k: ({expression}, plain(*a, **k))[1]"
+    )
+
+
+@pytest.mark.parametrize("within", [False, True])
+def test_when_a_process_raises_all_say_so(tmp_path, within):
+    action, network = "raise OSError('no space')", "dropout"
+    if within:
+        action, network = within_a_pass(f'exec("{action}")'), "batch norm"
+    process, said, _ = run(tmp_path, 3, action=action, network=network)
     assert process.returncode != 0
     assert said[1]["text"] == "no space"
     for rank in (0, 2):
@@ -125,15 +137,23 @@ def test_when_a_process_raises_all_say_so(tmp_path):
     assert "rank 1 has left the training" in process.stderr
 
 
-def test_a_process_that_is_told_to_end_takes_leave(tmp_path):
-    process, said, _ = run(tmp_path, 2, action="os.kill(os.getpid(), signal.SIGTERM)")
+@pytest.mark.parametrize("within", [False, True])
+def test_a_process_that_is_told_to_end_takes_leave(tmp_path, within):
+    action, network = "os.kill(os.getpid(), signal.SIGTERM)", "dropout"
+    if within:
+        action, network = within_a_pass(action), "batch norm"
+    process, said, _ = run(tmp_path, 2, action=action, network=network)
     assert process.returncode != 0
     assert said[1]["error"] == "SystemExit"
     assert said[0]["text"] == "rank 1 has left the training: SystemExit: 143"
 
 
-def test_a_process_that_stands_still_is_waited_for_until_the_timeout(tmp_path):
-    process, said, end = run(tmp_path, 3, action="os.kill(os.getpid(), signal.SIGSTOP)")
+@pytest.mark.parametrize("within", [False, True])
+def test_a_process_that_stands_still_is_waited_for_until_the_timeout(tmp_path, within):
+    action, network = "os.kill(os.getpid(), signal.SIGSTOP)", "dropout"
+    if within:
+        action, network = within_a_pass(action), "batch norm"
+    process, said, end = run(tmp_path, 3, action=action, network=network)
     assert process.returncode != 0
     for rank in (0, 2):
         assert said[rank]["error"] == "RanksTimeoutError"

@@ -11,13 +11,15 @@ import math
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 from .. import tables
 from ..nn.classes import ACTIVATIONS as ACTIVATIONS_BY_NAME
 from ..nn.classes import OPTIMIZERS
 from ..program.precision import PRECISIONS
 from ..version import __version__
+from . import defaults
+from .defaults import RATES
 from .export import FORMATS
 
 EXIT_CODES = """\
@@ -37,29 +39,6 @@ refused elsewhere. A category that training has not seen counts as none of the
 known ones, and is said on standard error."""
 
 
-class Settings(NamedTuple):
-    """The settings of `fastnn train` that have defaults of their own for each kind of data."""
-
-    hidden: tuple[int, ...]
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    optimizer: str
-
-
-# Held-out accuracy with seeds 0 to 15: digits 0.961 to 0.992, spiral 0.950 to 1.
-DEFAULTS = {
-    "digits": Settings((256,), 50, 32, 0.1, "sgd"),
-    "spiral": Settings((64, 64), 200, 32, 0.1, "sgd"),
-    "classes": Settings((64, 64), 50, 32, 0.05, "sgd"),
-    "numbers": Settings((64, 64), 50, 32, 0.003, "adam"),
-}
-# Any other optimizer starts with the default rate of its class.
-_CHOSEN_RATES = {"sgd": 0.05, "adam": 0.003, "adamw": 0.003, "rmsprop": 0.001, "adagrad": 0.03}
-RATES: dict[str, float] = {
-    name: _CHOSEN_RATES.get(name) or optimizer().learning_rate
-    for name, optimizer in OPTIMIZERS.items()
-}
 ACTIVATIONS = {name: layer for name, layer in ACTIVATIONS_BY_NAME.items() if name != "identity"}
 _MOST_OF_CONFIG = 1_000_000  # bytes
 MISSING = ("refuse", "median", "mean")
@@ -250,7 +229,7 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     add = command.add_argument_group("training").add_argument
     add("--epochs", metavar="N", type=_count, help="passes over the training samples")
     add("--batch-size", metavar="N", type=_count, help="samples of a gradient step")
-    optimizer = f"{_listed(OPTIMIZERS)} (default: sgd for classes, adam for numbers)"
+    optimizer = f"{_listed(OPTIMIZERS)} (default: adamw)"
     add("--optimizer", metavar="O", type=_choice(*OPTIMIZERS), help=optimizer)
     add(
         "--learning-rate",
@@ -258,10 +237,13 @@ def _add_train(command: argparse.ArgumentParser) -> None:
         type=_rate,
         help="factor of a gradient step (default: below)",
     )
+    decay = "weight decay, of any optimizer (default: below)"
+    add("--weight-decay", metavar="X", type=_decay, help=decay)
     patience = (
-        "stop after so many epochs in a row without a better held-out loss, and keep the best"
+        "stop after so many epochs in a row without a better held-out loss, and keep the best; "
+        "0 takes all epochs (default: a tenth of the epochs)"
     )
-    add("--patience", metavar="N", type=_count, help=patience)
+    add("--patience", metavar="N", type=_count_or_0, help=patience)
     balanced = "weigh samples so that every class counts the same"
     add("--balanced", action="store_true", help=balanced)
     seed = "the same seed gives the same numbers (default: %(default)s)"
@@ -352,17 +334,20 @@ def _add_common(group: Any, json: str = "print one JSON object") -> None:
 
 
 def _defaults() -> str:
-    lines = ["defaults:     hidden  epochs  batch size  learning rate"]
-    for name, (hidden, epochs, batch_size, rate, _) in DEFAULTS.items():
-        widths = ",".join(map(str, hidden))
-        lines.append(f"  {name:<8}{widths:>10}{epochs:>8}{batch_size:>12}{rate:>15}")
-    others = ", ".join(f"{name} {rate:g}" for name, rate in RATES.items())
-    lines += [
-        "  (classes, numbers: of other data; numbers with adam, the others with sgd)",
-        "",
-        "learning rate of another optimizer than that:",
+    lines = [
+        "defaults for tables, by the rows to train on (digits and spiral have their own):",
+        "       rows   hidden  epochs  batch size  weight decay",
     ]
-    return "\n".join([*lines, f"  {others}", "", _MISSING, "", EXIT_CODES])
+    for n_rows in (100, 1_000, 10_000, 100_000, 1_000_000):
+        settings = defaults.settings_for("", n_rows)
+        widths = ",".join(map(str, settings.hidden))
+        lines.append(
+            f"  {n_rows:>9,}{widths:>9}{settings.epochs:>8}{settings.batch_size:>12}"
+            f"{settings.weight_decay:>14g}"
+        )
+    rates = ", ".join(f"{name} {rate:g}" for name, rate in RATES.items())
+    lines += ["", "learning rates:", f"  {rates}"]
+    return "\n".join([*lines, "", _MISSING, "", EXIT_CODES])
 
 
 # ---------------------------------------------------------------------- kinds of values
@@ -422,6 +407,8 @@ def _read_size(text: str) -> int:
 _size = _argument(_read_size, lambda n: n >= 1, "a size above 0, as in 500MB or 2GB")
 _count = _argument(int, lambda n: n >= 1, "a whole number of at least 1")
 _several = _argument(int, lambda n: n >= 2, "a whole number of at least 2")
+_count_or_0 = _argument(int, lambda n: n >= 0, "a whole number of at least 0")
+_decay = _argument(float, lambda x: 0 <= x < math.inf, "a finite number of at least 0")
 _seed = _argument(int, lambda n: n >= 0, "a whole number of at least 0")
 _rate = _argument(float, lambda x: 0 < x < math.inf, "a finite number above 0")
 _fraction = _argument(float, lambda x: 0 < x < 1, "a number between 0 and 1")

@@ -124,20 +124,42 @@ def confusion_matrix(assessment: Assessment, n_classes: int) -> Integers:
     return count_pairs(assessment.true, assessment.predicted, n_classes)
 
 
-def say_result(parts: Mapping[str, Assessment], target: Target, last: str) -> None:
-    """Print the scores of all parts; of classes, also each one's figures in the part `last`."""
+def say_result(
+    parts: Mapping[str, Assessment],
+    target: Target,
+    last: str,
+    baselines: Mapping[str, Assessment] | None = None,
+) -> None:
+    """Print the scores of all parts; of classes, also each one's figures in the part `last`.
+
+    Scores of `baselines` on that part stand below.
+    """
     first = next(iter(parts.values()))
+    rows = {**parts, **{f"{last}, {title}": each for title, each in (baselines or {}).items()}}
     scores = {
         part: {TITLES[name]: value for name, value in each.scores.items() if name in TITLES}
-        for part, each in parts.items()
+        for part, each in rows.items()
     }
     names = [title for name, title in TITLES.items() if name in first.scores]
-    terminal.say("result", *figures.score_lines(scores, names))
+    warning = warning_of(parts[last], baselines) if baselines else None
+    warnings = terminal.wrapped([warning]) if warning else ()
+    terminal.say("result", *figures.score_lines(scores, names), *warnings)
     if target.task == "classification":
         labels = target.labels
         terminal.say("classes", *figures.class_lines(class_figures(parts[last], labels), last))
         matrix = confusion_matrix(parts[last], len(labels))
         terminal.say("confusion", *figures.confusion_lines(matrix, labels))
+
+
+def warning_of(network: Assessment, baselines: Mapping[str, Assessment]) -> str | None:
+    """Return a warning where a network is no better than a baseline on the same samples."""
+    name, sign = ("log_loss", -1) if "log_loss" in network.scores else ("r2", 1)
+    score = network.scores[name]
+    best = max(baselines, key=lambda title: sign * baselines[title].scores[name])
+    other = baselines[best].scores[name]
+    if sign * score > sign * other:
+        return None
+    return f"the network is no better than the {best}: {TITLES[name]} {score:.4g} and {other:.4g}"
 
 
 def as_json(assessment: Assessment, target: Target) -> dict[str, Any]:

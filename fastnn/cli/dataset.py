@@ -56,10 +56,13 @@ class TrainingData(Protocol):
     def fit_arguments(self, seed: int) -> dict[str, Any]:
         """Return the arguments of `Sequential.fit` that give it the samples and their order."""
 
+    def parts(self, k: int) -> Iterator[tuple[Array, ...]]:
+        """Yield (X, y), as a network takes them, of the training part (0) or the other (1)."""
+
     def assess(
-        self, model: Sequential, threads: int | None, precision: Precision
-    ) -> list[assessment.Assessment]:
-        """Return how good a model is on the two parts."""
+        self, model: Sequential, k: int, threads: int | None, precision: Precision
+    ) -> assessment.Assessment:
+        """Return how good a model is on one of the two parts."""
 
 
 class Dataset(NamedTuple):
@@ -89,20 +92,20 @@ class Dataset(NamedTuple):
 
     def fit_arguments(self, seed: int) -> dict[str, Any]:
         """Return the arguments of `Sequential.fit` that give it the samples and their order."""
-        y, y_held_out = self.targets
-        if self.target.task == "regression":
-            y, y_held_out = map(self.target.standardize, (y, y_held_out))
-        X, X_held_out = self.inputs
-        return {"X": X, "y": y, "validation_data": (X_held_out, y_held_out), "seed": seed}
+        ((X, y),), (held_out,) = self.parts(0), self.parts(1)
+        return {"X": X, "y": y, "validation_data": held_out, "seed": seed}
+
+    def parts(self, k: int) -> Iterator[tuple[Array, ...]]:
+        """Yield (X, y), as a network takes them, of the training part (0) or the other (1)."""
+        y = self.targets[k]
+        yield self.inputs[k], self.target.standardize(y) if self.target.task == "regression" else y
 
     def assess(
-        self, model: Sequential, threads: int | None, precision: Precision
-    ) -> list[assessment.Assessment]:
-        """Return how good a model is on the two parts."""
-        return [
-            assessment.assess(model, self.target, X, y, threads, precision)
-            for X, y in zip(self.inputs, self.targets, strict=True)
-        ]
+        self, model: Sequential, k: int, threads: int | None, precision: Precision
+    ) -> assessment.Assessment:
+        """Return how good a model is on one of the two parts."""
+        X, y = self.inputs[k], self.targets[k]
+        return assessment.assess(model, self.target, X, y, threads, precision)
 
 
 def load_dataset(

@@ -6,6 +6,7 @@ what is learnt has the same bits. A few bytes for each row stay in memory.
 
 from __future__ import annotations
 
+import contextlib
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -66,17 +67,19 @@ class LargeDataset(NamedTuple):
             arguments |= {"seed": rng, "shuffle": OneOrder(rng, self.train.n_rows)}
         return arguments
 
+    def parts(self, k: int) -> Iterator[tuple[Array, ...]]:
+        """Yield (X, y), as a network takes them, of the training part (0) or the other (1)."""
+        source = (self.train, self.held_out)[k]
+        with contextlib.closing(make_windows(source, shuffle=False).of_epoch(1)) as windows:
+            yield from windows
+
     def assess(
-        self, model: Sequential, threads: int | None, precision: Precision
-    ) -> list[assessment.Assessment]:
-        """Return how good a model is on the two parts."""
-        return [
-            assessment.assess_parts(
-                model, self.target, make_windows(source, shuffle=False).of_epoch(1), source.n_rows,
-                threads, precision,
-            )
-            for source in (self.train, self.held_out)
-        ]  # fmt: skip
+        self, model: Sequential, k: int, threads: int | None, precision: Precision
+    ) -> assessment.Assessment:
+        """Return how good a model is on one of the two parts."""
+        return assessment.assess_parts(
+            model, self.target, self.parts(k), self.sizes[k], threads, precision
+        )
 
 
 def load_large_dataset(

@@ -19,12 +19,13 @@ def score_lines(
 ) -> Iterator[str]:
     """Yield a table with a line for each part and a column for each score in `names`."""
     widths = [max(10, len(name) + 2) for name in names]
-    yield f"{'':8}" + "".join(f"{name:>{w}}" for name, w in zip(names, widths, strict=True))
+    first = max(8, *map(len, scores))
+    yield f"{'':{first}}" + "".join(f"{name:>{w}}" for name, w in zip(names, widths, strict=True))
     for part, values in scores.items():
         cells = (
             _score_cell(values[name], w, digits) for name, w in zip(names, widths, strict=True)
         )
-        yield f"{part:8}" + "".join(cells)
+        yield f"{part:{first}}" + "".join(cells)
 
 
 def _score_cell(value: float, width: int, digits: int) -> str:

@@ -19,11 +19,12 @@ from ..nn.optimizer import Optimizer
 from ..program.precision import resolve_precision
 from ..run.history import History
 from ..types import Precision
-from . import assessment, machine, outputs, report, terminal
-from .arguments import ACTIVATIONS, DEFAULTS, RATES, Settings
+from . import assessment, baselines, defaults, machine, outputs, report, terminal
+from .arguments import ACTIVATIONS
 from .data import BUILT_IN
 from .dataset import TrainingData, load_dataset
 from .dataset_large import load_large_dataset
+from .defaults import Settings
 from .limits import find_large
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ class Result(NamedTuple):
     history: fastnn.History
     parts: dict[str, assessment.Assessment]
     """{"training": Assessment, "held out": Assessment}."""
+
+    baselines: dict[str, assessment.Assessment]
+    """{"most frequent class" or "mean": Assessment, "linear model": Assessment}, held out."""
 
     compile_seconds: float
     """Seconds to compile or load the machine code."""
@@ -81,34 +85,35 @@ def _train(options: Namespace) -> Result:
     target = dataset.target
     if options.balanced and target.task == "regression":
         raise ValueError("argument --balanced: the target is a number, expected classes")
-    settings = _settings(options, target)
+    settings = _settings(options, dataset.sizes[0])
     n_features = len(dataset.preprocessor.feature_names)
     widths = (n_features, *settings.hidden, _n_outputs(target))
     model = _network(widths, options, target, weights_rng)
     precision = _precision(options, model)
-    optimizer = OPTIMIZERS[settings.optimizer](learning_rate=settings.learning_rate)
+    optimizer = OPTIMIZERS[settings.optimizer](
+        learning_rate=settings.learning_rate, weight_decay=settings.weight_decay
+    )
     if not options.json:
         _say_before(options, settings, dataset, model, optimizer, precision)
     plain = _is_plain(options, settings, target)
     compile_seconds, _ = _timed(fastnn.warmup, model.dtype, plain=plain, precision=precision)
     train_seconds, history = _timed(_fit, model, dataset, optimizer, settings, options)
-    assessments = dataset.assess(model, options.threads, precision)
-    parts = dict(zip(("training", "held out"), assessments, strict=True))
+    parts = {
+        part: dataset.assess(model, k, options.threads, precision)
+        for k, part in enumerate(("training", "held out"))
+    }
+    others = _baselines(options, settings, dataset, precision)
     return Result(
-        dataset, settings, precision, model, history, parts, compile_seconds, train_seconds
+        dataset, settings, precision, model, history, parts, others, compile_seconds, train_seconds
     )
 
 
 # ---------------------------------------------------------------------- network and training
 
 
-def _settings(options: Namespace, target: Target) -> Settings:
-    by_task = {"classification": "classes", "regression": "numbers"}[target.task]
-    settings = DEFAULTS[options.data if options.data in BUILT_IN else by_task]
-    values = {name: getattr(options, name) for name in Settings._fields}
-    if values["optimizer"] not in (None, settings.optimizer):
-        settings = settings._replace(learning_rate=RATES[values["optimizer"]])
-    return settings._replace(**{k: v for k, v in values.items() if v is not None})
+def _settings(options: Namespace, n_samples: int) -> Settings:
+    chosen = {name: getattr(options, name) for name in Settings._fields}
+    return defaults.choose(defaults.settings_for(options.data, n_samples), chosen)
 
 
 def _is_plain(options: Namespace, settings: Settings, target: Target) -> bool:
@@ -146,6 +151,10 @@ def _network(
             if options.dropout:
                 layers.append(fastnn.Dropout(options.dropout))
         layers.append(fastnn.Dense(n_inputs, n_neurons, dtype=options.dtype, rng=rng))
+    if options.data not in defaults.BUILT_IN:
+        last = layers[-1]
+        last.init = fastnn.scaled_normal(defaults.FIRST_WEIGHTS)
+        last.reset_parameters(rng)
     loss = None if target.task == "classification" else fastnn.MeanSquaredError()
     return fastnn.Sequential(layers, loss=loss)
 
@@ -156,6 +165,7 @@ def _fit(
     optimizer: Optimizer,
     settings: Settings,
     options: Namespace,
+    **more: Any,
 ) -> History:
     extra = dataset.fit_arguments(options.seed)
     if options.balanced:
@@ -164,12 +174,35 @@ def _fit(
         extra["class_weight"] = {
             k: n / (len(counts) * count) if count else 0.0 for k, count in enumerate(counts)
         }
-    if options.patience:
-        extra["callbacks"] = [fastnn.EarlyStopping("val_loss", patience=options.patience)]
+    if settings.patience:
+        extra["callbacks"] = [fastnn.EarlyStopping("val_loss", patience=settings.patience)]
     return model.fit(
         epochs=settings.epochs, batch_size=settings.batch_size, optimizer=optimizer,
-        threads=options.threads, precision=options.precision, **extra,
+        threads=options.threads, precision=options.precision, **extra, **more,
     )  # fmt: skip
+
+
+def _baselines(
+    options: Namespace, settings: Settings, dataset: TrainingData, precision: Precision
+) -> dict[str, assessment.Assessment]:
+    """Return how good one answer for all samples is on the held-out part, and a linear model."""
+    target = dataset.target
+    models = {_TITLES[target.task]: baselines.constant_model(dataset, options.dtype)}
+    optimizer = OPTIMIZERS["adam"](learning_rate=0.01)
+
+    def fit(model: Sequential) -> None:
+        _fit(model, dataset, optimizer, settings, options, verbose=False)
+
+    linear = baselines.linear_model(dataset, options.dtype, fit)
+    if linear is not None:
+        models["linear model"] = linear
+    return {
+        title: dataset.assess(model, 1, options.threads, precision)
+        for title, model in models.items()
+    }
+
+
+_TITLES = {"classification": "most frequent class", "regression": "mean of the target"}
 
 
 def _timed(function: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[float, Any]:
@@ -215,11 +248,13 @@ def _say_before(
     first, *others = dataset.lines
     terminal.say("data", first, *terminal.wrapped(others))
     terminal.say("network", *_network_lines(model, dataset.target))
-    terminal.say("training", *_training_lines(options, settings, optimizer, precision))
+    terminal.say(
+        "training", *terminal.wrapped(_training_lines(options, settings, optimizer, precision))
+    )
 
 
 def _say_after(result: Result, files: Iterable[str]) -> None:
-    assessment.say_result(result.parts, result.dataset.target, "held out")
+    assessment.say_result(result.parts, result.dataset.target, "held out", result.baselines)
     if files:
         terminal.say("files", *files)
     samples = len(result.history) * result.dataset.sizes[0]
@@ -253,11 +288,13 @@ def _training_lines(
 ) -> Iterator[str]:
     yield (
         f"{terminal.some(settings.epochs, 'epoch')}, batches of {settings.batch_size:,}, "
-        f"{type(optimizer).__name__} with learning rate {settings.learning_rate:g}, "
-        f"seed {options.seed}"
+        f"{type(optimizer).__name__} with learning rate {settings.learning_rate:g}"
+        + (f" and weight decay {settings.weight_decay:.3g}" if settings.weight_decay else "")
+        + f", seed {options.seed}"
     )
-    if options.patience:
-        yield f"until {terminal.some(options.patience, 'epoch')} bring no better held-out loss"
+    if settings.patience:
+        epochs = terminal.some(settings.patience, "epoch")
+        yield f"stops after {epochs} without a better held-out loss, and keeps the best epoch"
     if options.balanced:
         yield "every class counts the same"
     if precision != "highest":
@@ -302,6 +339,10 @@ def _as_json(options: Namespace, result: Result, files: Iterable[str]) -> dict[s
             part.replace(" ", "_"): assessment.as_json(each, target)
             for part, each in result.parts.items()
         },
+        "baselines": {
+            title.replace(" ", "_"): each.scores for title, each in result.baselines.items()
+        },
+        "warning": assessment.warning_of(result.parts["held out"], result.baselines),
         "files": {name: getattr(options, name) for name in files},
         "seconds": {"compilation": result.compile_seconds, "training": result.train_seconds},
         "machine": {"cpu": machine.cpu_name(), "units": machine.units(model.dtype)},

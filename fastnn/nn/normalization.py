@@ -328,7 +328,7 @@ class BatchNorm(_Norm):
             wide = inputs.astype(np.float64)
             mean = runs.add(runs.sums(wide)) / n_rows
             wide -= mean
-            sums = runs.add(runs.sums(np.hstack([wide, np.square(wide)])))
+            sums = runs.add(np.hstack([runs.sums(wide), runs.sums(wide, wide)]))
             shift, squares = np.split(sums / n_rows, 2)  # the shift: the mean was rounded
             wide -= shift
             variance = np.maximum(squares - np.square(shift), 0)
@@ -396,7 +396,7 @@ class BatchNorm(_Norm):
         normalized, dvalues = self._as_passes(dvalues)
         with np.errstate(over="ignore", invalid="ignore"):
             wide = dvalues.astype(np.float64)
-            sums = runs.sums(np.hstack([wide, wide * normalized]))
+            sums = np.hstack([runs.sums(wide), runs.sums(wide, normalized)])
             for (_, dweights, dbiases), own in zip(gradients, sums, strict=True):
                 dbiases[...], dweights[...] = np.split(own, 2)
             mean, slope = np.split(runs.add(sums) / runs.n_rows, 2)

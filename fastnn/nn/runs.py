@@ -37,6 +37,8 @@ class Runs:
         self.rows = [slice(run.start - first, run.stop - first) for run in runs]
         self.n_rows, self.add = n_rows, add
 
-    def sums(self, values: Floats) -> Floats:
-        """Return the sum (S, K) of `values` (B, K) over the rows of each run."""
-        return np.stack([values[rows].sum(axis=0) for rows in self.rows])
+    def sums(self, values: Floats, factors: Floats | None = None) -> Floats:
+        """Return the sum (S, K) of `values` (B, K), times `factors`, over the rows of each run."""
+        if factors is None:
+            return np.stack([values[rows].sum(axis=0) for rows in self.rows])
+        return np.stack([(values[rows] * factors[rows]).sum(axis=0) for rows in self.rows])
