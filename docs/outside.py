@@ -20,7 +20,8 @@ OTHERS = {
     "benchmarks/small_steps.png": "small_steps.png",
     "examples/spiral.png": "pictures/spiral.png",
 }
-OTHERS |= {f"examples/{path.name}": f"scripts/{path.name}" for path in ROOT.glob("examples/*.py")}
+SCRIPTS = [path for path in ROOT.glob("examples/*") if path.suffix in (".py", ".ipynb")]
+OTHERS |= {f"examples/{path.name}": f"scripts/{path.name}" for path in SCRIPTS}
 _LINK = re.compile(r"\]\((\.\./[^)#]+)")
 
 

@@ -19,11 +19,12 @@ from .program.precision import resolve_precision
 from .program.samples import Samples
 from .program.threads import WORK_PER_THREAD, resolve_threads
 from .run.callbacks import Callback
+from .run.compilation import note_compilation
 from .run.data import Targets, as_checked_targets, count_outputs
 from .run.errors import DivergedModelsError, NonFiniteLossError
 from .run.history import History
 from .run.parallel import ParallelRuns
-from .run.progress import Bar, Verbose, as_progress
+from .run.progress import Verbose, as_progress, make_bar
 from .run.remote import as_executor, run_chunks, split_evenly
 from .run.request import FitArguments, Request, check_request
 from .types import Seed, Snapshot, StateSnapshot
@@ -73,7 +74,7 @@ def fit_many(
         call, or to write a file for each model, pass a list with one list for each model.
     verbose : "auto", 0, 1 or 2
         1 and 2 show a progress bar that counts models, 0 does not; "auto" shows it on a
-        terminal.
+        terminal and in a notebook.
     threads : int, optional
         How many models train at the same time. By default the number of `set_num_threads`, or
         the number of CPUs that the process may use. With an `executor`, how many each worker
@@ -137,8 +138,9 @@ def fit_many(
         return _train_remotely(
             as_executor(executor), models, X, y, for_each, options, threads, show_bar
         )
-    requests = [*_make_requests(models, X, y, for_each, options)]
-    return ParallelRuns(requests, show_bar).run(n_threads)
+    with note_compilation(verbose):
+        requests = [*_make_requests(models, X, y, for_each, options)]
+        return ParallelRuns(requests, show_bar).run(n_threads)
 
 
 def _make_requests(
@@ -215,7 +217,7 @@ def _train_remotely(
         return copy.deepcopy(chunk)
 
     chunks = split_evenly(len(models), executor, threads)
-    bar = Bar(total=len(models), unit=" models") if show_bar else contextlib.nullcontext()
+    bar = make_bar(total=len(models), unit=" models") if show_bar else contextlib.nullcontext()
     with bar as shown:
         parts = run_chunks(executor, _train_chunk, (X, y, options), chunks, make_chunk, shown)
     results: list[_Trained] = [each for part in parts for each in part]

@@ -120,6 +120,22 @@ def inner(function):
     return numba.njit(**numba_private.inner_options(), **_FLAGS)(function)
 
 
+_listeners = []
+
+
+@contextlib.contextmanager
+def listen(listener):
+    """Call listener(name) within the block for each kernel that is not stored.
+
+    It is called before the kernel is compiled, by the thread that compiles it.
+    """
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+
+
 # Seconds for which a process waits while another one compiles a kernel; then it compiles it too.
 LONGEST_WAIT = 60
 
@@ -221,12 +237,14 @@ class MachineCodeCache:
     def load_overload(self, sig, target_context):
         """Return the stored compile result for `sig`, or None."""
         if self._folder is None:
+            self._tell()
             return None
         target_context.refresh()
         try:
             path = self._path(sig, target_context)
             result = self._read(path, target_context)
             if result is None:
+                self._tell()
                 self._acquire(path)  # waits while another process compiles the same
                 result = self._read(path, target_context)
                 if result is not None:
@@ -234,9 +252,16 @@ class MachineCodeCache:
             return result
         except private_files.NotPrivateError as error:
             self._warn_of(error)
+            self._tell()
         except Exception:  # if the cache cannot be read, the kernel is compiled
             pass
         return None
+
+    def _tell(self):
+        """Tell those who listen that this kernel is about to be compiled."""
+        for listener in [*_listeners]:
+            with contextlib.suppress(Exception):  # such as a closed stream
+                listener(self._name.rpartition(".")[2])
 
     def _read(self, path, target_context):
         """Return the compile result in a file, or None if there is none."""

@@ -27,6 +27,7 @@ from fastnn.cli import (
     outputs,
     report,
 )
+from fastnn.cli import train as training
 from fastnn.kernels import catalogue, jit
 from fastnn.kernels.codes import Unit
 from fastnn.model import read_model
@@ -296,7 +297,7 @@ def test_settings_reach_the_network(call, monkeypatch, houses):
         return History()
 
     monkeypatch.setattr(fastnn.Sequential, "fit", fit)
-    monkeypatch.setattr(fastnn, "warmup", lambda *_, **__: None)
+    monkeypatch.setattr(training, "compile_code", lambda *_: None)
     call(
         "train", houses, "--target", "dear", "--drop", "price", "--activation", "gelu",
         "--dropout", "0.25", "--hidden", "8,4", "--optimizer", "adamw", "--patience", 7,
@@ -319,7 +320,7 @@ def test_settings_reach_the_network(call, monkeypatch, houses):
 
 def test_target_of_a_regression_is_standardized_on_the_training_part(call, monkeypatch, houses):
     seen = []
-    monkeypatch.setattr(fastnn, "warmup", lambda *_, **__: None)
+    monkeypatch.setattr(training, "compile_code", lambda *_: None)
     monkeypatch.setattr(
         fastnn.Sequential,
         "fit",
@@ -1141,9 +1142,9 @@ def test_info_says_what_multiplies_in_each_precision(unit, lines, call, monkeypa
 @pytest.mark.parametrize("target", ["price", "dear"])
 def test_precision_of_the_commands(target, call, houses, tmp_path, monkeypatch):
     seen, assess = [], assessment.assess
-    monkeypatch.setattr(fastnn, "warmup", lambda *_, precision, **__: seen.append(precision))
+    monkeypatch.setattr(training, "compile_code", lambda *values: seen.append(values[-1]))
     path = tmp_path / "model.safetensors"
-    train = (
+    command = (
         "train", houses, "--target", target, "--drop", {"price": "dear", "dear": "price"}[target],
         "--hidden", "64,32", "--epochs", 2,
     )  # fmt: skip
@@ -1153,11 +1154,11 @@ def test_precision_of_the_commands(target, call, houses, tmp_path, monkeypatch):
             assessment, "assess", lambda *values: seen.append(values[-1]) or assess(*values)
         )
         for options in ((), ("--precision", "medium")):
-            results.append(json.loads(call(*train, "--json", *options, "--save", path)[1]))
-    assert seen == ["highest"] * 5 + ["medium"] * 5  # the warm-up, two parts, two baselines
+            results.append(json.loads(call(*command, "--json", *options, "--save", path)[1]))
+    assert seen == ["highest"] * 5 + ["medium"] * 5  # the compilation, two parts, two baselines
     assert [each["training"]["precision"] for each in results] == ["highest", "medium"]
     assert results[0]["history"] != results[1]["history"]
-    assert "matrix products in medium precision, by " in call(*train, *options)[1]
+    assert "matrix products in medium precision, by " in call(*command, *options)[1]
     predict = ["predict", path, houses]
     if target == "dear":
         predict.append("--probabilities")

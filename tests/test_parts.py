@@ -55,7 +55,7 @@ def window(request, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["even", "uneven"])
-@pytest.mark.parametrize("network", ["relu", "dropout", "norm"])
+@pytest.mark.parametrize("network", ["relu", "dropout", "norm", "batch norm"])
 def test_parts_have_the_bits_of_the_whole(network, kind):
     check((1, 2, 3, 4), 4, network, "adam", kind=kind)
 

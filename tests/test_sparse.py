@@ -225,14 +225,14 @@ def test_60000_features_take_less_than_1_gb():
     assert int(kilobytes) < 1_000_000
 
 
-@pytest.mark.parametrize("norm", [False, True])
+@pytest.mark.parametrize("norm", [None, fastnn.LayerNorm, fastnn.BatchNorm])
 def test_ranks_make_the_rows_of_their_shards_dense(norm, monkeypatch):
     X, y = make_data()
     theirs = sparse.csr_array(X)
     options = {"sample_weight": np.random.default_rng(1).random(N), "scale": 0.5, "offset": 0.25}
 
     def train(ranks, samples):
-        model = make_model() if not norm else make_norm_model()
+        model = make_model() if norm is None else make_norm_model(norm)
         curves = fit(model, samples, y, ranks=ranks, **options).curves
         return model.parameters.tobytes(), curves
 
@@ -243,8 +243,8 @@ def test_ranks_make_the_rows_of_their_shards_dense(norm, monkeypatch):
         assert run_ranks(3, 4, lambda ranks: train(ranks, theirs)) == [expected] * 3
 
 
-def make_norm_model():
-    layers = [fastnn.Dense(FEATURES, 12, rng=0), fastnn.LayerNorm(12), fastnn.ReLU()]
+def make_norm_model(norm):
+    layers = [fastnn.Dense(FEATURES, 12, rng=0), norm(12), fastnn.ReLU()]
     return fastnn.Sequential([*layers, fastnn.Dense(12, 3, rng=1)])
 
 

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Iterable
 from typing import Any
 
+from ..run.compilation import note_compilation
 from ..run.errors import NonFiniteLossError
 from .arguments import parse
 from .terminal import harmless
@@ -50,7 +51,8 @@ def main(argv: Iterable[str] | None = None) -> int:
         options = parse(argv)
         debug = options.debug
         module = importlib.import_module(f".{_MODULES[options.command]}", __name__)
-        module.run(options)
+        with note_compilation():
+            module.run(options)
         sys.stdout.flush()
         return 0
     except NonFiniteLossError as error:

@@ -162,11 +162,14 @@ def warning_of(network: Assessment, baselines: Mapping[str, Assessment]) -> str 
     return f"the network is no better than the {best}: {TITLES[name]} {score:.4g} and {other:.4g}"
 
 
+def plain_scores(assessment: Assessment) -> dict[str, float | None]:
+    """Return the scores for JSON, which has no NaN."""
+    return {name: None if np.isnan(value) else value for name, value in assessment.scores.items()}
+
+
 def as_json(assessment: Assessment, target: Target) -> dict[str, Any]:
     """Return an Assessment for `--json`."""
-    values: dict[str, Any] = {
-        name: None if np.isnan(value) else value for name, value in assessment.scores.items()
-    }
+    values: dict[str, Any] = {**plain_scores(assessment)}
     if target.task == "classification":
         values["classes"] = class_figures(assessment, target.labels)
         values["confusion_matrix"] = confusion_matrix(assessment, len(target.labels)).tolist()

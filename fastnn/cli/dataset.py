@@ -50,6 +50,9 @@ class TrainingData(Protocol):
     def sizes(self) -> list[int]:
         """The samples of the two parts: training, held out."""
 
+    def few(self, n: int) -> TrainingData:
+        """Return the first `n` samples of each part, or fewer."""
+
     def count_classes(self) -> Integers:
         """Return how many samples of each class there are to train on."""
 
@@ -84,6 +87,11 @@ class Dataset(NamedTuple):
     def sizes(self) -> list[int]:
         """The samples of the two parts: training, held out."""
         return [len(part) for part in self.inputs]
+
+    def few(self, n: int) -> Dataset:
+        """Return the first `n` samples of each part, or fewer."""
+        inputs, targets = ([each[:n] for each in parts] for parts in (self.inputs, self.targets))
+        return self._replace(inputs=inputs, targets=targets)
 
     def count_classes(self) -> Integers:
         """Return how many samples of each class there are to train on."""

@@ -49,6 +49,10 @@ class LargeDataset(NamedTuple):
         """The samples of the two parts: training, held out."""
         return [self.train.n_rows, self.held_out.n_rows]
 
+    def few(self, n: int) -> LargeDataset:
+        """Return the first `n` samples of each part, or fewer."""
+        return self._replace(train=self.train.few(n), held_out=self.held_out.few(n))
+
     def count_classes(self) -> Integers:
         """Return how many samples of each class there are to train on."""
         assert self.target.task == "classification"

@@ -43,6 +43,12 @@ class Rows:
         """Return how many rows are chosen."""
         return int(self._before[-1])
 
+    def few(self, n: int) -> Rows:
+        """Return the first `n` of the chosen rows, or fewer."""
+        mask = self.mask.copy()
+        mask[self.find(min(n, len(self)) - 1) + 1 :] = False
+        return Rows(mask, self.y)
+
     def find(self, i: int) -> int:
         """Return the row of the table that is the chosen row `i`."""
         block = int(np.searchsorted(self._before, i, "right")) - 1
@@ -90,6 +96,12 @@ class TableSource:
         label = np.dtype(np.int64 if target.task == "classification" else np.float64)
         n_features = len(preprocessor.feature_names)
         self.forms = [Form("X", (n_features,), self.dtype), Form("y", (), label)]
+
+    def few(self, n: int) -> TableSource:
+        """Return a source of the first `n` rows, or fewer."""
+        return TableSource(
+            self.table, self.reading, self.preprocessor, self.target, self.dtype, self.rows.few(n)
+        )
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Read]:

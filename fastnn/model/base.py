@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import html
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
@@ -164,6 +165,10 @@ class Model:
         loss = repr(getattr(self, "loss", "?"))
         loss = "" if loss == "SoftmaxCrossEntropy()" else f", loss={loss}"
         return f"{type(self).__name__}([\n{layers}]{loss})"
+
+    def _repr_html_(self) -> str:
+        table = self.summary()._repr_html_()
+        return f"{table}<div>{html.escape(f'loss: {self.loss!r}')}</div>"
 
 
 def network_of(model: Model) -> Network:

@@ -21,6 +21,7 @@ from ..program.stream import Stream
 from ..program.trainer import describe_network
 from ..run.agreement import Agreement
 from ..run.callbacks import Callback
+from ..run.compilation import note_compilation
 from ..run.data import as_data, check_batches, with_class_weights
 from ..run.evaluation import as_further_metrics, evaluate
 from ..run.history import History
@@ -189,8 +190,7 @@ class Sequential(Model):
             beginning of the first run. If there is no file yet, the run starts from the beginning.
             For a name with {epoch} in it, the last file is used. The random state in the file
             replaces `seed`. Functions of your own, such as a learning rate or a metric, are not in
-            the file: pass them again. `batches` have to give the same batches again in the same
-            order, which an iterator cannot: it is refused.
+            the file: pass them again. `batches` have to give the same batches in the same order.
         verbose : "auto", 0, 1 or 2
             1: a progress bar on standard error; 2: a line per epoch on standard output; 0: nothing.
             "auto" is 1 on a terminal and in a notebook, else 0.
@@ -250,9 +250,10 @@ class Sequential(Model):
             sample_weight, class_weight, shuffle, drop_last, steps_per_epoch, initial_epoch,
             metrics, callbacks, scale, offset, resume, verbose, threads, precision, ranks, parts,
         )  # fmt: skip
-        with Agreement(ranks) as agreement:
-            request = check_request(self._program, self, arguments, agreement)
-        return train(request)
+        with note_compilation(verbose):
+            with Agreement(ranks) as agreement:
+                request = check_request(self._program, self, arguments, agreement)
+            return train(request)
 
     def partial_fit(
         self,

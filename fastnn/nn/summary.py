@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from ..html import make_table
 from .layers import Dense, Layer
 from .network import Network
 from .residual import Branch
+
+_HEADER = ("layer", "outputs", "parameters", "FLOPs a sample")
 
 
 class LayerSummary(NamedTuple):
@@ -57,26 +60,33 @@ class Summary:
         self.n_flops = None if None in flops else sum(filter(None, flops))
 
     def __str__(self) -> str:
-        rows = [
-            (row.name, _text(row.n_outputs), _text(row.n_parameters), _text(row.n_flops))
-            for row in self.layers
-        ]
-        rows.insert(0, ("layer", "outputs", "parameters", "FLOPs a sample"))
+        rows = [_HEADER, *self._rows()]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [
             "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
             for row in rows
         ]
         rule = "-" * len(lines[0])
+        return "\n".join([lines[0], rule, *lines[1:], rule, self._total()])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return make_table(_HEADER, self._rows(), self._total())
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        return [
+            (row.name, _text(row.n_outputs), _text(row.n_parameters), _text(row.n_flops))
+            for row in self.layers
+        ]
+
+    def _total(self) -> str:
         frozen = self.n_parameters - self.n_trainable
-        total = (
+        return (
             f"{self.n_parameters:,} parameters ({_bytes(self.n_bytes)})"
             + (f", {frozen:,} of them frozen" if frozen else "")
             + f", {_text(self.n_flops)} FLOPs a sample"
         )
-        return "\n".join([lines[0], rule, *lines[1:], rule, total])
-
-    __repr__ = __str__
 
 
 def _summarize(layer: Any, width: int | None) -> LayerSummary:

@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..html import make_table
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # The table of a long run shows so many of the first and of the last epochs.
 _SHOWN = 10
+# So many beside its picture in a notebook.
+_SHOWN_BESIDE = 3
 
 
 class History:
     """The curves of a training run: one value an epoch. `print` shows them as a table.
+
+    A notebook shows them as a picture too, where matplotlib is installed.
 
     Attributes
     ----------
@@ -91,19 +97,30 @@ class History:
         return f"<History: {len(self)} epochs{values}>"
 
     def __str__(self) -> str:
-        names = ["epoch", *self.curves]
-        rows = [
-            [str(epoch), *(f"{value:.4f}" for value in values)]
-            for epoch, *values in zip(self.epochs, *self.curves.values(), strict=True)
-        ]
-        if len(rows) > 2 * _SHOWN:
-            rows = [*rows[:_SHOWN], ["..."] * len(names), *rows[-_SHOWN:]]
+        names, *rows = self._rows(_SHOWN)
         widths = [max(map(len, column)) for column in zip(names, *rows, strict=True)]
         lines = (
             "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
             for row in [names, *rows]
         )
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        from .history_plot import draw_picture  # not loaded with fastnn
+
+        names, *rows = self._rows(_SHOWN_BESIDE)
+        return draw_picture(self.epochs, self.curves) + make_table(names, rows)
+
+    def _rows(self, shown: int) -> list[list[str]]:
+        """Return the header and the rows of the table, without the middle of a long run."""
+        header = ["epoch", *self.curves]
+        rows = [
+            [str(epoch), *(f"{value:.4f}" for value in values)]
+            for epoch, *values in zip(self.epochs, *self.curves.values(), strict=True)
+        ]
+        if len(rows) > 2 * shown:
+            rows = [*rows[:shown], ["..."] * len(header), *rows[-shown:]]
+        return [header, *rows]
 
 
 def drop_incomplete(history: History) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from ..figures import COLORS, as_panels, tidy
+from ..html import make_picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,6 +38,23 @@ def plot_curves(
     for ax, name in zip(panels, names, strict=True):
         _draw_curve(ax, name, epochs, curves)
     return panels
+
+
+def draw_picture(epochs: Sequence[int], curves: Curves) -> str:
+    """Return all curves as an image of HTML: nothing without epochs or without matplotlib."""
+    if not curves or importlib.util.find_spec("matplotlib") is None:
+        return ""
+    from matplotlib.figure import Figure  # not pyplot, which would show the figure once more
+
+    count = len({name.removeprefix("val_") for name in curves})
+    n_columns = min(count, 3)
+    n_rows = -(-count // n_columns)
+    figure = Figure((3.8 * n_columns + 0.4, 2.9 * n_rows), dpi=144, layout="constrained")
+    panels = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
+    plot_curves(epochs, curves, None, panels[:count])
+    for panel in panels[count:]:
+        panel.set_visible(False)
+    return make_picture(figure, "the curves of the training")
 
 
 def _draw_curve(ax: Axes, name: str, epochs: Sequence[int], curves: Curves) -> None:

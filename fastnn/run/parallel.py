@@ -12,7 +12,7 @@ from ..program.threads import ThreadTeam, with_team
 from .errors import DivergedModelsError, NonFiniteLossError
 from .history import History
 from .loop import train
-from .progress import Bar
+from .progress import make_bar
 from .request import Request
 
 
@@ -38,7 +38,7 @@ class ParallelRuns:
 
     def run(self, n_threads: int) -> list[History]:
         """Train all models with `n_threads` threads, this one included; return the histories."""
-        bar = Bar(total=len(self.requests), unit=" models") if self.show_bar else _NoBar()
+        bar = make_bar(total=len(self.requests), unit=" models") if self.show_bar else _NoBar()
         with bar as self.bar:
             with_team(n_threads, self._run_in)
         if self.error is not None:

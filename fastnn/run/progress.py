@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeAlias
 
 from tqdm import tqdm
 
+from ..html import in_notebook
 from .callbacks import Callback, Run
 
 Verbose: TypeAlias = Literal["auto", 0, 1, 2] | bool
@@ -20,8 +22,20 @@ class Bar(tqdm):  # type: ignore[misc]  # has no types
     monitor_interval = 0
 
 
+def make_bar(**options: Any) -> Any:
+    """Return a bar of tqdm: in a notebook one of its widgets, or text where there are none."""
+    if not in_notebook():
+        return Bar(**options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of missing widgets
+        from tqdm.auto import tqdm as widget
+    return type("Bar", (widget,), {"monitor_interval": 0})(**options)
+
+
 class ProgressBar(Callback):
-    """A bar on standard error: epoch, remaining time, samples per second and the last curves.
+    """A bar: epoch, remaining time, samples per second and the last curves.
+
+    It is on standard error, and in a notebook a widget, where `ipywidgets` is installed.
 
     The value on the validation data follows each curve in parentheses.
 
@@ -39,7 +53,7 @@ class ProgressBar(Callback):
         """Show an empty bar."""
         self._epochs_shown, self._n_epochs = 0, run.epochs - run.epoch
         # A process without a console has no standard error.
-        self._bar = Bar(
+        self._bar = make_bar(
             total=run.n_samples * self._n_epochs or None,  # unknown with `batches`
             disable=sys.stderr is None,
             unit="",
@@ -119,6 +133,11 @@ def summarize(curves: Mapping[str, float]) -> str:
     )
 
 
+def is_watched() -> bool:
+    """Return whether standard error is a terminal, or this is a notebook."""
+    return (sys.stderr is not None and sys.stderr.isatty()) or in_notebook()
+
+
 def as_progress(verbose: Verbose, callbacks: Iterable[Callback]) -> list[Callback]:
     """Return the callbacks that `verbose` adds to a list of callbacks.
 
@@ -126,7 +145,7 @@ def as_progress(verbose: Verbose, callbacks: Iterable[Callback]) -> list[Callbac
     """
     kind: type[Callback] | None
     if isinstance(verbose, str) and verbose == "auto":
-        kind = ProgressBar if sys.stderr is not None and sys.stderr.isatty() else None
+        kind = ProgressBar if is_watched() else None
     elif isinstance(verbose, int) and verbose in (0, 1, 2):
         kind = (None, ProgressBar, ProgressLines)[verbose]
     else:
