@@ -213,7 +213,7 @@ class _TorchRanks(Ranks):
         torch, dist = self._torch, self._dist
         own = torch.from_numpy(np.ascontiguousarray(piece).view(np.uint8).reshape(-1))
         parts = [torch.empty_like(own) for _ in range(self.size)]
-        limit = datetime.timedelta(seconds=self._limit)
+        limit, begin = datetime.timedelta(seconds=self._limit), time.monotonic()
         try:
             dist.all_gather(parts, own, group=self._group, async_op=True).wait(limit)
         except RuntimeError as error:  # the time is up, or another process has ended
@@ -221,6 +221,7 @@ class _TorchRanks(Ranks):
                 f"rank {self.rank} cannot reach the others any more, "
                 f"expected all ranks to go on: {str(error)[:200]}"
             ) from None
+        self.seconds += time.monotonic() - begin
         rows = [part.numpy().view(piece.dtype).reshape(piece.shape) for part in parts]
         return np.stack(rows)
 
@@ -271,12 +272,12 @@ class _MPIRanks(Ranks):
 
         An exception of a signal is raised after that: the other ranks count on the request.
         """
-        deadline, polls, raised = time.monotonic() + self._limit, 0, None
+        begin, polls, raised = time.monotonic(), 0, None
         while True:
             try:
                 if request.Test():
                     break
-                if time.monotonic() > deadline:
+                if time.monotonic() > begin + self._limit:
                     self.abandon()
                     raise RanksTimeoutError(
                         f"rank {self.rank} has waited {self._limit:g} seconds for the others, "
@@ -292,6 +293,7 @@ class _MPIRanks(Ranks):
                 if raised is not None:  # a second Ctrl-C
                     raise
                 raised = error
+        self.seconds += time.monotonic() - begin
         if raised is not None:
             raise raised
 

@@ -4,6 +4,7 @@ Ranks are threads here. `test_mpi.py` has the same with processes under mpirun.
 """
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from fastnn.distributed import (
     one,
 )
 from fastnn.kernels.table import SUM_ROWS
-from fastnn.program.ranks import add_tree
+from fastnn.program.ranks import OneRank, add_tree
 from fastnn.program.rankwise import make_shard_program
 from fastnn.program.threads import with_team
 from fastnn.run import loop
@@ -379,6 +380,35 @@ def test_only_rank_0_writes(tmp_path, capsys):
     assert len(list((tmp_path / "0").iterdir())) == 2
     assert not list((tmp_path / "1").iterdir())
     assert capsys.readouterr().out.count("epoch 1/3") == 1
+
+
+class SlowRank(OneRank):
+    """A rank whose exchanges take a part of the time."""
+
+    def spread(self, piece):
+        begin = time.perf_counter()
+        time.sleep(0.01)
+        self.seconds += (time.perf_counter() - begin) / 2
+        return super().spread(piece)
+
+
+def test_the_part_of_exchanges_is_told(capsys):
+    parts = []
+
+    def note(run):
+        parts.append(run.exchange_part)
+
+    callbacks = [fastnn.LambdaCallback(on_epoch_end=note)]
+    train(one(4), callbacks=callbacks)
+    train(SlowRank(4), callbacks=callbacks, verbose=2)
+    train(None, callbacks=callbacks)
+    assert parts[:3] == [0.0] * 3
+    assert all(0.2 < part <= 0.5 for part in parts[3:6])
+    assert parts[6:] == [None] * 3
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("samples/s")[1] for line in lines] == [
+        f"  exchange {100 * part:.0f} %" for part in parts[3:6]
+    ]
 
 
 # ---------------------------------------------------------------------------- what goes wrong
