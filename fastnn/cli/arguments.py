@@ -22,7 +22,7 @@ from .defaults import RATES
 from .export import FORMATS
 
 EXIT_CODES = """\
-exit codes: 0 done; 1 training diverged, or nobody reads the output;
+exit codes: 0 done; 1 training diverged, or the output pipe was closed;
             2 bad input; 3 a mistake in fastnn; 130 interrupted"""
 
 
@@ -35,7 +35,7 @@ _RAW_ROWS = """\
 The table has the columns that the model was trained on, as they were; others
 are ignored. Missing values are filled where train --missing was given, and
 refused elsewhere. A category that training has not seen counts as none of the
-known ones, and is said on standard error."""
+known ones, and is reported on standard error."""
 
 
 ACTIVATIONS = {name: layer for name, layer in ACTIVATIONS_BY_NAME.items() if name != "identity"}

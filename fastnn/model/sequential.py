@@ -158,8 +158,8 @@ class Sequential(Model):
             the weights, so that in a batch of one sample its weight makes no difference. The
             curves of the history are weighted in the same way: loss, accuracy and metrics.
         class_weight : dict of int to float, optional
-            A factor of the sample weights for each label. It is for classes only, and needs every
-            class. It does not affect validation data.
+            A factor of the sample weights for each class, or for the answers 0 and 1 of one
+            yes-or-no question. It does not affect validation data.
         shuffle : bool or callable
             True: a new random order each epoch, as `generate_batch_indices` gives it. A callable
             of N returns the order of the next epoch, N indices of samples. Indices may be repeated

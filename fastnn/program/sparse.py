@@ -94,7 +94,7 @@ def as_sparse_samples(
         raise TypeError(f"{name} has dtype {kind}, expected real numbers")
     if value.ndim != 2 or n_features not in (None, value.shape[1]):
         columns = "I" if n_features is None else n_features
-        raise ValueError(f"{name} has shape {value.shape}, expected (B, {columns})")
+        raise ValueError(f"{name} has shape {value.shape}, expected (n_samples, {columns})")
     if value.shape[1] == 0 or (value.shape[0] == 0 and not allow_empty):
         raise ValueError(f"{name} has shape {value.shape}, expected at least one row and column")
     if dtype is None:

@@ -83,13 +83,23 @@ def count_outputs(network: Network, inputs: Samples) -> int:
 
 
 def with_class_weights(data: Data, class_weight: Mapping[Any, float] | None, task: Task) -> Data:
-    """Return samples whose weights are multiplied by the `class_weight` of their labels."""
+    """Return samples whose weights are multiplied by the `class_weight` of their labels.
+
+    Those of one yes-or-no question have the labels 0 and 1; between them the weight is linear.
+    """
     if class_weight is None:
         return data
-    if task != "classes":
-        raise ValueError("class_weight is given, expected a loss of classes with it")
-    weights = data.weights if len(data.weights) else 1.0
-    weights = weights * as_class_weights(class_weight, data.targets.shape[1])[data.labels]
+    if task == "classes":
+        factors = as_class_weights(class_weight, data.targets.shape[1])[data.labels]
+    elif task == "answers" and data.targets.shape[1] == 1:
+        no, yes = as_class_weights(class_weight, 2)
+        share = data.targets[:, 0].astype(np.float64)
+        factors = no * (1 - share) + yes * share
+    else:
+        raise ValueError(
+            "class_weight is given, expected a loss of classes with it, or one yes-or-no question"
+        )
+    weights = (data.weights if len(data.weights) else 1.0) * factors
     if not weights.sum() > 0:
         raise ValueError("sample_weight times class_weight sums to 0, expected some weight above 0")
     return data._replace(weights=weights)

@@ -274,7 +274,9 @@ def _find_sources(
     (form,) = samples.forms
     shape = samples.n_rows, *form.row
     if len(shape) != 2 or 0 in shape:
-        raise ValueError(f"X has shape {shape}, expected (N, I), at least one row and column")
+        raise ValueError(
+            f"X has shape {shape}, expected (n_samples, n_features), at least one of both"
+        )
     for source in sources[1:]:
         if source.n_rows != samples.n_rows:
             (form,) = source.forms
