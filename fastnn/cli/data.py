@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import threading
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from numpy.typing import DTypeLike
 
 from .. import datasets, tables
 from ..model import read_model
@@ -67,7 +70,8 @@ class Saved:
 
         self.model = read_model(path)
         self.whole = TableModel.from_network(self.model, f"MODEL {path}")
-        self.preprocessor, self.target = self.whole.preprocessor, self.whole.target
+        self.reading, self.preprocessor = self.whole.reading, self.whole.preprocessor
+        self.target = self.whole.target
 
     def read(self, table: Table, target: bool = False) -> Table:
         """Return a table with its texts read as in training, those of the target too if asked."""
@@ -79,19 +83,42 @@ class Saved:
         return X, list(unknown_lines(self.preprocessor, frame))
 
 
+def inputs(
+    preprocessor: Preprocessor, table: Table, frame: pl.DataFrame, dtype: DTypeLike
+) -> Floats:
+    """Return the features (N, I) of a typed frame; ValueError for one that overflows `dtype`."""
+    return preprocessor.inputs(table, frame, dtype)
+
+
+class Unknown:
+    """The categories in the parts of a table that a model does not know; threads may add some."""
+
+    def __init__(self) -> None:
+        self._columns: dict[str, tuple[list[str], int]] = {}
+        self._lock = threading.Lock()
+
+    def add(self, preprocessor: Preprocessor, frame: pl.DataFrame) -> None:
+        """Add those in a typed frame."""
+        with self._lock:
+            for name, (categories, count) in preprocessor.unknown(frame).items():
+                known, n_rows = self._columns.get(name, ([], 0))
+                self._columns[name] = sorted({*known, *categories}), n_rows + count
+
+    def lines(self) -> Iterator[str]:
+        """Yield a line for each column."""
+        for name, (categories, rows) in self._columns.items():
+            count = "a category" if len(categories) == 1 else f"{len(categories):,} categories"
+            shown = ", ".join(f"{each!r:.80}" for each in categories[:3]) + (
+                ", ..." if len(categories) > 3 else ""
+            )
+            yield (
+                f"column {name!r:.80} has {count} unknown to the model ({shown}), in "
+                f"{terminal.some(rows, 'row')}: all its features are 0"
+            )
+
+
 def unknown_lines(preprocessor: Preprocessor, frame: pl.DataFrame) -> Iterator[str]:
     """Yield a line for each column with categories that were not in the training part."""
-    yield from lines_of(preprocessor.unknown(frame))
-
-
-def lines_of(unknown: Mapping[str, tuple[list[str], int]]) -> Iterator[str]:
-    """Yield a line for each column of {name: (unknown categories, rows)}."""
-    for name, (categories, rows) in unknown.items():
-        count = "a category" if len(categories) == 1 else f"{len(categories):,} categories"
-        shown = ", ".join(f"{each!r:.80}" for each in categories[:3]) + (
-            ", ..." if len(categories) > 3 else ""
-        )
-        yield (
-            f"column {name!r:.80} has {count} unknown to the model ({shown}), in "
-            f"{terminal.some(rows, 'row')}: all its features are 0"
-        )
+    unknown = Unknown()
+    unknown.add(preprocessor, frame)
+    return unknown.lines()

@@ -5,7 +5,7 @@ folder need polars as they are imported: `text` and `table` do not.
 """
 
 from .api import load, train
-from .table import KINDS, Table, among, did_you_mean, one_of, read_table, table_of
+from .table import KINDS, Table, among, did_you_mean, kind_of_file, one_of, read_table, table_of
 from .text import read_text
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Table",
     "among",
     "did_you_mean",
+    "kind_of_file",
     "load",
     "one_of",
     "read_table",

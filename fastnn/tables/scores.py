@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from .. import metrics
-from ..types import Array, Floats, Precision
+from ..types import Array, Floats, Integers, Precision
 
 if TYPE_CHECKING:
     from ..model import Sequential
@@ -23,6 +23,10 @@ class Assessment(NamedTuple):
 
     true: Array
     predicted: Array
+    """Of all samples, or of some where there are many."""
+
+    counts: Integers | None = None
+    """The confusion matrix of all samples, where `true` has some; None: that of `true`."""
 
 
 def assess(
