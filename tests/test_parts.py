@@ -5,6 +5,7 @@ Ranks are threads here, as in `test_ranks.py`.
 
 import numpy as np
 import pytest
+from scipy import sparse
 from test_ranks import CLASSES, FEATURES, NETWORKS, ROWS, data, run_ranks, train
 
 import fastnn
@@ -141,6 +142,25 @@ def test_a_checkpoint_of_parts_resumes_on_others_and_on_the_whole(tmp_path, unit
     assert run_ranks(3, 4, lambda r: train_part(r, "dropout", "adam", **options)) == [expected] * 3
 
 
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+@pytest.mark.parametrize("kind", [sparse.csr_array, sparse.csc_array, sparse.coo_matrix])
+def test_sparse_parts_have_the_bits_of_the_whole(kind, scale):
+    X = data()[0] * (np.random.default_rng(5).random((ROWS, FEATURES)) < 0.3)
+    X[40:60] = 0
+    expected = train(one(4), X=X, scale=scale, offset=scale - 1, sample_weight=WEIGHTS)
+
+    def fit(ranks, limits):
+        rows = slice(limits[ranks.rank], limits[ranks.rank + 1])
+        return train(
+            ranks, X=kind(X[rows]), y=data()[1][rows], sample_weight=WEIGHTS[rows], parts=True,
+            scale=scale, offset=scale - 1,
+        )  # fmt: skip
+
+    for limits in ([0, ROWS], [0, 40, 60, ROWS], limits_of(4)):
+        results = run_ranks(len(limits) - 1, 4, lambda ranks, limits=limits: fit(ranks, limits))
+        assert results == [expected] * (len(limits) - 1)
+
+
 # ---------------------------------------------------------------------------------- bad input
 
 
@@ -250,8 +270,9 @@ def test_bad_arguments():
     assert FitArguments().parts is False
 
 
-def test_sparse_parts_are_refused():
-    from scipy import sparse
-
-    with pytest.raises(ValueError, match="X is a sparse matrix, expected an array with parts=True"):
-        train(one(4), X=sparse.csr_array(data()[0]), parts=True)
+def test_a_sparse_part_beside_an_array_is_named_on_all_ranks():
+    for error in run_ranks(3, 4, parts_with(1, X=sparse.csr_array)):
+        assert isinstance(error, RanksDifferError), error
+        assert str(error) == (
+            "on rank 1 the kind of X is 'a sparse matrix', expected 'an array', as on rank 0"
+        )
