@@ -18,33 +18,13 @@ from networks import ADAM_RATE, NETWORKS, Network, make_data
 from report import Table, digits, microseconds, percent
 
 import fastnn
-from fastnn.distributed import Ranks, mpi_ranks, one
+from fastnn.distributed import mpi_ranks, one
 
 _SHARDS = 1, 4, 8
 _BATCH = 4096
 _STEPS = 4
 _AIM = 1.5  # how many times as fast two hosts are to be as one
 _LARGE = 2**24  # bytes of the exchange that shows the bandwidth
-
-
-class TimedRanks(Ranks):
-    """Ranks that count the seconds of their exchanges."""
-
-    def __init__(self, ranks):
-        super().__init__(ranks.rank, ranks.size, ranks.shards)
-        self._ranks, self.seconds = ranks, 0.0
-
-    def exchange(self, pieces):
-        return self._timed(self._ranks.exchange, pieces)
-
-    def spread(self, piece):
-        return self._timed(self._ranks.spread, piece)
-
-    def _timed(self, call, value):
-        begin = time.perf_counter()
-        result = call(value)
-        self.seconds += time.perf_counter() - begin
-        return result
 
 
 def main():
@@ -54,7 +34,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="one short round, a smoke test")
     options = parser.parse_args()
-    ranks = TimedRanks(mpi_ranks(shards=8))
+    ranks = mpi_ranks(shards=8)
     rounds, networks = (1, NETWORKS[:2]) if options.quick else (options.rounds, NETWORKS)
     # On rank 0 alone first: the others wait in the first exchange of the second table.
     if ranks.rank == 0:
@@ -64,24 +44,29 @@ def main():
         print(table.section())
 
 
-def step_seconds(network, ranks, rounds):
-    """Return (seconds of a step, seconds of its exchanges): medians, for each kind of `fit`."""
+def step_seconds(network, ranks, rounds, *, parts=False):
+    """Return (seconds of a step, seconds of its exchanges): medians, for each kind of `fit`.
+
+    With `parts`, each rank holds a part of the samples.
+    """
     X, y = make_data(network)
+    options = {"ranks": ranks}
+    if parts:
+        options["parts"] = True
+        X, y = (np.array_split(each, ranks.size)[ranks.rank] for each in (X, y))
     layers = []
     for i, sizes in enumerate(zip(network.sizes[:-1], network.sizes[1:], strict=True)):
         layers += [fastnn.Dense(*sizes, rng=i), fastnn.ReLU()]
     model, optimizer = fastnn.Sequential(layers[:-1]), fastnn.Adam(ADAM_RATE)
     whole, exchanged = [], []
     for _ in range(rounds + 1):  # the first one compiles
-        if isinstance(ranks, TimedRanks):
-            ranks.seconds = 0.0
-        begin = time.perf_counter()
+        begin, before = time.perf_counter(), getattr(ranks, "seconds", 0.0)
         model.fit(
-            X, y, batch_size=network.batch, seed=0, optimizer=optimizer, ranks=ranks, threads=1,
-            verbose=0,
+            X, y, batch_size=network.batch, seed=0, optimizer=optimizer, threads=1, verbose=0,
+            **options,
         )  # fmt: skip
         whole.append((time.perf_counter() - begin) / network.steps)
-        exchanged.append(getattr(ranks, "seconds", 0.0) / network.steps)
+        exchanged.append((getattr(ranks, "seconds", 0.0) - before) / network.steps)
     return statistics.median(whole[1:]), statistics.median(exchanged[1:])
 
 
@@ -119,6 +104,7 @@ def exchange_table(ranks, networks, rounds):
     for network in networks:
         each = large(network)
         step, exchange = step_seconds(each, ranks, rounds)
+        apart, _ = step_seconds(each, ranks, rounds, parts=True)
         double, _ = step_seconds(large(network, 2 * _BATCH), one(8), rounds)
         single, _ = step_seconds(each, one(8), rounds)
         # Two hosts exchange three times a step, and each sends as many numbers as there are
@@ -126,17 +112,27 @@ def exchange_table(ranks, networks, rounds):
         sent = 3 * latency + 4 * each.parameters / bandwidth
         rows.append(
             (
-                f"{each.name}, {each.batch}", microseconds(step), microseconds(exchange),
-                percent(exchange / step), least_batch(single, double, sent),
+                f"{each.name}, {each.batch}", microseconds(step), microseconds(step - exchange),
+                microseconds(exchange), percent(exchange / step), microseconds(apart),
+                least_batch(single, double, sent),
             )
         )  # fmt: skip
     return Table(
         f"A step of {ranks.size} ranks",
-        "Microseconds of a step of Adam, 8 shards, and what of it is exchange, with the time in "
-        f"which a rank waits for the others. An exchange of one number takes "
+        "Microseconds of a step of Adam, 8 shards, and what of it is computing and what exchange, "
+        "with the time in which a rank waits for the others; and those of a step where each rank "
+        f"holds a part of the samples. An exchange of one number takes "
         f"{microseconds(latency)} us, and one of many brings a rank {bandwidth / 1e9:.2f} GB a "
         f"second: by these two, the batch from which two hosts are {_AIM} times as fast as one.",
-        ("network, batch", "step", "exchange", "part", "batch that pays"),
+        (
+            "network, batch",
+            "step",
+            "computing",
+            "exchange",
+            "part",
+            "with parts",
+            "batch that pays",
+        ),
         rows,
     )
 

@@ -11,7 +11,7 @@ def test_tables_of_one_rank():
     networks = NETWORKS[:1]
     rows = hosts.shards_table(networks, 1).rows
     assert [row[0] for row in rows] == ["2-64-3, 32", "2-64-3, 4096"]
-    (row,) = hosts.exchange_table(hosts.TimedRanks(one(8)), networks, 1).rows
+    (row,) = hosts.exchange_table(one(8), networks, 1).rows
     assert row[0] == "2-64-3, 4096"
     assert float(row[2].replace(",", "")) > 0
 

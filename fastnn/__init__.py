@@ -16,6 +16,7 @@ from .errors import (
     PreparedInputsWarning,
     SlowTrainingWarning,
 )
+from .learning_rates import LearningRateFinder
 from .many import fit_many
 from .metrics import Metric, accuracy
 from .model import Sequential, load
@@ -94,6 +95,7 @@ __all__ = [
     "Layer",
     "LayerNorm",
     "LeakyReLU",
+    "LearningRateFinder",
     "Lion",
     "Loss",
     "MeanAbsoluteError",

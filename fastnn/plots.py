@@ -409,7 +409,9 @@ def _pair(
     """Return two arrays of the same number of samples; the first is (N,)."""
     true, other = as_anything(true, name), as_anything(other, other_name)
     if true.ndim != 1 or len(true) == 0:
-        raise ValueError(f"{name} has shape {true.shape}, expected (N,), N at least 1")
+        raise ValueError(
+            f"{name} has shape {true.shape}, expected (n_samples,), at least one sample"
+        )
     wanted = (1,) if other_name != "probabilities" else (1, 2)
     if other.ndim not in wanted or len(other) != len(true):
         expected = "expected as many samples as " + name

@@ -19,7 +19,7 @@ FLOORS = (
     "program",
     "run",
     "model",
-    "many warmup distributed",
+    "many warmup distributed learning_rates",
     "tables",
     "datasets",
     "streaming",

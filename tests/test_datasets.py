@@ -327,7 +327,7 @@ def test_standardise_one_row():
     [
         (([[]],), r"train has shape \(1, 0\)"),
         ((np.empty((0, 2)),), r"train has shape \(0, 2\)"),
-        (([[1, 2]], [[1, 2, 3]]), r"others\[0\] has shape \(1, 3\), expected \(B, 2\)"),
+        (([[1, 2]], [[1, 2, 3]]), r"others\[0\] has shape \(1, 3\), expected \(n_samples, 2\)"),
         (([[1, math.nan]],), r"train\[0, 1\] is nan, expected finite numbers"),
         (([[1]], [[1]], [[math.inf]]), r"others\[1\]\[0, 0\] is inf, expected finite numbers"),
         (([["red"]],), r"train has dtype .*, expected real numbers"),

@@ -265,7 +265,7 @@ def test_a_layer_of_ones_own_is_slow_and_right():
         ({"ranks": None}, TypeError, "ranks is given, expected arguments of fit_many or of fit"),
         ({"epoch": 3}, TypeError, "epoch is given, expected arguments of fit_many"),
         ({"validation_data": 3}, TypeError, "validation_data is not a pair"),
-        ({"X": np.ones((N, 5))}, ValueError, r"X has shape \(70, 5\), expected \(B, 6\)"),
+        ({"X": np.ones((N, 5))}, ValueError, r"X has shape \(70, 5\), expected \(n_samples, 6\)"),
         ({"y": [3] * N}, ValueError, r"y\[0\] is 3, expected whole numbers"),
     ],
 )
@@ -285,7 +285,9 @@ def test_a_bad_model_is_named_before_any_trains():
     X, y = make_data()
     models = [*make_models(), fastnn.Sequential([fastnn.Dense(4, 3, rng=0)])]
     before = models[0].parameters.copy()
-    with pytest.raises(ValueError, match=r"X has shape \(70, 6\), expected \(B, 4\)") as caught:
+    with pytest.raises(
+        ValueError, match=r"X has shape \(70, 6\), expected \(n_samples, 4\)"
+    ) as caught:
         fit_many(models, X, y)
     assert caught.value.__notes__ == ["of models[7]"]
     assert np.array_equal(models[0].parameters, before)

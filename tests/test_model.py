@@ -151,7 +151,7 @@ def test_layers_that_are_not_there(layer):
 
 
 def test_activations_check_their_samples():
-    with pytest.raises(ValueError, match=r"^X has shape \(1, 4\), expected \(B, 5\)"):
+    with pytest.raises(ValueError, match=r"^X has shape \(1, 4\), expected \(n_samples, 5\)"):
         make_model().activations(np.ones((1, 4)), 0)
 
 

@@ -467,7 +467,7 @@ def test_by_hand(norm):
         with pytest.raises(ValueError, match=r"dvalues has shape \(1, 3\), expected \(2, 3\)"):
             layer.backward(np.ones((1, 3)))
     assert layer.forward(x[:0], training=True).shape == (0, 3)
-    with pytest.raises(ValueError, match=r"inputs has shape \(2, 2\), expected \(B, 3\)"):
+    with pytest.raises(ValueError, match=r"inputs has shape \(2, 2\), expected \(n_samples, 3\)"):
         layer.forward(x[:, :2])
     if norm == "batch":
         with pytest.raises(ValueError, match="inputs has one row, expected at least 2"):

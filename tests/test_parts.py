@@ -168,8 +168,10 @@ def nan_in_row_7(rows):
 
 
 BAD = {
-    "features": ({"X": lambda X: X[:, :6]}, ValueError, "X has shape (50, 6), expected (B, 7)"),
-    "one axis": ({"X": lambda X: X[0]}, ValueError, "X has shape (7,), expected (B, 7)"),
+    "features": (
+        {"X": lambda X: X[:, :6]}, ValueError, "X has shape (50, 6), expected (n_samples, 7)",
+    ),
+    "one axis": ({"X": lambda X: X[0]}, ValueError, "X has shape (7,), expected (n_samples, 7)"),
     "empty": (
         {"X": lambda X: X[:0], "y": lambda y: y[:0]}, ValueError,
         "X has shape (0, 7), expected at least one row and column",

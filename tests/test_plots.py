@@ -171,7 +171,7 @@ def test_labels_of_many_classes_stay_apart(n_classes):
 @pytest.mark.parametrize(
     ("true", "predicted", "names", "error"),
     [
-        ([], [], None, r"y_true has shape \(0,\), expected \(N,\), N at least 1"),
+        ([], [], None, r"y_true has shape \(0,\), expected \(n_samples,\), at least one sample"),
         ([1, 2], [1], None, r"y_pred has shape \(1,\), expected as many samples as y_true, 2"),
         ([0, 2], [0, 1], ["a", "b"], "y_true has 2, expected 0 to 1"),
         ([0, 1], [0, -1], ["a", "b"], "y_pred has -1, expected 0 to 1"),
@@ -245,7 +245,7 @@ def test_bad_decision_boundaries():
     numbers = fastnn.Sequential(layers, loss=fastnn.MeanSquaredError())
     with pytest.raises(AttributeError, match="no probabilities"):
         plots.plot_decision_boundary(numbers, X)
-    with pytest.raises(ValueError, match=r"X has shape \(2, 3\), expected \(B, 2\)"):
+    with pytest.raises(ValueError, match=r"X has shape \(2, 3\), expected \(n_samples, 2\)"):
         plots.plot_decision_boundary(Plane(3), np.ones((2, 3)))
     with pytest.raises(ValueError, match="y has 3, expected labels from 0 to 2"):
         plots.plot_decision_boundary(Plane(3), X, [0, 3])

@@ -255,7 +255,7 @@ def test_a_pickled_model_predicts_with_its_own_parameters():
 @pytest.mark.parametrize(
     ("x", "error", "words"),
     [
-        (np.ones(4, np.float32), ValueError, r"shape \(4,\), expected \(5,\) or \(N, 5\)"),
+        (np.ones(4, np.float32), ValueError, r"shape \(4,\), expected \(5,\) or \(n_samples, 5\)"),
         (np.ones((2, 6), np.float32), ValueError, r"shape \(2, 6\)"),
         (np.full((1, 5), np.nan, np.float32), ValueError, r"x\[0, 0\] is nan, expected finite"),
         (np.array([0, 0, np.inf, 0, 0], np.float32), ValueError, r"x\[2\] is inf"),

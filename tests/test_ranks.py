@@ -4,6 +4,7 @@ Ranks are threads here. `test_mpi.py` has the same with processes under mpirun.
 """
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from fastnn.distributed import (
     one,
 )
 from fastnn.kernels.table import SUM_ROWS
-from fastnn.program.ranks import add_tree
+from fastnn.program.ranks import OneRank, add_tree
 from fastnn.program.rankwise import make_shard_program
 from fastnn.program.threads import with_team
 from fastnn.run import loop
@@ -381,6 +382,35 @@ def test_only_rank_0_writes(tmp_path, capsys):
     assert capsys.readouterr().out.count("epoch 1/3") == 1
 
 
+class SlowRank(OneRank):
+    """A rank whose exchanges take a part of the time."""
+
+    def spread(self, piece):
+        begin = time.perf_counter()
+        time.sleep(0.01)
+        self.seconds += (time.perf_counter() - begin) / 2
+        return super().spread(piece)
+
+
+def test_the_part_of_exchanges_is_told(capsys):
+    parts = []
+
+    def note(run):
+        parts.append(run.exchange_part)
+
+    callbacks = [fastnn.LambdaCallback(on_epoch_end=note)]
+    train(one(4), callbacks=callbacks)
+    train(SlowRank(4), callbacks=callbacks, verbose=2)
+    train(None, callbacks=callbacks)
+    assert parts[:3] == [0.0] * 3
+    assert all(0.2 < part <= 0.5 for part in parts[3:6])
+    assert parts[6:] == [None] * 3
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("samples/s")[1] for line in lines] == [
+        f"  exchange {100 * part:.0f} %" for part in parts[3:6]
+    ]
+
+
 # ---------------------------------------------------------------------------- what goes wrong
 
 
@@ -426,6 +456,70 @@ def test_other_data_and_weights_are_named():
             assert "on rank 1 " in str(error)
             if key != "the shape of X":
                 assert key in str(error)
+
+
+def test_a_bad_argument_of_one_rank_is_the_error_of_all(tmp_path):
+    X, y = data()
+    bad = X.copy()
+    bad[2, 1] = np.nan
+    cases = (
+        ({"X": bad}, ValueError, "on rank 1 X[2, 1] is nan, expected finite numbers"),
+        ({"y": y[:-1]}, ValueError, "on rank 1 y has 149 rows, expected 150 labels"),
+        ({"epochs": 0}, ValueError, "on rank 1 epochs is 0, expected"),
+        ({"epochs": "2"}, TypeError, "on rank 1 epochs is '2', expected"),
+    )
+    for options, kind, text in cases:
+
+        def fit(ranks, options=options):
+            train(ranks, **(options if ranks.rank == 1 else {}))
+
+        errors = run_ranks(3, 4, fit)
+        for error in errors:
+            assert isinstance(error, kind), error
+            assert str(error).startswith(text)
+            assert str(error) == str(errors[0])
+
+
+def test_a_bad_argument_of_all_ranks_is_told_as_without_ranks():
+    for error in run_ranks(3, 4, lambda ranks: train(ranks, epochs=0)):
+        assert str(error).startswith("epochs is 0, expected")
+
+
+@pytest.mark.parametrize("kind", [OSError, KeyboardInterrupt])
+def test_another_exception_in_the_checks_of_a_rank_ends_all(kind):
+    def fit(ranks):
+        def fail(n):
+            raise kind("no")
+
+        train(ranks, initial_epoch=1, shuffle=fail if ranks.rank == 1 else True)
+
+    first, second, third = run_ranks(3, 4, fit)
+    assert type(second) is kind
+    for error in (first, third):
+        assert isinstance(error, RankLeftError)
+        assert str(error) == f"rank 1 has left the training: {kind.__name__}: no"
+
+
+@pytest.mark.parametrize("kind", ["function", "generator"])
+def test_another_order_is_named_on_all(kind):
+    class Generator(np.random.Generator):
+        pass
+
+    def fit(ranks):
+        rng = np.random.default_rng(ranks.rank)
+        options = {"shuffle": rng.permutation}
+        if kind == "generator":
+            seed = Generator(np.random.PCG64(0))
+            seed.permutation = rng.permutation
+            options = {"seed": seed}
+        train(ranks, **options)
+
+    for error in run_ranks(3, 4, fit):
+        assert isinstance(error, RanksDifferError), error
+        assert str(error) == (
+            "on rank 1 shuffle gave another order of the samples than on rank 0 in epoch 1, "
+            "expected the same order on all ranks"
+        )
 
 
 @pytest.mark.parametrize("hook", ["on_fit_begin", "on_epoch_begin", "on_epoch_end", "on_fit_end"])

@@ -358,6 +358,39 @@ def test_class_weights_are_sample_weights():
     assert found.curves == fit(other, X, y, sample_weight=weights[y] * (y + 1)).curves
 
 
+@pytest.mark.parametrize("from_logits", [True, False])
+def test_class_weights_of_one_answer_are_sample_weights(from_logits):
+    X, y = make_data("labels")
+    y = (y > 0).astype(np.float64)
+    y[0] = 0.25  # a soft target has a share of both weights
+    weights = np.where(y == 0.25, 0.75 * 0.5 + 0.25 * 3, np.where(y == 1, 3.0, 0.5))
+
+    def make():
+        layers = [fastnn.Dense(FEATURES, 9, dtype=float, rng=0), fastnn.Tanh()]
+        layers += [fastnn.Dense(9, 1, dtype=float, rng=1)] + [fastnn.Sigmoid()] * (not from_logits)
+        return fastnn.Sequential(layers, loss=fastnn.BinaryCrossEntropy(from_logits))
+
+    one, other, plain = make(), make(), make()
+    found = fit(one, X, y, class_weight={0: 0.5, 1: 3})
+    assert found.curves == fit(other, X, y, sample_weight=weights).curves
+    assert np.array_equal(one.parameters, other.parameters)
+    fit(plain, X, y)
+    assert not np.array_equal(one.parameters, plain.parameters)
+    batches = [(X[:20], y[:20]), (X[20:], y[20:])]
+    one, other = make(), make()
+    fit(one, None, None, batches=batches, batch_size=None, class_weight={0: 0.5, 1: 3})
+    weighted = [(X[:20], y[:20], weights[:20]), (X[20:], y[20:], weights[20:])]
+    fit(other, None, None, batches=weighted, batch_size=None)
+    assert np.array_equal(one.parameters, other.parameters)
+
+
+@pytest.mark.parametrize("loss", ["answers", "squared"])
+def test_class_weights_need_classes(loss):
+    X, y = make_data(loss)
+    with pytest.raises(ValueError, match="class_weight is given, expected a loss of classes"):
+        fit(make_model(loss=loss), X, y, class_weight={0: 1, 1: 2})
+
+
 PENALTIES = {"weights_l1": 1e-2, "weights_l2": 2e-2, "biases_l1": 3e-2, "biases_l2": 4e-2}
 
 

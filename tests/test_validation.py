@@ -457,7 +457,9 @@ def test_epsilon_leaves_room_between_its_bounds(epsilon):
 
 
 def test_standardise_checks_every_part():
-    with pytest.raises(ValueError, match=r"^others\[1\] has shape \(2, 5\), expected \(B, 4\)"):
+    with pytest.raises(
+        ValueError, match=r"^others\[1\] has shape \(2, 5\), expected \(n_samples, 4\)"
+    ):
         datasets.standardise(X, X, np.ones((2, 5)))
     with pytest.raises(ValueError, match=r"^train\[4, 2\] is nan, expected"):
         datasets.standardise(BAD_NUMBERS[0][0])

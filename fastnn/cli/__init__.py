@@ -37,7 +37,7 @@ def main(argv: Iterable[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit code: 0, 1 where training diverges or nobody reads the output, 2 for bad input,
+        The exit code: 0, 1 where training diverges or the output pipe is closed, 2 for bad input,
         3 for a mistake in fastnn, 130 for Ctrl-C.
     """
     argv = (sys.argv[1:] if argv is None else list(argv)) or ["--help"]

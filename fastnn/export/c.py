@@ -32,7 +32,7 @@ def to_c(model: Sequential, path: PathLike, *, prefix: str = "model") -> None:
 
     A classifier writes the probabilities of its classes and returns the label. A yes-or-no model
     with one output writes its probability and returns the answer, 0 or 1; with several outputs it
-    returns nothing. A model of numbers writes `outputs`, the result of `predict`, and returns
+    returns nothing. A regression model writes `outputs`, the result of `predict`, and returns
     nothing. The comment at the top of the file describes the function and its memory, with an
     example. Nothing is allocated and there is no state, so threads may call the function side by
     side. Inputs that are not finite are not refused: the outputs become NaN.

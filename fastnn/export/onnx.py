@@ -34,7 +34,7 @@ def to_onnx(model: Sequential, path: PathLike) -> None:
 
     The input is `X` (N, I) of the model's dtype, for any N. The outputs have the values, shapes and
     dtypes of the model's methods: `label` is the result of `predict`, and `probabilities` that of
-    `predict_proba`, as scikit-learn's converter names them. For a model of numbers, `prediction` is
+    `predict_proba`, as scikit-learn's converter names them. For a regression, `prediction` is
     the result of `predict`. Sums are formed in another order than in fastnn, so values differ by
     rounding. Inputs that are not finite are not refused: the outputs become NaN.
 

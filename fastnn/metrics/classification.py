@@ -84,7 +84,7 @@ def top_k_accuracy(
     """
     true, scores = _classes(y_true, "y_true"), as_array(y_pred, "y_pred")
     if scores.ndim != 2 or scores.size == 0:
-        raise ValueError(f"y_pred has shape {scores.shape}, expected (B, C) rows")
+        raise ValueError(f"y_pred has shape {scores.shape}, expected (n_samples, n_classes) rows")
     weights = as_weights(true, scores, sample_weight)
     best = np.argsort(-scores, axis=1, kind="stable")[:, : as_count(k, "k")]
     return mean((best == true[:, np.newaxis]).any(axis=1), weights)
@@ -196,7 +196,10 @@ def f1(
 def _classes(values: ArrayLike, name: str) -> Array:
     array = as_anything(values, name)
     if array.ndim not in (1, 2) or array.size == 0:
-        raise ValueError(f"{name} has shape {array.shape}, expected (B,) labels or (B, C) rows")
+        raise ValueError(
+            f"{name} has shape {array.shape}, "
+            "expected (n_samples,) labels or (n_samples, n_classes) rows"
+        )
     if array.ndim == 1:
         return array
     if array.shape[1] == 1:

@@ -86,7 +86,10 @@ def _columns(y_true: ArrayLike, y_score: ArrayLike, name: str) -> tuple[Floats, 
     """Return both as rows (B, C) of float64. Scores (B,) of class 1 give two columns."""
     scores = as_array(y_score, name)
     if scores.ndim not in (1, 2) or scores.size == 0:
-        raise ValueError(f"{name} has shape {scores.shape}, expected (B,) or (B, C) numbers")
+        raise ValueError(
+            f"{name} has shape {scores.shape}, "
+            "expected (n_samples,) or (n_samples, n_classes) numbers"
+        )
     scores = scores.astype(np.float64)
     if np.isnan(scores).any():
         raise ValueError(f"{name} has NaN, expected numbers")
@@ -94,7 +97,10 @@ def _columns(y_true: ArrayLike, y_score: ArrayLike, name: str) -> tuple[Floats, 
         scores = np.column_stack([1 - scores, scores])
     true = as_anything(y_true, "y_true")
     if true.ndim not in (1, 2) or true.size == 0:
-        raise ValueError(f"y_true has shape {true.shape}, expected (B,) labels or (B, C) rows")
+        raise ValueError(
+            f"y_true has shape {true.shape}, "
+            "expected (n_samples,) labels or (n_samples, n_classes) rows"
+        )
     if len(true) != len(scores):
         raise ValueError(f"{name} has {len(scores)} samples, y_true {len(true)}: expected equal")
     if true.ndim == 1:

@@ -117,7 +117,10 @@ def _numbers(
     true, predicted = as_array(y_true, "y_true"), as_array(y_pred, "y_pred")
     for array, name in ((true, "y_true"), (predicted, "y_pred")):
         if array.ndim not in (1, 2) or array.size == 0:
-            raise ValueError(f"{name} has shape {array.shape}, expected (B,) or (B, O) numbers")
+            raise ValueError(
+                f"{name} has shape {array.shape}, "
+                "expected (n_samples,) or (n_samples, n_outputs) numbers"
+            )
     weights = as_weights(true, predicted, sample_weight)
     true, predicted = (a.reshape(len(a), -1).astype(np.float64) for a in (true, predicted))
     if true.shape != predicted.shape:

@@ -96,7 +96,7 @@ class Sequential(Model):
         batch_size: int | None = None,
         optimizer: Optimizer | str | None = None,
         seed: Seed = None,
-        validation_data: Batch | None = None,
+        validation_data: Batch | BatchSource | None = None,
         validation_split: float = 0.0,
         sample_weight: ArrayLike | None = None,
         class_weight: Mapping[Any, float] | None = None,
@@ -146,8 +146,8 @@ class Sequential(Model):
             continues with its state. A name, such as "adam", stands for a new one.
         seed : None, int or numpy.random.Generator
             Determines the order of samples: the same seed and data give the same bits.
-        validation_data : (X, y) or (X, y, sample_weight)
-            Evaluated after every epoch, weighted with its own `sample_weight`.
+        validation_data : (X, y), (X, y, sample_weight), Windows or callable
+            Evaluated after every epoch, with its `sample_weight`; in parts excludes `metrics`.
         validation_split : float
             At least 0 and below 1, in place of `validation_data`. This fraction of the samples, the
             last rows of `X`, is held out, and weighted with its `sample_weight`. If the rows are
@@ -157,8 +157,8 @@ class Sequential(Model):
             the weights, so that in a batch of one sample its weight makes no difference. The
             curves of the history are weighted in the same way: loss, accuracy and metrics.
         class_weight : dict of int to float, optional
-            A factor of the sample weights for each label. It is for classes only, and needs every
-            class. It does not affect validation data.
+            A factor of the sample weights for each class, or for the answers 0 and 1 of one
+            yes-or-no question. It does not affect validation data.
         shuffle : bool or callable
             True: a new random order each epoch, as `generate_batch_indices` gives it. A callable
             of N returns the order of the next epoch, N indices of samples. Indices may be repeated

@@ -45,7 +45,9 @@ def one_hot(labels: ArrayLike, *, dtype: DTypeLike = np.float32) -> tuple[Floats
     dtype = as_dtype(dtype)
     array = as_anything(labels, "labels")
     if array.ndim != 1 or len(array) == 0:
-        raise ValueError(f"labels has shape {array.shape}, expected (B,), B at least 1")
+        raise ValueError(
+            f"labels has shape {array.shape}, expected (n_samples,), at least one sample"
+        )
     if array.dtype.kind in "fc" and np.isnan(array).any():
         raise ValueError(f"labels[{int(np.isnan(array).argmax())}] is nan, expected a label")
     try:

@@ -157,7 +157,9 @@ class CompiledModel:
         if x.dtype != dtype:
             raise TypeError(f"x is {x.dtype}, expected an array of {dtype}")
         if x.ndim not in (1, 2) or x.shape[-1] != n_inputs:
-            raise ValueError(f"x has shape {x.shape}, expected ({n_inputs},) or (N, {n_inputs})")
+            raise ValueError(
+                f"x has shape {x.shape}, expected ({n_inputs},) or (n_samples, {n_inputs})"
+            )
         if not (x.flags.c_contiguous and x.flags.aligned):
             raise ValueError(f"x has strides {x.strides}, expected a C-contiguous array")
 

@@ -72,7 +72,7 @@ class Ranks:
     """The processes that train one network together, as one of them sees it.
 
     An engine overrides `exchange`, `spread` and `abandon`. They only move bytes: all additions are
-    done here, in one order.
+    done here, in one order. An engine adds to `seconds` what they take.
 
     Parameters
     ----------
@@ -86,6 +86,8 @@ class Ranks:
     Attributes
     ----------
     rank, size, shards : int
+    seconds : float
+        How long this rank has exchanged with the others so far, and waited for them.
 
     Raises
     ------
@@ -97,6 +99,7 @@ class Ranks:
         if shards < size:
             raise ValueError(f"shards is {shards}, expected at least {size}, the number of ranks")
         self.rank, self.size, self.shards = rank, size, shards
+        self.seconds = 0.0
         nodes = [_nodes_of(self.shards_of(each), shards) for each in range(size)]
         self._own_nodes, self._most_nodes = nodes[rank], max(map(len, nodes))
         # Every rank sends as many parts as the one that has the most.

@@ -107,6 +107,9 @@ class Run:
         The `metrics` of `fit`.
     stopped : bool
         A callback may set it to True: then no further epoch begins.
+    exchange_part : float or None
+        Which part of the time of the last epoch's steps this rank has exchanged with others, and
+        waited for them. None without `ranks`.
 
     Examples
     --------
@@ -132,6 +135,7 @@ class Run:
         self.step, self.n_steps, self.n_samples = 0, 0, 0
         self.curve_names, self.metrics = list(curve_names), list(metrics)
         self.stopped = False
+        self.exchange_part: float | None = None
 
     def _add_training_curves(self, names: Iterable[str]) -> None:
         """Put the curves of the training samples before those of the evaluation."""
@@ -148,6 +152,10 @@ class Run:
     def _set_step(self, step: int) -> None:
         """Set the number of steps that the epoch has taken."""
         self.step = step
+
+    def _set_exchange_part(self, part: float) -> None:
+        """Set the part of the time of the epoch's steps that exchanges with other ranks took."""
+        self.exchange_part = part
 
     def _restore(self, epoch: int, step: int, stopped: bool) -> None:
         """Continue from the state of a checkpoint."""

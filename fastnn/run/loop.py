@@ -104,9 +104,13 @@ def run_epochs(request: Request, trainer: Trainer, meeting: Meeting | None = Non
 
     def take_epoch() -> Totals:
         epoch = request.order()
-        if meeting is not None and request.order.may_differ:
-            meeting.check_order(epoch.order, run.epoch)
+        if meeting is not None:
+            if request.order.may_differ:
+                meeting.check_order(epoch.order, run.epoch)
+            meeting.begin_steps()
         totals = take_and_store(trainer, [epoch], watch)
+        if meeting is not None:
+            run._set_exchange_part(meeting.find_exchange_part())
         run._set_sizes(trainer.n_batches, trainer.n_samples)
         if totals.failed is not None:
             raise DivergedError(totals.failed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
@@ -45,6 +46,7 @@ class Meeting:
     def __init__(self, ranks: Ranks, network: Network) -> None:
         self.ranks, self.network = ranks, network
         self._signal: int | None = None
+        self._begin = 0.0, 0.0
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
@@ -103,6 +105,15 @@ class Meeting:
             **_describe_data(data),
         }
         compare(self.ranks, own)
+
+    def begin_steps(self) -> None:
+        """Note when the steps of an epoch begin."""
+        self._begin = time.perf_counter(), self.ranks.seconds
+
+    def find_exchange_part(self) -> float:
+        """Return which part of the time since then this rank has exchanged with the others."""
+        begin, exchanged = self._begin
+        return (self.ranks.seconds - exchanged) / max(time.perf_counter() - begin, 1e-9)
 
     def check_order(self, order: Integers, epoch: int) -> None:
         """Compare the order of the samples of an epoch, which a function of the user gave.

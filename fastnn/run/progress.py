@@ -98,6 +98,8 @@ class ProgressBar(Callback):
 class ProgressLines(Callback):
     """A line for each epoch on standard output, with all curves and the samples per second.
 
+    With `ranks`, it also says which part of the time they exchange and wait for each other.
+
     Examples
     --------
     >>> model = fastnn.Sequential([fastnn.Dense(2, 2, rng=0, init="zeros")])
@@ -120,6 +122,8 @@ class ProgressLines(Callback):
         curves = "".join(f"{name} {value:.4f}  " for name, value in run.history.latest().items())
         digits = len(str(run.epochs))
         speed = f"{run.n_samples / seconds:,.0f} samples/s"
+        if run.exchange_part is not None:
+            speed += f"  exchange {100 * run.exchange_part:.0f} %"
         print(f"epoch {run.epoch:{digits}}/{run.epochs}  {curves}{speed}", flush=True)
 
 

@@ -160,9 +160,9 @@ def as_table(
     if array.ndim != 2:
         hint = "; one sample is x.reshape(1, -1)" if array.ndim == 1 else ""
         columns = "I" if n_features is None else n_features
-        raise ValueError(f"{name} has shape {array.shape}, expected (B, {columns}){hint}")
+        raise ValueError(f"{name} has shape {array.shape}, expected (n_samples, {columns}){hint}")
     if n_features is not None and array.shape[1] != n_features:
-        raise ValueError(f"{name} has shape {array.shape}, expected (B, {n_features})")
+        raise ValueError(f"{name} has shape {array.shape}, expected (n_samples, {n_features})")
     if array.shape[1] == 0 or (len(array) == 0 and not allow_empty):
         raise ValueError(f"{name} has shape {array.shape}, expected at least one row and column")
     return array
