@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from ..errors import MissingClassWarning, SlowTrainingWarning
 from ..memory import is_mapped
 from ..metrics import MetricLike
+from ..nn.classes import as_optimizer
 from ..nn.dropout import Dropout
 from ..nn.optimizer import Optimizer
 from ..nn.optimizers import SGD
@@ -38,6 +39,7 @@ from .callbacks import Callback, Run, TrainedModel, as_callbacks
 from .checkpoints import Checkpoint, find_checkpoint
 from .data import (
     Targets,
+    ValidationParts,
     as_data,
     as_validation,
     check_batches,
@@ -62,9 +64,9 @@ class FitArguments(NamedTuple):
     batches: BatchSource | None = None
     epochs: int = 1
     batch_size: int | None = None
-    optimizer: Optimizer | None = None
+    optimizer: Optimizer | str | None = None
     seed: Seed = None
-    validation_data: Batch | None = None
+    validation_data: Batch | BatchSource | None = None
     validation_split: float = 0.0
     sample_weight: ArrayLike | None = None
     class_weight: Mapping[Any, float] | None = None
@@ -116,7 +118,7 @@ class _Samples(NamedTuple):
 
     data: Data | None
     batches: Batches | None
-    validation: Data | None
+    validation: Data | ValidationParts | None
     n_samples: int
     n_used: int
     batch_size: int | None
@@ -144,7 +146,8 @@ def check_request(
     batch_size = arguments.batch_size
     if batch_size is not None:
         batch_size = as_count(batch_size, "batch_size")
-    optimizer = SGD() if arguments.optimizer is None else arguments.optimizer
+    optimizer = as_optimizer(arguments.optimizer, "optimizer")
+    optimizer = SGD() if optimizer is None else optimizer
     check_training(program, optimizer, threads)
     program = program.at(arguments.precision, optimizer)
     shuffle = arguments.shuffle
@@ -183,8 +186,11 @@ def check_request(
         order = BatchOrders(rng, shuffle, has_dropout, batch_size, drop_last)
     data, validation = samples.data, samples.validation
 
+    if arguments.metrics and isinstance(validation, ValidationParts):
+        raise ValueError("metrics is given, expected validation_data in one part beside it")
+    at_once = validation if isinstance(validation, Data) else None
     # What other ranks hold of the samples is not measured.
-    measured = validation if arguments.parts else data or validation
+    measured = at_once if arguments.parts else data or at_once
     metrics = as_further_metrics(arguments.metrics, network.loss, measured) if measured else []
     at_hand = None if arguments.parts else data
     observe = Observer(program, description, at_hand, validation, metrics, threads)
@@ -219,7 +225,7 @@ def _check_samples(
     program: Program,
     arguments: FitArguments,
     scaling: Scaling,
-    validation: Data | None,
+    validation: Data | ValidationParts | None,
     agreement: Agreement | None,
 ) -> _Samples:
     """Check `X`, `y` and the arguments that depend on them."""
@@ -256,7 +262,9 @@ def _check_samples(
     return _Samples(data, None, validation, n, n_used, batch_size)
 
 
-def _check_batches_only(arguments: FitArguments, validation: Data | None) -> _Samples:
+def _check_batches_only(
+    arguments: FitArguments, validation: Data | ValidationParts | None
+) -> _Samples:
     """Check `batches`, and that no argument that needs `X` and `y` comes with it."""
     others = {
         "X": arguments.X, "y": arguments.y, "sample_weight": arguments.sample_weight,
