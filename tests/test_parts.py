@@ -10,7 +10,7 @@ from test_ranks import CLASSES, FEATURES, NETWORKS, ROWS, data, run_ranks, train
 
 import fastnn
 from fastnn.distributed import RankLeftError, RanksDifferError, one
-from fastnn.program import samples, windows
+from fastnn.program import inputs, windows
 from fastnn.run.request import FitArguments
 from fastnn.validation import NotFiniteError
 
@@ -81,10 +81,10 @@ OPTIONS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("small", [0, samples.SMALL])
+@pytest.mark.parametrize("small", [0, inputs.SMALL])
 @pytest.mark.parametrize("name", OPTIONS)
 def test_parts_have_the_bits_of_the_whole_for_all_data(name, small, monkeypatch):
-    monkeypatch.setattr(samples, "SMALL", small)
+    monkeypatch.setattr(inputs, "SMALL", small)
     options = OPTIONS[name]
     expected = train(one(4), **options)
     results = run_ranks(3, 4, lambda ranks: train_part(ranks, limits=limits_of(3), **options))
@@ -98,7 +98,7 @@ def test_small_and_large_parts_of_numbers_that_are_converted(monkeypatch):
     """Only the small part is converted beforehand: its rank sends others than these hold."""
     X = (data()[0] * 20).astype(np.int8)
     expected = train(one(4), X=X, scale=0.05)
-    monkeypatch.setattr(samples, "SMALL", 20 * FEATURES * 4)
+    monkeypatch.setattr(inputs, "SMALL", 20 * FEATURES * 4)
     limits = [0, 100, 110, ROWS]
     results = run_ranks(3, 4, lambda r: train_part(r, limits=limits, X=X, scale=0.05))
     assert results == [expected] * 3
