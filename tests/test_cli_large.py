@@ -39,10 +39,10 @@ def predict(monkeypatch, large, capsys, *arguments):
     capsys.readouterr()
     calls = []
     with monkeypatch.context() as patch:
-        patch.setattr(predict_large, "MOST_BYTES", 0 if large else 2**60)
         run = predict_large.run
         patch.setattr(predict_large, "run", lambda *given: calls.append(1) or run(*given))
-        code = cli.main(["predict", *map(str, arguments)])
+        limit = "1B" if large else "1TB"
+        code = cli.main(["predict", *map(str, arguments), "--max-memory", limit])
     assert len(calls) == large
     return code, capsys.readouterr().err
 

@@ -10,7 +10,7 @@ import structure
 
 import fastnn
 from fastnn import kernels
-from fastnn.program import samples
+from fastnn.program import inputs
 
 PAGE = Path(__file__).parents[1] / "docs" / "design.md"
 PACKAGE = Path(fastnn.__file__).parent
@@ -53,7 +53,7 @@ def paths_of_page():
 
 
 @pytest.mark.parametrize(
-    ("block", "owner", "function"), [(0, samples, "as_table"), (1, kernels, "train_steps")]
+    ("block", "owner", "function"), [(0, inputs, "as_table"), (1, kernels, "train_steps")]
 )
 def test_the_path_of_X(block, owner, function, monkeypatch):
     path = stack_of(monkeypatch, owner, function)

@@ -263,7 +263,7 @@ def train(X, y, test):
 @pytest.mark.parametrize("packed", [(), (0, 2)], ids=["memory-mapped", "packed"])
 def test_a_network_trains_on_bytes_where_they_lie(tmp_path, packed):
     rng = np.random.default_rng(1)
-    n = 2000  # more than `samples.SMALL` once converted, so that no copy is made
+    n = 2000  # more than `inputs.SMALL` once converted, so that no copy is made
     images = rng.integers(0, 256, (n, 28, 28), np.uint8)
     labels = (images[:, 14, 14] // 26).astype(np.uint8)
     write_folder(

@@ -5,7 +5,7 @@ import pytest
 
 import fastnn
 from fastnn.distributed import one
-from fastnn.program import samples, trainer
+from fastnn.program import inputs, samples, trainer
 from fastnn.validation import arrays
 
 N, FEATURES, BATCH = 240, 6, 8
@@ -25,7 +25,7 @@ slow = pytest.mark.filterwarnings("ignore::fastnn.SlowTrainingWarning")
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """Let small arrays stay in their files, and each compiled call take one step."""
-    monkeypatch.setattr(samples, "SMALL", 0)
+    monkeypatch.setattr(inputs, "SMALL", 0)
     monkeypatch.setattr(trainer, "CHUNK_SECONDS", 0.0)
     monkeypatch.setattr(trainer, "FIRST_CHUNK", 1)
 

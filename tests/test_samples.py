@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn.program import samples
-from fastnn.program.samples import Samples, as_samples
+from fastnn.program import inputs, samples
+from fastnn.program.inputs import as_samples
+from fastnn.program.samples import Samples
 
 N, FEATURES, CLASSES = 61, 19, 3
 SCALINGS = {"unscaled": {}, "scaled": {"scale": 1 / 255, "offset": -0.25}}
@@ -19,7 +20,7 @@ every_model_dtype = pytest.mark.parametrize("model_dtype", [np.float32, np.float
 
 @pytest.fixture(autouse=True)
 def nothing_is_small(monkeypatch):
-    monkeypatch.setattr(samples, "SMALL", 0)
+    monkeypatch.setattr(inputs, "SMALL", 0)
 
 
 def make_numbers(dtype, shape=(N, FEATURES), seed=0):
@@ -126,11 +127,11 @@ def test_plain_descent_of_bytes(scaling):
 def test_small_samples_are_converted_at_once_with_the_same_bits(monkeypatch):
     X = make_numbers(np.float16)[:, ::-1]
     lazy = as_samples(X, "X", dtype=np.float32, scaling=(0.3, 1.0))
-    monkeypatch.setattr(samples, "SMALL", X.size * 4)
+    monkeypatch.setattr(inputs, "SMALL", X.size * 4)
     ready = as_samples(X, "X", dtype=np.float32, scaling=(0.3, 1.0))
     assert (lazy.is_ready, ready.is_ready) == (False, True)
     assert lazy.take(np.arange(N)).tobytes() == ready.array.tobytes()
-    monkeypatch.setattr(samples, "SMALL", X.size * 4 - 1)
+    monkeypatch.setattr(inputs, "SMALL", X.size * 4 - 1)
     assert not as_samples(X, "X", dtype=np.float32).is_ready
 
 

@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 import pytest
+from parquet_files import lose_last_column
 
 import fastnn
 from fastnn.datasets import load_digits
@@ -293,6 +294,14 @@ def cut_off(folder, X, y):
     path = write_parquet(folder / "a.parquet", X, y)
     path.write_bytes(path.read_bytes()[:-20])
     return path, "label"
+
+
+def test_a_column_that_a_row_group_does_not_have(tmp_path):
+    X, y = make_data()
+    path = write_parquet(tmp_path / "X.parquet", X, y, 50)
+    lose_last_column(path)
+    with pytest.raises(ValueError, match=r"^X: .*X.parquet, row group 4, cannot be read \("):
+        fit(Windows(path, "label", rows=50))
 
 
 def with_text(folder, X, y):

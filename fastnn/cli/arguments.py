@@ -8,6 +8,7 @@ import csv
 import difflib
 import io
 import math
+import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn, TypeAlias
@@ -306,6 +307,8 @@ def _add_data(command: argparse.ArgumentParser, group: Any, text: str) -> None:
     add("--encoding", metavar="E", type=_encoding, help=encoding)
     header = "the first line of a CSV file or sheet is a row: name the columns column_1, ..."
     add("--no-header", action="store_true", help=header)
+    limit = "read a larger Parquet file in parts, as in 500MB or 2GB (default: as memory is)"
+    add("--max-memory", metavar="SIZE", type=_size, help=limit)
 
 
 def _add_columns(add: Callable[..., Any], name: str, text: str) -> None:
@@ -389,6 +392,19 @@ def _joined(values: Iterable[Any]) -> str:
     return text.getvalue()
 
 
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?(?:e[0-9]+)?)\s*(?:([kmgt])(i?))?b?")
+
+
+def _read_size(text: str) -> int:
+    """Return the bytes of "500MB", "2 GiB" or "1e9"; ValueError for another text."""
+    match = _SIZE.fullmatch(text.strip().lower())
+    if match is None or not math.isfinite(number := float(match[1])):
+        raise ValueError(text)
+    power = "kmgt".find(match[2]) + 1 if match[2] else 0
+    return int(number * (1024 if match[3] else 1000) ** power)
+
+
+_size = _argument(_read_size, lambda n: n >= 1, "a size above 0, as in 500MB or 2GB")
 _count = _argument(int, lambda n: n >= 1, "a whole number of at least 1")
 _several = _argument(int, lambda n: n >= 2, "a whole number of at least 2")
 _count_or_0 = _argument(int, lambda n: n >= 0, "a whole number of at least 0")

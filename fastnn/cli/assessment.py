@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from .. import metrics
 from ..types import Array, Floats, Integers, Precision
 from . import figures, terminal
+from .totals import Errors, Hits, Spaced, count_pairs
 
 if TYPE_CHECKING:
     from ..model import Sequential
@@ -27,7 +28,14 @@ class Assessment(NamedTuple):
 
     true: Array
     predicted: Array
+    """Of all samples, or of some where there are many."""
 
+    counts: Integers | None = None
+    """The confusion matrix of all samples, where `true` has some; None: that of `true`."""
+
+
+MOST_SHOWN = 100_000
+"""Samples of a table that is read in parts, which stay in memory for a picture."""
 
 # The loss of a network of classes is the log loss, and the penalty of its weights if it has one.
 TITLES = {
@@ -63,24 +71,57 @@ def assess(
     return Assessment(scores, y, target.decode(predicted))
 
 
+def assess_parts(
+    model: Sequential,
+    target: Target,
+    parts: Iterable[tuple[Array, ...]],
+    n_samples: int,
+    threads: int | None = None,
+    precision: Precision | None = None,
+) -> Assessment:
+    """Return the Assessment of a model on samples that come in parts.
+
+    The parts are (X, y) as `fit` takes them, `n_samples` in all: so numbers are standardized. Of
+    more than `MOST_SHOWN` samples, the Assessment has as many, at equal distances.
+    """
+    totals = Errors(target) if target.task == "regression" else Hits(len(target.labels), n_samples)
+    shown, pairs = Spaced(n_samples, MOST_SHOWN), []
+    for X, y in parts:
+        predicted = model.predict(X, threads=threads, precision=precision)
+        if isinstance(totals, Errors):
+            totals.add(y, predicted)
+        else:
+            scores = model.evaluate(
+                X, y, metrics=["log_loss"], threads=threads, precision=precision
+            )
+            probabilities = model.predict_proba(X, threads=threads, precision=precision)
+            totals.add(y, predicted, probabilities, scores)
+        rows = shown.next(len(y))
+        pairs.append((y[rows], predicted[rows]))
+    true, predicted = (np.concatenate(each) for each in zip(*pairs, strict=True))
+    if isinstance(totals, Hits):
+        return Assessment(totals.scores(), true, predicted, totals.counts)
+    values = [np.asarray(target.decode(each)) for each in (true, predicted)]
+    return Assessment(totals.scores(), *values)
+
+
 def class_figures(assessment: Assessment, labels: Sequence[Any]) -> list[dict[str, Any]]:
-    """Return a dict of figures for each class."""
-    true, predicted = assessment.true, assessment.predicted
-    occurring = np.union1d(true, predicted)
-    figures = np.full((3, len(labels)), 0.0)
-    for row, score in zip(figures, (metrics.precision, metrics.recall, metrics.f1), strict=True):
-        row[occurring] = score(true, predicted, average=None)
-    samples = np.bincount(true, minlength=len(labels))
+    """Return a dict of figures for each class; 0 for what no sample decides."""
+    counts = confusion_matrix(assessment, len(labels)).astype(np.float64)
+    right, predicted, true = counts.diagonal(), counts.sum(axis=0), counts.sum(axis=1)
+    parts = (right, predicted), (right, true), (2 * right, predicted + true)
+    figures = [np.divide(a, b, out=np.zeros(len(b)), where=b > 0).tolist() for a, b in parts]
     return [
         {"class": label, "precision": p, "recall": r, "f1": f, "samples": int(n)}
-        for label, p, r, f, n in zip(labels, *figures.tolist(), samples, strict=True)
+        for label, p, r, f, n in zip(labels, *figures, true, strict=True)
     ]
 
 
 def confusion_matrix(assessment: Assessment, n_classes: int) -> Integers:
     """Return counts (C, C): the true class in the row, the predicted one in the column."""
-    both = assessment.true * n_classes + assessment.predicted
-    return np.bincount(both, minlength=n_classes**2).reshape(n_classes, n_classes)
+    if assessment.counts is not None:
+        return assessment.counts
+    return count_pairs(assessment.true, assessment.predicted, n_classes)
 
 
 def say_result(
@@ -133,3 +174,9 @@ def as_json(assessment: Assessment, target: Target) -> dict[str, Any]:
         values["classes"] = class_figures(assessment, target.labels)
         values["confusion_matrix"] = confusion_matrix(assessment, len(target.labels)).tolist()
     return values
+
+
+def title(assessment: Assessment, part: str, n_samples: int) -> str:
+    """Return the name of a part of the data for a picture of the samples that it has."""
+    n_shown = len(assessment.true)
+    return part if n_shown == n_samples else f"{part}, {n_shown:,} of {n_samples:,} samples"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import threading
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -118,19 +119,35 @@ def inputs(
     return X
 
 
+class Unknown:
+    """The categories in the parts of a table that a model does not know; threads may add some."""
+
+    def __init__(self) -> None:
+        self._columns: dict[str, tuple[list[str], int]] = {}
+        self._lock = threading.Lock()
+
+    def add(self, preprocessor: Preprocessor, frame: pl.DataFrame) -> None:
+        """Add those in a typed frame."""
+        with self._lock:
+            for name, (categories, count) in preprocessor.unknown(frame).items():
+                known, n_rows = self._columns.get(name, ([], 0))
+                self._columns[name] = sorted({*known, *categories}), n_rows + count
+
+    def lines(self) -> Iterator[str]:
+        """Yield a line for each column."""
+        for name, (categories, rows) in self._columns.items():
+            count = "a category" if len(categories) == 1 else f"{len(categories):,} categories"
+            shown = ", ".join(f"{each!r:.80}" for each in categories[:3]) + (
+                ", ..." if len(categories) > 3 else ""
+            )
+            yield (
+                f"column {name!r:.80} has {count} unknown to the model ({shown}), in "
+                f"{terminal.some(rows, 'row')}: all its features are 0"
+            )
+
+
 def unknown_lines(preprocessor: Preprocessor, frame: pl.DataFrame) -> Iterator[str]:
     """Yield a line for each column with categories that were not in the training part."""
-    yield from lines_of(preprocessor.unknown(frame))
-
-
-def lines_of(unknown: Mapping[str, tuple[list[str], int]]) -> Iterator[str]:
-    """Yield a line for each column of {name: (unknown categories, rows)}."""
-    for name, (categories, rows) in unknown.items():
-        count = "a category" if len(categories) == 1 else f"{len(categories):,} categories"
-        shown = ", ".join(f"{each!r:.80}" for each in categories[:3]) + (
-            ", ..." if len(categories) > 3 else ""
-        )
-        yield (
-            f"column {name!r:.80} has {count} unknown to the model ({shown}), in "
-            f"{terminal.some(rows, 'row')}: all its features are 0"
-        )
+    unknown = Unknown()
+    unknown.add(preprocessor, frame)
+    return unknown.lines()

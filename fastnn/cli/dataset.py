@@ -3,27 +3,73 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from .. import datasets, tables
 from ..tables import Table
-from ..types import Array, Floats
-from . import data, terminal
+from ..types import Array, Floats, Integers, Precision
+from . import assessment, data, terminal
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from ..model import Sequential
     from ..tables.complaints import Complaints
     from ..tables.preprocessing import Preprocessor
     from ..tables.reading import Reading
-    from ..tables.targets import Target
+    from ..tables.targets import Classes, Target
+
+
+class TrainingData(Protocol):
+    """The training part and the held-out part of a table, and what was fitted on the first."""
+
+    @property
+    def reading(self) -> Reading:
+        """How the texts of the table are read."""
+
+    @property
+    def preprocessor(self) -> Preprocessor:
+        """What makes features of the columns."""
+
+    @property
+    def target(self) -> Target:
+        """The classes, or the scale of the numbers."""
+
+    @property
+    def lines(self) -> list[str]:
+        """What the user is told of the data."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user is told of texts that were not taken as they are."""
+
+    @property
+    def sizes(self) -> list[int]:
+        """The samples of the two parts: training, held out."""
+
+    def few(self, n: int) -> TrainingData:
+        """Return the first `n` samples of each part, or fewer."""
+
+    def count_classes(self) -> Integers:
+        """Return how many samples of each class there are to train on."""
+
+    def fit_arguments(self, seed: int) -> dict[str, Any]:
+        """Return the arguments of `Sequential.fit` that give it the samples and their order."""
+
+    def parts(self, k: int) -> Iterator[tuple[Array, ...]]:
+        """Yield (X, y), as a network takes them, of the training part (0) or the other (1)."""
+
+    def assess(
+        self, model: Sequential, k: int, threads: int | None, precision: Precision
+    ) -> assessment.Assessment:
+        """Return how good a model is on one of the two parts."""
 
 
 class Dataset(NamedTuple):
-    """The training part and the held-out part of a table, and what was fitted on the first."""
+    """A table in memory, as :class:`TrainingData`."""
 
     reading: Reading
     preprocessor: Preprocessor
@@ -35,10 +81,39 @@ class Dataset(NamedTuple):
     """Class numbers (N,), or values (N,) in the units of the target, of the two parts."""
 
     lines: list[str]
-    """What the user is told of the data."""
-
     notes: list[str]
-    """What the user is told of texts that were not taken as they are."""
+
+    @property
+    def sizes(self) -> list[int]:
+        """The samples of the two parts: training, held out."""
+        return [len(part) for part in self.inputs]
+
+    def few(self, n: int) -> Dataset:
+        """Return the first `n` samples of each part, or fewer."""
+        inputs, targets = ([each[:n] for each in parts] for parts in (self.inputs, self.targets))
+        return self._replace(inputs=inputs, targets=targets)
+
+    def count_classes(self) -> Integers:
+        """Return how many samples of each class there are to train on."""
+        assert self.target.task == "classification"
+        return np.bincount(self.targets[0], minlength=len(self.target.labels))
+
+    def fit_arguments(self, seed: int) -> dict[str, Any]:
+        """Return the arguments of `Sequential.fit` that give it the samples and their order."""
+        ((X, y),), (held_out,) = self.parts(0), self.parts(1)
+        return {"X": X, "y": y, "validation_data": held_out, "seed": seed}
+
+    def parts(self, k: int) -> Iterator[tuple[Array, ...]]:
+        """Yield (X, y), as a network takes them, of the training part (0) or the other (1)."""
+        y = self.targets[k]
+        yield self.inputs[k], self.target.standardize(y) if self.target.task == "regression" else y
+
+    def assess(
+        self, model: Sequential, k: int, threads: int | None, precision: Precision
+    ) -> assessment.Assessment:
+        """Return how good a model is on one of the two parts."""
+        X, y = self.inputs[k], self.targets[k]
+        return assessment.assess(model, self.target, X, y, threads, precision)
 
 
 def load_dataset(
@@ -49,12 +124,12 @@ def load_dataset(
     if built_in:
         _refuse_options_of_files(options)
     table = data.load(options, data_rng)
-    from ..tables import kinds, preprocessing, targets  # need polars
+    from ..tables import kinds, preprocessing  # need polars
     from ..tables.complaints import Complaints
     from ..tables.reading import Reading
     from ..tables.selection import find_useless, lines_of
 
-    name = data.BUILT_IN[options.data] if built_in else _find_target(options, table)
+    name = data.BUILT_IN[options.data] if built_in else find_target(options, table)
     complaints, reading, notes = Complaints(), Reading(), list(table.notes)
     drop = [*options.drop]
     if not built_in:
@@ -74,39 +149,23 @@ def load_dataset(
     )  # fmt: skip
     optional = kind_of if options.missing != "refuse" else ()
     frame = preprocessing.read_features(table, kind_of, optional, complaints=complaints)
-    target: Target
-    y: Array
-    task, why = options.task, None
     with complaints.collect():
-        if task is None:
-            task, why = kinds.infer_task(table, name)
-        if task == "classification":
-            target = targets.Classes.fit(table, name)
-            y = target.encode(table)
-        else:
-            y = targets.read_quantity(table, name)
+        classes, why, y = read_target(options, table, name)
     complaints.check()
-    labels = y if task == "classification" else None
-    try:
-        parts = datasets.split(len(y), options.validation_fraction, split_rng, labels=labels)
-    except ValueError as error:
-        raise ValueError(f"argument --validation-fraction: {error}") from None
-    frames, y_parts = [frame[part] for part in parts], [y[part] for part in parts]
-    if task == "regression":
-        target = targets.Quantity.fit(y_parts[0], name)
-    preprocessor = preprocessing.Preprocessor.fit(
-        frames[0], options.missing, options.max_categories
-    )
+    target, parts = fit_target(options, classes, name, y, split_rng)
+    y_parts = [y[part] for part in parts]
+    train, held_out = (frame[part] for part in parts)
+    preprocessor = preprocessing.Preprocessor.fit(train, options.missing, options.max_categories)
     inputs = [
         data.inputs(preprocessor, table.take(part), frame[part], options.dtype) for part in parts
     ]
     lines = [
         f"{table.source}: {terminal.some(len(table.frame), 'sample')}, "
         f"{terminal.some(inputs[0].shape[1], 'feature')}",
-        *_target_lines(target, y_parts, None if built_in else why),
+        *target_lines(target, y, None if built_in else why),
         f"{len(y_parts[0]):,} to train on, {len(y_parts[1]):,} held out",
-        *_feature_lines(preprocessor, frame, options.missing),
-        *data.unknown_lines(preprocessor, frames[1]),
+        *feature_lines(preprocessor, count_nulls(frame), options.missing),
+        *data.unknown_lines(preprocessor, held_out),
     ]
     reading = reading.of_columns([*kind_of, name])
     return Dataset(reading, preprocessor, target, inputs, y_parts, lines, notes)
@@ -131,6 +190,40 @@ def _read_texts(
     notes = list(reading.lines(table))
     typed, left_out = targets.leave_out_missing(typed, target)
     return typed, reading, [*notes, *left_out]
+
+
+def read_target(
+    options: Namespace, table: Table, name: str
+) -> tuple[Classes | None, str | None, Array]:
+    """Return (the classes or None for numbers, why the task is what it is, values of all rows)."""
+    from ..tables import kinds, targets  # need polars
+
+    task, why = options.task, None
+    if task is None:
+        task, why = kinds.infer_task(table, name)
+    if task == "regression":
+        return None, why, targets.read_quantity(table, name)
+    classes = targets.Classes.fit(table, name)
+    return classes, why, classes.encode(table)
+
+
+def fit_target(
+    options: Namespace,
+    classes: Classes | None,
+    name: str,
+    y: Array,
+    split_rng: np.random.Generator,
+) -> tuple[Target, tuple[Integers, Integers]]:
+    """Return the target, numbers fitted to the training part, and the rows of the two parts."""
+    from ..tables import targets
+
+    # In few bytes, as the table may be long.
+    labels = None if classes is None else y.astype(np.min_scalar_type(len(classes.labels)))
+    try:
+        parts = datasets.split(len(y), options.validation_fraction, split_rng, labels=labels)
+    except ValueError as error:
+        raise ValueError(f"argument --validation-fraction: {error}") from None
+    return classes or targets.Quantity.fit(y[parts[0]], name), parts
 
 
 def _refuse_options_of_files(options: Namespace) -> None:
@@ -162,7 +255,7 @@ def _refuse_options_of_files(options: Namespace) -> None:
             )
 
 
-def _find_target(options: Namespace, table: Table) -> str:
+def find_target(options: Namespace, table: Table) -> str:
     """Return the column that the options name as the target."""
     name: str | None = options.target
     if name is None:
@@ -176,19 +269,20 @@ def _find_target(options: Namespace, table: Table) -> str:
     return name
 
 
-def _target_lines(target: Target, y_parts: Sequence[Array], why: str | None) -> Iterator[str]:
+def target_lines(target: Target, y: Array, why: str | None) -> Iterator[str]:
     if target.task == "classification":
         shown = ", ".join(map(str, target.labels))
         yield terminal.shortened(f"{len(target.labels):,} classes: {shown}")
     else:
-        low, high = min(map(np.min, y_parts)), max(map(np.max, y_parts))
-        yield f"target {target.name!r:.80} from {low:,.6g} to {high:,.6g}"
+        yield f"target {target.name!r:.80} from {y.min():,.6g} to {y.max():,.6g}"
     if why is not None:
         doubtful = target.task == "regression" or type(target.labels[0]) is int
         yield f"{target.task}: {why}{' (see --task)' if doubtful else ''}"
 
 
-def _feature_lines(preprocessor: Preprocessor, frame: pl.DataFrame, missing: str) -> Iterator[str]:
+def feature_lines(
+    preprocessor: Preprocessor, nulls: Mapping[str, int], missing: str
+) -> Iterator[str]:
     numeric = [column.name for column in preprocessor.columns if column.kind == "number"]
     categories = [column for column in preprocessor.columns if column.kind == "category"]
     dates = [column for column in preprocessor.columns if column.kind == "date"]
@@ -215,6 +309,10 @@ def _feature_lines(preprocessor: Preprocessor, frame: pl.DataFrame, missing: str
         shown = terminal.listed([f"{each.name:.80} ({', '.join(each.parts)})" for each in dates])
         yield f"{terminal.some(len(dates), 'column')} of dates: {shown}"
     if missing != "refuse":
-        counts = {series.name: series.null_count() for series in frame if series.null_count()}
-        shown = terminal.listed([f"{name:.80} ({count:,})" for name, count in counts.items()])
+        shown = terminal.listed([f"{name:.80} ({count:,})" for name, count in nulls.items()])
         yield f"missing values, filled with the {missing} or most frequent: {shown or 'none'}"
+
+
+def count_nulls(frame: pl.DataFrame) -> dict[str, int]:
+    """Return how many values are missing in each column where some are."""
+    return {series.name: series.null_count() for series in frame if series.null_count()}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..tables import Table
 from ..types import Floats
 from . import data, outputs, predict_large, terminal
+from .limits import find_large
 
 if TYPE_CHECKING:
     import polars as pl
@@ -34,8 +35,8 @@ def run(options: Namespace) -> None:
         raise ValueError(
             "argument --probabilities: the model predicts numbers, expected one of classes"
         )
-    large = predict_large.scan(options)
-    if large is not None:
+    large = None if options.data in data.BUILT_IN else find_large(options)
+    if large is not None and predict_large.is_possible(options, large):
         predict_large.run(saved, large, lambda X, part: _predict(saved, X, part, options), options)
         return
     table = data.load(options)

@@ -78,3 +78,11 @@ def cut(text: str, width: int) -> str:
     """Return a text cut to `width` characters."""
     text = str(text)
     return text if len(text) <= width else text[: max(0, width - 1)] + "…"
+
+
+def size(n_bytes: int) -> str:
+    """Return a number of bytes as "812 MB" or "5.12 GB"."""
+    for unit, base in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if n_bytes >= base:
+            return f"{n_bytes / base:.3g} {unit}"
+    return f"{n_bytes} B"

@@ -25,8 +25,11 @@ from ..run.progress import Verbose
 from ..types import Precision
 from . import assessment, baselines, defaults, machine, outputs, report, terminal
 from .arguments import ACTIVATIONS
-from .dataset import Dataset, load_dataset
+from .data import BUILT_IN
+from .dataset import TrainingData, load_dataset
+from .dataset_large import load_large_dataset
 from .defaults import Settings
+from .limits import find_large
 
 if TYPE_CHECKING:
     from ..model import Sequential
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
 class Result(NamedTuple):
     """A network that has been trained, what it was trained with, and how good it is."""
 
-    dataset: Dataset
+    dataset: TrainingData
     settings: Settings
     precision: Precision
     model: Sequential
@@ -75,14 +78,20 @@ def run(options: Namespace) -> None:
 def _train(options: Namespace) -> Result:
     """Train, and return the Result. What is known before training is shown before it."""
     split_rng, weights_rng, data_rng = np.random.default_rng(options.seed).spawn(3)
-    dataset = load_dataset(options, split_rng, data_rng)
+    large = None if options.data in BUILT_IN else find_large(options)
+    dataset: TrainingData
+    if large is None:
+        dataset = load_dataset(options, split_rng, data_rng)
+    else:
+        dataset = load_large_dataset(options, large, split_rng)
     for line in dataset.notes:
         terminal.note(line)
     target = dataset.target
     if options.balanced and target.task == "regression":
         raise ValueError("argument --balanced: the target is a number, expected classes")
-    settings = _settings(options, len(dataset.inputs[0]))
-    widths = (dataset.inputs[0].shape[1], *settings.hidden, _n_outputs(target))
+    settings = _settings(options, dataset.sizes[0])
+    n_features = len(dataset.preprocessor.feature_names)
+    widths = (n_features, *settings.hidden, _n_outputs(target))
     model = _network(widths, options, target, weights_rng)
     precision = _precision(options, model)
     optimizer = OPTIMIZERS[settings.optimizer](
@@ -94,10 +103,8 @@ def _train(options: Namespace) -> Result:
     compile_seconds, _ = _timed(compile_code, model, *run, precision)
     train_seconds, history = _timed(_fit, model, *run)
     parts = {
-        part: assessment.assess(model, target, X, y, options.threads, precision)
-        for part, X, y in zip(
-            ("training", "held out"), dataset.inputs, dataset.targets, strict=True
-        )
+        part: dataset.assess(model, k, options.threads, precision)
+        for k, part in enumerate(("training", "held out"))
     }
     others = _baselines(options, settings, dataset, precision)
     return Result(
@@ -115,7 +122,7 @@ def _settings(options: Namespace, n_samples: int) -> Settings:
 
 def compile_code(
     model: Sequential,
-    dataset: Dataset,
+    dataset: TrainingData,
     optimizer: Optimizer,
     settings: Settings,
     options: Namespace,
@@ -125,15 +132,12 @@ def compile_code(
 
     Unlike `warmup`, it compiles nothing else. For tables that takes a third of its time.
     """
-    few = slice(FEW_ROWS + 1)  # more rows than go one by one
-    dataset = dataset._replace(
-        inputs=[X[few] for X in dataset.inputs], targets=[y[few] for y in dataset.targets]
-    )
+    dataset = dataset.few(FEW_ROWS + 1)  # more rows than go one by one
     model, optimizer = model.clone(), copy.deepcopy(optimizer)
     with contextlib.suppress(fastnn.NonFiniteLossError):  # the training will tell
         _fit(model, dataset, optimizer, settings._replace(epochs=1), options, verbose=0)
-    for X, y in zip(dataset.inputs, dataset.targets, strict=True):
-        assessment.assess(model, dataset.target, X, y, options.threads, precision)
+    for k in (0, 1):
+        dataset.assess(model, k, options.threads, precision)
 
 
 def _precision(options: Namespace, model: Sequential) -> Precision:
@@ -171,38 +175,33 @@ def _network(
 
 def _fit(
     model: Sequential,
-    dataset: Dataset,
+    dataset: TrainingData,
     optimizer: Optimizer,
     settings: Settings,
     options: Namespace,
     verbose: Verbose = "auto",
 ) -> History:
-    (X, X_held_out), (y, y_held_out) = dataset.inputs, dataset.targets
-    target = dataset.target
-    extra: dict[str, Any] = {}
-    if target.task == "regression":
-        y, y_held_out = map(target.standardize, (y, y_held_out))
-    elif options.balanced:
-        counts = np.bincount(y, minlength=len(target.labels))
+    extra = dataset.fit_arguments(options.seed)
+    if options.balanced:
+        counts = dataset.count_classes()
+        n = dataset.sizes[0]
         extra["class_weight"] = {
-            k: len(y) / (len(counts) * count) if count else 0.0 for k, count in enumerate(counts)
+            k: n / (len(counts) * count) if count else 0.0 for k, count in enumerate(counts)
         }
     if settings.patience:
         extra["callbacks"] = [fastnn.EarlyStopping("val_loss", patience=settings.patience)]
     return model.fit(
-        X, y,
         epochs=settings.epochs, batch_size=settings.batch_size, optimizer=optimizer,
-        seed=options.seed, validation_data=(X_held_out, y_held_out), threads=options.threads,
-        precision=options.precision, verbose=verbose, **extra,
+        threads=options.threads, precision=options.precision, verbose=verbose, **extra,
     )  # fmt: skip
 
 
 def _baselines(
-    options: Namespace, settings: Settings, dataset: Dataset, precision: Precision
+    options: Namespace, settings: Settings, dataset: TrainingData, precision: Precision
 ) -> dict[str, assessment.Assessment]:
     """Return how good one answer for all samples is on the held-out part, and a linear model."""
-    target, (X, X_held_out), (y, y_held_out) = dataset.target, dataset.inputs, dataset.targets
-    models = {_TITLES[target.task]: baselines.constant_model(target, y, X.shape[1], options.dtype)}
+    target = dataset.target
+    models = {_TITLES[target.task]: baselines.constant_model(dataset, options.dtype)}
     # Beside SGD, the rule of Adam would have to be compiled, which takes more than ten seconds.
     kind = "sgd" if settings.optimizer == "sgd" else "adam"
     optimizer = OPTIMIZERS[kind](learning_rate={"sgd": 0.1, "adam": 0.01}[kind])
@@ -210,11 +209,11 @@ def _baselines(
     def fit(model: Sequential) -> None:
         _fit(model, dataset, optimizer, settings, options, verbose=False)
 
-    linear = baselines.linear_model(target, dataset.inputs, dataset.targets, options.dtype, fit)
+    linear = baselines.linear_model(dataset, options.dtype, fit)
     if linear is not None:
         models["linear model"] = linear
     return {
-        title: assessment.assess(model, target, X_held_out, y_held_out, options.threads, precision)
+        title: dataset.assess(model, 1, options.threads, precision)
         for title, model in models.items()
     }
 
@@ -249,14 +248,15 @@ def _write_files(options: Namespace, result: Result) -> Iterator[tuple[str, str]
     if options.plot:
         title = f"fastnn train {options.data}"
         held_out = result.parts["held out"]
-        report.write(options.plot, result.history, held_out, dataset.target, title, "held out")
+        part = assessment.title(held_out, "held out", dataset.sizes[1])
+        report.write(options.plot, result.history, held_out, dataset.target, title, part)
         yield "plot", f"{Path(options.plot)}: picture"
 
 
 def _say_before(
     options: Namespace,
     settings: Settings,
-    dataset: Dataset,
+    dataset: TrainingData,
     model: Sequential,
     optimizer: Optimizer,
     precision: Precision,
@@ -273,7 +273,7 @@ def _say_after(result: Result, files: Iterable[str]) -> None:
     assessment.say_result(result.parts, result.dataset.target, "held out", result.baselines)
     if files:
         terminal.say("files", *files)
-    samples = len(result.history) * len(result.dataset.inputs[0])
+    samples = len(result.history) * result.dataset.sizes[0]
     rate = terminal.rounded(samples / result.train_seconds)
     terminal.say(
         "time",
@@ -330,7 +330,7 @@ def _as_json(options: Namespace, result: Result, files: Iterable[str]) -> dict[s
     return {
         "data": {
             "source": options.data,
-            "samples": [len(part) for part in dataset.inputs],
+            "samples": dataset.sizes,
             "features": dataset.preprocessor.feature_names,
             "notes": [*dataset.lines, *dataset.notes],
         },

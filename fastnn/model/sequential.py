@@ -97,7 +97,7 @@ class Sequential(Model):
         batch_size: int | None = None,
         optimizer: Optimizer | None = None,
         seed: Seed = None,
-        validation_data: Batch | None = None,
+        validation_data: Batch | BatchSource | None = None,
         validation_split: float = 0.0,
         sample_weight: ArrayLike | None = None,
         class_weight: Mapping[Any, float] | None = None,
@@ -147,8 +147,8 @@ class Sequential(Model):
             continues with its state.
         seed : None, int or numpy.random.Generator
             Determines the order of samples: the same seed and data give the same bits.
-        validation_data : (X, y) or (X, y, sample_weight)
-            Evaluated after every epoch, weighted with its own `sample_weight`.
+        validation_data : (X, y), (X, y, sample_weight), Windows or callable
+            Evaluated after every epoch, with its `sample_weight`; in parts excludes `metrics`.
         validation_split : float
             At least 0 and below 1, in place of `validation_data`. This fraction of the samples, the
             last rows of `X`, is held out, and weighted with its `sample_weight`. If the rows are

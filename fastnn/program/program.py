@@ -18,11 +18,12 @@ from ..nn.own import overrides
 from ..nn.passes import call_forward
 from ..types import Floats, MaybeNone, Precision, Scaling, Steps
 from ..validation import as_array, as_count, refuse_not_finite
+from .inputs import as_samples
 from .plan import Operands, operation_of, program_layers
 from .precision import operands_of, resolve_precision
 from .prediction import Predictor
-from .samples import UNSCALED, Samples, as_samples
-from .sparse import as_sparse_samples, is_sparse
+from .samples import UNSCALED, Samples
+from .sparse import is_sparse
 from .threads import resolve_threads
 
 
@@ -115,10 +116,6 @@ class Program:
         network = self.network
         # A network without parameters has no dtype to convert to.
         dtype = network.dtype if network.parametric else None
-        if is_sparse(X):
-            return as_sparse_samples(
-                X, name, n_features=network.n_features, dtype=dtype, **expected
-            )
         return as_samples(X, name, n_features=network.n_features, dtype=dtype, **expected)
 
     def outputs(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -12,7 +11,7 @@ from .. import kernels
 from ..kernels.codes import SampleType
 from ..kernels.records import SAMPLE_LAYOUT
 from ..types import Array, Floats, Integers, Records, Scaling, Shape
-from ..validation import as_matrix, as_table, refuse_not_finite, unlocked
+from ..validation import refuse_not_finite, unlocked
 
 # What is converted while a batch is gathered; numbers of other dtypes are converted beforehand.
 KINDS = {
@@ -22,10 +21,6 @@ KINDS = {
     np.dtype(np.float32): SampleType.FLOAT32,
     np.dtype(np.float64): SampleType.FLOAT64,
 }
-
-# Samples that take at most so many bytes once converted are converted beforehand too: that is
-# quicker than doing it anew each epoch, and less is compiled.
-SMALL = 4_000_000
 
 # Rows of about so many bytes are converted at a time where a batch is not what is asked for.
 _BLOCK = 1_000_000
@@ -146,40 +141,3 @@ class _Bytes:
         self.__array_interface__ = {
             "version": 3, "data": (address, False), "shape": (size,), "typestr": "|u1",
         }  # fmt: skip
-
-
-def as_samples(
-    value: Any,
-    name: str,
-    *,
-    n_features: int | None = None,
-    dtype: DTypeLike | None = None,
-    scaling: Scaling = UNSCALED,
-    allow_empty: bool = True,
-    finite: bool | Literal["later"] = True,
-) -> Samples:
-    """Return `value` as :class:`Samples`, without a copy unless they are small.
-
-    Without `dtype`, float32 and float64 stay what they are, and other numbers become what NumPy
-    makes of them together with a float32. Without `finite`, a kernel that looks for NaN itself
-    is to be called; with "later", `check_rows` is. Samples are taken as they are: they have been
-    checked.
-    """
-    if isinstance(value, Samples):
-        return value
-    array = as_table(value, name, n_features=n_features, allow_empty=allow_empty)
-    if dtype is None:
-        dtype = np.float32 if np.result_type(array, np.float32) == np.float32 else np.float64
-    if array.dtype not in KINDS or not array.dtype.isnative:
-        array = as_matrix(array, name, dtype)
-    samples = Samples(array, dtype, scaling)
-    if not samples.is_ready and array.size * samples.dtype.itemsize <= SMALL:
-        rows = samples._convert(array)
-        if not kernels.all_finite(rows):
-            refuse_not_finite(rows, name, array, 0, scaling)
-        return Samples(rows, dtype)
-    if finite == "later":
-        samples.check_later()
-    elif finite:
-        samples.check(name)
-    return samples

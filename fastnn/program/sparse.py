@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -37,6 +37,24 @@ class SparseSamples(Samples):
         self.matrix, self.dtype = matrix, np.dtype(dtype)
         self.scaling = np.array(scaling, np.float64)
         self.pending, self.is_ready = None, True
+
+    @classmethod
+    def checked(
+        cls, matrix: Any, value: Any, name: str, dtype: DTypeLike, scaling: Scaling
+    ) -> Self:
+        """Return the samples of what `as_csr` has made of `value`, all of them finite."""
+        with np.errstate(over="ignore"):
+            matrix.data = matrix.data.astype(dtype)
+        samples = cls(matrix, dtype, scaling)
+        with np.errstate(over="ignore", invalid="ignore"):
+            scaled = samples._convert(matrix.data)
+        if not kernels.all_finite(scaled):
+            at = int(np.flatnonzero(~np.isfinite(scaled))[0])
+            row = int(np.searchsorted(matrix.indptr, at, "right")) - 1
+            with np.errstate(over="ignore", invalid="ignore"):
+                rows = samples.take([row])
+            refuse_not_finite(rows, name, value.tocsr(), row, scaling)
+        return samples
 
     @property
     def shape(self) -> Shape:
@@ -75,20 +93,10 @@ class SparseSamples(Samples):
         """Do nothing: the numbers have been checked."""
 
 
-def as_sparse_samples(
-    value: Any,
-    name: str,
-    *,
-    n_features: int | None = None,
-    dtype: DTypeLike | None = None,
-    scaling: Scaling = UNSCALED,
-    allow_empty: bool = True,
-    finite: object = True,
-) -> SparseSamples:
-    """Return a sparse matrix of any format as :class:`SparseSamples`, a copy.
-
-    The arguments are those of `as_samples`. The numbers are checked in any case, as they are few.
-    """
+def as_csr(
+    value: Any, name: str, *, n_features: int | None = None, allow_empty: bool = True
+) -> Any:
+    """Return a sparse matrix of real numbers, of any format, as a CSR matrix, a copy."""
     kind = np.dtype(value.dtype)
     if kind.kind not in "biuf":
         raise TypeError(f"{name} has dtype {kind}, expected real numbers")
@@ -97,23 +105,10 @@ def as_sparse_samples(
         raise ValueError(f"{name} has shape {value.shape}, expected (n_samples, {columns})")
     if value.shape[1] == 0 or (value.shape[0] == 0 and not allow_empty):
         raise ValueError(f"{name} has shape {value.shape}, expected at least one row and column")
-    if dtype is None:
-        dtype = np.float32 if np.result_type(kind, np.float32) == np.float32 else np.float64
     matrix = value.tocsr(copy=True)
     try:
         matrix.check_format(full_check=True)  # SciPy reads and writes where the indices point
     except ValueError as error:
         raise ValueError(f"{name} is not a whole sparse matrix: {error}") from None
     matrix.sum_duplicates()
-    with np.errstate(over="ignore"):
-        matrix.data = matrix.data.astype(dtype)
-    samples = SparseSamples(matrix, dtype, scaling)
-    with np.errstate(over="ignore", invalid="ignore"):
-        scaled = samples._convert(matrix.data)
-    if not kernels.all_finite(scaled):
-        at = int(np.flatnonzero(~np.isfinite(scaled))[0])
-        row = int(np.searchsorted(matrix.indptr, at, "right")) - 1
-        with np.errstate(over="ignore", invalid="ignore"):
-            rows = samples.take([row])
-        refuse_not_finite(rows, name, value.tocsr(), row, scaling)
-    return samples
+    return matrix

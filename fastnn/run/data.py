@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -12,10 +13,11 @@ from ..nn.layers import Layer, ParameterLayer
 from ..nn.network import Network
 from ..nn.normalization import BatchNorm
 from ..nn.own import is_own
+from ..program.batches import Batches
 from ..program.program import Program
 from ..program.samples import UNSCALED, Samples
 from ..program.trainer import Data
-from ..types import Batch, Floats, Integers, Scaling, Task
+from ..types import Batch, BatchSource, Floats, Integers, Scaling, Task
 from ..validation import as_class_weights, as_sample_weights, as_targets, as_values, unlocked
 from .order import count_used
 
@@ -105,12 +107,36 @@ def with_class_weights(data: Data, class_weight: Mapping[Any, float] | None, tas
     return data._replace(weights=weights)
 
 
-def as_validation(program: Program, validation_data: Batch | None, scaling: Scaling) -> Data | None:
-    """Return the checked samples of `validation_data`, or None."""
+class ValidationParts:
+    """Validation data that are read in parts, the same after each epoch."""
+
+    def __init__(self, program: Program, source: BatchSource, scaling: Scaling) -> None:
+        self.program, self.source, self.scaling = program, source, scaling
+
+    def __iter__(self) -> Iterator[Data]:
+        """Yield the checked samples of all parts."""
+        with contextlib.closing(Batches(self.source).iterate()) as batches:
+            for position, batch in batches:
+                place = f"validation_data, batch {position}"
+                X, y, sample_weight = _unpack(batch, place)
+                try:
+                    data = as_data(self.program, X, y, sample_weight, scaling=self.scaling)
+                except (TypeError, ValueError) as error:
+                    raise type(error)(f"{place}: {error}") from error
+                yield data
+
+
+def as_validation(
+    program: Program, validation_data: Batch | BatchSource | None, scaling: Scaling
+) -> Data | ValidationParts | None:
+    """Return the checked samples of `validation_data`, or None; parts are checked later."""
     if validation_data is None:
         return None
+    batch: Any = validation_data
+    if hasattr(batch, "of_epoch") or callable(batch):
+        return ValidationParts(program, batch, scaling)
     try:
-        X, y, *weights = validation_data
+        X, y, *weights = batch
         (sample_weight,) = weights or [None]
     except (TypeError, ValueError):
         raise TypeError(
@@ -134,12 +160,7 @@ def as_batch(
     `position` is that of the batch in its epoch, from 1. Errors name it. `batch_size` is that of
     the steps into which it is cut; None: it is one step.
     """
-    expected = "expected (X, y) or (X, y, sample_weight)"
-    if not isinstance(batch, tuple | list):
-        raise TypeError(f"batch {position} is of type {type(batch).__name__}, {expected}")
-    if len(batch) not in (2, 3):
-        raise TypeError(f"batch {position} has {len(batch)} items, {expected}")
-    X, y, sample_weight = (*batch, None)[:3]
+    X, y, sample_weight = _unpack(batch, f"batch {position}")
     try:
         data = as_data(program, X, y, sample_weight, scaling=scaling)
         data = with_class_weights(data, class_weight, program.network.loss.task)
@@ -149,6 +170,17 @@ def as_batch(
     except (TypeError, ValueError) as error:
         raise type(error)(f"batch {position}: {error}") from error
     return data
+
+
+def _unpack(batch: Batch, name: str) -> tuple[Any, Any, Any]:
+    """Return (X, y, sample_weight or None) of a batch; TypeError for anything else."""
+    expected = "expected (X, y) or (X, y, sample_weight)"
+    if not isinstance(batch, tuple | list):
+        raise TypeError(f"{name} is of type {type(batch).__name__}, {expected}")
+    if len(batch) not in (2, 3):
+        raise TypeError(f"{name} has {len(batch)} items, {expected}")
+    X, y, sample_weight = (*batch, None)[:3]
+    return X, y, sample_weight
 
 
 def check_batches(network: Network, n_samples: int, batch_size: int) -> None:

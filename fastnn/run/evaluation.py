@@ -12,6 +12,7 @@ from ..nn.loss import Loss
 from ..program.program import Program, apply_finish
 from ..program.trainer import Data, Description, check_unchanged
 from ..types import Array, Floats
+from .data import ValidationParts
 
 
 def evaluate(
@@ -26,6 +27,20 @@ def evaluate(
         hits = loss.hits(outputs, data.loss_targets, data.labels)
         scores["accuracy"] = float(np.average(hits, weights=weights))
     return scores | _measure(loss, outputs, data, metrics)
+
+
+def evaluate_parts(
+    program: Program, parts: Iterable[Data], threads: int | None = None
+) -> dict[str, float]:
+    """Return what `evaluate` does, of samples that come in parts."""
+    scores, sizes = [], []
+    for data in parts:
+        scores.append(evaluate(program, data, (), threads))
+        sizes.append(float(data.weights.sum()) if len(data.weights) else len(data.inputs))
+    return {
+        name: float(np.average([each[name] for each in scores], weights=sizes))
+        for name in scores[0]
+    }
 
 
 def measure(
@@ -46,7 +61,8 @@ class Observer:
     program : Program
     description : tuple
         What `describe_network` gave when the data were checked.
-    data, validation : Data or None
+    data : Data or None
+    validation : Data, ValidationParts or None
     metrics : list of Metric
     threads : int, optional
     """
@@ -56,7 +72,7 @@ class Observer:
         program: Program,
         description: Description,
         data: Data | None,
-        validation: Data | None,
+        validation: Data | ValidationParts | None,
         metrics: Sequence[Metric],
         threads: int | None,
     ) -> None:
@@ -71,7 +87,10 @@ class Observer:
         check_unchanged(program.network, self.description)  # a user's metric may change it
         if self.validation is None:
             return scores
-        held_out = evaluate(program, self.validation, self.metrics, self.threads)
+        if isinstance(self.validation, ValidationParts):
+            held_out = evaluate_parts(program, self.validation, self.threads)
+        else:
+            held_out = evaluate(program, self.validation, self.metrics, self.threads)
         return scores | {f"val_{name}": value for name, value in held_out.items()}
 
     def find_curve_names(self) -> list[str]:

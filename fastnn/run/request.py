@@ -38,6 +38,7 @@ from .callbacks import Callback, Run, TrainedModel, as_callbacks
 from .checkpoints import Checkpoint, find_checkpoint
 from .data import (
     Targets,
+    ValidationParts,
     as_data,
     as_validation,
     check_batches,
@@ -64,7 +65,7 @@ class FitArguments(NamedTuple):
     batch_size: int | None = None
     optimizer: Optimizer | None = None
     seed: Seed = None
-    validation_data: Batch | None = None
+    validation_data: Batch | BatchSource | None = None
     validation_split: float = 0.0
     sample_weight: ArrayLike | None = None
     class_weight: Mapping[Any, float] | None = None
@@ -116,7 +117,7 @@ class _Samples(NamedTuple):
 
     data: Data | None
     batches: Batches | None
-    validation: Data | None
+    validation: Data | ValidationParts | None
     n_samples: int
     n_used: int
     batch_size: int | None
@@ -183,8 +184,11 @@ def check_request(
         order = BatchOrders(rng, shuffle, has_dropout, batch_size, drop_last)
     data, validation = samples.data, samples.validation
 
+    if arguments.metrics and isinstance(validation, ValidationParts):
+        raise ValueError("metrics is given, expected validation_data in one part beside it")
+    at_once = validation if isinstance(validation, Data) else None
     # What other ranks hold of the samples is not measured.
-    measured = validation if arguments.parts else data or validation
+    measured = at_once if arguments.parts else data or at_once
     metrics = as_further_metrics(arguments.metrics, network.loss, measured) if measured else []
     at_hand = None if arguments.parts else data
     observe = Observer(program, description, at_hand, validation, metrics, threads)
@@ -219,7 +223,7 @@ def _check_samples(
     program: Program,
     arguments: FitArguments,
     scaling: Scaling,
-    validation: Data | None,
+    validation: Data | ValidationParts | None,
     agreement: Agreement | None,
 ) -> _Samples:
     """Check `X`, `y` and the arguments that depend on them."""
@@ -256,7 +260,9 @@ def _check_samples(
     return _Samples(data, None, validation, n, n_used, batch_size)
 
 
-def _check_batches_only(arguments: FitArguments, validation: Data | None) -> _Samples:
+def _check_batches_only(
+    arguments: FitArguments, validation: Data | ValidationParts | None
+) -> _Samples:
     """Check `batches`, and that no argument that needs `X` and `y` comes with it."""
     others = {
         "X": arguments.X, "y": arguments.y, "sample_weight": arguments.sample_weight,

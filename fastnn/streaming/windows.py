@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,144 @@ BLOCK_BYTES = 2**19
 PARQUET = (".parquet", ".pq")
 
 
-class Windows:
+class SourceWindows:
+    """Windows of the rows of sources that have as many rows each; see :class:`Windows`."""
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        *,
+        rows: int | None = None,
+        block_rows: int | None = None,
+        seed: int = 0,
+        shuffle: bool = True,
+        read_ahead: bool | None = None,
+    ) -> None:
+        self.seed = as_index(seed, "seed", 2**63)
+        self.shuffle = as_flag(shuffle, "shuffle")
+        self.read_ahead = (
+            usable_cpus() > 1 if read_ahead is None else as_flag(read_ahead, "read_ahead")
+        )
+        self._sources = sources
+        self._edges = self._cut(rows, block_rows)
+        n_rows, n_blocks = self.shape[0], len(self._edges) - 1
+        wanted = default_rows(self._sources) if rows is None else as_count(rows, "rows")
+        self._n_windows = min(n_blocks, -(-n_rows // wanted))
+        most = -(-n_blocks // self._n_windows)
+        sizes = np.sort(np.diff(self._edges))[::-1]
+        self.window_rows = int(sizes[:most].sum())
+        self._check_memory()
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, I)."""
+        return self._sources[0].n_rows, self._sources[0].forms[0].row[0]
+
+    def __len__(self) -> int:
+        """Return the number of windows of an epoch."""
+        return self._n_windows
+
+    def __repr__(self) -> str:
+        return f"<Windows: {len(self)} an epoch, {self.window_rows} of {self.shape} rows>"
+
+    def of_epoch(self, epoch: int, first: int = 0) -> Generator[tuple[Array, ...]]:
+        """Yield the windows (X, y) or (X, y, sample_weight) of an epoch, `first` of them left out.
+
+        The rows of a window are in the order of the blocks: `fit` shuffles them.
+        """
+        plan = self._plan(epoch)[first:]
+        with contextlib.ExitStack() as stack:
+            readers = [stack.enter_context(source.open()) for source in self._sources]
+            if not self.read_ahead:
+                for blocks in plan:
+                    yield self._read(blocks, readers, None)
+                return
+            yield from self._read_ahead(plan, readers)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what has to be the same in a resumed run."""
+        return {
+            "shape": [*self.shape], "seed": self.seed, "shuffle": self.shuffle,
+            "windows": len(self), "blocks": len(self._edges) - 1,
+        }  # fmt: skip
+
+    def _cut(self, rows: int | None, block_rows: int | None) -> Integers:
+        """Return where the blocks begin, and the end."""
+        edges = self._sources[0].edges
+        if edges is not None:
+            if block_rows is not None:
+                raise ValueError("block_rows is given, expected X without chunks or row groups")
+            blocks: Integers = edges[np.append(np.diff(edges) > 0, True)]  # some may be empty
+            return blocks
+        n_rows = self.shape[0]
+        if block_rows is None:
+            wanted = default_rows(self._sources) if rows is None else as_count(rows, "rows")
+            least = -(-BLOCK_BYTES // row_bytes(self._sources))
+            block_rows = max(1, min(wanted, max(least, -(-wanted // BLOCKS))))
+        else:
+            block_rows = as_count(block_rows, "block_rows")
+        return np.append(np.arange(0, n_rows, block_rows), n_rows)
+
+    def _check_memory(self) -> None:
+        n_bytes, memory = self.window_rows * row_bytes(self._sources), physical_memory()
+        if n_bytes * (1 + self.read_ahead) > memory:
+            raise ValueError(
+                f"rows: a window of {self.window_rows:,} rows takes {n_bytes / 2**30:,.1f} GiB, "
+                f"expected windows that fit into the memory of {memory / 2**30:,.1f} GiB"
+            )
+
+    def _plan(self, epoch: int) -> list[Integers]:
+        """Return the blocks of each window of an epoch."""
+        n_blocks, n_windows = len(self._edges) - 1, len(self)
+        if not self.shuffle:
+            return np.array_split(np.arange(n_blocks), n_windows)
+        # Of as many neighbors as there are windows, each window gets one: so each has rows from all
+        # over the file, and rows that are sorted by class are mixed as well as any.
+        rng = np.random.default_rng([self.seed, epoch])
+        deals = np.tile(np.arange(n_windows), (-(-n_blocks // n_windows), 1))
+        window_of = rng.permuted(deals, axis=1).ravel()[:n_blocks]
+        return [np.flatnonzero(window_of == i) for i in rng.permutation(n_windows)]
+
+    def _read(
+        self, blocks: Integers, readers: Sequence[Read], stop: threading.Event | None
+    ) -> tuple[Array, ...]:
+        """Return the arrays of a window."""
+        begins, ends = self._edges[blocks], self._edges[blocks + 1]
+        n_rows = int((ends - begins).sum())
+        window: list[Array] = []
+        for source, read in zip(self._sources, readers, strict=True):
+            arrays = [np.empty((n_rows, *form.row), form.dtype) for form in source.forms]
+            at = 0
+            for begin, end in _join(begins, ends, joins=source.edges is None):
+                if stop is not None and stop.is_set():
+                    break
+                read(begin, end, [array[at : at + end - begin] for array in arrays])
+                at += end - begin
+            window += arrays
+        return tuple(window)
+
+    def _read_ahead(
+        self, plan: Sequence[Integers], readers: Sequence[Read]
+    ) -> Iterator[tuple[Array, ...]]:
+        """Yield the windows of a plan; a thread reads the next one."""
+        stop = threading.Event()
+        with ThreadPoolExecutor(1, "fastnn windows") as pool:
+            try:
+                waiting: Future[tuple[Array, ...]] | None = None
+                for i, blocks in enumerate(plan):
+                    if waiting is None:
+                        waiting = pool.submit(self._read, blocks, readers, stop)
+                    window = waiting.result()
+                    waiting = None
+                    if i + 1 < len(plan):
+                        waiting = pool.submit(self._read, plan[i + 1], readers, stop)
+                    yield window
+                    del window
+            finally:
+                stop.set()
+
+
+class Windows(SourceWindows):
     """Windows of many rows of a file or an array that is larger than memory, in random order.
 
     The rows lie in blocks. Each epoch deals the blocks out to windows at random, in another way
@@ -111,135 +248,21 @@ class Windows:
         read_ahead: bool | None = None,
         dtype: DTypeLike = np.float32,
     ) -> None:
-        self.seed = as_index(seed, "seed", 2**63)
-        self.shuffle = as_flag(shuffle, "shuffle")
-        self.read_ahead = (
-            usable_cpus() > 1 if read_ahead is None else as_flag(read_ahead, "read_ahead")
-        )
-        self._sources = _find_sources(X, y, sample_weight, columns, np.dtype(dtype))
-        self._edges = self._cut(rows, block_rows)
-        n_rows, n_blocks = self.shape[0], len(self._edges) - 1
-        wanted = self._default_rows() if rows is None else as_count(rows, "rows")
-        self._n_windows = min(n_blocks, -(-n_rows // wanted))
-        most = -(-n_blocks // self._n_windows)
-        sizes = np.sort(np.diff(self._edges))[::-1]
-        self.window_rows = int(sizes[:most].sum())
-        self._check_memory()
+        super().__init__(
+            _find_sources(X, y, sample_weight, columns, np.dtype(dtype)), rows=rows,
+            block_rows=block_rows, seed=seed, shuffle=shuffle, read_ahead=read_ahead,
+        )  # fmt: skip
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(N, I)."""
-        return self._sources[0].n_rows, self._sources[0].forms[0].row[0]
 
-    def __len__(self) -> int:
-        """Return the number of windows of an epoch."""
-        return self._n_windows
+def row_bytes(sources: Iterable[Source]) -> int:
+    """Return the bytes of a row of all sources."""
+    forms = [form for source in sources for form in source.forms]
+    return sum(int(np.prod(form.row)) * form.dtype.itemsize for form in forms)
 
-    def __repr__(self) -> str:
-        return f"<Windows: {len(self)} an epoch, {self.window_rows} of {self.shape} rows>"
 
-    def of_epoch(self, epoch: int, first: int = 0) -> Generator[tuple[Array, ...]]:
-        """Yield the windows (X, y) or (X, y, sample_weight) of an epoch, `first` of them left out.
-
-        The rows of a window are in the order of the blocks: `fit` shuffles them.
-        """
-        plan = self._plan(epoch)[first:]
-        with contextlib.ExitStack() as stack:
-            readers = [stack.enter_context(source.open()) for source in self._sources]
-            if not self.read_ahead:
-                for blocks in plan:
-                    yield self._read(blocks, readers, None)
-                return
-            yield from self._read_ahead(plan, readers)
-
-    def describe(self) -> dict[str, Any]:
-        """Return what has to be the same in a resumed run."""
-        return {
-            "shape": [*self.shape], "seed": self.seed, "shuffle": self.shuffle,
-            "windows": len(self), "blocks": len(self._edges) - 1,
-        }  # fmt: skip
-
-    def _row_bytes(self) -> int:
-        forms = [form for source in self._sources for form in source.forms]
-        return sum(int(np.prod(form.row)) * form.dtype.itemsize for form in forms)
-
-    def _default_rows(self) -> int:
-        return max(1, WINDOW_BYTES // self._row_bytes())
-
-    def _cut(self, rows: int | None, block_rows: int | None) -> Integers:
-        """Return where the blocks begin, and the end."""
-        edges = self._sources[0].edges
-        if edges is not None:
-            if block_rows is not None:
-                raise ValueError("block_rows is given, expected X without chunks or row groups")
-            blocks: Integers = edges[np.append(np.diff(edges) > 0, True)]  # some may be empty
-            return blocks
-        n_rows = self.shape[0]
-        if block_rows is None:
-            wanted = self._default_rows() if rows is None else as_count(rows, "rows")
-            least = -(-BLOCK_BYTES // self._row_bytes())
-            block_rows = max(1, min(wanted, max(least, -(-wanted // BLOCKS))))
-        else:
-            block_rows = as_count(block_rows, "block_rows")
-        return np.append(np.arange(0, n_rows, block_rows), n_rows)
-
-    def _check_memory(self) -> None:
-        n_bytes, memory = self.window_rows * self._row_bytes(), physical_memory()
-        if n_bytes * (1 + self.read_ahead) > memory:
-            raise ValueError(
-                f"rows: a window of {self.window_rows:,} rows takes {n_bytes / 2**30:,.1f} GiB, "
-                f"expected windows that fit into the memory of {memory / 2**30:,.1f} GiB"
-            )
-
-    def _plan(self, epoch: int) -> list[Integers]:
-        """Return the blocks of each window of an epoch."""
-        n_blocks, n_windows = len(self._edges) - 1, len(self)
-        if not self.shuffle:
-            return np.array_split(np.arange(n_blocks), n_windows)
-        # Of as many neighbors as there are windows, each window gets one: so each has rows from all
-        # over the file, and rows that are sorted by class are mixed as well as any.
-        rng = np.random.default_rng([self.seed, epoch])
-        deals = np.tile(np.arange(n_windows), (-(-n_blocks // n_windows), 1))
-        window_of = rng.permuted(deals, axis=1).ravel()[:n_blocks]
-        return [np.flatnonzero(window_of == i) for i in rng.permutation(n_windows)]
-
-    def _read(
-        self, blocks: Integers, readers: Sequence[Read], stop: threading.Event | None
-    ) -> tuple[Array, ...]:
-        """Return the arrays of a window."""
-        begins, ends = self._edges[blocks], self._edges[blocks + 1]
-        n_rows = int((ends - begins).sum())
-        window: list[Array] = []
-        for source, read in zip(self._sources, readers, strict=True):
-            arrays = [np.empty((n_rows, *form.row), form.dtype) for form in source.forms]
-            at = 0
-            for begin, end in _join(begins, ends, joins=source.edges is None):
-                if stop is not None and stop.is_set():
-                    break
-                read(begin, end, [array[at : at + end - begin] for array in arrays])
-                at += end - begin
-            window += arrays
-        return tuple(window)
-
-    def _read_ahead(
-        self, plan: Sequence[Integers], readers: Sequence[Read]
-    ) -> Iterator[tuple[Array, ...]]:
-        """Yield the windows of a plan; a thread reads the next one."""
-        stop = threading.Event()
-        with ThreadPoolExecutor(1, "fastnn windows") as pool:
-            try:
-                waiting: Future[tuple[Array, ...]] | None = None
-                for i, blocks in enumerate(plan):
-                    if waiting is None:
-                        waiting = pool.submit(self._read, blocks, readers, stop)
-                    window = waiting.result()
-                    waiting = None
-                    if i + 1 < len(plan):
-                        waiting = pool.submit(self._read, plan[i + 1], readers, stop)
-                    yield window
-                    del window
-            finally:
-                stop.set()
+def default_rows(sources: Iterable[Source]) -> int:
+    """Return how many rows a window has."""
+    return max(1, WINDOW_BYTES // row_bytes(sources))
 
 
 def _join(begins: Integers, ends: Integers, *, joins: bool) -> Iterator[tuple[int, int]]:

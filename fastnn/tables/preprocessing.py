@@ -81,6 +81,13 @@ class Preprocessor:
         Other columns are ignored. Raises ValueError for a missing column, for a value of the wrong
         type, and for a missing value where the model was trained without `missing`.
         """
+        self.require(table)
+        kinds = {column.name: column.kind for column in self.columns}
+        optional = {column.name for column in self.columns if column.fill is not None}
+        return read_features(table, kinds, optional, is_training=False)
+
+    def require(self, table: Table) -> None:
+        """Raise ValueError where the table does not have all columns."""
         names = set(table.frame.columns)
         for column in self.columns:
             if column.name not in names:
@@ -89,9 +96,6 @@ class Preprocessor:
                     f"column {column.name!r:.80} is missing, which the model needs: expected it "
                     f"among the columns {known}"
                 )
-        kinds = {column.name: column.kind for column in self.columns}
-        optional = {column.name for column in self.columns if column.fill is not None}
-        return read_features(table, kinds, optional, is_training=False)
 
     def transform(self, frame: pl.DataFrame, dtype: DTypeLike = np.float64) -> Floats:
         """Return the features (N, I) of a typed frame, computed in float64."""

@@ -45,6 +45,7 @@ class Reading(NamedTuple):
         texts: Collection[str] = (),
         nulls: Iterable[str] = (),
         decimal: str | None = None,
+        has_commas: bool = False,
         day_first: bool | None = None,
         complaints: Complaints | None = None,
     ) -> Self:
@@ -61,6 +62,8 @@ class Reading(NamedTuple):
             Marks of missing values beside the usual ones.
         decimal : str, optional
             "." or ",": the decimal mark of columns in which both would do.
+        has_commas : bool
+            Whether another column of the file has decimal commas.
         day_first : bool, optional
             Whether the day or the month is first in columns of dates in which both would do.
         complaints : Complaints, optional
@@ -90,7 +93,7 @@ class Reading(NamedTuple):
                     order := _find_order(table, frame[name].drop_nulls(), day_first)
                 ):
                     orders[name] = order
-        if decimal == "," or any(how.decimal == "," for how in formats.values()):
+        if decimal == "," or has_commas or any(how.decimal == "," for how in formats.values()):
             for name in set(names).difference(others):
                 series = frame[name].drop_nulls()
                 if not number_formats.may_be_thousands(series):

@@ -147,7 +147,7 @@ def read_table(
         if not path.is_file():  # a pipe is read once
             with path.open("rb") as file:
                 data = read_stream(file)
-    kind = kind or (_kind_of_file(data) if isinstance(data, Path) else _kind_of(data.getvalue()))
+    kind = kind or (kind_of_file(data) if isinstance(data, Path) else _kind_of(data.getvalue()))
     form = TextFormat(separator or {"tsv": "\t"}.get(kind), encoding, has_header)
     _check_form(kind, separator, form)
     if kind in ("csv", "tsv"):
@@ -269,7 +269,7 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     return f"; did you mean {folded[near[0]]!r}?" if near else ""
 
 
-def _kind_of_file(path: Path) -> str:
+def kind_of_file(path: Path) -> str:
     """Return the kind of a file from its suffix, or from its first bytes."""
     suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in _PACKED]
     for kind, known in KINDS.items():
@@ -303,14 +303,14 @@ def _read_typed(
             if isinstance(source, Path):
                 sources.check_size(source, name)
                 source = io.BytesIO(source.read_bytes())
-            with _silenced():
+            with silenced():
                 return pl.read_ipc(source)
         if kind == "parquet":
             # From memory: polars would expand wildcards and `key=value` folders in a path.
             if isinstance(source, Path):
                 sources.check_size(source, name)
                 source = io.BytesIO(source.read_bytes())
-            with _silenced():
+            with silenced():
                 _check_parquet(source, name)
                 return pl.read_parquet(source)
         source = sources.read_text(source, name, encoding)
@@ -339,7 +339,7 @@ def _check_parquet(source: io.BytesIO, name: str) -> None:
 
 
 @contextlib.contextmanager
-def _silenced() -> Iterator[None]:
+def silenced() -> Iterator[None]:
     """Discard standard error: Rust prints its panics there, and an exception follows anyway."""
     try:
         stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
