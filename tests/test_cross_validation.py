@@ -116,7 +116,7 @@ def test_the_final_network_is_trained_on_all_rows(call, houses, tmp_path):  # no
     ],
 )
 def test_bad_numbers_of_parts(value, message, call, houses):  # noqa: F811
-    code, output, errors = call(
+    code, _, errors = call(
         "train", houses, "--target", "price", "--drop", "dear", "--epochs", 1, "--cv", value
     )
     assert code == 2
