@@ -21,6 +21,7 @@ import datetime
 import os
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -143,7 +144,7 @@ def mpi_ranks(shards: int | None = None, *, timeout: float = 60.0, comm: Any = N
             )
     elif not isinstance(comm, MPI.Intracomm):
         raise TypeError(f"comm is {comm!r:.80}, expected an mpi4py.MPI.Intracomm")
-    return _MPIRanks(comm.Dup(), comm.size if shards is None else shards, timeout)
+    return _MPIRanks(MPI, comm.Dup(), comm.size if shards is None else shards, timeout)
 
 
 def torch_ranks(shards: int | None = None, *, timeout: float = 60.0, group: Any = None) -> Ranks:
@@ -232,52 +233,51 @@ class _TorchRanks(Ranks):
 class _MPIRanks(Ranks):
     """The ranks of a communicator, which no one else uses."""
 
-    def __init__(self, comm: Any, shards: int, timeout: float) -> None:
+    def __init__(self, mpi: Any, comm: Any, shards: int, timeout: float) -> None:
         super().__init__(comm.rank, comm.size, shards)
-        self._comm, self._timeout = comm, timeout
+        self._mpi, self._comm, self._timeout = mpi, comm, timeout
         self._limit = max(timeout, _FIRST_STEP_SECONDS)
         self._is_abandoned = False
-        from mpi4py.MPI import BYTE
-
-        self._byte = BYTE
 
     def exchange(self, pieces: Array) -> Array:
         received = np.empty_like(pieces)
-        self._wait(self._comm.Ialltoall(pieces, received))
+        self._complete(self._comm.Ialltoall, pieces, received)
         return received
 
     def spread(self, piece: Array) -> Array:
         received = np.empty((self.size, *piece.shape), piece.dtype)
-        self._wait(self._comm.Iallgather(np.ascontiguousarray(piece), received))
+        self._complete(self._comm.Iallgather, np.ascontiguousarray(piece), received)
         return received
 
     def deliver(self, rows: Array, counts: Integers) -> Array:
         width = rows.shape[1] * rows.dtype.itemsize
         sizes = counts * width
         received = np.empty((int(counts[:, self.rank].sum()), rows.shape[1]), rows.dtype)
-        kind = self._byte
-        self._wait(
-            self._comm.Ialltoallv(
-                [np.ascontiguousarray(rows).view(np.uint8), sizes[self.rank].tolist(), kind],
-                [received.view(np.uint8), sizes[:, self.rank].tolist(), kind],
-            )
+        self._complete(
+            self._comm.Ialltoallv,
+            [np.ascontiguousarray(rows).view(np.uint8), sizes[self.rank].tolist(), self._mpi.BYTE],
+            [received.view(np.uint8), sizes[:, self.rank].tolist(), self._mpi.BYTE],
         )
         return received
 
     def note_first_step(self) -> None:
         self._limit = self._timeout
 
-    def _wait(self, request: Any) -> None:
-        """Wait until a request is complete.
+    def _complete(self, begin: Callable[..., Any], *arguments: Any) -> None:
+        """Begin a request, and wait until it is complete.
 
         An exception of a signal is raised after that: the other ranks count on the request.
         """
-        begin, polls, raised = time.monotonic(), 0, None
+        start, polls, raised = time.monotonic(), 0, None
+        try:
+            request = begin(*arguments)
+        except self._mpi.Exception as error:
+            raise self._unreachable(error) from None
         while True:
             try:
                 if request.Test():
                     break
-                if time.monotonic() > begin + self._limit:
+                if time.monotonic() > start + self._limit:
                     self.abandon()
                     raise RanksTimeoutError(
                         f"rank {self.rank} has waited {self._limit:g} seconds for the others, "
@@ -289,13 +289,23 @@ class _MPIRanks(Ranks):
                     time.sleep(_POLL_SECONDS)
             except RanksTimeoutError:
                 raise
+            except self._mpi.Exception as error:
+                raise self._unreachable(error) from None
             except BaseException as error:
                 if raised is not None:  # a second Ctrl-C
                     raise
                 raised = error
-        self.seconds += time.monotonic() - begin
+        self.seconds += time.monotonic() - start
         if raised is not None:
             raise raised
+
+    def _unreachable(self, error: Exception) -> RanksTimeoutError:
+        """Return the error for one of the MPI: another process may have ended."""
+        self.abandon()
+        return RanksTimeoutError(
+            f"rank {self.rank} cannot reach the others any more, "
+            f"expected all ranks to go on: {error}"
+        )
 
     def abandon(self) -> None:
         if not self._is_abandoned:

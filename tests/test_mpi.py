@@ -162,6 +162,21 @@ def test_a_process_that_stands_still_is_waited_for_until_the_timeout(tmp_path, w
     assert end - said[1]["time"] < TIMEOUT + GRACE
 
 
+def test_an_error_of_the_mpi_is_an_error_of_the_ranks(tmp_path):
+    action = """
+        from types import SimpleNamespace
+        from mpi4py import MPI
+        def fail(*arguments):
+            raise MPI.Exception(MPI.ERR_PROC_FAILED)
+        ranks._comm = SimpleNamespace(Iallgather=fail, Abort=ranks._comm.Abort)
+"""
+    process, said, end = run(tmp_path, 2, action=action)
+    assert process.returncode != 0
+    assert said[1]["error"] == "RanksTimeoutError"
+    assert "rank 1 cannot reach the others any more, expected all ranks to" in said[1]["text"]
+    assert end - said[1]["time"] < TIMEOUT + GRACE
+
+
 def test_a_process_that_is_killed_ends_all(tmp_path):
     process, said, end = run(tmp_path, 3, action="os.kill(os.getpid(), signal.SIGKILL)")
     assert process.returncode != 0

@@ -458,6 +458,70 @@ def test_other_data_and_weights_are_named():
                 assert key in str(error)
 
 
+def test_a_bad_argument_of_one_rank_is_the_error_of_all(tmp_path):
+    X, y = data()
+    bad = X.copy()
+    bad[2, 1] = np.nan
+    cases = (
+        ({"X": bad}, ValueError, "on rank 1 X[2, 1] is nan, expected finite numbers"),
+        ({"y": y[:-1]}, ValueError, "on rank 1 y has 149 rows, expected 150 labels"),
+        ({"epochs": 0}, ValueError, "on rank 1 epochs is 0, expected"),
+        ({"epochs": "2"}, TypeError, "on rank 1 epochs is '2', expected"),
+    )
+    for options, kind, text in cases:
+
+        def fit(ranks, options=options):
+            train(ranks, **(options if ranks.rank == 1 else {}))
+
+        errors = run_ranks(3, 4, fit)
+        for error in errors:
+            assert isinstance(error, kind), error
+            assert str(error).startswith(text)
+            assert str(error) == str(errors[0])
+
+
+def test_a_bad_argument_of_all_ranks_is_told_as_without_ranks():
+    for error in run_ranks(3, 4, lambda ranks: train(ranks, epochs=0)):
+        assert str(error).startswith("epochs is 0, expected")
+
+
+@pytest.mark.parametrize("kind", [OSError, KeyboardInterrupt])
+def test_another_exception_in_the_checks_of_a_rank_ends_all(kind):
+    def fit(ranks):
+        def fail(n):
+            raise kind("no")
+
+        train(ranks, initial_epoch=1, shuffle=fail if ranks.rank == 1 else True)
+
+    first, second, third = run_ranks(3, 4, fit)
+    assert type(second) is kind
+    for error in (first, third):
+        assert isinstance(error, RankLeftError)
+        assert str(error) == f"rank 1 has left the training: {kind.__name__}: no"
+
+
+@pytest.mark.parametrize("kind", ["function", "generator"])
+def test_another_order_is_named_on_all(kind):
+    class Generator(np.random.Generator):
+        pass
+
+    def fit(ranks):
+        rng = np.random.default_rng(ranks.rank)
+        options = {"shuffle": rng.permutation}
+        if kind == "generator":
+            seed = Generator(np.random.PCG64(0))
+            seed.permutation = rng.permutation
+            options = {"seed": seed}
+        train(ranks, **options)
+
+    for error in run_ranks(3, 4, fit):
+        assert isinstance(error, RanksDifferError), error
+        assert str(error) == (
+            "on rank 1 shuffle gave another order of the samples than on rank 0 in epoch 1, "
+            "expected the same order on all ranks"
+        )
+
+
 @pytest.mark.parametrize("hook", ["on_fit_begin", "on_epoch_begin", "on_epoch_end", "on_fit_end"])
 def test_when_one_rank_raises_all_leave(hook):
     def fit(ranks):

@@ -18,7 +18,7 @@ SCRIPT = """
 import json, sys, zlib
 sys.path.insert(0, {tests!r})
 import torch.distributed as dist
-from test_ranks import train
+from test_ranks import data, train
 import fastnn
 from fastnn.distributed import torch_ranks
 
@@ -31,7 +31,8 @@ def fail(run):
 
 try:
     callbacks = [fastnn.LambdaCallback(on_epoch_begin=fail)]
-    parameters, curves = train(ranks, "dropout", "adam", callbacks=callbacks)
+    limits = [slice(0, 20), slice(20, 21), slice(21, None)][ranks.rank]
+    parameters, curves = train(ranks, "dropout", "adam", callbacks=callbacks, {options})
     said = {{"digest": zlib.crc32(parameters), "loss": curves["loss"]}}
 except BaseException as error:
     said = {{"error": type(error).__name__, "text": str(error)}}
@@ -41,15 +42,23 @@ dist.destroy_process_group()
 """
 
 
-def run(folder, n_ranks, fails=False):
+def run(folder, n_ranks, fails=False, options=""):
     """Return what each rank wrote."""
     script, tests = folder / "script.py", str(Path(__file__).parent)
-    script.write_text(SCRIPT.format(tests=tests, folder=str(folder), fails=fails))
+    words = {"tests": tests, "folder": str(folder), "fails": fails, "options": options}
+    script.write_text(SCRIPT.format(**words))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node", str(n_ranks), str(script)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     subprocess.run(command, env=environment, check=True, timeout=120, capture_output=True)
     return [json.loads((folder / str(rank)).read_text()) for rank in range(n_ranks)]
+
+
+def test_processes_with_parts_have_the_bits_of_one_with_all(tmp_path):
+    parameters, curves = train(one(4), "dropout", "adam")
+    expected = {"digest": zlib.crc32(parameters), "loss": curves["loss"]}
+    options = "parts=True, X=data()[0][limits], y=data()[1][limits]"
+    assert run(tmp_path, 3, options=options) == [expected] * 3
 
 
 @pytest.mark.parametrize("n_ranks", [1, 2, 3])
