@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from ..model import Sequential
+    from ..tables.complaints import Complaints
     from ..tables.preprocessing import Preprocessor
     from ..tables.reading import Reading
     from ..tables.targets import Classes, Target
@@ -115,39 +116,126 @@ class Dataset(NamedTuple):
         return assessment.assess(model, self.target, X, y, threads, precision)
 
 
+class Columns(NamedTuple):
+    """A table that has been read, before it is split."""
+
+    table: Table
+    name: str
+    """Of the target."""
+
+    reading: Reading
+    frame: pl.DataFrame
+    """The features, as they are typed."""
+
+    classes: Classes | None
+    """None for numbers."""
+
+    y: Array
+    """Class numbers (N,), or values (N,) in the units of the target."""
+
+    why: str | None
+    """Why the task is what it is, where no option says it."""
+
+    notes: list[str]
+
+    def fit_parts(
+        self, options: Namespace, parts: Sequence[Integers]
+    ) -> tuple[Preprocessor, list[Floats]]:
+        """Return the preprocessing, fitted to the first part of the rows, and inputs of each."""
+        from ..tables.preprocessing import Preprocessor
+
+        train = self.frame[parts[0]]
+        preprocessor = Preprocessor.fit(train, options.missing, options.max_categories)
+        inputs = [
+            data.inputs(preprocessor, self.table.take(part), self.frame[part], options.dtype)
+            for part in parts
+        ]
+        return preprocessor, inputs
+
+
 def load_dataset(
     options: Namespace, split_rng: np.random.Generator, data_rng: np.random.Generator
 ) -> Dataset:
     """Read the table that the options name, split it, and fit the preprocessing."""
+    columns = read_columns(options, data_rng)
+    return split_columns(options, columns, split_rng)
+
+
+def split_columns(options: Namespace, columns: Columns, split_rng: np.random.Generator) -> Dataset:
+    """Split a table at random, and fit the preprocessing to the training part."""
+    table, y, frame = columns.table, columns.y, columns.frame
+    target, parts = fit_target(options, columns.classes, columns.name, y, split_rng)
+    y_parts = [y[part] for part in parts]
+    preprocessor, inputs = columns.fit_parts(options, parts)
+    lines = [
+        f"{table.source}: {terminal.some(len(table.frame), 'sample')}, "
+        f"{terminal.some(inputs[0].shape[1], 'feature')}",
+        *target_lines(target, y, columns.why),
+        f"{len(y_parts[0]):,} to train on, {len(y_parts[1]):,} held out",
+        *feature_lines(preprocessor, count_nulls(frame), options.missing),
+        *data.unknown_lines(preprocessor, frame[parts[1]]),
+    ]
+    return Dataset(columns.reading, preprocessor, target, inputs, y_parts, lines, columns.notes)
+
+
+def read_columns(options: Namespace, data_rng: np.random.Generator) -> Columns:
+    """Read the table that the options name."""
     built_in = options.data in data.BUILT_IN
     if built_in:
         _refuse_options_of_files(options)
     table = data.load(options, data_rng)
-    from ..tables.dataset import DataOptions, SplitError, make_dataset  # need polars
+    from ..tables import kinds, preprocessing  # need polars
+    from ..tables.complaints import Complaints
+    from ..tables.reading import Reading
+    from ..tables.selection import find_useless, lines_of
 
     name = data.BUILT_IN[options.data] if built_in else find_target(options, table)
-    given = DataOptions(**{each: getattr(options, each) for each in DataOptions._fields})
-    try:
-        made = make_dataset(table, name, given, split_rng, as_found=not built_in)
-    except SplitError as error:
-        raise ValueError(f"argument --validation-fraction: {error}") from None
-    samples = [len(part) for part in made.targets]
-    nulls = {
-        each: count
-        for each in made.frames[0].columns
-        if (count := sum(frame[each].null_count() for frame in made.frames))
-    }
-    lines = [
-        f"{table.source}: {terminal.some(sum(samples), 'sample')}, "
-        f"{terminal.some(made.inputs[0].shape[1], 'feature')}",
-        *target_lines(made.target, np.concatenate(made.targets), None if built_in else made.why),
-        f"{samples[0]:,} to train on, {samples[1]:,} held out",
-        *feature_lines(made.preprocessor, nulls, options.missing),
-        *data.unknown_lines(made.preprocessor, made.frames[1]),
-    ]
-    return Dataset(
-        made.reading, made.preprocessor, made.target, made.inputs, made.targets, lines, made.notes
-    )
+    complaints, reading, notes = Complaints(), Reading(), list(table.notes)
+    drop = [*options.drop]
+    if not built_in:
+        table, reading, more = _read_texts(options, table, name, complaints)
+        useless = find_useless(table, {name, *drop, *options.categorical, *complaints.columns})
+        drop += useless
+        left_out = lines_of(useless)
+        notes += [*more, *left_out]
+        if len({name, *drop}) == table.frame.width and useless:
+            raise ValueError(
+                f"path: {table.source} has no column besides {name!r:.80}, expected features; "
+                + "; ".join(left_out)
+            )
+    kind_of = kinds.infer_kinds(
+        table, target=name, drop=drop, categorical=options.categorical,
+        complaints=complaints,
+    )  # fmt: skip
+    optional = kind_of if options.missing != "refuse" else ()
+    frame = preprocessing.read_features(table, kind_of, optional, complaints=complaints)
+    with complaints.collect():
+        classes, why, y = read_target(options, table, name)
+    complaints.check()
+    reading = reading.of_columns([*kind_of, name])
+    why = None if built_in else why
+    return Columns(table, name, reading, frame, classes, y, why, notes)
+
+
+def _read_texts(
+    options: Namespace, table: Table, target: str, complaints: Complaints
+) -> tuple[Table, Reading, list[str]]:
+    """Return the table with its texts read, how they were read, and notes for the user.
+
+    Rows without a target are left out.
+    """
+    from ..tables import targets
+    from ..tables.reading import Reading
+
+    texts = {*options.drop, *options.categorical}
+    reading = Reading.find(
+        table, target=target, texts=texts, nulls=options.null, decimal=options.decimal,
+        day_first=options.day_first, complaints=complaints,
+    )  # fmt: skip
+    typed = reading.apply(table)
+    notes = list(reading.lines(table))
+    typed, left_out = targets.leave_out_missing(typed, target)
+    return typed, reading, [*notes, *left_out]
 
 
 def read_target(
