@@ -2,11 +2,11 @@
 
     mpirun -n 2 --bind-to none python benchmarks/hosts.py [--rounds 5] [--quick]
 
-The first table is of one rank: how many times as long its step takes, with one shard and with
-several, as that of `fit` on one thread. The second is of all ranks: how much of a step is
-exchange. With the latency and the bandwidth measured here it says from which batch on two hosts are
-1.5 times as fast as one. Ranks on one host exchange through its memory; over a network the batch
-has to be larger.
+The first table is of one rank: how many times as long its step takes, with several shards, as that
+of `fit` on one thread, which is a step of one shard. The second is of all ranks: how much of a step
+is exchange. With the latency and the bandwidth measured here it says from which batch on two hosts
+are 1.5 times as fast as one. Ranks on one host exchange through its memory; over a network the
+batch has to be larger.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from report import Table, digits, microseconds, percent
 import fastnn
 from fastnn.distributed import mpi_ranks, one
 
-_SHARDS = 1, 4, 8
+_SHARDS = 2, 4, 8
 _BATCH = 4096
 _STEPS = 4
 _AIM = 1.5  # how many times as fast two hosts are to be as one
@@ -84,7 +84,7 @@ def shards_table(networks, rounds):
             factors = [step_seconds(each, one(n), rounds)[0] / base for n in _SHARDS]
             name = f"{each.name}, {each.batch}"
             rows.append((name, microseconds(base), *(f"{digits(f)}x" for f in factors)))
-    shards = [f"{n} shard{'s' if n > 1 else ''}" for n in _SHARDS]
+    shards = [f"{n} shards" for n in _SHARDS]
     return Table(
         "A step of one rank",
         "Microseconds of a step of Adam in `fit` on one thread, and how many times as long a rank "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING
 
 from . import layout as _layout  # noqa: F401 (first: it finds the kernels of a checkout)
@@ -164,7 +165,9 @@ else:
             return {"export_torch": export.to_torch, "load_torch": export.from_torch}.get(
                 name, export
             )
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from .foreign import missing_name
+
+        raise missing_name(sys.modules[__name__], name)
 
 
 def __dir__() -> list[str]:

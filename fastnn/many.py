@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .model import Sequential, program_of
+from .nn.classes import as_optimizer
 from .nn.optimizer import Optimizer, State
 from .nn.optimizers import SGD
 from .program.precision import resolve_precision
@@ -45,7 +46,7 @@ def fit_many(
     X: ArrayLike,
     y: ArrayLike,
     *,
-    optimizer: Optimizer | Sequence[Optimizer | None] | None = None,
+    optimizer: Optimizer | str | Sequence[Optimizer | str | None] | None = None,
     seed: Seed | Sequence[Seed] = None,
     callbacks: Sequence[Callback] | Sequence[Sequence[Callback]] = (),
     verbose: Verbose = "auto",
@@ -64,7 +65,7 @@ def fit_many(
         Distinct ones; they may differ in layers, loss and dtype.
     X, y
         As in `fit`; `batches` can only train one model.
-    optimizer : Optimizer, or list of them
+    optimizer : Optimizer or str, or list of them
         Each model gets a copy of a single optimizer, without its state. To continue training from
         an earlier call, pass a list with one optimizer for each model.
     seed : None, int, or list of None, int or numpy.random.Generator
@@ -123,7 +124,7 @@ def fit_many(
     models = _as_models(models)
     n = len(models)
     for_each = {
-        "optimizer": _for_each(optimizer, "optimizer", n, copy.deepcopy),
+        "optimizer": _as_optimizers(optimizer, n),
         "seed": _as_seeds(seed, n),
         "callbacks": _as_callback_lists(callbacks, n),
     }
@@ -302,6 +303,13 @@ def _for_each(value: Any, name: str, n: int, copy_of: Callable[[Any], Any]) -> l
     _check_length(value, name, n)
     _check_distinct([each for each in value if each is not None], name)
     return list(value)
+
+
+def _as_optimizers(value: Any, n: int) -> list[Any]:
+    """Return an optimizer, or None, for each model; names become optimizers."""
+    if isinstance(value, list | tuple):
+        value = [as_optimizer(each, f"optimizer[{i}]") for i, each in enumerate(value)]
+    return _for_each(as_optimizer(value, "optimizer"), "optimizer", n, copy.deepcopy)
 
 
 def _check_length(value: Any, name: str, n: int) -> None:

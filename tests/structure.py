@@ -12,7 +12,7 @@ from pathlib import Path
 # Folders, and modules that lie in none, from the ground up.
 FLOORS = (
     "kernels",
-    "layout types version requirements errors html memory figures settings validation",
+    "layout types version requirements errors foreign html memory figures settings validation",
     "files",
     "metrics",
     "nn",

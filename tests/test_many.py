@@ -251,7 +251,7 @@ def test_a_layer_of_ones_own_is_slow_and_right():
         ({"models": "twice"}, ValueError, r"models\[1\] is models\[0\], expected distinct"),
         ({"optimizer": [fastnn.SGD()]}, ValueError, "optimizer has 1 items, expected 7, one for"),
         ({"optimizer": [fastnn.SGD()] * 7}, ValueError, r"optimizer\[1\] is optimizer\[0\]"),
-        ({"optimizer": "adam"}, TypeError, "optimizer is 'adam', expected one such as"),
+        ({"optimizer": 0.1}, TypeError, "optimizer is 0.1, expected one such as"),
         ({"seed": [1, 2]}, ValueError, "seed has 2 items, expected 7"),
         ({"seed": 1.5}, TypeError, "seed is 1.5, expected None, a whole number, or a list"),
         ({"seed": -3}, ValueError, "seed is -3, expected"),

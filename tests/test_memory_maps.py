@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from test_ranks import run_ranks
 
 import fastnn
 from fastnn.distributed import one
@@ -109,6 +110,20 @@ def test_a_file_that_is_held_out_in_part(tmp_path):
     X, y = make_file(tmp_path / "Y.npy", bad=200)
     with pytest.raises(ValueError, match=r"^X\[200, 3\] is nan"):
         fit(model, X, y, validation_split=0.1)
+
+
+def test_a_rank_reads_the_rows_of_its_own_shards_only(tmp_path, monkeypatch):
+    X, y = make_file(tmp_path / "X.npy")
+    taken = []
+    check_rows = samples.Samples.check_rows
+
+    def count(own, indices, name):
+        taken.append(len(indices))
+        check_rows(own, indices, name)
+
+    monkeypatch.setattr(samples.Samples, "check_rows", count)
+    run_ranks(3, 4, lambda ranks: fit(make_model(), X, y, epochs=1, ranks=ranks))
+    assert sum(taken) == len(X)
 
 
 def test_ranks_look_at_the_rows_of_a_step_too(tmp_path):

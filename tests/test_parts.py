@@ -5,11 +5,12 @@ Ranks are threads here, as in `test_ranks.py`.
 
 import numpy as np
 import pytest
+from scipy import sparse
 from test_ranks import CLASSES, FEATURES, NETWORKS, ROWS, data, run_ranks, train
 
 import fastnn
 from fastnn.distributed import RankLeftError, RanksDifferError, one
-from fastnn.program import samples, windows
+from fastnn.program import inputs, windows
 from fastnn.run.request import FitArguments
 from fastnn.validation import NotFiniteError
 
@@ -80,10 +81,10 @@ OPTIONS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("small", [0, samples.SMALL])
+@pytest.mark.parametrize("small", [0, inputs.SMALL])
 @pytest.mark.parametrize("name", OPTIONS)
 def test_parts_have_the_bits_of_the_whole_for_all_data(name, small, monkeypatch):
-    monkeypatch.setattr(samples, "SMALL", small)
+    monkeypatch.setattr(inputs, "SMALL", small)
     options = OPTIONS[name]
     expected = train(one(4), **options)
     results = run_ranks(3, 4, lambda ranks: train_part(ranks, limits=limits_of(3), **options))
@@ -97,7 +98,7 @@ def test_small_and_large_parts_of_numbers_that_are_converted(monkeypatch):
     """Only the small part is converted beforehand: its rank sends others than these hold."""
     X = (data()[0] * 20).astype(np.int8)
     expected = train(one(4), X=X, scale=0.05)
-    monkeypatch.setattr(samples, "SMALL", 20 * FEATURES * 4)
+    monkeypatch.setattr(inputs, "SMALL", 20 * FEATURES * 4)
     limits = [0, 100, 110, ROWS]
     results = run_ranks(3, 4, lambda r: train_part(r, limits=limits, X=X, scale=0.05))
     assert results == [expected] * 3
@@ -139,6 +140,25 @@ def test_a_checkpoint_of_parts_resumes_on_others_and_on_the_whole(tmp_path, unit
     assert train(one(4), "dropout", "adam", resume=path) == expected
     options = {"limits": limits_of(3), "resume": path}
     assert run_ranks(3, 4, lambda r: train_part(r, "dropout", "adam", **options)) == [expected] * 3
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+@pytest.mark.parametrize("kind", [sparse.csr_array, sparse.csc_array, sparse.coo_matrix])
+def test_sparse_parts_have_the_bits_of_the_whole(kind, scale):
+    X = data()[0] * (np.random.default_rng(5).random((ROWS, FEATURES)) < 0.3)
+    X[40:60] = 0
+    expected = train(one(4), X=X, scale=scale, offset=scale - 1, sample_weight=WEIGHTS)
+
+    def fit(ranks, limits):
+        rows = slice(limits[ranks.rank], limits[ranks.rank + 1])
+        return train(
+            ranks, X=kind(X[rows]), y=data()[1][rows], sample_weight=WEIGHTS[rows], parts=True,
+            scale=scale, offset=scale - 1,
+        )  # fmt: skip
+
+    for limits in ([0, ROWS], [0, 40, 60, ROWS], limits_of(4)):
+        results = run_ranks(len(limits) - 1, 4, lambda ranks, limits=limits: fit(ranks, limits))
+        assert results == [expected] * (len(limits) - 1)
 
 
 # ---------------------------------------------------------------------------------- bad input
@@ -250,8 +270,9 @@ def test_bad_arguments():
     assert FitArguments().parts is False
 
 
-def test_sparse_parts_are_refused():
-    from scipy import sparse
-
-    with pytest.raises(ValueError, match="X is a sparse matrix, expected an array with parts=True"):
-        train(one(4), X=sparse.csr_array(data()[0]), parts=True)
+def test_a_sparse_part_beside_an_array_is_named_on_all_ranks():
+    for error in run_ranks(3, 4, parts_with(1, X=sparse.csr_array)):
+        assert isinstance(error, RanksDifferError), error
+        assert str(error) == (
+            "on rank 1 the kind of X is 'a sparse matrix', expected 'an array', as on rank 0"
+        )

@@ -384,7 +384,7 @@ def test_a_diverging_call_changes_nothing():
     ("given", "error", "words"),
     [
         ({"batch_size": 0}, ValueError, "batch_size is 0, expected a positive"),
-        ({"optimizer": "adam"}, TypeError, "optimizer is 'adam', expected one such as"),
+        ({"optimizer": 0.1}, TypeError, "optimizer is 0.1, expected one such as"),
         ({"seed": -1}, ValueError, "seed is -1, expected"),
         ({"threads": 0}, ValueError, "threads is 0, expected"),
         ({"class_weight": {0: 1}}, ValueError, "class_weight has"),

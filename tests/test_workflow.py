@@ -32,3 +32,28 @@ def test_numba_has_an_upper_bound_and_is_tested_beyond_it():
     assert int(highest) > int(lowest)
     jobs = "".join(path.read_text(encoding="utf-8") for path in WORKFLOWS)
     assert re.search(r"pip install --upgrade numba\b", jobs)
+
+
+def read(name):
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_a_report_of_a_bug_asks_for_what_fastnn_info_prints():
+    fields = read(".github/ISSUE_TEMPLATE/bug.yml").split("  - type: textarea\n")
+    (info,) = [field for field in fields if "label: Output of `fastnn info`" in field]
+    assert "required: true" in info
+
+
+def test_the_citation_is_of_this_version():
+    project = tomllib.loads(read("pyproject.toml"))["project"]
+    citation = read("CITATION.cff")
+    assert f"\nversion: {project['version']}\n" in citation
+    assert f"\nlicense: {project['license']}\n" in citation
+
+
+def test_the_hooks_before_a_commit_check_what_ci_checks():
+    text = read(".pre-commit-config.yaml")
+    assert set(re.findall(r"language: (.*)", text)) == {"system"}  # the ruff of the extra `dev`
+    commands = re.findall(r"entry: (ruff \w+)", text)
+    assert commands == ["ruff check", "ruff format"]
+    assert all(re.search(rf"^{command} ", read(".ci/run"), re.M) for command in commands)

@@ -244,6 +244,10 @@ def _add_train(command: argparse.ArgumentParser) -> None:
         "0 takes all epochs (default: a tenth of the epochs)"
     )
     add("--patience", metavar="N", type=_count_or_0, help=patience)
+    parts = "also measure the settings on N parts in turn, which their networks have not seen"
+    add("--cv", metavar="N", type=_count_of_parts, help=parts)
+    final = "save a network that is trained on all rows, for as many epochs as were best"
+    add("--final", action="store_true", help=final)
     balanced = "weigh samples so that every class counts the same"
     add("--balanced", action="store_true", help=balanced)
     seed = "the same seed gives the same numbers (default: %(default)s)"
@@ -408,6 +412,7 @@ _size = _argument(_read_size, lambda n: n >= 1, "a size above 0, as in 500MB or 
 _count = _argument(int, lambda n: n >= 1, "a whole number of at least 1")
 _several = _argument(int, lambda n: n >= 2, "a whole number of at least 2")
 _count_or_0 = _argument(int, lambda n: n >= 0, "a whole number of at least 0")
+_count_of_parts = _argument(int, lambda n: n >= 2, "a whole number of at least 2")
 _decay = _argument(float, lambda x: 0 <= x < math.inf, "a finite number of at least 0")
 _seed = _argument(int, lambda n: n >= 0, "a whole number of at least 0")
 _rate = _argument(float, lambda x: 0 < x < math.inf, "a finite number above 0")

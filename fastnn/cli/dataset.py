@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -116,10 +116,70 @@ class Dataset(NamedTuple):
         return assessment.assess(model, self.target, X, y, threads, precision)
 
 
+class Columns(NamedTuple):
+    """A table that has been read, before it is split."""
+
+    table: Table
+    name: str
+    """Of the target."""
+
+    reading: Reading
+    frame: pl.DataFrame
+    """The features, as they are typed."""
+
+    classes: Classes | None
+    """None for numbers."""
+
+    y: Array
+    """Class numbers (N,), or values (N,) in the units of the target."""
+
+    why: str | None
+    """Why the task is what it is, where no option says it."""
+
+    notes: list[str]
+
+    def fit_parts(
+        self, options: Namespace, parts: Sequence[Integers]
+    ) -> tuple[Preprocessor, list[Floats]]:
+        """Return the preprocessing, fitted to the first part of the rows, and inputs of each."""
+        from ..tables.preprocessing import Preprocessor
+
+        train = self.frame[parts[0]]
+        preprocessor = Preprocessor.fit(train, options.missing, options.max_categories)
+        inputs = [
+            data.inputs(preprocessor, self.table.take(part), self.frame[part], options.dtype)
+            for part in parts
+        ]
+        return preprocessor, inputs
+
+
 def load_dataset(
     options: Namespace, split_rng: np.random.Generator, data_rng: np.random.Generator
 ) -> Dataset:
     """Read the table that the options name, split it, and fit the preprocessing."""
+    columns = read_columns(options, data_rng)
+    return split_columns(options, columns, split_rng)
+
+
+def split_columns(options: Namespace, columns: Columns, split_rng: np.random.Generator) -> Dataset:
+    """Split a table at random, and fit the preprocessing to the training part."""
+    table, y, frame = columns.table, columns.y, columns.frame
+    target, parts = fit_target(options, columns.classes, columns.name, y, split_rng)
+    y_parts = [y[part] for part in parts]
+    preprocessor, inputs = columns.fit_parts(options, parts)
+    lines = [
+        f"{table.source}: {terminal.some(len(table.frame), 'sample')}, "
+        f"{terminal.some(inputs[0].shape[1], 'feature')}",
+        *target_lines(target, y, columns.why),
+        f"{len(y_parts[0]):,} to train on, {len(y_parts[1]):,} held out",
+        *feature_lines(preprocessor, count_nulls(frame), options.missing),
+        *data.unknown_lines(preprocessor, frame[parts[1]]),
+    ]
+    return Dataset(columns.reading, preprocessor, target, inputs, y_parts, lines, columns.notes)
+
+
+def read_columns(options: Namespace, data_rng: np.random.Generator) -> Columns:
+    """Read the table that the options name."""
     built_in = options.data in data.BUILT_IN
     if built_in:
         _refuse_options_of_files(options)
@@ -152,23 +212,9 @@ def load_dataset(
     with complaints.collect():
         classes, why, y = read_target(options, table, name)
     complaints.check()
-    target, parts = fit_target(options, classes, name, y, split_rng)
-    y_parts = [y[part] for part in parts]
-    train, held_out = (frame[part] for part in parts)
-    preprocessor = preprocessing.Preprocessor.fit(train, options.missing, options.max_categories)
-    inputs = [
-        data.inputs(preprocessor, table.take(part), frame[part], options.dtype) for part in parts
-    ]
-    lines = [
-        f"{table.source}: {terminal.some(len(table.frame), 'sample')}, "
-        f"{terminal.some(inputs[0].shape[1], 'feature')}",
-        *target_lines(target, y, None if built_in else why),
-        f"{len(y_parts[0]):,} to train on, {len(y_parts[1]):,} held out",
-        *feature_lines(preprocessor, count_nulls(frame), options.missing),
-        *data.unknown_lines(preprocessor, held_out),
-    ]
     reading = reading.of_columns([*kind_of, name])
-    return Dataset(reading, preprocessor, target, inputs, y_parts, lines, notes)
+    why = None if built_in else why
+    return Columns(table, name, reading, frame, classes, y, why, notes)
 
 
 def _read_texts(

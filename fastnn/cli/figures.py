@@ -28,6 +28,27 @@ def score_lines(
         yield f"{part:{first}}" + "".join(cells)
 
 
+def spread_lines(
+    scores: Mapping[str, Mapping[str, tuple[float, float]]], digits: int = 3
+) -> Iterator[str]:
+    """Yield a table of means and deviations: a line for each model, a column for each score."""
+    names = list(next(iter(scores.values())))
+    first = max(8, *map(len, scores))
+    texts = {
+        title: [
+            "-" if math.isnan(mean) else " ± ".join(
+                f"{x:.{digits}f}" if abs(x) < 1000 else f"{x:,.0f}" for x in (mean, deviation)
+            )
+            for mean, deviation in values.values()
+        ]
+        for title, values in scores.items()
+    }  # fmt: skip
+    widths = [2 + max(map(len, column)) for column in zip(names, *texts.values(), strict=True)]
+    for title, cells in {"": names, **texts}.items():
+        padded = (f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+        yield f"{title:{first}}" + "".join(padded)
+
+
 def _score_cell(value: float, width: int, digits: int) -> str:
     if math.isnan(value):
         return f"{'-':>{width}}"

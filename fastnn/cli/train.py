@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import itertools
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,10 +24,11 @@ from ..program.precision import resolve_precision
 from ..run.history import History
 from ..run.progress import Verbose
 from ..types import Precision
-from . import assessment, baselines, defaults, machine, outputs, report, terminal
+from . import assessment, baselines, cross_validation, defaults, machine, outputs, report, terminal
 from .arguments import ACTIVATIONS
+from .cross_validation import CrossValidation
 from .data import BUILT_IN
-from .dataset import TrainingData, load_dataset
+from .dataset import Dataset, TrainingData, read_columns, split_columns
 from .dataset_large import load_large_dataset
 from .defaults import Settings
 from .limits import find_large
@@ -49,6 +51,12 @@ class Result(NamedTuple):
 
     baselines: dict[str, assessment.Assessment]
     """{"most frequent class" or "mean": Assessment, "linear model": Assessment}, held out."""
+
+    final: Sequential | None
+    """With `--final`: a network that was trained on all rows, as long as was best."""
+
+    parts_in_turn: CrossValidation | None
+    """With `--cv`: scores on parts that the networks have not seen."""
 
     compile_seconds: float
     """Seconds to compile or load the machine code."""
@@ -77,12 +85,18 @@ def run(options: Namespace) -> None:
 
 def _train(options: Namespace) -> Result:
     """Train, and return the Result. What is known before training is shown before it."""
-    split_rng, weights_rng, data_rng = np.random.default_rng(options.seed).spawn(3)
+    # The last two are drawn behind the others, whose numbers stay as they were.
+    split_rng, weights_rng, data_rng, final_rng, parts_rng = np.random.default_rng(
+        options.seed
+    ).spawn(5)
     large = None if options.data in BUILT_IN else find_large(options)
     dataset: TrainingData
+    columns = None
     if large is None:
-        dataset = load_dataset(options, split_rng, data_rng)
+        columns = read_columns(options, data_rng)
+        dataset = split_columns(options, columns, split_rng)
     else:
+        _refuse_in_memory_options(options)
         dataset = load_large_dataset(options, large, split_rng)
     for line in dataset.notes:
         terminal.note(line)
@@ -90,13 +104,9 @@ def _train(options: Namespace) -> Result:
     if options.balanced and target.task == "regression":
         raise ValueError("argument --balanced: the target is a number, expected classes")
     settings = _settings(options, dataset.sizes[0])
-    n_features = len(dataset.preprocessor.feature_names)
-    widths = (n_features, *settings.hidden, _n_outputs(target))
-    model = _network(widths, options, target, weights_rng)
+    model = _network(dataset, settings, options, weights_rng)
     precision = _precision(options, model)
-    optimizer = OPTIMIZERS[settings.optimizer](
-        learning_rate=settings.learning_rate, weight_decay=settings.weight_decay
-    )
+    optimizer = _optimizer(settings)
     if not options.json:
         _say_before(options, settings, dataset, model, optimizer, precision)
     run = dataset, optimizer, settings, options
@@ -107,9 +117,28 @@ def _train(options: Namespace) -> Result:
         for k, part in enumerate(("training", "held out"))
     }
     others = _baselines(options, settings, dataset, precision)
+    final, parts_in_turn = None, None
+    if options.final:
+        assert isinstance(dataset, Dataset)
+        final = _fit_all(options, settings, dataset, history, final_rng)
+    if options.cv:
+        assert columns is not None
+        parts_in_turn = cross_validation.cross_validate(
+            options, columns, parts_rng, functools.partial(_fit_part, options)
+        )
     return Result(
-        dataset, settings, precision, model, history, parts, others, compile_seconds, train_seconds
-    )
+        dataset, settings, precision, model, history, parts, others, final, parts_in_turn,
+        compile_seconds, train_seconds,
+    )  # fmt: skip
+
+
+def _refuse_in_memory_options(options: Namespace) -> None:
+    for name, given in (("--cv", options.cv), ("--final", options.final)):
+        if given:
+            raise ValueError(
+                f"argument {name}: {options.data} is larger than --max-memory, "
+                "expected a table that is read as a whole"
+            )
 
 
 # ---------------------------------------------------------------------- network and training
@@ -150,13 +179,20 @@ def _precision(options: Namespace, model: Sequential) -> Precision:
     return resolve_precision(options.precision, model.dtype).precision
 
 
-def _n_outputs(target: Target) -> int:
-    return len(target.labels) if target.task == "classification" else 1
+def _optimizer(settings: Settings) -> Optimizer:
+    kind = OPTIMIZERS[settings.optimizer]
+    optimizer: Optimizer = kind(
+        learning_rate=settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    return optimizer
 
 
 def _network(
-    widths: Sequence[int], options: Namespace, target: Target, rng: np.random.Generator
+    dataset: TrainingData, settings: Settings, options: Namespace, rng: np.random.Generator
 ) -> Sequential:
+    target = dataset.target
+    n_outputs = len(target.labels) if target.task == "classification" else 1
+    widths = (len(dataset.preprocessor.feature_names), *settings.hidden, n_outputs)
     activation = ACTIVATIONS[options.activation]
     layers: list[Any] = []
     for n_inputs, n_neurons in itertools.pairwise(widths):
@@ -200,8 +236,16 @@ def _baselines(
     options: Namespace, settings: Settings, dataset: TrainingData, precision: Precision
 ) -> dict[str, assessment.Assessment]:
     """Return how good one answer for all samples is on the held-out part, and a linear model."""
-    target = dataset.target
-    models = {_TITLES[target.task]: baselines.constant_model(dataset, options.dtype)}
+    return {
+        title: dataset.assess(model, 1, options.threads, precision)
+        for title, model in _fit_baselines(options, settings, dataset).items()
+    }
+
+
+def _fit_baselines(
+    options: Namespace, settings: Settings, dataset: TrainingData
+) -> dict[str, Sequential]:
+    models = {_TITLES[dataset.target.task]: baselines.constant_model(dataset, options.dtype)}
     # Beside SGD, the rule of Adam would have to be compiled, which takes more than ten seconds.
     kind = "sgd" if settings.optimizer == "sgd" else "adam"
     optimizer = OPTIMIZERS[kind](learning_rate={"sgd": 0.1, "adam": 0.01}[kind])
@@ -212,10 +256,41 @@ def _baselines(
     linear = baselines.linear_model(dataset, options.dtype, fit)
     if linear is not None:
         models["linear model"] = linear
-    return {
-        title: dataset.assess(model, 1, options.threads, precision)
-        for title, model in models.items()
-    }
+    return models
+
+
+def _fit_part(options: Namespace, dataset: Dataset) -> dict[str, Sequential]:
+    """Return {title: model} of the network and the baselines, trained for one part of `--cv`."""
+    settings = _settings(options, dataset.sizes[0])
+    model = _network(dataset, settings, options, np.random.default_rng(options.seed))
+    _fit(model, dataset, _optimizer(settings), settings, options, verbose=False)
+    return {"network": model, **_fit_baselines(options, settings, dataset)}
+
+
+def _fit_all(
+    options: Namespace,
+    settings: Settings,
+    dataset: Dataset,
+    history: History,
+    rng: np.random.Generator,
+) -> Sequential:
+    """Return a network that is trained on both parts, for as many epochs as were best."""
+    model = _network(dataset, settings, options, rng)
+    both = dataset._replace(
+        inputs=[np.concatenate(dataset.inputs), dataset.inputs[1]],
+        targets=[np.concatenate(dataset.targets), dataset.targets[1]],
+    )
+    settings = settings._replace(epochs=_best_epoch(history, settings), patience=0)
+    _fit(model, both, _optimizer(settings), settings, options, verbose=False)
+    return model
+
+
+def _best_epoch(history: History, settings: Settings) -> int:
+    """Return the epoch whose parameters are kept."""
+    if not settings.patience:
+        return len(history)
+    costs = [cost_of(value, 1) for value in history.val_loss]
+    return int(np.argmin(costs)) + 1  # as early stopping does
 
 
 _TITLES = {"classification": "most frequent class", "regression": "mean of the target"}
@@ -243,8 +318,12 @@ def _write_files(options: Namespace, result: Result) -> Iterator[tuple[str, str]
             "result": {part: each.scores for part, each in result.parts.items()},
         }
         path = Path(options.save)
-        result.model.save(path, notes=notes)
-        yield "save", f"{path}: {path.stat().st_size:,} bytes, network and preprocessing"
+        (result.final or result.model).save(path, notes=notes)
+        line = f"{path}: {path.stat().st_size:,} bytes, network and preprocessing"
+        if result.final is not None:
+            epochs = terminal.some(_best_epoch(result.history, result.settings), "epoch")
+            line += f", trained on all {sum(dataset.sizes):,} samples for {epochs}"
+        yield "save", line
     if options.plot:
         title = f"fastnn train {options.data}"
         held_out = result.parts["held out"]
@@ -271,8 +350,10 @@ def _say_before(
 
 def _say_after(result: Result, files: Iterable[str]) -> None:
     assessment.say_result(result.parts, result.dataset.target, "held out", result.baselines)
+    if result.parts_in_turn is not None:
+        cross_validation.say(result.parts_in_turn)
     if files:
-        terminal.say("files", *files)
+        terminal.say("files", *terminal.wrapped(files))
     samples = len(result.history) * result.dataset.sizes[0]
     rate = terminal.rounded(samples / result.train_seconds)
     terminal.say(
@@ -319,8 +400,7 @@ def _training_lines(
 
 def _early_lines(history: History, settings: Settings) -> Iterator[str]:
     if len(history) < settings.epochs:
-        costs = [cost_of(value, 1) for value in history.val_loss]
-        best = int(np.argmin(costs)) + 1  # as early stopping does
+        best = _best_epoch(history, settings)
         yield f"stopped after {len(history)} of {settings.epochs} epochs; epoch {best} is kept"
 
 
@@ -359,6 +439,7 @@ def _as_json(options: Namespace, result: Result, files: Iterable[str]) -> dict[s
             title.replace(" ", "_"): assessment.plain_scores(each)
             for title, each in result.baselines.items()
         },
+        "cv": result.parts_in_turn and cross_validation.as_json(result.parts_in_turn),
         "warning": assessment.warning_of(result.parts["held out"], result.baselines),
         "files": {name: getattr(options, name) for name in files},
         "seconds": {"compilation": result.compile_seconds, "training": result.train_seconds},

@@ -6,11 +6,12 @@ import copy
 import html
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..foreign import missing_attribute
 from ..nn import configs
 from ..nn.layers import Layer
 from ..nn.loss import Loss
@@ -165,6 +166,11 @@ class Model:
         loss = repr(getattr(self, "loss", "?"))
         loss = "" if loss == "SoftmaxCrossEntropy()" else f", loss={loss}"
         return f"{type(self).__name__}([\n{layers}]{loss})"
+
+    if not TYPE_CHECKING:  # a type checker finds attributes that do not exist
+
+        def __getattr__(self, name: str) -> Any:
+            raise missing_attribute(self, name)
 
     def _repr_html_(self) -> str:
         table = self.summary()._repr_html_()

@@ -13,7 +13,6 @@ from ..metrics import MetricLike
 from ..nn.dropout import Dropout, draw_key
 from ..nn.layers import Layer
 from ..nn.optimizer import Optimizer
-from ..nn.optimizers import SGD
 from ..nn.own import is_own
 from ..program.handle import CompiledModel
 from ..program.ranks import Ranks
@@ -26,7 +25,7 @@ from ..run.data import as_data, check_batches, with_class_weights
 from ..run.evaluation import as_further_metrics, evaluate
 from ..run.history import History
 from ..run.loop import train
-from ..run.partial import train_once
+from ..run.partial import next_optimizer, train_once
 from ..run.progress import Verbose
 from ..run.request import FitArguments, check_request, check_training, warn_of_slow_training
 from ..types import Array, Batch, BatchSource, Floats, OwnLayer, PathLike, Precision, Seed, Shuffle
@@ -47,8 +46,8 @@ class Sequential(Model):
         layer of your own trains layer by layer, with the same results, but slower. The last layer
         returns the outputs (B, O), such as logits. A :class:`Softmax` or :class:`Sigmoid` at the
         end is fused with a loss of logits.
-    loss : Loss, object or pair of callables
-        By default :class:`SoftmaxCrossEntropy`: the model is a classifier. Else
+    loss : Loss, str, object or pair of callables
+        By default :class:`SoftmaxCrossEntropy`: the model is a classifier. Else a name as "mse", or
         :class:`BinaryCrossEntropy`, :class:`MeanSquaredError`, :class:`MeanAbsoluteError`,
         :class:`Huber`, :class:`Quantile` or :class:`Poisson`, or a loss of your own for regression.
         This is an object with two methods, or a pair of such functions: `forward(y_pred, y_true)`
@@ -95,7 +94,7 @@ class Sequential(Model):
         batches: BatchSource | None = None,
         epochs: int = 1,
         batch_size: int | None = None,
-        optimizer: Optimizer | None = None,
+        optimizer: Optimizer | str | None = None,
         seed: Seed = None,
         validation_data: Batch | BatchSource | None = None,
         validation_split: float = 0.0,
@@ -142,9 +141,9 @@ class Sequential(Model):
         epochs : int
         batch_size : int, optional
             The rows of a step, by default 32, or each of the `batches`. The last may have fewer.
-        optimizer : Optimizer
+        optimizer : Optimizer or str
             By default `SGD(learning_rate=0.01)`. An optimizer that has trained this model before
-            continues with its state.
+            continues with its state. A name, such as "adam", stands for a new one.
         seed : None, int or numpy.random.Generator
             Determines the order of samples: the same seed and data give the same bits.
         validation_data : (X, y), (X, y, sample_weight), Windows or callable
@@ -262,7 +261,7 @@ class Sequential(Model):
         sample_weight: ArrayLike | None = None,
         *,
         batch_size: int | None = None,
-        optimizer: Optimizer | None = None,
+        optimizer: Optimizer | str | None = None,
         seed: Seed = None,
         class_weight: Mapping[Any, float] | None = None,
         scale: float = 1.0,
@@ -310,8 +309,7 @@ class Sequential(Model):
         >>> model.optimizer
         SGD(learning_rate=0.01)
         """
-        if optimizer is None:
-            optimizer = self.optimizer or SGD()
+        optimizer = next_optimizer(optimizer, self.optimizer)
         program, network = self._program, self._network
         program.refresh()
         description = describe_network(network)

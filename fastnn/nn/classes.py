@@ -1,7 +1,9 @@
 """The classes of layers, losses, optimizers, schedules and initializers, by their names."""
 
+import difflib
 from typing import Any
 
+from ..foreign import LOSSES as LOSSES_ELSEWHERE
 from ..kernels import catalogue
 from . import (
     activations,
@@ -48,3 +50,35 @@ OPTIMIZERS = {name: CLASSES[each] for name, each in catalogue.OPTIMIZERS.items()
 LOSSES_OF_NUMBERS = {
     row.name: CLASSES[row.loss] for row in catalogue.LOSSES if row.task == "numbers"
 }
+LOSSES = {
+    "softmax_cross_entropy": losses.SoftmaxCrossEntropy,
+    "binary_cross_entropy": losses.BinaryCrossEntropy,
+    "mean_squared_error": losses.MeanSquaredError,
+    "mean_absolute_error": losses.MeanAbsoluteError,
+    "mse": losses.MeanSquaredError,
+    "mae": losses.MeanAbsoluteError,
+    **{name: LOSSES_OF_NUMBERS[name] for name in ("huber", "quantile", "poisson")},
+}
+
+
+def as_optimizer(value: Any, name: str) -> Any:
+    """Return a new optimizer for a name such as "adam"; any other `value` as it is."""
+    if not isinstance(value, str):
+        return value
+    if value not in OPTIMIZERS:
+        raise ValueError(_unknown(value, name, OPTIMIZERS))
+    return OPTIMIZERS[value]()
+
+
+def loss_named(value: str) -> Loss:
+    """Return a new loss for a name such as "mse"."""
+    if value not in LOSSES:
+        raise ValueError(_unknown(value, "loss", LOSSES, LOSSES_ELSEWHERE.get(value)))
+    loss: Loss = LOSSES[value]()
+    return loss
+
+
+def _unknown(value: str, name: str, known: dict[str, Any], meant: str | None = None) -> str:
+    nearest = [meant] if meant else difflib.get_close_matches(value.lower(), known, 1)
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    return f"{name} is {value!r}, expected one of {', '.join(known)}{hint}"

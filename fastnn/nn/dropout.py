@@ -6,13 +6,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import kernels
+from ..foreign import Pointed
 from ..settings import Setting, fraction, known
 from ..types import Floats, Seed
 from ..validation import as_generator, as_gradient, as_rows, unlocked
 from .layers import Layer
 
 
-class Dropout(Layer):
+class Dropout(Pointed, Layer):
     """In training, set each value to 0 with probability `rate`; else scale it by 1 / (1 - rate).
 
     Without `training` the output is the same as the inputs. Hinton and others, "Improving neural

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from .. import kernels
+from ..foreign import Pointed
 from ..settings import Setting, known, non_negative, shown
 from ..types import DType, Floats, Init, MaybeNone, Rows, Seed, Shape
 from ..validation import (
@@ -131,7 +132,7 @@ class Layer:
         return f"{type(self).__name__}()"
 
 
-class ParameterLayer(Layer):
+class ParameterLayer(Pointed, Layer):
     """Base class of layers with weights and biases.
 
     The arrays may be parts of a model's flat buffers: assignment copies values into them. Kernels

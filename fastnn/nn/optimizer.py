@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import kernels
+from ..foreign import Pointed
 from ..kernels.catalogue import Rule, n_states_of
 from ..kernels.records import STEP
 from ..settings import Setting, non_negative, optional_positive, shown
@@ -153,7 +154,7 @@ def _store_results(steps: list[_Step]) -> None:
             parameters[...] = kernel_array
 
 
-class Optimizer:
+class Optimizer(Pointed):
     """Base class of optimizers, for `isinstance` and annotations.
 
     Parameters

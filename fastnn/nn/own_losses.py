@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from ..kernels.catalogue import LOSS_OF
 from ..types import Array, Floats
+from .classes import loss_named
 from .layers import Layer
 from .loss import Loss, OutputLoss
 from .losses import CategoricalCrossEntropy
@@ -24,8 +25,8 @@ class TwoMethods(Protocol):
     def backward(self, y_pred: Any, y_true: Any, /) -> Any: ...
 
 
-LossLike: TypeAlias = Loss | TwoMethods | tuple[_Function, _Function]
-"""A loss of fastnn's, or one of your own: an object with two methods, or a pair of functions."""
+LossLike: TypeAlias = str | Loss | TwoMethods | tuple[_Function, _Function]
+"""A loss of fastnn's or its name, or one of your own: two methods, or a pair of functions."""
 
 
 class OwnLoss(OutputLoss):
@@ -107,6 +108,8 @@ def _task_of(loss: Loss) -> str:
 
 def as_loss(value: Any) -> Loss:
     """Return a loss that a network can be trained on."""
+    if isinstance(value, str):
+        return loss_named(value)
     if isinstance(value, Loss) and hasattr(value, "kind"):
         if value.task != _task_of(value):
             raise TypeError(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..types import Array, Floats, Integers, Records, Shape
 from .ranks import Place, Ranks
 from .samples import UNSCALED, Samples
+from .sparse import SparseSamples
 
 
 class PartSamples(Samples):
@@ -73,11 +76,49 @@ class PartSamples(Samples):
         order = np.argsort(readers[held], kind="stable")
         places = rows[held][order] - self.starts[ranks.rank]
         self.own.check_rows(places, "X")
-        sent = self.own.array[places] if self.as_they_are else self.own.take(places)
+        sent = self._read(places)
         # Another rank may have left instead. Nothing between this line and the next can fail.
         ranks.meet(Place.ROWS)
-        received = ranks.deliver(sent, counts)
+        received = self._send(sent, counts)
         result = np.zeros((max(1, len(received)), received.shape[1]), received.dtype)
         result[np.argsort(holders[readers == ranks.rank], kind="stable")] = received
         scaling = tuple(self.scaling) if self.as_they_are else UNSCALED
         return Samples(result, self.dtype, scaling)
+
+    def _read(self, places: Integers) -> Any:
+        """Return some rows of the own part."""
+        return self.own.array[places] if self.as_they_are else self.own.take(places)
+
+    def _send(self, rows: Any, counts: Integers) -> Array:
+        """Send rows to the ranks; return those that come from them. As `Ranks.deliver`."""
+        return self.ranks.deliver(rows, counts)
+
+
+class SparsePartSamples(PartSamples):
+    """A sparse table that the ranks hold together: its numbers go around, and become dense there.
+
+    Parameters
+    ----------
+    own : SparseSamples
+    counts, ranks
+        As of :class:`PartSamples`.
+    """
+
+    def __init__(self, own: SparseSamples, counts: Integers, ranks: Ranks) -> None:
+        super().__init__(own, counts, ranks, as_they_are=False)
+        self._matrix = own
+
+    def _read(self, places: Integers) -> Any:
+        return self._matrix.matrix[places]
+
+    def _send(self, rows: Any, counts: Integers) -> Array:
+        ranks, ends = self.ranks, counts[self.ranks.rank].cumsum()
+        lengths = ranks.deliver(np.diff(rows.indptr).astype(np.int64)[:, np.newaxis], counts)
+        own = np.diff(rows.indptr[np.concatenate([[0], ends])]).astype(np.int64)
+        of_numbers = ranks.spread(own)  # how many numbers each rank sends to each
+        numbers, columns = (
+            ranks.deliver(each[:, np.newaxis], of_numbers)[:, 0]
+            for each in (rows.data, rows.indices.astype(np.int64))
+        )
+        starts = np.concatenate([[0], lengths[:, 0].cumsum()])
+        return self._matrix.as_rows(numbers, columns, starts)

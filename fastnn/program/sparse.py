@@ -76,6 +76,11 @@ class SparseSamples(Samples):
         """Return the rows at `indices` as a C-contiguous array of `dtype`."""
         return self._as_rows(self.matrix[indices])
 
+    def as_rows(self, numbers: Array, columns: Integers, starts: Integers) -> Floats:
+        """Return rows of another CSR matrix of as many columns as `take` returns its own."""
+        shape = len(starts) - 1, self.shape[1]
+        return self._as_rows(type(self.matrix)((numbers, columns, starts), shape=shape))
+
     def _as_rows(self, matrix: Any) -> Floats:
         rows: Floats = matrix.toarray(order="C")
         return rows if tuple(self.scaling) == UNSCALED else self._convert(rows)

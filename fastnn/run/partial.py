@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..nn.classes import as_optimizer
+from ..nn.optimizer import Optimizer
+from ..nn.optimizers import SGD
 from ..program.stream import Stream
 from ..program.trainer import Data, Epoch, Totals
 from .errors import NonFiniteLossError
 from .history import History
 from .loop import curves_of
 from .rollback import DivergedError, keep_state, undo_if_diverged
+
+
+def next_optimizer(value: Optimizer | str | None, last: Optimizer | None) -> Optimizer:
+    """Return the optimizer of a call of `partial_fit`, for its argument and that of the last call.
+
+    A name means the last one if it is of this class: a new one would have lost its averages.
+    """
+    if value is None:
+        return SGD() if last is None else last
+    optimizer: Optimizer = as_optimizer(value, "optimizer")
+    return last if isinstance(value, str) and type(last) is type(optimizer) else optimizer
 
 
 def train_once(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ..memory import is_mapped
-from ..program.parts import PartSamples
+from ..program.parts import PartSamples, SparsePartSamples
 from ..program.program import Program
 from ..program.ranks import Ranks, compare
-from ..program.sparse import is_sparse
+from ..program.sparse import SparseSamples, is_sparse
 from ..program.trainer import Data
 from ..types import Array, Floats, Scaling
 from ..validation import as_table, as_weights, check_sum
@@ -39,17 +39,19 @@ def join_parts(
     RanksDifferError
         For parts of different kinds.
     """
-    if is_sparse(X):
-        raise ValueError("X is a sparse matrix, expected an array with parts=True")
-    table = as_table(X, "X", n_features=program.network.n_features, allow_empty=False)
-    own = as_data(program, table, y, scaling=scaling, finite="later" if is_mapped(table) else True)
-    n = len(table)
+    table = X
+    if not is_sparse(X):
+        table = as_table(X, "X", n_features=program.network.n_features, allow_empty=False)
+    finite: Literal[True, "later"] = "later" if is_mapped(table) else True
+    own = as_data(program, table, y, scaling=scaling, finite=finite)
+    n = len(own.inputs)
     weights: Floats | None = None
     if sample_weight is not None:
         weights = as_weights(sample_weight, n)
     agreement.reach()  # without an error on any rank
     has_rows = len(own.targets) > 0
     kinds = {
+        "the kind of X": "a sparse matrix" if own.inputs.is_sparse else "an array",
         "the number of features of X": table.shape[1],
         "the dtype of X": table.dtype.str,
         "the form of y": "rows" if has_rows else "labels",
@@ -57,12 +59,15 @@ def join_parts(
     }
     compare(ranks, kinds)
     # Small arrays have been converted already; then all ranks send converted rows.
-    is_raw = own.inputs.array.dtype == table.dtype and tuple(own.inputs.scaling) == scaling
-    facts = ranks.gather((n, is_raw))
-    counts = np.array([count for count, _ in facts])
     inputs = own.inputs
-    if ranks.size > 1:
-        inputs = PartSamples(inputs, counts, ranks, as_they_are=all(raw for _, raw in facts))
+    is_raw = not inputs.is_sparse and inputs.array.dtype == table.dtype
+    is_raw = is_raw and tuple(inputs.scaling) == scaling
+    facts = ranks.gather((n, is_raw))
+    counts, as_they_are = np.array([each[0] for each in facts]), all(each[1] for each in facts)
+    if ranks.size > 1 and isinstance(inputs, SparseSamples):
+        inputs = SparsePartSamples(inputs, counts, ranks)
+    elif ranks.size > 1:
+        inputs = PartSamples(inputs, counts, ranks, as_they_are=as_they_are)
 
     def join(array: Array) -> Array:
         return ranks.join(array, counts)

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from ..errors import MissingClassWarning, SlowTrainingWarning
 from ..memory import is_mapped
 from ..metrics import MetricLike
+from ..nn.classes import as_optimizer
 from ..nn.dropout import Dropout
 from ..nn.optimizer import Optimizer
 from ..nn.optimizers import SGD
@@ -63,7 +64,7 @@ class FitArguments(NamedTuple):
     batches: BatchSource | None = None
     epochs: int = 1
     batch_size: int | None = None
-    optimizer: Optimizer | None = None
+    optimizer: Optimizer | str | None = None
     seed: Seed = None
     validation_data: Batch | BatchSource | None = None
     validation_split: float = 0.0
@@ -145,7 +146,8 @@ def check_request(
     batch_size = arguments.batch_size
     if batch_size is not None:
         batch_size = as_count(batch_size, "batch_size")
-    optimizer = SGD() if arguments.optimizer is None else arguments.optimizer
+    optimizer = as_optimizer(arguments.optimizer, "optimizer")
+    optimizer = SGD() if optimizer is None else optimizer
     check_training(program, optimizer, threads)
     program = program.at(arguments.precision, optimizer)
     shuffle = arguments.shuffle
