@@ -1,4 +1,4 @@
-"""Fixtures that several files use."""
+"""Fixtures that several files use, and a check of the names of all tests."""
 
 import signal
 

@@ -250,6 +250,7 @@ def digest_of_networks():
 RECORDED = {"high": "44f16dd255cb8f60", "medium": "3fee30a3e792a568"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", [unit for unit in UNITS if unit != Unit.DOT])
 def test_networks_have_the_bits_that_were_recorded(unit):
     with using(unit):

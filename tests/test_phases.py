@@ -214,6 +214,7 @@ def train(kind, optimizer, threads, epochs=40):
     return model.parameters.tobytes(), vars(history)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harassed", [0, 1], indirect=True, ids=["first", "second"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("kind", NETWORKS)

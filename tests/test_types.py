@@ -43,11 +43,13 @@ def run_mypy(folder, *arguments):
     return found.returncode, found.stdout + found.stderr
 
 
+@pytest.mark.slow
 def test_the_package(installed):
     code, text = run_mypy(installed, "--config-file", ROOT / "pyproject.toml", "-p", "fastnn")
     assert code == 0, text
 
 
+@pytest.mark.slow
 def test_code_of_a_user(installed, tmp_path):
     """The settings are those of nobody; without `py.typed` the package would have no types."""
     shutil.copy(ROOT / "tests/typing_examples.py", tmp_path)

@@ -354,7 +354,7 @@ BAD_LAYERS = [
 
 
 def pairs(calls, values):
-    def label(value):  # without the address of a function
+    def label(value):  # without the address of a function, which each process has anew
         return re.sub(r" at 0x\w+", "", str(value))[:30]
 
     return [

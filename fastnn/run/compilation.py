@@ -21,7 +21,10 @@ def note_compilation(verbose: Verbose = "auto") -> Iterator[None]:
 
     Nothing is said where `verbose`, as of `fit`, shows no progress.
     """
-    shows = is_watched() if verbose == "auto" else verbose in (1, 2)
+    if isinstance(verbose, str):
+        shows = verbose == "auto" and is_watched()
+    else:  # `as_progress` refuses what is no number
+        shows = isinstance(verbose, int) and verbose in (1, 2)
     if not shows or _noted or kernels.REFERENCE or sys.stderr is None:
         yield
         return
