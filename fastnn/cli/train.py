@@ -391,7 +391,7 @@ def _training_lines(
     )
     if settings.patience:
         epochs = terminal.some(settings.patience, "epoch")
-        yield f"stops after {epochs} without a better held-out loss, and keeps the best epoch"
+        yield f"stops after {epochs} without a better held-out loss; keeps the best"
     if options.balanced:
         yield "every class counts the same"
     if precision != "highest":
