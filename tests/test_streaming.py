@@ -367,3 +367,35 @@ def test_without_pyarrow_the_extra_is_named(tmp_path, monkeypatch):
         ImportError, match=r'^windows of Parquet files need pyarrow: pip install "py'
     ):
         Windows(path, "label")
+
+
+# ------------------------------------------------------------------------------- validation data
+
+
+def test_validation_data_in_parts():
+    """Windows, or a function that returns batches: what an array gives, to rounding."""
+    X, y = make_data()
+    weights = np.arange(1.0, N + 1)
+    parts = Windows(X, y, weights, rows=50, block_rows=10, shuffle=False)
+    assert len(parts) > 1
+    curves = []
+    for data in ((X, y, weights), parts, lambda: parts.of_epoch(1)):
+        model = make_model()
+        history = model.fit(X, y, epochs=3, seed=0, validation_data=data, verbose=0)
+        curves.append([history.val_loss, history.val_accuracy])
+    np.testing.assert_allclose(curves[1], curves[0], rtol=1e-6)
+    assert curves[1] == curves[2]
+
+
+def test_bad_validation_data_in_parts():
+    X, y = make_data()
+    model, parts = make_model(), Windows(X, y, **ROWS)
+    with pytest.raises(ValueError, match=r"^metrics is given, expected validation_data in one"):
+        model.fit(X, y, validation_data=parts, metrics=["f1"], verbose=0)
+    X = X.copy()
+    X[7, 1] = np.nan
+    parts = Windows(X, y, rows=50, shuffle=False)
+    with pytest.raises(ValueError, match=r"^validation_data, batch 1: X\[7, 1\] is nan"):
+        model.fit(np.nan_to_num(X), y, validation_data=parts, verbose=0)
+    with pytest.raises(TypeError, match=r"^validation_data, batch 1 is of type int, expected"):
+        model.fit(np.nan_to_num(X), y, validation_data=lambda: iter([3]), verbose=0)

@@ -22,11 +22,18 @@ ARGUMENTS = {
     fastnn.Dropout: (0.5,), fastnn.ExponentialRate: (0.1, 0.9), fastnn.InverseTimeRate: (0.1, 1e-3),
     fastnn.LayerNorm: (3,), fastnn.Metric: (half,), fastnn.OneCycleRate: (0.1, 10),
     fastnn.Optimizer: (0.1, 0.0, None, None), fastnn.ReduceOnPlateau: (0.1,),
-    fastnn.Sequential: ([fastnn.ReLU()],), fastnn.StepRate: (0.1, 5), nnfs.Layer_Dense: (2, 3),
-    nnfs.Layer_Dropout: (0.1,),
+    fastnn.Residual: ([fastnn.ReLU()],), fastnn.Sequential: ([fastnn.ReLU()],),
+    fastnn.StepRate: (0.1, 5), nnfs.Layer_Dense: (2, 3), nnfs.Layer_Dropout: (0.1,),
 }  # fmt: skip
 # What is made by fastnn, not by its users.
-MADE = fastnn.CompiledModel, fastnn.History, fastnn.Run, fastnn.Summary, Exception
+MADE = (
+    fastnn.CompiledModel,
+    fastnn.History,
+    fastnn.LearningRateFinder,
+    fastnn.Run,
+    fastnn.Summary,
+    Exception,
+)
 
 KINDS = {
     f"{module.__name__}.{name}": kind

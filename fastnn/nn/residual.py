@@ -184,7 +184,8 @@ class Residual:
         return dinputs
 
     def __repr__(self) -> str:
-        return f"Residual({list(self.layers[1:-1])!r})"
+        layers = getattr(self, "layers", ())  # a subclass may not have called `__init__` yet
+        return f"{type(self).__name__}({list(layers[1:-1])!r})"
 
 
 def flatten(layers: Iterable[Any]) -> Iterator[Any]:
