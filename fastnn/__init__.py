@@ -140,6 +140,7 @@ __all__ = [
     "scaled_normal",
     "set_num_threads",
     "set_precision",
+    "tables",
     "warmup",
 ]
 
@@ -148,8 +149,10 @@ _ESTIMATORS = ("MLPClassifier", "MLPRegressor")
 
 if TYPE_CHECKING:  # a name that is not there is a mistake that a type checker finds
     from . import export as export
+    from . import tables as tables
     from .export import from_torch as load_torch
     from .export import to_torch as export_torch
+    from .scikit.converters import register_skl2onnx as register_skl2onnx
     from .scikit.estimators import MLPClassifier as MLPClassifier
     from .scikit.estimators import MLPRegressor as MLPRegressor
 else:
@@ -165,6 +168,10 @@ else:
             return {"export_torch": export.to_torch, "load_torch": export.from_torch}.get(
                 name, export
             )
+        if name == "register_skl2onnx":
+            return importlib.import_module(".scikit.converters", __name__).register_skl2onnx
+        if name == "tables":
+            return importlib.import_module(".tables", __name__)
         from .foreign import missing_name
 
         raise missing_name(sys.modules[__name__], name)

@@ -45,8 +45,8 @@ def warn_of_prepared_inputs(notes: Mapping[str, Any], what: str, level: int) -> 
     units = ", and gives the standardized target" * (target.get("task") == "regression")
     warnings.warn(
         f"{what} is a model of `fastnn train`: it takes inputs that are prepared as its "
-        f"notes['preprocessing'] says, not the columns of a table{units}. `fastnn predict` "
-        "predicts raw rows, and `fastnn export` writes a model that takes raw numbers",
+        f"notes['preprocessing'] says, not the columns of a table{units}. `fastnn.tables.load` "
+        "and `fastnn predict` take raw rows, and `fastnn export` writes a model that takes them",
         PreparedInputsWarning,
         stacklevel=level,
     )

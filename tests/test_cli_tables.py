@@ -460,7 +460,7 @@ def test_a_loaded_model_warns_of_raw_rows(kind, request, tmp_path):
     assert warning.filename == __file__
     said = str(warning.message)
     assert said.startswith(f"{path} is a model of `fastnn train`: it takes inputs that are prepar")
-    assert "`fastnn predict` predicts raw rows" in said
+    assert "`fastnn.tables.load` and `fastnn predict` take raw rows" in said
     assert ("standardized target" in said) == (kind == "regressor")
     for write in (fastnn.export.to_c, fastnn.export.to_onnx, fastnn.export.to_torch):
         with pytest.warns(fastnn.PreparedInputsWarning, match="`fastnn export` writes") as caught:
@@ -757,8 +757,10 @@ def test_export_says_that_nothing_fills_missing_values(call, houses, tmp_path):
                   "age, town, rooms"]),
     ):  # fmt: skip
         call("train", houses, *options, "--missing", missing, "--save", path)
-        code, output, _ = call("export", path, tmp_path / "m.c", "--json")
+        code, output, _ = call("export", path, tmp_path / "out.safetensors", "--json")
         assert (code, json.loads(output)["notes"]) == (0, notes)
+        code, output, _ = call("export", path, tmp_path / "m.c", "--json")
+        assert (code, json.loads(output)["notes"]) == (0, [])
 
 
 @pytest.mark.parametrize("name", ["\x1b[31mred\x1b[0m", "\u732b", "a\x9b2Jb"])
@@ -1271,7 +1273,7 @@ def test_bench_leaves_out_other_work(monkeypatch):
 
 def test_export_offers_the_formats_that_there_are(call, classifier, monkeypatch, tmp_path):
     def to_c(model, path):
-        path.write_text(f"/* {model.parameters.size} */")
+        path.write_text(f"/* {model.model.parameters.size} */")
 
     formats = {"c": export.FORMATS["c"]._replace(write=to_c), "torch": export.FORMATS["torch"]}
     for module in (export, arguments):
@@ -1296,12 +1298,12 @@ def test_exported_models_take_numbers_as_they_are(
     path = request.getfixturevalue({"dear": "classifier", "price": "regressor"}[target])
     seen = []
 
-    def to_c(model, path):
+    def to_torch(model, path):
         seen.append(model)
         path.write_text("...")
 
-    monkeypatch.setitem(export.FORMATS, "c", export.FORMATS["c"]._replace(write=to_c))
-    code, output, _ = call("export", path, tmp_path / "model.c", "--json")
+    monkeypatch.setitem(export.FORMATS, "torch", export.FORMATS["torch"]._replace(write=to_torch))
+    code, output, _ = call("export", path, tmp_path / "m.safetensors", "--json")
     assert code == 0
     found = json.loads(output)
     assert found["inputs"] == ["age", "town=Bern", "town=New York City", "town=Oslo", "rooms"]
@@ -1317,7 +1319,7 @@ def test_exported_models_take_numbers_as_they_are(
         np.testing.assert_allclose(model.predict_proba(X)[:, 1], expected, atol=1e-4)
     else:
         np.testing.assert_allclose(model.predict(X), [row["prediction"] for row in rows], rtol=1e-4)
-    _, text, _ = call("export", path, tmp_path / "model.c")
+    _, text, _ = call("export", path, tmp_path / "m.safetensors")
     assert "inputs    5 numbers, as they are in a table, a category as 1 and 0: age," in text
 
 
@@ -1325,9 +1327,9 @@ def test_export_says_where_float32_does_not_do(call, monkeypatch, tmp_path):
     table, model = tmp_path / "t.csv", tmp_path / "m.safetensors"
     table.write_text("time,y\n" + "".join(f"{1_700_000_000 + i},{i % 2}\n" for i in range(50)))
     call("train", table, "--target", "y", "--epochs", 1, "--save", model)
-    fake = export.FORMATS["c"]._replace(write=lambda model, path: path.write_text("..."))
-    monkeypatch.setitem(export.FORMATS, "c", fake)
-    _, output, _ = call("export", model, tmp_path / "m.c")
+    fake = export.FORMATS["torch"]._replace(write=lambda model, path: path.write_text("..."))
+    monkeypatch.setitem(export.FORMATS, "torch", fake)
+    _, output, _ = call("export", model, tmp_path / "out.safetensors")
     assert "column 'time' varies little beside its size" in output
 
 
@@ -1363,7 +1365,9 @@ def test_every_format_is_written(call, classifier, ending, tmp_path):
     path = tmp_path / f"model.{ending}"
     code, _, errors = call("export", classifier, path)
     assert (code, errors) == (0, "")
-    model, _ = export.with_raw_inputs(data.Saved(classifier))
+    model = fastnn.tables.load(classifier)
+    if ending == "safetensors":
+        model, _ = export.with_raw_inputs(data.Saved(classifier))
     twin = tmp_path / "folder" / path.name
     twin.parent.mkdir()
     writer = {"onnx": "to_onnx", "c": "to_c", "safetensors": "to_torch"}[ending]

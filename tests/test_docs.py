@@ -27,7 +27,7 @@ MODULES = (
     "fastnn.metrics", "fastnn.nnfs", "fastnn.plots", "fastnn.streaming",
 )  # fmt: skip
 # Modules with a page of their own.
-ELSEWHERE = ("fastnn.export", "fastnn.kernels", "fastnn.metrics")
+ELSEWHERE = ("fastnn.export", "fastnn.kernels", "fastnn.metrics", "fastnn.tables")
 # Their blocks are programs that start processes: `test_cluster_docs.py` runs them.
 IN_PROCESSES = ("cluster.md", "optuna.md")
 CHECKER = doctest.OutputChecker()
@@ -106,7 +106,9 @@ def test_the_reference_names_what_exists_once(name):
 
 def read_entries(text, title="Parameters"):
     """Return {name: (type, description)} of a section of a docstring."""
-    section = re.search(rf"^{title}\n-+\n(.*?)(?=^\w+\n-+\n|\Z)", text, re.DOTALL | re.MULTILINE)
+    section = re.search(
+        rf"^{title}\n-+\n(.*?)(?=^[A-Z][\w ]*\n-+\n|\Z)", text, re.DOTALL | re.MULTILINE
+    )
     found = re.findall(r"^(\S.*)\n((?: .*\n|\n(?= ))*)", section[1] + "\n" if section else "", re.M)
     entries = {}
     for line, description in found:

@@ -23,8 +23,10 @@ def test_two_commands_of_one_line_make_their_own_environment():
     for command in commands:
         assert command.count("\n") == 1
         assert command.startswith("python3 -m venv .venv")
-    assert commands[0].rstrip().endswith("&& fastnn train digits")
-    assert commands[1].rstrip().endswith("&& pytest")
+    assert commands[0].rstrip().endswith("&& .venv/bin/fastnn train digits")
+    assert commands[1].rstrip().endswith('&& .venv-test/bin/pytest -n auto -m "not slow"')
+    # What the second command leaves out, CI runs.
+    assert "pytest -n auto -m slow\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
 def test_paths_of_the_table_exist():

@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn, TypeAlias
 
 from .. import tables
-from ..nn.classes import ACTIVATIONS as ACTIVATIONS_BY_NAME
 from ..nn.classes import OPTIMIZERS
 from ..program.precision import PRECISIONS
+from ..tables import defaults
+from ..tables.defaults import RATES
+from ..tables.training import ACTIVATIONS
 from ..version import __version__
-from . import defaults
-from .defaults import RATES
 from .export import FORMATS
 
 EXIT_CODES = """\
@@ -39,7 +39,6 @@ refused elsewhere. A category that training has not seen counts as none of the
 known ones, and is reported on standard error."""
 
 
-ACTIVATIONS = {name: layer for name, layer in ACTIVATIONS_BY_NAME.items() if name != "identity"}
 _MOST_OF_CONFIG = 1_000_000  # bytes
 MISSING = ("refuse", "median", "mean")
 

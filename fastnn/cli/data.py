@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 from numpy.typing import DTypeLike
 
 from .. import datasets, tables
-from ..model import network_of, read_model
+from ..model import read_model
 from ..tables import Table
 from ..types import Floats, PathLike, Seed
 from . import terminal
@@ -66,39 +65,21 @@ class Saved:
             near = difflib.get_close_matches(str(path), _beside(path), n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise ValueError(f"MODEL is {path!r}, expected a file, and there is none{hint}")
-        from ..tables import preprocessing, targets  # need polars
-        from ..tables.reading import Reading
+        from ..tables import preprocessing  # noqa: F401  (says what to install)
+        from ..tables.models import TableModel
 
         self.model = read_model(path)
-        notes = self.model.notes or {}
-        if not {"preprocessing", "target"} <= notes.keys():
-            raise ValueError(
-                f"MODEL {path} has no preprocessing in it, expected one that `fastnn train --save` "
-                "has written"
-            )
-        try:
-            self.reading = Reading.from_dict(notes["reading"]) if "reading" in notes else Reading()
-            self.preprocessor = preprocessing.Preprocessor.from_list(notes["preprocessing"])
-            self.target = targets.target_from_dict(notes["target"])
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"MODEL {path} has broken notes: {error}") from None
-        expected = len(self.preprocessor.feature_names)
-        n_features = network_of(self.model).n_features
-        if n_features != expected:
-            raise ValueError(
-                f"MODEL {path} takes {n_features} inputs, and its preprocessing makes "
-                f"{expected}: expected as many"
-            )
+        self.whole = TableModel.from_network(self.model, f"MODEL {path}")
+        self.reading, self.preprocessor = self.whole.reading, self.whole.preprocessor
+        self.target = self.whole.target
 
     def read(self, table: Table, target: bool = False) -> Table:
         """Return a table with its texts read as in training, those of the target too if asked."""
-        names = [column.name for column in self.preprocessor.columns]
-        return self.reading.of_columns([*names, *[self.target.name] * target]).apply(table)
+        return self.whole.read(table, target)
 
     def features(self, table: Table) -> tuple[Floats, list[str]]:
         """Return the inputs (N, I) of a table that `read` has returned, and notes for the user."""
-        frame = self.preprocessor.read(table)
-        X = inputs(self.preprocessor, table, frame, self.model.dtype)
+        X, frame = self.whole.inputs(table)
         return X, list(unknown_lines(self.preprocessor, frame))
 
 
@@ -106,17 +87,7 @@ def inputs(
     preprocessor: Preprocessor, table: Table, frame: pl.DataFrame, dtype: DTypeLike
 ) -> Floats:
     """Return the features (N, I) of a typed frame; ValueError for one that overflows `dtype`."""
-    with np.errstate(over="ignore"):
-        X = preprocessor.transform(frame, dtype)
-    wrong = ~np.isfinite(X)
-    if wrong.any():
-        row, feature = np.argwhere(wrong)[0]
-        name = preprocessor.column_names[feature]
-        raise ValueError(
-            f"{table.place(name, row)} is {frame[name][int(row)]}, too large for {X.dtype} beside "
-            "the values that the model was trained on: expected a smaller number"
-        )
-    return X
+    return preprocessor.inputs(table, frame, dtype)
 
 
 class Unknown:

@@ -6,7 +6,7 @@ import tempfile
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,7 @@ import fastnn
 
 from .. import files
 from ..export import to_c, to_onnx, to_torch
+from ..export.table import read_table_model
 from . import data, outputs, terminal
 
 if TYPE_CHECKING:
@@ -26,15 +27,17 @@ _FAR = 1000
 class Format(NamedTuple):
     """A file format and the function of (model, path) that writes it."""
 
-    write: Callable[[fastnn.Sequential, Path], None]
+    write: Callable[[Any, Path], None]
     suffix: str
     title: str
+    has_columns: bool
+    """Whether it takes the columns of a table, and not only numbers."""
 
 
 FORMATS = {
-    "onnx": Format(to_onnx, ".onnx", "ONNX"),
-    "c": Format(to_c, ".c", "C99 source"),
-    "torch": Format(to_torch, ".safetensors", "PyTorch state_dict"),
+    "onnx": Format(to_onnx, ".onnx", "ONNX", True),
+    "c": Format(to_c, ".c", "C99 source", True),
+    "torch": Format(to_torch, ".safetensors", "PyTorch state_dict", False),
 }
 
 
@@ -49,12 +52,17 @@ def run(options: Namespace) -> None:
         raise ValueError(f"OUTPUT is {options.output!r}, expected a path that ends in {endings}")
     outputs.check(path, "OUTPUT", inputs={"MODEL": options.model})
     saved = data.Saved(options.model)
-    model, notes = with_raw_inputs(saved)
+    form = FORMATS[name]
+    model: Any = saved.whole
+    notes: list[str] = []
+    names = [each.name for each in read_table_model(saved.whole).inputs]
+    if not form.has_columns:
+        model, notes = with_raw_inputs(saved)
+        names = saved.preprocessor.feature_names
     with tempfile.TemporaryDirectory() as folder:
         unfinished = Path(folder, path.name)
-        FORMATS[name].write(model, unfinished)
+        form.write(model, unfinished)
         files.replace(path, unfinished.read_bytes())
-    names = saved.preprocessor.feature_names
     if options.json:
         terminal.print_json(
             {
@@ -67,8 +75,12 @@ def run(options: Namespace) -> None:
             }
         )
         return
-    terminal.say("export", f"{path}: {FORMATS[name].title}, {path.stat().st_size:,} bytes")
-    inputs = f"{terminal.some(len(names), 'number')}, as they are in a table, a category as 1 and 0"
+    terminal.say("export", f"{path}: {form.title}, {path.stat().st_size:,} bytes")
+    if form.has_columns:
+        inputs = f"{terminal.some(len(names), 'column')}, as they are in a table"
+    else:
+        count = terminal.some(len(names), "number")
+        inputs = f"{count}, as they are in a table, a category as 1 and 0"
     terminal.say("inputs", *terminal.wrapped([f"{inputs}: {', '.join(names)}", *notes]))
     terminal.say("outputs", *terminal.wrapped([", ".join(_outputs(saved.target))]))
 
@@ -80,7 +92,7 @@ def _outputs(target: Target) -> list[str]:
 
 
 def with_raw_inputs(saved: data.Saved) -> tuple[fastnn.Sequential, list[str]]:
-    """Return (model, notes): a copy of a saved model that takes numbers as they are in a table.
+    """Return (model, notes): a network that takes numbers as they are in a table, for PyTorch.
 
     The weights of the first Dense layer standardize the inputs; for a regression, those of the last
     one give the target its units. Categories stay 0 or 1, and missing values are not filled.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-import itertools
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator
@@ -23,14 +22,14 @@ from ..nn.optimizer import Optimizer
 from ..program.precision import resolve_precision
 from ..run.history import History
 from ..run.progress import Verbose
+from ..tables import defaults, training
+from ..tables.defaults import Settings
 from ..types import Precision
-from . import assessment, baselines, cross_validation, defaults, machine, outputs, report, terminal
-from .arguments import ACTIVATIONS
+from . import assessment, baselines, cross_validation, machine, outputs, report, terminal
 from .cross_validation import CrossValidation
 from .data import BUILT_IN
 from .dataset import Dataset, TrainingData, read_columns, split_columns
 from .dataset_large import load_large_dataset
-from .defaults import Settings
 from .limits import find_large
 
 if TYPE_CHECKING:
@@ -191,22 +190,12 @@ def _network(
     dataset: TrainingData, settings: Settings, options: Namespace, rng: np.random.Generator
 ) -> Sequential:
     target = dataset.target
-    n_outputs = len(target.labels) if target.task == "classification" else 1
-    widths = (len(dataset.preprocessor.feature_names), *settings.hidden, n_outputs)
-    activation = ACTIVATIONS[options.activation]
-    layers: list[Any] = []
-    for n_inputs, n_neurons in itertools.pairwise(widths):
-        if layers:
-            layers.append(activation())
-            if options.dropout:
-                layers.append(fastnn.Dropout(options.dropout))
-        layers.append(fastnn.Dense(n_inputs, n_neurons, dtype=options.dtype, rng=rng))
-    if options.data not in defaults.BUILT_IN:
-        last = layers[-1]
-        last.init = fastnn.scaled_normal(defaults.FIRST_WEIGHTS)
-        last.reset_parameters(rng)
-    loss = None if target.task == "classification" else fastnn.MeanSquaredError()
-    return fastnn.Sequential(layers, loss=loss)
+    n_features = len(dataset.preprocessor.feature_names)
+    return training.make_network(
+        (n_features, *settings.hidden, training.n_outputs(target)), target,
+        activation=options.activation, dropout=options.dropout, dtype=options.dtype,
+        is_table=options.data not in defaults.BUILT_IN, rng=rng,
+    )  # fmt: skip
 
 
 def _fit(
@@ -307,18 +296,17 @@ def _timed(function: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[flo
 
 def _write_files(options: Namespace, result: Result) -> Iterator[tuple[str, str]]:
     """Write the files that the options name; yield the option and a line for each."""
-    from ..tables.targets import target_to_dict  # needs polars
+    from ..tables.models import TableModel  # needs polars
 
     dataset = result.dataset
     if options.save:
-        notes = {
-            "target": target_to_dict(dataset.target),
-            "reading": dataset.reading.to_dict(),
-            "preprocessing": dataset.preprocessor.to_list(),
-            "result": {part: each.scores for part, each in result.parts.items()},
-        }
+        scores = {part: each.scores for part, each in result.parts.items()}
+        saved = TableModel(
+            result.final or result.model, dataset.reading, dataset.preprocessor, dataset.target,
+            scores=scores,
+        )  # fmt: skip
         path = Path(options.save)
-        (result.final or result.model).save(path, notes=notes)
+        saved.save(path)
         line = f"{path}: {path.stat().st_size:,} bytes, network and preprocessing"
         if result.final is not None:
             epochs = terminal.some(_best_epoch(result.history, result.settings), "epoch")

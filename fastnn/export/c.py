@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +15,18 @@ from ..kernels import catalogue
 from ..kernels.catalogue import Operation, OperationRow
 from ..types import Array, PathLike
 from ..validation import as_path
+from . import c_table
 from .c_functions import CALLED_FUNCTIONS, FUNCTIONS, MATH_FUNCTIONS
+from .estimator import classes_of, estimator_of
 from .inference import InferenceNetwork, batch_norm_scale, read_network
+from .table import ExportTable, read_table_model, table_model_of
 
 if TYPE_CHECKING:
     from ..model import Sequential
+    from ..tables.models import TableModel
 
 
-def to_c(model: Sequential, path: PathLike, *, prefix: str = "model") -> None:
+def to_c(model: Sequential | TableModel | Any, path: PathLike, *, prefix: str = "model") -> None:
     """Write a model as one file of C99 that needs nothing but the standard library.
 
     The file has the weights, exact to the last bit, the macros MODEL_N_INPUTS and
@@ -37,12 +41,18 @@ def to_c(model: Sequential, path: PathLike, *, prefix: str = "model") -> None:
     example. Nothing is allocated and there is no state, so threads may call the function side by
     side. Inputs that are not finite are not refused: the outputs become NaN.
 
+    The function of a model of a table (:func:`fastnn.tables.load`) takes a row of MODEL_N_COLUMNS
+    numbers of type double: those of the table as they are, for a category its place in
+    `model_categories`, NaN for a missing value. The file has the names of the columns and classes.
+    A regression writes a value of the target. The file of a fitted :class:`MLPClassifier` has the
+    names of its classes too.
+
     A C compiler keeps the order of the additions of a sum. Values differ from those of fastnn by
     the rounding of products, which fastnn fuses with additions.
 
     Parameters
     ----------
-    model : Sequential
+    model : Sequential, TableModel or fitted estimator
     path : path-like
         The file to write. An existing file is replaced.
     prefix : str
@@ -69,12 +79,20 @@ def to_c(model: Sequential, path: PathLike, *, prefix: str = "model") -> None:
     ...     print(file.readline().strip())
     /* A 2-3-2 classifier, float32: Dense, ReLU, Dense.
     """
+    whole = table_model_of(model)
+    table = None if whole is None else read_table_model(whole)
+    if whole is not None:
+        model = whole.without_notes()
+    estimator = estimator_of(model)
+    classes = [] if estimator is None else classes_of(estimator)
+    if estimator is not None:
+        model = estimator.model_
     network, path = read_network(model, OPERATIONS, "to_c"), as_path(path)
     if not isinstance(prefix, str) or not re.fullmatch("[A-Za-z][A-Za-z0-9_]*", prefix):
         raise ValueError(
             f"prefix is {prefix!r:.80}, expected letters, digits and underscores, a letter first"
         )
-    text = _Source(network, prefix, Path(path).name).text()
+    text = _Source(network, prefix, Path(path).name, table, classes).text()
     replace(path, text.encode("ascii", "replace"))  # the name of a class may not be ASCII
 
 
@@ -85,8 +103,16 @@ class _Source:
     them: first the inputs `x`, then a buffer, then the output.
     """
 
-    def __init__(self, network: InferenceNetwork, prefix: str, file_name: str) -> None:
-        self.network, self.prefix = network, prefix
+    def __init__(
+        self,
+        network: InferenceNetwork,
+        prefix: str,
+        file_name: str,
+        table: ExportTable | None = None,
+        classes: Sequence[Any] = (),
+    ) -> None:
+        self.network, self.prefix, self.table = network, prefix, table
+        self.classes = classes
         self.is_float = network.dtype == np.float32
         self.real = "float" if self.is_float else "double"
         self.file_name = file_name if re.fullmatch(r"[\w.-]+", file_name, re.ASCII) else "model.c"
@@ -159,8 +185,15 @@ class _Source:
             self._comment(needs_math),
             "#include <math.h>\n" if needs_math else "",
             f"#define {macro}_N_INPUTS {network.n_inputs}\n"
-            f"#define {macro}_N_OUTPUTS {network.n_outputs}\n",
+            f"#define {macro}_N_OUTPUTS {network.n_outputs}\n"
+            + (
+                ""
+                if self.table is None
+                else f"#define {macro}_N_COLUMNS {len(self.table.inputs)}\n"
+            ),
             f"{self._signature()};\n",
+            "" if self.table is None else c_table.names(self.prefix, self.table),
+            c_table.class_names(self.prefix, self.classes) if self.classes else "",
             *self.constants,
             *map(self._in_c, functions),
             f"{self._signature()}\n{{\n{textwrap.indent(_lines(self.body), '    ')}}}\n",
@@ -170,7 +203,8 @@ class _Source:
     def _signature(self) -> str:
         returned = "void" if self._returns() is None else "int"
         name = f"{self.prefix}_predict"
-        return f"{returned} {name}(const {self.real} *x, {self.real} *{self.output})"
+        x = f"const {self.real} *x" if self.table is None else "const double *row"
+        return f"{returned} {name}({x}, {self.real} *{self.output})"
 
     def _returns(self) -> str | None:
         if self.network.loss.task == "classes":
@@ -192,6 +226,11 @@ class _Source:
             self.output: f"{macro}_N_OUTPUTS numbers that are written, apart from x",
             "returns": self._returns(),
         }
+        if self.table is not None:
+            inputs = f"{macro}_N_COLUMNS numbers, those of {self.prefix}_column_names"
+            about = {"row": inputs, **about}
+            del about["x"]
+            about[self.output] = f"{macro}_N_OUTPUTS numbers that are written, apart from row"
         width = max(map(len, about)) + 2
         layers = ", ".join(type(layer).__name__ for _, _, layer in network.layers)
         lines = [
@@ -201,6 +240,7 @@ class _Source:
             f"{self._signature()};",
             "",
             *(f"    {name.ljust(width)}{says}" for name, says in about.items() if says),
+            *([] if self.table is None else c_table.about(self.prefix)),
             "",
             f"C99 and {library}. Nothing is allocated or kept, so threads may call it side by",
             f"side. It takes {n_bytes:,} bytes of constants and {n_stack:,} of the stack.",
@@ -213,7 +253,10 @@ class _Source:
 
     def _example(self) -> list[str]:
         macro, real, output = self.prefix.upper(), self.real, self.output
-        call = f"{self.prefix}_predict(x, {output})"
+        x, kind, size = "x", real, f"{macro}_N_INPUTS"
+        if self.table is not None:
+            x, kind, size = "row", "double", f"{macro}_N_COLUMNS"
+        call = f"{self.prefix}_predict({x}, {output})"
         says = f'printf("%d\\n", {call})' if self._returns() else call
         return [
             "#include <stdio.h>",
@@ -221,7 +264,7 @@ class _Source:
             "",
             "int main(void)",
             "{",
-            f"    const {real} x[{macro}_N_INPUTS] = {{0}};",
+            f"    const {kind} {x}[{size}] = {{0}};",
             f"    {real} {output}[{macro}_N_OUTPUTS];",
             "",
             f"    {says};",
@@ -239,6 +282,9 @@ class _Source:
             OPERATIONS[operation](self, layer, index)
         self._write_answer()
         arrays = [(name, self.widest_buffer) for name in "ab"[: self.n_buffers]] + self.skips
+        if self.table is not None:
+            arrays.insert(0, ("x", self.network.n_inputs))
+            self.body[:0] = c_table.features(self.table, self.real)
         if arrays:
             names = ", ".join(f"{name}[{width}]" for name, width in arrays)
             self.body[:0] = [f"{self.real} {names};", ""]
@@ -315,6 +361,8 @@ class _Source:
             self.each("sigmoid")
         elif loss.finish == Operation.EXP:
             self.each("exponential")
+        if self.table is not None and self.table.task == "regression":
+            self.body.append(c_table.value(self.table, self.real, self.output))
         if self._returns():
             self.body.append(f"return {'label' if loss.task == 'classes' else 'answer'};")
 

@@ -90,7 +90,12 @@ def read_layers(
     `level`, that of the user's call.
     """
     if not isinstance(model, Sequential):
-        hint = "its model_, a" if isinstance(getattr(model, "model_", None), Sequential) else "a"
+        names = [
+            each
+            for each in ("model_", "model")
+            if isinstance(getattr(model, each, None), Sequential)
+        ]
+        hint = f"its {names[0]}, a" if names else "a"
         raise TypeError(f"model is {model!r:.80}, expected {hint} fastnn.Sequential")
     checked: list[tuple[int, Any]] = []
     for i, layer in enumerate(model.layers):

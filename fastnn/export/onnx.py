@@ -9,27 +9,30 @@ Where ONNX Runtime has an operator for float32 only, float64 is written in simpl
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from ..files import replace
 from ..kernels.catalogue import Operation
 from ..requirements import missing
 from ..types import PathLike
 from ..validation import as_path
-from .inference import InferenceNetwork, batch_norm_scale, has_biases, read_network
+from . import onnx_table
+from .estimator import add_answers, add_labels, classes_of, estimator_of
+from .inference import batch_norm_scale, has_biases, read_network
+from .onnx_graph import Graph
+from .table import read_table_model, table_model_of
 
 if TYPE_CHECKING:
     from ..model import Sequential
+    from ..tables.models import TableModel
 
-OPSET, IR_VERSION = 17, 8
 _MOST_BYTES = 2**31 - 2**20  # of parameters: a protobuf message has less than 2 GiB
 
 
-def to_onnx(model: Sequential, path: PathLike) -> None:
+def to_onnx(model: Sequential | TableModel | Any, path: PathLike) -> None:
     """Write a model as an ONNX file, which ONNX Runtime and others run.
 
     The input is `X` (N, I) of the model's dtype, for any N. The outputs have the values, shapes and
@@ -38,11 +41,23 @@ def to_onnx(model: Sequential, path: PathLike) -> None:
     the result of `predict`. Sums are formed in another order than in fastnn, so values differ by
     rounding. Inputs that are not finite are not refused: the outputs become NaN.
 
+    A model of a table (:func:`fastnn.tables.load`) has an input (N, 1) for each column, with the
+    name of the column: float64 for numbers, NaN where they are missing, and texts for categories,
+    "" where they are missing. A part of a date, such as "day: month", is an input of its own.
+    `label` are classes, and `prediction` is float64 in the units of the target. `metadata_props`
+    has the columns, in the order of the inputs, and the classes. A missing value that the model has
+    nothing to fill in for is not refused: a number becomes NaN, and a category is none of the known
+    ones.
+
+    A fitted :class:`MLPClassifier` or :class:`MLPRegressor` has the input `X`; `label` and
+    `probabilities` are the results of its `predict` and `predict_proba`. For pipelines see
+    :func:`fastnn.register_skl2onnx`.
+
     Needs the library onnx (the extra `onnx`). The file has opset 17.
 
     Parameters
     ----------
-    model : Sequential
+    model : Sequential, TableModel or fitted estimator
     path : path-like
         The file to write. An existing file is replaced.
 
@@ -66,147 +81,93 @@ def to_onnx(model: Sequential, path: PathLike) -> None:
     >>> model = fastnn.Sequential(layers)
     >>> fastnn.export.to_onnx(model, "model.onnx")
     """
-    network, path = read_network(model, OPERATIONS, "to_onnx"), as_path(path)
-    if model.parameters.nbytes > _MOST_BYTES:
+    whole, estimator = table_model_of(model), estimator_of(model)
+    table = None if whole is None else read_table_model(whole)
+    plain: Any = model if whole is None else whole.without_notes()
+    classes: list[Any] = []
+    if estimator is not None:
+        plain, classes = estimator.model_, classes_of(estimator)
+    network, path = read_network(plain, OPERATIONS, "to_onnx"), as_path(path)
+    if plain.parameters.nbytes > _MOST_BYTES:
         raise ValueError(
-            f"model has {model.parameters.nbytes:,} bytes of parameters, "
+            f"model has {plain.parameters.nbytes:,} bytes of parameters, "
             f"expected at most {_MOST_BYTES:,}: an ONNX file has less than 2 GiB"
         )
     try:
         import onnx
     except ModuleNotFoundError:
         raise missing("to_onnx needs", "onnx", "onnx") from None
-    onnx_model = _Graph(onnx, network).build()
+    onnx_model = _build(Graph(onnx, network, table), classes)
     onnx.checker.check_model(onnx_model, full_check=True)
     replace(path, onnx_model.SerializeToString())
 
 
-class _Graph:
-    """The nodes and constants of a graph. `add` returns the name of the result of a node."""
+def _build(graph: Graph, classes: list[Any]) -> Any:
+    """Return the ONNX model of the network and the table of a graph, or of an estimator."""
+    if graph.table is None:
+        graph.take("X", graph.real, ["N", graph.network.n_inputs])
+        x = "X"
+    else:
+        x = onnx_table.prepare(graph, graph.table)
+    add_network(graph, x, classes)
+    return graph.make_model()
 
-    def __init__(self, onnx: Any, network: InferenceNetwork) -> None:
-        self.onnx, self.network = onnx, network
-        self.real = onnx.helper.np_dtype_to_tensor_dtype(network.dtype)
-        self.nodes: list[Any] = []
-        self.constants: dict[str, Any] = {}
-        self.outputs: list[tuple[str, Any, list[Any]]] = []
-        self.branches: list[str] = []  # values that an Add takes
-        self.place = "input"  # the start of the names of nodes: the index of a layer
 
-    @property
-    def is_double(self) -> bool:
-        return self.network.dtype == np.float64
-
-    def add(self, operator: str, *inputs: Any, output: str | None = None, **attributes: Any) -> str:
-        """Append a node; numbers among its inputs become constants of the network's dtype."""
-        names = [each if isinstance(each, str) else self.scalar(each) for each in inputs]
-        name = f"{self.place}.{operator}.{len(self.nodes)}"
-        output = output or name
-        self.nodes.append(self.onnx.helper.make_node(operator, names, [output], name, **attributes))
-        return output
-
-    def scalar(self, value: float) -> str:
-        """Return the name of a constant of the network's dtype."""
-        return self.array(f"constant.{float(value)!r}", np.array(value, self.network.dtype))
-
-    def array(self, name: str, value: ArrayLike) -> str:
-        """Add a constant, once; return its name."""
-        if name not in self.constants:
-            value = np.ascontiguousarray(value).reshape(np.shape(value))
-            self.constants[name] = self.onnx.numpy_helper.from_array(value, name)
-        return name
-
-    def stored(self, layer: Any, name: str) -> str:
-        """Add an array of a layer as a constant, (1, D) as (D,); return its name."""
-        value = getattr(layer, name)
-        return self.array(f"{self.place}.{name}", value if len(value) > 1 else value[0])
-
-    def build(self) -> Any:
-        """Return the ONNX model."""
-        outputs = "X"
-        for i, operation, layer in self.network.layers:
-            self.place = f"{i}"
-            outputs = OPERATIONS[operation](self, outputs, layer)
-        self.place = "output"
-        _ANSWERS[self.network.loss.task](self, outputs)
-        return self._make_model()
-
-    def answer(
-        self,
-        name: str,
-        operator: str,
-        result: Sequence[str],
-        *,
-        label: bool = False,
-        squeezed: bool = False,
-        **attributes: Any,
-    ) -> None:
-        """Add a node whose result is the output `name` of the graph, (N,) if squeezed."""
-        self.add(operator, *result, output=name, **attributes)
-        kind = self.onnx.TensorProto.INT64 if label else self.real
-        self.outputs.append((name, kind, ["N"] if squeezed else ["N", self.network.n_outputs]))
-
-    def _make_model(self) -> Any:
-        from ..version import __version__
-
-        make_value = self.onnx.helper.make_tensor_value_info
-        graph = self.onnx.helper.make_graph(
-            self.nodes,
-            "fastnn",
-            [make_value("X", self.real, ["N", self.network.n_inputs])],
-            [make_value(*output) for output in self.outputs],
-            list(self.constants.values()),
-            doc_string=str(self.network),
-        )
-        return self.onnx.helper.make_model(
-            graph,
-            opset_imports=[self.onnx.helper.make_opsetid("", OPSET)],
-            ir_version=IR_VERSION,
-            producer_name="fastnn",
-            producer_version=__version__,
-        )
+def add_network(graph: Graph, x: str, classes: list[Any]) -> None:
+    """Add the layers and the outputs of a network whose inputs are `x`."""
+    outputs = x
+    for i, operation, layer in graph.network.layers:
+        graph.place = f"{i}"
+        outputs = OPERATIONS[operation](graph, outputs, layer)
+    graph.place = "output"
+    if graph.table is not None and graph.table.task == "regression":
+        onnx_table.value(graph, graph.table, outputs)
+    elif classes:
+        add_answers(graph, classes, outputs)
+    else:
+        _ANSWERS[graph.network.loss.task](graph, outputs)
 
 
 # ------------------------------------------------------------------ layers
 
 
-def _dense(graph: _Graph, x: str, layer: Any) -> str:
+def _dense(graph: Graph, x: str, layer: Any) -> str:
     biases = [graph.stored(layer, "biases")] if has_biases(layer) else []
     weights = graph.array(f"{graph.place}.weights", layer.weights)
     return graph.add("Gemm", x, weights, *biases)
 
 
-def _branch(graph: _Graph, x: str, layer: Any) -> str:
+def _branch(graph: Graph, x: str, layer: Any) -> str:
     graph.branches.append(x)
     return x
 
 
-def _add(graph: _Graph, x: str, layer: Any) -> str:
+def _add(graph: Graph, x: str, layer: Any) -> str:
     return graph.add("Add", x, graph.branches.pop())
 
 
-def _leaky_relu(graph: _Graph, x: str, layer: Any) -> str:
+def _leaky_relu(graph: Graph, x: str, layer: Any) -> str:
     if not graph.is_double:
         return graph.add("LeakyRelu", x, alpha=layer.negative_slope)
     below = graph.add("Mul", graph.add("Min", x, 0), layer.negative_slope)
     return graph.add("Add", graph.add("Relu", x), below)
 
 
-def _elu(graph: _Graph, x: str, layer: Any) -> str:
+def _elu(graph: Graph, x: str, layer: Any) -> str:
     if not graph.is_double:
         return graph.add("Elu", x, alpha=layer.alpha)
     below = graph.add("Sub", graph.add("Exp", graph.add("Min", x, 0)), 1)
     return graph.add("Add", graph.add("Relu", x), graph.add("Mul", below, layer.alpha))
 
 
-def _gelu(graph: _Graph, x: str, layer: Any) -> str:
+def _gelu(graph: Graph, x: str, layer: Any) -> str:
     if graph.is_double:
         return _gelu_of_erfc(graph, x)
     twice_probability = graph.add("Add", graph.add("Erf", graph.add("Mul", x, math.sqrt(0.5))), 1)
     return graph.add("Mul", graph.add("Mul", x, twice_probability), 0.5)
 
 
-def _gelu_of_erfc(graph: _Graph, x: str) -> str:
+def _gelu_of_erfc(graph: Graph, x: str) -> str:
     """Add Relu(x) - |x| erfc(|x| / sqrt(2)) / 2, with the polynomial of `kernels/elementary.py`."""
     from ..kernels.elementary import ERFC_FLOAT64  # not above: a reference run needs no numba
 
@@ -224,7 +185,7 @@ def _gelu_of_erfc(graph: _Graph, x: str) -> str:
     return graph.add("Sub", graph.add("Relu", x), half)
 
 
-def _gelu_tanh(graph: _Graph, x: str, layer: Any) -> str:
+def _gelu_tanh(graph: Graph, x: str, layer: Any) -> str:
     """Add x * sigmoid(2 sqrt(2 / pi) (x + 0.044715 x**3)), the same as with tanh."""
     slope = 2 * math.sqrt(2 / math.pi)
     square = graph.add("Mul", graph.add("Mul", x, x), slope * 0.044715)
@@ -232,16 +193,16 @@ def _gelu_tanh(graph: _Graph, x: str, layer: Any) -> str:
     return _times_sigmoid(graph, x, argument)
 
 
-def _silu(graph: _Graph, x: str, layer: Any) -> str:
+def _silu(graph: Graph, x: str, layer: Any) -> str:
     return _times_sigmoid(graph, x, x)
 
 
-def _times_sigmoid(graph: _Graph, x: str, argument: str) -> str:
+def _times_sigmoid(graph: Graph, x: str, argument: str) -> str:
     """Add x / (1 + exp(-argument)): x would multiply the errors of ONNX Runtime's Sigmoid."""
     return graph.add("Div", x, graph.add("Add", graph.add("Exp", graph.add("Neg", argument)), 1))
 
 
-def _softplus(graph: _Graph, x: str, layer: Any) -> str:
+def _softplus(graph: Graph, x: str, layer: Any) -> str:
     """Add Relu(x) + log(1 + e), e = exp(-|x|), where ONNX Runtime's Softplus has no small values.
 
     With u = 1 + e the logarithm is log(u) + (e - (u - 1)) / u.
@@ -252,7 +213,7 @@ def _softplus(graph: _Graph, x: str, layer: Any) -> str:
     return graph.add("Add", graph.add("Relu", x), graph.add("Add", graph.add("Log", u), rest))
 
 
-def _layer_norm(graph: _Graph, x: str, layer: Any) -> str:
+def _layer_norm(graph: Graph, x: str, layer: Any) -> str:
     """Add simple operators: ONNX Runtime's LayerNormalization gives 0 where squares overflow.
 
     The formulas are those of wide rows in `kernels/layer_norm.py`.
@@ -272,7 +233,7 @@ def _layer_norm(graph: _Graph, x: str, layer: Any) -> str:
     return graph.add("Add", scaled, biases)
 
 
-def _batch_norm(graph: _Graph, x: str, layer: Any) -> str:
+def _batch_norm(graph: Graph, x: str, layer: Any) -> str:
     """Add simple operators: BatchNormalization may merge mean and biases, which loses digits."""
     scale = graph.array(f"{graph.place}.scale", batch_norm_scale(layer))
     centered = graph.add("Sub", x, graph.stored(layer, "running_mean"))
@@ -280,7 +241,7 @@ def _batch_norm(graph: _Graph, x: str, layer: Any) -> str:
 
 
 # {operation: the function that adds a layer}; dropout does nothing in a prediction.
-OPERATIONS: dict[int, Callable[[_Graph, str, Any], str]] = {
+OPERATIONS: dict[int, Callable[[Graph, str, Any], str]] = {
     Operation.DENSE: _dense,
     Operation.RELU: lambda graph, x, layer: graph.add("Relu", x),
     Operation.SOFTMAX: lambda graph, x, layer: graph.add("Softmax", x, axis=1),
@@ -303,7 +264,7 @@ OPERATIONS: dict[int, Callable[[_Graph, str, Any], str]] = {
 # ------------------------------------------------------------------ answers
 
 
-def _answer_each(graph: _Graph, name: str, values: str, **kind: Any) -> None:
+def _answer_each(graph: Graph, name: str, values: str, **kind: Any) -> None:
     """Add an output of the values (N, O), as (N,) if O is 1."""
     if graph.network.n_outputs > 1:
         return graph.answer(name, "Identity", [values], **kind)
@@ -311,12 +272,16 @@ def _answer_each(graph: _Graph, name: str, values: str, **kind: Any) -> None:
     return graph.answer(name, "Squeeze", [values, columns], squeezed=True, **kind)
 
 
-def _classes(graph: _Graph, logits: str) -> None:
-    graph.answer("label", "ArgMax", [logits], label=True, squeezed=True, axis=1, keepdims=0)
+def _classes(graph: Graph, logits: str) -> None:
+    if graph.table is None:
+        graph.answer("label", "ArgMax", [logits], label=True, squeezed=True, axis=1, keepdims=0)
+    else:
+        classes = graph.add("ArgMax", logits, axis=1, keepdims=0)
+        add_labels(graph, graph.table.labels, classes)
     graph.answer("probabilities", "Softmax", [logits], axis=1)
 
 
-def _yes_or_no(graph: _Graph, outputs: str) -> None:
+def _yes_or_no(graph: Graph, outputs: str) -> None:
     loss = graph.network.loss
     yes = graph.add("Greater", outputs, loss.threshold)
     label = graph.add("Cast", yes, to=graph.onnx.TensorProto.INT64)
@@ -325,7 +290,7 @@ def _yes_or_no(graph: _Graph, outputs: str) -> None:
     graph.answer("probabilities", finish, [outputs])
 
 
-def _numbers(graph: _Graph, outputs: str) -> None:
+def _numbers(graph: Graph, outputs: str) -> None:
     if graph.network.loss.finish == Operation.EXP:
         outputs = graph.add("Exp", outputs)
     _answer_each(graph, "prediction", outputs)

@@ -1,19 +1,11 @@
-"""Data files and their columns.
+"""Models of tables, data files, and their columns.
 
-The other modules of this folder need polars as they are imported: `kinds`, `preprocessing` and
-`targets`.
+`train` and `load` return models that take the rows of a table as they are. Most modules of this
+folder need polars as they are imported: `text` and `table` do not.
 """
 
-from .table import (
-    KINDS,
-    Table,
-    among,
-    did_you_mean,
-    kind_of_file,
-    one_of,
-    read_table,
-    table_of,
-)
+from .api import load, train
+from .table import KINDS, Table, among, did_you_mean, kind_of_file, one_of, read_table, table_of
 from .text import read_text
 
 __all__ = [
@@ -22,8 +14,10 @@ __all__ = [
     "among",
     "did_you_mean",
     "kind_of_file",
+    "load",
     "one_of",
     "read_table",
     "read_text",
     "table_of",
+    "train",
 ]

@@ -104,6 +104,23 @@ class Preprocessor:
         named = (e.alias(str(i)) for i, e in enumerate(each))
         return frame.select(named).to_numpy(order="c")
 
+    def inputs(self, table: Table, frame: pl.DataFrame, dtype: DTypeLike) -> Floats:
+        """Return the features (N, I) of the typed frame of a table.
+
+        Raises ValueError for a number that overflows `dtype`.
+        """
+        with np.errstate(over="ignore"):
+            X = self.transform(frame, dtype)
+        wrong = ~np.isfinite(X)
+        if wrong.any():
+            row, feature = np.argwhere(wrong)[0]
+            name = self.column_names[feature]
+            raise ValueError(
+                f"{table.place(name, row)} is {frame[name][int(row)]}, too large for {X.dtype} "
+                "beside the values that the model was trained on: expected a smaller number"
+            )
+        return X
+
     def unknown(self, frame: pl.DataFrame) -> dict[str, tuple[list[str], int]]:
         """Return {column: (unknown categories, rows)}, for which `transform` has only zeros.
 
