@@ -58,7 +58,8 @@ def test_a_file_keeps_its_values(tmp_path, dtype, shape, packed):
 
 
 WHOLE = as_idx(np.arange(24, dtype="u1").reshape(2, 3, 4))
-PACKED = gzip.compress(WHOLE)
+# Without the time: it would be in the names of tests, and each worker of pytest-xdist has its own.
+PACKED = gzip.compress(WHOLE, mtime=0)
 CODES_SHOWN = (
     "0x08 (uint8), 0x09 (int8), 0x0b (int16), 0x0c (int32), 0x0d (float32), 0x0e (float64)"
 )
