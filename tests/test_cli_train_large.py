@@ -384,10 +384,10 @@ def test_a_part_that_has_fewer_rows_than_expected(path, monkeypatch):
 
 
 def test_more_rows_than_memory_has_room_for(call, path, monkeypatch):
-    monkeypatch.setattr(dataset_large, "physical_memory", lambda: 80 * N - 1)
+    monkeypatch.setattr(dataset_large, "physical_memory", lambda: 100 * N - 1)
     code, _, errors = call("train", path, *TASKS["classes"], *IN_PARTS)
     assert code == 2
-    assert "has 2,000 rows, of which each takes 80 bytes while a column is looked at" in errors
+    assert "has 2,000 rows, of which each takes 100 bytes while a column is looked at" in errors
 
 
 def test_a_window_larger_than_memory(call, path, monkeypatch):
@@ -465,6 +465,9 @@ def test_predictions_of_a_large_table_go_into_a_file(call, path):
 MEASURE = """
 import resource, sys
 from fastnn import cli
+from fastnn.streaming import windows
+from fastnn.tables import large
+windows.WINDOW_BYTES = large.PART_BYTES = 2**24  # small beside the table
 assert cli.main(sys.argv[1:]) == 0
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """

@@ -307,17 +307,18 @@ def _write_files(options: Namespace, result: Result) -> Iterator[tuple[str, str]
         )  # fmt: skip
         path = Path(options.save)
         saved.save(path)
-        line = f"{path}: {path.stat().st_size:,} bytes, network and preprocessing"
+        size = f"{path.stat().st_size:,} bytes"
+        line = f"{terminal.harmless(str(path))}: {size}, network and preprocessing"
         if result.final is not None:
             epochs = terminal.some(_best_epoch(result.history, result.settings), "epoch")
-            line += f", trained on all {sum(dataset.sizes):,} samples for {epochs}"
+            line += f",\n  trained on all {sum(dataset.sizes):,} samples for {epochs}"
         yield "save", line
     if options.plot:
         title = f"fastnn train {options.data}"
         held_out = result.parts["held out"]
         part = assessment.title(held_out, "held out", dataset.sizes[1])
         report.write(options.plot, result.history, held_out, dataset.target, title, part)
-        yield "plot", f"{Path(options.plot)}: picture"
+        yield "plot", f"{terminal.harmless(str(Path(options.plot)))}: picture"
 
 
 def _say_before(
@@ -341,7 +342,8 @@ def _say_after(result: Result, files: Iterable[str]) -> None:
     if result.parts_in_turn is not None:
         cross_validation.say(result.parts_in_turn)
     if files:
-        terminal.say("files", *terminal.wrapped(files))
+        # A path stays in one line, so that it can be copied.
+        terminal.say("files", *(part for line in files for part in line.split("\n")))
     samples = len(result.history) * result.dataset.sizes[0]
     rate = terminal.rounded(samples / result.train_seconds)
     terminal.say(
