@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     import polars as pl
 
     from ..model import Sequential
-    from ..tables.complaints import Complaints
     from ..tables.preprocessing import Preprocessor
     from ..tables.reading import Reading
     from ..tables.targets import Classes, Target
@@ -184,58 +183,16 @@ def read_columns(options: Namespace, data_rng: np.random.Generator) -> Columns:
     if built_in:
         _refuse_options_of_files(options)
     table = data.load(options, data_rng)
-    from ..tables import kinds, preprocessing  # need polars
-    from ..tables.complaints import Complaints
-    from ..tables.reading import Reading
-    from ..tables.selection import find_useless, lines_of
+    from ..tables import dataset  # needs polars
 
     name = data.BUILT_IN[options.data] if built_in else find_target(options, table)
-    complaints, reading, notes = Complaints(), Reading(), list(table.notes)
-    drop = [*options.drop]
-    if not built_in:
-        table, reading, more = _read_texts(options, table, name, complaints)
-        useless = find_useless(table, {name, *drop, *options.categorical, *complaints.columns})
-        drop += useless
-        left_out = lines_of(useless)
-        notes += [*more, *left_out]
-        if len({name, *drop}) == table.frame.width and useless:
-            raise ValueError(
-                f"path: {table.source} has no column besides {name!r:.80}, expected features; "
-                + "; ".join(left_out)
-            )
-    kind_of = kinds.infer_kinds(
-        table, target=name, drop=drop, categorical=options.categorical,
-        complaints=complaints,
-    )  # fmt: skip
-    optional = kind_of if options.missing != "refuse" else ()
-    frame = preprocessing.read_features(table, kind_of, optional, complaints=complaints)
-    with complaints.collect():
-        classes, why, y = read_target(options, table, name)
-    complaints.check()
-    reading = reading.of_columns([*kind_of, name])
-    why = None if built_in else why
-    return Columns(table, name, reading, frame, classes, y, why, notes)
-
-
-def _read_texts(
-    options: Namespace, table: Table, target: str, complaints: Complaints
-) -> tuple[Table, Reading, list[str]]:
-    """Return the table with its texts read, how they were read, and notes for the user.
-
-    Rows without a target are left out.
-    """
-    from ..tables import targets
-    from ..tables.reading import Reading
-
-    texts = {*options.drop, *options.categorical}
-    reading = Reading.find(
-        table, target=target, texts=texts, nulls=options.null, decimal=options.decimal,
-        day_first=options.day_first, complaints=complaints,
-    )  # fmt: skip
-    typed = reading.apply(table)
-    notes = list(reading.lines(table))
-    typed, left_out = targets.leave_out_missing(typed, target)
-    return typed, reading, [*notes, *left_out]
+    names = dataset.DataOptions._fields
+    given = dataset.DataOptions(**{each: getattr(options, each) for each in names})
+    read = dataset.read_columns(table, name, given, as_found=not built_in)
+    why = None if built_in else read.why
+    return Columns(
+        read.table, name, read.reading, read.frame, read.classes, read.y, why, read.notes
+    )
 
 
 def read_target(

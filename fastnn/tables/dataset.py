@@ -45,40 +45,46 @@ class Dataset(NamedTuple):
     reading: Reading
     preprocessor: Preprocessor
     target: Target
-    frames: list[pl.DataFrame]
-    """The typed columns of the two parts: training, held out."""
-
     inputs: list[Floats]
     """Features (N, I) of the two parts."""
 
     targets: list[Array]
     """Class numbers (N,), or values (N,) in the units of the target, of the two parts."""
 
-    why: str | None
-    """Why the task is what it is, unless it was given."""
-
     notes: list[str]
     """What the user is told of texts that were not taken as they are, and of what is left out."""
 
 
-def make_dataset(
-    table: Table,
-    name: str,
-    options: DataOptions,
-    rng: np.random.Generator,
-    *,
-    as_found: bool = True,
-) -> Dataset:
-    """Return the Dataset of a table whose target is the column `name`.
+class ReadColumns(NamedTuple):
+    """A table that has been read, before it is split."""
+
+    table: Table
+    """Its rows with a target."""
+
+    reading: Reading
+    frame: pl.DataFrame
+    """The features, as they are typed."""
+
+    classes: targets.Classes | None
+    """None for numbers."""
+
+    y: Array
+    """Class numbers (N,), or values (N,) in the units of the target."""
+
+    why: str | None
+    """Why the task is what it is, unless it was given."""
+
+    notes: list[str]
+
+
+def read_columns(
+    table: Table, name: str, options: DataOptions, *, as_found: bool = True
+) -> ReadColumns:
+    """Return the typed columns of a table whose target is the column `name`.
 
     With `as_found` False, texts are taken as they are, and no column and no row is left out.
 
-    Raises
-    ------
-    ValueError
-        For a table that does not do; the error has all of its faults.
-    SplitError
-        Where a part would have no rows.
+    Raises ValueError for a table that does not do; the error has all of its faults.
     """
     complaints, reading, notes = Complaints(), Reading(), list(table.notes)
     drop = [*options.drop]
@@ -103,27 +109,44 @@ def make_dataset(
     )
     optional = kind_of if options.missing != "refuse" else ()
     frame = read_features(table, kind_of, optional, complaints=complaints)
-    target: Target
-    y: Array
+    classes: targets.Classes | None = None
     task, why = options.task, None
     with complaints.collect():
         if task is None:
             task, why = kinds.infer_task(table, name)
         if task == "classification":
-            target = targets.Classes.fit(table, name)
-            y = target.encode(table)
+            classes = targets.Classes.fit(table, name)
+            y: Array = classes.encode(table)
         else:
             y = targets.read_quantity(table, name)
     complaints.check()
-    labels = y if task == "classification" else None
+    reading = reading.of_columns([*kind_of, name])
+    return ReadColumns(table, reading, frame, classes, y, why, notes)
+
+
+def make_dataset(
+    table: Table, name: str, options: DataOptions, rng: np.random.Generator
+) -> Dataset:
+    """Return the Dataset of a table whose target is the column `name`.
+
+    Raises
+    ------
+    ValueError
+        For a table that does not do; the error has all of its faults.
+    SplitError
+        Where a part would have no rows.
+    """
+    read = read_columns(table, name, options)
+    y, frame = read.y, read.frame
     try:
+        labels = None if read.classes is None else y
         parts = split(len(y), options.validation_fraction, rng, labels=labels)
     except ValueError as error:
         raise SplitError(str(error)) from None
-    frames, y_parts = [frame[part] for part in parts], [y[part] for part in parts]
-    if task == "regression":
-        target = targets.Quantity.fit(y_parts[0], name)
-    preprocessor = Preprocessor.fit(frames[0], options.missing, options.max_categories)
-    inputs = [preprocessor.inputs(table.take(part), frame[part], options.dtype) for part in parts]
-    reading = reading.of_columns([*kind_of, name])
-    return Dataset(reading, preprocessor, target, frames, inputs, y_parts, why, notes)
+    target: Target = read.classes or targets.Quantity.fit(y[parts[0]], name)
+    preprocessor = Preprocessor.fit(frame[parts[0]], options.missing, options.max_categories)
+    inputs = [
+        preprocessor.inputs(read.table.take(part), frame[part], options.dtype) for part in parts
+    ]
+    y_parts = [y[part] for part in parts]
+    return Dataset(read.reading, preprocessor, target, inputs, y_parts, read.notes)
