@@ -17,12 +17,14 @@ from .requirements import missing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 # Okabe and Ito's colors, which color-blind people can tell apart.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vPX"
 QUIET = "#767676"
 _GRID = "#dddddd"
+_LARGE = 10_000.0  # numbers on an axis that has units from here on
 _LONGEST = 16  # letters of a name in a picture
 
 
@@ -81,6 +83,15 @@ def tidy(ax: Axes) -> None:
         ax.spines[side].set_visible(False)
     for side in ("left", "bottom"):
         ax.spines[side].set_color("#999999")
+
+
+def set_ticks(axis: Axis, largest: float) -> None:
+    """Have at most six ticks at round numbers; large numbers with units, such as 20k and 1.5M."""
+    from matplotlib.ticker import EngFormatter, MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
+    if largest >= _LARGE:
+        axis.set_major_formatter(EngFormatter(sep=""))
 
 
 def choose_colors(count: int) -> list[Any]:

@@ -17,17 +17,19 @@ from .figures import (
     COLORS,
     MARKERS,
     QUIET,
+    as_text,
     choose_colors,
     fade,
     import_sklearn,
     new_axes,
+    set_ticks,
     shorten,
     tidy,
 )
 from .figures import require_libraries as require_libraries
 from .run.history import History
 from .run.history_plot import plot_curves
-from .types import Array, Floats
+from .types import Array, Floats, Integers
 from .validation import as_anything, as_array, as_count, as_rows
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ __all__ = [
 ]
 
 COLOURS = COLORS  # the name that scripts know
+_MOST_POINTS, _WORST_POINTS = 5_000, 500  # of predictions that are drawn
 _MOST_CELLS = 20  # classes whose counts fit into the cells of a confusion matrix
 
 
@@ -179,6 +182,7 @@ def plot_decision_boundary(
     y: ArrayLike | None = None,
     *,
     class_names: Sequence[str] | None = None,
+    feature_names: Sequence[str] | None = None,
     ax: Axes | None = None,
     resolution: int = 300,
 ) -> Axes:
@@ -196,6 +200,8 @@ def plot_decision_boundary(
         Labels 0 to C - 1. With labels, the samples are drawn, with a marker for each class.
     class_names : list of str, optional
         By default the numbers of the classes.
+    feature_names : list of str, optional
+        By default "feature 0" and "feature 1".
     ax : matplotlib Axes, optional
     resolution : int
         Points along each side of the grid on which the model predicts.
@@ -232,6 +238,9 @@ def plot_decision_boundary(
     names = [str(k) for k in range(n_classes)] if class_names is None else list(class_names)
     if len(names) != n_classes:
         raise ValueError(f"class_names has {len(names)} names, expected {n_classes}")
+    titles = ["feature 0", "feature 1"] if feature_names is None else list(feature_names)
+    if len(titles) != 2:
+        raise ValueError(f"feature_names has {len(titles)} names, expected 2")
     if y is not None:
         y, _ = _pair(y, X[:, 0], "X", "y")
         if not np.isin(y, np.arange(n_classes)).all():
@@ -247,7 +256,7 @@ def plot_decision_boundary(
                 edgecolor="white", linewidth=0.6, label=shorten(name),
             )  # fmt: skip
         ax.legend(title="class", loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
-    ax.set(xlim=limits[0], ylim=limits[1], xlabel="feature 0", ylabel="feature 1")
+    ax.set(xlim=limits[0], ylim=limits[1], xlabel=as_text(titles[0]), ylabel=as_text(titles[1]))
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
     return ax
@@ -354,7 +363,8 @@ def plot_predictions(y_true: ArrayLike, y_pred: ArrayLike, *, ax: Axes | None = 
     Parameters
     ----------
     y_true, y_pred : array-like of shape (N,)
-        Of more than 5,000 samples, a random choice of 5,000 is shown.
+        Of more than 5,000 samples, the 500 with the largest errors are shown, and a random choice
+        of 4,500 others. The legend says how many there are.
     ax : matplotlib Axes, optional
 
     Returns
@@ -377,27 +387,37 @@ def plot_predictions(y_true: ArrayLike, y_pred: ArrayLike, *, ax: Axes | None = 
     """
     true, predicted = _pair(as_array(y_true, "y_true"), as_array(y_pred, "y_pred"), "y_pred")
     display = import_sklearn("metrics").PredictionErrorDisplay
-    from matplotlib.ticker import AutoLocator
-
     if ax is None:
         ax = new_axes(5, 4.6)
-    few = len(true) <= 300
+    few, label, n = len(true) <= 300, "samples", len(true)
+    if n > _MOST_POINTS:
+        shown = _choose_points(np.abs(predicted.astype(np.float64) - true))
+        true, predicted = true[shown], predicted[shown]
+        label = f"{_MOST_POINTS:,} of {n:,} samples,\nwith the {_WORST_POINTS} worst"
     display.from_predictions(
-        true, predicted, kind="actual_vs_predicted", subsample=min(len(true), 5000),
-        random_state=0, ax=ax,
+        true, predicted, kind="actual_vs_predicted", subsample=None, ax=ax,
         scatter_kwargs={
             "color": COLORS[0], "s": 22 if few else 10, "alpha": 0.7 if few else 0.35,
-            "linewidth": 0, "label": "samples",
+            "linewidth": 0, "label": label,
         },
         line_kwargs={"color": QUIET, "linestyle": "--", "linewidth": 1, "label": "perfect"},
     )  # fmt: skip
     ax.set(xlabel="predicted", ylabel="true")
     for axis in (ax.xaxis, ax.yaxis):  # round numbers in place of those of the data
-        axis.set_major_locator(AutoLocator())
+        set_ticks(axis, max(np.abs(true).max(), np.abs(predicted).max()))
     ax.set_aspect("equal", adjustable="datalim")
     tidy(ax)
     ax.legend(frameon=False, loc="upper left")
     return ax
+
+
+def _choose_points(errors: Floats) -> Integers:
+    """Return the indices of the samples to draw: the worst, and others at random."""
+    order = np.argsort(-errors, kind="stable")
+    others = order[_WORST_POINTS:]
+    drawn = np.random.default_rng(0).choice(others, _MOST_POINTS - _WORST_POINTS, replace=False)
+    shown: Integers = np.sort(np.concatenate([order[:_WORST_POINTS], drawn]))
+    return shown
 
 
 # ---------------------------------------------------------------------- input

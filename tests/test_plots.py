@@ -339,6 +339,42 @@ def test_predictions_of_many_samples_are_thinned():
     assert len(ax.collections[0].get_offsets()) == 5000
 
 
+def test_the_worst_predictions_are_not_left_out():
+    rng = np.random.default_rng(0)
+    true = rng.standard_normal(20_000)
+    predicted = true + 0.01 * rng.standard_normal(20_000)
+    worst = rng.permutation(20_000)[:500]
+    predicted[worst] += np.where(rng.random(500) < 0.5, -3, 3)
+    ax = plots.plot_predictions(true, predicted)
+    shown = ax.collections[0].get_offsets()
+    assert (np.abs(shown[:, 0] - shown[:, 1]) > 1).sum() == 500
+    texts = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert "5,000 of 20,000 samples,\nwith the 500 worst" in texts
+    again = plots.plot_predictions(true, predicted).collections[0].get_offsets()
+    assert np.array_equal(shown, again)
+
+
+def test_large_numbers_have_units():
+    true = np.linspace(120_000, 2_400_000, 40)
+    ax = plots.plot_predictions(true, true)
+    ax.figure.canvas.draw()
+    texts = [text.get_text() for text in ax.get_xticklabels() if text.get_text()]
+    assert "1M" in texts
+    assert "500k" in texts
+    ax = plots.plot_predictions(true / 1000, true / 1000)
+    ax.figure.canvas.draw()
+    assert "1000" in [text.get_text() for text in ax.get_xticklabels()]
+
+
+def test_names_of_features_on_a_decision_boundary():
+    model = fastnn.Sequential([fastnn.Dense(2, 3, rng=0)])
+    rows = np.random.default_rng(0).standard_normal((9, 2))
+    ax = plots.plot_decision_boundary(model, rows, feature_names=["age", "$ a $"], resolution=9)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("age", r"\$ a \$")
+    with pytest.raises(ValueError, match="feature_names has 1 names, expected 2"):
+        plots.plot_decision_boundary(model, rows, feature_names=["age"])
+
+
 # ---------------------------------------------------------------------- what is not installed
 
 

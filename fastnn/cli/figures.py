@@ -35,25 +35,27 @@ def spread_lines(
     names = list(next(iter(scores.values())))
     first = max(8, *map(len, scores))
     texts = {
-        title: [
-            "-" if math.isnan(mean) else " ± ".join(
-                f"{x:.{digits}f}" if abs(x) < 1000 else f"{x:,.0f}" for x in (mean, deviation)
-            )
-            for mean, deviation in values.values()
-        ]
+        title: [_spread_cell(*pair, digits) for pair in values.values()]
         for title, values in scores.items()
-    }  # fmt: skip
+    }
     widths = [2 + max(map(len, column)) for column in zip(names, *texts.values(), strict=True)]
     for title, cells in {"": names, **texts}.items():
         padded = (f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
         yield f"{title:{first}}" + "".join(padded)
 
 
+def _spread_cell(mean: float, deviation: float, digits: int) -> str:
+    if math.isnan(mean):
+        return "-"
+    places = digits if abs(mean) < 1000 else 0
+    return f"{mean:,.{places}f} ± {deviation:,.{places}f}"
+
+
 def _score_cell(value: float, width: int, digits: int) -> str:
     if math.isnan(value):
         return f"{'-':>{width}}"
-    text = f"{value:.{digits}f}"
-    return f"{text if len(text) < width else f'{value:.4g}':>{width}}"
+    texts = (f"{value:,.{places}f}" for places in range(digits, -1, -1))
+    return f"{next((each for each in texts if len(each) < width), f'{value:.4g}'):>{width}}"
 
 
 def class_lines(figures: Sequence[Mapping[str, Any]], part: str) -> Iterator[str]:
