@@ -184,16 +184,34 @@ def test_every_page_is_in_the_navigation():
     assert sorted(listed) == sorted([*PAGES, "kernels.md", "measured.md", "changelog.md"])
 
 
+def load_script(name):
+    """Return a script of the folder `docs` as a module."""
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_links_of_the_staged_pages_end_in_the_staged_folder(tmp_path):
+    pages = load_script("stage").stage(tmp_path / "docs")
+    assert len(pages) == len(PAGES) + 3
+    n_links = 0
+    for page in pages:
+        text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+            assert (page.parent / link).resolve().is_relative_to(tmp_path / "docs"), (page, link)
+            assert (page.parent / link).exists(), (page.name, link)
+            n_links += 1
+    assert n_links > 50
+
+
 def test_every_example_is_shown():
     shown = re.findall(r"\.\./examples/(\w+\.py)", read("examples.md"))
     assert sorted(shown) == sorted(path.name for path in ROOT.glob("examples/*.py"))
 
 
 def test_pictures_are_those_that_the_script_draws():
-    spec = importlib.util.spec_from_file_location("draw", DOCS / "draw.py")
-    draw = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(draw)
-    pictures = draw.draw()
+    pictures = load_script("draw").draw()
     stored = {path.name for path in (DOCS / "pictures").iterdir()}
     assert stored == set(pictures)
     for name, text in pictures.items():
