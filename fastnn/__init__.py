@@ -40,7 +40,7 @@ from .nn.losses import (
 from .nn.normalization import BatchNorm, LayerNorm
 from .nn.optimizer import Optimizer
 from .nn.optimizers import SGD, AdaGrad, Adam, AdamW, Lion, RMSprop
-from .nn.residual import Residual
+from .nn.residual import Add, Branch, Residual
 from .nn.schedules import (
     ConstantRate,
     CosineRate,
@@ -72,8 +72,10 @@ __all__ = [
     "AdaGrad",
     "Adam",
     "AdamW",
+    "Add",
     "BatchNorm",
     "BinaryCrossEntropy",
+    "Branch",
     "CSVLogger",
     "Callback",
     "CategoricalCrossEntropy",
@@ -178,4 +180,4 @@ else:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_ESTIMATORS})
+    return sorted({*globals(), *__all__, *_ESTIMATORS, "register_skl2onnx"})

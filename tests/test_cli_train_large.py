@@ -493,6 +493,8 @@ def test_memory(tmp_path):
         assert process.returncode == 0, process.stderr
         return int(process.stdout.rpartition("\n")[0].rpartition("\n")[2])
 
+    for limit in (WHOLE, ("--max-memory", "10kB")):  # compiling takes more than a gigabyte
+        measure(tmp_path / "small.parquet", *limit)
     small, whole = measure(tmp_path / "small.parquet"), measure(path, *WHOLE)
     parts = measure(path, "--max-memory", "100MB")
     assert parts - small < 8 * n * 32 < whole - small

@@ -31,7 +31,7 @@ def register_skl2onnx() -> None:
     >>> from sklearn.pipeline import make_pipeline
     >>> from sklearn.preprocessing import StandardScaler
     >>> X = np.random.default_rng(0).normal(5, 2, (100, 3)).astype(np.float32)
-    >>> model = make_pipeline(StandardScaler(), fastnn.MLPRegressor(max_iter=300))
+    >>> model = make_pipeline(StandardScaler(), fastnn.MLPRegressor(max_iter=2000))
     >>> model = model.fit(X, X[:, 0])
     >>> import skl2onnx
     >>> fastnn.register_skl2onnx()
