@@ -31,6 +31,12 @@ class Branch(Layer):
         For inputs that are not (B, D) finite numbers, and for `dvalues` unlike these.
     RuntimeError
         In `backward` before `forward`, and before `backward` of its Add.
+
+    Examples
+    --------
+    >>> block = fastnn.Residual([fastnn.ReLU()])
+    >>> block.layers
+    (Branch(), ReLU(), Add())
     """
 
     skipped: Floats | MaybeNone = None
@@ -74,6 +80,14 @@ class Add(Layer):
         For inputs of another shape than those of the Branch, or that are not finite.
     RuntimeError
         Without a Branch, and where `forward` of the Branch was not called before.
+
+    Examples
+    --------
+    >>> model = fastnn.Sequential([fastnn.Residual([fastnn.Dense(2, 2, init="zeros")])])
+    >>> model.forward(np.array([[1.0, 2.0]], np.float32))
+    array([[1., 2.]], dtype=float32)
+    >>> model.layers[-1]
+    Add()
     """
 
     _branch: Branch | None = None
