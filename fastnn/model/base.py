@@ -18,7 +18,7 @@ from ..nn.loss import Loss
 from ..nn.network import Network
 from ..nn.optimizer import Optimizer
 from ..nn.own_losses import LossLike
-from ..nn.passes import call_backward, call_forward
+from ..nn.passes import run_backward, run_forward
 from ..nn.residual import Residual
 from ..nn.summary import Summary
 from ..program.program import Program
@@ -81,18 +81,12 @@ class Model:
 
     def forward(self, inputs: ArrayLike, training: bool = False) -> Floats:
         """Run `inputs` (B, I) through all layers, one by one, and return the last output."""
-        values: Any = inputs
-        for layer in self.layers:
-            values = call_forward(layer, values, training)
-        output: Floats = values
+        output: Floats = run_forward(self.layers, inputs, training)
         return output
 
     def backward(self, dvalues: ArrayLike) -> Floats:
         """Propagate the gradient `dvalues` of the last output back through all layers."""
-        values: Any = dvalues
-        for layer in reversed(self.layers):
-            values = call_backward(layer, values)
-        dinputs: Floats = values
+        dinputs: Floats = run_backward(self.layers, dvalues)
         return dinputs
 
     # ------------------------------------------------------------------ the architecture

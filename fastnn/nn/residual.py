@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from ..types import Floats, MaybeNone, OwnLayer
 from ..validation import as_gradient, as_rows
 from .layers import Layer, ParameterLayer
-from .passes import call_backward, call_forward
+from .passes import run_backward, run_forward
 
 
 class Branch(Layer):
@@ -183,18 +183,12 @@ class Residual:
 
     def forward(self, inputs: ArrayLike, training: bool = False) -> Floats:
         """Return inputs (B, D) + layers(inputs)."""
-        values: Any = inputs
-        for layer in self.layers:
-            values = call_forward(layer, values, training)
-        output: Floats = values
+        output: Floats = run_forward(self.layers, inputs, training)
         return output
 
     def backward(self, dvalues: ArrayLike) -> Floats:
         """Return the gradient with respect to the inputs, (B, D); the layers keep theirs."""
-        values: Any = dvalues
-        for layer in reversed(self.layers):
-            values = call_backward(layer, values)
-        dinputs: Floats = values
+        dinputs: Floats = run_backward(self.layers, dvalues)
         return dinputs
 
     def __repr__(self) -> str:
