@@ -10,8 +10,8 @@ They are added in a fixed order, so the bits of the result depend on the number 
 on the number of ranks or hosts, nor on the MPI. With one shard they are those of `fit` without
 ranks.
 
-It pays for large batches only: each step sends all gradients once around, and is a call from
-Python. A batch of a few hundred rows is faster in one process.
+It pays for large batches only: each step sends all gradients once around. A batch of a few hundred
+rows is faster in one process.
 """
 
 from __future__ import annotations

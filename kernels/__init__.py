@@ -44,7 +44,7 @@ if REFERENCE:
         pack_network,
         predict_few,
         predict_rows,
-        shard_gradients,
+        train_shards,
         train_steps,
         unpack_states,
     )
@@ -75,7 +75,7 @@ else:
     from .prediction import pack_network, predict_few, predict_rows
     from .program import train_steps, unpack_states
     from .relu import relu_backward, relu_forward
-    from .shards import shard_gradients
+    from .shards import train_shards
     from .softmax import softmax_backward, softmax_forward
     from .update import optimizer_update, sgd_update
 
@@ -106,12 +106,12 @@ __all__ = [
     "relu_forward",
     "running_update",
     "sgd_update",
-    "shard_gradients",
     "softmax_backward",
     "softmax_cross_entropy",
     "softmax_cross_entropy_backward",
     "softmax_cross_entropy_forward",
     "softmax_forward",
+    "train_shards",
     "train_steps",
     "unpack_states",
 ]

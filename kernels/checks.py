@@ -55,9 +55,8 @@ _PLANS = {
         "rows_fault(outputs, workspace, panels, layers, extended is not None, tiles, parameters, "
         "inputs, block)"
     ),
-    "shard_gradients": (
-        "shards_fault(memory, layers, inputs, extended, answers, indices, keys, bounds, job, "
-        "gradients)"
+    "train_shards": (
+        "shards_fault(memory, layers, inputs, extended, answers, indices, keys, shards, task)"
     ),
     "train_steps": (
         "train_fault(memory, layers, inputs, extended, tiles, answers, order, keys, task)"

@@ -68,6 +68,19 @@ SumRow = _SumRows()
 N_SUMS = len(SumRow)
 
 
+class _Notes(NamedTuple):
+    STATUS: int = 0  # not 0: the function behind the door has not come to its end
+    IS_FINITE: int = 1  # 0: a loss is not, and the step is not taken
+    PENALTY: int = 2  # of the parameters, the same for each sample
+    SCALE: int = 3  # of the gradients
+
+
+Note = _Notes()
+"""The notes (float64) of a step for the function that it calls, and of that for the step."""
+
+N_NOTES = len(Note)
+
+
 MOST_SHARES = 32
 """Shares into which the work of a phase is divided at most (`threads.py`)."""
 

@@ -317,10 +317,11 @@ CONTRACTS = {
         "thread": _whole("0 <= {}"),
         "threads": _whole("thread < {}"),
     },
-    "shard_gradients": {
+    "train_shards": {
         "memory": Parts(
             {
-                "parameters": _array("P"),
+                "parameters": _out("R"),
+                "averages": _out("A P"),
                 "workspace": _out("W"),
                 "scores": _out("N_SCORES M", dtype="float64"),
                 "barrier": _out("BARRIER_SIZE", dtype="int64"),
@@ -339,9 +340,17 @@ CONTRACTS = {
         "answers": Parts({"labels": _array("K", dtype="int64"), "targets": _array("T O")}),
         "indices": _array("B", dtype="int64"),
         "keys": _array("1 2", dtype="int64", optional=True),
-        "bounds": _array("D", dtype="int64"),
-        "job": _JOB,
-        "gradients": _out("G P"),
+        "shards": Parts(
+            {
+                "link": Record("LINK", {"total": _whole("1 <= {}")}),
+                "nodes": _array("D 2", dtype="int64"),
+                "gradients": _out("G P"),
+                "results": _out("F 2", dtype="float64"),
+                "notes": _out("N_NOTES", dtype="float64"),
+            }
+        ),
+        "task": Parts({"job": _JOB, "steps": _array("X", dtype="STEP")}),
+        "totals": _out("N_TOTALS", dtype="float64"),
         "thread": _whole("0 <= {}"),
         "threads": _whole("thread < {}"),
     },

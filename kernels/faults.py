@@ -85,14 +85,16 @@ FAULTS = (
     "sample_weights has another number of elements than there are samples, or one below 0",
     "rule is not FUSED_DESCENT, and extended is None",
     "tiles are fewer than layers ask for, or do not begin at a line of the cache",
-    "bounds are not one more than the rows of gradients, or do not rise within [0, M]",
+    "nodes are not neighbors that have the shards of link, as many as gradients has rows",
+    "averages has fewer rows than rule needs",
     "gradients has fewer columns than layers have parameters",
-    "scores has fewer columns than indices has elements",
+    "results has more or fewer rows than link has shards",
+    "last_step is behind the last batch of indices",
     "indices has an index outside of [0, N), the number of samples",
 )
 (_TABLE, _PARAMETERS, _WORKSPACE, _PANELS, _COEFFICIENTS, _INPUTS, _OUTPUTS, _LAYOUT, _INDICES,
  _STATES_ROWS, _STATES_COLUMNS, _KEYS, _SUMS, _SCORES, _STEPS, _ORDER, _LAST_STEP, _LABELS,
- _TARGETS, _WEIGHTS, _RULE, _TILES, _BOUNDS, _COLUMNS, _BATCH,
+ _TARGETS, _WEIGHTS, _RULE, _TILES, _NODES, _AVERAGES, _COLUMNS, _RESULTS, _LAST_BATCH,
  _SAMPLES) = range(1, len(FAULTS))  # fmt: skip
 
 

@@ -106,6 +106,16 @@ JOB = np.dtype(
 )
 """What a call of `train_steps` is to do."""
 
+LINK = np.dtype(
+    [
+        ("first", np.int64),  # of the shards of this rank
+        ("total", np.int64),  # shards of all ranks
+        ("door", np.int64),  # the address of a function, see `doors.py`; 0: there is none
+    ],
+    align=True,
+)
+"""What a rank has to do with others in `train_shards`."""
+
 STEP = np.dtype(
     [
         ("learning_rate", np.float64),

@@ -1,5 +1,6 @@
 """The whole-epoch program and predictions again, in plain NumPy: the oracle of their tests."""
 
+import ctypes
 import itertools
 import math
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from . import table as t
 from .catalogue import Loss, Operation, is_norm
-from .codes import Epilogue, ScoreRow
+from .codes import Epilogue, Note, ScoreRow
 from .reference import (
     _flush,
     _slope,
@@ -255,24 +256,70 @@ def train_steps(
     return last_step
 
 
-def shard_gradients(
-    memory,
-    layers,
-    inputs,
-    extended,
-    answers,
-    indices,
-    keys,
-    bounds,
-    job,
-    gradients,
-    thread,
-    threads,
+def train_shards(
+    memory, layers, inputs, extended, answers, indices, keys, shards, task, totals, thread, threads
 ):
-    """Form the gradients of all runs of rows, in thread 0."""
+    """Take the steps of a job along the sums of the gradients of shards, in thread 0."""
+    parameters, averages, _, scores, _ = memory
+    (link,), nodes, gradients, results, notes = shards
+    (job,), steps = task
+    first_step, last_step = int(job["first_step"]), int(job["last_step"])
     if thread > 0:
-        return True
-    (parameters, _, scores, _), (labels, targets) = memory, answers
+        return last_step
+    door = _DOOR(int(link["door"])) if link["door"] else None
+    weights = extended[2] if extended else ()
+    batch_size, first = int(job["batch_size"]), int(link["first"])
+    for step in range(first_step, last_step):
+        rows = indices[step * batch_size : (step + 1) * batch_size]
+        length = -(-len(rows) // int(link["total"]))
+        bounds = [min((first + i) * length, len(rows)) for i in range(len(gradients) + 1)]
+        place = None if keys is None else keys[0] + [0, step]
+        _shard_gradients(
+            parameters, layers, inputs, extended, answers, rows, place, bounds, job, gradients,
+            scores,
+        )  # fmt: skip
+        for begin, end in nodes - first:
+            _add_tree(gradients[begin:end])
+        own = results[first : first + len(gradients)]
+        for result, (begin, end) in zip(own, itertools.pairwise(bounds), strict=True):
+            result[...] = scores[: ScoreRow.RIGHT + 1, begin:end].sum(axis=1)
+        notes[...] = 0
+        notes[Note.IS_FINITE], notes[Note.SCALE] = np.isfinite(own[:, 0]).all(), 1
+        if door is not None:
+            notes[Note.STATUS] = 1
+            door(step)
+        if notes[Note.STATUS] or not notes[Note.IS_FINITE]:
+            return step
+        now = steps[step - first_step : step - first_step + 1]
+        for part, _, _ in _pieces(layers):
+            arrays = parameters[part], averages[:, part], gradients[0, part]
+            optimizer_update(*arrays, job["rule"], now, notes[Note.SCALE], 0.0, 0.0)
+        _add_tree(results)
+        totals[t.TOTAL_LOSS] += results[0, 0]
+        totals[t.TOTAL_RIGHT] += results[0, 1]
+        totals[t.TOTAL_PENALTY] += notes[Note.PENALTY] * len(rows)
+        totals[t.TOTAL_WEIGHT] += weights[rows].sum() if len(weights) else len(rows)
+        totals[t.TOTAL_STEPS] += 1
+    return last_step
+
+
+_DOOR = ctypes.CFUNCTYPE(None, ctypes.c_int64)
+
+
+def _add_tree(rows):
+    """Add neighboring rows in a binary tree, into the first; the others are changed."""
+    span = 1
+    while span < len(rows):
+        for i in range(0, len(rows) - span, 2 * span):
+            rows[i] += rows[i + span]
+        span *= 2
+
+
+def _shard_gradients(
+    parameters, layers, inputs, extended, answers, indices, keys, bounds, job, gradients, scores
+):
+    """Form the gradients of all runs of rows, and the scores of their rows."""
+    labels, targets = answers
     _, layout, sample_weights = extended or (None, None, ())
     if layout is None:
         batch = inputs[indices]
@@ -280,11 +327,11 @@ def shard_gradients(
         batch = np.empty((len(indices), layers[0]["n_inputs"]), parameters.dtype)
         convert_rows(batch, inputs, layout, indices)
     _flush(batch)
-    key, number = (None, 0) if keys is None else keys[0].tolist()
+    key, number = (None, 0) if keys is None else keys.tolist()
     values, kept = _forward(layers, parameters, batch, key, number)
     wanted = targets[indices] if len(targets) else targets
     weights = sample_weights[indices] if len(sample_weights) else np.ones(len(indices))
-    labels, job = labels[indices], job[0]
+    labels = labels[indices]
     losses, gradient, _ = _losses_and_gradient(values[-1], labels, wanted, weights, job)
     for i in range(bounds[0], bounds[-1]):
         row = slice(i, i + 1)
@@ -299,7 +346,6 @@ def shard_gradients(
         found = _backward(layers, parameters, values, kept, own)
         for place, _, _ in _pieces(layers):
             gradients[shard, place] = found[place]
-    return True
 
 
 def unpack_states(states, workspace, layers, tiles):

@@ -1,112 +1,287 @@
-"""Gradients of runs of rows of a batch: what a rank adds to those of others (`Ranks` of fastnn).
+"""Steps along the sum of the gradients of shards: runs of rows of a batch (`Ranks` of fastnn).
 
 The rows phase is that of `program.py`, over the rows of this rank alone, which keep their places in
 the batch: so a row has the gradient and the mask that it has in the whole batch. The gradients come
-in the order of the parameters, and no optimizer follows: the sum over all ranks is formed first.
+in the order of the parameters, one for each shard, and are added in a binary tree. The bits depend
+on the number of shards, and not on who has them.
+
+What the ranks exchange goes through a door: a function of Python that the step calls by its address
+(`doors.py`). With one rank, and an optimizer and layers that need nothing else, there is none.
 """
 
+import math
+from typing import NamedTuple
+
 from .catalogue import Operation
+from .codes import Note, ScoreRow
+from .doors import call_door
 from .jit import inner, kernel
 from .norm_sums import column_gradients
 from .panels import pack_weights
-from .passes import backward_rows, loss_rows, train_forward
-from .pointers import pointer
+from .passes import backward_rows, batch_weight, loss_rows, train_forward
+from .pointers import Pointer, get, pointer
 from .products import column_sums, matmul_transposed, sum_products
 from .program import gather
-from .table import SUM_ROWS
+from .simd import lanes, load_part, store_part
+from .table import (
+    SUM_ROWS,
+    TOTAL_LOSS,
+    TOTAL_PENALTY,
+    TOTAL_RIGHT,
+    TOTAL_STEPS,
+    TOTAL_WEIGHT,
+)
 from .threads import share, wait
-from .tile import Extent, Rows, tile_block, tile_rows
+from .tile import Extent, Rows, tile_block, tile_lanes, tile_rows
+from .update import follow
 from .weights import share_biases
+
+# Gradients of all shards that are formed before they are added: they are still in the cache.
+_FORMED = 2**16
+
+
+class Sums(NamedTuple):
+    """The gradients (S, P) of the shards of a rank, and of what rows they are."""
+
+    gradients: Pointer
+    distance: int  # from the gradient of a shard to the next, in elements
+    nodes: Pointer  # to pairs of int64: the subtrees [begin, end) that these shards are made of
+    n_nodes: int
+    first_shard: int
+    n_shards: int  # of this rank
+    length: int  # the rows of a shard; the last ones may have less
+    batch: int
 
 
 @kernel
-def shard_gradients(
-    memory,
-    layers,
-    inputs,
-    extended,
-    answers,
-    indices,
-    keys,
-    bounds,
-    job,
-    gradients,
-    thread,
-    threads,
+def train_shards(
+    memory, layers, inputs, extended, answers, indices, keys, shards, task, totals, thread, threads
 ):
-    """gradients (S, P) = what the rows [bounds[s], bounds[s + 1]) add to the gradient of a batch.
+    """Take the steps [first_step, last_step), each along the sum of the gradients of all shards.
 
-    memory: a tuple (parameters, workspace, scores, barrier), all as in `train_steps`. The
-    parameters are only read. scores (N_SCORES, M) get those of the rows.
-    indices (M,) int64: the samples of the whole batch; bounds (S + 1,) int64: neighboring runs.
-    job (1,) of JOB: the loss. Its steps and its rule are not used.
-    layers, inputs, extended, answers, keys, thread, threads: as in `train_steps`, of which the
-    states are not used and `keys` has one row. For layers without BATCH_NORM. gradients of layers
-    that do not train, and of parameters that no layer has, stay as they are.
+    memory: a tuple (parameters, averages, workspace, scores, barrier):
+    - parameters (P,): updated in place, and packed anew in each step;
+    - averages (A, P): the states of the optimizer, updated in place;
+    - workspace, scores, barrier: as in `train_steps`.
+    layers, inputs, extended, answers, thread, threads: as in `train_steps`; the states of
+    `extended` are not used. For layers without BATCH_NORM.
+    indices (M,) int64: the samples of all steps, `batch_size` a step.
+    keys (1, 2) int64: those of the dropout of these steps; None as in `train_steps`.
+    shards: a tuple (link, nodes, gradients, results, notes):
+    - link (1,) of LINK: which shards these are, and the address of a door;
+    - nodes (V, 2) int64: the subtrees [begin, end) of the tree over all shards that they make up;
+    - gradients (S, P): those of the shards. The first row of a subtree becomes its sum. What the
+      step takes is in row 0 when the door has been passed;
+    - results (N, 2) float64: the sums of the losses and of the right answers of all N shards, of
+      which the door writes those of other ranks;
+    - notes (N_NOTES,) float64: what the step tells the door, and the door the step.
+    task: as in `train_steps`.
+    totals (N_TOTALS,) float64: what the steps add up.
 
-    Return whether all threads have come to the end. When one thread returns, all have written what
-    they write.
+    Gradients of layers that do not train, and of parameters that no layer has, stay as they are.
+
+    Return last_step, or the step that was not taken: the door has failed, or a loss is not finite.
     """
-    parameters, workspace, scores, barrier = memory
+    parameters, averages, workspace, scores, barrier = memory
+    link, nodes, gradients, results, notes = shards
+    jobs, steps = task
+    job, links = jobs[0], link[0]
     p, w, gate = pointer(parameters), pointer(workspace), pointer(barrier)
-    head, batch = layers[0], len(indices)
-    pack_weights(layers, p, w, None, thread, threads)
-    if not wait(gate, threads):
-        return False
-    begin = bounds[0]
-    first, end = share(bounds[len(bounds) - 1] - begin, tile_rows(w), thread, threads)
-    first, end = first + begin, end + begin
-    if first < end:
-        rows = end - first
-        samples = w + head.inputs
-        gather(samples, head.input_row, inputs, extended, indices, first, end, head.n_inputs)
-        train_forward(layers, extended, p, w, None, keys, (0, 0), first, rows, batch, gate, threads)
-        loss_rows(layers, w, scores, extended, answers, indices, first, rows, job[0])
-        backward_rows(layers, extended, p, w, None, keys, first, rows, batch, gate, threads)
-    if not wait(gate, threads):
-        return False
-    for shard in range(len(bounds) - 1):
-        rows = bounds[shard + 1] - bounds[shard]
-        result = pointer(gradients) + shard * gradients.shape[1]
-        for index in range(len(layers)):
-            layer = layers[index]
-            if layer.operation == Operation.DENSE and layer.trains != 0:
-                form_gradients(layer, result, w, bounds[shard], rows, thread, threads)
-            if keys is not None:
-                if layer.operation == Operation.LAYER_NORM and layer.trains != 0:
-                    form_norm_gradients(layer, result, w, bounds[shard], rows, thread, threads)
-    return wait(gate, threads)
+    n_samples = len(indices)
+    for step in range(job.first_step, job.last_step):
+        start = step * job.batch_size
+        batch = min(job.batch_size, n_samples - start)
+        rows = indices[start : start + batch]
+        sums = Sums(
+            pointer(gradients), gradients.shape[1], pointer(nodes), len(nodes), links.first,
+            len(gradients), (batch + links.total - 1) // links.total, batch,
+        )  # fmt: skip
+        pack_weights(layers, p, w, None, thread, threads)
+        if not wait(gate, threads):
+            return step
+        own, _ = rows_of(sums, 0)
+        stop, n_last = rows_of(sums, len(gradients) - 1)
+        first, end = share(stop + n_last - own, tile_rows(w), thread, threads)
+        first, end = first + own, end + own
+        if first < end:
+            count, head = end - first, layers[0]
+            samples = w + head.inputs
+            gather(samples, head.input_row, inputs, extended, rows, first, end, head.n_inputs)
+            train_forward(
+                layers, extended, p, w, None, keys, (0, step), first, count, batch, gate, threads
+            )
+            loss_rows(layers, w, scores, extended, answers, rows, first, count, job)
+            backward_rows(layers, extended, p, w, None, keys, first, count, batch, gate, threads)
+        if not wait(gate, threads):
+            return step
+        sum_gradients(layers, w, keys, sums, thread, threads)
+        if not wait(gate, threads):
+            return step
+        if thread == 0:
+            pass_door(scores, sums, results, notes, links.door, step)
+        if not wait(gate, threads):
+            return step
+        if notes[Note.STATUS] != 0.0 or notes[Note.IS_FINITE] == 0.0:
+            return step
+        follow_gradients(
+            layers, p, pointer(averages), w, keys, sums, job.rule, steps[step - job.first_step],
+            notes[Note.SCALE], thread, threads,
+        )  # fmt: skip
+        if thread == 0:
+            loss, right = add_results(results)
+            totals[TOTAL_LOSS] += loss
+            totals[TOTAL_RIGHT] += right
+            totals[TOTAL_PENALTY] += notes[Note.PENALTY] * batch
+            totals[TOTAL_STEPS] += 1.0
+            if extended is None:
+                totals[TOTAL_WEIGHT] += batch
+            else:
+                totals[TOTAL_WEIGHT] += batch_weight(extended[2], rows)
+        if not wait(gate, threads):
+            return step
+    return job.last_step
 
 
 @inner
-def form_gradients(layer, result, workspace, first, rows, thread, threads):
-    """Form a thread's share of the gradients of a layer from the rows [first, first + rows)."""
-    n_outputs, input_row, output_row = layer.n_outputs, layer.input_row, layer.output_row
-    inputs = workspace + (layer.inputs + first * input_row)
-    doutputs = workspace + (layer.doutputs + first * output_row)
-    begin, end = share(layer.n_inputs, tile_block(workspace), thread, threads)
-    if begin < end:
-        place = Rows(result + (layer.weights + begin * n_outputs), n_outputs)
-        left, right = Rows(inputs + begin, input_row), Rows(doutputs, output_row)
-        extent = Extent(end - begin, n_outputs, rows)
-        if rows > SUM_ROWS:
-            sum_products(place, left, right, extent)
-        else:
-            matmul_transposed(place, left, right, extent)
-    if layer.has_biases != 0:
-        begin, end = share_biases(layer, workspace, thread, threads)
-        column_sums(
-            result + (layer.biases + begin), doutputs + begin, output_row, rows, end - begin
-        )
+def rows_of(sums, shard):
+    """Return the first row in the batch of a shard of this rank, and how many it has."""
+    begin = min((sums.first_shard + shard) * sums.length, sums.batch)
+    return begin, min(begin + sums.length, sums.batch) - begin
 
 
 @inner
-def form_norm_gradients(layer, result, workspace, first, rows, thread, threads):
-    """As `form_gradients`, of a layer that normalizes."""
-    begin, end = share_biases(layer, workspace, thread, threads)
-    at = first * layer.output_row + begin
-    column_gradients(
-        result + (layer.weights + begin), result + (layer.biases + begin),
-        workspace + (layer.doutputs + at), workspace + (layer.normalized + at),
-        layer.output_row, rows, end - begin,
-    )  # fmt: skip
+def pass_door(scores, sums, results, notes, door, step):
+    """Sum up what the shards have scored, and call the door, if there is one."""
+    is_finite = 1.0
+    for shard in range(sums.n_shards):
+        first, rows = rows_of(sums, shard)
+        loss = right = 0.0
+        for i in range(first, first + rows):
+            loss += scores[ScoreRow.LOSS, i]
+            right += scores[ScoreRow.RIGHT, i]
+        at = sums.first_shard + shard
+        results[at, 0], results[at, 1] = loss, right
+        if not math.isfinite(loss):
+            is_finite = 0.0
+    notes[Note.IS_FINITE], notes[Note.SCALE], notes[Note.PENALTY] = is_finite, 1.0, 0.0
+    notes[Note.STATUS] = 0.0
+    if door != 0:
+        notes[Note.STATUS] = 1.0  # until the function of Python has come to its end
+        call_door(door, step)
+
+
+@inner
+def add_results(results):
+    """Add the rows of `results` (N, 2), as gradients are added; return the sums of both columns."""
+    count, span = len(results), 1
+    while span < count:
+        for i in range(0, count - span, 2 * span):
+            results[i, 0] += results[i + span, 0]
+            results[i, 1] += results[i + span, 1]
+        span *= 2
+    return results[0, 0], results[0, 1]
+
+
+@inner
+def sum_gradients(layers, workspace, keys, sums, thread, threads):
+    """Form a thread's share of the gradients of all shards, and add those of each subtree."""
+    for index in range(len(layers)):
+        layer = layers[index]
+        if layer.trains == 0:
+            continue
+        n_outputs = layer.n_outputs
+        if layer.operation == Operation.DENSE:
+            unit = tile_block(workspace)
+            begin, end = share(layer.n_inputs, unit, thread, threads)
+            most = max(_FORMED // (sums.n_shards * n_outputs) // unit, 1) * unit
+            for row in range(begin, end, most):
+                height = min(most, end - row)
+                place = layer.weights + row * n_outputs
+                for shard in range(sums.n_shards):
+                    form_weights(layer, workspace, sums, shard, place, row, height)
+                add_shards(sums, place, height * n_outputs)
+            if layer.has_biases != 0:
+                begin, end = share_biases(layer, workspace, thread, threads)
+                for shard in range(sums.n_shards):
+                    first, rows = rows_of(sums, shard)
+                    column_sums(
+                        gradient_of(sums, shard, layer.biases + begin),
+                        workspace + (layer.doutputs + first * layer.output_row + begin),
+                        layer.output_row, rows, end - begin,
+                    )  # fmt: skip
+                add_shards(sums, layer.biases + begin, end - begin)
+        if keys is not None:
+            if layer.operation == Operation.LAYER_NORM:
+                begin, end = share_biases(layer, workspace, thread, threads)
+                for shard in range(sums.n_shards):
+                    first, rows = rows_of(sums, shard)
+                    at = first * layer.output_row + begin
+                    column_gradients(
+                        gradient_of(sums, shard, layer.weights + begin),
+                        gradient_of(sums, shard, layer.biases + begin),
+                        workspace + (layer.doutputs + at), workspace + (layer.normalized + at),
+                        layer.output_row, rows, end - begin,
+                    )  # fmt: skip
+                add_shards(sums, layer.weights + begin, end - begin)
+                add_shards(sums, layer.biases + begin, end - begin)
+
+
+@inner
+def gradient_of(sums, shard, place):
+    """Return a pointer to the gradient of the parameter at a place, of a shard of this rank."""
+    return sums.gradients + (shard * sums.distance + place)
+
+
+@inner
+def form_weights(layer, workspace, sums, shard, place, row, height):
+    """Form the gradient of the weights of the inputs [row, row + height), the first at `place`."""
+    first, rows = rows_of(sums, shard)
+    inputs = workspace + (layer.inputs + first * layer.input_row + row)
+    doutputs = workspace + (layer.doutputs + first * layer.output_row)
+    result = Rows(gradient_of(sums, shard, place), layer.n_outputs)
+    left, right = Rows(inputs, layer.input_row), Rows(doutputs, layer.output_row)
+    extent = Extent(height, layer.n_outputs, rows)
+    if rows > SUM_ROWS:
+        sum_products(result, left, right, extent)
+    else:
+        matmul_transposed(result, left, right, extent)
+
+
+@inner
+def add_shards(sums, place, size):
+    """Add some gradients, `size` from a place on, in the binary tree of each subtree."""
+    for node in range(sums.n_nodes):
+        begin = get(sums.nodes + 2 * node) - sums.first_shard
+        end = get(sums.nodes + (2 * node + 1)) - sums.first_shard
+        span = 1
+        while span < end - begin:
+            for shard in range(begin, end - span, 2 * span):
+                a = gradient_of(sums, shard, place)
+                b = gradient_of(sums, shard + span, place)
+                for i in range(0, size, lanes(a)):
+                    count = min(lanes(a), size - i)
+                    added = load_part(a + i, count, 0.0) + load_part(b + i, count, 0.0)
+                    store_part(a + i, added, count)
+            span *= 2
+
+
+@inner
+def follow_gradients(
+    layers, parameters, averages, workspace, keys, sums, rule, now, scale, thread, threads
+):
+    """Step down a thread's share of the gradient, which is that of the first shard."""
+    for index in range(len(layers)):
+        layer = layers[index]
+        if layer.trains == 0:
+            continue
+        # Biases lie behind the weights.
+        size = layer.biases - layer.weights
+        if layer.has_biases != 0:
+            size += layer.n_outputs
+        begin, end = share(size, 4 * tile_lanes(workspace), thread, threads)
+        if begin < end:
+            at = layer.weights + begin
+            follow(
+                parameters + at, sums.gradients + at, averages + at, sums.distance, end - begin,
+                rule, now, scale, 0.0, 0.0,
+            )  # fmt: skip

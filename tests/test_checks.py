@@ -56,13 +56,15 @@ NETWORK_SIZES = {
         ("outputs", 0): ANY, ("outputs", 1): ANY, ("workspace", 0): LESS, ("panels", 0): LESS,
         ("layers", 0): ANY, ("parameters", 0): LESS, ("inputs", 0): ANY, ("inputs", 1): ANY,
     },
-    # It may not take the last sample: of samples and labels there are too few for any.
-    "shard_gradients": {
-        ("parameters", 0): ANY, ("workspace", 0): LESS, ("scores", 0): ANY, ("scores", 1): LESS,
-        ("barrier", 0): ANY, ("layers", 0): ANY, ("inputs", 0): (-799,), ("layout", 0): ANY,
-        ("labels", 0): (-39,), ("targets", 0): (1, 3), ("sample_weights", 0): (1, 3),
-        ("indices", 0): ANY, ("keys", 0): ANY, ("keys", 1): ANY, ("bounds", 0): ANY,
-        ("job", 0): ANY, ("gradients", 0): ANY, ("gradients", 1): ANY,
+    "train_shards": {
+        ("parameters", 0): LESS, ("averages", 0): LESS, ("averages", 1): ANY,
+        ("workspace", 0): LESS, ("scores", 0): ANY, ("scores", 1): LESS, ("barrier", 0): ANY,
+        ("layers", 0): ANY, ("inputs", 0): LESS, ("layout", 0): ANY, ("labels", 0): LESS,
+        ("targets", 0): (1, 3), ("sample_weights", 0): (1, 3), ("indices", 0): (-20,),
+        ("keys", 0): ANY, ("keys", 1): ANY, ("link", 0): ANY, ("nodes", 0): ANY,
+        ("nodes", 1): ANY, ("gradients", 0): ANY, ("gradients", 1): ANY, ("results", 0): ANY,
+        ("results", 1): ANY, ("notes", 0): ANY, ("job", 0): ANY, ("steps", 0): LESS,
+        ("totals", 0): ANY,
     },
     "train_steps": {
         ("parameters", 0): LESS, ("states", 0): LESS, ("states", 1): LESS, ("workspace", 0): LESS,
@@ -110,7 +112,9 @@ def network_calls(layers=None, precision="highest"):
         if precision == "highest":
             others = [layer for layer in layers if not isinstance(layer, fastnn.BatchNorm)]
             model = fastnn.Sequential(copy.deepcopy(others))
-            model.fit(X, y, batch_size=16, seed=0, ranks=one(2), threads=1, verbose=0)
+            model.fit(
+                X, y, batch_size=16, seed=0, optimizer="adam", ranks=one(2), threads=1, verbose=0
+            )
     finally:
         for name, original in originals.items():
             setattr(kernels, name, original)

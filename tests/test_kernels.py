@@ -132,7 +132,7 @@ def test_every_kernel_on_arrays_has_a_case():
         "pack_network",
         "predict_few",
         "predict_rows",
-        "shard_gradients",
+        "train_shards",
         "train_steps",
         "unpack_states",
     }

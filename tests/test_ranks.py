@@ -20,11 +20,10 @@ from fastnn.distributed import (
     one,
 )
 from fastnn.kernels.table import SUM_ROWS
-from fastnn.program.ranks import OneRank, add_tree
-from fastnn.program.rankwise import make_shard_program
-from fastnn.program.threads import with_team
+from fastnn.program import shardwise
+from fastnn.program.ranks import add_tree
+from fastnn.program.rankwise import RanksTrainer
 from fastnn.run import loop
-from fastnn.run.data import as_data
 
 ROWS, FEATURES, CLASSES = 150, 7, 3
 
@@ -59,13 +58,16 @@ class ThreadRanks(Ranks):
         return values
 
 
-def run_ranks(size, shards, call):
-    """Return what call(ranks) gives on each of `size` ranks; an exception stands for itself."""
+def run_ranks(size, shards, call, kind=None):
+    """Return what call(ranks) gives on each of `size` ranks; an exception stands for itself.
+
+    `kind` is the class of the ranks.
+    """
     shared, results = Exchange(size), [None] * size
 
     def run(rank):
         try:
-            results[rank] = call(ThreadRanks(rank, shards, shared))
+            results[rank] = call((kind or ThreadRanks)(rank, shards, shared))
         except BaseException as error:
             results[rank] = error
 
@@ -223,10 +225,15 @@ def test_the_number_of_ranks_changes_no_bit(network, optimizer, shards):
             assert result == expected
 
 
+def make_by_layers(*arguments):
+    """As `make_ranks_trainer`, with the loop over layers in Python."""
+    return RanksTrainer(*arguments[:-1])
+
+
 def train_by_layers(ranks, *arguments, **options):
     """As `train`, with the loop over layers in Python: the oracle of the compiled program."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "make_shard_program", lambda *_: None)
+        patch.setattr(loop, "make_ranks_trainer", make_by_layers)
         return train_with_ranks(ranks, *arguments, **options)
 
 
@@ -244,6 +251,12 @@ def check_program(shards, *arguments, threads=1, **options):
 @pytest.mark.parametrize("network", sorted(NETWORKS.keys() - {"batch norm"}))
 def test_the_program_has_the_bits_of_the_layers(network, shards, threads, dtype):
     check_program(shards, network, "adam", dtype, threads=threads)
+
+
+@pytest.mark.parametrize("network", ["penalty", "frozen", "dropout"])
+@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
+def test_the_program_has_the_bits_of_the_layers_with_any_optimizer(network, optimizer):
+    check_program(4, network, optimizer, threads=2)
 
 
 # The layers round the weights of samples, and smoothed labels, in another order than the program.
@@ -291,21 +304,21 @@ def test_the_program_adds_long_runs_in_blocks_as_the_layers_do():
     check_program(2, X=X, y=y, batch_size=3 * rows, threads=2)
 
 
-def test_the_program_does_not_write_the_gradients_of_frozen_layers():
+def test_the_program_does_not_write_the_gradients_of_frozen_layers(monkeypatch):
     layers = [
         fastnn.Dense(FEATURES, 20, rng=0, trainable=False), fastnn.LayerNorm(20, trainable=False),
         fastnn.Tanh(), fastnn.LayerNorm(20), fastnn.Dense(20, CLASSES, rng=1),
     ]  # fmt: skip
-    program = fastnn.Sequential(layers)._program
-    gradients = np.full((2, program.network.n_parameters), 7, np.float32)
-    samples = as_data(program, *data(), None)
+    trainers = []
 
-    def form(team):
-        compiled = make_shard_program(program, ROWS, team)
-        compiled.load(samples)
-        compiled.form(np.arange(ROWS), 0, 0, [0, 70, ROWS], gradients)
+    def make(*arguments):
+        trainers.append(shardwise.make_ranks_trainer(*arguments))
+        trainers[0].shard_gradients[...] = 7
+        return trainers[0]
 
-    with_team(1, form)
+    monkeypatch.setattr(loop, "make_ranks_trainer", make)
+    fastnn.Sequential(layers).fit(*data(), seed=0, ranks=one(2), verbose=0)
+    gradients = trainers[0].shard_gradients
     n_frozen = sum(layer.n_parameters for layer in layers[:2])
     assert (gradients[:, :n_frozen] == 7).all()
     assert (gradients[:, n_frozen:] != 7).all()
@@ -382,7 +395,7 @@ def test_only_rank_0_writes(tmp_path, capsys):
     assert capsys.readouterr().out.count("epoch 1/3") == 1
 
 
-class SlowRank(OneRank):
+class SlowRank(ThreadRanks):
     """A rank whose exchanges take a part of the time."""
 
     def spread(self, piece):
@@ -400,7 +413,11 @@ def test_the_part_of_exchanges_is_told(capsys):
 
     callbacks = [fastnn.LambdaCallback(on_epoch_end=note)]
     train(one(4), callbacks=callbacks)
-    train(SlowRank(4), callbacks=callbacks, verbose=2)
+
+    def fit(ranks):
+        train(ranks, callbacks=callbacks if ranks.rank == 0 else [], verbose=2)
+
+    assert run_ranks(2, 4, fit, SlowRank) == [None, None]
     train(None, callbacks=callbacks)
     assert parts[:3] == [0.0] * 3
     assert all(0.2 < part <= 0.5 for part in parts[3:6])

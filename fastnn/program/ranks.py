@@ -64,6 +64,9 @@ _WORDS = {
     Place.ROWS: "exchanges rows of X",
 }  # fmt: skip
 
+_MESSAGE_BYTES = 2**16
+"""Of the messages of all ranks together, with all that goes along."""
+
 _BLOCK_BYTES = 2**22
 """Of an array that all ranks get, so many are exchanged at a time."""
 
@@ -101,11 +104,17 @@ class Ranks:
         self.rank, self.size, self.shards = rank, size, shards
         self.seconds = 0.0
         nodes = [_nodes_of(self.shards_of(each), shards) for each in range(size)]
-        self._own_nodes, self._most_nodes = nodes[rank], max(map(len, nodes))
+        self.own_nodes, self._most_nodes = nodes[rank], max(map(len, nodes))
+        """The subtrees [begin, end) of the tree over all shards that those of this rank make up."""
         # Every rank sends as many parts as the one that has the most.
-        self._nodes = [
-            (*node, each, i) for each, parts in enumerate(nodes) for i, node in enumerate(parts)
-        ]
+        places = {
+            node: each * self._most_nodes + i
+            for each, parts in enumerate(nodes)
+            for i, node in enumerate(parts)
+        }
+        self._additions: list[tuple[int, int]] = []
+        self._root = _plan_additions(places, 0, shards, self._additions)
+        self._room = 0  # bytes of each message, beside its numbers
 
     def exchange(self, pieces: Array) -> Array:
         """Send the row r of `pieces` (R, n) to rank r; return (R, n), the row r from rank r."""
@@ -168,12 +177,16 @@ class Ranks:
         parts (own shards, n): contents are changed. Each rank adds what its shards have in common
         in the tree. Then every rank adds one piece of all columns, and sends the sum to the others.
         """
-        sums = self._add_own(parts)
+        self._add_own(parts)
+        return self.add_subtrees(parts)
+
+    def add_subtrees(self, parts: Floats) -> Floats:
+        """As `add_shards`, where the first row of each of `own_nodes` is the sum of the node."""
         n = parts.shape[1]
         length = -(-n // self.size)
         pieces = np.zeros((self.size, self._most_nodes, length), parts.dtype)
         row = np.zeros(self.size * length, parts.dtype)
-        for i, each in enumerate(sums):
+        for i, each in enumerate(self._own_sums(parts)):
             row[:n] = each
             pieces[:, i] = row.reshape(self.size, length)
         received = self.exchange(pieces.reshape(self.size, -1)).reshape(pieces.shape)
@@ -182,22 +195,29 @@ class Ranks:
 
     def add_few(self, parts: Floats) -> Floats:
         """As `add_shards`, with one exchange: every rank gets all columns, and adds them."""
-        sums = self._add_own(parts)
+        self._add_own(parts)
+        sums = self._own_sums(parts)
         piece = np.zeros((self._most_nodes, parts.shape[1]), parts.dtype)
         piece[: len(sums)] = sums
         return self._add_all(self.spread(piece))
 
-    def _add_own(self, parts: Floats) -> list[Floats]:
-        """Return what the shards of this rank have in common in the tree."""
+    def _add_own(self, parts: Floats) -> None:
+        """Add what the shards of this rank have in common in the tree."""
         first = self.own_shards.start
-        for begin, end in self._own_nodes:
+        for begin, end in self.own_nodes:
             add_tree(parts[begin - first : end - first])
-        return [parts[begin - first] for begin, _ in self._own_nodes]
+
+    def _own_sums(self, parts: Floats) -> list[Floats]:
+        first = self.own_shards.start
+        return [parts[begin - first] for begin, _ in self.own_nodes]
 
     def _add_all(self, received: Floats) -> Floats:
-        """Return the sum (n,) of what all ranks have, (R, most nodes, n)."""
-        values = {(begin, end): received[rank, i] for begin, end, rank, i in self._nodes}
-        return _add_nodes(values, 0, self.shards)
+        """Return the sum (n,) of what all ranks have, (R, most nodes, n), which is changed."""
+        rows = received.reshape(self.size * self._most_nodes, -1)
+        for i, j in self._additions:
+            rows[i] += rows[j]
+        total: Floats = rows[self._root]
+        return total
 
     def add_scores(self, scores: Floats) -> Floats:
         """Return the sum (K,) over all shards of `scores` (ranks, most shards of a rank, K)."""
@@ -255,28 +275,84 @@ class Ranks:
         RanksError
             If another rank is at another place of the training.
         """
-        message = np.zeros(2 + 2 * self.most_shards)
-        message[0], message[1 : 1 + len(values)] = place, values
+        message = self._make_message(place)
+        message[1 : 1 + len(values)] = values
+        return self._send_message(message)[:, 1 : 1 + len(values)]
+
+    def add_in_step(self, is_finite: bool, results: Floats, parts: Floats) -> Floats | None:
+        """Tell all ranks of a step; return the sum (n,) of the gradients of all shards.
+
+        Return None, on all ranks, if `is_finite` is not true on one of them. If there is
+        room for the sums of a rank in its message, they go along with it, in one exchange.
+
+        results (shards, 2): those of the own shards; those of the others are written.
+        parts (own shards, n): the gradients, as for `add_subtrees`.
+
+        Raises
+        ------
+        RanksError
+            As `meet`.
+        """
+        own, n = self.own_shards, parts.shape[1]
+        n_numbers = 2 + 2 * self.most_shards
+        message = self._make_message(Place.STEP)
+        message[1] = is_finite
+        message[2 : 2 + 2 * len(own)] = results[own.start : own.stop].reshape(-1)
+        n_bytes = self._most_nodes * n * parts.dtype.itemsize
+        goes_along = n_bytes <= self._room
+        if goes_along:
+            room = message[n_numbers:].view(parts.dtype)
+            for i, each in enumerate(self._own_sums(parts)):
+                room[i * n : (i + 1) * n] = each
+        messages = self._send_message(message)
+        if not messages[:, 1].all():
+            return None
+        for rank, told in enumerate(messages):
+            shards = self.shards_of(rank)
+            numbers = told[2 : 2 + 2 * len(shards)]
+            results[shards.start : shards.stop] = numbers.reshape(-1, 2)
+        if not goes_along:
+            return self.add_subtrees(parts)
+        received = messages[:, n_numbers:].view(parts.dtype)[:, : self._most_nodes * n]
+        return self._add_all(received)
+
+    def count_bytes(self, parts: Floats) -> int:
+        """Return the bytes of what `add_in_step` sends of `parts`; 0 if they are too many.
+
+        In one exchange each rank gets the sums of all ranks, in two it gets a piece of each.
+        """
+        n_bytes: int = self._most_nodes * parts.shape[1] * parts.dtype.itemsize
+        return n_bytes if self.size * n_bytes <= _MESSAGE_BYTES else 0
+
+    def make_room(self, n_bytes: int) -> None:
+        """Have room for as many bytes in each message from now on, on all ranks."""
+        self._room = n_bytes
+
+    def _make_message(self, place: Place) -> Floats:
+        message = np.zeros(2 + 2 * self.most_shards + -(-self._room // 8))
+        message[0] = place
+        return message
+
+    def _send_message(self, message: Floats) -> Floats:
+        """Return the messages of all ranks, if they are at the same place."""
         messages = self.spread(message)
-        places = messages[:, 0]
+        places, place = messages[:, 0], Place(int(message[0]))
+        if (places == place).all():
+            return messages
         if (places == Place.LEAVING).any():
             reasons = self.gather("")
             rank = int(np.argmax(places == Place.LEAVING))
             raise RankLeftError(f"rank {rank} has left the training: {reasons[rank]}")
-        if (places != place).any():
-            rank = int(np.argmax(places != place))
-            there = _WORDS[Place(int(places[rank]))]
-            raise RanksError(
-                f"rank {rank} {there} where rank {self.rank} {_WORDS[place]}: "
-                "expected all ranks to make the same calls"
-            )
-        return messages[:, 1 : 1 + len(values)]
+        rank = int(np.argmax(places != place))
+        there = _WORDS[Place(int(places[rank]))]
+        raise RanksError(
+            f"rank {rank} {there} where rank {self.rank} {_WORDS[place]}: "
+            "expected all ranks to make the same calls"
+        )
 
     def leave(self, error: BaseException) -> None:
         """Tell the other ranks, where they meet next, that this one leaves with an exception."""
-        message = np.zeros(2 + 2 * self.most_shards)
-        message[0] = Place.LEAVING
-        self.spread(message)
+        self.spread(self._make_message(Place.LEAVING))
         text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         self.gather(text[:2000])
 
@@ -290,12 +366,19 @@ def add_tree(parts: Floats) -> None:
         span *= 2
 
 
-def _add_nodes(values: dict[tuple[int, int], Floats], begin: int, end: int) -> Floats:
-    """Return the sum over the shards [begin, end) as `add_tree` forms it, from sums of parts."""
-    if (begin, end) in values:
-        return values[begin, end]
+def _plan_additions(
+    places: dict[tuple[int, int], int], begin: int, end: int, additions: list[tuple[int, int]]
+) -> int:
+    """Append the additions to a row of another, that give the sum over the shards [begin, end).
+
+    The sum is that of `add_tree`. `places` are the rows of parts of the tree. Return its row.
+    """
+    if (begin, end) in places:
+        return places[begin, end]
     middle = begin + (1 << (end - begin - 1).bit_length() - 1)
-    return _add_nodes(values, begin, middle) + _add_nodes(values, middle, end)
+    first = _plan_additions(places, begin, middle, additions)
+    additions.append((first, _plan_additions(places, middle, end, additions)))
+    return first
 
 
 def _nodes_of(shards: range, n_shards: int) -> list[tuple[int, int]]:

@@ -64,6 +64,11 @@ class Windows:
             weights[rows] if len(weights) else weights,
         )
 
+    @property
+    def last(self) -> int:
+        """The batch behind the window."""
+        return self._first + self.n_batches
+
     def indices_of(self, batch: int) -> Integers:
         """Return where in the window the samples of a batch are."""
         begin = (batch - self._first) * self.batch_size

@@ -11,7 +11,7 @@ from ..nn.schedules import ReduceOnPlateau
 from ..program.batches import BatchTrainer
 from ..program.make import make_trainer
 from ..program.ranks import Ranks
-from ..program.rankwise import RanksTrainer, make_shard_program
+from ..program.shardwise import make_ranks_trainer
 from ..program.stream import Stream
 from ..program.threads import ThreadTeam, resolve_threads, with_team
 from ..program.trainer import Data, Totals, Trainer, Watch, take_and_store
@@ -74,9 +74,9 @@ def _train_with_ranks(request: Request, ranks: Ranks, data: Data, batch_size: in
     def train_with(team: ThreadTeam) -> History:
         meeting = Meeting(ranks, program.network)
         with meeting.entered():
-            trainer = RanksTrainer(
+            trainer = make_ranks_trainer(
                 program, data, request.n_used, batch_size, request.optimizer, request.description,
-                ranks, meeting.check_signals, make_shard_program(program, batch_size, team),
+                ranks, meeting.check_signals, team,
             )  # fmt: skip
             return run_epochs(request, trainer, meeting)
 
@@ -127,7 +127,8 @@ def run_epochs(request: Request, trainer: Trainer, meeting: Meeting | None = Non
             restore()
         del restore  # frees the arrays of the file
         if meeting is not None and request.data is not None:
-            meeting.begin(session.describe_progress(), request.data)
+            room = getattr(trainer, "message_bytes", 0)
+            meeting.begin(session.describe_progress(), request.data, room)
         may_run_ahead = observe is None and not callbacks and meeting is None
         while run.epoch < run.epochs and not run.stopped:
             if may_run_ahead:

@@ -61,6 +61,8 @@ class Meeting:
                 with contextlib.suppress(RanksError):
                     self.ranks.leave(error)
                 raise
+            finally:
+                self.ranks.make_room(0)
 
     @contextlib.contextmanager
     def _signals_kept(self) -> Iterator[None]:
@@ -87,8 +89,10 @@ class Meeting:
         if self._signal is not None:
             raise _exception_of(self._signal)
 
-    def begin(self, settings: dict[str, Any], data: Data) -> None:
+    def begin(self, settings: dict[str, Any], data: Data, message_bytes: int) -> None:
         """Compare with the other ranks all that the bits of a result depend on.
+
+        From then on each message has room for `message_bytes` more.
 
         Raises
         ------
@@ -105,6 +109,8 @@ class Meeting:
             **_describe_data(data),
         }
         compare(self.ranks, own)
+        # At once: the next messages of all ranks have one length.
+        self.ranks.make_room(message_bytes)
 
     def begin_steps(self) -> None:
         """Note when the steps of an epoch begin."""
