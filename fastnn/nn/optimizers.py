@@ -108,10 +108,18 @@ class AdaGrad(Optimizer):
 
     Parameters
     ----------
-    learning_rate, weight_decay, clip_norm, clip_value, spare_biases
+    learning_rate : float or callable
         As in :class:`SGD`.
     epsilon : float
         At least 0.
+    weight_decay : float
+        As in :class:`SGD`.
+    clip_norm : float, optional
+        As in :class:`SGD`.
+    clip_value : float, optional
+        As in :class:`SGD`.
+    spare_biases : bool
+        As in :class:`SGD`.
 
     Examples
     --------
@@ -148,10 +156,20 @@ class RMSprop(AdaGrad):
 
     Parameters
     ----------
-    learning_rate, epsilon, weight_decay, clip_norm, clip_value, spare_biases
-        As in :class:`AdaGrad`.
+    learning_rate : float or callable
+        As in :class:`SGD`.
     rho : float
         At least 0 and below 1.
+    epsilon : float
+        As in :class:`AdaGrad`.
+    weight_decay : float
+        As in :class:`SGD`.
+    clip_norm : float, optional
+        As in :class:`SGD`.
+    clip_value : float, optional
+        As in :class:`SGD`.
+    spare_biases : bool
+        As in :class:`SGD`.
 
     Examples
     --------
@@ -195,15 +213,25 @@ class Adam(Optimizer):
 
     Parameters
     ----------
-    learning_rate, weight_decay, clip_norm, clip_value, spare_biases
+    learning_rate : float or callable
         As in :class:`SGD`.
-    beta_1, beta_2 : float
+    beta_1 : float
+        At least 0 and below 1.
+    beta_2 : float
         At least 0 and below 1.
     epsilon : float
         At least 0.
+    weight_decay : float
+        As in :class:`SGD`.
     amsgrad : bool
         Whether to use the largest v so far. Reddi, Kale, Kumar, "On the Convergence of
         Adam and Beyond" (2018), algorithm 2.
+    clip_norm : float, optional
+        As in :class:`SGD`.
+    clip_value : float, optional
+        As in :class:`SGD`.
+    spare_biases : bool
+        As in :class:`SGD`.
 
     Examples
     --------
@@ -293,12 +321,20 @@ class Lion(Optimizer):
 
     Parameters
     ----------
-    learning_rate, clip_norm, clip_value, spare_biases
+    learning_rate : float or callable
         As in :class:`SGD`.
-    beta_1, beta_2 : float
+    beta_1 : float
+        At least 0 and below 1.
+    beta_2 : float
         At least 0 and below 1.
     weight_decay : float
         At least 0.
+    clip_norm : float, optional
+        As in :class:`SGD`.
+    clip_value : float, optional
+        As in :class:`SGD`.
+    spare_biases : bool
+        As in :class:`SGD`.
 
     Examples
     --------
