@@ -73,6 +73,7 @@ class _Notes(NamedTuple):
     IS_FINITE: int = 1  # 0: a loss is not, and the step is not taken
     PENALTY: int = 2  # of the parameters, the same for each sample
     SCALE: int = 3  # of the gradients
+    OVERFLOWN: int = 4  # not 0: a variance is not finite
 
 
 Note = _Notes()

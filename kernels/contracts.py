@@ -346,6 +346,7 @@ CONTRACTS = {
                 "nodes": _array("D 2", dtype="int64"),
                 "gradients": _out("G P"),
                 "results": _out("F 2", dtype="float64"),
+                "moments": _out("J Z", dtype="float64"),
                 "notes": _out("N_NOTES", dtype="float64"),
             }
         ),

@@ -89,12 +89,13 @@ FAULTS = (
     "averages has fewer rows than rule needs",
     "gradients has fewer columns than layers have parameters",
     "results has more or fewer rows than link has shards",
+    "moments has fewer rows or columns than layers ask for",
     "last_step is behind the last batch of indices",
     "indices has an index outside of [0, N), the number of samples",
 )
 (_TABLE, _PARAMETERS, _WORKSPACE, _PANELS, _COEFFICIENTS, _INPUTS, _OUTPUTS, _LAYOUT, _INDICES,
  _STATES_ROWS, _STATES_COLUMNS, _KEYS, _SUMS, _SCORES, _STEPS, _ORDER, _LAST_STEP, _LABELS,
- _TARGETS, _WEIGHTS, _RULE, _TILES, _NODES, _AVERAGES, _COLUMNS, _RESULTS, _LAST_BATCH,
+ _TARGETS, _WEIGHTS, _RULE, _TILES, _NODES, _AVERAGES, _COLUMNS, _RESULTS, _MOMENTS, _LAST_BATCH,
  _SAMPLES) = range(1, len(FAULTS))  # fmt: skip
 
 

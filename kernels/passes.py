@@ -3,7 +3,6 @@
 import math
 
 from .activations import activate, activate_back
-from .batch_norm import batch_norm_rows, batch_norm_rows_back
 from .batches import fill_row
 from .catalogue import Loss, Operation
 from .codes import ScoreRow
@@ -22,6 +21,7 @@ from .products import matmul_packed
 from .reduced import keep_gradients_of, keep_inputs, reduced_backward, reduced_forward
 from .relu import relu_gradients, relu_values
 from .residual import residual_rows, residual_rows_back
+from .shared_norms import norm_rows, norm_rows_back
 from .simd import lanes, load_part, select, splat, store_part
 from .softmax import softmax_gradient_row, softmax_row
 from .tile import Activate, Extent, Rows
@@ -54,7 +54,8 @@ def train_forward(
 ):  # fmt: skip
     """Run the rows [first, first + rows) of a batch through all layers.
 
-    `place` is a tuple of the epoch and the number of the batch in it.
+    `place` is a tuple of the epoch and the number of the batch in it. `batch` is the number of its
+    rows, or the `Runs` of them that a rank has, if several share the batch (`shared_norms.py`).
 
     Return False where the threads are told to leave at a barrier on the way.
     """
@@ -73,7 +74,7 @@ def train_forward(
                     )
                 elif layer.operation == Operation.LAYER_NORM:
                     layer_norm_rows(layer, factor, parameters, workspace, inputs, first, rows)
-                elif not batch_norm_rows(
+                elif not norm_rows(
                     layer, factor, parameters, workspace, inputs, first, rows, batch, gate, threads
                 ):
                     return False
@@ -286,7 +287,7 @@ def backward_rows(
                     layer_norm_rows_back(
                         layer, parameters, workspace, dinputs, doutputs, first, rows
                     )
-                elif not batch_norm_rows_back(
+                elif not norm_rows_back(
                     layer, parameters, workspace, dinputs, doutputs,
                     first, rows, batch, gate, threads,
                 ):  # fmt: skip

@@ -266,7 +266,7 @@ def train_shards(
 ):
     """Take the steps of a job along the sums of the gradients of shards, in thread 0."""
     parameters, averages, _, scores, _ = memory
-    (link,), nodes, gradients, results, notes = shards
+    (link,), nodes, gradients, results, _, notes = shards
     (job,), steps = task
     first_step, last_step = int(job["first_step"]), int(job["last_step"])
     if thread > 0:
@@ -279,17 +279,17 @@ def train_shards(
         length = -(-len(rows) // int(link["total"]))
         bounds = [min((first + i) * length, len(rows)) for i in range(len(gradients) + 1)]
         place = None if keys is None else keys[0] + [0, step]
-        _shard_gradients(
+        kept = _shard_gradients(
             parameters, layers, inputs, extended, answers, rows, place, bounds, job, gradients,
             scores,
         )  # fmt: skip
         for begin, end in nodes - first:
             _add_tree(gradients[begin:end])
-        own = results[first : first + len(gradients)]
-        for result, (begin, end) in zip(own, itertools.pairwise(bounds), strict=True):
+        told = results[first : first + len(gradients)]
+        for result, (begin, end) in zip(told, itertools.pairwise(bounds), strict=True):
             result[...] = scores[: ScoreRow.RIGHT + 1, begin:end].sum(axis=1)
         notes[...] = 0
-        notes[Note.IS_FINITE], notes[Note.SCALE] = np.isfinite(own[:, 0]).all(), 1
+        notes[Note.IS_FINITE], notes[Note.SCALE] = np.isfinite(told[:, 0]).all(), 1
         if door is not None:
             notes[Note.STATUS] = 1
             door(step)
@@ -299,6 +299,10 @@ def train_shards(
         for part, _, _ in _pieces(layers):
             arrays = parameters[part], averages[:, part], gradients[0, part]
             optimizer_update(*arrays, job["rule"], now, notes[Note.SCALE], 0.0, 0.0)
+        for layer, own in zip(layers, kept, strict=True):
+            if layer["operation"] == Operation.BATCH_NORM:
+                running = _norm_views(layer, parameters)[2:]
+                running_update(*running, *own[2:], len(rows), layer["momentum"])
         _add_tree(results)
         totals[t.TOTAL_LOSS] += results[0, 0]
         totals[t.TOTAL_RIGHT] += results[0, 1]
@@ -323,7 +327,7 @@ def _add_tree(rows):
 def _shard_gradients(
     parameters, layers, inputs, extended, answers, indices, keys, bounds, job, gradients, scores
 ):
-    """Form the gradients of all runs of rows, and the scores of their rows."""
+    """Form the gradients of all runs of rows, and the scores; return what the layers keep."""
     labels, targets = answers
     _, layout, sample_weights = extended or (None, None, ())
     if layout is None:
@@ -351,6 +355,7 @@ def _shard_gradients(
         found = _backward(layers, parameters, values, kept, own)
         for place, *_ in _pieces(layers):
             gradients[shard, place] = found[place]
+    return kept
 
 
 def unpack_states(states, workspace, layers, tiles):

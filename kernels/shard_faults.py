@@ -9,6 +9,7 @@ from .faults import (
     _INPUTS,
     _KEYS,
     _LAST_BATCH,
+    _MOMENTS,
     _NODES,
     _RESULTS,
     _SAMPLES,
@@ -33,7 +34,7 @@ def shards_fault(memory, layers, inputs, extended, answers, indices, keys, shard
     """Return the fault of the arguments of `train_shards`, or 0."""
     parameters, averages, workspace, scores, _ = memory
     labels, targets = answers
-    link, nodes, gradients, results, _ = shards
+    link, nodes, gradients, results, moments, _ = shards
     job, steps = task
     first_step, last_step, batch_size = job[0].first_step, job[0].last_step, job[0].batch_size
     batch = min(batch_size, len(indices))
@@ -48,11 +49,14 @@ def shards_fault(memory, layers, inputs, extended, answers, indices, keys, shard
         return fault
     for index in range(len(layers)):
         layer = layers[index]
-        if layer.operation == Operation.BATCH_NORM or layer.biases < layer.weights:
+        if layer.biases < layer.weights:
             return _TABLE
         if has_parameters(layer.operation):
             if layer.biases + layer.n_outputs > gradients.shape[1]:
                 return _COLUMNS
+        if layer.operation == Operation.BATCH_NORM:
+            if len(moments) < len(gradients) + 3 or moments.shape[1] < 2 * layer.n_outputs:
+                return _MOMENTS
         if keys is None and depends_on_mode(layer.operation):
             return _KEYS
     if len(results) != link[0].total:

@@ -6,23 +6,30 @@ in the order of the parameters, one for each shard, and are added in a binary tr
 on the number of shards, and not on who has them.
 
 What the ranks exchange goes through a door: a function of Python that the step calls by its address
-(`doors.py`). With one rank, and an optimizer and layers that need nothing else, there is none.
+(`doors.py`), at its end and for each BATCH_NORM (`shared_norms.py`). With one rank, and an optimizer
+and layers that need nothing else, there is none.
 """
 
 import math
-from typing import NamedTuple
 
 from .catalogue import Operation
 from .codes import Note, ScoreRow
 from .doors import call_door
+from .groups import is_norm
 from .jit import inner, kernel
 from .norm_sums import column_gradients
 from .panels import pack_weights
 from .passes import backward_rows, batch_weight, loss_rows, train_forward
-from .pointers import Pointer, get, pointer
+from .pointers import pointer
 from .products import column_sums, matmul_transposed, sum_products
 from .program import gather
-from .simd import lanes, load_part, store_part
+from .shared_norms import (
+    Runs,
+    add_subtrees,
+    follow_running_moments,
+    form_norm_gradients,
+    rows_of,
+)
 from .table import (
     SUM_ROWS,
     TOTAL_LOSS,
@@ -40,19 +47,6 @@ from .weights import share_biases
 _FORMED = 2**16
 
 
-class Sums(NamedTuple):
-    """The gradients (S, P) of the shards of a rank, and of what rows they are."""
-
-    gradients: Pointer
-    distance: int  # from the gradient of a shard to the next, in elements
-    nodes: Pointer  # to pairs of int64: the subtrees [begin, end) that these shards are made of
-    n_nodes: int
-    first_shard: int
-    n_shards: int  # of this rank
-    length: int  # the rows of a shard; the last ones may have less
-    batch: int
-
-
 @kernel
 def train_shards(
     memory, layers, inputs, extended, answers, indices, keys, shards, task, totals, thread, threads
@@ -64,16 +58,17 @@ def train_shards(
     - averages (A, P): the states of the optimizer, updated in place;
     - workspace, scores, barrier: as in `train_steps`.
     layers, inputs, extended, answers, thread, threads: as in `train_steps`; the states of
-    `extended` are not used. For layers without BATCH_NORM.
+    `extended` are not used.
     indices (M,) int64: the samples of all steps, `batch_size` a step.
     keys (1, 2) int64: those of the dropout of these steps; None as in `train_steps`.
-    shards: a tuple (link, nodes, gradients, results, notes):
+    shards: a tuple (link, nodes, gradients, results, moments, notes):
     - link (1,) of LINK: which shards these are, and the address of a door;
     - nodes (V, 2) int64: the subtrees [begin, end) of the tree over all shards that they make up;
     - gradients (S, P): those of the shards. The first row of a subtree becomes its sum. What the
       step takes is in row 0 when the door has been passed;
     - results (N, 2) float64: the sums of the losses and of the right answers of all N shards, of
       which the door writes those of other ranks;
+    - moments (S + 3, M) float64: scratch, with M twice the most columns of a BATCH_NORM;
     - notes (N_NOTES,) float64: what the step tells the door, and the door the step.
     task: as in `train_steps`.
     totals (N_TOTALS,) float64: what the steps add up.
@@ -83,7 +78,7 @@ def train_shards(
     Return last_step, or the step that was not taken: the door has failed, or a loss is not finite.
     """
     parameters, averages, workspace, scores, barrier = memory
-    link, nodes, gradients, results, notes = shards
+    link, nodes, gradients, results, moments, notes = shards
     jobs, steps = task
     job, links = jobs[0], link[0]
     p, w, gate = pointer(parameters), pointer(workspace), pointer(barrier)
@@ -92,39 +87,44 @@ def train_shards(
         start = step * job.batch_size
         batch = min(job.batch_size, n_samples - start)
         rows = indices[start : start + batch]
-        sums = Sums(
+        runs = Runs(
             pointer(gradients), gradients.shape[1], pointer(nodes), len(nodes), links.first,
             len(gradients), (batch + links.total - 1) // links.total, batch,
+            pointer(moments), moments.shape[1], pointer(notes), links.door, thread,
         )  # fmt: skip
+        if thread == 0:
+            notes[Note.OVERFLOWN] = 0.0
         pack_weights(layers, p, w, None, thread, threads)
         if not wait(gate, threads):
             return step
-        own, _ = rows_of(sums, 0)
-        stop, n_last = rows_of(sums, len(gradients) - 1)
+        own, _ = rows_of(runs, 0)
+        stop, n_last = rows_of(runs, len(gradients) - 1)
         first, end = share(stop + n_last - own, tile_rows(w), thread, threads)
         first, end = first + own, end + own
-        if first < end:
-            count, head = end - first, layers[0]
-            samples = w + head.inputs
-            gather(samples, head.input_row, inputs, extended, rows, first, end, head.n_inputs)
-            train_forward(
-                layers, extended, p, w, None, keys, (0, step), first, count, batch, gate, threads
-            )
-            loss_rows(layers, w, scores, extended, answers, rows, first, count, job)
-            backward_rows(layers, extended, p, w, None, keys, first, count, batch, gate, threads)
+        count, head = end - first, layers[0]
+        samples = w + head.inputs
+        gather(samples, head.input_row, inputs, extended, rows, first, end, head.n_inputs)
+        # A thread without rows comes to the barriers of BATCH_NORM too.
+        if not train_forward(
+            layers, extended, p, w, None, keys, (0, step), first, count, runs, gate, threads
+        ):
+            return step
+        loss_rows(layers, w, scores, extended, answers, rows, first, count, job)
+        if not backward_rows(layers, extended, p, w, None, keys, first, count, runs, gate, threads):
+            return step
         if not wait(gate, threads):
             return step
-        sum_gradients(layers, w, keys, sums, thread, threads)
+        sum_gradients(layers, w, keys, runs, thread, threads)
         if not wait(gate, threads):
             return step
         if thread == 0:
-            pass_door(scores, sums, results, notes, links.door, step)
+            pass_door(scores, runs, results, notes, links.door, step)
         if not wait(gate, threads):
             return step
         if notes[Note.STATUS] != 0.0 or notes[Note.IS_FINITE] == 0.0:
             return step
         follow_gradients(
-            layers, p, pointer(averages), w, keys, sums, job.rule, steps[step - job.first_step],
+            layers, p, pointer(averages), w, keys, runs, job.rule, steps[step - job.first_step],
             notes[Note.SCALE], thread, threads,
         )  # fmt: skip
         if thread == 0:
@@ -143,23 +143,16 @@ def train_shards(
 
 
 @inner
-def rows_of(sums, shard):
-    """Return the first row in the batch of a shard of this rank, and how many it has."""
-    begin = min((sums.first_shard + shard) * sums.length, sums.batch)
-    return begin, min(begin + sums.length, sums.batch) - begin
-
-
-@inner
-def pass_door(scores, sums, results, notes, door, step):
+def pass_door(scores, runs, results, notes, door, step):
     """Sum up what the shards have scored, and call the door, if there is one."""
-    is_finite = 1.0
-    for shard in range(sums.n_shards):
-        first, rows = rows_of(sums, shard)
+    is_finite = 1.0 if notes[Note.OVERFLOWN] == 0.0 else 0.0
+    for shard in range(runs.n_shards):
+        first, rows = rows_of(runs, shard)
         loss = right = 0.0
         for i in range(first, first + rows):
             loss += scores[ScoreRow.LOSS, i]
             right += scores[ScoreRow.RIGHT, i]
-        at = sums.first_shard + shard
+        at = runs.first_shard + shard
         results[at, 0], results[at, 1] = loss, right
         if not math.isfinite(loss):
             is_finite = 0.0
@@ -183,7 +176,7 @@ def add_results(results):
 
 
 @inner
-def sum_gradients(layers, workspace, keys, sums, thread, threads):
+def sum_gradients(layers, workspace, keys, runs, thread, threads):
     """Form a thread's share of the gradients of all shards, and add those of each subtree."""
     for index in range(len(layers)):
         layer = layers[index]
@@ -193,52 +186,61 @@ def sum_gradients(layers, workspace, keys, sums, thread, threads):
         if layer.operation == Operation.DENSE:
             unit = tile_block(workspace)
             begin, end = share(layer.n_inputs, unit, thread, threads)
-            most = max(_FORMED // (sums.n_shards * n_outputs) // unit, 1) * unit
+            most = max(_FORMED // (runs.n_shards * n_outputs) // unit, 1) * unit
             for row in range(begin, end, most):
                 height = min(most, end - row)
                 place = layer.weights + row * n_outputs
-                for shard in range(sums.n_shards):
-                    form_weights(layer, workspace, sums, shard, place, row, height)
-                add_shards(sums, place, height * n_outputs)
+                for shard in range(runs.n_shards):
+                    form_weights(layer, workspace, runs, shard, place, row, height)
+                add_gradients(runs, place, height * n_outputs)
             if layer.has_biases != 0:
                 begin, end = share_biases(layer, workspace, thread, threads)
-                for shard in range(sums.n_shards):
-                    first, rows = rows_of(sums, shard)
+                for shard in range(runs.n_shards):
+                    first, rows = rows_of(runs, shard)
                     column_sums(
-                        gradient_of(sums, shard, layer.biases + begin),
+                        gradient_of(runs, shard, layer.biases + begin),
                         workspace + (layer.doutputs + first * layer.output_row + begin),
                         layer.output_row, rows, end - begin,
                     )  # fmt: skip
-                add_shards(sums, layer.biases + begin, end - begin)
+                add_gradients(runs, layer.biases + begin, end - begin)
         if keys is not None:
-            if layer.operation == Operation.LAYER_NORM:
+            if is_norm(layer.operation):
                 begin, end = share_biases(layer, workspace, thread, threads)
-                for shard in range(sums.n_shards):
-                    first, rows = rows_of(sums, shard)
-                    at = first * layer.output_row + begin
-                    column_gradients(
-                        gradient_of(sums, shard, layer.weights + begin),
-                        gradient_of(sums, shard, layer.biases + begin),
-                        workspace + (layer.doutputs + at), workspace + (layer.normalized + at),
-                        layer.output_row, rows, end - begin,
-                    )  # fmt: skip
-                add_shards(sums, layer.weights + begin, end - begin)
-                add_shards(sums, layer.biases + begin, end - begin)
+                if layer.operation == Operation.BATCH_NORM:
+                    form_norm_gradients(layer, workspace, runs, begin, end)
+                else:
+                    form_row_gradients(layer, workspace, runs, begin, end)
+                add_gradients(runs, layer.weights + begin, end - begin)
+                add_gradients(runs, layer.biases + begin, end - begin)
 
 
 @inner
-def gradient_of(sums, shard, place):
+def form_row_gradients(layer, workspace, runs, begin, end):
+    """Form the gradients of the columns [begin, end) of a LAYER_NORM, for each shard."""
+    for shard in range(runs.n_shards):
+        first, rows = rows_of(runs, shard)
+        at = first * layer.output_row + begin
+        column_gradients(
+            gradient_of(runs, shard, layer.weights + begin),
+            gradient_of(runs, shard, layer.biases + begin),
+            workspace + (layer.doutputs + at), workspace + (layer.normalized + at),
+            layer.output_row, rows, end - begin,
+        )  # fmt: skip
+
+
+@inner
+def gradient_of(runs, shard, place):
     """Return a pointer to the gradient of the parameter at a place, of a shard of this rank."""
-    return sums.gradients + (shard * sums.distance + place)
+    return runs.gradients + (shard * runs.distance + place)
 
 
 @inner
-def form_weights(layer, workspace, sums, shard, place, row, height):
+def form_weights(layer, workspace, runs, shard, place, row, height):
     """Form the gradient of the weights of the inputs [row, row + height), the first at `place`."""
-    first, rows = rows_of(sums, shard)
+    first, rows = rows_of(runs, shard)
     inputs = workspace + (layer.inputs + first * layer.input_row + row)
     doutputs = workspace + (layer.doutputs + first * layer.output_row)
-    result = Rows(gradient_of(sums, shard, place), layer.n_outputs)
+    result = Rows(gradient_of(runs, shard, place), layer.n_outputs)
     left, right = Rows(inputs, layer.input_row), Rows(doutputs, layer.output_row)
     extent = Extent(height, layer.n_outputs, rows)
     if rows > SUM_ROWS:
@@ -248,30 +250,21 @@ def form_weights(layer, workspace, sums, shard, place, row, height):
 
 
 @inner
-def add_shards(sums, place, size):
-    """Add some gradients, `size` from a place on, in the binary tree of each subtree."""
-    for node in range(sums.n_nodes):
-        begin = get(sums.nodes + 2 * node) - sums.first_shard
-        end = get(sums.nodes + (2 * node + 1)) - sums.first_shard
-        span = 1
-        while span < end - begin:
-            for shard in range(begin, end - span, 2 * span):
-                a = gradient_of(sums, shard, place)
-                b = gradient_of(sums, shard + span, place)
-                for i in range(0, size, lanes(a)):
-                    count = min(lanes(a), size - i)
-                    added = load_part(a + i, count, 0.0) + load_part(b + i, count, 0.0)
-                    store_part(a + i, added, count)
-            span *= 2
+def add_gradients(runs, place, size):
+    """Add some gradients of all shards, `size` from a place on."""
+    add_subtrees(runs, runs.gradients + place, runs.distance, size)
 
 
 @inner
 def follow_gradients(
-    layers, parameters, averages, workspace, keys, sums, rule, now, scale, thread, threads
+    layers, parameters, averages, workspace, keys, runs, rule, now, scale, thread, threads
 ):
     """Step down a thread's share of the gradient, which is that of the first shard."""
     for index in range(len(layers)):
         layer = layers[index]
+        if keys is not None:
+            if layer.operation == Operation.BATCH_NORM:
+                follow_running_moments(layer, parameters, workspace, runs, threads)
         if layer.trains == 0:
             continue
         # Biases lie behind the weights.
@@ -282,6 +275,6 @@ def follow_gradients(
         if begin < end:
             at = layer.weights + begin
             follow(
-                parameters + at, sums.gradients + at, averages + at, sums.distance, end - begin,
+                parameters + at, runs.gradients + at, averages + at, runs.distance, end - begin,
                 rule, now, scale, 0.0, 0.0,
             )  # fmt: skip

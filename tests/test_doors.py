@@ -231,8 +231,8 @@ def test_an_exception_between_two_calls_reaches_all_ranks(monkeypatch):
 def test_a_step_that_is_not_finite_is_not_taken(clip_norm, monkeypatch):
     """The program and the layers name the same batch, and the parameters are those of before."""
     batches = []
-    for make in (shardwise.make_ranks_trainer, make_by_layers):
-        monkeypatch.setattr(loop, "make_ranks_trainer", make)
+    for make in (shardwise.ShardTrainer, make_by_layers):
+        monkeypatch.setattr(loop, "ShardTrainer", make)
         model = fastnn.Sequential(NETWORKS["relu"](np.float32))
         before = model.parameters.copy()
         sgd = fastnn.SGD(1e30, clip_norm=clip_norm)

@@ -39,6 +39,16 @@ class Runs:
 
     def sums(self, values: Floats, factors: Floats | None = None) -> Floats:
         """Return the sum (S, K) of `values` (B, K), times `factors`, over the rows of each run."""
-        if factors is None:
-            return np.stack([values[rows].sum(axis=0) for rows in self.rows])
-        return np.stack([(values[rows] * factors[rows]).sum(axis=0) for rows in self.rows])
+        if factors is not None:
+            values = values * factors
+        return np.stack([_sum_rows(values[rows]) for rows in self.rows])
+
+
+def _sum_rows(values: Floats) -> Floats:
+    """Return the sum (K,) of the rows, from the first to the last.
+
+    NumPy adds the numbers of a single column in pairs.
+    """
+    if values.shape[1] != 1 or not len(values):
+        return values.sum(axis=0)
+    return np.add.accumulate(values)[-1]

@@ -26,7 +26,7 @@ class RanksTrainer(LayerTrainer):
     network. The gradient of a row is what it is in the whole batch: its share of the mean does not
     depend on the shard.
 
-    This is for networks with BatchNorm, and the oracle of :class:`ShardTrainer`.
+    This is the oracle of :class:`ShardTrainer`, which trains.
 
     Parameters
     ----------

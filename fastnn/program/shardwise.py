@@ -21,7 +21,7 @@ from .doors import Door
 from .feed import make_feed, smooth_rows
 from .plan import make_plan
 from .program import Program
-from .ranks import Ranks
+from .ranks import Place, Ranks
 from .rankwise import RanksTrainer
 from .threads import ThreadTeam
 from .trainer import Data, Description, Epoch, Watch
@@ -30,13 +30,14 @@ from .trainer import Data, Description, Epoch, Watch
 class ShardTrainer(RanksTrainer):
     """Takes the steps of :class:`RanksTrainer` in the compiled program, with the same bits.
 
-    A call takes many steps. In each it calls a function of Python for what the ranks exchange, if
-    there are several, and for penalties and the norm of the gradient, if they are asked for.
+    A call takes many steps. A step calls a function of Python for what the ranks exchange, if there
+    are several: at its end, and for each BatchNorm. A step with penalties or with a limit of the
+    norm of the gradient calls it too.
 
     Parameters
     ----------
     program, data, n_samples, batch_size, optimizer, description, ranks, check_signals
-        As of :class:`RanksTrainer`; a program with steps, of which none is a BatchNorm.
+        As of :class:`RanksTrainer`; a program with steps.
     team : ThreadTeam
     """
 
@@ -66,6 +67,9 @@ class ShardTrainer(RanksTrainer):
         self.scores = np.zeros((N_SCORES, batch_size))
         self._nodes = np.array(ranks.own_nodes, np.int64)
         self._results = np.zeros((ranks.shards, 2))
+        layers = plan.layers[plan.layers["operation"] == Operation.BATCH_NORM]
+        width = 2 * int(layers["n_outputs"].max(initial=0))
+        self._moments = np.zeros((len(ranks.own_shards) + 3, width))
         self._notes = np.zeros(N_NOTES)
         self._completes = self.is_penalized or optimizer.clip_norm is not None
         self.chunk_steps = max(1, trainer.FIRST_CHUNK // (batch_size * network.n_parameters))
@@ -163,6 +167,9 @@ class ShardTrainer(RanksTrainer):
         notes, feed = self._notes, self._feed
 
         def pass_door(step: int) -> None:
+            if step < 0:  # within a step, for a BatchNorm
+                self._add_moments(-step)
+                return
             batch = indices[step * self.batch_size : (step + 1) * self.batch_size]
             if ranks.size > 1:
                 self._exchange()
@@ -178,7 +185,8 @@ class ShardTrainer(RanksTrainer):
             address = door.address
         link = np.array([(ranks.own_shards.start, ranks.shards, address)], LINK)
         memory = self.network.buffer, self.state._arrays, self.workspace, self.scores, team.gate
-        shards = link, self._nodes, self.shard_gradients, self._results, notes
+        arrays = self.shard_gradients, self._results, self._moments, notes
+        shards = link, self._nodes, *arrays
 
         def run(thread: int) -> int:
             reached: int = kernels.train_shards(
@@ -193,6 +201,14 @@ class ShardTrainer(RanksTrainer):
         if notes[Note.STATUS]:  # Ctrl-C came before the function began: ctypes has shown it
             raise KeyboardInterrupt
         return reached
+
+    def _add_moments(self, count: int) -> None:
+        """Put the sum of the first `count` numbers of the shards of all ranks in the first row."""
+        ranks, parts = self.ranks, self._moments[:-3, :count]
+        if ranks.size > 1:
+            self.check_signals()
+            ranks.meet(Place.STEP, [1])
+            self._moments[0, :count] = ranks.add_few_subtrees(parts)
 
     def _exchange(self) -> None:
         """Exchange the results of the shards, and put the sum of all gradients in the first row."""
@@ -217,25 +233,3 @@ class ShardTrainer(RanksTrainer):
             notes[Note.IS_FINITE] = np.isfinite(length)
             notes[Note.SCALE] = min(1.0, limit / (length + 1e-6))
         self.shard_gradients[0] = network.gradients
-
-
-def make_ranks_trainer(
-    program: Program,
-    data: Data,
-    n_samples: int,
-    batch_size: int,
-    optimizer: Optimizer,
-    description: Description,
-    ranks: Ranks,
-    check_signals: Callable[[], None],
-    team: ThreadTeam,
-) -> RanksTrainer:
-    """Return the trainer of a network with ranks: in the compiled program, unless it has BatchNorm.
-
-    Parameters as of :class:`ShardTrainer`.
-    """
-    arguments = program, data, n_samples, batch_size, optimizer, description, ranks, check_signals
-    steps = program.steps
-    if steps is None or any(operation == Operation.BATCH_NORM for operation, _ in steps):
-        return RanksTrainer(*arguments)
-    return ShardTrainer(*arguments, team)

@@ -11,7 +11,7 @@ from ..nn.schedules import ReduceOnPlateau
 from ..program.batches import BatchTrainer
 from ..program.make import make_trainer
 from ..program.ranks import Ranks
-from ..program.shardwise import make_ranks_trainer
+from ..program.shardwise import ShardTrainer
 from ..program.stream import Stream
 from ..program.threads import ThreadTeam, resolve_threads, with_team
 from ..program.trainer import Data, Totals, Trainer, Watch, take_and_store
@@ -80,7 +80,7 @@ def _train_with_ranks(request: Request, ranks: Ranks, data: Data, batch_size: in
     def train_with(team: ThreadTeam) -> History:
         meeting = Meeting(ranks, program.network)
         with meeting.entered():
-            trainer = make_ranks_trainer(
+            trainer = ShardTrainer(
                 program, data, request.n_used, batch_size, request.optimizer, request.description,
                 ranks, meeting.check_signals, team,
             )  # fmt: skip
