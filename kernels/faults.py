@@ -72,7 +72,7 @@ FAULTS = (
     "outputs has another number of columns than layers have outputs",
     "layout reaches outside of the bytes, for the numbers in it or for an index of the samples",
     "indices has a negative one",
-    "states has fewer rows than rule needs",
+    "states, or averages, has fewer rows than rule needs",
     "states has fewer columns than layers have parameters",
     "keys is None, and a layer drops or normalizes",
     "sums has fewer columns than layers count",
@@ -86,7 +86,6 @@ FAULTS = (
     "rule is not FUSED_DESCENT, and extended is None",
     "tiles are fewer than layers ask for, or do not begin at a line of the cache",
     "nodes are not neighbors that have the shards of link, as many as gradients has rows",
-    "averages has fewer rows than rule needs",
     "gradients has fewer columns than layers have parameters",
     "results has more or fewer rows than link has shards",
     "moments has fewer rows or columns than layers ask for",
@@ -95,7 +94,7 @@ FAULTS = (
 )
 (_TABLE, _PARAMETERS, _WORKSPACE, _PANELS, _COEFFICIENTS, _INPUTS, _OUTPUTS, _LAYOUT, _INDICES,
  _STATES_ROWS, _STATES_COLUMNS, _KEYS, _SUMS, _SCORES, _STEPS, _ORDER, _LAST_STEP, _LABELS,
- _TARGETS, _WEIGHTS, _RULE, _TILES, _NODES, _AVERAGES, _COLUMNS, _RESULTS, _MOMENTS, _LAST_BATCH,
+ _TARGETS, _WEIGHTS, _RULE, _TILES, _NODES, _COLUMNS, _RESULTS, _MOMENTS, _LAST_BATCH,
  _SAMPLES) = range(1, len(FAULTS))  # fmt: skip
 
 

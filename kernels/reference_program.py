@@ -295,8 +295,10 @@ def train_shards(
             door(step)
         if notes[Note.STATUS] or not notes[Note.IS_FINITE]:
             return step
-        now = steps[step - first_step : step - first_step + 1]
-        for part, _, _ in _pieces(layers):
+        for part, _, _, is_bias in _pieces(layers):
+            now = steps[step - first_step : step - first_step + 1].copy()
+            if is_bias and now["spares_biases"]:
+                now["decay"], now["shrink"] = 0, 1
             arrays = parameters[part], averages[:, part], gradients[0, part]
             optimizer_update(*arrays, job["rule"], now, notes[Note.SCALE], 0.0, 0.0)
         for layer, own in zip(layers, kept, strict=True):

@@ -4,7 +4,6 @@ import numba
 
 from .catalogue import Loss, Operation
 from .faults import (
-    _AVERAGES,
     _COLUMNS,
     _INPUTS,
     _KEYS,
@@ -14,13 +13,13 @@ from .faults import (
     _RESULTS,
     _SAMPLES,
     _SCORES,
+    _STATES_ROWS,
     _STEPS,
-    _TABLE,
+    count_states,
     depends_on_mode,
     has_parameters,
     is_below,
     layout_fault,
-    n_states_of,
     parameters_fault,
     places_fault,
     targets_fault,
@@ -49,8 +48,6 @@ def shards_fault(memory, layers, inputs, extended, answers, indices, keys, shard
         return fault
     for index in range(len(layers)):
         layer = layers[index]
-        if layer.biases < layer.weights:
-            return _TABLE
         if has_parameters(layer.operation):
             if layer.biases + layer.n_outputs > gradients.shape[1]:
                 return _COLUMNS
@@ -61,8 +58,8 @@ def shards_fault(memory, layers, inputs, extended, answers, indices, keys, shard
             return _KEYS
     if len(results) != link[0].total:
         return _RESULTS
-    if len(averages) < n_states_of(job[0].rule):
-        return _AVERAGES
+    if len(averages) < count_states(steps, job[0].rule):
+        return _STATES_ROWS
     if scores.shape[1] < batch_size:
         return _SCORES
     if last_step > (len(indices) + batch_size - 1) // batch_size:

@@ -5,9 +5,9 @@ the batch: so a row has the gradient and the mask that it has in the whole batch
 in the order of the parameters, one for each shard, and are added in a binary tree. The bits depend
 on the number of shards, and not on who has them.
 
-What the ranks exchange goes through a door: a function of Python that the step calls by its address
-(`doors.py`), at its end and for each BATCH_NORM (`shared_norms.py`). With one rank, and an optimizer
-and layers that need nothing else, there is none.
+What the ranks exchange goes through a door (`doors.py`): a function of Python that the step calls
+by its address, at its end and for each BATCH_NORM (`shared_norms.py`). With one rank, and an
+optimizer and layers that need nothing else, there is none.
 """
 
 import math
@@ -267,14 +267,16 @@ def follow_gradients(
                 follow_running_moments(layer, parameters, workspace, runs, threads)
         if layer.trains == 0:
             continue
-        # Biases lie behind the weights.
-        size = layer.biases - layer.weights
-        if layer.has_biases != 0:
-            size += layer.n_outputs
-        begin, end = share(size, 4 * tile_lanes(workspace), thread, threads)
-        if begin < end:
-            at = layer.weights + begin
-            follow(
-                parameters + at, runs.gradients + at, averages + at, runs.distance, end - begin,
-                rule, now, scale, 0.0, 0.0,
-            )  # fmt: skip
+        norm = layer.operation != Operation.DENSE
+        n_weights = layer.n_outputs if norm else layer.n_inputs * layer.n_outputs
+        for part in range(2 if layer.has_biases != 0 else 1):
+            place, size = (
+                (layer.weights, n_weights) if part == 0 else (layer.biases, layer.n_outputs)
+            )
+            begin, end = share(size, 4 * tile_lanes(workspace), thread, threads)
+            if begin < end:
+                at = place + begin
+                follow(
+                    parameters + at, runs.gradients + at, averages + at, runs.distance,
+                    end - begin, rule, now, scale, 0.0, 0.0, norm or part == 1,
+                )  # fmt: skip

@@ -63,7 +63,7 @@ NETWORK_SIZES = {
         ("targets", 0): (1, 3), ("sample_weights", 0): (1, 3), ("indices", 0): (-20,),
         ("keys", 0): ANY, ("keys", 1): ANY, ("link", 0): ANY, ("nodes", 0): ANY,
         ("nodes", 1): ANY, ("gradients", 0): ANY, ("gradients", 1): ANY, ("results", 0): ANY,
-        ("results", 1): ANY, ("notes", 0): ANY, ("job", 0): ANY, ("steps", 0): LESS,
+        ("results", 1): ANY, ("moments", 0): LESS, ("moments", 1): LESS, ("notes", 0): ANY, ("job", 0): ANY, ("steps", 0): LESS,
         ("totals", 0): ANY,
     },
     "train_steps": {
@@ -110,8 +110,7 @@ def network_calls(layers=None, precision="highest"):
             model.predict(X)
             model.predict(X[:2])
         if precision == "highest":
-            others = [layer for layer in layers if not isinstance(layer, fastnn.BatchNorm)]
-            model = fastnn.Sequential(copy.deepcopy(others))
+            model = fastnn.Sequential(copy.deepcopy(layers))
             model.fit(
                 X, y, batch_size=16, seed=0, optimizer="adam", ranks=one(2), threads=1, verbose=0
             )

@@ -30,8 +30,9 @@ def fit(ranks, kind=MLPClassifier, X=X, y=None, **options):
     names = "sample_weight", "validation_data"
     data = {name: options.pop(name) for name in names if name in options}
     options = {"hidden_layer_sizes": 16, "max_iter": 4, "random_state": 0, **options}
+    parts = options.pop("parts", False)
     network = kind(**options)
-    network.fit(X, y, ranks=ranks, **data)
+    network.fit(X, y, ranks=ranks, parts=parts, **data)
     results = (
         network.model_.parameters.tobytes(), network.history_.curves, network.loss_curve_,
         network.validation_scores_, network.best_validation_score_, network.n_iter_, network.t_,
@@ -201,3 +202,68 @@ def test_bad_arguments():
     with pytest.raises(TypeError, match="random_state is None, expected an int beside ranks"):
         fit(one(2), random_state=None)
     assert not hasattr(network, "model_")
+
+
+# ------------------------------------------------------------------------------------- parts
+
+
+def fit_part(ranks, kind, **options):
+    """As `fit`, where each rank has a part of the samples, of another size."""
+    limits = [0, 40, 190, 300] if ranks.size == 3 else [300 * i // ranks.size for i in range(99)]
+    own = slice(limits[ranks.rank], limits[ranks.rank + 1])
+    y = LABELS if kind is MLPClassifier else NUMBERS
+    samples = {"X": options.pop("X", X)[own], "y": options.pop("y", y)[own]}
+    if "sample_weight" in options:
+        samples["sample_weight"] = options.pop("sample_weight")[own]
+    return fit(ranks, kind, parts=True, **samples, **options)
+
+
+PARTS = [case for case in CASES if not case[2].get("early_stopping")]
+
+
+@pytest.mark.parametrize(("kind", "name", "options"), PARTS)
+def test_parts_have_the_bits_of_the_whole(kind, name, options):
+    expected, whole = fit(one(4), kind, **options)
+    results = run_ranks(3, 4, lambda ranks: fit_part(ranks, kind, **options))
+    for result, network in results:
+        assert result == expected
+        if kind is MLPClassifier:
+            assert np.array_equal(network.classes_, whole.classes_)
+    assert fit_part(one(4), kind, **options)[0] == expected
+
+
+def test_a_class_that_only_one_rank_has():
+    order = np.argsort(LABELS, kind="stable")
+    options = {"X": X[order], "y": LABELS[order]}
+    expected, _ = fit(one(4), **options)
+    for result, network in run_ranks(3, 4, lambda ranks: fit_part(ranks, MLPClassifier, **options)):
+        assert result == expected
+        assert len(network.classes_) == 10
+
+
+def test_parts_that_do_not_fit_together_are_refused_on_all():
+    def differ(ranks):
+        fit(ranks, X=X[:, : 64 - (ranks.rank == 1)], parts=True)
+
+    for error in run_ranks(3, 4, differ):
+        assert isinstance(error, RanksDifferError)
+        assert str(error) == (
+            "on rank 1 the number of features of X is 63, expected 64, as on rank 0"
+        )
+
+    def kinds(ranks):
+        fit(ranks, y=LABELS.astype(str) if ranks.rank == 2 else LABELS, parts=True)
+
+    for error in run_ranks(3, 4, kinds):
+        assert isinstance(error, RanksDifferError)
+        assert str(error).startswith("on rank 2 the kind of y is 'U', expected 'i'")
+
+
+def test_what_parts_cannot_have_is_refused():
+    with pytest.raises(ValueError, match="parts is True, expected ranks beside it"):
+        fit(None, parts=True)
+    with pytest.raises(ValueError, match="early_stopping is True, expected validation_data"):
+        fit(one(4), parts=True, early_stopping=True)
+    fit(one(4), parts=True, early_stopping=True, validation_data=HELD_OUT)
+    with pytest.raises(TypeError, match="parts is 1, expected"):
+        fit(one(4), parts=1)

@@ -19,10 +19,17 @@ from ..run.callbacks import Callback
 from ..run.compilation import note_compilation
 from ..run.data import as_data, check_batches, with_class_weights
 from ..run.history import History
-from ..run.loop import train
-from ..run.partial import next_optimizer, train_once
+from ..run.loop import needs_exchange, train
+from ..run.partial import next_optimizer, train_once, train_once_with_ranks
 from ..run.progress import Verbose
-from ..run.request import FitArguments, check_request, check_training, warn_of_slow_training
+from ..run.request import (
+    FitArguments,
+    as_ranks,
+    check_program_of_ranks,
+    check_request,
+    check_training,
+    warn_of_slow_training,
+)
 from ..types import Batch, BatchSource, PathLike, Precision, Seed, Shuffle
 from ..validation import as_count, as_generator, as_path, as_scaling
 from .base import as_notes
@@ -268,6 +275,7 @@ class Sequential(PredictingModel):
         offset: float = 0.0,
         threads: int | None = None,
         precision: Precision | None = None,
+        ranks: Ranks | None = None,
     ) -> History:
         """Train once on samples `X` and targets `y`, in their order: for streams of data.
 
@@ -299,6 +307,9 @@ class Sequential(PredictingModel):
             As in `fit`.
         precision : "highest", "high" or "medium", optional
             As in `fit`.
+        ranks : Ranks, optional
+            Processes that take this step together, each with the same samples: see `fit`. All
+            draw the same masks of dropout, so that a network with dropout needs a `seed`.
 
         Returns
         -------
@@ -309,6 +320,8 @@ class Sequential(PredictingModel):
         ------
         TypeError, ValueError
             For bad arguments, before training starts.
+        RanksError
+            As in `fit`.
         NonFiniteLossError
             If training diverges. The parameters and the optimizer are those before the call.
 
@@ -323,27 +336,35 @@ class Sequential(PredictingModel):
         >>> model.optimizer
         SGD(learning_rate=0.01)
         """
-        optimizer = next_optimizer(optimizer, self.optimizer)
         program, network = self._program, self._network
-        program.refresh()
-        description = describe_network(network)
-        check_training(program, optimizer, threads)
-        program = program.at(precision, optimizer)
-        scaling = as_scaling(scale, offset, network.dtype)
-        data = as_data(program, X, y, sample_weight, scaling=scaling)
-        data = with_class_weights(data, class_weight, network.loss.task)
-        n = len(data.inputs)
-        batch_size = n if batch_size is None else min(as_count(batch_size, "batch_size"), n)
-        check_batches(network, n, batch_size)
-        if seed is not None or self._rng is None:
-            self._rng = as_generator(seed, "seed")
+        with Agreement(ranks):
+            optimizer = next_optimizer(optimizer, self.optimizer)
+            program.refresh()
+            description = describe_network(network)
+            check_training(program, optimizer, threads)
+            program = program.at(precision, optimizer)
+            scaling = as_scaling(scale, offset, network.dtype)
+            data = as_data(program, X, y, sample_weight, scaling=scaling)
+            data = with_class_weights(data, class_weight, network.loss.task)
+            n = len(data.inputs)
+            batch_size = n if batch_size is None else min(as_count(batch_size, "batch_size"), n)
+            check_batches(network, n, batch_size)
+            rng = self._rng
+            if seed is not None or rng is None:
+                rng = as_generator(seed, "seed")
+            if ranks is not None:
+                as_ranks(ranks)
+                check_program_of_ranks(program, optimizer)
+        self._rng = rng
         stream, self._stream = self._stream, None  # dropped if an error ends the call
         if stream is None or not stream.is_current(program, optimizer, description):
             warn_of_slow_training(program, optimizer, 3)
             stream = Stream(program, optimizer, description)
         self.optimizer = optimizer
         drops = any(isinstance(layer, Dropout) for layer in self.layers)
-        key = draw_key(self._rng) if drops else 0
+        key = draw_key(rng) if drops else 0
+        if ranks is not None and needs_exchange(ranks):
+            return train_once_with_ranks(program, optimizer, data, batch_size, key, threads, ranks)
         history = train_once(stream, data, batch_size, key, threads)
         self._stream = stream
         return history

@@ -49,6 +49,6 @@ def _sum_rows(values: Floats) -> Floats:
 
     NumPy adds the numbers of a single column in pairs.
     """
-    if values.shape[1] != 1 or not len(values):
-        return values.sum(axis=0)
-    return np.add.accumulate(values)[-1]
+    is_column = values.shape[1] == 1 and len(values) > 0
+    total: Floats = np.add.accumulate(values)[-1] if is_column else values.sum(axis=0)
+    return total

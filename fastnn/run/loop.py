@@ -70,12 +70,20 @@ def needs_exchange(ranks: Ranks) -> bool:
     return ranks.shards > 1
 
 
+def count_threads(ranks: Ranks, threads: int | None, work: int) -> int:
+    """Return how many threads a rank takes for the `work` of a step, in multiply-adds.
+
+    By default one, as the other ranks of its host have a core each.
+    """
+    if ranks.size == 1 or threads is not None:
+        return resolve_threads(threads, work // ranks.size)
+    return 1
+
+
 def _train_with_ranks(request: Request, ranks: Ranks, data: Data, batch_size: int) -> History:
     program = request.program
-    n_threads = 1  # as the other ranks of this host have a core each
-    if ranks.size == 1 or request.threads is not None:
-        work = 3 * batch_size * program.network.n_parameters // ranks.size
-        n_threads = resolve_threads(request.threads, work)
+    work = 3 * batch_size * program.network.n_parameters
+    n_threads = count_threads(ranks, request.threads, work)
 
     def train_with(team: ThreadTeam) -> History:
         meeting = Meeting(ranks, program.network)

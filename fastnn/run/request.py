@@ -336,13 +336,18 @@ def check_ranks(program: Program, optimizer: Optimizer, arguments: FitArguments)
             raise ValueError("metrics is given, expected validation_data beside it with parts=True")
     if arguments.seed is None:
         raise TypeError("seed is None, expected an int beside ranks: all draw the same order")
+    check_program_of_ranks(program, optimizer)
+    return ranks
+
+
+def check_program_of_ranks(program: Program, optimizer: Optimizer) -> None:
+    """Raise ValueError for what several ranks cannot train together."""
     if program.precision != "highest":
         raise ValueError(f'precision is "{program.precision}", expected "highest" beside ranks')
     if not program.compiles(optimizer):
         raise ValueError(
             "ranks is given, expected layers, a loss and an optimizer of fastnn beside it"
         )
-    return ranks
 
 
 def warn_of_slow_training(program: Program, optimizer: Optimizer, level: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from ..files.contents import check_arrays, check_finite, check_tree
 from ..kernels import table as t
 from ..nn import configs
 from ..nn.network import Network
-from ..nn.optimizer import State
+from ..nn.optimizer import Optimizer, State
 from ..nn.schedules import Schedule
 from ..program.ranks import digest_of
 from ..program.trainer import Trainer
@@ -143,15 +143,14 @@ class Session:
 
     def describe_progress(self) -> dict[str, Any]:
         """Return what must be the same on all ranks when they begin."""
-        optimizer = [
-            (each.iterations, *map(digest_of, each.arrays)) for each in self._optimizer_states()
-        ]
         return {
             **self._describe(),
             "the number of epochs": self.run.epochs,
             "the epoch at which the run stands": self.run.epoch,
             "the step at which the run stands": self.trainer.step,
-            "the state of the optimizer": optimizer,
+            "the state of the optimizer": describe_states(
+                self.optimizer, self.trainer.trained_arrays()
+            ),
             "the state of the random generator of seed": self.rng.bit_generator.state,
         }
 
@@ -364,6 +363,12 @@ class Session:
             self.start = state["start"][:2]
             self.states = state["start"][2] if len(state["start"]) > 2 else None
         self.trainer.resume(state["totals"], state.get("place"))
+
+
+def describe_states(optimizer: Optimizer, arrays: Iterable[Floats]) -> list[tuple[int, ...]]:
+    """Return what tells the states of an optimizer for some arrays apart from others."""
+    states = map(optimizer.state_of, arrays)
+    return [(each.iterations, *map(digest_of, each.arrays)) for each in states]
 
 
 def _check_place(place: Any, epoch: int, totals: Floats) -> None:

@@ -214,8 +214,13 @@ class MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC)
             targets = column_or_1d(targets, warn=True)
         return samples.tocsr() if issparse(samples) else samples, targets
 
-    def _weigh(self, sample_weight: ArrayLike | None, X: Any, y: Array) -> Floats | None:
-        """Return the weights (N,) of the samples, or None where all are 1."""
+    def _weigh(
+        self, sample_weight: ArrayLike | None, X: Any, y: Array, own: slice = slice(None)
+    ) -> Floats | None:
+        """Return the weights (N,) of the samples, or None where all are 1.
+
+        `y` are the labels of all ranks, of which `own` belong to the samples.
+        """
         if sample_weight is None:
             return None
         return _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)

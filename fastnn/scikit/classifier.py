@@ -220,6 +220,7 @@ class MLPClassifier(ClassifierMixin, TrainableMLP):
         sample_weight: ArrayLike | None = None,
         validation_data: Batch | None = None,
         ranks: Ranks | None = None,
+        parts: bool = False,
     ) -> Self:
         """Train on samples `X` (N, I) and targets `y`.
 
@@ -238,12 +239,16 @@ class MLPClassifier(ClassifierMixin, TrainableMLP):
             Processes that train this estimator together and make the same call, see
             :mod:`fastnn.distributed`. `random_state` has to be set. Each of them gets the whole
             estimator. Not for the solver lbfgs.
+        parts : bool
+            Whether `X`, `y` and `sample_weight` are the rows that this one of the `ranks` holds.
+            The estimator is that of all rows, those of the ranks one after the other.
+            `early_stopping` needs `validation_data` then, the same on all ranks.
 
         Returns
         -------
         self
         """
-        return self._fit(X, y, sample_weight, validation_data, ranks=ranks)
+        return self._fit(X, y, sample_weight, validation_data, ranks=ranks, parts=parts)
 
     @available_if(lambda self: self._has_steps())
     @fit_context(prefer_skip_nested_validation=True)
@@ -307,11 +312,13 @@ class MLPClassifier(ClassifierMixin, TrainableMLP):
         samples, targets = super()._validate(X, y, first, **options)
         return samples, targets.toarray() if issparse(targets) else targets
 
-    def _weigh(self, sample_weight: ArrayLike | None, X: Floats, y: Array) -> Floats | None:
-        weights = super()._weigh(sample_weight, X, y)
+    def _weigh(
+        self, sample_weight: ArrayLike | None, X: Any, y: Array, own: slice = slice(None)
+    ) -> Floats | None:
+        weights = super()._weigh(sample_weight, X, y, own)
         if self.class_weight is None:
             return weights
-        factors = compute_sample_weight(self.class_weight, y)
+        factors = compute_sample_weight(self.class_weight, y)[own]
         return factors if weights is None else weights * factors
 
     def _encode(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Self
 
 import numpy as np
@@ -22,9 +23,11 @@ from ..run.data import as_data
 from ..run.errors import NonFiniteLossError
 from ..run.history import drop_incomplete
 from ..run.request import as_ranks
-from ..types import Batch, Floats, Integers
+from ..types import Array, Batch, Floats, Integers
+from ..validation import as_flag
 from .base import MLP
 from .held_out import Part, make_measure, read_validation_data, split_off
+from .joined import join_labels
 from .parameters import make_layers, read_hidden_layers
 from .solvers import AdamSteps, MomentumSteps, run_lbfgs
 from .stopping import StoppingRule
@@ -46,13 +49,15 @@ class TrainableMLP(MLP):
         validation_data: Batch | None = None,
         incremental: bool = False,
         ranks: Ranks | None = None,
+        parts: bool = False,
     ) -> Self:
         before = dict(vars(self))
         try:
-            with Agreement(ranks):
-                self._check_ranks(ranks)
+            with Agreement(ranks) as agreement:
+                self._check_ranks(ranks, parts, validation_data)
+                join = functools.partial(join_labels, ranks, agreement) if parts else None
                 samples, held_out, random_state = self._prepare(
-                    X, y, sample_weight, validation_data, incremental
+                    X, y, sample_weight, validation_data, incremental, join
                 )
             if ranks is not None:
                 compare(ranks, self._plain_parameters())
@@ -66,8 +71,11 @@ class TrainableMLP(MLP):
             self._fit_in_batches(samples, held_out, random_state, incremental, ranks)
         return self
 
-    def _check_ranks(self, ranks: Ranks | None) -> None:
+    def _check_ranks(self, ranks: Ranks | None, parts: bool, validation_data: Batch | None) -> None:
+        parts = as_flag(parts, "parts")
         if ranks is None:
+            if parts:
+                raise ValueError("parts is True, expected ranks beside it")
             return
         as_ranks(ranks)
         if self.solver == "lbfgs":
@@ -75,6 +83,10 @@ class TrainableMLP(MLP):
         if self.random_state is None:
             raise TypeError(
                 "random_state is None, expected an int beside ranks: all draw the same numbers"
+            )
+        if parts and self.early_stopping and validation_data is None:
+            raise ValueError(
+                "early_stopping is True, expected validation_data beside it with parts=True"
             )
 
     def _plain_parameters(self) -> dict[str, Any]:
@@ -93,8 +105,12 @@ class TrainableMLP(MLP):
         sample_weight: ArrayLike | None,
         validation_data: Batch | None,
         incremental: bool,
+        join: Callable[[Any, Array], tuple[Array, slice]] | None = None,
     ) -> tuple[Part, Part | None, np.random.RandomState]:
         """Check all arguments, and make the network of a first fit.
+
+        `join` returns the labels of all ranks for samples and labels of this one, and which are
+        those, if each rank has a part of the samples.
 
         Return the samples to train on, those to measure on, and the random state.
         """
@@ -106,8 +122,12 @@ class TrainableMLP(MLP):
         first = not hasattr(self, "model_") or not (self.warm_start or incremental)
         inputs, labels = self._validate(X, y, first)
         resolve_precision(self.precision, inputs.dtype)  # for its errors, before anything changes
+        own = slice(None)
+        if join is not None:
+            labels, own = join(inputs, labels)
         targets = self._encode(labels, first, incremental, inputs.dtype)
-        samples = Part(inputs, labels, targets, self._weigh(sample_weight, inputs, labels))
+        weights = self._weigh(sample_weight, inputs, labels, own)
+        samples = Part(inputs, labels, targets, weights, own)
         random_state = check_random_state(self.random_state)
         sizes = [inputs.shape[1], *hidden, self._count_outputs(targets)]
         if first:
@@ -176,7 +196,7 @@ class TrainableMLP(MLP):
         ranks: Ranks | None,
     ) -> None:
         """Train on a part of the samples, and measure on the other where there is one."""
-        n = train.X.shape[0]
+        n = len(train.targets)
         as_loss, scale = self._scales()
         if not incremental or not hasattr(self, "_optimizer"):
             self._optimizer = self._make_optimizer(scale)
@@ -187,14 +207,14 @@ class TrainableMLP(MLP):
         try:
             with self._penalties(self.alpha / scale):
                 self.model_.fit(
-                    train.X, self._smooth(train.targets), sample_weight=train.weights,
+                    train.X, self._smooth(train.targets)[train.own], sample_weight=train.weights,
                     optimizer=self._optimizer, epochs=1 if incremental else self.max_iter,
                     batch_size=self._clip_batch(n),
                     shuffle=_Order(random_state) if self.shuffle else False,
                     seed=random_state.randint(2**31) if self.dropout else 0,
                     callbacks=[rule, *(self.callbacks or ())],
                     verbose=False, threads=self._threads(), precision=self.precision,
-                    ranks=ranks,
+                    ranks=ranks, parts=train.own != slice(None),
                 )  # fmt: skip
         except NonFiniteLossError as error:
             if not self.early_stopping:

@@ -25,6 +25,8 @@ class Part(NamedTuple):
     y: Array  # (N,) or (N, O), as the user passed them
     targets: Array  # (N,) or (N, O), as the network takes them
     weights: Floats | None  # (N,) float64, or None where all are 1
+    own: slice = slice(None)
+    """Of which rows X and the weights are, where other ranks have the rest."""
 
 
 def split_off(
@@ -45,7 +47,7 @@ def split_off(
 
 
 def _take(samples: Part, indices: Array) -> Part:
-    X, y, targets, weights = samples
+    X, y, targets, weights, _ = samples
     weights = None if weights is None else weights[indices]
     return Part(X[indices], y[indices], targets[indices], weights)
 

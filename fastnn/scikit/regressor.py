@@ -211,12 +211,13 @@ class MLPRegressor(RegressorMixin, TrainableMLP):
         sample_weight: ArrayLike | None = None,
         validation_data: Batch | None = None,
         ranks: Ranks | None = None,
+        parts: bool = False,
     ) -> Self:
         """Train on samples `X` (N, I) and numbers `y` (N,) or (N, O).
 
         The rest as in :meth:`MLPClassifier.fit`.
         """
-        return self._fit(X, y, sample_weight, validation_data, ranks=ranks)
+        return self._fit(X, y, sample_weight, validation_data, ranks=ranks, parts=parts)
 
     @available_if(lambda self: self._has_steps())
     @fit_context(prefer_skip_nested_validation=True)
