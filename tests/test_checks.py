@@ -63,8 +63,8 @@ NETWORK_SIZES = {
         ("targets", 0): (1, 3), ("sample_weights", 0): (1, 3), ("indices", 0): (-20,),
         ("keys", 0): ANY, ("keys", 1): ANY, ("link", 0): ANY, ("nodes", 0): ANY,
         ("nodes", 1): ANY, ("gradients", 0): ANY, ("gradients", 1): ANY, ("results", 0): ANY,
-        ("results", 1): ANY, ("moments", 0): LESS, ("moments", 1): LESS, ("notes", 0): ANY, ("job", 0): ANY, ("steps", 0): LESS,
-        ("totals", 0): ANY,
+        ("results", 1): ANY, ("moments", 0): LESS, ("moments", 1): LESS, ("notes", 0): ANY,
+        ("job", 0): ANY, ("steps", 0): LESS, ("totals", 0): ANY,
     },
     "train_steps": {
         ("parameters", 0): LESS, ("states", 0): LESS, ("states", 1): LESS, ("workspace", 0): LESS,
