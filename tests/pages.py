@@ -22,7 +22,7 @@ PROCESSES = "mpi4py", "ray", "distributed", "optuna", "pyspark"
 
 
 # Recipes for programs that the tests do not need.
-OPTIONAL = "fastapi", "mlflow", "tensorboardX", "wandb"
+OPTIONAL = ("fastapi",)
 
 
 def _optional_libraries(code):
