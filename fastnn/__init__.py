@@ -25,7 +25,8 @@ from .nn.batches import generate_batch_indices
 from .nn.dropout import Dropout
 from .nn.initializers import scaled_normal
 from .nn.labels import one_hot
-from .nn.layers import Dense, Layer, ReLU, Softmax
+from .nn.layer import Layer
+from .nn.layers import Dense, ReLU, Softmax
 from .nn.loss import Loss
 from .nn.losses import (
     BinaryCrossEntropy,
@@ -54,6 +55,7 @@ from .nn.summary import Summary
 from .program.handle import CompiledModel
 from .program.precision import precision, set_precision
 from .program.threads import num_threads, set_num_threads
+from .run.averages import WeightAverage
 from .run.callbacks import Callback, CSVLogger, EarlyStopping, LambdaCallback, Run
 from .run.checkpoints import Checkpoint
 from .run.errors import DivergedModelsError, NonFiniteLossError
@@ -127,6 +129,7 @@ __all__ = [
     "StepRate",
     "Summary",
     "Tanh",
+    "WeightAverage",
     "accuracy",
     "export",
     "export_torch",

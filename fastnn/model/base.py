@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from ..foreign import missing_attribute
 from ..nn import configs
-from ..nn.layers import Layer
+from ..nn.layer import Layer
 from ..nn.loss import Loss
 from ..nn.network import Network
 from ..nn.optimizer import Optimizer
@@ -23,14 +23,14 @@ from ..nn.residual import Residual
 from ..nn.summary import Summary
 from ..program.program import Program
 from ..program.stream import Stream
-from ..types import DType, Floats, OwnLayer, Seed
+from ..types import DType, Flags, Floats, OwnLayer, Seed
 from ..validation import as_generator
 
 
 class Model:
     """The layers, parameters and architecture of a network, for users.
 
-    :class:`Sequential` adds training, prediction and files.
+    `PredictingModel` adds predictions, and :class:`Sequential` training and files.
     """
 
     def __init__(
@@ -76,6 +76,11 @@ class Model:
     def gradients(self) -> Floats:
         """The flat gradient buffer."""
         return self._network.gradients
+
+    @property
+    def bias_mask(self) -> Flags:
+        """Which of the parameters are biases, or belong to a layer that normalizes."""
+        return self._network.bias_mask
 
     # ------------------------------------------------------------------ layer by layer
 

@@ -41,6 +41,9 @@ class SGD(Optimizer):
         The largest norm of the gradients of all parameters: larger ones are scaled down to it.
     clip_value : float, optional
         Each element of the gradient is clipped to [-clip_value, clip_value].
+    spare_biases : bool
+        Whether weight decay leaves out biases, and the weights of :class:`LayerNorm` and
+        :class:`BatchNorm`. By default it applies to all parameters, as in PyTorch.
 
     Raises
     ------
@@ -68,8 +71,9 @@ class SGD(Optimizer):
         *,
         clip_norm: float | None = None,
         clip_value: float | None = None,
+        spare_biases: bool = False,
     ) -> None:
-        super().__init__(learning_rate, weight_decay, clip_norm, clip_value)
+        super().__init__(learning_rate, weight_decay, clip_norm, clip_value, spare_biases)
         self.momentum, self.nesterov, self.decay = momentum, nesterov, decay
 
     def _check_together(self, values: Mapping[str, Any]) -> None:
@@ -104,10 +108,18 @@ class AdaGrad(Optimizer):
 
     Parameters
     ----------
-    learning_rate, weight_decay, clip_norm, clip_value
+    learning_rate : float or callable
         As in :class:`SGD`.
     epsilon : float
         At least 0.
+    weight_decay : float
+        As in :class:`SGD`.
+    clip_norm : float, optional
+        As in :class:`SGD`.
+    clip_value : float, optional
+        As in :class:`SGD`.
+    spare_biases : bool
+        As in :class:`SGD`.
 
     Examples
     --------
@@ -128,8 +140,9 @@ class AdaGrad(Optimizer):
         *,
         clip_norm: float | None = None,
         clip_value: float | None = None,
+        spare_biases: bool = False,
     ) -> None:
-        super().__init__(learning_rate, weight_decay, clip_norm, clip_value)
+        super().__init__(learning_rate, weight_decay, clip_norm, clip_value, spare_biases)
         self.epsilon = epsilon
 
     def _fill(self, steps: Records, numbers: Integers) -> None:
@@ -143,10 +156,20 @@ class RMSprop(AdaGrad):
 
     Parameters
     ----------
-    learning_rate, epsilon, weight_decay, clip_norm, clip_value
-        As in :class:`AdaGrad`.
+    learning_rate : float or callable
+        As in :class:`SGD`.
     rho : float
         At least 0 and below 1.
+    epsilon : float
+        As in :class:`AdaGrad`.
+    weight_decay : float
+        As in :class:`SGD`.
+    clip_norm : float, optional
+        As in :class:`SGD`.
+    clip_value : float, optional
+        As in :class:`SGD`.
+    spare_biases : bool
+        As in :class:`SGD`.
 
     Examples
     --------
@@ -168,10 +191,12 @@ class RMSprop(AdaGrad):
         *,
         clip_norm: float | None = None,
         clip_value: float | None = None,
+        spare_biases: bool = False,
     ) -> None:
         super().__init__(
-            learning_rate, epsilon, weight_decay, clip_norm=clip_norm, clip_value=clip_value
-        )
+            learning_rate, epsilon, weight_decay, clip_norm=clip_norm, clip_value=clip_value,
+            spare_biases=spare_biases,
+        )  # fmt: skip
         self.rho = rho
 
     def _fill(self, steps: Records, numbers: Integers) -> None:
@@ -188,15 +213,25 @@ class Adam(Optimizer):
 
     Parameters
     ----------
-    learning_rate, weight_decay, clip_norm, clip_value
+    learning_rate : float or callable
         As in :class:`SGD`.
-    beta_1, beta_2 : float
+    beta_1 : float
+        At least 0 and below 1.
+    beta_2 : float
         At least 0 and below 1.
     epsilon : float
         At least 0.
+    weight_decay : float
+        As in :class:`SGD`.
     amsgrad : bool
         Whether to use the largest v so far. Reddi, Kale, Kumar, "On the Convergence of
         Adam and Beyond" (2018), algorithm 2.
+    clip_norm : float, optional
+        As in :class:`SGD`.
+    clip_value : float, optional
+        As in :class:`SGD`.
+    spare_biases : bool
+        As in :class:`SGD`.
 
     Examples
     --------
@@ -220,8 +255,9 @@ class Adam(Optimizer):
         *,
         clip_norm: float | None = None,
         clip_value: float | None = None,
+        spare_biases: bool = False,
     ) -> None:
-        super().__init__(learning_rate, weight_decay, clip_norm, clip_value)
+        super().__init__(learning_rate, weight_decay, clip_norm, clip_value, spare_biases)
         self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
         self.amsgrad = amsgrad
 
@@ -261,10 +297,11 @@ class AdamW(Adam):
         *,
         clip_norm: float | None = None,
         clip_value: float | None = None,
+        spare_biases: bool = False,
     ) -> None:
         super().__init__(
             learning_rate, beta_1, beta_2, epsilon, weight_decay, amsgrad,
-            clip_norm=clip_norm, clip_value=clip_value,
+            clip_norm=clip_norm, clip_value=clip_value, spare_biases=spare_biases,
         )  # fmt: skip
 
     def _fill(self, steps: Records, numbers: Integers) -> None:
@@ -284,12 +321,20 @@ class Lion(Optimizer):
 
     Parameters
     ----------
-    learning_rate, clip_norm, clip_value
+    learning_rate : float or callable
         As in :class:`SGD`.
-    beta_1, beta_2 : float
+    beta_1 : float
+        At least 0 and below 1.
+    beta_2 : float
         At least 0 and below 1.
     weight_decay : float
         At least 0.
+    clip_norm : float, optional
+        As in :class:`SGD`.
+    clip_value : float, optional
+        As in :class:`SGD`.
+    spare_biases : bool
+        As in :class:`SGD`.
 
     Examples
     --------
@@ -311,8 +356,9 @@ class Lion(Optimizer):
         *,
         clip_norm: float | None = None,
         clip_value: float | None = None,
+        spare_biases: bool = False,
     ) -> None:
-        super().__init__(learning_rate, weight_decay, clip_norm, clip_value)
+        super().__init__(learning_rate, weight_decay, clip_norm, clip_value, spare_biases)
         self.beta_1, self.beta_2 = beta_1, beta_2
 
     def _fill(self, steps: Records, numbers: Integers) -> None:

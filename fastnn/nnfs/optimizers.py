@@ -26,8 +26,10 @@ class Optimizer(base.Optimizer):
 
     Attributes
     ----------
-    learning_rate, current_learning_rate : float
-        The initial learning rate, and that of the current step.
+    learning_rate : float
+        The initial learning rate.
+    current_learning_rate : float
+        The learning rate of the current step.
     decay : float
         At least 0. The rate of a step is learning_rate / (1 + decay * iterations).
     iterations : int
@@ -65,9 +67,10 @@ class Optimizer(base.Optimizer):
     def update_params(self, layer: Any) -> None:
         """Update `weights` and `biases` of a layer by its `dweights` and `dbiases`."""
         arrays = [(getattr(layer, name), _gradients_of(layer, name)) for name, _ in KINDS]
-        for (_, prefix), (parameters, gradients) in zip(KINDS, arrays, strict=True):
+        for (name, prefix), (parameters, gradients) in zip(KINDS, arrays, strict=True):
             self.adopt(self.state_of(parameters), [(layer, prefix, parameters)])
-            self.update(parameters, gradients)
+            options = {"biases": name == "biases"} if self.decays_in_part else {}
+            self.update(parameters, gradients, **options)
 
     def post_update_params(self) -> None:
         """Count the step; called after it."""
@@ -149,7 +152,9 @@ class Optimizer_Adagrad(Optimizer, optimizers.AdaGrad):
 
     Parameters
     ----------
-    learning_rate, decay
+    learning_rate : float
+        As in :class:`Optimizer_SGD`.
+    decay : float
         As in :class:`Optimizer_SGD`.
     epsilon : float
         At least 0. c is in `weight_cache` and `bias_cache`.
@@ -180,7 +185,11 @@ class Optimizer_RMSprop(Optimizer, optimizers.RMSprop):
 
     Parameters
     ----------
-    learning_rate, decay, epsilon
+    learning_rate : float
+        As in :class:`Optimizer_Adagrad`.
+    decay : float
+        As in :class:`Optimizer_Adagrad`.
+    epsilon : float
         As in :class:`Optimizer_Adagrad`.
     rho : float
         At least 0 and below 1.
@@ -218,11 +227,16 @@ class Optimizer_Adam(Optimizer, optimizers.Adam):
 
     Parameters
     ----------
-    learning_rate, decay, epsilon
+    learning_rate : float
         As in :class:`Optimizer_Adagrad`.
-    beta_1, beta_2 : float
-        At least 0 and below 1. m is in `weight_momentums` and `bias_momentums`, c in `weight_cache`
-        and `bias_cache`.
+    decay : float
+        As in :class:`Optimizer_Adagrad`.
+    epsilon : float
+        As in :class:`Optimizer_Adagrad`.
+    beta_1 : float
+        At least 0 and below 1. m is in `weight_momentums` and `bias_momentums`.
+    beta_2 : float
+        At least 0 and below 1. c is in `weight_cache` and `bias_cache`.
 
     Examples
     --------
