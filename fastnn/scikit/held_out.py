@@ -80,7 +80,7 @@ def make_measure(estimator: MLP, held_out: Part) -> Callable[[], tuple[float, fl
     as_loss, _ = estimator._scales()
     if not issparse(held_out.X):
         held_out = held_out._replace(X=np.ascontiguousarray(held_out.X))
-    X, _, targets, weights = held_out
+    X, targets, weights = held_out.X, held_out.targets, held_out.weights
     metric = _make_metric(estimator, held_out)
     program = program_of(estimator.model_).at(estimator.precision)
     threads = estimator._threads()
