@@ -37,6 +37,8 @@ _NOT_FINITE = (
     "need to be preprocessed."
 )
 
+_ALL = slice(None)
+
 
 class TrainableMLP(MLP):
     """An estimator's `fit` and `partial_fit`, but for their signatures."""
@@ -56,7 +58,7 @@ class TrainableMLP(MLP):
             with Agreement(ranks) as agreement:
                 self._check_ranks(ranks, parts, validation_data)
                 join = functools.partial(join_labels, ranks, agreement) if parts else None
-                samples, held_out, random_state = self._prepare(
+                samples, held_out, random_state, own = self._prepare(
                     X, y, sample_weight, validation_data, incremental, join
                 )
             if ranks is not None:
@@ -68,7 +70,7 @@ class TrainableMLP(MLP):
         if self.solver == "lbfgs":
             self._fit_lbfgs(samples)
         else:
-            self._fit_in_batches(samples, held_out, random_state, incremental, ranks)
+            self._fit_in_batches(samples, held_out, random_state, incremental, ranks, own)
         return self
 
     def _check_ranks(self, ranks: Ranks | None, parts: bool, validation_data: Batch | None) -> None:
@@ -106,13 +108,14 @@ class TrainableMLP(MLP):
         validation_data: Batch | None,
         incremental: bool,
         join: Callable[[Any, Array], tuple[Array, slice]] | None = None,
-    ) -> tuple[Part, Part | None, np.random.RandomState]:
+    ) -> tuple[Part, Part | None, np.random.RandomState, slice]:
         """Check all arguments, and make the network of a first fit.
 
         `join` returns the labels of all ranks for samples and labels of this one, and which are
         those, if each rank has a part of the samples.
 
-        Return the samples to train on, those to measure on, and the random state.
+        Return the samples to train on, those to measure on, the random state, and which of all
+        targets belong to the samples.
         """
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
@@ -122,12 +125,12 @@ class TrainableMLP(MLP):
         first = not hasattr(self, "model_") or not (self.warm_start or incremental)
         inputs, labels = self._validate(X, y, first)
         resolve_precision(self.precision, inputs.dtype)  # for its errors, before anything changes
-        own = slice(None)
+        own = _ALL
         if join is not None:
             labels, own = join(inputs, labels)
         targets = self._encode(labels, first, incremental, inputs.dtype)
         weights = self._weigh(sample_weight, inputs, labels, own)
-        samples = Part(inputs, labels, targets, weights, own)
+        samples = Part(inputs, labels, targets, weights)
         random_state = check_random_state(self.random_state)
         sizes = [inputs.shape[1], *hidden, self._count_outputs(targets)]
         if first:
@@ -144,7 +147,7 @@ class TrainableMLP(MLP):
             held_out = read_validation_data(self, validation_data, samples.y)
         elif self.early_stopping:
             samples, held_out = split_off(self, samples, random_state)
-        return samples, held_out, random_state
+        return samples, held_out, random_state, own
 
     def _refuse_for_lbfgs(self, validation_data: Batch | None) -> None:
         """Raise ValueError for what needs epochs, which L-BFGS does not have."""
@@ -194,8 +197,12 @@ class TrainableMLP(MLP):
         random_state: np.random.RandomState,
         incremental: bool,
         ranks: Ranks | None,
+        own: slice,
     ) -> None:
-        """Train on a part of the samples, and measure on the other where there is one."""
+        """Train on a part of the samples, and measure on the other where there is one.
+
+        The samples of this rank are those `own` of all, of which `train` has the targets.
+        """
         n = len(train.targets)
         as_loss, scale = self._scales()
         if not incremental or not hasattr(self, "_optimizer"):
@@ -207,14 +214,14 @@ class TrainableMLP(MLP):
         try:
             with self._penalties(self.alpha / scale):
                 self.model_.fit(
-                    train.X, self._smooth(train.targets)[train.own], sample_weight=train.weights,
+                    train.X, self._smooth(train.targets)[own], sample_weight=train.weights,
                     optimizer=self._optimizer, epochs=1 if incremental else self.max_iter,
                     batch_size=self._clip_batch(n),
                     shuffle=_Order(random_state) if self.shuffle else False,
                     seed=random_state.randint(2**31) if self.dropout else 0,
                     callbacks=[rule, *(self.callbacks or ())],
                     verbose=False, threads=self._threads(), precision=self.precision,
-                    ranks=ranks, parts=train.own != slice(None),
+                    ranks=ranks, parts=own != _ALL,
                 )  # fmt: skip
         except NonFiniteLossError as error:
             if not self.early_stopping:

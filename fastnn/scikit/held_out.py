@@ -25,8 +25,6 @@ class Part(NamedTuple):
     y: Array  # (N,) or (N, O), as the user passed them
     targets: Array  # (N,) or (N, O), as the network takes them
     weights: Floats | None  # (N,) float64, or None where all are 1
-    own: slice = slice(None)
-    """Of which rows X and the weights are, where other ranks have the rest."""
 
 
 def split_off(
@@ -47,7 +45,7 @@ def split_off(
 
 
 def _take(samples: Part, indices: Array) -> Part:
-    X, y, targets, weights, _ = samples
+    X, y, targets, weights = samples
     weights = None if weights is None else weights[indices]
     return Part(X[indices], y[indices], targets[indices], weights)
 
@@ -80,7 +78,7 @@ def make_measure(estimator: MLP, held_out: Part) -> Callable[[], tuple[float, fl
     as_loss, _ = estimator._scales()
     if not issparse(held_out.X):
         held_out = held_out._replace(X=np.ascontiguousarray(held_out.X))
-    X, targets, weights = held_out.X, held_out.targets, held_out.weights
+    X, _, targets, weights = held_out
     metric = _make_metric(estimator, held_out)
     program = program_of(estimator.model_).at(estimator.precision)
     threads = estimator._threads()
