@@ -52,9 +52,12 @@ def describe(part: Any, name: str, *, own: bool = False) -> dict[str, Any]:
         )
     config: dict[str, Any] = {"class": type(part).__name__}
     kind: Any = type(part)
+    unwritten: dict[str, Any] = getattr(part, "unwritten", {})
     for argument in _parameters(kind):
         value = getattr(part, argument)
         if argument == "init" and callable(value) and not isinstance(value, scaled_normal):
+            continue
+        if argument in unwritten and value == unwritten[argument]:
             continue
         config[argument] = _plain(value, f"{name}.{argument}")
     return config
@@ -140,11 +143,12 @@ def check_network(config: Mapping[str, Any], network: Network) -> None:
 def find_difference(actual: Any, expected: Any, name: str) -> tuple[str, Any, Any] | None:
     """Return (name, actual, expected) of the first place where two dicts differ, or None.
 
-    The `init` of layers is ignored. An argument that is missing in `expected`, as in a file of an
-    earlier version, counts as its default.
+    The `init` of layers is ignored. An argument that is missing, as in a file of an earlier
+    version, counts as its default.
     """
     if isinstance(actual, dict) and isinstance(expected, dict):
         keys = dict.fromkeys([*expected, *actual])
+        actual = _defaults(actual.get("class")) | actual
         expected = _defaults(expected.get("class")) | expected
         pairs = [
             (actual.get(key), expected.get(key), f"{name}.{key}" if name else key)

@@ -5,13 +5,25 @@ folder need polars as they are imported: `text` and `table` do not.
 """
 
 from .api import load, train
-from .table import KINDS, Table, among, did_you_mean, kind_of_file, one_of, read_table, table_of
-from .text import read_text
+from .table import (
+    KINDS,
+    Table,
+    among,
+    check_form,
+    did_you_mean,
+    kind_of_file,
+    one_of,
+    read_table,
+    table_of,
+)
+from .text import TextFormat, read_text
 
 __all__ = [
     "KINDS",
     "Table",
+    "TextFormat",
     "among",
+    "check_form",
     "did_you_mean",
     "kind_of_file",
     "load",
