@@ -26,7 +26,7 @@ from ..validation import (
     is_nothing,
     unlocked,
 )
-from .layers import Layer
+from .layer import Layer
 from .own import is_own, measure_by_passes
 
 
