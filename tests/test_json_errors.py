@@ -59,7 +59,12 @@ def test_a_configuration_file_asks_for_json_too(call, tmp_path):
 @pytest.mark.parametrize(
     ("error", "code", "kind", "text"),
     [
-        (NonFiniteLossError(3, 7), 1, "diverged", "the loss of epoch 3, batch 7 is not finite"),
+        (
+            NonFiniteLossError(3, 7),
+            1,
+            "diverged",
+            "the loss is no longer finite in epoch 3, batch 7",
+        ),
         (KeyboardInterrupt(), 130, "interrupted", "interrupted"),
         (TypeError("one\ttwo"), 3, "mistake in fastnn", "TypeError: one two (a mistake in fastnn"),
         (OSError("no room"), 2, "bad input", "no room"),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".png", ".pdf", ".svg")
 _CURVES = 4.8  # inches
-_PANEL, _PANEL_HEIGHT = 2.6, 2.7  # of the importance, and of each column
+_PANEL, _PANEL_HEIGHT = 2.4, 2.8  # of the importance, and of each column
 _MOST_PANELS = 3  # columns whose effect is drawn
 
 
@@ -87,15 +87,14 @@ def draw(
     figure.suptitle(as_text(title), fontsize=13)
     right: Any = figure
     if inspection is not None:
-        right, lower = figure.subfigures(2, 1, height_ratios=(height, below))
+        upper_and_lower: Any = figure.subfigures(2, 1, height_ratios=(height, below))
+        right, lower = upper_and_lower
         panels = lower.subplots(n_rows, n_columns, squeeze=False).ravel()
         inspection.draw_importance(panels[0], importance)
-        for ax, name in zip(panels[1:], importance.columns[:shown], strict=False):
-            inspection.draw_dependence(ax, name)
+        columns = importance.columns[:shown]
+        inspection.draw_dependences(panels[1 : shown + 1], columns, outside=True)
         for ax in panels[shown + 1 :]:
             ax.set_axis_off()
-        if shown and len(target.labels if target.task == "classification" else ()) > 2:
-            panels[shown].legend(frameon=False, fontsize="small")
     if history and curves:
         parts: Any = right.subfigures(1, 2, width_ratios=(_CURVES, side))
         left, right = parts

@@ -81,9 +81,16 @@ class Loss(Guarded):
     ) -> np.floating[Any]:
         """Return the mean of the losses of the samples, weighted by `sample_weight` (B,)."""
         losses: Floats = self.forward(y_pred, y_true)
+        sample_weight = self._counted(y_pred, y_true, sample_weight)
         if sample_weight is None:
             return np.mean(losses)
         return np.average(losses, weights=as_sample_weights(sample_weight, len(losses)))
+
+    def _counted(
+        self, y_pred: ArrayLike, y_true: ArrayLike, sample_weight: ArrayLike | None
+    ) -> ArrayLike | None:
+        """Return the weights of samples for the mean: 0 where no target is known."""
+        return sample_weight
 
     @property
     def masks_targets(self) -> bool:
@@ -167,14 +174,13 @@ class OutputLoss(Loss):
         kernels.loss_forward(losses, y_pred, targets, self.kernel_code, self.number)
         return losses
 
-    def calculate(
-        self, y_pred: ArrayLike, y_true: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> np.floating[Any]:
-        """Return the mean of the losses of the samples, weighted by `sample_weight` (B,)."""
+    def _counted(
+        self, y_pred: ArrayLike, y_true: ArrayLike, sample_weight: ArrayLike | None
+    ) -> ArrayLike | None:
         if self.masks_targets:
             _, targets = self._check(y_pred, "y_pred", y_true)
-            sample_weight = _known_weights(targets, sample_weight)
-        return super().calculate(y_pred, y_true, sample_weight)
+            return _known_weights(targets, sample_weight)
+        return sample_weight
 
     def backward(
         self, dvalues: ArrayLike, y_true: ArrayLike, sample_weight: ArrayLike | None = None
@@ -201,7 +207,7 @@ class OutputLoss(Loss):
 
     def hits(self, outputs: Floats, targets: Array, labels: Integers) -> Array:
         """Return the fraction of right answers of each sample, (B,)."""
-        right: Array = (outputs > self.threshold) == (targets > 0.5)
+        right: Array = np.asarray((outputs > self.threshold) == (targets > 0.5))
         if self.masks_targets:
             known = ~np.isnan(targets)
             part: Array = (right & known).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
@@ -237,7 +243,9 @@ def _known_weights(targets: Floats, sample_weight: ArrayLike | None) -> ArrayLik
     known = known_rows(targets)
     if known.all():
         return sample_weight
-    return known * (1.0 if sample_weight is None else as_sample_weights(sample_weight, len(known)))
+    return known.astype(np.float64) * (
+        1.0 if sample_weight is None else as_sample_weights(sample_weight, len(known))
+    )
 
 
 def check_shape(targets: Array, shape: Shape) -> None:

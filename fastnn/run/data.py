@@ -41,33 +41,20 @@ def as_data(
     scaling: Scaling = UNSCALED,
     *,
     finite: bool | Literal["later"] = True,
+    is_part: bool = False,
 ) -> Data:
     """Return checked samples; `names` are those of the three arguments.
 
     With "later" as `finite`, rows of the inputs are still to be checked. Samples of which no target
-    is known weigh 0.
+    is known weigh 0, unless the data `is_part` of others: then it is still to be seen to.
     """
-    data = as_parts_data(program, X, y, sample_weight, names, scaling, finite=finite)
-    return leave_out_unknown(data, program.network.loss, names[1])
-
-
-def as_parts_data(
-    program: Program,
-    X: ArrayLike | Samples | None,
-    y: ArrayLike | Targets | None,
-    sample_weight: ArrayLike | None = None,
-    names: tuple[str, ...] = NAMES,
-    scaling: Scaling = UNSCALED,
-    *,
-    finite: bool | Literal["later"] = True,
-) -> Data:
-    """Return checked samples as `as_data` does, with the weights as they are."""
     inputs = program.as_inputs(X, names[0], scaling=scaling, allow_empty=False, finite=finite)
     labels, targets = as_checked_targets(program.network, y, names[1], inputs)
     weights = np.empty(0)
     if sample_weight is not None:
         weights = unlocked(as_sample_weights(sample_weight, len(inputs), names[2]))
-    return Data(inputs, labels, targets, weights)
+    data = Data(inputs, labels, targets, weights)
+    return data if is_part else leave_out_unknown(data, program.network.loss, names[1])
 
 
 def leave_out_unknown(data: Data, loss: Loss, name: str = "y") -> Data:

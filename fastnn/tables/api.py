@@ -164,11 +164,11 @@ def train(
     from .scores import assess
 
     _check(options)
-    form = TextFormat(**{name: options[name] for name in _FORM if name in options})  # type: ignore
+    chosen: dict[str, Any] = dict(options)
+    form = TextFormat(**{name: chosen[name] for name in TextFormat._fields if name in chosen})
     refuse_form(data, form)
     table = as_table(data, form=form)
     table.require(target, "target")
-    chosen: dict[str, Any] = dict(options)
     for name in ("drop", "categorical"):
         if target in chosen.get(name, ()):
             raise ValueError(f"target is {target!r:.80}, expected a column that is not in {name}")
@@ -262,11 +262,9 @@ def load(
     """
     from . import models  # needs polars
 
-    form = {
-        "separator": separator, "encoding": encoding, "has_header": has_header, "sheet": sheet,
-    }  # fmt: skip
-    _check_values(form)
-    return models.load(path, TextFormat(**form))
+    form = TextFormat(separator, encoding, has_header, sheet)
+    _check_values(form._asdict())
+    return models.load(path, form)
 
 
 def _is_number(value: Any, low: float, high: float) -> bool:
@@ -294,7 +292,6 @@ def _is_encoding(value: Any) -> bool:
     return True
 
 
-_FORM = ("separator", "encoding", "has_header", "sheet")
 _NAMES = (_are_names, "a list of texts")
 _COUNT = (_is_count, "a whole number of at least 1")
 _FLAG = (lambda value: isinstance(value, bool), "True or False")

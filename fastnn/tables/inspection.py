@@ -5,6 +5,8 @@ scikit-learn and matplotlib are imported when a picture is drawn.
 
 from __future__ import annotations
 
+import datetime
+import importlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,6 +15,7 @@ import numpy as np
 from .. import metrics
 from ..figures import (
     COLORS,
+    QUIET,
     as_panels,
     as_text,
     import_sklearn,
@@ -189,7 +192,7 @@ class Inspection:
         places = np.arange(n)[::-1]
         ax.barh(
             places, importance.means[:n], xerr=importance.deviations[:n], color=COLORS[0],
-            height=0.7, error_kw={"ecolor": "#404040", "elinewidth": 1},
+            height=0.7, error_kw={"ecolor": QUIET, "elinewidth": 1.2},
         )  # fmt: skip
         ax.set_yticks(places, [shorten(name) for name in importance.columns[:n]])
         ax.set_ylim(-0.6, n - 0.4)
@@ -216,18 +219,15 @@ class Inspection:
         n_curves = len(result["average"])
         shown = range(n_curves) if n_curves > 2 or not self.is_classification else [n_curves - 1]
         for k in shown:
-            as_bars = is_category and len(shown) == 1
             display = inspection.PartialDependenceDisplay(
                 pd_results=[result], features=[(j,)], feature_names=self.names, target_idx=k,
-                deciles={}, kind="average", is_categorical=[(as_bars,)],
+                deciles={}, kind="average", is_categorical=[(False,)],
             )  # fmt: skip
             color = COLORS[k % len(COLORS)] if len(shown) > 1 else COLORS[0]
+            # Bars would have to begin at 0, far from the values of many targets.
             style = {"marker": "o", "linestyle": "none"} if is_category else {"linewidth": 2}
             label = None if labels is None else shorten(labels[k])
-            options = {} if as_bars else {"color": color, "label": label, **style}
-            display.plot(ax=np.array([ax]), line_kw=options)
-        for bar in ax.patches:
-            bar.set_color(COLORS[0])
+            display.plot(ax=np.array([ax]), line_kw={"color": color, "label": label, **style})
         self._finish(ax, column, result["grid_values"][0], j)
         if labels is None:
             ax.set_ylabel(as_text(self.model.target_name))
@@ -244,23 +244,44 @@ class Inspection:
         ax.set_xlabel(shorten(column.name))
         low, high = ax.dataLim.intervaly
         set_ticks(ax.yaxis, max(abs(low), abs(high)), 5)
+        ax.set_ylim(*((-0.04, 1.04) if self.is_classification else _widened(low, high)))
         if column.kind == "number":
             low, high = ax.dataLim.intervalx
             set_ticks(ax.xaxis, max(abs(low), abs(high)), 4)
         elif column.kind == "date":
-            from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-
-            locator = AutoDateLocator(minticks=2, maxticks=5)
+            dates: Any = importlib.import_module("matplotlib.dates")
+            locator = dates.AutoDateLocator(minticks=2, maxticks=5)
             ax.xaxis.set_major_locator(locator)
-            ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+            ax.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))
         else:
             names = [shorten(text) for text in self._codes[j]]
+            ax.set_xlim(-0.5, len(names) - 0.5)
             step = -(-len(names) // 8)
             ax.set_xticks(range(0, len(names), step), names[::step])
-            if sum(map(len, names[::step])) > 24:
+            if sum(len(name) + 2 for name in names[::step]) > 20:
                 ax.tick_params(axis="x", labelrotation=30)
                 for tick in ax.get_xticklabels():
                     tick.set(ha="right", rotation_mode="anchor")
+
+    def draw_dependences(
+        self, panels: Sequence[Axes], names: Sequence[str], *, outside: bool
+    ) -> None:
+        """Draw the curves of some columns, with the same limits and one legend.
+
+        With `outside` the legend stands above all panels of the figure.
+        """
+        for ax, name in zip(panels, names, strict=True):
+            self.draw_dependence(ax, name)
+        if self.is_classification:
+            if len(self.model.classes_ or ()) > 2 and len(panels):
+                place: Any = panels[0].figure if outside else panels[0]
+                options = {"loc": "outside upper center", "ncols": 4} if outside else {}
+                handles, labels = panels[0].get_legend_handles_labels()
+                place.legend(handles, labels, frameon=False, fontsize="small", **options)
+            return
+        limits = np.array([ax.get_ylim() for ax in panels])
+        for ax in panels:
+            ax.set_ylim(limits[:, 0].min(), limits[:, 1].max())
 
     def of_rows(self, most: int) -> Inspection:
         """Return the same model with at most so many of the rows."""
@@ -278,9 +299,12 @@ class Inspection:
         return labels is None or len(labels) <= len(COLORS)
 
 
-def _filled_moments(column: Any, series: pl.Series) -> pl.Series:
-    import datetime
+def _widened(low: float, high: float) -> tuple[float, float]:
+    room = 0.05 * (high - low) or 1.0
+    return low - room, high + room
 
+
+def _filled_moments(column: Any, series: pl.Series) -> pl.Series:
     if column.fill is None:
         return series
     return series.fill_null(datetime.datetime.fromisoformat(column.fill))
@@ -291,7 +315,7 @@ def _as_estimator(inspection: Inspection) -> Any:
     base = import_sklearn("base")
     kind = base.ClassifierMixin if inspection.is_classification else base.RegressorMixin
     labels = inspection.model.classes_
-    members = {
+    members: dict[str, Any] = {
         "fit": lambda self, Z, y: self,
         "__sklearn_is_fitted__": lambda self: True,
         "predict": lambda self, Z: inspection.predict(Z),
@@ -441,8 +465,5 @@ def plot_partial_dependence(
         panels = new_panels(min(3.4 * len(names), 13) + 0.4, 3.2, len(names))
     else:
         panels = as_panels(axes, len(names))
-    for ax, name in zip(panels, names, strict=True):
-        inspection.draw_dependence(ax, name)
-    if len(model.classes_ or ()) > 2:
-        panels[-1].legend(frameon=False, fontsize="small")
+    inspection.draw_dependences(panels, names, outside=axes is None)
     return panels
