@@ -46,7 +46,7 @@ def checked(function, compute, flags):
 # Checks of arguments that hold together by what is in them; the rest follows from the contracts.
 _PLANS = {
     "convert_rows": "convert_fault(rows, source, layout, indices)",
-    "optimizer_update": "optimizer_fault(states, rule)",
+    "optimizer_update": "optimizer_fault(states, rule, step)",
     "pack_network": "pack_fault(panels, layers, tiles, parameters)",
     "predict_few": (
         "few_fault(outputs, workspace, layers, extended is not None, parameters, inputs)"

@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 
 _NOT_STORED = ("rng",)  # it only drew the initial weights
 
+_LATER_ARGUMENTS = ("spare_biases", "mask_nan", "pos_weight")
+"""Arguments that early versions do not have. At their default they are not written, so that early
+versions read the file too.
+"""
+
 
 Part: TypeAlias = tuple[Any, dict[str, Any]]
 """A class and the arguments of its constructor."""
@@ -52,12 +57,13 @@ def describe(part: Any, name: str, *, own: bool = False) -> dict[str, Any]:
         )
     config: dict[str, Any] = {"class": type(part).__name__}
     kind: Any = type(part)
-    unwritten: dict[str, Any] = getattr(part, "unwritten", {})
-    for argument in _parameters(kind):
+    for argument, parameter in _parameters(kind).items():
+        default = parameter.default
+        # Pickles of early versions do not have them either.
+        if argument in _LATER_ARGUMENTS and vars(part).get(argument, default) == default:
+            continue
         value = getattr(part, argument)
         if argument == "init" and callable(value) and not isinstance(value, scaled_normal):
-            continue
-        if argument in unwritten and value == unwritten[argument]:
             continue
         config[argument] = _plain(value, f"{name}.{argument}")
     return config
@@ -143,8 +149,8 @@ def check_network(config: Mapping[str, Any], network: Network) -> None:
 def find_difference(actual: Any, expected: Any, name: str) -> tuple[str, Any, Any] | None:
     """Return (name, actual, expected) of the first place where two dicts differ, or None.
 
-    The `init` of layers is ignored. An argument that is missing, as in a file of an earlier
-    version, counts as its default.
+    The `init` of layers is ignored. A missing argument, as in a file of an earlier version, counts
+    as its default.
     """
     if isinstance(actual, dict) and isinstance(expected, dict):
         keys = dict.fromkeys([*expected, *actual])

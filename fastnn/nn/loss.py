@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -48,12 +48,6 @@ class Loss(Guarded):
     """
 
     _fixed = "kind", "task", "finish", "probability_layer", "threshold"
-
-    unwritten: ClassVar[dict[str, Any]] = {"mask_nan": False, "pos_weight": 1.0}
-    """Arguments that a repr and a file leave out while they have these values.
-
-    Files of early versions do not have them.
-    """
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "number":  # the kernels rely on it
@@ -134,11 +128,13 @@ class Loss(Guarded):
             f"{name}={value!r}"
             for name, value in vars(self).items()
             if name not in _RESULTS and (isinstance(value, bool) or not is_nothing(value))
-            if name not in self.unwritten or value != self.unwritten[name]
+            if name not in _UNSHOWN or value != _UNSHOWN[name]
         )
         return f"{type(self).__name__}({arguments})"
 
 
+# Values that a repr leaves out.
+_UNSHOWN = {"mask_nan": False, "pos_weight": 1.0}
 # Attributes that a pass sets.
 _RESULTS = ("dinputs", "output", "activation", "loss")
 
