@@ -230,7 +230,7 @@ class OutputLoss(Loss):
 
 def known_rows(targets: Floats) -> Array:
     """Return for each sample whether a target is known, (B,)."""
-    known: Array = ~np.isnan(targets).all(axis=1)
+    known: Array = ~np.asarray(np.isnan(targets).all(axis=1))
     return known
 
 
