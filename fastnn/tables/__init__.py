@@ -4,6 +4,8 @@
 folder need polars as they are imported: `text` and `table` do not.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from .api import load, train
 from .table import (
     KINDS,
@@ -18,9 +20,13 @@ from .table import (
 )
 from .text import TextFormat, read_text
 
+if TYPE_CHECKING:
+    from .models import TableModel
+
 __all__ = [
     "KINDS",
     "Table",
+    "TableModel",
     "TextFormat",
     "among",
     "check_form",
@@ -33,3 +39,11 @@ __all__ = [
     "table_of",
     "train",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "TableModel":
+        from .models import TableModel
+
+        return TableModel
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
