@@ -159,7 +159,7 @@ class ShardTrainer(RanksTrainer):
         ranks, team, loss = self.ranks, self.team, self.loss
         smoothing = float(getattr(loss, "label_smoothing", 0))
         job = (
-            0, len(steps), self.batch_size, loss.kind, loss.number, smoothing,
+            0, len(steps), self.batch_size, loss.kernel_code, loss.number, smoothing,
             self.optimizer.rule, True,
         )  # fmt: skip
         task = np.array([job], JOB), steps
