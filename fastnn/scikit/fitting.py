@@ -57,7 +57,9 @@ class TrainableMLP(MLP):
         try:
             with Agreement(ranks) as agreement:
                 self._check_ranks(ranks, parts, validation_data)
-                join = functools.partial(join_labels, ranks, agreement) if parts else None
+                join = None
+                if ranks is not None and parts:
+                    join = functools.partial(join_labels, ranks, agreement)
                 samples, held_out, random_state, own = self._prepare(
                     X, y, sample_weight, validation_data, incremental, join
                 )
