@@ -4,13 +4,19 @@
 folder need polars as they are imported: `text` and `table` do not.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from .api import load, train
 from .table import KINDS, Table, among, did_you_mean, kind_of_file, one_of, read_table, table_of
 from .text import read_text
 
+if TYPE_CHECKING:
+    from .models import TableModel
+
 __all__ = [
     "KINDS",
     "Table",
+    "TableModel",
     "among",
     "did_you_mean",
     "kind_of_file",
@@ -21,3 +27,11 @@ __all__ = [
     "table_of",
     "train",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "TableModel":
+        from .models import TableModel
+
+        return TableModel
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
