@@ -23,6 +23,7 @@ from .model import Sequential, load
 from .nn.activations import ELU, GELU, Identity, LeakyReLU, Sigmoid, SiLU, Softplus, Tanh
 from .nn.batches import generate_batch_indices
 from .nn.dropout import Dropout
+from .nn.embedding import Embedding, embedding_dimension
 from .nn.initializers import scaled_normal
 from .nn.labels import one_hot
 from .nn.layers import Dense, Layer, ReLU, Softmax
@@ -87,6 +88,7 @@ __all__ = [
     "DivergedModelsError",
     "Dropout",
     "EarlyStopping",
+    "Embedding",
     "ExponentialRate",
     "FileFormatError",
     "History",
@@ -128,6 +130,7 @@ __all__ = [
     "Summary",
     "Tanh",
     "accuracy",
+    "embedding_dimension",
     "export",
     "export_torch",
     "fit_many",
