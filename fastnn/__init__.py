@@ -26,7 +26,8 @@ from .nn.dropout import Dropout
 from .nn.embedding import Embedding, embedding_dimension
 from .nn.initializers import scaled_normal
 from .nn.labels import one_hot
-from .nn.layers import Dense, Layer, ReLU, Softmax
+from .nn.layer import Layer
+from .nn.layers import Dense, ReLU, Softmax
 from .nn.loss import Loss
 from .nn.losses import (
     BinaryCrossEntropy,

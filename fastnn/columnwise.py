@@ -66,9 +66,12 @@ class Dense(Layer):
 
     Parameters
     ----------
-    input_size, output_size : int
-        I and O.
+    input_size : int
+        I, the number of input features.
+    output_size : int
+        O, the number of outputs.
     dtype : float32 or float64
+        Of the parameters and of all results.
     rng : None, int or numpy.random.Generator
         Where the standard normal weights come from; the biases start at 0.01.
 

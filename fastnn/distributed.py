@@ -159,7 +159,9 @@ def torch_ranks(shards: int | None = None, *, timeout: float = 60.0, group: Any 
 
     Parameters
     ----------
-    shards, timeout
+    shards : int, optional
+        As of :func:`mpi_ranks`.
+    timeout : float
         As of :func:`mpi_ranks`.
     group : torch.distributed.ProcessGroup, optional
         By default the group of all processes.

@@ -37,25 +37,35 @@ class LearningRateFinder:
     Parameters
     ----------
     model : Sequential
-    X, y : array-like
+        Is not changed.
+    X : array-like of shape (N, I)
+        As in :meth:`Sequential.fit`.
+    y : array-like
         As in :meth:`Sequential.fit`.
     optimizer : Optimizer, optional
         The kind of step, by default `SGD()`; its own rate is not used, and it does not change.
-    lowest, highest : float
-        The first and the last rate.
+    lowest : float
+        The first rate.
+    highest : float
+        The last rate.
     steps : int
         The number of steps, at most.
     batch_size : int
+        The number of samples of a step.
     seed : None, int or numpy.random.Generator
         Determines the order of samples.
-    scale, offset : float
+    scale : float
+        As in :meth:`Sequential.fit`.
+    offset : float
         As in :meth:`Sequential.fit`.
 
     Attributes
     ----------
-    rates, losses : ndarray of shape (S,)
-        The learning rate of each step, and the loss of its batch before the step. S is smaller than
-        `steps` if the loss was no longer finite, or four times the smallest.
+    rates : ndarray of shape (S,)
+        The learning rate of each step. S is smaller than `steps` if the loss was no longer finite,
+        or four times the smallest.
+    losses : ndarray of shape (S,)
+        The loss of the batch of each step, before the step.
     smoothed : ndarray of shape (S,)
         A moving average of the losses.
     suggestion : float

@@ -63,8 +63,10 @@ def fit_many(
     ----------
     models : list of Sequential
         Distinct ones; they may differ in layers, loss and dtype.
-    X, y
+    X : array-like of shape (N, I)
         As in `fit`; `batches` can only train one model.
+    y : array-like
+        As in `fit`.
     optimizer : Optimizer or str, or list of them
         Each model gets a copy of a single optimizer, without its state. To continue training from
         an earlier call, pass a list with one optimizer for each model.

@@ -105,8 +105,10 @@ def plot_confusion_matrix(
 
     Parameters
     ----------
-    y_true, y_pred : array-like of shape (N,)
-        Labels of any kind.
+    y_true : array-like of shape (N,)
+        True labels, of any kind.
+    y_pred : array-like of shape (N,)
+        Predicted labels.
     class_names : list of str, optional
         Names of the labels 0, 1, ...; by default the names are the labels that occur, sorted.
     ax : matplotlib Axes, optional
@@ -362,9 +364,11 @@ def plot_predictions(y_true: ArrayLike, y_pred: ArrayLike, *, ax: Axes | None = 
 
     Parameters
     ----------
-    y_true, y_pred : array-like of shape (N,)
-        Of more than 5,000 samples, the 500 with the largest errors are shown, and a random choice
-        of 4,500 others. The legend says how many there are.
+    y_true : array-like of shape (N,)
+        Targets. Of more than 5,000 samples, the 500 with the largest errors are shown, and a random
+        choice of 4,500 others. The legend says how many there are.
+    y_pred : array-like of shape (N,)
+        Predictions.
     ax : matplotlib Axes, optional
 
     Returns

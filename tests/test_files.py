@@ -18,7 +18,7 @@ import fastnn
 from fastnn.files import format as files
 from fastnn.nn import classes, configs
 
-LAYERS = [each for each in classes.CLASSES.values() if issubclass(each, fastnn.nn.layers.Layer)]
+LAYERS = [each for each in classes.CLASSES.values() if issubclass(each, fastnn.nn.layer.Layer)]
 
 
 def make_model(dtype=np.float32, seed=0):
@@ -168,7 +168,7 @@ def test_every_class_can_be_described(name):
 
 def test_no_public_class_is_left_out():
     public = {name for name in fastnn.__all__ if isinstance(getattr(fastnn, name), type)}
-    kinds = fastnn.nn.layers.Layer, fastnn.nn.loss.Loss, fastnn.nn.optimizer.Optimizer
+    kinds = fastnn.nn.layer.Layer, fastnn.nn.loss.Loss, fastnn.nn.optimizer.Optimizer
     kinds += (fastnn.nn.schedules.Schedule,)
     parts = {name for name in public if issubclass(getattr(fastnn, name), kinds)}
     bases = {kind.__name__ for kind in kinds}  # which are no parts themselves

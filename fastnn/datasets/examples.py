@@ -43,8 +43,10 @@ def make_spiral(
 
     Parameters
     ----------
-    n_samples_per_class, n_classes : int
-        At least 1. Three arms are well apart; from eleven on, arms overlap.
+    n_samples_per_class : int
+        The number of points of each arm, at least 1.
+    n_classes : int
+        The number of arms, at least 1. Three arms are well apart. Eleven or more overlap.
     noise : float
         Standard deviation of the angle, in radians, at least 0.
     rng : None, int or numpy.random.Generator

@@ -45,14 +45,15 @@ def load_idx(folder: PathLike) -> tuple[tuple[Array, Integers], tuple[Array, Int
 
     Returns
     -------
-    train, test : (X, y)
-        The images and labels of `train-...`, and those of `t10k-...`. A pair is what `fit` takes as
-        `validation_data`.
+    train : (X, y)
+        The images and labels of the files `train-...`.
 
         `X` is a read-only array of shape (N, I), the pixels of an image row by row: uint8 from 0 to
         255 in files with these names. It is a :class:`numpy.memmap` where the file is not
         compressed. Pass `scale=1 / 255` to `fit` and to the prediction methods. `y` is an array of
         shape (N,), int64.
+    test : (X, y)
+        The images and labels of the files `t10k-...`. `fit` takes the pair as `validation_data`.
 
     Raises
     ------

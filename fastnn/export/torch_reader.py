@@ -22,7 +22,8 @@ from ..nn import configs
 from ..nn.activations import Activation
 from ..nn.classes import ACTIVATIONS, CLASSES
 from ..nn.dropout import Dropout
-from ..nn.layers import Dense, Layer, ParameterLayer, ReLU, Softmax
+from ..nn.layer import Layer, ParameterLayer
+from ..nn.layers import Dense, ReLU, Softmax
 from ..nn.loss import Loss
 from ..nn.normalization import BatchNorm, LayerNorm
 from ..types import Array, DType, Floats, PathLike

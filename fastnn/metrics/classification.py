@@ -20,8 +20,12 @@ def accuracy(y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | No
 
     Parameters
     ----------
-    y_true, y_pred : array-like of shape (B,) or (B, C)
+    y_true : array-like of shape (B,) or (B, C)
+        True labels, or rows whose largest entry is the class.
+    y_pred : array-like of shape (B,) or (B, C)
+        Predicted labels, or rows of probabilities.
     sample_weight : array-like of shape (B,), optional
+        The weight of each sample, by default 1.
 
     Returns
     -------
@@ -111,8 +115,11 @@ def precision(
 
     Parameters
     ----------
-    y_true, y_pred : array-like of shape (B,) or (B, O)
-        Labels; or answers 0 and 1 to O questions, each of which then takes the place of a class.
+    y_true : array-like of shape (B,) or (B, O)
+        True labels; or answers 0 and 1 to O questions, each of which then takes the place of a
+        class.
+    y_pred : array-like of shape (B,) or (B, O)
+        Predicted labels or answers.
     average : {"macro", "weighted", "micro", "binary", None}
         The mean over the classes, the mean weighted with how often each is true, over all
         decisions together, only of class 1 where there are 0 and 1, or an array of all classes,

@@ -17,8 +17,12 @@ def mean_squared_error(
 
     Parameters
     ----------
-    y_true, y_pred : array-like of shape (B,) or (B, O)
+    y_true : array-like of shape (B,) or (B, O)
+        Targets.
+    y_pred : array-like of shape (B,) or (B, O)
+        Predictions.
     sample_weight : array-like of shape (B,), optional
+        The weight of each sample, by default 1.
 
     Returns
     -------

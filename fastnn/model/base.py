@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from ..foreign import missing_attribute
 from ..nn import configs
-from ..nn.layers import Layer
+from ..nn.layer import Layer
 from ..nn.loss import Loss
 from ..nn.network import Network
 from ..nn.optimizer import Optimizer
@@ -30,7 +30,7 @@ from ..validation import as_generator
 class Model:
     """The layers, parameters and architecture of a network, for users.
 
-    :class:`Sequential` adds training, prediction and files.
+    `PredictingModel` adds predictions, and :class:`Sequential` training and files.
     """
 
     def __init__(

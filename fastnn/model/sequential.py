@@ -8,13 +8,9 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from .. import files
-from ..kernels.catalogue import Operation
 from ..metrics import MetricLike
 from ..nn.dropout import Dropout, draw_key
-from ..nn.layers import Layer
 from ..nn.optimizer import Optimizer
-from ..nn.own import is_own
-from ..program.handle import CompiledModel
 from ..program.ranks import Ranks
 from ..program.stream import Stream
 from ..program.trainer import describe_network
@@ -22,18 +18,18 @@ from ..run.agreement import Agreement
 from ..run.callbacks import Callback
 from ..run.compilation import note_compilation
 from ..run.data import as_data, check_batches, with_class_weights
-from ..run.evaluation import as_further_metrics, evaluate
 from ..run.history import History
 from ..run.loop import train
 from ..run.partial import next_optimizer, train_once
 from ..run.progress import Verbose
 from ..run.request import FitArguments, check_request, check_training, warn_of_slow_training
-from ..types import Array, Batch, BatchSource, Floats, OwnLayer, PathLike, Precision, Seed, Shuffle
+from ..types import Batch, BatchSource, PathLike, Precision, Seed, Shuffle
 from ..validation import as_count, as_generator, as_path, as_scaling
-from .base import Model, as_notes, index_of
+from .base import as_notes
+from .prediction import PredictingModel
 
 
-class Sequential(Model):
+class Sequential(PredictingModel):
     """A network: a sequence of layers, and the loss for their training.
 
     Parameters
@@ -179,10 +175,12 @@ class Sequential(Model):
             (y_true, y_score) of probabilities. :mod:`fastnn.metrics` lists the names.
         callbacks : list of Callback
             Called before and after the run and each epoch, in this order.
-        scale, offset : float
-            The network takes `X.astype(model.dtype) * scale + offset`, calculated in that dtype,
-            such as `scale=1 / 255` for images in bytes. This applies to `validation_data` too. The
-            prediction methods have the same two arguments.
+        scale : float
+            A factor of the samples: the network takes `X.astype(model.dtype) * scale + offset`,
+            calculated in that dtype, such as `scale=1 / 255` for images in bytes. This applies to
+            `validation_data` too. The prediction methods have the same argument.
+        offset : float
+            Added to the scaled samples. The prediction methods have the same argument.
         resume : path-like, optional
             Resume the run from this file of a :class:`Checkpoint`. With the same other arguments
             it ends with the same bits as without the interruption. `epochs` counts from the
@@ -276,7 +274,11 @@ class Sequential(Model):
 
         Parameters
         ----------
-        X, y, sample_weight, class_weight, scale, offset, threads, precision
+        X : array-like of shape (N, I)
+            As in `fit`.
+        y : array-like
+            As in `fit`.
+        sample_weight : array-like of shape (N,), optional
             As in `fit`.
         batch_size : int, optional
             By default all samples are one batch.
@@ -285,6 +287,16 @@ class Sequential(Model):
             previous call, and `SGD(learning_rate=0.01)` in the first.
         seed : None, int or numpy.random.Generator
             Determines the masks of dropout; also stored for later calls.
+        class_weight : dict, optional
+            As in `fit`.
+        scale : float
+            As in `fit`.
+        offset : float
+            As in `fit`.
+        threads : int, optional
+            As in `fit`.
+        precision : "highest", "high" or "medium", optional
+            As in `fit`.
 
         Returns
         -------
@@ -333,141 +345,6 @@ class Sequential(Model):
         history = train_once(stream, data, batch_size, key, threads)
         self._stream = stream
         return history
-
-    # ------------------------------------------------------------------ prediction
-
-    def predict_proba(
-        self,
-        X: ArrayLike,
-        *,
-        batch_size: int | None = None,
-        scale: float = 1.0,
-        offset: float = 0.0,
-        threads: int | None = None,
-        precision: Precision | None = None,
-    ) -> Floats:
-        """Return the probabilities (N, C) of samples `X` (N, I).
-
-        `batch_size`, `threads` and `precision` as in `predict`, the rest and errors as in `fit`; a
-        regression model has no probabilities and raises AttributeError.
-        """
-        if self._program.task == "numbers":
-            raise AttributeError(
-                "the model predicts numbers, which have no probabilities: use predict"
-            )
-        scaling = as_scaling(scale, offset, self.dtype)
-        program = self._program.at(precision)
-        return program.outputs_in_parts(X, program.finish, batch_size, threads, scaling)
-
-    def predict(
-        self,
-        X: ArrayLike,
-        *,
-        batch_size: int | None = None,
-        scale: float = 1.0,
-        offset: float = 0.0,
-        threads: int | None = None,
-        precision: Precision | None = None,
-    ) -> Array:
-        """Return the predictions for samples `X` (N, I).
-
-        For a loss of classes, they are the labels (N,) of the most probable classes, int64. For
-        other losses they are (N, O), or (N,) if O is 1: answers 0 or 1, int64, for
-        :class:`BinaryCrossEntropy`, rates for :class:`Poisson`, and else the outputs.
-
-        Parameters
-        ----------
-        X : array-like of shape (N, I)
-        batch_size : int, optional
-            The number of samples that are converted, and passed to a layer of your own, at a time.
-            By default all. The built-in layers always work on small blocks.
-        scale, offset : float
-        threads : int, optional
-            As in `fit`, as are the errors. Several threads may predict with one model at once.
-        precision : "highest", "high" or "medium", optional
-            The precision of matrix products, by default that of `set_precision`.
-        """
-        scaling = as_scaling(scale, offset, self.dtype)
-        outputs = self._program.at(precision).outputs_in_parts(
-            X, Operation.IDENTITY, batch_size, threads, scaling
-        )
-        return self._network.loss.decide(outputs)
-
-    def activations(
-        self,
-        X: ArrayLike,
-        layer: int | Layer | OwnLayer,
-        *,
-        scale: float = 1.0,
-        offset: float = 0.0,
-        precision: Precision | None = None,
-    ) -> Floats:
-        """Return the outputs of a layer for samples `X` (N, I), as in a prediction.
-
-        Parameters
-        ----------
-        X : array-like of shape (N, I)
-        layer : int or Layer
-            The index of the layer, negative to count from the end; or the layer itself.
-        scale, offset, precision
-            As in `fit`.
-
-        Returns
-        -------
-        ndarray of shape (N, O)
-        """
-        last = index_of(self.layers, layer)
-        scaling = as_scaling(scale, offset, self.dtype)
-        program = self._program.at(precision)
-        inputs = program.as_inputs(X, "X", scaling=scaling)
-        return program.activations(inputs, self.layers[: last + 1])
-
-    def evaluate(
-        self,
-        X: ArrayLike,
-        y: ArrayLike,
-        sample_weight: ArrayLike | None = None,
-        metrics: Sequence[MetricLike] = (),
-        *,
-        scale: float = 1.0,
-        offset: float = 0.0,
-        threads: int | None = None,
-        precision: Precision | None = None,
-    ) -> dict[str, float]:
-        """Return {"loss": mean loss, "accuracy": fraction of right classes} on `X` and `y`.
-
-        For :class:`BinaryCrossEntropy` the accuracy is the fraction of right answers; for losses of
-        regression there is none. The `metrics` follow. All are weighted with `sample_weight` (N,),
-        if a metric supports weights. Arguments and errors as in `fit`.
-        """
-        scaling = as_scaling(scale, offset, self.dtype)
-        self._program.refresh()
-        program = self._program.at(precision)
-        data = as_data(program, X, y, sample_weight, scaling=scaling)
-        return evaluate(program, data, as_further_metrics(metrics, self.loss, data), threads)
-
-    def compiled(self, *, precision: Precision | None = None) -> CompiledModel:
-        """Return a :class:`CompiledModel`: this network as it is now, also for jitted code.
-
-        The handle has a copy of the parameters, packed once. Later training does not change it.
-
-        Parameters
-        ----------
-        precision : "highest", "high" or "medium", optional
-            As in `fit`; the handle keeps it.
-
-        Raises
-        ------
-        ValueError
-            If the network has a layer of your own, or its loss a `decide` of your own: they cannot
-            be compiled.
-        """
-        predictor = self._program.at(precision).freeze()
-        if predictor is None:
-            raise ValueError("the model has a layer of your own, so it cannot be compiled")
-        if is_own(self.loss, "decide"):
-            raise ValueError("the loss has a `decide` of your own, so it cannot be compiled")
-        return CompiledModel(predictor, self.loss)
 
     # ------------------------------------------------------------------ files
 

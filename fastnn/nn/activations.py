@@ -16,7 +16,7 @@ from ..kernels.catalogue import OPERATION_OF, Operation
 from ..settings import Guarded, Setting, known
 from ..types import Floats
 from ..validation import as_gradient, as_positive, as_rows, unlocked
-from .layers import Layer
+from .layer import Layer
 
 _Approximation: TypeAlias = Literal["none", "tanh"]
 

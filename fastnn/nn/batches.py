@@ -37,7 +37,9 @@ def generate_batch_indices(n_samples: int, batch_size: int, rng: Seed = None) ->
 
     Parameters
     ----------
-    n_samples, batch_size : int
+    n_samples : int
+        N, at least 1.
+    batch_size : int
         At least 1. The last batch holds the remaining samples, and is never dropped.
     rng : None, int or numpy.random.Generator
         Draws the order; an int gives the same order every time.

@@ -19,7 +19,7 @@ from . import (
 )
 from .activations import Activation
 from .initializers import scaled_normal
-from .layers import Layer, ParameterLayer
+from .layer import Layer, ParameterLayer
 from .loss import Loss
 from .optimizer import Optimizer
 from .schedules import Schedule

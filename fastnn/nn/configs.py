@@ -21,7 +21,7 @@ from ..types import DType, Shape
 from ..validation import as_dtype
 from .classes import CLASSES
 from .initializers import scaled_normal
-from .layers import Layer
+from .layer import Layer
 from .loss import Loss
 from .optimizer import Optimizer
 from .schedules import Schedule

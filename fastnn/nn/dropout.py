@@ -10,7 +10,7 @@ from ..foreign import Pointed
 from ..settings import Setting, fraction, known
 from ..types import Floats, Seed
 from ..validation import as_generator, as_gradient, as_rows, unlocked
-from .layers import Layer
+from .layer import Layer
 
 
 class Dropout(Pointed, Layer):
@@ -35,7 +35,12 @@ class Dropout(Pointed, Layer):
     ----------
     mask : ndarray of shape (B, I) or None
         Of the last `forward`: 0 or 1 / (1 - rate). None without `training`.
-    inputs, output, dinputs : ndarray of shape (B, I)
+    inputs : ndarray of shape (B, I)
+        The argument of the last `forward`; None before the first.
+    output : ndarray of shape (B, I)
+        The result of the last `forward`; None before the first.
+    dinputs : ndarray of shape (B, I)
+        The result of the last `backward`; None before the first.
 
     Raises
     ------

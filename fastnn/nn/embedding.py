@@ -23,7 +23,7 @@ from ..validation import (
     unlocked,
 )
 from .initializers import as_init, make_weights, scaled_normal
-from .layers import ParameterLayer
+from .layer import ParameterLayer
 from .runs import RunGradients, Runs
 
 _SMALL = scaled_normal(0.05)
@@ -77,8 +77,10 @@ class Embedding(ParameterLayer):
     init : callable or str
         The initial tables, as for :class:`Dense`, of (rng, (n, dimension)). By default normal with
         the standard deviation 0.05.
-    weights_l1, weights_l2 : float
-        At least 0. Penalties of all tables, as for :class:`Dense`.
+    weights_l1 : float
+        At least 0. The penalty of all tables, as for :class:`Dense`.
+    weights_l2 : float
+        Likewise, of squares.
     trainable : bool
         False: `fit` leaves the tables as they are.
 
@@ -92,10 +94,18 @@ class Embedding(ParameterLayer):
         All tables, one after the other, by rows.
     biases : ndarray of shape (1, 0)
         None: the layer has no biases.
-    n_inputs, n_outputs : int
-        I and O.
-    dweights, dinputs, inputs, output
-        As in :class:`Dense`. `dinputs` is 0 for columns of categories.
+    n_inputs : int
+        I.
+    n_outputs : int
+        O, the columns of the outputs.
+    inputs : ndarray of shape (B, I)
+        Of the last `forward`.
+    output : ndarray of shape (B, O)
+        Of the last `forward`.
+    dweights : ndarray of shape (1, W)
+        From the last `backward`; None before the first.
+    dinputs : ndarray of shape (B, I)
+        From the last `backward`: 0 for columns of categories.
 
     Raises
     ------

@@ -18,7 +18,7 @@ from ..kernels.catalogue import Operation
 from ..settings import Guarded
 from ..types import Array, Floats, Integers, MaybeNone, Shape, Task
 from ..validation import as_number, as_rows, as_sample_weights, as_values, is_nothing, unlocked
-from .layers import Layer
+from .layer import Layer
 from .own import is_own, measure_by_passes
 
 

@@ -21,7 +21,8 @@ from ..validation import (
     unlocked,
 )
 from .activations import Sigmoid
-from .layers import Layer, Softmax
+from .layer import Layer
+from .layers import Softmax
 from .loss import Loss, OutputLoss, check_shape, weigh
 from .own import is_own, measure_by_passes
 

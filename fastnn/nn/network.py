@@ -17,7 +17,7 @@ from ..types import DType, Floats, MaybeNone, OwnLayer, Snapshot
 from ..validation import DTYPES, as_array, as_matrix
 from .dropout import Dropout
 from .embedding import Embedding
-from .layers import Layer, ParameterLayer
+from .layer import Layer, ParameterLayer
 from .loss import Loss
 from .losses import SoftmaxCrossEntropy
 from .normalization import BatchNorm

@@ -22,7 +22,7 @@ from ..validation import (
     as_rows,
     unlocked,
 )
-from .layers import ParameterLayer
+from .layer import ParameterLayer
 from .runs import RunGradients, Runs
 
 
@@ -124,12 +124,29 @@ class LayerNorm(_Norm):
 
     Attributes
     ----------
-    weights, biases : ndarray of shape (1, D)
-        Start as 1 and 0. Assignment copies the values, as with :class:`Dense`.
+    weights : ndarray of shape (1, D)
+        Start as 1. Assignment copies the values, as with :class:`Dense`.
+    biases : ndarray of shape (1, D)
+        Start as 0. Assignment copies the values.
     normalized : ndarray of shape (B, D)
         The normalized inputs of the last `forward`, before the weights.
-    dweights, dbiases, inputs, output, dinputs
-        As in :class:`Dense`, as are the errors.
+    dweights : ndarray of shape (1, D)
+        The gradient of the weights from the last `backward`; None before the first.
+    dbiases : ndarray of shape (1, D)
+        The gradient of the biases from the last `backward`; None before the first.
+    inputs : ndarray of shape (B, D)
+        The argument of the last `forward`; None before the first.
+    output : ndarray of shape (B, D)
+        The result of the last `forward`; None before the first.
+    dinputs : ndarray of shape (B, D)
+        The gradient of the inputs from the last `backward`; None before the first.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As in :class:`Dense`.
+    RuntimeError
+        In `backward` before `forward`.
 
     Examples
     --------
@@ -220,14 +237,33 @@ class BatchNorm(_Norm):
 
     Attributes
     ----------
-    weights, biases : ndarray of shape (1, D)
-        Start as 1 and 0. Assignment copies the values, as with :class:`Dense`.
-    running_mean, running_variance : ndarray of shape (1, D)
-        Start as 0 and 1. Not a part of a model's `parameters`. Assignment copies the values.
+    weights : ndarray of shape (1, D)
+        Start as 1. Assignment copies the values, as with :class:`Dense`.
+    biases : ndarray of shape (1, D)
+        Start as 0. Assignment copies the values.
+    running_mean : ndarray of shape (1, D)
+        Starts as 0. Not a part of a model's `parameters`. Assignment copies the values.
+    running_variance : ndarray of shape (1, D)
+        Starts as 1. Not a part of a model's `parameters`. Assignment copies the values.
     normalized : ndarray of shape (B, D)
         The normalized inputs of the last `forward`, before the weights.
-    dweights, dbiases, inputs, output, dinputs
-        As in :class:`Dense`, as are the errors.
+    dweights : ndarray of shape (1, D)
+        The gradient of the weights from the last `backward`; None before the first.
+    dbiases : ndarray of shape (1, D)
+        The gradient of the biases from the last `backward`; None before the first.
+    inputs : ndarray of shape (B, D)
+        The argument of the last `forward`; None before the first.
+    output : ndarray of shape (B, D)
+        The result of the last `forward`; None before the first.
+    dinputs : ndarray of shape (B, D)
+        The gradient of the inputs from the last `backward`; None before the first.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As in :class:`Dense`.
+    RuntimeError
+        In `backward` before `forward`.
 
     Examples
     --------

@@ -104,10 +104,16 @@ class AdaGrad(Optimizer):
 
     Parameters
     ----------
-    learning_rate, weight_decay, clip_norm, clip_value
+    learning_rate : float or callable
         As in :class:`SGD`.
     epsilon : float
         At least 0.
+    weight_decay : float
+        As in :class:`SGD`.
+    clip_norm : float, optional
+        As in :class:`SGD`.
+    clip_value : float, optional
+        As in :class:`SGD`.
 
     Examples
     --------
@@ -143,10 +149,18 @@ class RMSprop(AdaGrad):
 
     Parameters
     ----------
-    learning_rate, epsilon, weight_decay, clip_norm, clip_value
-        As in :class:`AdaGrad`.
+    learning_rate : float or callable
+        As in :class:`SGD`.
     rho : float
         At least 0 and below 1.
+    epsilon : float
+        As in :class:`AdaGrad`.
+    weight_decay : float
+        As in :class:`SGD`.
+    clip_norm : float, optional
+        As in :class:`SGD`.
+    clip_value : float, optional
+        As in :class:`SGD`.
 
     Examples
     --------
@@ -188,15 +202,23 @@ class Adam(Optimizer):
 
     Parameters
     ----------
-    learning_rate, weight_decay, clip_norm, clip_value
+    learning_rate : float or callable
         As in :class:`SGD`.
-    beta_1, beta_2 : float
+    beta_1 : float
+        At least 0 and below 1.
+    beta_2 : float
         At least 0 and below 1.
     epsilon : float
         At least 0.
+    weight_decay : float
+        As in :class:`SGD`.
     amsgrad : bool
         Whether to use the largest v so far. Reddi, Kale, Kumar, "On the Convergence of
         Adam and Beyond" (2018), algorithm 2.
+    clip_norm : float, optional
+        As in :class:`SGD`.
+    clip_value : float, optional
+        As in :class:`SGD`.
 
     Examples
     --------
@@ -284,12 +306,18 @@ class Lion(Optimizer):
 
     Parameters
     ----------
-    learning_rate, clip_norm, clip_value
+    learning_rate : float or callable
         As in :class:`SGD`.
-    beta_1, beta_2 : float
+    beta_1 : float
+        At least 0 and below 1.
+    beta_2 : float
         At least 0 and below 1.
     weight_decay : float
         At least 0.
+    clip_norm : float, optional
+        As in :class:`SGD`.
+    clip_value : float, optional
+        As in :class:`SGD`.
 
     Examples
     --------

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from ..kernels.catalogue import LOSS_OF
 from ..types import Array, Floats
 from .classes import loss_named
-from .layers import Layer
+from .layer import Layer
 from .loss import Loss, OutputLoss
 from .losses import CategoricalCrossEntropy
 

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from ..types import Floats, MaybeNone, OwnLayer
 from ..validation import as_gradient, as_rows
-from .layers import Layer, ParameterLayer
+from .layer import Layer, ParameterLayer
 from .passes import run_backward, run_forward
 
 
@@ -20,8 +20,12 @@ class Branch(Layer):
 
     Attributes
     ----------
-    inputs, output, dinputs : ndarray of shape (B, D)
-        Of the last passes.
+    inputs : ndarray of shape (B, D)
+        The argument of the last `forward`; None before the first.
+    output : ndarray of shape (B, D)
+        The result of the last `forward`; None before the first.
+    dinputs : ndarray of shape (B, D)
+        The result of the last `backward`; None before the first.
     skipped : ndarray of shape (B, D), or None
         The gradient that the last `backward` of its Add was given.
 
@@ -71,8 +75,12 @@ class Add(Layer):
 
     Attributes
     ----------
-    inputs, output, dinputs : ndarray of shape (B, D)
-        Of the last passes.
+    inputs : ndarray of shape (B, D)
+        The argument of the last `forward`; None before the first.
+    output : ndarray of shape (B, D)
+        The result of the last `forward`; None before the first.
+    dinputs : ndarray of shape (B, D)
+        The result of the last `backward`; None before the first.
 
     Raises
     ------

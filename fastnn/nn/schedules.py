@@ -131,11 +131,15 @@ class CosineRate(Schedule):
 
     Parameters
     ----------
-    rate, last : float
+    rate : float
+        The highest rate, at the end of the warm-up.
     steps : int
-        Of the whole run: epochs times batches.
+        The number of steps of the whole run: epochs times batches.
     warm_up : int
-        Steps of the warm-up, fewer than `steps`; step s of it takes (s + 1) / (warm_up + 1).
+        The number of steps of the warm-up, fewer than `steps`. Its step s has the rate
+        rate * (s + 1) / (warm_up + 1).
+    last : float
+        The rate after `steps`.
 
     Examples
     --------
@@ -180,11 +184,13 @@ class OneCycleRate(Schedule):
     rate : float
         The highest rate.
     steps : int
-        Of the whole run: epochs times batches; at least 2.
+        The number of steps of the whole run, epochs times batches; at least 2.
     rising : float
         The fraction of the steps with a rising rate, between 0 and 1.
-    first, last : float
-        The first rate is rate / first, the last one rate / first / last.
+    first : float
+        The first rate is rate / first.
+    last : float
+        The last rate is rate / first / last.
 
     Examples
     --------

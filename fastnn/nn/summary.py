@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from ..html import make_table
 from .embedding import Embedding
-from .layers import Dense, Layer
+from .layer import Layer
+from .layers import Dense
 from .network import Network
 from .residual import Branch
 
@@ -29,8 +30,13 @@ class Summary:
     Attributes
     ----------
     layers : list of LayerSummary
-    n_parameters, n_trainable, n_bytes : int
-        The number of parameters, how many of them are trainable, and the bytes of all.
+        One entry a layer.
+    n_parameters : int
+        The number of parameters.
+    n_trainable : int
+        The number of parameters that training changes.
+    n_bytes : int
+        The memory of all parameters.
     n_flops : int or None
         The floating-point operations of a forward pass for one sample. A multiply-add counts as
         two, an activation as one for each output. None with a layer of your own.

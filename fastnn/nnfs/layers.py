@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike
 
 from ..nn.activations import Identity, Sigmoid
 from ..nn.initializers import scaled_normal
-from ..nn.layers import Dense, Layer, ReLU, Softmax
+from ..nn.layer import Layer
+from ..nn.layers import Dense, ReLU, Softmax
 from ..settings import Setting
 from ..types import Array, Floats, Integers
 from ..validation import as_gradient, as_number, as_positive, as_rows
@@ -51,9 +52,18 @@ class Layer_Dense(LinkedLayer, Dense):
 
     Parameters
     ----------
-    n_inputs, n_neurons : int
-    weight_regularizer_l1, weight_regularizer_l2, bias_regularizer_l1, bias_regularizer_l2 : float
-        At least 0. Factors of sum(|p|) and of sum(p**2) in the loss.
+    n_inputs : int
+        The number of input features.
+    n_neurons : int
+        The number of outputs.
+    weight_regularizer_l1 : float
+        At least 0. The factor of sum(|weights|) in the loss.
+    weight_regularizer_l2 : float
+        At least 0. The factor of sum(weights**2) in the loss.
+    bias_regularizer_l1 : float
+        At least 0. The factor of sum(|biases|) in the loss.
+    bias_regularizer_l2 : float
+        At least 0. The factor of sum(biases**2) in the loss.
 
     Examples
     --------

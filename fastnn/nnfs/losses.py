@@ -22,8 +22,10 @@ class RunningMean:
 
     Attributes
     ----------
-    accumulated_sum, accumulated_count : float, int
-        The sum and the number of the values since the last `new_pass`.
+    accumulated_sum : float
+        The sum of the values since the last `new_pass`.
+    accumulated_count : int
+        The number of the values since the last `new_pass`.
     """
 
     accumulated_sum: float = 0

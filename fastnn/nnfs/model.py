@@ -32,13 +32,20 @@ class Model:
 
     Attributes
     ----------
-    layers, trainable_layers : list
-        All layers, and after `finalize` those with weights.
-    input_layer, output_layer_activation : layer
-        After `finalize`: the Layer_Input before the first layer, and the last layer, whose
-        `predictions` turns outputs into predictions.
-    loss, optimizer, accuracy
-        The arguments of `set`, or None.
+    layers : list
+        All layers.
+    trainable_layers : list
+        After `finalize`: the layers with weights.
+    input_layer : Layer_Input
+        After `finalize`: the layer before the first one.
+    output_layer_activation : layer
+        After `finalize`: the last layer, whose `predictions` turns outputs into predictions.
+    loss : Loss or None
+        The argument of `set`.
+    optimizer : Optimizer or None
+        The argument of `set`.
+    accuracy : Accuracy or None
+        The argument of `set`.
     softmax_classifier_output : Activation_Softmax_Loss_CategoricalCrossentropy or None
         The backward pass of softmax and cross-entropy in one, if the model ends in them.
     network : Sequential or None

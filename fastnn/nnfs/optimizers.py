@@ -26,8 +26,10 @@ class Optimizer(base.Optimizer):
 
     Attributes
     ----------
-    learning_rate, current_learning_rate : float
-        The initial learning rate, and that of the current step.
+    learning_rate : float
+        The initial learning rate.
+    current_learning_rate : float
+        The learning rate of the current step.
     decay : float
         At least 0. The rate of a step is learning_rate / (1 + decay * iterations).
     iterations : int
@@ -149,7 +151,9 @@ class Optimizer_Adagrad(Optimizer, optimizers.AdaGrad):
 
     Parameters
     ----------
-    learning_rate, decay
+    learning_rate : float
+        As in :class:`Optimizer_SGD`.
+    decay : float
         As in :class:`Optimizer_SGD`.
     epsilon : float
         At least 0. c is in `weight_cache` and `bias_cache`.
@@ -180,7 +184,11 @@ class Optimizer_RMSprop(Optimizer, optimizers.RMSprop):
 
     Parameters
     ----------
-    learning_rate, decay, epsilon
+    learning_rate : float
+        As in :class:`Optimizer_Adagrad`.
+    decay : float
+        As in :class:`Optimizer_Adagrad`.
+    epsilon : float
         As in :class:`Optimizer_Adagrad`.
     rho : float
         At least 0 and below 1.
@@ -218,11 +226,16 @@ class Optimizer_Adam(Optimizer, optimizers.Adam):
 
     Parameters
     ----------
-    learning_rate, decay, epsilon
+    learning_rate : float
         As in :class:`Optimizer_Adagrad`.
-    beta_1, beta_2 : float
-        At least 0 and below 1. m is in `weight_momentums` and `bias_momentums`, c in `weight_cache`
-        and `bias_cache`.
+    decay : float
+        As in :class:`Optimizer_Adagrad`.
+    epsilon : float
+        As in :class:`Optimizer_Adagrad`.
+    beta_1 : float
+        At least 0 and below 1. m is in `weight_momentums` and `bias_momentums`.
+    beta_2 : float
+        At least 0 and below 1. c is in `weight_cache` and `bias_cache`.
 
     Examples
     --------

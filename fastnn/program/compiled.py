@@ -35,7 +35,11 @@ class CompiledTrainer:
     ----------
     program : Program
         With steps. Its precision is that of the products.
-    data, n_samples, batch_size
+    data : Data
+        As for `load`.
+    n_samples : int
+        As for `load`.
+    batch_size : int
         As for `load`; later data may have batches that are as large, and no larger.
     optimizer : Optimizer
     team : ThreadTeam

@@ -26,9 +26,13 @@ class CompiledModel:
 
     Attributes
     ----------
-    n_inputs, n_outputs : int
-        I and C. All attributes are read-only: assignment raises AttributeError.
+    n_inputs : int
+        I, the number of input features. All attributes are read-only: assignment raises
+        AttributeError.
+    n_outputs : int
+        C, the number of outputs.
     dtype : float32 or float64
+        Of the parameters and of all results.
     loss : Loss
         The loss of the model, which determines the kind of prediction.
 

@@ -100,7 +100,9 @@ class SparsePartSamples(PartSamples):
     Parameters
     ----------
     own : SparseSamples
-    counts, ranks
+    counts : ndarray
+        As of :class:`PartSamples`.
+    ranks : Ranks
         As of :class:`PartSamples`.
     """
 

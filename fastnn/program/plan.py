@@ -30,7 +30,7 @@ from ..kernels.target import (
 )
 from ..nn.activations import Activation
 from ..nn.classes import CLASSES
-from ..nn.layers import ParameterLayer, arrays_of
+from ..nn.layer import ParameterLayer, arrays_of
 from ..nn.own import overrides
 from ..settings import Setting
 from ..types import MaybeNone, Records, Steps

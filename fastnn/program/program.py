@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike
 
 from ..kernels.catalogue import Operation
 from ..nn.activations import Sigmoid
-from ..nn.layers import Softmax, arrays_of
+from ..nn.layer import arrays_of
+from ..nn.layers import Softmax
 from ..nn.network import Network
 from ..nn.optimizer import Optimizer
 from ..nn.own import overrides

@@ -85,7 +85,12 @@ class Ranks:
 
     Attributes
     ----------
-    rank, size, shards : int
+    rank : int
+        The number of this process, from 0.
+    size : int
+        The number of processes.
+    shards : int
+        Into how many runs of rows each batch is divided.
     seconds : float
         How long this rank has exchanged with the others so far, and waited for them.
 

@@ -105,8 +105,13 @@ class RanksTrainer(LayerTrainer):
 
     Parameters
     ----------
-    program, data, n_samples, batch_size, optimizer, description
-        As of :class:`LayerTrainer`.
+    program : Program
+        This and the next five are as of :class:`LayerTrainer`.
+    data : Data
+    n_samples : int
+    batch_size : int
+    optimizer : Optimizer
+    description : tuple, optional
     ranks : Ranks
     check_signals : callable
         Raises the exception of a signal that has come.

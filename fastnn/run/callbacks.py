@@ -95,12 +95,16 @@ class Run:
     model : Sequential
     history : History
         The epochs so far.
-    epoch, epochs : int
-        The epoch that runs or has just ended, from 1, and the last epoch of the run.
-    step, n_steps : int
-        The steps that the epoch has taken, as of the last chunk, and how many it has.
+    epoch : int
+        The epoch that runs or has just ended, from 1.
+    epochs : int
+        The last epoch of the run.
+    step : int
+        The number of steps that the epoch has taken at the end of the last chunk.
+    n_steps : int
+        The number of steps of an epoch.
     n_samples : int
-        How many samples an epoch takes.
+        The number of samples of an epoch.
     curve_names : list of str
         The names of the curves in the history.
     metrics : list of Metric
@@ -303,10 +307,11 @@ class EarlyStopping(Callback):
 
     Attributes
     ----------
-    best, best_epoch : float, int
-        The best value of the last run, and its epoch; inf and 0 before the first epoch that counts.
-        That epoch is the best so far whatever its value. Later, a value that is not finite is never
-        an improvement.
+    best : float
+        The best value of the last run; inf before the first epoch that counts. That epoch is the
+        best so far whatever its value. Later, a value that is not finite is never an improvement.
+    best_epoch : int
+        The epoch of the best value; 0 before the first epoch that counts.
 
     Examples
     --------

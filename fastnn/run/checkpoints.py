@@ -57,7 +57,9 @@ class Checkpoint(Callback):
         Write only after an epoch in which the curve `monitor` has its best value so far. With
         `every`, no file is written for a best epoch that is not due, but later epochs are still
         compared with it.
-    monitor, mode : str
+    monitor : str
+        As in :class:`EarlyStopping`.
+    mode : {"auto", "min", "max"}
         As in :class:`EarlyStopping`.
 
     Attributes

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..nn.layers import Layer, ParameterLayer
+from ..nn.layer import Layer, ParameterLayer
 from ..nn.network import Network
 from ..nn.normalization import BatchNorm
 from ..nn.own import is_own

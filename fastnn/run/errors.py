@@ -14,9 +14,11 @@ class NonFiniteLossError(ArithmeticError):
 
     Attributes
     ----------
-    epoch, batch : int
-        Where it happened, counted from 1. Parameters are checked at the end of an epoch: if all
-        losses are finite but a parameter is not, `batch` is the last batch of the epoch.
+    epoch : int
+        The epoch in which it happened, counted from 1.
+    batch : int
+        The batch of the epoch, counted from 1. Parameters are checked at the end of an epoch: if
+        all losses are finite but a parameter is not, `batch` is the last batch of the epoch.
     history : History
         The curves of the epochs before.
 

@@ -28,14 +28,21 @@ class History:
     curves : dict of str to list of float
         All curves. Each is an attribute too, such as `history.loss`. The five below are empty
         lists if the run has no such curve.
-    loss, accuracy, penalty : list of float
-        Means over the samples of the epoch, each with the parameters before the step of its batch.
-        Loss and accuracy are weighted with `sample_weight` times `class_weight`, if given. The loss
-        includes the penalty of the weights, if a layer has one. A regression has no accuracy.
-    val_loss, val_accuracy : list of float
+    loss : list of float
+        The mean over the samples of the epoch, each with the parameters before the step of its
+        batch, weighted with `sample_weight` times `class_weight`, if given. It includes the penalty
+        of the weights, if a layer has one.
+    accuracy : list of float
+        The fraction of right answers in the epoch, with the same parameters and weights. A
+        regression has no accuracy.
+    penalty : list of float
+        The mean of the penalty of the weights, if a layer has one.
+    val_loss : list of float
         On the validation data after the epoch, weighted with its `sample_weight`; empty without
-        validation data. The metrics of `fit` are curves too: on the samples, and as `val_...`
-        on the validation data.
+        validation data.
+    val_accuracy : list of float
+        As `val_loss`. The metrics of `fit` are curves too: on the samples, and as `val_...` on the
+        validation data.
 
     Examples
     --------

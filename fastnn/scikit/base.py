@@ -19,7 +19,8 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from ..kernels.catalogue import Operation
 from ..model import Sequential, program_of
-from ..nn.layers import Dense, Layer
+from ..nn.layer import Layer
+from ..nn.layers import Dense
 from ..nn.loss import Loss
 from ..nn.optimizer import State
 from ..nn.optimizers import SGD

@@ -16,7 +16,8 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from ..nn import classes
 from ..nn.activations import Activation, Identity, Sigmoid, Tanh
 from ..nn.dropout import Dropout
-from ..nn.layers import Dense, Layer, ReLU
+from ..nn.layer import Layer
+from ..nn.layers import Dense, ReLU
 from ..program.precision import PRECISIONS
 from ..types import DType
 

@@ -155,8 +155,11 @@ def run_lbfgs(
     Returns
     -------
     result : scipy.optimize.OptimizeResult
-    loss, penalty : float
-        Those of the minimum.
+        What SciPy returned.
+    loss : float
+        The loss at the minimum.
+    penalty : float
+        The penalty of the weights at the minimum.
 
     Raises
     ------

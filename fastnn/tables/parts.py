@@ -27,9 +27,10 @@ def split(
 
     Returns
     -------
-    train, held_out : ndarray of int64
-        Indices, ascending; each sample is in one of the two. `held_out` has
-        round(fraction * N) of them.
+    train : ndarray of int64
+        The indices of the samples to train on, ascending.
+    held_out : ndarray of int64
+        The indices of the other round(fraction * N) samples, ascending.
 
     Raises
     ------
@@ -75,7 +76,10 @@ def standardise(train: ArrayLike, *others: ArrayLike) -> tuple[Floats, ...]:
 
     Parameters
     ----------
-    train, *others : array-like of shape (N, I), (M, I), ...
+    train : array-like of shape (N, I)
+        The training part.
+    *others : array-like of shape (M, I)
+        Other parts, such as the held-out samples.
 
     Returns
     -------
