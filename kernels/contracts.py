@@ -59,7 +59,7 @@ class Record(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """A tuple of arrays among the arguments of a kernel; optional ones may be missing at its end."""
+    """A tuple of arrays among the arguments of a kernel; its last ones may be missing."""
 
     parts: dict[str, Array | Record]
     optional: bool = False

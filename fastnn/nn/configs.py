@@ -205,7 +205,7 @@ def _read(config: Mapping[str, Any], name: str, kind: type[Any] | tuple[type[Any
             raise ValueError(f"{name}.{key} is missing, expected an argument of {class_.__name__}")
     arguments = {key: value for key, value in config.items() if key != "class"}
     for key, value in arguments.items():
-        if isinstance(value, dict) and "class" in value and kind in (Layer, Optimizer):
+        if isinstance(value, dict) and "class" in value and issubclass(class_, Layer | Optimizer):
             arguments[key] = build(value, f"{name}.{key}", (Schedule, scaled_normal))
         elif key == "dtype" and value not in ("float32", "float64"):
             raise ValueError(f'{name}.dtype is {value!r:.80}, expected "float32" or "float64"')

@@ -48,7 +48,7 @@ def embedding_dimension(n_categories: int) -> int:
     [2, 6, 21, 77, 600]
     """
     count = as_count(n_categories, "n_categories")
-    return min(600, round(1.6 * count**0.56))
+    return min(600, round(1.6 * float(count) ** 0.56))
 
 
 class Embedding(ParameterLayer):
