@@ -56,6 +56,7 @@ from .nn.summary import Summary
 from .program.handle import CompiledModel
 from .program.precision import precision, set_precision
 from .program.threads import num_threads, set_num_threads
+from .run.averages import WeightAverage
 from .run.callbacks import Callback, CSVLogger, EarlyStopping, LambdaCallback, Run
 from .run.checkpoints import Checkpoint
 from .run.errors import DivergedModelsError, NonFiniteLossError
@@ -130,6 +131,7 @@ __all__ = [
     "StepRate",
     "Summary",
     "Tanh",
+    "WeightAverage",
     "accuracy",
     "embedding_dimension",
     "export",

@@ -16,6 +16,7 @@ ARGUMENTS = {
     "lr": "learning_rate", "betas": "beta_1 and beta_2", "beta1": "beta_1", "beta2": "beta_2",
     "eps": "epsilon", "alpha": "rho", "clipnorm": "clip_norm", "global_clipnorm": "clip_norm",
     "clipvalue": "clip_value", "params": "none: fit passes the parameters",
+    "use_ema": "the callback WeightAverage", "ema_momentum": "the callback WeightAverage",
     # of layers
     "units": "n_neurons", "input_dim": "n_inputs", "input_shape": "n_inputs",
     "in_features": "n_inputs", "out_features": "n_neurons", "num_features": "n_features",
@@ -61,6 +62,7 @@ NAMES = {
     "CategoricalCrossentropy": "SoftmaxCrossEntropy", "CrossEntropyLoss": "SoftmaxCrossEntropy",
     "CosineAnnealingLR": "CosineRate", "CosineDecay": "CosineRate",
     "ExponentialDecay": "ExponentialRate", "ExponentialLR": "ExponentialRate",
+    "AveragedModel": "WeightAverage", "SwapEMAWeights": "WeightAverage",
     "HuberLoss": "Huber", "Input": "Dense(n_inputs, n_neurons)",
     "InputLayer": "Dense(n_inputs, n_neurons)",
     "L1Loss": "MeanAbsoluteError", "LayerNormalization": "LayerNorm", "Linear": "Dense",

@@ -18,6 +18,8 @@ Rows: TypeAlias = np.ndarray[tuple[int, int], np.dtype[np.floating[Any]]]
 
 Integers: TypeAlias = npt.NDArray[np.int64]
 
+Flags: TypeAlias = npt.NDArray[np.bool_]
+
 Records: TypeAlias = npt.NDArray[np.void]
 """Of one of the structured dtypes of `kernels/records.py`."""
 

@@ -54,7 +54,7 @@ _PLANS = {
     "embedding_forward": (
         "columns_fault(columns, inputs.shape[1], outputs.shape[1], weights.size)"
     ),
-    "optimizer_update": "optimizer_fault(states, rule)",
+    "optimizer_update": "optimizer_fault(states, rule, step)",
     "pack_network": "pack_fault(panels, layers, tiles, parameters)",
     "predict_few": ("few_fault(outputs, workspace, layers, extended, parameters, inputs)"),
     "predict_rows": (

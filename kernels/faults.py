@@ -296,8 +296,17 @@ def unpack_fault(states, workspace, layers):
 
 
 @numba.njit
-def optimizer_fault(states, rule):
-    return _STATES_ROWS if len(states) < n_states_of(rule) else 0
+def count_states(steps, rule):
+    """Return how many states some steps need: those of the rule, and the averages."""
+    averages = False
+    for i in range(len(steps)):
+        averages = averages or steps[i].average != 0.0
+    return n_states_of(rule) + (1 if averages else 0)
+
+
+@numba.njit
+def optimizer_fault(states, rule, step):
+    return _STATES_ROWS if len(states) < count_states(step, rule) else 0
 
 
 @numba.njit
@@ -454,7 +463,7 @@ def train_fault(memory, layers, inputs, extended, tiles, answers, order, keys, t
     n_states = 0
     if extended is not None:
         states, layout, sample_weights = extended[0], extended[1], extended[2]
-        n_states = n_states_of(rule)
+        n_states = count_states(steps, rule)
         if len(states) < n_states:
             return _STATES_ROWS
         n_states = len(states)

@@ -134,7 +134,7 @@ def follow_norms(
                 follow(
                     parameters + (place + begin), workspace + (slopes + begin),
                     states + (place + begin), n_parameters, end - begin,
-                    rule, now, scale, 0.0, 0.0,
+                    rule, now, scale, 0.0, 0.0, True,
                 )  # fmt: skip
         if layer.operation == Operation.BATCH_NORM:
             follow_batch_moments(layer, parameters, workspace, begin, end, rows)

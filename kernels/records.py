@@ -132,6 +132,11 @@ STEP = np.dtype(
         ("clip", np.float64),  # limit of the gradient's elements, or inf
         ("clip_norm", np.float64),  # limit of its length over all parameters, or inf
         ("per_sample", np.float64),  # not 0: penalties are divided by the weight of the batch
+        # Not 0: weight decay leaves biases, and the weights of layers that normalize, as they are.
+        ("spares_biases", np.float64),
+        # How far the average of each parameter moves toward it; 0 where there is no average. It is
+        # a state behind those of the rule.
+        ("average", np.float64),
     ],
     align=True,
 )

@@ -266,6 +266,10 @@ def optimizer_update(parameters, states, gradients, rule, step, scale, l1, l2):
     )
     row.formula(parameters, states, g, factors)
     _flush(parameters, *states[: row.n_states])
+    if now["average"]:
+        averages = states[row.n_states]
+        averages += parameters.dtype.type(now["average"]) * (parameters - averages)
+        _flush(averages)
 
 
 def _flush(*arrays):

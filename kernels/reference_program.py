@@ -167,19 +167,22 @@ def _backward(layers, parameters, columns, values, kept, gradient):
 
 
 def _pieces(layers):
-    """Yield (slice of the parameters, l1, l2) for all weights and biases that train."""
+    """Yield (slice of the parameters, l1, l2, is_bias) for all weights and biases that train.
+
+    `is_bias`: whether weight decay may spare them.
+    """
     for layer in layers:
         if layer["operation"] == Operation.DENSE and layer["trains"]:
             weights, biases, n_outputs = layer["weights"], layer["biases"], layer["n_outputs"]
-            yield slice(weights, biases), layer["weights_l1"], layer["weights_l2"]
+            yield slice(weights, biases), layer["weights_l1"], layer["weights_l2"], False
             if layer["has_biases"]:
                 place = slice(biases, biases + n_outputs)
-                yield place, layer["biases_l1"], layer["biases_l2"]
+                yield place, layer["biases_l1"], layer["biases_l2"], True
         elif is_norm(layer["operation"]) and layer["trains"]:
-            yield slice(layer["weights"], layer["biases"] + layer["n_outputs"]), 0.0, 0.0
+            yield slice(layer["weights"], layer["biases"] + layer["n_outputs"]), 0.0, 0.0, True
         elif layer["operation"] == Operation.EMBEDDING and layer["trains"]:
             place = slice(layer["weights"], layer["weights"] + layer["table_size"])
-            yield place, layer["weights_l1"], layer["weights_l2"]
+            yield place, layer["weights_l1"], layer["weights_l2"], False
 
 
 def _clipped(epsilon):
@@ -256,9 +259,9 @@ def train_steps(
         if now["per_sample"]:
             mass = weights.sum() if len(weights) else len(indices)
             share = 1 / mass if mass > 0 else 0.0
-            pieces = [(place, l1 * share, l2 * share) for place, l1, l2 in pieces]
+            pieces = [(place, l1 * share, l2 * share, bias) for place, l1, l2, bias in pieces]
         squares, wide = 0.0, 0.0
-        for place, l1, l2 in pieces:
+        for place, l1, l2, _ in pieces:
             p = parameters[place]
             tally[t.TOTAL_PENALTY] += len(indices) * (abs(l1) * np.abs(p) + l2 * p * p).sum()
             g = (gradients[place] + _slope(p, l1) + 2 * l2 * p).astype(np.float64)
@@ -268,10 +271,12 @@ def train_steps(
         if now["clip_norm"] < np.inf:
             root, unit = (np.sqrt(squares), 1.0) if squares < np.inf else (np.sqrt(wide), 2.0**-540)
             scale = min(1.0, now["clip_norm"] / (root + 1e-6 * unit) * unit)
-        for place, l1, l2 in pieces:
-            state = states[:, place]
+        for place, l1, l2, is_bias in pieces:
+            state, step_of_piece = states[:, place], np.array([now])
+            if is_bias and now["spares_biases"]:
+                step_of_piece["decay"], step_of_piece["shrink"] = 0, 1
             own = parameters[place], state, gradients[place]
-            optimizer_update(*own, job["rule"], now[np.newaxis], scale, l1, l2)
+            optimizer_update(*own, job["rule"], step_of_piece, scale, l1, l2)
         for layer, own in zip(layers, kept, strict=True):
             if layer["operation"] == Operation.BATCH_NORM:
                 running = _norm_views(layer, parameters)[2:]
@@ -322,7 +327,7 @@ def shard_gradients(
         own = np.zeros_like(gradient)
         own[begin:end] = gradient[begin:end]
         found = _backward(layers, parameters, columns, values, kept, own)
-        for place, _, _ in _pieces(layers):
+        for place, *_ in _pieces(layers):
             gradients[shard, place] = found[place]
     return True
 

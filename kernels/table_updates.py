@@ -76,7 +76,7 @@ def update_piece(columns, layer, memory, states, rows, rule, now, factors, begin
         form_layer_tables(columns, layer, piece, begin, end, workspace, 0, rows)
     follow(
         tables, piece, pointer(states) + (layer.weights + begin), states.shape[1], end - begin,
-        rule, now, scale, l1, l2,
+        rule, now, scale, l1, l2, False,
     )  # fmt: skip
 
 

@@ -194,28 +194,44 @@ def _squarable(x):
 
 @inner
 def follow(
-    parameters, gradients, states, distance, size, rule, now, scale, l1, l2,
+    parameters, gradients, states, distance, size, rule, now, scale, l1, l2, is_bias,
 ):  # fmt: skip
     """Take one step of an optimizer for `size` parameters.
 
     `states`: pointer to the first state of each; the next ones lie `distance` behind. `now` is a
-    record, STEP. `scale` multiplies the gradients.
+    record, STEP. `scale` multiplies the gradients. `is_bias`: whether weight decay may spare them.
     """
+    decay, shrink = now.decay, now.shrink
+    if is_bias and now.spares_biases != 0.0:
+        decay, shrink = 0.0, 1.0
     # As plain values: from the record they would be read again behind every store.
     factors = Factors(
         now.learning_rate, now.first, now.second, now.epsilon, now.correction,
-        now.decay, now.shrink, now.clip,
+        decay, shrink, now.clip,
     )  # fmt: skip
     if l1 == 0.0 and l2 == 0.0 and scale == 1.0 and is_bare(factors):
         follow_shaped(parameters, gradients, states, distance, size, rule, factors)
-        return
-    parts = (2.0**-64, scale * 2.0**64) if scale < 2.0**-64 else (1.0, scale)
-    shaped = stack_gradients(parameters)
-    for i in range(0, size, SHAPED):
-        count = min(SHAPED, size - i)
-        p = parameters + i
-        shape_gradients(shaped, p, gradients + i, count, factors, parts, l1, l2)
-        follow_shaped(p, shaped, states + i, distance, count, rule, factors)
+    else:
+        parts = (2.0**-64, scale * 2.0**64) if scale < 2.0**-64 else (1.0, scale)
+        shaped = stack_gradients(parameters)
+        for i in range(0, size, SHAPED):
+            count = min(SHAPED, size - i)
+            p = parameters + i
+            shape_gradients(shaped, p, gradients + i, count, factors, parts, l1, l2)
+            follow_shaped(p, shaped, states + i, distance, count, rule, factors)
+    if now.average != 0.0:
+        average(states + n_states_of(rule) * distance, parameters, size, now.average)
+
+
+@inner
+def average(averages, parameters, size, part):
+    """averages = averages + part * (parameters - averages), over `size` elements."""
+    step = lanes(parameters)
+    factor = splat(parameters, part)
+    for i in range(0, size, step):
+        rest = min(step, size - i)
+        p, a = load_part(parameters + i, rest, 0.0), load_part(averages + i, rest, 0.0)
+        store_part(averages + i, flushed(fma(factor, p - a, a)), rest)
 
 
 @inner
@@ -335,13 +351,13 @@ def optimizer_update(parameters, states, gradients, rule, step, scale, l1, l2):
     """Take one step of the optimizer `rule`, in place: parameters (P,), states (S, P).
 
     gradients (P,) are those of the data loss; l1 and l2 weigh the penalty l1 |p| + l2 p**2, and
-    `scale` multiplies the gradient of both. step (1,) of STEP, see `records.py`; rules: see
-    `catalogue.py`.
+    `scale` multiplies the gradient of both. step (1,) of STEP, see `records.py`: its weight decay
+    is for all parameters. Rules: see `catalogue.py`.
     """
     size = parameters.size
     follow(
         pointer(parameters), pointer(gradients), pointer(states), size, size,
-        rule, step[0], scale, l1, l2,
+        rule, step[0], scale, l1, l2, False,
     )  # fmt: skip
 
 

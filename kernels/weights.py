@@ -277,7 +277,7 @@ def update_piece(layer, workspace, tiles, scratch, sums, rows, rule, now, factor
             l1, l2 = 0.0, 0.0
         follow(
             panel, piece, workspace + (layer.states + place), distance, height * padded,
-            rule, now, scale, l1, l2,
+            rule, now, scale, l1, l2, False,
         )  # fmt: skip
         if l1 < 0.0:
             clear_padding(panel, height, layer.columns - column, padded)
@@ -312,7 +312,7 @@ def update_biases(
     follow(
         biases, dbiases, pointer(states) + (layer.biases + begin), states.shape[1],
         end - begin,
-        rule, now, scale, b1, b2,
+        rule, now, scale, b1, b2, True,
     )  # fmt: skip
 
 

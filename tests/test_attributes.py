@@ -428,9 +428,9 @@ class Short(fastnn.Adam):
         return super().numbers(first, count, dtype)[:1, :3]
 
 refused(lambda: make().fit(X, y, optimizer=Short()),
-        "optimizer.numbers gave float64 of shape (1, 3), expected float64 of (2, 10)")
+        "optimizer.numbers gave float64 of shape (1, 3), expected float64 of (2, 12)")
 refused(lambda: Short().update(np.ones(3), np.ones(3)),
-        "optimizer.numbers gave float64 of shape (1, 3), expected float64 of (1, 10)")
+        "optimizer.numbers gave float64 of shape (1, 3), expected float64 of (1, 12)")
 """
     )
 
@@ -592,6 +592,7 @@ SETTINGS = [
     (fastnn.Adam, {}, "epsilon", np.inf),
     (fastnn.AdamW, {}, "amsgrad", 1),
     (fastnn.AdamW, {}, "weight_decay", np.nan),
+    (fastnn.AdamW, {}, "spare_biases", 1),
     (fastnn.ConstantRate, {"rate": 1.0}, "rate", 0),
     (fastnn.StepRate, {"rate": 1.0, "every": 2}, "every", 0),
     (fastnn.StepRate, {"rate": 1.0, "every": 2}, "factor", -1),
@@ -611,6 +612,7 @@ SETTINGS = [
     (fastnn.CategoricalCrossEntropy, {}, "epsilon", 0),
     (fastnn.Huber, {}, "delta", -1),
     (fastnn.Quantile, {}, "q", 1),
+    (fastnn.WeightAverage, {}, "decay", 1),
     (nnfs.Layer_Dropout, {"rate": 0.5}, "rate", 2),
     (nnfs.Optimizer_Adam, {}, "beta_1", 1),
     (nnfs.Optimizer_SGD, {}, "momentum", 2),

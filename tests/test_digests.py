@@ -203,6 +203,9 @@ OPTIMIZERS = {
     "AdamW, AMSGrad": fastnn.AdamW(
         0.0625, *BETAS, amsgrad=True, weight_decay=0.125, clip_norm=0.25
     ),
+    "AdamW, spared biases": fastnn.AdamW(
+        0.0625, *BETAS, weight_decay=0.125, spare_biases=True, clip_value=0.125
+    ),
 }
 OPTIMIZERS |= {
     name: kind(0.0625, weight_decay=0.125)
@@ -227,6 +230,10 @@ STEPS = {
     "clipped norm of a wide network with penalties": case(
         dense(150, weights_l2=0.01), ReLU(), 70, batch_norm(), ReLU(), C,
         optimizer=fastnn.Adam(0.0625, clip_norm=0.25), batch_size=110,
+    ),
+    "spared biases and norms": case(
+        batch_norm(), 19, layer_norm(), ReLU(), C,
+        optimizer=fastnn.SGD(0.125, weight_decay=0.25, spare_biases=True),
     ),
     "usual means of Adam": case(optimizer=fastnn.Adam(0.0625)),
     "usual means of AdamW": case(optimizer=fastnn.AdamW(0.0625)),
@@ -282,6 +289,13 @@ FITS = {
     "early stopping": case(
         validation_split=0.25, epochs=9, optimizer=fastnn.SGD(4.0, momentum=0.5),
         callbacks=[fastnn.EarlyStopping(patience=2)],
+    ),
+    "averages of the parameters": case(
+        batch_norm(), 19, layer_norm(), ReLU(), C, callbacks=[fastnn.WeightAverage(0.875)],
+        optimizer=fastnn.Adam(0.0625, *BETAS), validation_split=0.25,
+    ),
+    "averages of plain gradient descent": case(
+        dtype=F64, callbacks=[fastnn.WeightAverage(0.75)], validation_split=0.25
     ),
     "an epoch in chunks": case(callbacks=[fastnn.LambdaCallback(on_chunk_end=lambda run: None)]),
     "checkpoints, in one piece": checkpointed(),

@@ -122,6 +122,7 @@ OPTIMIZERS = {
     "adam": lambda: fastnn.Adam(0.01),
     "clip": lambda: fastnn.Adam(0.01, clip_norm=0.1),
     "decay": lambda: fastnn.AdamW(0.01, weight_decay=0.1),
+    "spared": lambda: fastnn.AdamW(0.01, weight_decay=0.1, spare_biases=True),
 }
 
 

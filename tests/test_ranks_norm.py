@@ -118,7 +118,7 @@ def test_the_number_of_ranks_changes_no_bit(shards, batch_size, dtype):
         assert run_ranks(size, shards, lambda ranks: train(ranks, **options)) == [expected] * size
 
 
-@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS.keys() - {"adam", "decay"}))
+@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS.keys() - {"adam", "decay", "spared"}))
 @pytest.mark.parametrize("shards", [1, 4])
 def test_shards_train_as_the_batch_does(shards, optimizer):
     """Against `fit` alone, in float64. Weights count in the loss, and not in the moments."""

@@ -48,6 +48,8 @@ OPTIMIZERS = {
     "Adam": lambda: fastnn.Adam(0.02),
     "AdamW": lambda: fastnn.AdamW(0.02, weight_decay=0.1),
     "AMSGrad": lambda: fastnn.Adam(0.02, amsgrad=True, weight_decay=0.1),
+    "spared biases": lambda: fastnn.SGD(0.1, weight_decay=0.1, spare_biases=True),
+    "AdamW, spared biases": lambda: fastnn.AdamW(0.02, weight_decay=0.1, spare_biases=True),
     "clipped values": lambda: fastnn.SGD(0.1, clip_value=0.01),
     "clipped norm": lambda: fastnn.SGD(0.1, clip_norm=0.05),
     "Adam, clipped norm": lambda: fastnn.Adam(0.02, clip_norm=0.05),

@@ -23,7 +23,7 @@ from ..nn.residual import Residual
 from ..nn.summary import Summary
 from ..program.program import Program
 from ..program.stream import Stream
-from ..types import DType, Floats, OwnLayer, Seed
+from ..types import DType, Flags, Floats, OwnLayer, Seed
 from ..validation import as_generator
 
 
@@ -76,6 +76,11 @@ class Model:
     def gradients(self) -> Floats:
         """The flat gradient buffer."""
         return self._network.gradients
+
+    @property
+    def bias_mask(self) -> Flags:
+        """Which of the parameters are biases, or belong to a layer that normalizes."""
+        return self._network.bias_mask
 
     # ------------------------------------------------------------------ layer by layer
 

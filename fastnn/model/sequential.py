@@ -59,6 +59,8 @@ class Sequential(PredictingModel):
         All weights and biases, in the order of the layers, which hold views of it.
     gradients : ndarray of shape (P,)
         Their gradients, in the same order. The layers' `backward` fills it, `fit` does not.
+    bias_mask : ndarray of bool of shape (P,)
+        Which parameters an optimizer with `spare_biases` does not decay.
     notes : dict
         Anything that JSON can hold. `save` writes it to the file, and `load` restores it.
     optimizer : Optimizer or None

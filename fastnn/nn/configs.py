@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 
 _NOT_STORED = ("rng",)  # it only drew the initial weights
 
+_LATER_ARGUMENTS = ("spare_biases",)
+"""Arguments that early versions do not have. At their default they are not written, so that early
+versions read the file too.
+"""
+
 
 Part: TypeAlias = tuple[Any, dict[str, Any]]
 """A class and the arguments of its constructor."""
@@ -52,8 +57,10 @@ def describe(part: Any, name: str, *, own: bool = False) -> dict[str, Any]:
         )
     config: dict[str, Any] = {"class": type(part).__name__}
     kind: Any = type(part)
-    for argument in _parameters(kind):
+    for argument, parameter in _parameters(kind).items():
         value = getattr(part, argument)
+        if argument in _LATER_ARGUMENTS and value == parameter.default:
+            continue
         if argument == "init" and callable(value) and not isinstance(value, scaled_normal):
             continue
         config[argument] = _plain(value, f"{name}.{argument}")
@@ -142,11 +149,12 @@ def check_network(config: Mapping[str, Any], network: Network) -> None:
 def find_difference(actual: Any, expected: Any, name: str) -> tuple[str, Any, Any] | None:
     """Return (name, actual, expected) of the first place where two dicts differ, or None.
 
-    The `init` of layers is ignored. An argument that is missing in `expected`, as in a file of an
-    earlier version, counts as its default.
+    The `init` of layers is ignored. A missing argument, as in a file of an earlier version, counts
+    as its default.
     """
     if isinstance(actual, dict) and isinstance(expected, dict):
         keys = dict.fromkeys([*expected, *actual])
+        actual = _defaults(actual.get("class")) | actual
         expected = _defaults(expected.get("class")) | expected
         pairs = [
             (actual.get(key), expected.get(key), f"{name}.{key}" if name else key)

@@ -138,6 +138,7 @@ class ParameterLayer(Pointed, Layer):
     """
 
     stored: tuple[str, ...] = "weights", "biases"
+    spared: tuple[str, ...] = ("biases",)  # by weight decay, if an optimizer spares biases
     use_bias: bool = True
     trainable = Setting(as_flag)  # whether training changes the parameters
     _penalty_part = 1.0  # the factor of the penalties in a step; see `share_penalties`

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from .. import kernels
 from ..memory import aligned_empty
 from ..settings import shown
-from ..types import DType, Floats, MaybeNone, OwnLayer, Snapshot
+from ..types import Array, DType, Flags, Floats, MaybeNone, OwnLayer, Snapshot
 from ..validation import DTYPES, as_array, as_matrix
 from .dropout import Dropout
 from .embedding import Embedding
@@ -119,6 +119,7 @@ class Network:
         ]
         self.n_features: int | MaybeNone = self._count_features()
         self._gradients: Floats | MaybeNone = None
+        self._bias_mask: Flags | None = None
         arrays = [
             (layer, name, getattr(layer, f"_{name}"))
             for part in range(3)
@@ -226,6 +227,17 @@ class Network:
                 setattr(layer, f"_d{name}", view)
         return self._show("gradients")
 
+    @property
+    def bias_mask(self) -> Flags:
+        """Which of the parameters (P,) weight decay may spare."""
+        if self._bias_mask is None:
+            self._bias_mask = np.full(self._parameters.size, False)
+            arrays = self._parameter_arrays()
+            for (layer, name, _), part in zip(arrays, _cut(self._bias_mask, arrays), strict=True):
+                part[...] = name in layer.spared
+            self._bias_mask.flags.writeable = False
+        return self._bias_mask
+
     def _parameter_arrays(self) -> list[tuple[Any, str, Floats]]:
         """Return (layer, name, array) of all parameters, in their order."""
         return [
@@ -321,6 +333,15 @@ class Network:
         for layer in self.own_layers():
             yield layer, *weights
             yield layer, *biases
+
+    def trained_masks(self) -> Iterator[Flags | bool]:
+        """Yield which parameters of each of `trained_places` weight decay may spare."""
+        for owner, name, _ in self.trained_places():
+            if owner is self:
+                yield self.bias_mask
+            else:
+                spared = owner.spared if isinstance(owner, ParameterLayer) else ("biases",)
+                yield name in spared
 
     def own_layers(self) -> list[Any]:
         """Return the layers of a user's own class that have weights."""
@@ -430,7 +451,9 @@ class Network:
 
     def __getstate__(self) -> dict[str, Any]:
         # The layers have the parameters, and `_adopt` gathers them again. What it makes stays here.
-        made = "buffer", "parametric", "_parameters", "_pieces", "_gradients", "_shown"
+        made = (
+            "buffer", "parametric", "_parameters", "_pieces", "_gradients", "_shown", "_bias_mask",
+        )  # fmt: skip
         state = {name: value for name, value in vars(self).items() if name not in made}
         return {**state, "loss": self.loss.without_results()}
 
@@ -447,7 +470,7 @@ def _stored_names(layer: ParameterLayer) -> tuple[tuple[str, ...], ...]:
     return known[:2], known[2:], own
 
 
-def _cut(buffer: Floats, arrays: Iterable[tuple[Any, str, Floats]]) -> Iterator[Floats]:
+def _cut(buffer: Array, arrays: Iterable[tuple[Any, str, Floats]]) -> Iterator[Array]:
     """Yield consecutive views of a buffer with the shapes of the arrays."""
     start = 0
     for *_, array in arrays:

@@ -29,6 +29,8 @@ from .runs import RunGradients, Runs
 class _Norm(ParameterLayer):
     """Base class of both. The weights (1, D) start as 1, the biases (1, D) as 0."""
 
+    spared = ("weights", "biases")
+
     epsilon = Setting(as_positive, predicts=True)
     normalized: Floats | MaybeNone = None
     _scales: Floats | None = None

@@ -20,10 +20,11 @@ from ..foreign import Pointed
 from ..kernels.catalogue import Rule, n_states_of
 from ..kernels.records import STEP
 from ..settings import Setting, non_negative, optional_positive, shown
-from ..types import Array, DType, Floats, Integers, Rate, Records
+from ..types import Array, DType, Flags, Floats, Integers, Rate, Records
 from ..validation import (
     DTYPES,
     as_array,
+    as_flag,
     as_index,
     as_matrix,
     as_positive,
@@ -70,6 +71,14 @@ class State:
             raise ValueError(f"arrays has shape {array.shape}, expected {self._arrays.shape}")
         self._arrays[...] = as_matrix(array, "arrays", self._arrays.dtype)
 
+    def begin_average(self, parameters: Floats) -> None:
+        """Add the average of the parameters as a last row, which begins with their values."""
+        self._arrays = np.concatenate([self._arrays, parameters.reshape(1, -1)])
+
+    def end_average(self) -> None:
+        """Remove the last row."""
+        self._arrays = self._arrays[:-1].copy()
+
     def snapshot(self) -> tuple[int, Floats]:
         """Return a copy of the state, for `restore`."""
         return self.iterations, self._arrays.copy()
@@ -88,7 +97,8 @@ def _as_rate(value: Rate, name: str) -> Rate:
 
 def _n_states(optimizer: Optimizer) -> int:
     """Return how many averages the rule of an optimizer has. Kernels rely on this number."""
-    return n_states_of(as_index(optimizer.rule, "rule", max(Rule) + 1))
+    n_states = n_states_of(as_index(optimizer.rule, "rule", max(Rule) + 1))
+    return n_states + optimizer.is_averaging
 
 
 _Place: TypeAlias = tuple[int, int, int]
@@ -125,13 +135,23 @@ def as_steps(numbers: Floats, count: int) -> Records:
 
 
 class _Step(NamedTuple):
-    """A checked step for one array."""
+    """A checked step for one array, or for those of its elements that weight decay spares."""
 
     parameters: Floats
     kernel_array: Floats  # the parameters, or a contiguous copy that the kernel updates
     state: State
     iterations: int  # of the state, after the step
     arguments: tuple[Any, ...]  # of the kernel
+    spared: Flags | None = None  # which elements they are; None: the step is for all
+
+    def store(self) -> None:
+        """Count the step, and copy the kernel's results to their arrays."""
+        self.state.iterations = self.iterations
+        if self.spared is not None:
+            self.parameters[self.spared] = self.kernel_array
+            self.state._arrays[:, self.spared.reshape(-1)] = self.arguments[1]
+        elif self.kernel_array is not self.parameters:
+            self.parameters[...] = self.kernel_array
 
 
 def _apply(steps: list[_Step], applied: list[Any]) -> None:
@@ -148,10 +168,34 @@ def _apply(steps: list[_Step], applied: list[Any]) -> None:
 
 def _store_results(steps: list[_Step]) -> None:
     """Count the steps that the kernel has taken, and copy its results. Safe to call twice."""
-    for parameters, kernel_array, state, iterations, _ in steps:
-        state.iterations = iterations
-        if kernel_array is not parameters:
-            parameters[...] = kernel_array
+    for step in steps:
+        step.store()
+
+
+def _as_mask(biases: ArrayLike | bool, parameters: Floats) -> Flags:
+    """Return which elements of `parameters` are biases, as an array of bool of their shape."""
+    mask = np.asarray(biases)
+    if mask.dtype != np.bool_ or mask.shape not in ((), parameters.shape):
+        raise ValueError(
+            f"biases is {mask.dtype} of shape {mask.shape}, expected True, False or a bool for "
+            f"each element of parameters, of shape {parameters.shape}"
+        )
+    return np.broadcast_to(mask, parameters.shape)
+
+
+def _spare(whole: _Step, gradients: Floats, mask: Flags) -> list[_Step]:
+    """Return the step of the elements in `mask`, without weight decay; nothing if there are none.
+
+    It is taken on copies of them, whose results then replace those of the step for all.
+    """
+    if not mask.any():
+        return []
+    state, (_, _, _, rule, step, *factors) = whole.state, whole.arguments
+    step = step.copy()
+    step["decay"], step["shrink"] = 0, 1
+    values, states = whole.parameters[mask], state._arrays[:, mask.reshape(-1)]
+    arguments = values, np.ascontiguousarray(states), gradients[mask], rule, step, *factors
+    return [whole._replace(kernel_array=values, arguments=arguments, spared=mask)]
 
 
 class Optimizer(Pointed):
@@ -167,6 +211,9 @@ class Optimizer(Pointed):
         The largest norm of the gradients of all parameters: larger ones are scaled down to it.
     clip_value : float, optional
         Each element of the gradient is clipped to [-clip_value, clip_value].
+    spare_biases : bool
+        Whether weight decay leaves out biases, and the weights of :class:`LayerNorm` and
+        :class:`BatchNorm`.
 
     Raises
     ------
@@ -184,6 +231,8 @@ class Optimizer(Pointed):
     learning_rate: Setting[Any] = Setting(_as_rate)
     weight_decay = Setting(non_negative)
     clip_norm, clip_value = Setting(optional_positive), Setting(optional_positive)
+    spare_biases = Setting(as_flag)
+    _average_decay: float | None = None
 
     def __init__(
         self,
@@ -191,9 +240,11 @@ class Optimizer(Pointed):
         weight_decay: float,
         clip_norm: float | None,
         clip_value: float | None,
+        spare_biases: bool = False,
     ) -> None:
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.clip_norm, self.clip_value = clip_norm, clip_value
+        self.spare_biases = spare_biases
         self._states: dict[_Place, tuple[weakref.ref[Array], State]] = {}
 
     @property
@@ -201,25 +252,57 @@ class Optimizer(Pointed):
         """How many averages each parameter has."""
         return _n_states(self)
 
+    def begin_averages(self, decay: float) -> None:
+        """Keep an average of each parameter from now on, as the last of its states.
+
+        After step s, from 0, average = d * average + (1 - d) * parameter, where d is the smaller of
+        `decay` and (1 + s) / (10 + s).
+        """
+        self._average_decay = decay
+
+    @property
+    def is_averaging(self) -> bool:
+        """Whether the last state of each parameter is its average over the steps."""
+        return self._average_decay is not None
+
+    def end_averages(self) -> None:
+        """Drop the averages that `begin_averages` began."""
+        self._average_decay = None
+        for _, state in list(self._states.values()):
+            if len(state._arrays) > _n_states(self):
+                state.end_average()
+
     @property
     def is_plain(self) -> bool:
         """Whether a step is parameters - rate * gradients and nothing else."""
         clips = self.clip_norm is not None or self.clip_value is not None
-        return self.rule == Rule.DESCENT and not clips and not self.weight_decay
+        others = clips or self.weight_decay or self.is_averaging
+        return self.rule == Rule.DESCENT and not others
+
+    @property
+    def decays_in_part(self) -> bool:
+        """Whether weight decay leaves out some of the parameters: a step has to know which."""
+        return self.spare_biases and bool(self.weight_decay)
 
     def state_of(self, parameters: Floats) -> State:
         """Return the :class:`State` of the array `parameters`; a new one begins with zeros."""
         owner, key = _place_of(parameters)
         entry = self._states.get(key)
         # A script may have changed the rule to one with other averages.
-        n_states = _n_states(self)
-        shape = n_states, parameters.size
-        fits = entry is not None and entry[1]._arrays.shape == shape
-        if entry is None or not fits or entry[0]() is not owner:
-            states = self._states
-            reference = weakref.ref(owner, lambda _: states.pop(key, None))
-            entry = self._states[key] = reference, State(parameters, n_states)
-        return entry[1]
+        shape = _n_states(self), parameters.size
+        if entry is not None and entry[0]() is owner:
+            state = entry[1]
+            if self.is_averaging and state._arrays.shape == (shape[0] - 1, shape[1]):
+                state.begin_average(parameters)
+            if state._arrays.shape == shape:
+                return state
+        states = self._states
+        reference = weakref.ref(owner, lambda _: states.pop(key, None))
+        state = State(parameters, shape[0] - self.is_averaging)
+        if self.is_averaging:
+            state.begin_average(parameters)
+        states[key] = reference, state
+        return state
 
     def rates(self, first: int, count: int, dtype: DType) -> Floats:
         """Return the learning rates of the steps [first, first + count), checked for `dtype`."""
@@ -254,17 +337,20 @@ class Optimizer(Pointed):
     def numbers(self, first: int, count: int, dtype: DType) -> Floats:
         """Return the coefficients of the steps [first, first + count) for the kernels.
 
-        The array has the shape (count, 10) and float64: a column for each field of STEP in
+        The array has the shape (count, 12) and float64: a column for each field of STEP in
         `kernels/records.py`.
         """
         rows = np.full((count, len(STEP.names)), 0.0)
         steps = rows.view(STEP)[:, 0]
         steps["learning_rate"] = self.rates(first, count, dtype)
         steps["correction"] = steps["shrink"] = 1
-        steps["decay"] = self.weight_decay
+        steps["decay"], steps["spares_biases"] = self.weight_decay, self.spare_biases
         steps["clip"] = math.inf if self.clip_value is None else self.clip_value
         steps["clip_norm"] = math.inf if self.clip_norm is None else self.clip_norm
         self._fill(steps, first + 1 + np.arange(count))
+        if self._average_decay is not None:
+            step = first + np.arange(count)
+            steps["average"] = 1 - np.minimum(self._average_decay, (1 + step) / (10 + step))
         return rows
 
     def _fill(self, steps: Records, numbers: Integers) -> None:
@@ -288,39 +374,63 @@ class Optimizer(Pointed):
         vars(self).update(settings)
 
     def update(
-        self, parameters: Floats, gradients: ArrayLike, *, length: float | None = None
+        self,
+        parameters: Floats,
+        gradients: ArrayLike,
+        *,
+        length: float | None = None,
+        biases: ArrayLike | bool | None = None,
     ) -> None:
         """Take one step: update `parameters` in place with `gradients` of the same shape and dtype.
 
         Each array has a state of its own, and views of the same memory share it. If `gradients` are
-        only a part of the gradient, `length` is the norm of the whole, for `clip_norm`.
+        only a part of the gradient, `length` is the norm of the whole, for `clip_norm`. With
+        `spare_biases`, `biases` says which parameters weight decay leaves out: an array of bool of
+        their shape, such as `model.bias_mask`, or True or False for all.
 
         Raises
         ------
         TypeError, ValueError
-            For other arrays, and for a learning rate out of the dtype's range.
+            For other arrays, for a learning rate out of the dtype's range, and where `biases` is
+            missing.
         """
-        _apply([self._prepare(parameters, gradients, length)], [])
+        _apply(self._prepare(parameters, gradients, length, biases), [])
 
     def update_all(
-        self, pairs: Sequence[tuple[Floats, Floats]], applied: list[Any], **options: Any
+        self,
+        pairs: Sequence[tuple[Floats, Floats]],
+        applied: list[Any],
+        masks: Sequence[ArrayLike | bool] | None = None,
+        **options: Any,
     ) -> None:
         """Take one step for several (parameters, gradients), with the options of `update`.
 
         If a signal handler raises, such as with Ctrl-C, either no step is taken or all are.
-        `applied`, an empty list, gets an item for each array that has changed.
+        `applied`, an empty list, gets an item for each array that has changed. `masks` has the
+        `biases` of each pair.
         """
+        each = [options] * len(pairs)
+        if masks is not None:
+            each = [{**options, "biases": mask} for mask in masks]
         if not overrides(self, Optimizer, "update"):
-            _apply([self._prepare(*pair, **options) for pair in pairs], applied)
+            steps = [self._prepare(*pair, **own) for pair, own in zip(pairs, each, strict=True)]
+            _apply([*itertools.chain(*steps)], applied)
             return
-        for parameters, gradients in pairs:
-            self.update(parameters, gradients, **options)
+        for pair, own in zip(pairs, each, strict=True):
+            self.update(*pair, **own)
             applied.append(None)
 
     def _prepare(
-        self, parameters: Floats, gradients: ArrayLike, length: float | None = None
-    ) -> _Step:
-        """Check the arguments of `update`, and return the step to take."""
+        self,
+        parameters: Floats,
+        gradients: ArrayLike,
+        length: float | None = None,
+        biases: ArrayLike | bool | None = None,
+    ) -> list[_Step]:
+        """Check the arguments of `update`, and return the step to take.
+
+        Where weight decay spares some elements, a second one for those follows.
+        """
         if not isinstance(parameters, np.ndarray) or parameters.dtype not in DTYPES:
             kind = getattr(parameters, "dtype", type(parameters).__name__)
             raise TypeError(f"parameters is {kind}, expected an array of float32 or float64")
@@ -337,6 +447,7 @@ class Optimizer(Pointed):
         kernel_array = np.require(parameters, requirements=["C_CONTIGUOUS", "ALIGNED"])
         if state._arrays.shape != (_n_states(self), kernel_array.size):
             raise ValueError("parameters had another shape a moment ago, expected it to stay")
+        mask = None if biases is None else _as_mask(biases, parameters)
         step = as_steps(self.numbers(state.iterations, 1, parameters.dtype), 1)
         slopes = np.require(gradients, requirements=["C_CONTIGUOUS", "ALIGNED"])
         scale = 1.0
@@ -347,7 +458,18 @@ class Optimizer(Pointed):
             kernel_array.reshape(-1), state._arrays, unlocked(slopes).reshape(-1), self.rule,
             step, scale, 0.0, 0.0,
         )  # fmt: skip
-        return _Step(parameters, kernel_array, state, state.iterations + 1, arguments)
+        whole = _Step(parameters, kernel_array, state, state.iterations + 1, arguments)
+        if not self.decays_in_part:
+            return [whole]
+        if mask is None:
+            raise ValueError(
+                "biases is None, expected which of the parameters are biases beside "
+                "spare_biases=True, such as model.bias_mask"
+            )
+        return [whole, *_spare(whole, slopes, mask)]
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update({"spare_biases": False, **state})  # of an early version
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_states": {}}  # a copy has no states

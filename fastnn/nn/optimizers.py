@@ -41,6 +41,9 @@ class SGD(Optimizer):
         The largest norm of the gradients of all parameters: larger ones are scaled down to it.
     clip_value : float, optional
         Each element of the gradient is clipped to [-clip_value, clip_value].
+    spare_biases : bool
+        Whether weight decay leaves out biases, and the weights of :class:`LayerNorm` and
+        :class:`BatchNorm`. By default it applies to all parameters, as in PyTorch.
 
     Raises
     ------
@@ -68,8 +71,9 @@ class SGD(Optimizer):
         *,
         clip_norm: float | None = None,
         clip_value: float | None = None,
+        spare_biases: bool = False,
     ) -> None:
-        super().__init__(learning_rate, weight_decay, clip_norm, clip_value)
+        super().__init__(learning_rate, weight_decay, clip_norm, clip_value, spare_biases)
         self.momentum, self.nesterov, self.decay = momentum, nesterov, decay
 
     def _check_together(self, values: Mapping[str, Any]) -> None:
@@ -114,6 +118,8 @@ class AdaGrad(Optimizer):
         As in :class:`SGD`.
     clip_value : float, optional
         As in :class:`SGD`.
+    spare_biases : bool
+        As in :class:`SGD`.
 
     Examples
     --------
@@ -134,8 +140,9 @@ class AdaGrad(Optimizer):
         *,
         clip_norm: float | None = None,
         clip_value: float | None = None,
+        spare_biases: bool = False,
     ) -> None:
-        super().__init__(learning_rate, weight_decay, clip_norm, clip_value)
+        super().__init__(learning_rate, weight_decay, clip_norm, clip_value, spare_biases)
         self.epsilon = epsilon
 
     def _fill(self, steps: Records, numbers: Integers) -> None:
@@ -161,6 +168,8 @@ class RMSprop(AdaGrad):
         As in :class:`SGD`.
     clip_value : float, optional
         As in :class:`SGD`.
+    spare_biases : bool
+        As in :class:`SGD`.
 
     Examples
     --------
@@ -182,10 +191,12 @@ class RMSprop(AdaGrad):
         *,
         clip_norm: float | None = None,
         clip_value: float | None = None,
+        spare_biases: bool = False,
     ) -> None:
         super().__init__(
-            learning_rate, epsilon, weight_decay, clip_norm=clip_norm, clip_value=clip_value
-        )
+            learning_rate, epsilon, weight_decay, clip_norm=clip_norm, clip_value=clip_value,
+            spare_biases=spare_biases,
+        )  # fmt: skip
         self.rho = rho
 
     def _fill(self, steps: Records, numbers: Integers) -> None:
@@ -219,6 +230,8 @@ class Adam(Optimizer):
         As in :class:`SGD`.
     clip_value : float, optional
         As in :class:`SGD`.
+    spare_biases : bool
+        As in :class:`SGD`.
 
     Examples
     --------
@@ -242,8 +255,9 @@ class Adam(Optimizer):
         *,
         clip_norm: float | None = None,
         clip_value: float | None = None,
+        spare_biases: bool = False,
     ) -> None:
-        super().__init__(learning_rate, weight_decay, clip_norm, clip_value)
+        super().__init__(learning_rate, weight_decay, clip_norm, clip_value, spare_biases)
         self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
         self.amsgrad = amsgrad
 
@@ -283,10 +297,11 @@ class AdamW(Adam):
         *,
         clip_norm: float | None = None,
         clip_value: float | None = None,
+        spare_biases: bool = False,
     ) -> None:
         super().__init__(
             learning_rate, beta_1, beta_2, epsilon, weight_decay, amsgrad,
-            clip_norm=clip_norm, clip_value=clip_value,
+            clip_norm=clip_norm, clip_value=clip_value, spare_biases=spare_biases,
         )  # fmt: skip
 
     def _fill(self, steps: Records, numbers: Integers) -> None:
@@ -318,6 +333,8 @@ class Lion(Optimizer):
         As in :class:`SGD`.
     clip_value : float, optional
         As in :class:`SGD`.
+    spare_biases : bool
+        As in :class:`SGD`.
 
     Examples
     --------
@@ -339,8 +356,9 @@ class Lion(Optimizer):
         *,
         clip_norm: float | None = None,
         clip_value: float | None = None,
+        spare_biases: bool = False,
     ) -> None:
-        super().__init__(learning_rate, weight_decay, clip_norm, clip_value)
+        super().__init__(learning_rate, weight_decay, clip_norm, clip_value, spare_biases)
         self.beta_1, self.beta_2 = beta_1, beta_2
 
     def _fill(self, steps: Records, numbers: Integers) -> None:

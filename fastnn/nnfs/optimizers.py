@@ -67,9 +67,10 @@ class Optimizer(base.Optimizer):
     def update_params(self, layer: Any) -> None:
         """Update `weights` and `biases` of a layer by its `dweights` and `dbiases`."""
         arrays = [(getattr(layer, name), _gradients_of(layer, name)) for name, _ in KINDS]
-        for (_, prefix), (parameters, gradients) in zip(KINDS, arrays, strict=True):
+        for (name, prefix), (parameters, gradients) in zip(KINDS, arrays, strict=True):
             self.adopt(self.state_of(parameters), [(layer, prefix, parameters)])
-            self.update(parameters, gradients)
+            options = {"biases": name == "biases"} if self.decays_in_part else {}
+            self.update(parameters, gradients, **options)
 
     def post_update_params(self) -> None:
         """Count the step; called after it."""

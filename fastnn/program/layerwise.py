@@ -159,7 +159,9 @@ class LayerTrainer:
         """Update the parameters along the gradients; return whether the gradients are finite."""
         penalty = self.network.penalty()
         arrays = list(self.network.trained_arrays())
-        options = {}
+        options: dict[str, Any] = {}
+        if self.optimizer.decays_in_part:
+            options["masks"] = list(self.network.trained_masks())
         if self.optimizer.clip_norm is not None:
             options["length"] = length_of(gradients for _, gradients in arrays)
             if not np.isfinite(options["length"]):

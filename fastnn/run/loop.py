@@ -16,6 +16,7 @@ from ..program.stream import Stream
 from ..program.threads import ThreadTeam, resolve_threads, with_team
 from ..program.trainer import Data, Totals, Trainer, Watch, take_and_store
 from ..types import Floats
+from .averages import Averages, averaging
 from .callbacks import Callback, Run
 from .data import as_batch
 from .errors import NonFiniteLossError
@@ -29,6 +30,11 @@ from .session import Session
 
 def train(request: Request) -> History:
     """Train as a checked request says; return the History."""
+    with averaging(request.optimizer, request.average_decay):
+        return _train(request)
+
+
+def _train(request: Request) -> History:
     program, optimizer, data = request.program, request.optimizer, request.data
     if data is None:
         stream = Stream(program, optimizer, request.description, stays_packed=True)
@@ -95,7 +101,10 @@ def run_epochs(request: Request, trainer: Trainer, meeting: Meeting | None = Non
     run._add_training_curves(curve_names(trainer))
     run._set_sizes(trainer.n_batches, trainer.n_samples)
     callbacks = sorted(request.callbacks, key=lambda each: each.comes_last)
-    session = Session(run, network, trainer, request.order.rng, callbacks, request.settings)
+    averages = Averages(trainer)
+    session = Session(
+        run, network, trainer, request.order.rng, callbacks, request.settings, averages
+    )
     watch = _make_watch(run, callbacks, session)
 
     def call(hook: str) -> None:
@@ -120,6 +129,7 @@ def run_epochs(request: Request, trainer: Trainer, meeting: Meeting | None = Non
         for callback in callbacks:
             stack.callback(callback.close)
         stack.callback(network.note_change)
+        stack.callback(averages.show)
         _begin_schedule(trainer, run)
         restore = None if request.resume is None else session.read(request.resume)
         call("on_fit_begin")
@@ -135,6 +145,7 @@ def run_epochs(request: Request, trainer: Trainer, meeting: Meeting | None = Non
                 may_run_ahead = n_epochs is not None
                 if n_epochs:
                     continue
+            averages.show(False)
             session.begin_epoch()
             run._begin_epoch(trainer.step)
             call("on_epoch_begin")
@@ -147,6 +158,7 @@ def run_epochs(request: Request, trainer: Trainer, meeting: Meeting | None = Non
                     run.epoch, batch, history, at_end=error.batch is None
                 ) from None
             trainer.check_unchanged()  # the evaluation uses the same loss as the training
+            averages.show()
             curves = curves_of(trainer, totals.sums[0], trainer.n_samples)
             history.append(run.epoch, curves if observe is None else {**curves, **observe()})
             schedule_observe = getattr(trainer.optimizer.learning_rate, "observe", None)
@@ -156,6 +168,7 @@ def run_epochs(request: Request, trainer: Trainer, meeting: Meeting | None = Non
             if meeting is not None:
                 run.stopped = meeting.end_epoch(run.epoch, run.stopped)
             session.write_files()
+        averages.show()
         call("on_fit_end")
     return history
 

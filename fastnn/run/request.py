@@ -35,6 +35,7 @@ from ..validation import (
     as_scaling,
 )
 from .agreement import Agreement
+from .averages import find_average_decay
 from .callbacks import Callback, Run, TrainedModel, as_callbacks
 from .checkpoints import Checkpoint, find_checkpoint
 from .data import (
@@ -106,6 +107,7 @@ class Request(NamedTuple):
     settings: dict[str, Any]  # must be the same in a resumed run
     threads: int | None
     ranks: Ranks | None  # that train together
+    average_decay: float | None  # of the parameters over the steps; None: there is no average
 
     @property
     def n_used(self) -> int:
@@ -163,6 +165,7 @@ def check_request(
     initial_epoch = as_index(arguments.initial_epoch, "initial_epoch", epochs)
     ranks = check_ranks(program, optimizer, arguments)
     callbacks = as_callbacks(arguments.callbacks)
+    average_decay = find_average_decay(callbacks, optimizer)
     callbacks += as_progress(arguments.verbose, callbacks)
     if ranks is not None and ranks.rank > 0:  # one rank writes for all
         callbacks = [each for each in callbacks if not each.writes]
@@ -210,6 +213,7 @@ def check_request(
         "weighted": data is not None and len(data.weights) > 0,
         "precision": program.precision,
         "shards": 1 if ranks is None else ranks.shards,
+        "weight_average": average_decay,
     }  # fmt: skip
     describe = getattr(arguments.batches, "describe", None)
     if describe is not None:
@@ -217,7 +221,7 @@ def check_request(
     return Request(
         program, description, optimizer, data, samples.batches, arguments.class_weight, scaling,
         samples.batch_size, steps_per_epoch, order, observe if curve_names else None, run,
-        callbacks, resume, settings, threads, ranks,
+        callbacks, resume, settings, threads, ranks, average_decay,
     )  # fmt: skip
 
 

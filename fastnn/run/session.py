@@ -21,6 +21,7 @@ from ..nn.schedules import Schedule
 from ..program.ranks import digest_of
 from ..program.trainer import Trainer
 from ..types import Array, Floats, MaybeNone, PathLike, Rate, Snapshot, StateSnapshot
+from .averages import Averages
 from .callbacks import Callback, EarlyStopping, Run
 from .checkpoints import Checkpoint
 
@@ -39,6 +40,7 @@ class Session:
     settings : dict
         What must be the same in a resumed run besides the model and the optimizer: the sizes of
         the data.
+    averages : Averages
     """
 
     def __init__(
@@ -49,10 +51,11 @@ class Session:
         rng: np.random.Generator,
         callbacks: Sequence[Callback],
         settings: dict[str, Any],
+        averages: Averages,
     ) -> None:
         self.run, self.network, self.trainer = run, network, trainer
         self.rng, self.settings = rng, settings
-        self.callbacks, self.optimizer = callbacks, trainer.optimizer
+        self.callbacks, self.optimizer, self.averages = callbacks, trainer.optimizer, averages
         self.curve_names = [*run.curve_names]  # callbacks may add others when they begin
         # Described before training, as a callback may change the optimizer during it.
         self.optimizer_config = configs.describe(self.optimizer, "optimizer", own=True)
@@ -89,9 +92,10 @@ class Session:
         they hold the state of each callback after this epoch or step.
         """
         if any(each._is_due for each in self._writers()):
-            description, arrays = self._pack()
-            finite = [*self.network.stored_arrays()]
-            self._write_due(lambda path: files.write(path, description, arrays, finite))
+            with self.averages.shown():
+                description, arrays = self._pack()
+                finite = [*self.network.stored_arrays()]
+                self._write_due(lambda path: files.write(path, description, arrays, finite))
 
     def _writers(self) -> list[Checkpoint]:
         return [each for each in self.callbacks if isinstance(each, Checkpoint)]
@@ -352,6 +356,7 @@ class Session:
             self.trainer.trained_arrays(), state["optimizer"], strict=True
         ):
             optimizer.state_of(array).restore((stored_state["iterations"], stored_state["arrays"]))
+        self.averages.note_restored()
         _restore_rate(optimizer, state["learning_rate"])
         self.rng.bit_generator.state = random.state
         self.random = random.state
@@ -376,7 +381,7 @@ def _check_iterations(value: int) -> None:
         raise ValueError(f"the optimizer's iterations are {value}")
 
 
-_LATER_SETTINGS = {"precision": "highest", "shards": 1}
+_LATER_SETTINGS = {"precision": "highest", "shards": 1, "weight_average": None}
 """Settings that files of early versions do not have, with the value that these files mean.
 
 A setting with this value is not written, so that early versions resume from the file too.
