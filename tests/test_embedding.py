@@ -43,10 +43,13 @@ def make_samples(loss, dtype=np.float64, n=37):
     return make_rows(n, dtype), make_data(loss, dtype, n)[1]
 
 
-def make_model(dtype=np.float64, loss=None, *, dense=fastnn.Dense, hidden=21, **options):
+def make_model(
+    dtype=np.float64, loss=None, *, dense=fastnn.Dense, hidden=21, norm=False, **options
+):
     first = fastnn.Embedding(FEATURES, COLUMNS, dtype=dtype, rng=0, init="lecun", **options)
     layers = [
         first,
+        *([fastnn.BatchNorm(first.n_outputs, dtype=dtype)] if norm else []),
         dense(first.n_outputs, hidden, dtype=dtype, rng=1),
         fastnn.ReLU(),
         fastnn.Dropout(0.1),
@@ -223,15 +226,20 @@ def test_bits_of_shards_are_the_same_on_any_number_of_ranks():
     found = [each for size in (1, 2, 3) for each in run_ranks(size, 3, train)]
     assert isinstance(found[0], bytes)
     assert found == found[:1] * 6
-    layered = make_model(np.float32)
-    layered._program.steps = None
 
-    def train_layered(ranks):
-        model = make_model(np.float32)
-        model._program.steps = None
-        return train(ranks)
 
-    assert run_ranks(1, 3, train_layered) == found[:1]
+def test_shards_of_a_network_that_goes_layer_by_layer():
+    """One with a BatchNorm does so where there are ranks."""
+    X, y = make_samples("labels", n=120)
+
+    def train(ranks):
+        model = make_model(norm=True)
+        fit(model, X, y, "Adam", batch_size=60, **({} if ranks is None else {"ranks": ranks}))
+        return model.parameters.copy()
+
+    found = [each for size in (1, 2) for each in run_ranks(size, 3, train)]
+    assert all(np.array_equal(each, found[0]) for each in found)
+    assert_allclose(found[0], train(None), rtol=1e-9, atol=1e-9)
 
 
 def test_several_models_at_once_have_the_same_bits():
