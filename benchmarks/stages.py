@@ -115,17 +115,25 @@ def serve(stage):
         print(*(task() for task in tasks), flush=True)
 
 
-def _task(network, kind, stage):
-    """Return a function that trains, and returns the seconds of a step."""
-    X, y = make_data(network)
+def make_model(network):
+    """Return a model with the first parameters of a network."""
     layers = []
     for values, biases in make_parameters(network.sizes):
         dense = fastnn.Dense(*values.shape, init="zeros")
         dense.weights[...], dense.biases[...] = values, biases
         layers += [dense, fastnn.ReLU()]
-    model = fastnn.Sequential(layers[:-1])
-    # So slow that a network learns nothing, and stays finite without a stage.
-    optimizer = fastnn.SGD(1e-6) if kind == "SGD" else fastnn.Adam(1e-9)
+    return fastnn.Sequential(layers[:-1])
+
+
+def make_optimizer(kind):
+    """Return an optimizer so slow that a network learns nothing: it is finite without a stage."""
+    return fastnn.SGD(1e-6) if kind == "SGD" else fastnn.Adam(1e-9)
+
+
+def _task(network, kind, stage):
+    """Return a function that trains, and returns the seconds of a step."""
+    X, y = make_data(network)
+    model, optimizer = make_model(network), make_optimizer(kind)
     options = {
         "epochs": _EPOCHS, "batch_size": network.batch, "seed": 0, "threads": 1, "verbose": 0,
         "shuffle": stage != ORDER, "optimizer": optimizer,

@@ -334,7 +334,7 @@ class _TileEmitter:
         builder.cbranch(builder.icmp_signed("<", term, end), body, after)
 
         builder.position_at_end(body)
-        if unroll > 1 and self.along_rows:
+        if unroll > 1:
             self.prefetch(far)
         total = sums
         for ahead in map(self.constant, range(unroll)):

@@ -9,7 +9,7 @@ import pytest
 SLOW = {
     "test_bfloat16", "test_cache", "test_checks", "test_checkpoint_writers", "test_cli_train_large",
     "test_clusters", "test_estimators_sklearn", "test_examples", "test_handles", "test_interrupts",
-    "test_mpi", "test_numba_private", "test_phases", "test_prediction", "test_targets",
+    "test_mpi", "test_numba_private", "test_phases", "test_prediction", "test_site", "test_targets",
     "test_tiles", "test_time_to_accuracy", "test_two_hosts", "test_types", "test_units",
     "test_versions",
 }  # fmt: skip

@@ -310,6 +310,8 @@ def _add_data(command: argparse.ArgumentParser, group: Any, text: str) -> None:
     add("--encoding", metavar="E", type=_encoding, help=encoding)
     header = "the first line of a CSV file or sheet is a row: name the columns column_1, ..."
     add("--no-header", action="store_true", help=header)
+    sheet = "of an Excel file (default: the first one)"
+    add("--sheet", metavar="NAME", help=sheet)
     limit = "read a larger Parquet file in parts, as in 500MB or 2GB (default: as memory is)"
     add("--max-memory", metavar="SIZE", type=_size, help=limit)
 
