@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -48,7 +49,7 @@ def embedding_dimension(n_categories: int) -> int:
     [2, 6, 21, 77, 600]
     """
     count = as_count(n_categories, "n_categories")
-    return min(600, round(1.6 * float(count) ** 0.56))
+    return min(600, round(1.6 * math.pow(count, 0.56)))
 
 
 class Embedding(ParameterLayer):
