@@ -10,6 +10,7 @@ from numpy.typing import DTypeLike
 from .. import kernels
 from ..kernels.codes import SampleType
 from ..kernels.records import SAMPLE_LAYOUT
+from ..memory import check_map
 from ..types import Array, Floats, Integers, Records, Scaling, Shape
 from ..validation import refuse_not_finite, unlocked
 
@@ -113,6 +114,10 @@ class Samples:
         limits = np.iinfo(self.array.dtype)
         extremes = np.array([[limits.min, limits.max]], self.array.dtype)
         return bool(np.isfinite(self._convert(extremes)).all())
+
+    def check_map(self, name: str) -> None:
+        """Raise ValueError if the rows lie in the map of a file that has become shorter."""
+        check_map(self.array, name)
 
     def check_later(self) -> None:
         """Leave the check of rows to `check_rows`."""

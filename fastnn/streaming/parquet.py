@@ -99,17 +99,18 @@ class ParquetSource:
             absent = [name for name in names if name not in table.column_names]
             if absent:
                 raise ValueError(f"{place} has no column {absent[0]!r}, expected it in each file")
+            self._check_schema(path, table.schema, self.columns, self.others)
             if table.num_rows != end - begin:
                 raise ValueError(f"{place} has {table.num_rows} rows, expected {end - begin}")
             # Columns are contiguous; one copy turns them into rows.
             columns = np.empty((len(self.columns), end - begin), outs[0].dtype)
             for column, name in zip(columns, self.columns, strict=True):
-                column[...] = self._as_numbers(table[name])
+                _convert(column, self._as_numbers(table[name]), f"{place} column {name!r}")
             outs[0][...] = columns.T
             for name, out in zip(self.others, outs[1:], strict=True):
                 if table[name].null_count:
                     raise ValueError(f"{place} has missing values in {name!r}, expected none")
-                out[...] = self._as_numbers(table[name])
+                _convert(out, self._as_numbers(table[name]), f"{place} column {name!r}")
 
         yield read
 
@@ -119,3 +120,18 @@ class ParquetSource:
         if numbers.dtype == object:  # booleans of which some are missing
             numbers = np.array([np.nan if each is None else each for each in numbers], np.float64)
         return numbers
+
+
+def _convert(out: Array, numbers: Array, place: str) -> None:
+    """Write numbers into an array; ValueError for one that its integers or booleans cannot hold.
+
+    A number that is too large for a float becomes inf, which training refuses.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        out[...] = numbers.astype(out.dtype)
+    if out.dtype.kind in "iub":
+        wrong = np.flatnonzero(out != numbers)
+        if len(wrong):
+            raise ValueError(
+                f"{place} has {numbers[wrong[0]]}, expected numbers that dtype {out.dtype} holds"
+            )

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from .. import kernels
+from ..memory import check_map
 from ..types import Array, Floats, Integers, Rows, Scaling, Shape
 
 MOST_LOADED = 2**30
@@ -29,6 +30,7 @@ def as_anything(value: ArrayLike, name: str) -> Array:
         array = np.asarray(value).view()
     except ValueError:  # rows of different lengths
         raise ValueError(f"{name} is not rectangular, expected rows of one length") from None
+    check_map(array, name)
     return _numbers_of_frame(value, array) if array.dtype.hasobject else array
 
 
@@ -78,7 +80,15 @@ def as_array(value: ArrayLike, name: str) -> Array:
 
 
 class NotFiniteError(ValueError):
-    """A number is NaN or infinite, or too large for the dtype."""
+    """A number is NaN or infinite, or too large for the dtype.
+
+    Attributes
+    ----------
+    row : int or None
+        Its row in the array.
+    """
+
+    row: int | None = None
 
 
 def as_matrix(array: Array, name: str, dtype: DTypeLike, *, copy: bool = False) -> Floats:
@@ -110,10 +120,13 @@ def refuse_not_finite(
     value = array[tuple(at)]
     if np.isfinite(value):
         scaled = "" if scaling == (1.0, 0.0) else " with scale {} and offset {}".format(*scaling)
-        raise NotFiniteError(
+        error = NotFiniteError(
             f"{place} is {value}, too large for {matrix.dtype}{scaled}: expected smaller numbers"
         )
-    raise NotFiniteError(f"{place} is {value}, expected finite numbers")
+    else:
+        error = NotFiniteError(f"{place} is {value}, expected finite numbers")
+    error.row = int(at[0]) if len(at) else None
+    raise error
 
 
 def unlocked(array: Array) -> Array:
