@@ -6,6 +6,7 @@ import threading
 import numpy as np
 import pytest
 from parquet_files import lose_last_column
+from scipy import sparse
 
 import fastnn
 from fastnn.datasets import load_digits
@@ -527,3 +528,59 @@ def test_numbers_that_integers_cannot_hold(case, tmp_path):
 def test_a_dtype_without_real_numbers(dtype, tmp_path):
     with pytest.raises(TypeError, match=r"^dtype is .*, expected a type of real numbers"):
         Windows(*make_data(), dtype=dtype)
+
+
+def test_an_error_of_a_source_names_the_rows():
+    class Failing:
+        shape, dtype, chunks = (N, 2), np.dtype(np.float32), ((115, 115), (2,))
+
+        def __getitem__(self, rows):
+            if rows.start:
+                raise ZeroDivisionError("of a library")
+            return np.zeros((N, 2), np.float32)[rows]
+
+    windows = Windows(Failing(), np.zeros(N), rows=115, shuffle=False)
+    with pytest.raises(ZeroDivisionError, match="of a library") as caught:
+        list(windows.of_epoch(1))
+    assert caught.value.__notes__ == ["X[115:230] cannot be read"]
+
+
+WRONG = {
+    "sparse": (lambda X, y, folder: (sparse.csr_array(X), y), {}, "X is a sparse matrix, expected"),
+    "number": (lambda X, y, folder: (3.0, y), {}, r"X has shape \(\), expected an array of rows"),
+    "text": (lambda X, y, folder: (write_text(folder), y), {}, "X is '.*', expected a .npy"),
+    "one name": (as_parquet, {"columns": "x0"}, "columns is 'x0', expected a list of names"),
+    "numbers": (as_parquet, {"columns": [0]}, r"columns is \[0\], expected a list of names"),
+    "twice": (as_parquet, {"columns": ["x0", "x1", "x0"]}, "columns has 'x0' twice, expected each"),
+}  # fmt: skip
+
+
+def write_text(folder):
+    (folder / "X.csv").write_text("a,b\n1,2\n")
+    return folder / "X.csv"
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_windows_cannot_read_is_named(case, tmp_path):
+    make, options, words = WRONG[case]
+    make = {as_parquet: lambda X, y, folder: as_parquet(folder, X, y)[:2]}.get(make, make)
+    X, y, *_ = make(*make_data(), tmp_path)
+    with pytest.raises((TypeError, ValueError), match=f"^{words}"):
+        Windows(X, y, **options)
+
+
+def test_windows_in_place_of_an_array():
+    X, y = make_data()
+    model = make_model()
+    for call in (model.fit, model.predict, model.evaluate):
+        with pytest.raises(
+            TypeError, match=r"^X is <Windows: .*>, expected an array: fit\(batches"
+        ):
+            call(Windows(X, y, **ROWS), *([] if call == model.predict else [y]))
+    for name, call in {
+        "y": lambda: model.fit(X, sparse.csr_array(X)),
+        "sample_weight": lambda: model.fit(X, y, sample_weight=sparse.csr_array(X)),
+        "inputs": lambda: model.forward(sparse.csr_array(X)),
+    }.items():
+        with pytest.raises(TypeError, match=f"^{name} is a sparse matrix, expected an array"):
+            call()

@@ -35,6 +35,8 @@ class ParquetSource:
         except ModuleNotFoundError:
             raise missing("windows of Parquet files need", "pyarrow", "stream") from None
         self._arrow = pyarrow
+        if columns is not None:
+            columns = _as_names(columns)
         paths = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
         if not paths:
             raise FileNotFoundError(f"X is {str(path)!r}, expected a folder of Parquet files")
@@ -120,6 +122,17 @@ class ParquetSource:
         if numbers.dtype == object:  # booleans of which some are missing
             numbers = np.array([np.nan if each is None else each for each in numbers], np.float64)
         return numbers
+
+
+def _as_names(columns: Any) -> list[str]:
+    """Return the names of features as a list."""
+    names = [columns] if isinstance(columns, str) else [*columns]
+    if isinstance(columns, str) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"columns is {columns!r:.80}, expected a list of names")
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ValueError(f"columns has {twice[0]!r} twice, expected each name once")
+    return names
 
 
 def _convert(out: Array, numbers: Array, place: str) -> None:

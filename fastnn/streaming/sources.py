@@ -12,6 +12,7 @@ import numpy as np
 
 from ..datasets import read_idx
 from ..types import Array, Integers, Shape
+from ..validation import as_anything
 
 _HEADER = 4096
 """Bytes of a file, at most, that are compared when it is opened again."""
@@ -57,7 +58,12 @@ class ArraySource:
         """Return a context in which rows can be read."""
 
         def read(begin: int, end: int, outs: Sequence[Array]) -> None:
-            outs[0][...] = np.asarray(self.array[begin:end])
+            try:
+                rows = np.asarray(self.array[begin:end])
+            except Exception as error:
+                error.add_note(f"{self.forms[0].name}[{begin}:{end}] cannot be read")
+                raise
+            outs[0][...] = rows
 
         yield read
 
@@ -138,9 +144,9 @@ def find_source(value: Any, name: str) -> Source:
     if isinstance(value, str | os.PathLike):
         value = _map(Path(value), name)
     if not isinstance(value, np.ndarray) and not hasattr(value, "chunks"):
-        value = np.asarray(value)
+        value = as_anything(value, name)
     if not value.shape:
-        raise ValueError(f"{name} is {value!r:.80}, expected an array of rows")
+        raise ValueError(f"{name} has shape (), expected an array of rows")
     if value.shape[0] != value.shape[0]:  # NaN
         raise ValueError(
             f"{name} has an unknown number of rows: {name}.compute_chunk_sizes() finds it"
@@ -155,7 +161,12 @@ def _map(path: Path, name: str) -> Array:
     with path.open("rb") as file:
         start = file.read(6)
     if start != b"\x93NUMPY":
-        array = read_idx(path)
+        try:
+            array = read_idx(path)
+        except ValueError as error:
+            raise ValueError(
+                f"{name} is {str(path)!r}, expected a .npy, IDX or Parquet file ({error})"
+            ) from None
         return array.reshape(len(array), -1) if array.ndim > 1 else array
     try:
         mapped: Array = np.load(path, mmap_mode="r")

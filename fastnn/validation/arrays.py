@@ -23,6 +23,7 @@ def as_anything(value: ArrayLike, name: str) -> Array:
     dtype at any time.
     """
     if not isinstance(value, np.ndarray):
+        _refuse_others(value, name)
         _refuse_to_load(value, name)
     if np.ma.is_masked(value):
         raise ValueError(f"{name} has masked values, expected a plain array")
@@ -32,6 +33,14 @@ def as_anything(value: ArrayLike, name: str) -> Array:
         raise ValueError(f"{name} is not rectangular, expected rows of one length") from None
     check_map(array, name)
     return _numbers_of_frame(value, array) if array.dtype.hasobject else array
+
+
+def _refuse_others(value: Any, name: str) -> None:
+    """Raise TypeError for objects of which NumPy would make an array of one object."""
+    if hasattr(value, "tocsr"):
+        raise TypeError(f"{name} is a sparse matrix, expected an array: {name}.toarray() makes one")
+    if hasattr(value, "of_epoch"):
+        raise TypeError(f"{name} is {value!r:.80}, expected an array: fit(batches=...) takes it")
 
 
 def _refuse_to_load(value: Any, name: str) -> None:
