@@ -58,7 +58,8 @@ class Batches:
 
     def raise_placed(self, error: Exception, position: int) -> None:
         """Raise an error about a batch with the row of the source, where that is known."""
-        row, cause = None, error
+        row: int | None = None
+        cause: BaseException | None = error
         while row is None and cause is not None:
             row, cause = getattr(cause, "row", None), cause.__cause__
         row_of = getattr(self.source, "row_of", None)
