@@ -3,6 +3,7 @@
 import numba
 
 from .catalogue import Loss, Operation
+from .columns import columns_of
 from .faults import (
     _COLUMNS,
     _INPUTS,
@@ -17,6 +18,7 @@ from .faults import (
     _STEPS,
     count_states,
     depends_on_mode,
+    embedding_fault,
     has_parameters,
     is_below,
     layout_fault,
@@ -38,6 +40,8 @@ def shards_fault(memory, layers, inputs, extended, answers, indices, keys, shard
     first_step, last_step, batch_size = job[0].first_step, job[0].last_step, job[0].batch_size
     batch = min(batch_size, len(indices))
     fault = parameters_fault(layers, parameters, extended is not None)
+    if fault == 0:
+        fault = embedding_fault(layers, columns_of(extended))
     if fault == 0:
         fault = places_fault(layers, workspace, None, batch, 0)
     if fault == 0:
@@ -74,7 +78,7 @@ def shards_fault(memory, layers, inputs, extended, answers, indices, keys, shard
     if fault != 0:
         return fault
     if extended is not None:
-        _, layout, sample_weights = extended
+        layout, sample_weights = extended[1], extended[2]
         fault = weights_fault(sample_weights, n_samples)
         if fault != 0:
             return fault

@@ -14,7 +14,9 @@ import math
 
 from .catalogue import Operation
 from .codes import Note, ScoreRow
+from .columns import columns_of
 from .doors import call_door
+from .embedding import form_shard_tables
 from .groups import is_norm
 from .jit import inner, kernel
 from .norm_sums import column_gradients
@@ -32,6 +34,7 @@ from .shared_norms import (
 )
 from .table import (
     SUM_ROWS,
+    TABLE_PIECE,
     TOTAL_LOSS,
     TOTAL_PENALTY,
     TOTAL_RIGHT,
@@ -114,7 +117,7 @@ def train_shards(
             return step
         if not wait(gate, threads):
             return step
-        sum_gradients(layers, w, keys, runs, thread, threads)
+        sum_gradients(columns_of(extended), layers, w, keys, runs, thread, threads)
         if not wait(gate, threads):
             return step
         if thread == 0:
@@ -176,8 +179,16 @@ def add_results(results):
 
 
 @inner
-def sum_gradients(layers, workspace, keys, runs, thread, threads):
+def sum_gradients(columns, layers, workspace, keys, runs, thread, threads):
     """Form a thread's share of the gradients of all shards, and add those of each subtree."""
+    if columns is not None:
+        for shard in range(runs.n_shards):
+            first, rows = rows_of(runs, shard)
+            result = gradient_of(runs, shard, 0)
+            form_shard_tables(columns, layers, result, workspace, first, rows, thread, threads)
+        if layers[0].trains != 0:
+            begin, end = share(layers[0].table_size, TABLE_PIECE, thread, threads)
+            add_gradients(runs, layers[0].weights + begin, end - begin)
     for index in range(len(layers)):
         layer = layers[index]
         if layer.trains == 0:
@@ -267,9 +278,11 @@ def follow_gradients(
                 follow_running_moments(layer, parameters, workspace, runs, threads)
         if layer.trains == 0:
             continue
-        norm = layer.operation != Operation.DENSE
+        norm, n_parts = is_norm(layer.operation), 2 if layer.has_biases != 0 else 1
         n_weights = layer.n_outputs if norm else layer.n_inputs * layer.n_outputs
-        for part in range(2 if layer.has_biases != 0 else 1):
+        if layer.operation == Operation.EMBEDDING:
+            n_weights, n_parts = layer.table_size, 1
+        for part in range(n_parts):
             place, size = (
                 (layer.weights, n_weights) if part == 0 else (layer.biases, layer.n_outputs)
             )

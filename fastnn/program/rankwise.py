@@ -71,6 +71,7 @@ class RanksTrainer(LayerTrainer):
     def _begin_batch(self, epoch: Epoch, batch: int) -> Integers:
         """As in the base class; each rank checks the samples of its own shards."""
         if self.windows is None:
+            self.data.check_maps()
             indices = self._indices_of(epoch, batch)
             runs = self._runs_of(indices)
             self.data.inputs.check_rows(indices[runs[0].start : runs[-1].stop], "X")

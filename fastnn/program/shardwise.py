@@ -87,7 +87,7 @@ class ShardTrainer(RanksTrainer):
         no_states = np.empty((0, self.network.n_parameters), self.network.dtype)
         self._feed = make_feed(
             smooth_rows(data, self.loss), self.loss, self.loss.number, self.plan.operations,
-            no_states,
+            no_states, columns=self.plan.columns,
         )  # fmt: skip
 
     def _take_batches(self, epoch: Epoch, watch: Watch | None) -> int | None:
@@ -146,6 +146,7 @@ class ShardTrainer(RanksTrainer):
             last = min(last, self.windows.last)
             batches += [self.windows.indices_of(batch) for batch in range(first + 1, last)]
             return np.concatenate(batches), last
+        self.data.check_maps()
         if self.data.inputs.pending is not None:
             for batch in range(first, last):
                 self._begin_batch(epoch, batch)
