@@ -236,7 +236,7 @@ MUTANTS = [
     ("shared_norms.py", "get(runs.nodes + 2 * node) - runs.first_shard",
      "get(runs.nodes + 2 * node)"),
     ("shards.py", "results[i, 1] += results[i + span, 1]", "results[i, 1] += results[i, 1]"),
-    ("shards.py", "range(2 if layer.has_biases != 0 else 1)", "range(1)"),
+    ("shards.py", "range(n_parts)", "range(1)"),
     ("shards.py", "averages + at, runs.distance", "averages, runs.distance"),
     ("shards.py", "0.0, 0.0, norm or part == 1,", "0.0, 0.0, norm,"),
     # What the door says.

@@ -228,8 +228,7 @@ def test_bits_of_shards_are_the_same_on_any_number_of_ranks():
     assert found == found[:1] * 6
 
 
-def test_shards_of_a_network_that_goes_layer_by_layer():
-    """One with a BatchNorm does so where there are ranks."""
+def test_shards_of_a_network_with_batch_norm():
     X, y = make_samples("labels", n=120)
 
     def train(ranks):
