@@ -19,6 +19,7 @@ from ..program.samples import UNSCALED, Samples
 from ..program.trainer import Data
 from ..types import Batch, BatchSource, Floats, Integers, Scaling, Task
 from ..validation import as_class_weights, as_sample_weights, as_targets, as_values, unlocked
+from .digests import digest_of_batch
 from .order import count_used
 
 NAMES = "X", "y", "sample_weight"
@@ -108,13 +109,25 @@ def with_class_weights(data: Data, class_weight: Mapping[Any, float] | None, tas
 
 
 class ValidationParts:
-    """Validation data that are read in parts, the same after each epoch."""
+    """Validation data that are read in parts, the same after each epoch.
+
+    Attributes
+    ----------
+    digest : int
+        Of all parts of the last time that they were read, after `keep_digest`.
+    """
 
     def __init__(self, program: Program, source: BatchSource, scaling: Scaling) -> None:
         self.program, self.source, self.scaling = program, source, scaling
+        self._has_digest, self.digest = False, 0
+
+    def keep_digest(self) -> None:
+        """Form a digest whenever the parts are read."""
+        self._has_digest = True
 
     def __iter__(self) -> Iterator[Data]:
         """Yield the checked samples of all parts."""
+        self.digest = 0
         with contextlib.closing(Batches(self.source).iterate()) as batches:
             for position, batch in batches:
                 place = f"validation_data, batch {position}"
@@ -123,6 +136,8 @@ class ValidationParts:
                     data = as_data(self.program, X, y, sample_weight, scaling=self.scaling)
                 except (TypeError, ValueError) as error:
                     raise type(error)(f"{place}: {error}") from error
+                if self._has_digest:
+                    self.digest = digest_of_batch(data, self.digest)
                 yield data
 
 
