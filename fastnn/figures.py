@@ -85,11 +85,11 @@ def tidy(ax: Axes) -> None:
         ax.spines[side].set_color("#999999")
 
 
-def set_ticks(axis: Axis, largest: float) -> None:
-    """Have at most six ticks at round numbers; large numbers with units, such as 20k and 1.5M."""
+def set_ticks(axis: Axis, largest: float, most: int = 6) -> None:
+    """Have at most `most` ticks at round numbers; large ones with units, such as 20k and 1.5M."""
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
-    axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
+    axis.set_major_locator(MaxNLocator(nbins=most, steps=[1, 2, 2.5, 5, 10]))
     if largest >= _LARGE:
         axis.set_major_formatter(EngFormatter(sep=""))
 

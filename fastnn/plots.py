@@ -29,6 +29,7 @@ from .figures import (
 from .figures import require_libraries as require_libraries
 from .run.history import History
 from .run.history_plot import plot_curves
+from .tables.inspection import plot_partial_dependence, plot_permutation_importance
 from .types import Array, Floats, Integers
 from .validation import as_anything, as_array, as_count, as_rows
 
@@ -42,6 +43,8 @@ __all__ = [
     "plot_confusion_matrix",
     "plot_decision_boundary",
     "plot_history",
+    "plot_partial_dependence",
+    "plot_permutation_importance",
     "plot_predictions",
 ]
 

@@ -63,6 +63,9 @@ class _Losses(NamedTuple):
 Loss = _Losses()
 """What `cross_entropy.py` and `losses.py` calculate."""
 
+MASKED = 64
+"""Added to the code of a loss of `losses.py`: targets that are NaN are left out."""
+
 
 class _Rules(NamedTuple):
     # DESCENT that neither clips nor decays, without penalties, where all layers train and have
@@ -321,7 +324,7 @@ LOSSES = (
     ),
     LossRow(
         Loss.BINARY_FROM_LOGITS, "binary_from_logits", "answers", "BinaryCrossEntropy",
-        formula=loss_formulas.binary_from_logits,
+        number="pos_weight", formula=loss_formulas.binary_from_logits,
     ),
     LossRow(
         Loss.BINARY_FROM_PROBABILITIES, "binary_from_probabilities", "answers",

@@ -7,7 +7,7 @@ letter stands for one number in all arguments of a call, a capital name for one 
 
 from typing import NamedTuple
 
-from .catalogue import ACTIVATIONS, Loss, Operation, Rule
+from .catalogue import ACTIVATIONS, MASKED, Loss, Operation, Rule
 
 
 class Array(NamedTuple):
@@ -91,7 +91,9 @@ _TARGETS = _array("B", "B C", dtype="targets")
 _FINISH = _code((Operation.SOFTMAX, Operation.IDENTITY, Operation.SIGMOID, Operation.EXP))
 _EPSILON = _number("0 < {} < 0.5")
 _ACTIVATION = _code(row.code for row in ACTIVATIONS)
-_LOSS = _code(code for code in Loss if code != Loss.SOFTMAX_CROSS_ENTROPY)
+_LOSSES = [code for code in Loss if code != Loss.SOFTMAX_CROSS_ENTROPY]
+_LOSSES += [code + MASKED for code in _LOSSES]
+_LOSS = _code(_LOSSES)
 _RULE = _code(Rule)
 _JOB = Record(
     "JOB",
@@ -99,7 +101,7 @@ _JOB = Record(
         "first_step": _whole("0 <= {}"),
         "last_step": _whole("first_step <= {}"),
         "batch_size": _whole("1 <= {}"),
-        "loss": _code(Loss),
+        "loss": _code([Loss.SOFTMAX_CROSS_ENTROPY, *_LOSSES]),
         "smoothing": _number("0 <= {} < 1"),
         "rule": _RULE,
     },

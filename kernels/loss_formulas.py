@@ -12,9 +12,14 @@ Array: TypeAlias = NDArray[Any]
 
 
 def binary_from_logits(z: Array, y: Array, number: float) -> tuple[Array, Array]:
-    """Cross-entropy of answers of 0 or 1 and logits."""
+    """Cross-entropy of answers of 0 or 1 and logits; a yes weighs `number`, and 1 if that is 0."""
     e = np.exp(-np.abs(z))
-    return np.maximum(z, 0) - z * y + np.log1p(e), np.where(z > 0, 1, e) / (1 + e) - y
+    loss, slope = np.maximum(z, 0) - z * y + np.log1p(e), np.where(z > 0, 1, e) / (1 + e) - y
+    if number > 0:
+        more = y * (number - 1)
+        loss = loss + more * (np.maximum(-z, 0) + np.log1p(e))
+        slope = slope - more * np.where(z > 0, e, 1) / (1 + e)
+    return loss, slope
 
 
 def binary_from_probabilities(z: Array, y: Array, number: float) -> tuple[Array, Array]:

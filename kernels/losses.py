@@ -6,7 +6,7 @@ kind is the same for every vector.
 
 import numpy as np
 
-from .catalogue import Loss
+from .catalogue import MASKED, Loss
 from .elementary import exp, expm1, log
 from .float_bits import cut
 from .jit import inner, kernel
@@ -19,7 +19,8 @@ def loss_vector(kind, z, t, number):
     """Return (loss, slope) of outputs z and targets t, lane by lane.
 
     The classes in `fastnn/nn/losses.py` have the formulas. `number` is the delta of Huber's loss,
-    the q of a quantile, or the epsilon of probabilities.
+    the q of a quantile, the epsilon of probabilities, or the weight of a yes to logits, where 0
+    means 1.
     """
     zero, one = splat(z, 0.0), splat(z, 1.0)
     d = z - t
@@ -28,8 +29,15 @@ def loss_vector(kind, z, t, number):
         size = select(z > 0.0, z, zero - z)
         e = exp(zero - size)
         u = e + 1.0
-        loss = select(z > 0.0, z, zero) - z * t + (log(u) + (e - (u - 1.0)) / u)
-        return loss, select(z > 0.0, one, e) / u - t
+        rest = log(u) + (e - (u - 1.0)) / u
+        loss = select(z > 0.0, z, zero) - z * t + rest
+        slope = select(z > 0.0, one, e) / u - t
+        if number > 0.0:
+            # A part t of the answer is yes, and costs log(1 + e**-z) more, `number` - 1 times.
+            more = t * (number - 1.0)
+            loss = fma(more, select(z > 0.0, zero, zero - z) + rest, loss)
+            slope = fma(more, zero - select(z > 0.0, e, one) / u, slope)
+        return loss, slope
     if kind == Loss.BINARY_FROM_PROBABILITIES:
         p = select(z < number, splat(z, number), z)
         p = select(p > 1.0 - number, splat(z, 1.0 - number), p)
@@ -65,42 +73,64 @@ def loss_vector(kind, z, t, number):
 def loss_row(gradient, outputs, targets, size, kind, number, scale):
     """gradient = slopes of the mean loss of one sample, times `scale`; return the mean loss.
 
-    `gradient` may be `outputs`, or null. NaN outputs give a NaN loss.
+    `gradient` may be `outputs`, or null. NaN outputs give a NaN loss. For a kind with MASKED the
+    mean is over the targets that are not NaN, and 0 where there are none.
     """
     step = lanes(outputs)
-    total = splat(outputs, 0.0)
-    factor = scale / size
+    total, zero = splat(outputs, 0.0), splat(outputs, 0.0)
+    masks, count = kind >= MASKED, size
+    if masks:
+        kind, count = kind - MASKED, max(count_known(targets, size), 1)
+    factor = scale / count
     for j in range(0, size, step):
         rest = min(step, size - j)
         # The lanes after the end hold 0.5, which is valid for every loss.
         z, t = load_part(outputs + j, rest, 0.5), load_part(targets + j, rest, 0.5)
         loss, slope = loss_vector(kind, z, t, number)
+        if masks:
+            loss, slope = select(t == t, loss, zero), select(t == t, slope, zero)
         if not is_null(gradient):
             store_part(gradient + j, cut(slope * factor), rest)
         total = total + keep(loss, rest)
-    return np.float64(sum_lanes(total)) / size
+    return np.float64(sum_lanes(total)) / count
+
+
+@inner
+def count_known(targets, size):
+    """Return how many of the targets of one sample are not NaN."""
+    known = 0
+    for j in range(size):
+        known += get(targets + j) == get(targets + j)
+    return known
 
 
 @inner
 def count_answers(outputs, targets, size, kind, number):
     """Return the fraction of one sample's answers that are right.
 
-    With a squared or absolute error, those that are less than `number` away from the target.
+    With a squared or absolute error, those that are less than `number` away from the target. For a
+    kind with MASKED the fraction is that of the targets that are not NaN, and 0 without one.
     """
-    right = 0
+    right, masks, count = 0, kind >= MASKED, size
+    if masks:
+        kind, count = kind - MASKED, max(count_known(targets, size), 1)
     if kind == Loss.SQUARED_ERROR or kind == Loss.ABSOLUTE_ERROR:
         for j in range(size):
             right += abs(np.float64(get(outputs + j)) - np.float64(get(targets + j))) < number
     else:
         threshold = 0.0 if kind == Loss.BINARY_FROM_LOGITS else 0.5
         for j in range(size):
-            right += (get(outputs + j) > threshold) == (get(targets + j) > 0.5)
-    return right / size
+            is_known = not masks or get(targets + j) == get(targets + j)
+            right += is_known and (get(outputs + j) > threshold) == (get(targets + j) > 0.5)
+    return right / count
 
 
 @kernel
 def loss_forward(losses, outputs, targets, kind, number):
-    """losses (B,) = mean over each row of the loss `kind` of outputs and targets (B, O)."""
+    """losses (B,) = mean over each row of the loss `kind` of outputs and targets (B, O).
+
+    With MASKED added to `kind`, the mean over the targets that are not NaN, and 0 without one.
+    """
     rows, size = outputs.shape
     for i in range(rows):
         at = i * size

@@ -9,6 +9,7 @@ import numpy as np
 
 from .catalogue import (
     LOSS_OF,
+    MASKED,
     OPERATION_OF,
     RULE_OF,
     Loss,
@@ -300,18 +301,26 @@ def _activation(kind):
 
 
 def _losses_and_slopes(z, y, kind, number):
-    """Return the loss and the slope of every output."""
+    """Return the loss and the slope of every output, and how many of a row count (B,) or O."""
+    if kind >= MASKED:
+        known = ~np.isnan(y)
+        # 0.5 is a valid target of every loss.
+        parts = _losses_and_slopes(z, np.where(known, y, 0.5), kind - MASKED, number)
+        losses, slopes = (np.where(known, part, 0) for part in parts[:2])
+        return losses, slopes, np.maximum(known.sum(axis=1), 1)
     if kind not in LOSS_OF or LOSS_OF[kind].formula is None:
         raise ValueError(f"kind is {kind}, expected a loss of single outputs, of {Loss}")
-    return LOSS_OF[kind].formula(z, y, number)
+    return *LOSS_OF[kind].formula(z, y, number), z.shape[1]
 
 
 def loss_forward(losses, outputs, targets, kind, number):
     """losses (B,) = mean over each row of the loss `kind` of outputs and targets (B, O)."""
-    losses[...] = _losses_and_slopes(outputs, targets, kind, number)[0].mean(axis=1)
+    each, _, counts = _losses_and_slopes(outputs, targets, kind, number)
+    losses[...] = each.sum(axis=1) / counts
 
 
 def loss_backward(doutputs, outputs, targets, kind, number):
     """doutputs (B, O) = gradient of the mean of the losses (B,) of `loss_forward`."""
-    doutputs[...] = _losses_and_slopes(outputs, targets, kind, number)[1] / outputs.size
+    _, slopes, counts = _losses_and_slopes(outputs, targets, kind, number)
+    doutputs[...] = slopes / (len(outputs) * np.reshape(counts, (-1, 1)))
     _flush(doutputs)

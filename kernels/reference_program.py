@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from . import table as t
-from .catalogue import Loss, Operation, is_norm
+from .catalogue import MASKED, Loss, Operation, is_norm
 from .codes import Epilogue, ScoreRow
 from .reference import (
     _flush,
@@ -184,11 +184,14 @@ def _losses_and_gradient(outputs, labels, wanted, weights, job):
     else:
         loss_forward(losses, outputs, wanted, loss, number)
         loss_backward(gradient, outputs, wanted, loss, number)
+        known = np.ones(outputs.shape, bool)
+        if loss >= MASKED:
+            loss, known = loss - MASKED, ~np.isnan(wanted)
         if loss in (Loss.SQUARED_ERROR, Loss.ABSOLUTE_ERROR):
             answers = np.abs(outputs.astype(np.float64) - wanted) < number
         else:
             answers = (outputs > (0 if loss == Loss.BINARY_FROM_LOGITS else 0.5)) == (wanted > 0.5)
-        right = answers.mean(axis=1)
+        right = (answers & known).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
     if len(weights):
         gradient *= (weights * (len(weights) / max(weights.sum(), 1e-300)))[:, None]
         right = right * weights

@@ -8,6 +8,7 @@ from fastnn.nn.classes import CLASSES
 # Values of parameters, other than those of the constructors.
 NUMBERS = {
     "negative_slope": 0.2, "alpha": 0.7, "rate": 0.5, "epsilon": 1e-3, "delta": 0.5, "q": 0.8,
+    "pos_weight": 2.5,
 }  # fmt: skip
 
 

@@ -134,6 +134,10 @@ TARGETS = {
     "chances": lambda votes, rng: (rng.integers(0, 5, votes.shape) + 4 * (votes > 0)) / 8,
     "number": lambda votes, rng: votes[:, 0] / 2**14,
     "numbers": lambda votes, rng: votes / 2**14,
+    "some numbers": lambda votes, rng: np.where(
+        rng.random(votes.shape) < 0.5, np.nan, votes / 2**14
+    ),
+    "some answers": lambda votes, rng: np.where(rng.random(votes.shape) < 0.5, np.nan, votes > 0),
     "counts": lambda votes, rng: rng.integers(0, 3, votes.shape) + 2 * (votes > 0),
 }
 INPUTS = {

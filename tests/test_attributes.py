@@ -610,6 +610,7 @@ SETTINGS = [
     (fastnn.SoftmaxCrossEntropy, {}, "label_smoothing", 1),
     (fastnn.BinaryCrossEntropy, {}, "epsilon", 0.5),
     (fastnn.CategoricalCrossEntropy, {}, "epsilon", 0),
+    (fastnn.BinaryCrossEntropy, {}, "pos_weight", 0),
     (fastnn.Huber, {}, "delta", -1),
     (fastnn.Quantile, {}, "q", 1),
     (fastnn.WeightAverage, {}, "decay", 1),

@@ -203,10 +203,10 @@ def test_what_an_error_recommends_can_be_pasted(call, tmp_path, name):
     rows = [{"x": i, name: f"2024-02-{i + 1:02}", "y": i % 2} for i in range(30)]
     path = tmp_path / "t.jsonl"
     path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
-    train = "train", path, "--target", "y", "--epochs", 1, "--json"
+    train = "train", path, "--target", "y", "--epochs", 1
     code, _, errors = call(*train)
     assert code == 2
-    code, output, _ = call(*train, *option_in(errors, r"leave it out with (--drop.*)\n"))
+    code, output, _ = call(*train, "--json", *option_in(errors, r"leave it out with (--drop.*)\n"))
     assert code == 0
     assert json.loads(output)["data"]["features"] == ["x"]
 
@@ -215,7 +215,7 @@ def test_what_an_error_recommends_can_be_pasted(call, tmp_path, name):
     code, _, errors = call(*train)
     assert code == 2
     pasted = option_in(errors, r"; (--categorical.*) takes texts for categories\n")
-    code, output, _ = call(*train, *pasted)
+    code, output, _ = call(*train, "--json", *pasted)
     assert code == 0
     assert len(json.loads(output)["data"]["features"]) == 5
 
@@ -226,14 +226,14 @@ def test_names_that_are_patterns_of_polars(call, tmp_path, name):
     for values in (range(30), ["a", "b", "c"] * 10):
         rows = [{"x": i, name: value, "y": i % 2} for i, value in enumerate(values)]
         path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
-        train = "train", path, "--epochs", 1, "--json"
+        train = "train", path, "--epochs", 1
         code, _, errors = call(*train, "--target", name)
         assert code == 2
         assert errors.startswith(f"fastnn: error: column {name!r} has a name that polars takes for")
         code, _, errors = call(*train, "--target", "y")
         assert code == 2
         pasted = option_in(errors, r"leave it out with (--drop.*)\n")
-        code, output, _ = call(*train, "--target", "y", *pasted)
+        code, output, _ = call(*train, "--json", "--target", "y", *pasted)
         assert code == 0
         assert json.loads(output)["data"]["features"] == ["x"]
 
@@ -244,7 +244,7 @@ def test_all_recommendations_at_once(call, tmp_path):
     rows = [f"{day},{day},{i % 2},{day[-2:]},{day[-1]}" for i, day in enumerate(days)]
     rows[1] = "2024-02-02,2024-02-02,one,2,2"
     path.write_text("\n".join(["a,b,c,x,y", *rows]))
-    train = ["train", path, "--target", "y", "--task", "regression", "--epochs", 1, "--json"]
+    train = ["train", path, "--target", "y", "--task", "regression", "--epochs", 1]
     code, output, errors = call(*train)
     assert (code, output, errors.count("\n")) == (2, "", 1)
     count, _, faults = errors.removeprefix("fastnn: error: ").partition(" faults: ")
@@ -254,12 +254,12 @@ def test_all_recommendations_at_once(call, tmp_path):
         faults, [r"with (--drop.*)$", r"with (--drop.*)$", r"(--categorical.*) takes"], strict=True
     ):
         train += option_in(fault, words)
-    code, output, _ = call(*train)
+    code, output, _ = call(*train, "--json")
     assert code == 0
     assert json.loads(output)["data"]["features"] == ["c=0", "c=1", "c=one", "x"]
     # What is given here wins over the file, also in lists.
     config = write(tmp_path, 'drop = ["x"]')
-    found = json.loads(call(*train, "--config", config)[1])
+    found = json.loads(call(*train, "--json", "--config", config)[1])
     assert found["data"]["features"] == ["c=0", "c=1", "c=one", "x"]
 
 
@@ -681,7 +681,10 @@ def test_a_picture_that_cannot_be_drawn_loses_no_result(call, monkeypatch, tmp_p
     code, output, errors = call(
         "train", "spiral", "--epochs", 1, "--save", path, "--plot", page, *options
     )
-    assert (code, errors) == (2, "fastnn: error: no such font\n")
+    expected = "fastnn: error: no such font\n"
+    if json_:
+        expected = '{"error": "no such font", "kind": "bad input", "exit_code": 2}\n'
+    assert (code, errors) == (2, expected)
     assert list(tmp_path.iterdir()) == [path]
     if json_:
         assert json.loads(output)["files"] == {"save": str(path)}
@@ -690,7 +693,7 @@ def test_a_picture_that_cannot_be_drawn_loses_no_result(call, monkeypatch, tmp_p
         assert "result " in output
         assert str(page) not in output
     code, output, errors = call("evaluate", path, "spiral", "--plot", page, *options)
-    assert (code, errors) == (2, "fastnn: error: no such font\n")
+    assert (code, errors) == (2, expected)
     assert "accuracy" in output
 
 

@@ -231,7 +231,9 @@ def test_a_picture_has_some_of_many_samples(call, path, small_parts, monkeypatch
     titles = []
 
     monkeypatch.setattr(
-        report, "draw", lambda *page, draw=report.draw: titles.append(page[-1]) or draw(*page)
+        report,
+        "draw",
+        lambda *page, draw=report.draw, **rest: titles.append(page[-1]) or draw(*page, **rest),
     )
     picture = path.parent / "page.png"
     options = *TASKS["classes"], "--epochs", "1", "--plot", picture

@@ -147,6 +147,13 @@ LOSSES = {
     "binary, one answer": case(
         19, Tanh(), 1, fastnn.Sigmoid(), loss=fastnn.BinaryCrossEntropy(), targets="answer"
     ),
+    "binary, a yes weighs more": case(
+        loss=fastnn.BinaryCrossEntropy(pos_weight=2.5), targets="answers"
+    ),
+    "binary, missing answers": case(
+        loss=fastnn.BinaryCrossEntropy(mask_nan=True), targets="some answers", dtype=F64
+    ),
+    "missing numbers": case(loss=fastnn.MeanSquaredError(mask_nan=True), targets="some numbers"),
     "binary of probabilities": case(
         19, Tanh(), C, fastnn.Sigmoid(), targets="answers",
         loss=fastnn.BinaryCrossEntropy(from_logits=False, epsilon=0.0625),

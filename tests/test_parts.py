@@ -116,6 +116,18 @@ def test_a_file_in_memory_is_a_part(tmp_path):
     assert run_ranks(3, 4, fit) == [train(one(4))] * 3
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_targets_of_a_part_may_all_be_missing(weighted):
+    y = np.where(data()[1] == 1, np.nan, data()[0][:, :3].T > 0).T
+    y[:60] = np.nan  # those of the first rank and some
+    options = {"loss": fastnn.BinaryCrossEntropy(mask_nan=True), "y": y}
+    if weighted:
+        options["sample_weight"] = np.random.default_rng(3).random(ROWS)
+    check([3], 4, **options)
+    with pytest.raises(ValueError, match=r"^y has only NaN where samples count"):
+        train(one(4), loss=options["loss"], y=np.full(y.shape, np.nan), parts=True)
+
+
 @pytest.mark.parametrize("unit", ["epochs", "batches"])
 def test_a_checkpoint_of_parts_resumes_on_others_and_on_the_whole(tmp_path, unit):
     path, expected = tmp_path / "run.safetensors", train(one(4), "dropout", "adam")

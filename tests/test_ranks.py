@@ -252,11 +252,18 @@ ROUNDED = (
     {"sample_weight": np.random.default_rng(3).random(ROWS)},
     {"class_weight": {0: 1.0, 1: 0.0, 2: 3.0}},
     {"loss": fastnn.SoftmaxCrossEntropy(label_smoothing=0.1)},
+    # Samples without a known target weigh 0.
+    {
+        "loss": fastnn.BinaryCrossEntropy(mask_nan=True),
+        "y": np.where(data()[1] == 1, np.nan, data()[0][:, :3].T > 0).T,
+    },
 )
 EQUAL = (
     {"loss": fastnn.MeanSquaredError(), "y": np.eye(3)[data()[1]]},
     {"loss": fastnn.Huber(0.5), "y": np.eye(3)[data()[1]]},
     {"loss": fastnn.BinaryCrossEntropy(), "y": np.eye(3)[data()[1]]},
+    {"loss": fastnn.BinaryCrossEntropy(pos_weight=2.5), "y": np.eye(3)[data()[1]]},
+    {"loss": fastnn.MeanSquaredError(mask_nan=True), "y": np.diag([1, 1, np.nan])[data()[1]]},
     {"y": np.full((ROWS, 3), 1 / 3)},
     {"X": (data()[0] * 20).astype(np.int8), "scale": 0.05},
     {"batch_size": ROWS},

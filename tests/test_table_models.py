@@ -9,6 +9,7 @@ import numpy as np
 import pandas
 import polars as pl
 import pytest
+from test_tables import write_sheet
 
 import fastnn
 from fastnn import cli, tables
@@ -253,3 +254,71 @@ def test_without_polars(monkeypatch, tmp_path):
     for use in (lambda: tables.train({"x": [1]}, "x"), lambda: tables.load(tmp_path)):
         with pytest.raises(ImportError, match=r'^tables need polars: pip install "polars>=1\.0"$'):
             use()
+
+
+# ------------------------------------------------------------------------------- text files
+
+
+def test_files_are_read_as_train_and_load_are_told(tmp_path):
+    path, plain = tmp_path / "t.csv", tmp_path / "plain.csv"
+    frame = HOUSES.select("size", "town", "price").rename({"town": "Stra\xdfe"})
+    path.write_bytes(frame.write_csv(separator="|").encode("latin-1"))
+    frame.write_csv(plain)
+    model = tables.train(path, "price", epochs=3, separator="|", encoding="latin-1")
+    expected = tables.train(plain, "price", epochs=3)
+    assert model.column_names == ["size", "Stra\xdfe"]
+    assert np.array_equal(model.predict(path), expected.predict(plain))
+    model.save(tmp_path / "m.safetensors")
+    again = tables.load(tmp_path / "m.safetensors", separator="|", encoding="latin-1")
+    assert np.array_equal(again.predict(path), model.predict(path))
+    assert again.evaluate(path) == model.evaluate(path)
+    # What a file of another kind cannot have does not count.
+    frame.write_parquet(tmp_path / "t.parquet")
+    assert np.array_equal(again.predict(tmp_path / "t.parquet"), model.predict(path))
+    assert np.array_equal(again.predict(frame), model.predict(path))
+    with pytest.raises(ValueError, match="is not in UTF-8"):
+        tables.load(tmp_path / "m.safetensors").predict(path)
+
+
+def test_files_without_a_header_and_other_sheets(tmp_path):
+    path, sheet = tmp_path / "t.csv", tmp_path / "t.xlsx"
+    rows = HOUSES.select("size", "town", "price")
+    rows.write_csv(path, include_header=False)
+    model = tables.train(path, "column_3", epochs=2, has_header=False)
+    assert model.column_names == ["column_1", "column_2"]
+    assert model.predict(path).shape == (N,)
+    write_sheet(sheet, others={"houses": rows})
+    model = tables.train(sheet, "price", epochs=2, sheet="houses")
+    model.save(tmp_path / "m.safetensors")
+    assert tables.load(tmp_path / "m.safetensors", sheet="houses").predict(sheet).shape == (N,)
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"separator": ";;"}, "separator is ';;', expected a single character"),
+        ({"separator": 3}, "separator is 3, expected a single character"),
+        ({"encoding": "latn-1"}, "encoding is 'latn-1', expected an encoding of text that Python"),
+        ({"encoding": "base64"}, "encoding is 'base64', expected an encoding of text"),
+        ({"has_header": "no"}, "has_header is 'no', expected True or False"),
+        ({"sheet": 1}, "sheet is 1, expected the name of a sheet"),
+    ],
+)
+def test_bad_arguments_of_files(options, error, tmp_path, regressor):
+    path = tmp_path / "m.safetensors"
+    regressor.save(path)
+    for call in (lambda: tables.train(HOUSES, "price", **options),
+                 lambda: tables.load(path, **options)):  # fmt: skip
+        with pytest.raises(ValueError, match=f"^{re.escape(error)}"):
+            call()
+
+
+def test_arguments_that_data_cannot_have(tmp_path):
+    path = tmp_path / "t.parquet"
+    HOUSES.write_parquet(path)
+    words = "^separator is ';', expected None for parquet: it is for csv, tsv$"
+    with pytest.raises(ValueError, match=words):
+        tables.train(path, "price", separator=";")
+    words = "^has_header is False, expected True for a table that is not a file: it is for csv, "
+    with pytest.raises(ValueError, match=words):
+        tables.train(HOUSES, "price", has_header=False)

@@ -22,16 +22,28 @@ TOWNS = ["Rome", "Oslo", "Bern"]
 FRAME = pl.DataFrame({"size": [1.5, 2.0, -3.25], "town": TOWNS, "rooms": [1, 2, 3]})
 
 
-def write_sheet(path, frame=FRAME, header=True, empty=()):
-    """Write the smallest Excel file that has a frame in its only sheet, some rows of it empty."""
-    cells = [[*frame.columns], *map(list, frame.rows())][not header :]
-    rows = []
+def write_sheet(path, frame=FRAME, header=True, empty=(), others=None):
+    """Write the smallest Excel file that has a frame in its first sheet, some rows of it empty.
+
+    `others` are further sheets, {name: frame}.
+    """
+    sheets = {"one": _sheet(frame, header, empty)}
+    sheets |= {name: _sheet(each, True, ()) for name, each in (others or {}).items()}
+    _write_sheets(path, sheets)
+
+
+def _sheet(frame, header, empty):
+    cells, rows = [[*frame.columns], *map(list, frame.rows())][not header :], []
     for i, row in enumerate(cells):
         texts = (
             f'<c t="inlineStr"><is><t>{value}</t></is></c>' if isinstance(value, str) else
             f"<c><v>{value}</v></c>" for value in row
         )  # fmt: skip
         rows.append(f'<row r="{i + 1}">{"" if i in empty else "".join(texts)}</row>')
+    return "".join(rows)
+
+
+def _write_sheets(path, sheets):
     main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
     office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
     packages = "http://schemas.openxmlformats.org/package/2006"
@@ -39,13 +51,19 @@ def write_sheet(path, frame=FRAME, header=True, empty=()):
         "[Content_Types].xml": f'<Types xmlns="{packages}/content-types"/>',
         "_rels/.rels": f'<Relationships xmlns="{packages}/relationships"><Relationship Id="r1" '
         f'Type="{office}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
-        "xl/workbook.xml": f'<workbook xmlns="{main}" xmlns:r="{office}"><sheets><sheet name="one" '
-        'sheetId="1" r:id="r1"/></sheets></workbook>',
-        "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{packages}/relationships">'
-        f'<Relationship Id="r1" Type="{office}/worksheet" Target="worksheets/sheet1.xml"/>'
-        "</Relationships>",
-        "xl/worksheets/sheet1.xml": f'<worksheet xmlns="{main}"><sheetData>{"".join(rows)}'
-        "</sheetData></worksheet>",
+        "xl/workbook.xml": f'<workbook xmlns="{main}" xmlns:r="{office}"><sheets>' + "".join(
+            f'<sheet name="{name}" sheetId="{i + 1}" r:id="r{i + 1}"/>'
+            for i, name in enumerate(sheets)
+        ) + "</sheets></workbook>",
+        "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{packages}/relationships">' + "".join(
+            f'<Relationship Id="r{i + 1}" Type="{office}/worksheet" '
+            f'Target="worksheets/sheet{i + 1}.xml"/>' for i in range(len(sheets))
+        ) + "</Relationships>",
+        **{
+            f"xl/worksheets/sheet{i + 1}.xml":
+            f'<worksheet xmlns="{main}"><sheetData>{rows}</sheetData></worksheet>'
+            for i, rows in enumerate(sheets.values())
+        },
     }  # fmt: skip
     with zipfile.ZipFile(path, "w") as file:
         for name, text in parts.items():
@@ -481,6 +499,25 @@ def test_sheets_without_names_and_with_empty_rows(tmp_path):
     assert table.frame.columns == ["column_1", "column_2", "column_3"]
     assert table.frame["column_2"].to_list() == ["Rome", "Bern"]
     assert table.rows.tolist() == [1, 3]
+
+
+def test_another_sheet(tmp_path):
+    path = tmp_path / "t.xlsx"
+    other = pl.DataFrame({"z": ["p", "q"]})
+    write_sheet(path, others={"Prices 2024": other, "notes": FRAME[:1]})
+    assert tables.read_table(path, sheet="Prices 2024").frame.to_dict(as_series=False) == {
+        "z": ["p", "q"]
+    }
+    assert tables.read_table(path).frame.columns == FRAME.columns
+    words = (
+        f"argument --sheet: 'prices 2023', expected one of the sheets of {path}: 'one', "
+        "'Prices 2024', 'notes'; did you mean 'Prices 2024'?"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(words)}$"):
+        tables.read_table(path, sheet="prices 2023")
+    FRAME.write_csv(tmp_path / "t.csv")
+    with pytest.raises(ValueError, match=r"^argument --sheet: is for xlsx, not for csv$"):
+        tables.read_table(tmp_path / "t.csv", sheet="one")
 
 
 def test_sheets_without_fastexcel(tmp_path, monkeypatch):

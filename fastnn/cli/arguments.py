@@ -1,4 +1,9 @@
-"""The options of the command line, which a configuration file may give too."""
+"""The options of the command line, which a configuration file may give too.
+
+It uses the public parts of argparse. jsonargparse and cyclopts can read such files too. But the
+program has to work with the five libraries that fastnn needs (`fastnn train digits`), and an error
+has to be one line that names the nearest option, which neither of the two does by itself.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +53,34 @@ class _Parser(argparse.ArgumentParser):
         raise ValueError(message)  # argparse would print the usage too
 
 
-Commands: TypeAlias = Mapping[str, argparse.ArgumentParser]
+class _Options:
+    """A parser or a group of it, and a list of the arguments that its command has."""
+
+    def __init__(self, parser: Any, actions: list[argparse.Action] | None = None) -> None:
+        self._parser = parser
+        self.actions = [] if actions is None else actions
+
+    def add_argument(self, *names: str, **settings: Any) -> None:
+        self.actions.append(self._parser.add_argument(*names, **settings))
+
+    def add_argument_group(self, title: str) -> _Options:
+        return _Options(self._parser.add_argument_group(title), self.actions)
+
+    def add_mutually_exclusive_group(self) -> _Options:
+        return _Options(self._parser.add_mutually_exclusive_group(), self.actions)
+
+    @property
+    def positionals(self) -> list[argparse.Action]:
+        """The arguments without a name."""
+        return [action for action in self.actions if not action.option_strings]
+
+    @property
+    def options(self) -> dict[str, argparse.Action]:
+        """The arguments with a name, such as "--seed"."""
+        return {name: action for action in self.actions for name in action.option_strings}
+
+
+Commands: TypeAlias = Mapping[str, _Options]
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -68,8 +100,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
         for name, value in positional.items():
             if getattr(options, name) is None:
                 setattr(options, name, value)
-    for action in commands[argv[0]]._positionals._group_actions:
-        if action.metavar and getattr(options, action.dest) is None:
+    for action in commands[argv[0]].positionals:
+        if getattr(options, action.dest) is None:
             raise ValueError(f"the following arguments are required: {action.metavar}")
     return options
 
@@ -79,7 +111,7 @@ def _parse_known(
 ) -> argparse.Namespace:
     options, unknown = parser.parse_known_args(argv)
     if unknown:
-        known = commands[argv[0]]._option_string_actions if argv[0] in commands else ()
+        known = ["--help", *commands[argv[0]].options] if argv[0] in commands else ()
         wrong = next((each for each in unknown if each.startswith("-")), None)
         hint = _near(wrong.partition("=")[0], known) if wrong else ""
         raise ValueError(f"unrecognized arguments: {' '.join(unknown)}{hint}")
@@ -96,7 +128,7 @@ def _listed(names: Iterable[str]) -> str:
     return f"{', '.join(most)} or {last}" if most else last
 
 
-def _read_config(path: str, command: argparse.ArgumentParser) -> tuple[list[str], dict[str, Any]]:
+def _read_config(path: str, command: _Options) -> tuple[list[str], dict[str, Any]]:
     """Return (tokens, {positional: value}) of a TOML file of {long name of an option: value}.
 
     Names may have underscores in place of hyphens, and values with commas may be lists.
@@ -115,12 +147,8 @@ def _read_config(path: str, command: argparse.ArgumentParser) -> tuple[list[str]
     except OSError as error:
         reason = error.strerror or error
         raise ValueError(f"argument --config: {path!r} cannot be read ({reason})") from None
-    positionals = {action.dest for action in command._positionals._group_actions if action.metavar}
-    known = {
-        text[2:]: action
-        for text, action in command._option_string_actions.items()
-        if text.startswith("--") and text not in ("--config", "--help")
-    }
+    positionals = {action.dest for action in command.positionals}
+    known = {name[2:]: action for name, action in command.options.items() if name != "--config"}
     tokens, positional = [], {}
     for key, value in values.items():
         name = key.replace("_", "-")
@@ -154,12 +182,10 @@ def _make_parser() -> tuple[argparse.ArgumentParser, Commands]:
     )
     parser.add_argument("--version", action="version", version=f"fastnn {__version__}")
     group = parser.add_subparsers(metavar="COMMAND", required=True, dest="command")
-    commands = {}
+    commands: dict[str, _Options] = {}
 
-    def add(
-        name: str, text: str, epilog: str | None = None, takes: str = ""
-    ) -> argparse.ArgumentParser:
-        commands[name] = group.add_parser(
+    def add(name: str, text: str, epilog: str | None = None, takes: str = "") -> _Options:
+        command = group.add_parser(
             name,
             usage=f"fastnn {name} {takes}[options]",
             help=text,
@@ -168,6 +194,7 @@ def _make_parser() -> tuple[argparse.ArgumentParser, Commands]:
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
+        commands[name] = _Options(command)
         return commands[name]
 
     train = "train a network, and measure it on samples held out"
@@ -189,7 +216,7 @@ def _make_parser() -> tuple[argparse.ArgumentParser, Commands]:
     return parser, commands
 
 
-def _add_train(command: argparse.ArgumentParser) -> None:
+def _add_train(command: _Options) -> None:
     data = command.add_argument_group("data")
     _add_data(command, data, "digits, spiral, or a table: a path, or - for standard input")
     add = data.add_argument
@@ -262,7 +289,7 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     _add_common(outputs)
 
 
-def _add_predict(command: argparse.ArgumentParser) -> None:
+def _add_predict(command: _Options) -> None:
     _add_model(command)
     _add_data(command, command, "digits, spiral, or a table: a path, or - for standard input")
     add = command.add_argument
@@ -274,7 +301,7 @@ def _add_predict(command: argparse.ArgumentParser) -> None:
     _add_common(command, "print JSON lines")
 
 
-def _add_evaluate(command: argparse.ArgumentParser) -> None:
+def _add_evaluate(command: _Options) -> None:
     _add_model(command)
     _add_data(command, command, "digits, spiral, or a table with the target in it")
     plot = "write a page of pictures: .png, .pdf or .svg"
@@ -283,7 +310,7 @@ def _add_evaluate(command: argparse.ArgumentParser) -> None:
     _add_common(command)
 
 
-def _add_export(command: argparse.ArgumentParser) -> None:
+def _add_export(command: _Options) -> None:
     _add_model(command)
     endings = _listed([each.suffix for each in FORMATS.values()])
     command.add_argument(
@@ -294,12 +321,12 @@ def _add_export(command: argparse.ArgumentParser) -> None:
     _add_common(command)
 
 
-def _add_model(command: argparse.ArgumentParser) -> None:
+def _add_model(command: _Options) -> None:
     # Not required here: a configuration file may give it.
     command.add_argument("model", metavar="MODEL", nargs="?", help="what train --save has written")
 
 
-def _add_data(command: argparse.ArgumentParser, group: Any, text: str) -> None:
+def _add_data(command: _Options, group: _Options, text: str) -> None:
     command.add_argument("data", metavar="DATA", nargs="?", help=text)
     add = group.add_argument
     kinds = f"{_listed(tables.KINDS)} (default: as the name ends, or the file begins)"
@@ -310,6 +337,8 @@ def _add_data(command: argparse.ArgumentParser, group: Any, text: str) -> None:
     add("--encoding", metavar="E", type=_encoding, help=encoding)
     header = "the first line of a CSV file or sheet is a row: name the columns column_1, ..."
     add("--no-header", action="store_true", help=header)
+    sheet = "of an Excel file (default: the first one)"
+    add("--sheet", metavar="NAME", help=sheet)
     limit = "read a larger Parquet file in parts, as in 500MB or 2GB (default: as memory is)"
     add("--max-memory", metavar="SIZE", type=_size, help=limit)
 
@@ -329,7 +358,7 @@ def _add_precision(add: Callable[..., Any]) -> None:
     add("--precision", metavar="P", type=_choice(*PRECISIONS), help=precision)
 
 
-def _add_common(group: Any, json: str = "print one JSON object") -> None:
+def _add_common(group: _Options, json: str = "print one JSON object") -> None:
     add = group.add_argument
     add("--json", action="store_true", help=f"{json}, for scripts; errors go to standard error")
     add("--config", metavar="FILE", help="options from a TOML file; those given here win")

@@ -45,7 +45,7 @@ def load(options: Namespace, rng: Seed = None) -> Table:
         raise ValueError(f"argument --separator: is for CSV, not for {options.format}")
     return tables.read_table(
         options.data, "csv" if options.separator else options.format, options.separator,
-        encoding=options.encoding, has_header=not options.no_header,
+        encoding=options.encoding, has_header=not options.no_header, sheet=options.sheet,
     )  # fmt: skip
 
 

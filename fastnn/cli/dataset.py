@@ -81,6 +81,8 @@ class Dataset(NamedTuple):
 
     lines: list[str]
     notes: list[str]
+    frame: pl.DataFrame | None = None
+    """The typed columns of the held-out part."""
 
     @property
     def sizes(self) -> list[int]:
@@ -174,7 +176,10 @@ def split_columns(options: Namespace, columns: Columns, split_rng: np.random.Gen
         *feature_lines(preprocessor, count_nulls(frame), options.missing),
         *data.unknown_lines(preprocessor, frame[parts[1]]),
     ]
-    return Dataset(columns.reading, preprocessor, target, inputs, y_parts, lines, columns.notes)
+    return Dataset(
+        columns.reading, preprocessor, target, inputs, y_parts, lines, columns.notes,
+        frame[parts[1]],
+    )  # fmt: skip
 
 
 def read_columns(options: Namespace, data_rng: np.random.Generator) -> Columns:
@@ -248,6 +253,7 @@ def _refuse_options_of_files(options: Namespace) -> None:
         "null",
         "separator",
         "encoding",
+        "sheet",
         "format",
     ):
         value = getattr(options, name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import assessment, data, report, terminal
 from .limits import find_large
@@ -19,6 +19,8 @@ class _Result(NamedTuple):
     source: str
     n_samples: int
     notes: list[str]
+    rows: Any = None
+    """The typed columns and the target of a table in memory."""
 
 
 def run(options: Namespace) -> None:
@@ -51,7 +53,10 @@ def run(options: Namespace) -> None:
         assessment.say_result({"": assessed}, target, "")
     if options.plot:
         part = assessment.title(assessed, result.source, result.n_samples)
-        report.write(options.plot, None, assessed, target, str(options.model), part)
+        inspection = report.inspect(saved.whole, *result.rows) if result.rows else None
+        report.write(
+            options.plot, None, assessed, target, str(options.model), part, inspection=inspection
+        )
         if not options.json:
             terminal.say("files", f"{Path(options.plot)}: picture")
 
@@ -62,10 +67,11 @@ def _assess(saved: data.Saved, options: Namespace) -> _Result:
     target, table = saved.target, data.load(options)
     table.require(target.name, "the target of the model")
     table, left_out = leave_out_missing(saved.read(table, target=True), target.name)
-    X, notes = saved.features(table)
+    X, frame = saved.whole.inputs(table)
+    notes = data.unknown_lines(saved.preprocessor, frame)
     y = target.encode(table)
     assessed = assessment.assess(saved.model, target, X, y, precision=options.precision)
-    return _Result(assessed, table.source, len(X), [*left_out, *notes])
+    return _Result(assessed, table.source, len(X), [*left_out, *notes], (frame, y))
 
 
 def _assess_parts(saved: data.Saved, table: LargeTable, options: Namespace) -> _Result:

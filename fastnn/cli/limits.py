@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..memory import physical_memory
-from ..tables import kind_of_file
+from ..tables import TextFormat, check_form, kind_of_file
 from . import terminal
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def find_large(options: Namespace) -> LargeTable | None:
     if kind != "parquet":
         _check_size(options, path, kind)
         return None
+    check_form(kind, TextFormat(None, options.encoding, not options.no_header, options.sheet))
     from ..tables.large import LargeTable  # needs polars
 
     table = LargeTable(path)

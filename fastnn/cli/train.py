@@ -317,7 +317,14 @@ def _write_files(options: Namespace, result: Result) -> Iterator[tuple[str, str]
         title = f"fastnn train {options.data}"
         held_out = result.parts["held out"]
         part = assessment.title(held_out, "held out", dataset.sizes[1])
-        report.write(options.plot, result.history, held_out, dataset.target, title, part)
+        inspection = None
+        if isinstance(dataset, Dataset):
+            model = TableModel(result.model, dataset.reading, dataset.preprocessor, dataset.target)
+            inspection = report.inspect(model, dataset.frame, dataset.targets[1])
+        report.write(
+            options.plot, result.history, held_out, dataset.target, title, part,
+            inspection=inspection,
+        )  # fmt: skip
         yield "plot", f"{terminal.harmless(str(Path(options.plot)))}: picture"
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _NOT_STORED = ("rng",)  # it only drew the initial weights
 
-_LATER_ARGUMENTS = ("spare_biases",)
+_LATER_ARGUMENTS = ("spare_biases", "mask_nan", "pos_weight")
 """Arguments that early versions do not have. At their default they are not written, so that early
 versions read the file too.
 """
@@ -58,9 +58,11 @@ def describe(part: Any, name: str, *, own: bool = False) -> dict[str, Any]:
     config: dict[str, Any] = {"class": type(part).__name__}
     kind: Any = type(part)
     for argument, parameter in _parameters(kind).items():
-        value = getattr(part, argument)
-        if argument in _LATER_ARGUMENTS and value == parameter.default:
+        default = parameter.default
+        # Pickles of early versions do not have them either.
+        if argument in _LATER_ARGUMENTS and vars(part).get(argument, default) == default:
             continue
+        value = getattr(part, argument)
         if argument == "init" and callable(value) and not isinstance(value, scaled_normal):
             continue
         config[argument] = _plain(value, f"{name}.{argument}")

@@ -14,10 +14,18 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from .. import kernels
-from ..kernels.catalogue import Operation
-from ..settings import Guarded
+from ..kernels.catalogue import MASKED, Operation
+from ..settings import Guarded, Setting
 from ..types import Array, Floats, Integers, MaybeNone, Shape, Task
-from ..validation import as_number, as_rows, as_sample_weights, as_values, is_nothing, unlocked
+from ..validation import (
+    as_flag,
+    as_number,
+    as_rows,
+    as_sample_weights,
+    as_values,
+    is_nothing,
+    unlocked,
+)
 from .layer import Layer
 from .own import is_own, measure_by_passes
 
@@ -67,9 +75,27 @@ class Loss(Guarded):
     ) -> np.floating[Any]:
         """Return the mean of the losses of the samples, weighted by `sample_weight` (B,)."""
         losses: Floats = self.forward(y_pred, y_true)
+        sample_weight = self._counted(y_pred, y_true, sample_weight)
         if sample_weight is None:
             return np.mean(losses)
         return np.average(losses, weights=as_sample_weights(sample_weight, len(losses)))
+
+    def _counted(
+        self, y_pred: ArrayLike, y_true: ArrayLike, sample_weight: ArrayLike | None
+    ) -> ArrayLike | None:
+        """Return the weights of samples for the mean: 0 where no target is known."""
+        return sample_weight
+
+    @property
+    def masks_targets(self) -> bool:
+        """Whether targets that are NaN are left out."""
+        # A class of a user's own need not call the constructor, and old pickles have no attribute.
+        return vars(self).get("mask_nan", False) is True
+
+    @property
+    def kernel_code(self) -> int:
+        """The code that kernels take: `kind`, and MASKED where targets may be NaN."""
+        return self.kind + MASKED if self.masks_targets else self.kind
 
     @property
     def is_own(self) -> bool:
@@ -102,16 +128,31 @@ class Loss(Guarded):
             f"{name}={value!r}"
             for name, value in vars(self).items()
             if name not in _RESULTS and (isinstance(value, bool) or not is_nothing(value))
+            if name not in _UNSHOWN or value != _UNSHOWN[name]
         )
         return f"{type(self).__name__}({arguments})"
 
 
+# Values that a repr leaves out.
+_UNSHOWN = {"mask_nan": False, "pos_weight": 1.0}
 # Attributes that a pass sets.
 _RESULTS = ("dinputs", "output", "activation", "loss")
 
 
 class OutputLoss(Loss):
-    """A loss that is the mean over the O outputs of a sample; targets are (B,) or (B, O)."""
+    """A loss that is the mean over the O outputs of a sample; targets are (B,) or (B, O).
+
+    Parameters
+    ----------
+    mask_nan : bool
+        Whether targets may be NaN, which leaves them out. See :class:`MeanSquaredError`.
+    """
+
+    # Targets are checked by it, so it cannot change later.
+    mask_nan = Setting(as_flag, lasts=True)
+
+    def __init__(self, mask_nan: bool = False) -> None:
+        self.mask_nan = mask_nan
 
     kind: Any = None
     number = 0.0
@@ -126,8 +167,16 @@ class OutputLoss(Loss):
         """Return the losses (B,) of predictions (B, O)."""
         y_pred, targets = self._check(y_pred, "y_pred", y_true)
         losses = np.empty(len(y_pred), y_pred.dtype)
-        kernels.loss_forward(losses, y_pred, targets, self.kind, self.number)
+        kernels.loss_forward(losses, y_pred, targets, self.kernel_code, self.number)
         return losses
+
+    def _counted(
+        self, y_pred: ArrayLike, y_true: ArrayLike, sample_weight: ArrayLike | None
+    ) -> ArrayLike | None:
+        if self.masks_targets:
+            _, targets = self._check(y_pred, "y_pred", y_true)
+            return _known_weights(targets, sample_weight)
+        return sample_weight
 
     def backward(
         self, dvalues: ArrayLike, y_true: ArrayLike, sample_weight: ArrayLike | None = None
@@ -135,7 +184,9 @@ class OutputLoss(Loss):
         """Return the gradient (B, O) of the mean loss at the predictions `dvalues` (B, O)."""
         y_pred, targets = self._check(dvalues, "dvalues", y_true)
         dinputs = np.empty_like(y_pred)
-        kernels.loss_backward(dinputs, y_pred, targets, self.kind, self.number)
+        kernels.loss_backward(dinputs, y_pred, targets, self.kernel_code, self.number)
+        if self.masks_targets:
+            sample_weight = _known_weights(targets, sample_weight)
         self.dinputs = self._weighted(dinputs, sample_weight)
         return dinputs
 
@@ -146,25 +197,51 @@ class OutputLoss(Loss):
         if is_own(self, "forward", "backward"):
             return self.measure_by(self, outputs, targets, weights)
         losses, gradient = np.empty(len(outputs)), np.empty_like(outputs)
-        kernels.loss_forward(losses, outputs, targets, self.kind, self.number)
-        kernels.loss_backward(gradient, outputs, targets, self.kind, self.number)
+        kernels.loss_forward(losses, outputs, targets, self.kernel_code, self.number)
+        kernels.loss_backward(gradient, outputs, targets, self.kernel_code, self.number)
         return losses, weigh(gradient, weights)
 
     def hits(self, outputs: Floats, targets: Array, labels: Integers) -> Array:
         """Return the fraction of right answers of each sample, (B,)."""
-        right: Array = ((outputs > self.threshold) == (targets > 0.5)).mean(axis=1)
-        return right
+        right: Array = np.asarray((outputs > self.threshold) == (targets > 0.5))
+        if self.masks_targets:
+            known = ~np.isnan(targets)
+            part: Array = (right & known).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+            return part
+        mean: Array = right.mean(axis=1)
+        return mean
 
     def as_targets(
         self, value: ArrayLike, name: str, n_rows: int, n_outputs: int, dtype: DTypeLike
     ) -> Floats:
-        """Return targets of a batch as (B, O) finite numbers."""
-        return as_values(value, name, n_rows, n_outputs, dtype)
+        """Return targets of a batch as (B, O) finite numbers, or NaN with `mask_nan`."""
+        # A loss of your own has no such argument.
+        can_mask = "mask_nan" in vars(self)
+        hint = "; mask_nan=True of the loss leaves it out" if can_mask else ""
+        return as_values(
+            value, name, n_rows, n_outputs, dtype, nan_hint=hint, allow_nan=self.masks_targets
+        )
 
     def _check(self, y_pred: ArrayLike, name: str, y_true: ArrayLike) -> tuple[Floats, Floats]:
         y_pred = as_rows(y_pred, name, allow_empty=False)
         targets = self.as_targets(y_true, "y_true", *y_pred.shape, y_pred.dtype)
         return unlocked(y_pred), unlocked(targets)
+
+
+def known_rows(targets: Floats) -> Array:
+    """Return for each sample whether a target is known, (B,)."""
+    known: Array = ~np.asarray(np.isnan(targets).all(axis=1))
+    return known
+
+
+def _known_weights(targets: Floats, sample_weight: ArrayLike | None) -> ArrayLike | None:
+    """Return the weights (B,) of samples: 0 where no target is known."""
+    known = known_rows(targets)
+    if known.all():
+        return sample_weight
+    return known.astype(np.float64) * (
+        1.0 if sample_weight is None else as_sample_weights(sample_weight, len(known))
+    )
 
 
 def check_shape(targets: Array, shape: Shape) -> None:

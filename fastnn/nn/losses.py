@@ -211,21 +211,46 @@ class BinaryCrossEntropy(OutputLoss):
         which are first moved into [epsilon, 1 - epsilon].
     epsilon : float
         Above 0 and below 0.5.
+    pos_weight : float
+        Above 0, only with logits: how many times as much a yes counts as a no. The loss is
+        -(pos_weight y log(p) + (1 - y) log(1 - p)), for all outputs. A value of (number of no) /
+        (number of yes) makes both count as much. It is computed as max(z, 0) - z y +
+        log(1 + e**-|z|) + (pos_weight - 1) y log(1 + e**-z) of a logit z, which cannot overflow;
+        the last term is that of PyTorch's `BCEWithLogitsLoss`.
+    mask_nan : bool
+        Whether targets may be NaN, which leaves them out. See :class:`MeanSquaredError`.
 
     Examples
     --------
     >>> loss = fastnn.BinaryCrossEntropy()
     >>> loss.forward([[0.0], [1000.0]], [1, 0]).round(4)
     array([6.931e-01, 1.000e+03])
+    >>> fastnn.BinaryCrossEntropy(pos_weight=3.0).forward([[0.0], [0.0]], [1, 0]).round(4)
+    array([2.0794, 0.6931])
     """
 
     task: Task = "answers"
     # Networks with this loss are laid out for it, so it cannot change later.
     from_logits = Setting(as_flag, lasts=True)
     epsilon = Setting(small_epsilon)
+    pos_weight = Setting(as_positive)
 
-    def __init__(self, from_logits: bool = True, epsilon: float = 1e-7) -> None:
-        self.from_logits, self.epsilon = from_logits, epsilon
+    def __init__(
+        self,
+        from_logits: bool = True,
+        epsilon: float = 1e-7,
+        pos_weight: float = 1.0,
+        mask_nan: bool = False,
+    ) -> None:
+        super().__init__(mask_nan)
+        self.from_logits, self.epsilon, self.pos_weight = from_logits, epsilon, pos_weight
+
+    def _check_together(self, settings: dict[str, Any]) -> None:
+        if settings.get("pos_weight", 1.0) != 1.0 and not settings.get("from_logits", True):
+            raise ValueError(
+                f"pos_weight is {settings['pos_weight']}, expected 1 for probabilities: it needs "
+                "from_logits=True, and a model whose last layer gives logits"
+            )
 
     @property
     def finish(self) -> int:  # type: ignore[override]  # read-only here
@@ -257,8 +282,11 @@ class BinaryCrossEntropy(OutputLoss):
 
     @property
     def number(self) -> float:  # type: ignore[override]  # read-only here
-        """The epsilon."""
-        return self.epsilon
+        """The weight of a yes for logits, 0 where it is 1; the epsilon for probabilities."""
+        if not self.from_logits:
+            return self.epsilon
+        weight = vars(self).get("pos_weight", 1.0)  # old pickles have none
+        return 0.0 if weight == 1.0 else weight
 
     def as_targets(
         self, value: ArrayLike, name: str, n_rows: int, n_outputs: int, dtype: DTypeLike
@@ -272,10 +300,21 @@ class BinaryCrossEntropy(OutputLoss):
 class MeanSquaredError(OutputLoss):
     """(y_pred - y_true)**2, the mean over the outputs.
 
+    Parameters
+    ----------
+    mask_nan : bool
+        Whether targets may be NaN, for unknown. They count neither for the loss nor for its
+        gradient. The loss of a sample is the mean over its known targets,
+        sum(loss(y_pred[j], y_true[j]) for known j) / (number of known j). A sample without a known
+        target has the weight 0, as if it were not there.
+
     Examples
     --------
     >>> fastnn.MeanSquaredError().forward([[1.0], [4.0]], [1.0, 2.0])
     array([0., 4.])
+    >>> loss = fastnn.MeanSquaredError(mask_nan=True)
+    >>> loss.forward([[1.0, 5.0], [4.0, 5.0]], [[1.0, 3.0], [2.0, np.nan]])
+    array([2., 4.])
     """
 
     kind = catalogue.Loss.SQUARED_ERROR
@@ -283,6 +322,11 @@ class MeanSquaredError(OutputLoss):
 
 class MeanAbsoluteError(OutputLoss):
     """|y_pred - y_true|, the mean over the outputs; its slope is 0 where they are equal.
+
+    Parameters
+    ----------
+    mask_nan : bool
+        Whether targets may be NaN, which leaves them out. See :class:`MeanSquaredError`.
 
     Examples
     --------
@@ -302,6 +346,8 @@ class Huber(OutputLoss):
     ----------
     delta : float
         Above 0.
+    mask_nan : bool
+        Whether targets may be NaN, which leaves them out. See :class:`MeanSquaredError`.
 
     Examples
     --------
@@ -312,7 +358,8 @@ class Huber(OutputLoss):
     kind = catalogue.Loss.HUBER
     delta = Setting(as_positive)
 
-    def __init__(self, delta: float = 1.0) -> None:
+    def __init__(self, delta: float = 1.0, mask_nan: bool = False) -> None:
+        super().__init__(mask_nan)
         self.delta = delta
 
     @property
@@ -337,6 +384,8 @@ class Quantile(OutputLoss):
     ----------
     q : float
         Above 0 and below 1.
+    mask_nan : bool
+        Whether targets may be NaN, which leaves them out. See :class:`MeanSquaredError`.
 
     Examples
     --------
@@ -347,7 +396,8 @@ class Quantile(OutputLoss):
     kind = catalogue.Loss.QUANTILE
     q = Setting(_as_quantile)
 
-    def __init__(self, q: float = 0.5) -> None:
+    def __init__(self, q: float = 0.5, mask_nan: bool = False) -> None:
+        super().__init__(mask_nan)
         self.q = q
 
     @property
@@ -365,6 +415,11 @@ class Poisson(OutputLoss):
     "Generalized Linear Models" (1989), section 2.3.
 
     A model with this loss predicts rates, not their logarithms.
+
+    Parameters
+    ----------
+    mask_nan : bool
+        Whether targets may be NaN, which leaves them out. See :class:`MeanSquaredError`.
 
     Examples
     --------

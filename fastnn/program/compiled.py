@@ -333,7 +333,7 @@ class CompiledTrainer:
         totals: Floats,
     ) -> int:
         """Take some steps, with all threads of the team; return the step that was reached."""
-        team, loss = self.team, (self.loss.kind, self.loss_parameter, self.smoothing)
+        team, loss = self.team, (self.loss.kernel_code, self.loss_parameter, self.smoothing)
         job = first, last, self.batch_size, *loss, self.rule, not self.is_packed
         jobs = np.array([job], JOB)
         memory = self.network.buffer, self.workspace, self.scores, self.sums, team.gate

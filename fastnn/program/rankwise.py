@@ -54,7 +54,16 @@ class ShardProgram:
         """Take samples from `data`."""
         loss = self.network.loss
         smoothing = float(getattr(loss, "label_smoothing", 0))
-        job = 0, 0, self.scores.shape[1], loss.kind, loss.number, smoothing, Rule.DESCENT, True
+        job = (
+            0,
+            0,
+            self.scores.shape[1],
+            loss.kernel_code,
+            loss.number,
+            smoothing,
+            Rule.DESCENT,
+            True,
+        )
         self.job = np.array([job], JOB)
         states = np.empty((0, self.network.parameters.size), self.network.dtype)
         self.feed = make_feed(

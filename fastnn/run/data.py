@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..nn.layer import Layer, ParameterLayer
+from ..nn.loss import Loss, known_rows
 from ..nn.network import Network
 from ..nn.normalization import BatchNorm
 from ..nn.own import is_own
@@ -41,17 +42,35 @@ def as_data(
     scaling: Scaling = UNSCALED,
     *,
     finite: bool | Literal["later"] = True,
+    is_part: bool = False,
 ) -> Data:
     """Return checked samples; `names` are those of the three arguments.
 
-    With "later" as `finite`, rows of the inputs are still to be checked.
+    With "later" as `finite`, rows of the inputs are still to be checked. Samples of which no target
+    is known weigh 0, unless the data `is_part` of others: then it is still to be seen to.
     """
     inputs = program.as_inputs(X, names[0], scaling=scaling, allow_empty=False, finite=finite)
     labels, targets = as_checked_targets(program.network, y, names[1], inputs)
     weights = np.empty(0)
     if sample_weight is not None:
         weights = unlocked(as_sample_weights(sample_weight, len(inputs), names[2]))
-    return Data(inputs, labels, targets, weights)
+    data = Data(inputs, labels, targets, weights)
+    return data if is_part else leave_out_unknown(data, program.network.loss, names[1])
+
+
+def leave_out_unknown(data: Data, loss: Loss, name: str = "y") -> Data:
+    """Return samples in which those without a known target weigh 0; `name` is that of `y`."""
+    if not loss.masks_targets:
+        return data
+    known = known_rows(data.targets)
+    if known.all():
+        return data
+    weights = known * (data.weights if len(data.weights) else 1.0)
+    if not weights.sum() > 0:
+        raise ValueError(
+            f"{name} has only NaN where samples count, expected targets that are known"
+        )
+    return data._replace(weights=weights)
 
 
 def as_checked_targets(
@@ -66,7 +85,9 @@ def as_checked_targets(
     if loss.task != "classes":
         rows = loss.as_targets(values, name, len(inputs), n_outputs, dtype)
         if is_own(loss, "as_targets"):
-            rows = as_values(rows, name, len(inputs), n_outputs, dtype)
+            rows = as_values(
+                rows, name, len(inputs), n_outputs, dtype, allow_nan=loss.masks_targets
+            )
         return Targets(np.full(len(inputs), 0, np.int64), unlocked(rows))
     targets = as_targets(values, name, len(inputs), n_outputs, dtype)
     if targets.ndim == 1:
@@ -96,7 +117,8 @@ def with_class_weights(data: Data, class_weight: Mapping[Any, float] | None, tas
         factors = as_class_weights(class_weight, data.targets.shape[1])[data.labels]
     elif task == "answers" and data.targets.shape[1] == 1:
         no, yes = as_class_weights(class_weight, 2)
-        share = data.targets[:, 0].astype(np.float64)
+        # What is unknown weighs 0 already.
+        share = np.nan_to_num(data.targets[:, 0].astype(np.float64))
         factors = no * (1 - share) + yes * share
     else:
         raise ValueError(
@@ -225,9 +247,8 @@ def split_off(data: Data, part: float) -> tuple[Data, Data]:
         Data._make(array[n:] if len(array) else array for array in data),
     )
     if len(data.weights) and not all(each.weights.sum() > 0 for each in parts):
-        raise ValueError(
-            f"sample_weight is 0 on one side of validation_split {part}, expected some on both"
-        )
+        what = "y is NaN" if np.isnan(data.targets).any() else "sample_weight is 0"
+        raise ValueError(f"{what} on one side of validation_split {part}, expected some on both")
     return parts
 
 
@@ -249,10 +270,9 @@ def _find_classes(data: Data, task: Task) -> set[tuple[int, int]]:
     """Return {(output, class), ...} of samples. Yes-or-no outputs have the classes 0 and 1."""
     if task == "classes":
         return {(0, label) for label in np.unique(data.labels).tolist()}
-    right = data.targets > 0.5
     return {
         (output, answer)
-        for answer, rows in ((0, ~right), (1, right))
+        for answer, rows in ((0, data.targets <= 0.5), (1, data.targets > 0.5))
         for output in np.flatnonzero(rows.any(axis=0)).tolist()
     }
 

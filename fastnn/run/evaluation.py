@@ -19,7 +19,8 @@ def evaluate(
     program: Program, data: Data, metrics: Iterable[Metric] = (), threads: int | None = None
 ) -> dict[str, float]:
     """Return {"loss": ..., "accuracy": ..., the metrics}, weighted where `data` has weights."""
-    network, outputs = program.network, _outputs_for(program, data, threads)
+    network, metrics = program.network, [*metrics]
+    outputs = _outputs_for(program, data, threads)
     loss, weights = network.loss, data.weights if len(data.weights) else None
     losses, _ = loss.measure(outputs, data.loss_targets, np.ones(1) if weights is None else weights)
     scores = {"loss": float(np.average(losses, weights=weights)) + network.penalty()}
@@ -48,7 +49,7 @@ def measure(
 ) -> dict[str, float]:
     """Return {name: value} of the metrics, weighted where `data` has weights."""
     outputs = _outputs_for(program, data, threads)
-    return _measure(program.network.loss, outputs, data, metrics)
+    return _measure(program.network.loss, outputs, data, [*metrics])
 
 
 class Observer:
@@ -124,8 +125,11 @@ def _outputs_for(program: Program, data: Data, threads: int | None) -> Floats:
 
 
 def _measure(
-    loss: Loss, outputs: Floats, data: Data, metrics: Iterable[Metric]
+    loss: Loss, outputs: Floats, data: Data, metrics: Sequence[Metric]
 ) -> dict[str, float]:
+    if loss.masks_targets and metrics:
+        outputs, data = _keep_known(outputs, data, metrics)
+
     def squeezed(rows: Array) -> Array:  # as `decide` leaves out the axis of a single output
         return rows[:, 0] if rows.shape[1] == 1 and loss.task != "classes" else rows
 
@@ -143,3 +147,26 @@ def _measure(
     asked = predict, None if loss.task == "numbers" else predict_proba
     weights = data.weights if len(data.weights) else None
     return {metric.name: metric.measure(true, *asked, weights) for metric in metrics}
+
+
+def _keep_known(outputs: Floats, data: Data, metrics: Sequence[Metric]) -> tuple[Floats, Data]:
+    """Return the outputs and samples whose target is known.
+
+    Raises
+    ------
+    ValueError
+        For several outputs, some of whose targets are not known: a metric takes whole rows.
+    """
+    unknown = np.isnan(data.targets)
+    if not unknown.any():
+        return outputs, data
+    if data.targets.shape[1] > 1:
+        names = ", ".join(metric.name for metric in metrics)
+        raise ValueError(
+            f"metrics has {names}, expected none: y has NaN in some of several outputs, which "
+            "only the loss and the accuracy leave out"
+        )
+    known = ~unknown[:, 0]
+    weights = data.weights[known] if len(data.weights) else data.weights
+    data = data._replace(labels=data.labels[known], targets=data.targets[known], weights=weights)
+    return outputs[known], data

@@ -17,7 +17,7 @@ from ..program.trainer import Data
 from ..types import Array, Floats, Scaling
 from ..validation import as_table, as_weights, check_sum
 from .agreement import Agreement
-from .data import as_data
+from .data import as_data, leave_out_unknown
 
 
 def join_parts(
@@ -44,7 +44,7 @@ def join_parts(
     if not is_sparse(X):
         table = as_table(X, "X", n_features=program.network.n_features, allow_empty=False)
     finite: Literal[True, "later"] = "later" if is_mapped(table) else True
-    own = as_data(program, table, y, scaling=scaling, finite=finite)
+    own = as_data(program, table, y, scaling=scaling, finite=finite, is_part=True)
     n = len(own.inputs)
     weights: Floats | None = None
     if sample_weight is not None:
@@ -78,7 +78,8 @@ def join_parts(
     labels = join(own.labels)
     targets = join(own.targets) if has_rows else own.targets
     if weights is None:
-        return Data(inputs, labels, targets, own.weights)
-    weights = join(weights)
-    check_sum(weights)
-    return Data(inputs, labels, targets, weights)
+        weights = own.weights
+    else:
+        weights = join(weights)
+        check_sum(weights)
+    return leave_out_unknown(Data(inputs, labels, targets, weights), program.network.loss)

@@ -7,8 +7,18 @@ folder need polars as they are imported: `text` and `table` do not.
 from typing import TYPE_CHECKING, Any
 
 from .api import load, train
-from .table import KINDS, Table, among, did_you_mean, kind_of_file, one_of, read_table, table_of
-from .text import read_text
+from .table import (
+    KINDS,
+    Table,
+    among,
+    check_form,
+    did_you_mean,
+    kind_of_file,
+    one_of,
+    read_table,
+    table_of,
+)
+from .text import TextFormat, read_text
 
 if TYPE_CHECKING:
     from .models import TableModel
@@ -17,7 +27,9 @@ __all__ = [
     "KINDS",
     "Table",
     "TableModel",
+    "TextFormat",
     "among",
+    "check_form",
     "did_you_mean",
     "kind_of_file",
     "load",

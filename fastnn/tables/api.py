@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from ..nn.classes import OPTIMIZERS
 from ..types import PathLike, Precision
 from . import defaults, training
+from .text import TextFormat
 
 if TYPE_CHECKING:
     from .models import TableModel
@@ -40,6 +41,10 @@ class TrainOptions(TypedDict, total=False):
     weight_decay: float | None
     patience: int | None
     balanced: bool
+    separator: str | None
+    encoding: str | None
+    has_header: bool
+    sheet: str | None
 
 
 def train(
@@ -119,6 +124,16 @@ def train(
         not stop.
     balanced : bool
         Whether every class counts the same.
+    separator : str, optional
+        A single character between the values of a CSV file; " " is any number of blanks. By default
+        it is found. This and the next ones hold for all files that the model reads later.
+    encoding : str, optional
+        Of a CSV or JSON file, as in "latin-1"; by default UTF-8.
+    has_header : bool
+        Whether the first line of a CSV file or a sheet names the columns, by default True. If not,
+        they are called "column_1", "column_2", ...
+    sheet : str, optional
+        The sheet of an Excel file; by default the first one.
 
     Raises
     ------
@@ -144,14 +159,16 @@ def train(
     [200. 290.]
     """
     from .dataset import DataOptions, make_dataset  # need polars
-    from .frames import as_table
+    from .frames import as_table, refuse_form
     from .models import TableModel
     from .scores import assess
 
     _check(options)
-    table = as_table(data)
-    table.require(target, "target")
     chosen: dict[str, Any] = dict(options)
+    form = TextFormat(**{name: chosen[name] for name in TextFormat._fields if name in chosen})
+    refuse_form(data, form)
+    table = as_table(data, form=form)
+    table.require(target, "target")
     for name in ("drop", "categorical"):
         if target in chosen.get(name, ()):
             raise ValueError(f"target is {target!r:.80}, expected a column that is not in {name}")
@@ -184,21 +201,47 @@ def train(
     }
     return TableModel(
         model, dataset.reading, dataset.preprocessor, dataset.target,
-        scores=scores, remarks=dataset.notes, history=history,
+        scores=scores, remarks=dataset.notes, history=history, form=form,
     )  # fmt: skip
 
 
-def load(path: PathLike) -> TableModel:
+def load(
+    path: PathLike,
+    *,
+    separator: str | None = None,
+    encoding: str | None = None,
+    has_header: bool = True,
+    sheet: str | None = None,
+) -> TableModel:
     """Return the model in a file that `fastnn train --save` or `TableModel.save` has written.
 
     The extra `cli` has to be installed.
+
+    Parameters
+    ----------
+    path : path-like
+    separator : str, optional
+        A single character between the values of CSV files that the model reads; " " is any number
+        of blanks. By default it is found.
+    encoding : str, optional
+        Of CSV and JSON files, as in "latin-1"; by default UTF-8.
+    has_header : bool
+        Whether the first line of a CSV file or a sheet names the columns. If not, they are called
+        "column_1", "column_2", ...
+    sheet : str, optional
+        The sheet of Excel files; by default the first one.
+
+    Returns
+    -------
+    TableModel
 
     Raises
     ------
     FileFormatError
         For a file that is not of fastnn. It is a ValueError.
     ValueError
-        For a model without the preprocessing of a table: :func:`fastnn.load` reads that.
+        For a model without the preprocessing of a table: :func:`fastnn.load` reads that. For an
+        argument of a wrong value.
     OSError
         If the file cannot be read.
     ImportError
@@ -219,7 +262,9 @@ def load(path: PathLike) -> TableModel:
     """
     from . import models  # needs polars
 
-    return models.load(path)
+    form = TextFormat(separator, encoding, has_header, sheet)
+    _check_values(form._asdict())
+    return models.load(path, form)
 
 
 def _is_number(value: Any, low: float, high: float) -> bool:
@@ -237,6 +282,14 @@ def _are_names(value: Any) -> bool:
 
 def _are_widths(value: Any) -> bool:
     return not isinstance(value, str | int) and len(value) > 0 and all(map(_is_count, value))
+
+
+def _is_encoding(value: Any) -> bool:
+    try:
+        bytes(4).decode(value, "replace")  # raises for codecs of other things than text too
+    except (LookupError, ValueError):
+        return False
+    return True
 
 
 _NAMES = (_are_names, "a list of texts")
@@ -263,6 +316,10 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: _is_number(value, 0, math.inf), "a finite number of at least 0"
     ),
     "patience": (lambda value: _is_count(value, 0), "a whole number of at least 0"),
+    "separator": (lambda value: len(value.encode()) == 1, "a single character"),
+    "encoding": (_is_encoding, "an encoding of text that Python knows, as in 'latin-1'"),
+    "has_header": _FLAG,
+    "sheet": (lambda value: isinstance(value, str) and bool(value), "the name of a sheet"),
 }  # fmt: skip
 _CHOICES: dict[str, Sequence[str]] = {
     "task": ("classification", "regression"),
@@ -274,20 +331,26 @@ _CHOICES: dict[str, Sequence[str]] = {
 }
 _MAY_BE_NONE = (
     "task", "decimal", "day_first", "hidden", "epochs", "batch_size", "optimizer", "learning_rate",
-    "weight_decay", "patience",
+    "weight_decay", "patience", "separator", "encoding", "sheet",
 )  # fmt: skip
 
 
 def _check(options: TrainOptions) -> None:
     """Raise TypeError for an unknown option, and ValueError for one of a wrong value."""
     known = TrainOptions.__annotations__
-    for name, value in options.items():
+    for name in options:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = (
                 f"; did you mean {near[0]}?" if near else f"; expected some of {', '.join(known)}"
             )
             raise TypeError(f"train() has no option {name!r}{hint}")
+    _check_values(options)
+
+
+def _check_values(options: Mapping[str, Any]) -> None:
+    """Raise ValueError for an option of a wrong value."""
+    for name, value in options.items():
         if value is None and name in _MAY_BE_NONE:
             continue
         if name in _CHOICES:
@@ -301,7 +364,7 @@ def _check(options: TrainOptions) -> None:
         accepts, expected = _CHECKS[name]
         try:
             is_right = accepts(value)
-        except TypeError:
+        except (TypeError, AttributeError):
             is_right = False
         if not is_right:
             raise ValueError(f"{name} is {value!r:.80}, expected {expected}")

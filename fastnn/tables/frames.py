@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .libraries import polars as pl
-from .table import Table, read_table
+from .table import KINDS_WITH, Table, kind_of_file, read_table
+from .text import TextFormat
 
 _EXPECTED = "a path, a polars, pandas or Arrow table, or a dict of columns"
 
 
-def as_table(data: Any, name: str = "data") -> Table:
+PLAIN = TextFormat()
+
+
+def as_table(data: Any, name: str = "data", form: TextFormat = PLAIN) -> Table:
     """Return a Table of a file, a frame, or a dict of columns.
 
-    The index of a pandas frame is left out.
+    The index of a pandas frame is left out. What `form` says is for files that can have it.
 
     Raises
     ------
@@ -30,7 +35,7 @@ def as_table(data: Any, name: str = "data") -> Table:
     if isinstance(data, Table):
         return data
     if isinstance(data, str | os.PathLike):
-        return read_table(data)
+        return _read_file(data, form)
     if isinstance(data, pl.LazyFrame):
         data = data.collect()
     frame: pl.DataFrame
@@ -47,6 +52,35 @@ def as_table(data: Any, name: str = "data") -> Table:
     if len(frame) == 0:
         raise ValueError(f"{name} has no rows, expected samples")
     return Table(frame, np.arange(len(frame)) + 1, name)
+
+
+def _read_file(path: str | os.PathLike[str], form: TextFormat) -> Table:
+    if form == PLAIN:
+        return read_table(path)
+    kind = _kind_of(path)
+    fields = {
+        name: value for name, value in form._asdict().items() if kind in (None, *KINDS_WITH[name])
+    }
+    return read_table(path, **fields)
+
+
+def _kind_of(path: str | os.PathLike[str]) -> str | None:
+    """Return the kind of a file; None where that is not known before it is read."""
+    return kind_of_file(Path(path)) if Path(path).is_file() else None
+
+
+def refuse_form(data: Any, form: TextFormat) -> None:
+    """Raise ValueError for an argument that `data` cannot have; the message names it."""
+    kind = "a table that is not a file"
+    if isinstance(data, str | os.PathLike):
+        kind = _kind_of(data) or "csv"
+    for name, kinds in KINDS_WITH.items():
+        value = getattr(form, name)
+        if value != getattr(PLAIN, name) and kind not in kinds:
+            raise ValueError(
+                f"{name} is {value!r:.80}, expected {getattr(PLAIN, name)!r} for {kind}: it is for "
+                f"{', '.join(kinds)}"
+            )
 
 
 def _frame_of(columns: Mapping[Any, Any], name: str) -> pl.DataFrame:

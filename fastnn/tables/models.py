@@ -10,13 +10,14 @@ from ..model import Sequential, network_of, read_model
 from ..run.history import History
 from ..types import Array, Floats, PathLike, Precision
 from ..validation import as_path
-from .frames import as_table
+from .frames import PLAIN, as_table
 from .libraries import polars as pl
 from .preprocessing import Preprocessor
 from .reading import Reading
 from .scores import assess
 from .table import Table
 from .targets import Target, leave_out_missing, target_from_dict, target_to_dict
+from .text import TextFormat
 
 
 class TableModel:
@@ -48,6 +49,8 @@ class TableModel:
         What `train` has to say of the table, such as columns that are left out.
     history : History or None
         The curves of the training; None for a model from a file.
+    form : TextFormat
+        How files of data are written, as `train` and `load` were told. It is not saved.
     """
 
     def __init__(
@@ -60,13 +63,14 @@ class TableModel:
         scores: dict[str, dict[str, float]] | None = None,
         remarks: Sequence[str] = (),
         history: History | None = None,
+        form: TextFormat = PLAIN,
     ) -> None:
-        self.model, self.history = model, history
+        self.model, self.history, self.form = model, history, form
         self.reading, self.preprocessor, self.target = reading, preprocessor, target
         self.scores, self.remarks = dict(scores or {}), [*remarks]
 
     @classmethod
-    def from_network(cls, model: Sequential, source: str) -> Self:
+    def from_network(cls, model: Sequential, source: str, form: TextFormat = PLAIN) -> Self:
         """Return the TableModel of a network with the notes of a training on a table.
 
         Raises ValueError, with the name `source`, where the notes are of another kind.
@@ -92,7 +96,7 @@ class TableModel:
             )
         result = notes.get("result")
         scores = result if isinstance(result, dict) else {}
-        return cls(model, reading, preprocessor, target, scores=scores)
+        return cls(model, reading, preprocessor, target, scores=scores, form=form)
 
     def __repr__(self) -> str:
         task, name = self.target.task, self.target.name
@@ -138,7 +142,7 @@ class TableModel:
             For data that are no table, a column that is missing, a value of the wrong kind, and a
             missing value unless the model was trained with `missing`. Nothing is predicted then.
         """
-        X, _ = self.inputs(self.read(as_table(data)))
+        X, _ = self.inputs(self.read(as_table(data, form=self.form)))
         predictions: Any = self.model.predict(X, threads=threads, precision=precision)
         return pl.Series(self.target.decode(predictions)).to_numpy()
 
@@ -151,7 +155,7 @@ class TableModel:
         """
         if self.target.task != "classification":
             raise TypeError(f"the model predicts numbers ({self.target.name!r:.80}), not classes")
-        X, _ = self.inputs(self.read(as_table(data)))
+        X, _ = self.inputs(self.read(as_table(data, form=self.form)))
         return self.model.predict_proba(X, threads=threads, precision=precision)
 
     def evaluate(
@@ -167,7 +171,7 @@ class TableModel:
             {"loss", "accuracy", "roc_auc", "log_loss"} of a classification,
             {"r2", "rmse", "mae"} of a regression, the last two in the units of the target.
         """
-        table = as_table(data)
+        table = as_table(data, form=self.form)
         table.require(self.target.name, "the target of the model")
         table, _ = leave_out_missing(self.read(table, target=True), self.target.name)
         X, _ = self.inputs(table)
@@ -210,7 +214,7 @@ class TableModel:
         return self.preprocessor.inputs(table, frame, self.model.dtype), frame
 
 
-def load(path: PathLike) -> TableModel:
+def load(path: PathLike, form: TextFormat = PLAIN) -> TableModel:
     """Return the model in a file; see :func:`fastnn.tables.load`."""
     source = str(as_path(path))
-    return TableModel.from_network(read_model(path), source)
+    return TableModel.from_network(read_model(path), source, form)

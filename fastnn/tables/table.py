@@ -91,6 +91,7 @@ def read_table(
     *,
     encoding: str | None = None,
     has_header: bool = True,
+    sheet: str | None = None,
 ) -> Table:
     """Read a file, or standard input, as a table.
 
@@ -108,13 +109,15 @@ def read_table(
     has_header : bool
         Whether the first line of a CSV file or the first row of a sheet names the columns. If not,
         they are called "column_1", "column_2", ...
+    sheet : str, optional
+        The name of the sheet of an Excel file; by default the first one.
 
     Returns
     -------
     Table
         Of `.npy` the columns are "0", "1", ... or the fields of a structured array. Of `.npz` they
         have the names of the arrays; arrays with more than one dimension become "name[0]",
-        "name[1]", ... Of `.xlsx` it is the first sheet. A first column without a name that counts
+        "name[1]", ... A first column without a name that counts
         the rows is left out.
 
     Raises
@@ -148,8 +151,8 @@ def read_table(
             with path.open("rb") as file:
                 data = read_stream(file)
     kind = kind or (kind_of_file(data) if isinstance(data, Path) else _kind_of(data.getvalue()))
-    form = TextFormat(separator or {"tsv": "\t"}.get(kind), encoding, has_header)
-    _check_form(kind, separator, form)
+    form = TextFormat(separator or {"tsv": "\t"}.get(kind), encoding, has_header, sheet)
+    check_form(kind, form._replace(separator=separator))
     if kind in ("csv", "tsv"):
         text = read_table_of_text(data, name, form)
         table = Table(text.frame, text.rows, name, notes=text.notes)
@@ -164,20 +167,21 @@ def read_table(
     return table
 
 
-_KINDS_WITH = {
+KINDS_WITH = {
     "separator": ("csv", "tsv"),
     "encoding": ("csv", "tsv", "json", "jsonl"),
-    "no-header": ("csv", "tsv", "xlsx"),
+    "has_header": ("csv", "tsv", "xlsx"),
+    "sheet": ("xlsx",),
 }
+"""The kinds of files that have a field of TextFormat."""
 
 
-def _check_form(kind: str, separator: str | None, form: TextFormat) -> None:
+def check_form(kind: str, form: TextFormat) -> None:
     """Raise ValueError for an argument that a kind of file does not have."""
-    values = {"separator": separator, "encoding": form.encoding, "no-header": not form.has_header}
-    for argument, value in values.items():
-        if value and kind not in _KINDS_WITH[argument]:
-            kinds = ", ".join(_KINDS_WITH[argument])
-            raise ValueError(f"argument --{argument}: is for {kinds}, not for {kind}")
+    for name, kinds in KINDS_WITH.items():
+        if getattr(form, name) != TextFormat._field_defaults[name] and kind not in kinds:
+            argument = {"has_header": "no-header"}.get(name, name)
+            raise ValueError(f"argument --{argument}: is for {', '.join(kinds)}, not for {kind}")
 
 
 def _read_other(data: Path | io.BytesIO, kind: str, name: str, form: TextFormat) -> pl.DataFrame:
@@ -186,7 +190,7 @@ def _read_other(data: Path | io.BytesIO, kind: str, name: str, form: TextFormat)
     if kind in ("npy", "npz"):
         frame = _read_arrays(data, name)
     elif kind == "xlsx":
-        frame = _read_sheet(data, name, form.has_header)
+        frame = _read_sheet(data, name, form)
     else:
         frame = _read_typed(data, kind, name, form.encoding)
     return frame
@@ -207,11 +211,11 @@ def _without_empty_rows(table: Table) -> Table:
     return table.take(np.flatnonzero(filled.to_numpy()))
 
 
-def _read_sheet(data: Path | io.BytesIO, name: str, has_header: bool) -> Any:
-    """Return the first sheet of an Excel file."""
+def _read_sheet(data: Path | io.BytesIO, name: str, form: TextFormat) -> Any:
+    """Return a sheet of an Excel file."""
     pl = import_polars("tables")
     try:
-        import fastexcel  # noqa: F401  (polars reads sheets with it)
+        import fastexcel  # polars reads sheets with it
     except ModuleNotFoundError:
         raise missing("reading .xlsx files needs", "fastexcel", "cli") from None
     if isinstance(data, Path):
@@ -222,18 +226,33 @@ def _read_sheet(data: Path | io.BytesIO, name: str, has_header: bool) -> Any:
             size = sum(each.file_size for each in packed.infolist())
         if size > sources.MOST_BYTES:
             raise sources.too_large(name, "unpacks to")
+        if form.sheet is not None:
+            _check_sheet(form.sheet, fastexcel.read_excel(data.getvalue()).sheet_names, name)
         frame: Any = pl.read_excel(
-            data.getvalue(), has_header=has_header, infer_schema_length=None,
-            drop_empty_rows=False, raise_if_empty=False,
+            data.getvalue(), sheet_name=form.sheet, has_header=form.has_header,
+            infer_schema_length=None, drop_empty_rows=False, raise_if_empty=False,
         )  # fmt: skip
-    except sources.TooLargeError:
+    except (sources.TooLargeError, _NoSheetError):
         raise
     except Exception as error:  # calamine and zipfile raise many kinds for a damaged file
         reason = str(error).partition("\n")[0]
         raise ValueError(f"path: {name} is no Excel file of sheets ({reason:.200})") from None
-    if not has_header:  # fastexcel counts from 0
+    if not form.has_header:  # fastexcel counts from 0
         frame.columns = [f"column_{i + 1}" for i in range(frame.width)]
     return frame
+
+
+class _NoSheetError(ValueError):
+    """An Excel file has no sheet of a name."""
+
+
+def _check_sheet(sheet: str, names: list[str], name: str) -> None:
+    if sheet not in names:
+        shown = ", ".join(f"{each!r:.80}" for each in names[:_MOST_SHOWN])
+        raise _NoSheetError(
+            f"argument --sheet: {sheet!r:.80}, expected one of the sheets of {name}: {shown}"
+            f"{did_you_mean(sheet, names)}"
+        )
 
 
 def _no_rows(name: str) -> ValueError:

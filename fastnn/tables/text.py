@@ -37,7 +37,7 @@ _VALUES = {
 
 
 class TextFormat(NamedTuple):
-    """How a CSV file is written, as far as the user says so."""
+    """How a CSV file or a sheet is written, as far as the user says so."""
 
     separator: str | None = None
     """None: the one that all lines have equally often."""
@@ -47,6 +47,9 @@ class TextFormat(NamedTuple):
 
     has_header: bool = True
     """Whether the first line names the columns."""
+
+    sheet: str | None = None
+    """Of an Excel file; None: the first one."""
 
 
 class TextTable(NamedTuple):

@@ -81,28 +81,43 @@ class NotFiniteError(ValueError):
     """A number is NaN or infinite, or too large for the dtype."""
 
 
-def as_matrix(array: Array, name: str, dtype: DTypeLike, *, copy: bool = False) -> Floats:
+def as_matrix(
+    array: Array,
+    name: str,
+    dtype: DTypeLike,
+    *,
+    copy: bool = False,
+    allow_nan: bool = False,
+    nan_hint: str = "",
+) -> Floats:
     """Return an array of real numbers as finite, C-contiguous, aligned numbers of `dtype`.
 
     With `copy`, in new memory, so that no other thread can change the numbers after the check.
+    With `allow_nan`, numbers may be NaN too; else `nan_hint` ends the error about one.
     """
     with np.errstate(over="ignore"):
         if copy:
             matrix = np.array(array, dtype, order="C")
         else:
             matrix = np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED"])
-    if not kernels.all_finite(unlocked(matrix)):
-        refuse_not_finite(matrix, name, array)
+    finite = np.nan_to_num(matrix, posinf=np.inf, neginf=-np.inf) if allow_nan else matrix
+    if not kernels.all_finite(unlocked(finite)):
+        refuse_not_finite(finite, name, array, nan_hint=nan_hint)
     return matrix
 
 
 def refuse_not_finite(
-    matrix: Array, name: str, array: Array, first: int = 0, scaling: Scaling = (1.0, 0.0)
+    matrix: Array,
+    name: str,
+    array: Array,
+    first: int = 0,
+    scaling: Scaling = (1.0, 0.0),
+    nan_hint: str = "",
 ) -> NoReturn:
     """Raise the error about the first number in `matrix` that is not finite.
 
     `matrix` is rows of `array` from row `first` on, times the first number of `scaling`, plus the
-    second.
+    second. `nan_hint` ends the error about NaN.
     """
     at = np.argwhere(~np.isfinite(matrix))[0]
     at[:1] += first
@@ -113,7 +128,8 @@ def refuse_not_finite(
         raise NotFiniteError(
             f"{place} is {value}, too large for {matrix.dtype}{scaled}: expected smaller numbers"
         )
-    raise NotFiniteError(f"{place} is {value}, expected finite numbers")
+    hint = nan_hint if np.isnan(value) else ""
+    raise NotFiniteError(f"{place} is {value}, expected finite numbers{hint}")
 
 
 def unlocked(array: Array) -> Array:
@@ -234,15 +250,27 @@ def _as_distributions(array: Array, name: str, dtype: DTypeLike) -> Floats:
     return rows
 
 
-def as_values(value: ArrayLike, name: str, n_rows: int, n_outputs: int, dtype: DTypeLike) -> Floats:
-    """Return targets (B,) or (B, O) of numbers as a (B, O) array of finite `dtype` numbers."""
+def as_values(
+    value: ArrayLike,
+    name: str,
+    n_rows: int,
+    n_outputs: int,
+    dtype: DTypeLike,
+    *,
+    allow_nan: bool = False,
+    nan_hint: str = "",
+) -> Floats:
+    """Return targets (B,) or (B, O) of numbers as a (B, O) array of finite `dtype` numbers.
+
+    `allow_nan` and `nan_hint` as in `as_matrix`.
+    """
     array = as_array(value, name)
     if array.ndim == 1 and n_outputs == 1:
         array = array.reshape(-1, 1)
     if array.shape != (n_rows, n_outputs):
         plain = f"({n_rows},) or " if n_outputs == 1 else ""
         raise ValueError(f"{name} has shape {array.shape}, expected {plain}({n_rows}, {n_outputs})")
-    return as_matrix(array, name, dtype, copy=True)
+    return as_matrix(array, name, dtype, copy=True, allow_nan=allow_nan, nan_hint=nan_hint)
 
 
 def as_sample_weights(value: ArrayLike, n_rows: int, name: str = "sample_weight") -> Floats:
