@@ -38,10 +38,10 @@ in columns of numbers NA and none also, in the target NA also"""
 
 
 _RAW_ROWS = """\
-The table has the columns that the model was trained on, as they were; others
-are ignored. Missing values are filled where train --missing was given, and
-refused elsewhere. A category that training has not seen counts as none of the
-known ones, and is reported on standard error."""
+The table needs the columns that the model was trained on. Other columns are
+ignored. Missing values are filled if the model was trained with --missing, and
+refused otherwise. A category that was not in the training table counts as none
+of the known ones, and a note on standard error names it."""
 
 
 _MOST_OF_CONFIG = 1_000_000  # bytes
@@ -221,34 +221,35 @@ def _add_train(command: _Options) -> None:
     _add_data(command, data, "digits, spiral, or a table: a path, or - for standard input")
     add = data.add_argument
     add("--target", metavar="COLUMN", help="column to predict; a table needs it")
-    task = "classification or regression (default: as the target looks)"
+    task = "classification or regression (default: depends on the target)"
     add("--task", metavar="T", type=_choice("classification", "regression"), help=task)
     _add_columns(add, "--drop", "columns to leave out")
     categorical = "columns whose numbers are names of categories"
     _add_columns(add, "--categorical", categorical)
-    marks = "texts that mean a missing value, beside ?, NA, N/A, -, null and the like"
+    marks = "texts that mean a missing value, in addition to ?, NA, N/A, -, null and the like"
     _add_columns(add, "--null", marks)
     decimal = data.add_mutually_exclusive_group().add_argument
     comma = "columns of numbers such as 1,234 have a decimal comma"
     decimal("--decimal-comma", action="store_const", dest="decimal", const=",", help=comma)
-    point = "they have a decimal point, and commas between thousands"
+    point = "columns of numbers such as 1,234 have commas between thousands"
     decimal("--decimal-point", action="store_const", dest="decimal", const=".", help=point)
     order = data.add_mutually_exclusive_group().add_argument
-    day, month = "in dates such as 1/2/2024 the day is first", "the month is first"
+    day = "the day is first in dates such as 1/2/2024"
+    month = "the month is first in dates such as 1/2/2024"
     order("--day-first", action="store_const", dest="day_first", const=True, help=day)
     order("--month-first", action="store_const", dest="day_first", const=False, help=month)
-    most = "of a column; the rarest beyond share one feature (default: %(default)s)"
+    most = "categories of a column; the rarest others share one feature (default: %(default)s)"
     add("--max-categories", metavar="N", type=_several, default=100, help=most)
-    missing = "missing values: refuse them, or put in the median or mean (default: refuse)"
+    missing = "missing values: refuse them, or fill in the median or mean (default: refuse)"
     add("--missing", metavar="M", type=_choice(*MISSING), default="refuse", help=missing)
-    held_out = "part of the samples to hold out (default: %(default)s)"
+    held_out = "fraction of the samples to hold out (default: %(default)s)"
     add("--validation-fraction", metavar="X", type=_fraction, default=0.2, help=held_out)
 
     add = command.add_argument_group("network").add_argument
     add("--hidden", metavar="N,N", type=_widths, help="neurons of the hidden layers")
     activation = f"{_listed(ACTIVATIONS)} (default: relu)"
     add("--activation", metavar="A", type=_choice(*ACTIVATIONS), default="relu", help=activation)
-    dropout = "part of the hidden values that a step leaves out (default: 0)"
+    dropout = "fraction of the hidden values that each step sets to 0 (default: 0)"
     add("--dropout", metavar="X", type=_rate_of_dropout, default=0.0, help=dropout)
     _add_dtype(add)
 
@@ -261,24 +262,24 @@ def _add_train(command: _Options) -> None:
         "--learning-rate",
         metavar="X",
         type=_rate,
-        help="factor of a gradient step (default: below)",
+        help="factor of a gradient step (default: see below)",
     )
-    decay = "weight decay, of any optimizer (default: below)"
+    decay = "weight decay, with any optimizer (default: see below)"
     add("--weight-decay", metavar="X", type=_decay, help=decay)
     patience = (
         "stop after so many epochs in a row without a better held-out loss, and keep the best; "
         "0 takes all epochs (default: a tenth of the epochs)"
     )
     add("--patience", metavar="N", type=_count_or_0, help=patience)
-    parts = "also measure the settings on N parts in turn, which their networks have not seen"
+    parts = "also measure the settings by cross-validation with N parts"
     add("--cv", metavar="N", type=_count_of_parts, help=parts)
-    final = "save a network that is trained on all rows, for as many epochs as were best"
+    final = "save a network that is trained on all rows, for the best number of epochs"
     add("--final", action="store_true", help=final)
     balanced = "weigh samples so that every class counts the same"
     add("--balanced", action="store_true", help=balanced)
     seed = "the same seed gives the same numbers (default: %(default)s)"
     add("--seed", metavar="N", type=_seed, default=0, help=seed)
-    add("--threads", metavar="N", type=_count, help="default: as many as pay off")
+    add("--threads", metavar="N", type=_count, help="default: chosen by the amount of work")
     _add_precision(add)
 
     outputs = command.add_argument_group("output")
@@ -339,7 +340,7 @@ def _add_data(command: _Options, group: _Options, text: str) -> None:
     add("--no-header", action="store_true", help=header)
     sheet = "of an Excel file (default: the first one)"
     add("--sheet", metavar="NAME", help=sheet)
-    limit = "read a larger Parquet file in parts, as in 500MB or 2GB (default: as memory is)"
+    limit = "read larger Parquet files in parts, as in 500MB or 2GB (default: by the memory)"
     add("--max-memory", metavar="SIZE", type=_size, help=limit)
 
 
