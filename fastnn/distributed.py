@@ -127,6 +127,8 @@ def mpi_ranks(shards: int | None = None, *, timeout: float = 60.0, comm: Any = N
         If the process was not started by mpirun.
     TypeError, ValueError
         For bad arguments, such as fewer shards than ranks.
+    RanksDifferError
+        On all ranks, if one has other `shards` or another version of fastnn.
     """
     timeout = as_positive(timeout, "timeout")
     if shards is not None:
@@ -236,10 +238,10 @@ class _MPIRanks(Ranks):
     """The ranks of a communicator, which no one else uses."""
 
     def __init__(self, mpi: Any, comm: Any, shards: int, timeout: float) -> None:
-        super().__init__(comm.rank, comm.size, shards, timeout)
         self._mpi, self._comm = mpi, comm
         self._limit, self._usual_limit = max(timeout, _FIRST_STEP_SECONDS), timeout
         self._is_abandoned = False
+        super().__init__(comm.rank, comm.size, shards, timeout, opens=True)
 
     def exchange(self, pieces: Array) -> Array:
         received = np.empty_like(pieces)

@@ -94,6 +94,9 @@ class Ranks:
         Into how many runs of rows each batch is divided, at least `size`.
     timeout : float, optional
         For how many seconds this rank waits for the others. By default it waits without a limit.
+    opens : bool
+        Whether all ranks are made at the same time, and compare their shards now. By default they
+        do so when `fit` begins. An engine that opens can exchange before it calls this.
 
     Attributes
     ----------
@@ -112,6 +115,8 @@ class Ranks:
     ------
     ValueError
         If there are more ranks than shards.
+    RanksDifferError
+        With `opens`, on all ranks, if one has other shards or another version of fastnn.
     AttributeError
         If `rank`, `size`, `shards` or `timeout` is assigned.
     """
@@ -121,12 +126,22 @@ class Ranks:
     shards: int
     timeout: float | None
 
-    def __init__(self, rank: int, size: int, shards: int, timeout: float | None = None) -> None:
-        if shards < size:
-            raise ValueError(f"shards is {shards}, expected at least {size}, the number of ranks")
+    def __init__(
+        self,
+        rank: int,
+        size: int,
+        shards: int,
+        timeout: float | None = None,
+        *,
+        opens: bool = False,
+    ) -> None:
         vars(self).update(rank=rank, size=size, shards=shards, timeout=timeout)
         self.seconds = 0.0
         self._has_opened = False
+        if opens:
+            self.open()
+        if shards < size:
+            raise ValueError(f"shards is {shards}, expected at least {size}, the number of ranks")
         nodes = [_nodes_of(self.shards_of(each), shards) for each in range(size)]
         self._own_nodes, self._most_nodes = nodes[rank], max(map(len, nodes))
         # Every rank sends as many parts as the one that has the most.
