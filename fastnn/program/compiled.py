@@ -125,7 +125,7 @@ class CompiledTrainer:
         """Let the program read these samples."""
         self._feed = make_feed(
             data, self.loss, self.loss_parameter, self.plan.operations, self.state._arrays,
-            is_fused=self.rule == Rule.FUSED_DESCENT,
+            is_fused=self.rule == Rule.FUSED_DESCENT, columns=self.plan.columns,
         )  # fmt: skip
 
     def work_with(self, team: ThreadTeam) -> None:

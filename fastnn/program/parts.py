@@ -33,7 +33,7 @@ class PartSamples(Samples):
         self.own, self.ranks, self.as_they_are = own, ranks, as_they_are
         self.starts = np.concatenate([[0], counts.cumsum()])
         self.dtype, self.scaling = own.dtype, own.scaling
-        self.pending, self.is_ready = None, False
+        self.pending, self.is_ready, self.categories = None, False, own.categories
 
     @property
     def shape(self) -> Shape:

@@ -67,7 +67,12 @@ class ShardProgram:
         self.job = np.array([job], JOB)
         states = np.empty((0, self.network.parameters.size), self.network.dtype)
         self.feed = make_feed(
-            smooth_rows(data, loss), loss, loss.number, self.plan.operations, states
+            smooth_rows(data, loss),
+            loss,
+            loss.number,
+            self.plan.operations,
+            states,
+            columns=self.plan.columns,
         )
 
     def form(

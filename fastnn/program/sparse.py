@@ -66,7 +66,9 @@ class SparseSamples(Samples):
         return self.shape[0]
 
     def __getitem__(self, rows: slice | Array) -> SparseSamples:
-        return SparseSamples(self.matrix[rows], self.dtype, tuple(self.scaling))
+        part = SparseSamples(self.matrix[rows], self.dtype, tuple(self.scaling))
+        part.categories = self.categories
+        return part
 
     def view(self) -> tuple[Array, Records]:
         """Raise TypeError: kernels take the rows that `take` returns."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -310,3 +310,25 @@ def as_class_weights(
     if missing or len(value) != n_classes:
         raise ValueError(f"{name} has {list(value)}, expected all of 0 to {n_classes - 1}")
     return as_sample_weights([value[label] for label in range(n_classes)], n_classes, name)
+
+
+def check_codes(
+    rows: Array,
+    categories: Mapping[int, int],
+    name: str,
+    places: Sequence[int] | Array | None = None,
+) -> None:
+    """Raise ValueError where a column of rows (B, I) has a number that is no code of it.
+
+    `categories` has the number of categories of each column with codes. `places` says where the
+    rows are in the array `name`, by default in their order.
+    """
+    for column, count in categories.items():
+        values = rows[:, column]
+        wrong = ~((values >= 0) & (values < count) & (values == np.floor(values)))
+        if wrong.any():
+            at = int(wrong.argmax())
+            raise ValueError(
+                f"{name}[{at if places is None else places[at]}, {column}] is {values[at]!s}, "
+                f"expected a code of column {column}: a whole number from 0 to {count - 1}"
+            )
