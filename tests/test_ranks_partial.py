@@ -57,8 +57,8 @@ def test_what_differs_between_ranks_is_named_on_all():
     for options, text in (
         ({"seed": 6}, "on rank 1 the key of dropout's masks, by seed is"),
         ({"batch_size": 8}, "on rank 1 batch_size is 8, expected 16, as on rank 0"),
-        ({"optimizer": "sgd"}, "on rank 1 optimizer is"),
-        ({"sample_weight": np.full(40, 0.5)}, "on rank 1 the digests of all data is"),
+        ({"optimizer": "sgd"}, "on rank 1 the class of optimizer is 'SGD', expected"),
+        ({"sample_weight": np.full(40, 0.5)}, "on rank 1 the digests of all data"),
     ):
         for error in run_ranks(3, 4, lambda ranks, options=options: fit(ranks, **options)):
             assert isinstance(error, RanksDifferError), error

@@ -146,7 +146,7 @@ def run_epochs(request: Request, trainer: Trainer, meeting: Meeting | None = Non
         del restore  # frees the arrays of the file
         if meeting is not None and request.data is not None:
             room = getattr(trainer, "message_bytes", 0)
-            meeting.begin(session.describe_progress(), request.data, room)
+            meeting.begin(session.describe_progress(), request.data, observe, room)
         may_run_ahead = observe is None and not callbacks and meeting is None
         while run.epoch < run.epochs and not run.stopped:
             if may_run_ahead:

@@ -84,7 +84,7 @@ def train_once_with_ranks(
                 program, data, n, batch_size, optimizer, describe_network(network), ranks,
                 meeting.check_signals, team,
             )  # fmt: skip
-            meeting.begin(settings, data, trainer.message_bytes)
+            meeting.begin(settings, data, message_bytes=trainer.message_bytes)
             totals = _take(
                 lambda: trainer.take([Epoch(np.arange(n), key)]), network, optimizer, arrays,
                 trainer.n_batches,
