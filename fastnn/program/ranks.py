@@ -19,6 +19,7 @@ import numpy as np
 from ..nn.configs import find_difference
 from ..types import Array, Floats, Integers
 from ..version import __version__
+from .trees import add_tree, nodes_of, plan_additions
 
 T = TypeVar("T")
 
@@ -145,7 +146,7 @@ class Ranks:
             self.open()
         if shards < size:
             raise ValueError(f"shards is {shards}, expected at least {size}, the number of ranks")
-        nodes = [_nodes_of(self.shards_of(each), shards) for each in range(size)]
+        nodes = [nodes_of(self.shards_of(each), shards) for each in range(size)]
         self.own_nodes, self._most_nodes = nodes[rank], max(map(len, nodes))
         """The subtrees [begin, end) of the tree over all shards that those of this rank make up."""
         # Every rank sends as many parts as the one that has the most.
@@ -155,7 +156,7 @@ class Ranks:
             for i, node in enumerate(parts)
         }
         self._additions: list[tuple[int, int]] = []
-        self._root = _plan_additions(places, 0, shards, self._additions)
+        self._root = plan_additions(places, 0, shards, self._additions)
         self._room = 0  # bytes of each message, beside its numbers
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -430,43 +431,6 @@ class Ranks:
         self.spread(self._make_message(Place.LEAVING))
         text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         self.gather(text[:2000])
-
-
-def add_tree(parts: Floats) -> None:
-    """Add the rows of `parts` (n, ...) in a binary tree, into row 0; the others are changed."""
-    span = 1
-    while span < len(parts):
-        for i in range(0, len(parts) - span, 2 * span):
-            parts[i] += parts[i + span]
-        span *= 2
-
-
-def _plan_additions(
-    places: dict[tuple[int, int], int], begin: int, end: int, additions: list[tuple[int, int]]
-) -> int:
-    """Append the additions to a row of another, that give the sum over the shards [begin, end).
-
-    The sum is that of `add_tree`. `places` are the rows of parts of the tree. Return its row.
-    """
-    if (begin, end) in places:
-        return places[begin, end]
-    middle = begin + (1 << (end - begin - 1).bit_length() - 1)
-    first = _plan_additions(places, begin, middle, additions)
-    additions.append((first, _plan_additions(places, middle, end, additions)))
-    return first
-
-
-def _nodes_of(shards: range, n_shards: int) -> list[tuple[int, int]]:
-    """Return the largest subtrees [begin, end) that some neighboring shards are made of."""
-    nodes, begin = [], shards.start
-    while begin < shards.stop:
-        span = 1 << n_shards.bit_length()
-        while begin % span or min(begin + span, n_shards) > shards.stop:
-            span //= 2
-        end = min(begin + span, n_shards)
-        nodes.append((begin, end))
-        begin = end
-    return nodes
 
 
 class OneRank(Ranks):
