@@ -1,8 +1,7 @@
 """What is done to docstrings before the site shows them: an extension of griffe.
 
-They say :class:`Dense`, as numpydoc has it, and the site makes links of it. Of parameters that
-share a line griffe takes the default of the first for all, and its type where the line has none.
-Powers are written with two stars, which Markdown takes for bold text.
+A role of numpydoc, such as :class:`Dense`, becomes a link. griffe takes types with commas for
+tuples. Powers are written with two stars, which Markdown takes for bold text.
 """
 
 import re
@@ -40,27 +39,23 @@ def _keep_powers(text):
     return "".join(lines)
 
 
-class OwnDefaults(griffe.Docstring):
-    """A docstring in which each parameter has the default, and the type, of the signature."""
+class PlainTypes(griffe.Docstring):
+    """A docstring whose lists of types, such as "TypeError, ValueError", have no parentheses."""
 
     def parse(self, *arguments, **options):
         """Return the sections."""
         sections = super().parse(*arguments, **options)
         for section in sections:
-            if section.kind is griffe.DocstringSectionKind.parameters:
-                own = {each.name: each for each in self.parent.parameters}
-                for each in section.value:
-                    if each.name in own:
-                        each.value = own[each.name].default
-                        if any(each.annotation is other.annotation for other in own.values()):
-                            each.annotation = own[each.name].annotation
+            for each in section.value if isinstance(section.value, list) else ():
+                if isinstance(getattr(each, "annotation", None), griffe.ExprTuple):
+                    each.annotation.implicit = True
         return sections
 
 
 class Docstrings(griffe.Extension):
-    """Replaces the roles in all docstrings, and lets them have the right defaults."""
+    """Replaces the roles in all docstrings, and shows types as they are written."""
 
     def on_instance(self, *, obj, **_):
         if obj.docstring:
             obj.docstring.value = _ROLE.sub(_link, _keep_powers(obj.docstring.value))
-            obj.docstring.__class__ = OwnDefaults
+            obj.docstring.__class__ = PlainTypes

@@ -1,5 +1,6 @@
 """The front door: every block of Python in README.md runs and prints what stands below it."""
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -27,6 +28,19 @@ def test_two_commands_of_one_line_make_their_own_environment():
     assert commands[1].rstrip().endswith('&& .venv-test/bin/pytest -n auto -m "not slow"')
     # What the second command leaves out, CI runs.
     assert "pytest -n auto -m slow\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_what_the_second_command_leaves_out_exists():
+    """A file or a test with a new name would silently be one of the short ones again."""
+    spec = importlib.util.spec_from_file_location("settings", ROOT / "tests" / "conftest.py")
+    settings = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(settings)
+    files = {path.stem: path.read_text(encoding="utf-8") for path in ROOT.glob("tests/test_*.py")}
+    assert settings.SLOW <= files.keys()
+    for name, tests in settings.SLOW_TESTS.items():
+        for test in tests:
+            page = test.endswith(".md") and (ROOT / "docs" / test).exists()
+            assert page or f"def {test}(" in files[name]
 
 
 def test_paths_of_the_table_exist():

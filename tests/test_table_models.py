@@ -9,7 +9,7 @@ import numpy as np
 import pandas
 import polars as pl
 import pytest
-from test_tables import write_sheet
+from sheets import write_sheet
 
 import fastnn
 from fastnn import cli, tables

@@ -1,4 +1,9 @@
-"""The options of the command line, which a configuration file may give too."""
+"""The options of the command line, which a configuration file may give too.
+
+It uses the public parts of argparse. jsonargparse and cyclopts can read such files too. But the
+program has to work with the five libraries that fastnn needs (`fastnn train digits`), and an error
+has to be one line that names the nearest option, which neither of the two does by itself.
+"""
 
 from __future__ import annotations
 
@@ -33,10 +38,10 @@ in columns of numbers NA and none also, in the target NA also"""
 
 
 _RAW_ROWS = """\
-The table has the columns that the model was trained on, as they were; others
-are ignored. Missing values are filled where train --missing was given, and
-refused elsewhere. A category that training has not seen counts as none of the
-known ones, and is reported on standard error."""
+The table needs the columns that the model was trained on. Other columns are
+ignored. Missing values are filled if the model was trained with --missing, and
+refused otherwise. A category that was not in the training table counts as none
+of the known ones, and a note on standard error names it."""
 
 
 _MOST_OF_CONFIG = 1_000_000  # bytes
@@ -48,7 +53,34 @@ class _Parser(argparse.ArgumentParser):
         raise ValueError(message)  # argparse would print the usage too
 
 
-Commands: TypeAlias = Mapping[str, argparse.ArgumentParser]
+class _Options:
+    """A parser or a group of it, and a list of the arguments that its command has."""
+
+    def __init__(self, parser: Any, actions: list[argparse.Action] | None = None) -> None:
+        self._parser = parser
+        self.actions = [] if actions is None else actions
+
+    def add_argument(self, *names: str, **settings: Any) -> None:
+        self.actions.append(self._parser.add_argument(*names, **settings))
+
+    def add_argument_group(self, title: str) -> _Options:
+        return _Options(self._parser.add_argument_group(title), self.actions)
+
+    def add_mutually_exclusive_group(self) -> _Options:
+        return _Options(self._parser.add_mutually_exclusive_group(), self.actions)
+
+    @property
+    def positionals(self) -> list[argparse.Action]:
+        """The arguments without a name."""
+        return [action for action in self.actions if not action.option_strings]
+
+    @property
+    def options(self) -> dict[str, argparse.Action]:
+        """The arguments with a name, such as "--seed"."""
+        return {name: action for action in self.actions for name in action.option_strings}
+
+
+Commands: TypeAlias = Mapping[str, _Options]
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -68,8 +100,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
         for name, value in positional.items():
             if getattr(options, name) is None:
                 setattr(options, name, value)
-    for action in commands[argv[0]]._positionals._group_actions:
-        if action.metavar and getattr(options, action.dest) is None:
+    for action in commands[argv[0]].positionals:
+        if getattr(options, action.dest) is None:
             raise ValueError(f"the following arguments are required: {action.metavar}")
     return options
 
@@ -79,7 +111,7 @@ def _parse_known(
 ) -> argparse.Namespace:
     options, unknown = parser.parse_known_args(argv)
     if unknown:
-        known = commands[argv[0]]._option_string_actions if argv[0] in commands else ()
+        known = ["--help", *commands[argv[0]].options] if argv[0] in commands else ()
         wrong = next((each for each in unknown if each.startswith("-")), None)
         hint = _near(wrong.partition("=")[0], known) if wrong else ""
         raise ValueError(f"unrecognized arguments: {' '.join(unknown)}{hint}")
@@ -96,7 +128,7 @@ def _listed(names: Iterable[str]) -> str:
     return f"{', '.join(most)} or {last}" if most else last
 
 
-def _read_config(path: str, command: argparse.ArgumentParser) -> tuple[list[str], dict[str, Any]]:
+def _read_config(path: str, command: _Options) -> tuple[list[str], dict[str, Any]]:
     """Return (tokens, {positional: value}) of a TOML file of {long name of an option: value}.
 
     Names may have underscores in place of hyphens, and values with commas may be lists.
@@ -115,12 +147,8 @@ def _read_config(path: str, command: argparse.ArgumentParser) -> tuple[list[str]
     except OSError as error:
         reason = error.strerror or error
         raise ValueError(f"argument --config: {path!r} cannot be read ({reason})") from None
-    positionals = {action.dest for action in command._positionals._group_actions if action.metavar}
-    known = {
-        text[2:]: action
-        for text, action in command._option_string_actions.items()
-        if text.startswith("--") and text not in ("--config", "--help")
-    }
+    positionals = {action.dest for action in command.positionals}
+    known = {name[2:]: action for name, action in command.options.items() if name != "--config"}
     tokens, positional = [], {}
     for key, value in values.items():
         name = key.replace("_", "-")
@@ -154,12 +182,10 @@ def _make_parser() -> tuple[argparse.ArgumentParser, Commands]:
     )
     parser.add_argument("--version", action="version", version=f"fastnn {__version__}")
     group = parser.add_subparsers(metavar="COMMAND", required=True, dest="command")
-    commands = {}
+    commands: dict[str, _Options] = {}
 
-    def add(
-        name: str, text: str, epilog: str | None = None, takes: str = ""
-    ) -> argparse.ArgumentParser:
-        commands[name] = group.add_parser(
+    def add(name: str, text: str, epilog: str | None = None, takes: str = "") -> _Options:
+        command = group.add_parser(
             name,
             usage=f"fastnn {name} {takes}[options]",
             help=text,
@@ -168,6 +194,7 @@ def _make_parser() -> tuple[argparse.ArgumentParser, Commands]:
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
+        commands[name] = _Options(command)
         return commands[name]
 
     train = "train a network, and measure it on samples held out"
@@ -189,39 +216,40 @@ def _make_parser() -> tuple[argparse.ArgumentParser, Commands]:
     return parser, commands
 
 
-def _add_train(command: argparse.ArgumentParser) -> None:
+def _add_train(command: _Options) -> None:
     data = command.add_argument_group("data")
     _add_data(command, data, "digits, spiral, or a table: a path, or - for standard input")
     add = data.add_argument
     add("--target", metavar="COLUMN", help="column to predict; a table needs it")
-    task = "classification or regression (default: as the target looks)"
+    task = "classification or regression (default: depends on the target)"
     add("--task", metavar="T", type=_choice("classification", "regression"), help=task)
     _add_columns(add, "--drop", "columns to leave out")
     categorical = "columns whose numbers are names of categories"
     _add_columns(add, "--categorical", categorical)
-    marks = "texts that mean a missing value, beside ?, NA, N/A, -, null and the like"
+    marks = "texts that mean a missing value, in addition to ?, NA, N/A, -, null and the like"
     _add_columns(add, "--null", marks)
     decimal = data.add_mutually_exclusive_group().add_argument
     comma = "columns of numbers such as 1,234 have a decimal comma"
     decimal("--decimal-comma", action="store_const", dest="decimal", const=",", help=comma)
-    point = "they have a decimal point, and commas between thousands"
+    point = "columns of numbers such as 1,234 have commas between thousands"
     decimal("--decimal-point", action="store_const", dest="decimal", const=".", help=point)
     order = data.add_mutually_exclusive_group().add_argument
-    day, month = "in dates such as 1/2/2024 the day is first", "the month is first"
+    day = "the day is first in dates such as 1/2/2024"
+    month = "the month is first in dates such as 1/2/2024"
     order("--day-first", action="store_const", dest="day_first", const=True, help=day)
     order("--month-first", action="store_const", dest="day_first", const=False, help=month)
-    most = "of a column; the rarest beyond share one feature (default: %(default)s)"
+    most = "categories of a column; the rarest others share one feature (default: %(default)s)"
     add("--max-categories", metavar="N", type=_several, default=100, help=most)
-    missing = "missing values: refuse them, or put in the median or mean (default: refuse)"
+    missing = "missing values: refuse them, or fill in the median or mean (default: refuse)"
     add("--missing", metavar="M", type=_choice(*MISSING), default="refuse", help=missing)
-    held_out = "part of the samples to hold out (default: %(default)s)"
+    held_out = "fraction of the samples to hold out (default: %(default)s)"
     add("--validation-fraction", metavar="X", type=_fraction, default=0.2, help=held_out)
 
     add = command.add_argument_group("network").add_argument
     add("--hidden", metavar="N,N", type=_widths, help="neurons of the hidden layers")
     activation = f"{_listed(ACTIVATIONS)} (default: relu)"
     add("--activation", metavar="A", type=_choice(*ACTIVATIONS), default="relu", help=activation)
-    dropout = "part of the hidden values that a step leaves out (default: 0)"
+    dropout = "fraction of the hidden values that each step sets to 0 (default: 0)"
     add("--dropout", metavar="X", type=_rate_of_dropout, default=0.0, help=dropout)
     _add_dtype(add)
 
@@ -234,24 +262,24 @@ def _add_train(command: argparse.ArgumentParser) -> None:
         "--learning-rate",
         metavar="X",
         type=_rate,
-        help="factor of a gradient step (default: below)",
+        help="factor of a gradient step (default: see below)",
     )
-    decay = "weight decay, of any optimizer (default: below)"
+    decay = "weight decay, with any optimizer (default: see below)"
     add("--weight-decay", metavar="X", type=_decay, help=decay)
     patience = (
         "stop after so many epochs in a row without a better held-out loss, and keep the best; "
         "0 takes all epochs (default: a tenth of the epochs)"
     )
     add("--patience", metavar="N", type=_count_or_0, help=patience)
-    parts = "also measure the settings on N parts in turn, which their networks have not seen"
+    parts = "also measure the settings by cross-validation with N parts"
     add("--cv", metavar="N", type=_count_of_parts, help=parts)
-    final = "save a network that is trained on all rows, for as many epochs as were best"
+    final = "save a network that is trained on all rows, for the best number of epochs"
     add("--final", action="store_true", help=final)
     balanced = "weigh samples so that every class counts the same"
     add("--balanced", action="store_true", help=balanced)
     seed = "the same seed gives the same numbers (default: %(default)s)"
     add("--seed", metavar="N", type=_seed, default=0, help=seed)
-    add("--threads", metavar="N", type=_count, help="default: as many as pay off")
+    add("--threads", metavar="N", type=_count, help="default: chosen by the amount of work")
     _add_precision(add)
 
     outputs = command.add_argument_group("output")
@@ -262,7 +290,7 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     _add_common(outputs)
 
 
-def _add_predict(command: argparse.ArgumentParser) -> None:
+def _add_predict(command: _Options) -> None:
     _add_model(command)
     _add_data(command, command, "digits, spiral, or a table: a path, or - for standard input")
     add = command.add_argument
@@ -274,7 +302,7 @@ def _add_predict(command: argparse.ArgumentParser) -> None:
     _add_common(command, "print JSON lines")
 
 
-def _add_evaluate(command: argparse.ArgumentParser) -> None:
+def _add_evaluate(command: _Options) -> None:
     _add_model(command)
     _add_data(command, command, "digits, spiral, or a table with the target in it")
     plot = "write a page of pictures: .png, .pdf or .svg"
@@ -283,7 +311,7 @@ def _add_evaluate(command: argparse.ArgumentParser) -> None:
     _add_common(command)
 
 
-def _add_export(command: argparse.ArgumentParser) -> None:
+def _add_export(command: _Options) -> None:
     _add_model(command)
     endings = _listed([each.suffix for each in FORMATS.values()])
     command.add_argument(
@@ -294,12 +322,12 @@ def _add_export(command: argparse.ArgumentParser) -> None:
     _add_common(command)
 
 
-def _add_model(command: argparse.ArgumentParser) -> None:
+def _add_model(command: _Options) -> None:
     # Not required here: a configuration file may give it.
     command.add_argument("model", metavar="MODEL", nargs="?", help="what train --save has written")
 
 
-def _add_data(command: argparse.ArgumentParser, group: Any, text: str) -> None:
+def _add_data(command: _Options, group: _Options, text: str) -> None:
     command.add_argument("data", metavar="DATA", nargs="?", help=text)
     add = group.add_argument
     kinds = f"{_listed(tables.KINDS)} (default: as the name ends, or the file begins)"
@@ -312,7 +340,7 @@ def _add_data(command: argparse.ArgumentParser, group: Any, text: str) -> None:
     add("--no-header", action="store_true", help=header)
     sheet = "of an Excel file (default: the first one)"
     add("--sheet", metavar="NAME", help=sheet)
-    limit = "read a larger Parquet file in parts, as in 500MB or 2GB (default: as memory is)"
+    limit = "read larger Parquet files in parts, as in 500MB or 2GB (default: by the memory)"
     add("--max-memory", metavar="SIZE", type=_size, help=limit)
 
 
@@ -331,7 +359,7 @@ def _add_precision(add: Callable[..., Any]) -> None:
     add("--precision", metavar="P", type=_choice(*PRECISIONS), help=precision)
 
 
-def _add_common(group: Any, json: str = "print one JSON object") -> None:
+def _add_common(group: _Options, json: str = "print one JSON object") -> None:
     add = group.add_argument
     add("--json", action="store_true", help=f"{json}, for scripts; errors go to standard error")
     add("--config", metavar="FILE", help="options from a TOML file; those given here win")
