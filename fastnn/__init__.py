@@ -23,6 +23,7 @@ from .model import Sequential, load
 from .nn.activations import ELU, GELU, Identity, LeakyReLU, Sigmoid, SiLU, Softplus, Tanh
 from .nn.batches import generate_batch_indices
 from .nn.dropout import Dropout
+from .nn.embedding import Embedding, embedding_dimension
 from .nn.initializers import scaled_normal
 from .nn.labels import one_hot
 from .nn.layer import Layer
@@ -89,6 +90,7 @@ __all__ = [
     "DivergedModelsError",
     "Dropout",
     "EarlyStopping",
+    "Embedding",
     "ExponentialRate",
     "FileFormatError",
     "History",
@@ -131,6 +133,7 @@ __all__ = [
     "Tanh",
     "WeightAverage",
     "accuracy",
+    "embedding_dimension",
     "export",
     "export_torch",
     "fit_many",

@@ -1,7 +1,7 @@
 """Types for the signatures of several modules."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -42,6 +42,9 @@ Rate: TypeAlias = float | Callable[[int], float]
 
 Init: TypeAlias = str | Callable[[np.random.Generator, tuple[int, int]], npt.ArrayLike]
 """How weights are initialized: a name, or a function of (rng, (I, O))."""
+
+Categories: TypeAlias = Mapping[int, int | tuple[int, int]] | Sequence[tuple[int, int, int]]
+"""Of columns: their number of categories, or a pair of that and a dimension; or triples."""
 
 Scaling: TypeAlias = tuple[float, float]
 """(scale, offset): a network takes inputs * scale + offset."""

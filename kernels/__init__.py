@@ -24,6 +24,8 @@ if REFERENCE:
         dense_forward,
         dropout_backward,
         dropout_forward,
+        embedding_backward,
+        embedding_forward,
         gather_rows,
         layer_norm_backward,
         layer_norm_forward,
@@ -67,6 +69,7 @@ else:
     )
     from .dense import dense_backward, dense_forward
     from .dropout import dropout_backward, dropout_forward
+    from .embedding import embedding_backward, embedding_forward
     from .layer_norm import (
         layer_norm_backward,
         layer_norm_forward,
@@ -93,6 +96,8 @@ __all__ = [
     "dense_forward",
     "dropout_backward",
     "dropout_forward",
+    "embedding_backward",
+    "embedding_forward",
     "gather_rows",
     "layer_norm_backward",
     "layer_norm_forward",

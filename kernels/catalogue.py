@@ -43,6 +43,7 @@ class _Operations(NamedTuple):
     SOFTPLUS: int = 15
     BRANCH: int = 16  # in front of layers whose outputs are added to their inputs by ADD
     ADD: int = 17
+    EMBEDDING: int = 18  # in front of all others: codes of categories become rows of tables
 
 
 Operation = _Operations()
@@ -96,8 +97,10 @@ Slope: TypeAlias = Callable[[Array, Array, float], Array | float]
 # What operations have in common. The program for plain networks has "dense", "relu" and "softmax".
 # An "activation" is any other function of one element (`activations.py`). A "dropout" draws at
 # random while training, and a prediction leaves it out. A "norm" normalizes. A "residual" is one
-# end of a skip connection (`residual.py`).
-Group: TypeAlias = Literal["dense", "relu", "softmax", "activation", "dropout", "norm", "residual"]
+# end of a skip connection (`residual.py`). An "embedding" looks up rows of tables (`embedding.py`).
+Group: TypeAlias = Literal[
+    "dense", "relu", "softmax", "activation", "dropout", "norm", "residual", "embedding"
+]
 
 
 class OperationRow(NamedTuple):
@@ -116,7 +119,8 @@ class OperationRow(NamedTuple):
     forward: Value | None = None
     slope: Slope | None = None
     # What the layer needs. All names below are fields of LAYER, see `records.py`.
-    weights: Literal["", "matrix", "row"] = ""  # (I, O), which are packed, or (1, O); and biases
+    # (I, O), which are packed, or (1, O), both with biases; or (1, W): the tables of an embedding
+    weights: Literal["", "matrix", "row", "tables"] = ""
     attributes: tuple[str, ...] = ()  # of the layer that its record has by the same names
     running: tuple[str, ...] = ()  # arrays (1, O) behind all parameters, in this order
     room: Mapping[str, Room] = _NOTHING  # in the workspace of training, in this order
@@ -201,6 +205,7 @@ OPERATIONS = (
         room_to_predict={"skip": room.batch},
     ),
     OperationRow(Operation.ADD, "residual", "add", "Add"),
+    OperationRow(Operation.EMBEDDING, "embedding", "embedding", "Embedding", weights="tables"),
     _activation(
         Operation.TANH, "tanh", "Tanh",
         forward=lambda x, number: np.tanh(x),
@@ -281,6 +286,11 @@ def is_norm(operation: int) -> bool:
 def is_residual(operation: int) -> bool:
     """Return whether an operation is one end of a skip connection."""
     return operation in RESIDUAL
+
+
+def is_embedding(operation: int) -> bool:
+    """Return whether an operation looks up rows of tables."""
+    return operation == Operation.EMBEDDING
 
 
 def depends_on_mode(operation: int) -> bool:

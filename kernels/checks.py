@@ -11,7 +11,7 @@ import inspect
 from numba import from_dtype, types
 from numba.extending import overload
 
-from . import codes, faults, records, shard_faults
+from . import codes, faults, prediction_faults, records, shard_faults
 from . import table as t
 from .contracts import CONTRACTS, Array, Parts, Record
 
@@ -31,7 +31,9 @@ def checked(function, compute, flags):
 
     @overload(guard, strict=False, jit_options=flags)
     def _guard(*kinds):
-        scope = {**vars(faults), **vars(shard_faults), "compute": compute}
+        scope = {"compute": compute}
+        for module in (faults, prediction_faults, shard_faults):
+            scope.update(vars(module))
         exec(source_of(name, dict(zip(arguments.split(", "), kinds, strict=True))), scope)
         return scope["check"]
 
@@ -46,14 +48,17 @@ def checked(function, compute, flags):
 # Checks of arguments that hold together by what is in them; the rest follows from the contracts.
 _PLANS = {
     "convert_rows": "convert_fault(rows, source, layout, indices)",
+    "embedding_backward": (
+        "columns_fault(columns, inputs.shape[1], doutputs.shape[1], dweights.size)"
+    ),
+    "embedding_forward": (
+        "columns_fault(columns, inputs.shape[1], outputs.shape[1], weights.size)"
+    ),
     "optimizer_update": "optimizer_fault(states, rule, step)",
     "pack_network": "pack_fault(panels, layers, tiles, parameters)",
-    "predict_few": (
-        "few_fault(outputs, workspace, layers, extended is not None, parameters, inputs)"
-    ),
+    "predict_few": ("few_fault(outputs, workspace, layers, extended, parameters, inputs)"),
     "predict_rows": (
-        "rows_fault(outputs, workspace, panels, layers, extended is not None, tiles, parameters, "
-        "inputs, block)"
+        "rows_fault(outputs, workspace, panels, layers, extended, tiles, parameters, inputs, block)"
     ),
     "shard_gradients": (
         "shards_fault(memory, layers, inputs, extended, answers, indices, keys, bounds, job, "
@@ -101,7 +106,9 @@ def _wrong_parts(name, kinds):
     for argument, spec in CONTRACTS[name].items():
         if not isinstance(spec, Parts) or (spec.optional and _is_none(kinds[argument])):
             continue
-        if len(getattr(kinds[argument], "types", ())) != len(spec.parts):
+        count = len(getattr(kinds[argument], "types", ()))
+        least = sum(not getattr(part, "optional", False) for part in spec.parts.values())
+        if not least <= count <= len(spec.parts):
             wanted = f"a tuple ({', '.join(spec.parts)})"
             return f"{argument} is {kinds[argument]}, expected {wanted}"
     return None
@@ -116,9 +123,12 @@ def _flat(name, kinds):
     for argument, spec in CONTRACTS[name].items():
         if isinstance(spec, Parts):
             parts = found.pop(argument)
+            of_parts = getattr(parts, "types", ())
             for i, (part, of_part) in enumerate(spec.parts.items()):
-                found[part] = types.none if _is_none(parts) else parts.types[i]
-                contract[part] = _as_array(of_part)._replace(optional=_is_none(parts))
+                found[part] = of_parts[i] if i < len(of_parts) else types.none
+                own = _as_array(of_part)
+                missing = _is_none(parts) or (own.optional and _is_none(found[part]))
+                contract[part] = own._replace(optional=missing)
                 _add_fields(contract, found, of_part)
         else:
             contract[argument] = _as_array(spec)
@@ -143,7 +153,11 @@ def _unpacked(name, kinds):
     """Yield the lines that give the parts of tuples their names."""
     for argument, spec in CONTRACTS[name].items():
         if isinstance(spec, Parts) and not _is_none(kinds[next(iter(spec.parts))]):
-            yield f"{', '.join(spec.parts)}, = {argument}"
+            yield from (
+                f"{part} = {argument}[{i}]"
+                for i, part in enumerate(spec.parts)
+                if not _is_none(kinds[part])
+            )
 
 
 def _raise(name, words):
@@ -182,6 +196,8 @@ def _wrong_type(contract, arrays, kinds):
             wanted = _wanted_array(spec, kind, kinds, *like)
         elif isinstance(spec, Array):
             continue
+        elif spec.record and _is_array_of(kind, spec.record):
+            continue
         elif isinstance(types.unliteral(kind), types.Integer | types.Boolean):
             continue
         elif spec.optional and _is_none(kind):
@@ -192,6 +208,13 @@ def _wrong_type(contract, arrays, kinds):
         if wanted:
             return f"{argument} is {kind}, expected {wanted}"
     return None
+
+
+def _is_array_of(kind, record):
+    """Return whether a type is that of a C-contiguous array (N,) of records."""
+    if not isinstance(kind, types.Array) or (kind.ndim, kind.layout) != (1, "C"):
+        return False
+    return kind.dtype == from_dtype(getattr(records, record))
 
 
 def _wanted_array(spec, kind, kinds, first, dtype):

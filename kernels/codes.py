@@ -106,6 +106,8 @@ class _HeaderPlaces(NamedTuple):
     FEW_SIZE: int = 10  # of the workspace of `predict_few`
     MANY_SIZE: int = 11  # of that of `predict_rows`
     OPERANDS_SIZE: int = 12  # of the packed operands of products in bfloat16
+    COLUMNS: int = 13  # address of what EMBEDDING makes of each column of the inputs
+    COLUMNS_SIZE: int = 14
 
 
 HeaderPlace = _HeaderPlaces()

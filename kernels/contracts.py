@@ -44,6 +44,9 @@ class Number(NamedTuple):
     optional: bool = False
     """None will do."""
 
+    record: str = ""
+    """An array of records of this dtype, by its name in `records.py`, will do too."""
+
 
 class Record(NamedTuple):
     """An array of one record among the arguments of a kernel."""
@@ -56,7 +59,7 @@ class Record(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """A tuple of arrays among the arguments of a kernel."""
+    """A tuple of arrays among the arguments of a kernel; its last ones may be missing."""
 
     parts: dict[str, Array | Record]
     optional: bool = False
@@ -86,7 +89,8 @@ def _code(codes):
 
 _LAYERS = _array("L", dtype="LAYER")
 _LAYOUT = Record("SAMPLE_LAYOUT", {})
-_EXTENDED = Number(True, optional=True)
+_EXTENDED = Number(True, optional=True, record="COLUMN")
+_COLUMNS = _array("I", dtype="COLUMN")
 _TARGETS = _array("B", "B C", dtype="targets")
 _FINISH = _code((Operation.SOFTMAX, Operation.IDENTITY, Operation.SIGMOID, Operation.EXP))
 _EPSILON = _number("0 < {} < 0.5")
@@ -235,6 +239,19 @@ CONTRACTS = {
         "rows": _whole("0 <= {}"),
         "momentum": _number(),
     },
+    "embedding_forward": {
+        "outputs": _out("B O"),
+        "inputs": _array("B I"),
+        "weights": _array("1 W"),
+        "columns": _COLUMNS,
+    },
+    "embedding_backward": {
+        "dinputs": _out("B I"),
+        "dweights": _out("1 W"),
+        "doutputs": _array("B O"),
+        "inputs": _array("B I"),
+        "columns": _COLUMNS,
+    },
     "gather_rows": {
         "rows": _out("B I"),
         "source": _array("N I"),
@@ -307,6 +324,7 @@ CONTRACTS = {
                 "states": _out("S Q"),
                 "layout": _LAYOUT,
                 "sample_weights": _array("V", dtype="float64"),
+                "columns": _array("Z", dtype="COLUMN", optional=True),
             },
             optional=True,
         ),
@@ -335,6 +353,7 @@ CONTRACTS = {
                 "states": _array("S Q"),
                 "layout": _LAYOUT,
                 "sample_weights": _array("V", dtype="float64"),
+                "columns": _array("Z", dtype="COLUMN", optional=True),
             },
             optional=True,
         ),

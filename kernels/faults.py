@@ -14,12 +14,14 @@ from . import table as t
 from .catalogue import Loss, Operation, Rule
 from .chains import one_of, states_of
 from .codes import ITEM_SIZES
+from .columns import columns_of
 from .target import BF16_TILE_DEPTH, BF16_TILE_ROWS, BF16_TILE_SIZE, CACHE_LINE
 
 is_basic, is_norm = one_of(numba.njit, catalogue.BASIC), one_of(numba.njit, catalogue.NORMS)
 is_activation = one_of(numba.njit, [row.code for row in catalogue.ACTIVATIONS])
 depends_on_mode = one_of(numba.njit, catalogue.DEPENDENT_ON_MODE)
 is_residual = one_of(numba.njit, catalogue.RESIDUAL)
+is_embedding = one_of(numba.njit, [Operation.EMBEDDING])
 has_parameters = one_of(numba.njit, catalogue.WITH_PARAMETERS)
 n_states_of = states_of(numba.njit)
 
@@ -89,11 +91,14 @@ FAULTS = (
     "gradients has fewer columns than layers have parameters",
     "scores has fewer columns than indices has elements",
     "indices has an index outside of [0, N), the number of samples",
+    "columns are not in the order of outputs and weights, or do not fit inputs, outputs or weights",
+    "extended has columns that do not fit the first layer, or none, and it is an EMBEDDING",
+    "rule is FUSED_DESCENT, and the first layer is an EMBEDDING",
 )
 (_TABLE, _PARAMETERS, _WORKSPACE, _PANELS, _COEFFICIENTS, _INPUTS, _OUTPUTS, _LAYOUT, _INDICES,
  _STATES_ROWS, _STATES_COLUMNS, _KEYS, _SUMS, _SCORES, _STEPS, _ORDER, _LAST_STEP, _LABELS,
  _TARGETS, _WEIGHTS, _RULE, _TILES, _BOUNDS, _COLUMNS, _BATCH,
- _SAMPLES) = range(1, len(FAULTS))  # fmt: skip
+ _SAMPLES, _RECORDS, _EMBEDDING, _FUSED) = range(1, len(FAULTS))  # fmt: skip
 
 
 @numba.njit
@@ -171,16 +176,56 @@ def tiles_fault(layers, tiles, rows, is_training):
 
 
 @numba.njit
+def n_weights(layer):
+    """Return how many weights a layer with parameters has."""
+    if layer.operation == Operation.DENSE:
+        return layer.n_inputs * layer.n_outputs
+    return layer.table_size if layer.operation == Operation.EMBEDDING else layer.n_outputs
+
+
+@numba.njit
+def n_biases(layer):
+    """Return how many biases a layer with parameters has."""
+    return 0 if layer.operation == Operation.EMBEDDING else layer.n_outputs
+
+
+@numba.njit
+def columns_fault(columns, n_inputs, n_outputs, size):
+    """Return _RECORDS unless columns describe tables of `size` numbers, and these widths."""
+    output, table = 0, 0
+    for i in range(len(columns)):
+        column = columns[i]
+        count, dimension = column.n_categories, column.dimension
+        if count < 0 or dimension < 1 or column.output != output:
+            return _RECORDS
+        if (count == 0 and dimension != 1) or (count > 0 and column.table != table):
+            return _RECORDS
+        output, table = output + dimension, table + count * dimension
+    return 0 if (len(columns), output, table) == (n_inputs, n_outputs, size) else _RECORDS
+
+
+@numba.njit
+def embedding_fault(layers, columns):
+    """Return _EMBEDDING unless the first layer has the columns that it needs."""
+    head = layers[0]
+    if columns is None:
+        return _EMBEDDING if head.operation == Operation.EMBEDDING else 0
+    fault = columns_fault(columns, head.n_inputs, head.n_outputs, head.table_size)
+    return _EMBEDDING if fault != 0 or head.operation != Operation.EMBEDDING else 0
+
+
+@numba.njit
 def table_fault(layers):
     """Return _TABLE unless the rows of a table fit together."""
     for index in range(len(layers)):
         layer = layers[index]
         n_inputs, n_outputs, operation = layer.n_inputs, layer.n_outputs, layer.operation
         known = is_basic(operation) or is_activation(operation) or depends_on_mode(operation)
-        known = known or is_residual(operation)
+        known = known or is_residual(operation) or (is_embedding(operation) and index == 0)
         if not (known and n_inputs >= 0 and n_outputs >= 0):
             return _TABLE
-        if operation != Operation.DENSE and n_inputs != n_outputs:
+        resizes = operation == Operation.DENSE or is_embedding(operation)
+        if not resizes and n_inputs != n_outputs:
             return _TABLE
         if index > 0 and n_inputs != layers[index - 1].n_outputs:
             return _TABLE
@@ -197,10 +242,9 @@ def parameters_fault(layers, parameters, extended):
         if not is_basic(operation) and not extended:
             return _COEFFICIENTS
         if has_parameters(operation):
-            rows = layer.n_inputs if operation == Operation.DENSE else 1
-            if not _holds(parameters, layer.weights, rows * size):
+            if not _holds(parameters, layer.weights, n_weights(layer)):
                 return _PARAMETERS
-            if not _holds(parameters, layer.biases, size):
+            if not _holds(parameters, layer.biases, n_biases(layer)):
                 return _PARAMETERS
         if operation == Operation.BATCH_NORM:
             if not _holds(parameters, layer.running_mean, size):
@@ -213,7 +257,9 @@ def parameters_fault(layers, parameters, extended):
 @numba.njit
 def network_fault(outputs, layers, extended, parameters, inputs):
     """Return the fault of a network and its inputs and outputs."""
-    fault = parameters_fault(layers, parameters, extended)
+    fault = parameters_fault(layers, parameters, extended is not None)
+    if fault == 0:
+        fault = embedding_fault(layers, columns_of(extended))
     if fault != 0:
         return fault
     if inputs.shape[1] != layers[0].n_inputs:
@@ -222,76 +268,13 @@ def network_fault(outputs, layers, extended, parameters, inputs):
 
 
 @numba.njit
-def few_fault(outputs, workspace, layers, extended, parameters, inputs):
-    fault = network_fault(outputs, layers, extended, parameters, inputs)
-    if fault != 0:
-        return fault
-    for index in range(len(layers)):
-        if workspace.size < 2 * layers[index].n_outputs:
-            return _WORKSPACE
-        if is_residual(layers[index].operation):
-            if not _holds(workspace, layers[index].row_skip, layers[index].n_outputs):
-                return _WORKSPACE
-    return 0
-
-
-@numba.njit
-def rows_fault(outputs, workspace, panels, layers, extended, tiles, parameters, inputs, block):
-    fault = network_fault(outputs, layers, extended, parameters, inputs)
-    rows = min(block, len(inputs))
-    if fault == 0:
-        fault = tiles_fault(layers, tiles, rows, False)
-    if fault != 0:
-        return fault
-    for index in range(len(layers)):
-        layer = layers[index]
-        width, row = layer.n_outputs, layer.output_row
-        if row < width or (index > 0 and layer.input_row < layer.n_inputs):
-            return _TABLE
-        if not _holds(workspace, layer.outputs, _span(row, width, rows)):
-            return _WORKSPACE
-        span = _span(layer.input_row, layer.n_inputs, rows)
-        if index > 0 and not _holds(workspace, layer.inputs, span):
-            return _WORKSPACE
-        if layer.operation == Operation.BATCH_NORM:
-            if not _holds(workspace, layer.scales, 2 * row + width):
-                return _WORKSPACE
-        if is_residual(layer.operation):
-            if not _holds(workspace, layer.skip, _span(row, width, rows)):
-                return _WORKSPACE
-        if layer.operation == Operation.DENSE:
-            if not _holds(panels, layer.panels, _panels(panels, layer)):
-                return _PANELS
-    return 0
-
-
-@numba.njit
-def pack_fault(panels, layers, tiles, parameters):
-    fault = parameters_fault(layers, parameters, True)
-    if fault == 0:
-        fault = tiles_fault(layers, tiles, 0, False)
-    if fault != 0:
-        return fault
-    for index in range(len(layers)):
-        layer = layers[index]
-        if layer.operation == Operation.DENSE:
-            if not _holds(panels, layer.panels, _panels(panels, layer)):
-                return _PANELS
-            if layer.transposed_panels >= 0:
-                if not _holds(panels, layer.transposed_panels, _transposed(panels, layer)):
-                    return _PANELS
-    return 0
-
-
-@numba.njit
 def states_fault(layers, states):
     """Return _STATES_COLUMNS unless there are as many as parameters that an optimizer moves."""
     for index in range(len(layers)):
         layer = layers[index]
         if has_parameters(layer.operation):
-            rows = layer.n_inputs if layer.operation == Operation.DENSE else 1
-            weights_end = layer.weights + rows * layer.n_outputs
-            biases_end = layer.biases + layer.n_outputs
+            weights_end = layer.weights + n_weights(layer)
+            biases_end = layer.biases + n_biases(layer)
             if layer.weights < 0 or max(weights_end, biases_end) > states.shape[1]:
                 return _STATES_COLUMNS
     return 0
@@ -377,6 +360,8 @@ def places_fault(layers, workspace, tiles, batch, n_states):
             elif layer.dinputs >= 0 or layer.transposed_panels >= 0:
                 place = layer.transposed_panels
                 right = right and _holds(workspace, place, _transposed(workspace, layer))
+        if is_embedding(operation) and layer.gradients >= 0:
+            right = right and _holds(workspace, layer.gradients, layer.table_size)
         if operation == Operation.DROPOUT:
             right = right and _holds(workspace, layer.mask, outputs)
         if operation == Operation.BRANCH:
@@ -412,9 +397,13 @@ def sums_fault(sums, layers, steps):
         summed = summed or layer.weights_l1 != 0.0 or layer.weights_l2 != 0.0
         summed = summed or layer.biases_l1 != 0.0 or layer.biases_l2 != 0.0
         at = layer.first_sum
-        if summed and not 0 <= at <= sums.shape[1] - layer.n_inputs - layer.n_outputs:
+        size = layer.n_inputs + layer.n_outputs
+        if is_embedding(layer.operation):
+            size = (layer.table_size + t.TABLE_PIECE - 1) // t.TABLE_PIECE
+        if summed and not 0 <= at <= sums.shape[1] - size:
             return _SUMS
-        if clips and layer.operation == Operation.DENSE and layer.gradients < 0:
+        keeps = layer.operation == Operation.DENSE or is_embedding(layer.operation)
+        if clips and keeps and layer.gradients < 0:
             return _TABLE
     return 0
 
@@ -450,8 +439,12 @@ def train_fault(memory, layers, inputs, extended, tiles, answers, order, keys, t
     first_step, last_step, batch_size = job[0].first_step, job[0].last_step, job[0].batch_size
     loss, rule = job[0].loss, job[0].rule
     fault = parameters_fault(layers, parameters, extended is not None)
+    if fault == 0:
+        fault = embedding_fault(layers, columns_of(extended))
     if fault != 0:
         return fault
+    if rule == Rule.FUSED_DESCENT and is_embedding(layers[0].operation):
+        return _FUSED
     if extended is None and rule != Rule.FUSED_DESCENT:
         return _RULE
     n_samples = len(targets) if loss != Loss.SOFTMAX_CROSS_ENTROPY else len(labels)
@@ -469,7 +462,7 @@ def train_fault(memory, layers, inputs, extended, tiles, answers, order, keys, t
                 return _KEYS
     n_states = 0
     if extended is not None:
-        states, layout, sample_weights = extended
+        states, layout, sample_weights = extended[0], extended[1], extended[2]
         n_states = count_states(steps, rule)
         if len(states) < n_states:
             return _STATES_ROWS

@@ -7,9 +7,11 @@ from .batch_norm import batch_norm_rows, batch_norm_rows_back
 from .batches import fill_row
 from .catalogue import MASKED, Loss, Operation
 from .codes import ScoreRow
+from .columns import columns_of
 from .cross_entropy import label_row, smooth_row, target_row
 from .dropout import drop_rows, drop_rows_back
 from .elementary import log
+from .embedding import embedding_rows
 from .groups import depends_on_mode, is_norm, is_residual
 from .jit import inner
 from .label_blocks import LEAST_ROWS, label_block, stack_block
@@ -124,6 +126,10 @@ def forward_layer(
         if is_residual(layer.operation):
             residual_rows(layer, workspace, outputs, inputs, input_row, first, rows)
             return
+        if layer.operation == Operation.EMBEDDING:
+            columns = columns_of(extended)
+            embedding_rows(columns, layer, parameters, outputs, inputs, input_row, rows)
+            return
         number = layer.parameter
         for i in range(rows):
             a, b = inputs + i * input_row, outputs + i * output_row
@@ -146,7 +152,7 @@ def loss_rows(
         label_scores(layers, workspace, scores, answers[0], indices, first, rows)
     else:
         labels, targets = answers
-        _, _, sample_weights = extended
+        sample_weights = extended[2]
         weighs = len(targets) > 0 or len(sample_weights) > 0 or job.smoothing > 0.0
         if job.loss == Loss.SOFTMAX_CROSS_ENTROPY and not weighs:
             label_scores(layers, workspace, scores, labels, indices, first, rows)

@@ -12,6 +12,8 @@ from .batch_norm import fold_batch_norms
 from .batches import copy_row, cut_row, fill_row, scan
 from .catalogue import Operation
 from .codes import Epilogue
+from .columns import columns_of
+from .embedding import embedding_row, has_codes
 from .groups import is_norm, is_residual
 from .jit import inner, kernel
 from .norm_passes import predict_norm_row
@@ -77,7 +79,7 @@ def predict_blocks(
 ):
     """As `predict_rows`, where the tiles of AMX are ready if they are needed."""
     p, w = pointer(parameters), pointer(workspace)
-    tail = layers[len(layers) - 1]
+    tail, columns = layers[len(layers) - 1], columns_of(extended)
     n_inputs, n_outputs = layers[0].n_inputs, tail.n_outputs
     if extended is not None:
         fold_batch_norms(layers, p, w)
@@ -85,7 +87,7 @@ def predict_blocks(
         rows = min(block, len(inputs) - start)
         source = pointer(inputs) + start * n_inputs
         finite, tails = scan(source, rows * n_inputs)
-        if not finite:
+        if not finite or not has_codes(columns, source, n_inputs, rows):
             return start
         row = n_inputs
         if tails:
@@ -108,12 +110,12 @@ def predict_few(outputs, workspace, layers, extended, parameters, inputs, finish
     has twice the size of the widest inputs or outputs of a layer, plus those of each BRANCH.
     """
     p, w = pointer(parameters), pointer(workspace)
-    half = len(workspace) // 2
+    half, columns = len(workspace) // 2, columns_of(extended)
     n_inputs, n_outputs = layers[0].n_inputs, layers[len(layers) - 1].n_outputs
     for i in range(len(inputs)):
         values = pointer(inputs) + i * n_inputs
         finite, tails = scan(values, n_inputs)
-        if not finite:
+        if not finite or not has_codes(columns, values, n_inputs, 1):
             return i
         if tails:
             cut_row(w + half, values, n_inputs)  # the first layer writes to the other half
@@ -136,6 +138,8 @@ def predict_few(outputs, workspace, layers, extended, parameters, inputs, finish
                     predict_norm_row(result, values, layer, p)
                 elif is_residual(layer.operation):
                     residual_row(result, values, layer, w)
+                elif layer.operation == Operation.EMBEDDING:
+                    embedding_row(columns, layer, p, result, values)
                 else:
                     activate(result, values, size, layer.operation, layer.parameter)
             else:

@@ -19,6 +19,7 @@ import numpy as np
 from .batches import cut_row
 from .catalogue import Rule
 from .codes import BarrierPlace, ScoreRow, SumRow
+from .columns import columns_of
 from .conversion import convert_row
 from .jit import inner, kernel
 from .norm_passes import batch_norm_unit, has_batch_norm, keep_norms, update_norms
@@ -47,6 +48,7 @@ from .threads import (
 )
 from .tile import tile_rows
 from .units import configure_tiles, release_tiles
+from .update import wide_unit
 from .weights import (
     clip_factor,
     count_blocks,
@@ -55,7 +57,6 @@ from .weights import (
     keep_wide_squares,
     total_squares,
     update_weights,
-    wide_unit,
 )
 
 
@@ -72,7 +73,7 @@ def gather(samples, sample_row, inputs, extended, indices, first, end, n_inputs)
         for i in range(first, end):
             cut_row(samples + i * sample_row, rows + indices[i] * n_inputs, n_inputs)
     else:
-        _, layout, _ = extended
+        layout = extended[1]
         for i in range(first, end):
             result = samples + i * sample_row
             convert_row(result, source, layout[0], indices[i], n_inputs)
@@ -93,11 +94,13 @@ def train_steps(
     - barrier (BARRIER_SIZE,) int64: zeros before the first call.
     layers (L,) of LAYER.
     inputs: the bytes (uint8) in which the samples lie; (N, I) where `extended` is None.
-    extended: a tuple (states, layout, sample_weights):
+    extended: a tuple (states, layout, sample_weights), and a fourth part where the first layer is
+    EMBEDDING:
     - states (S, P): the optimizer's, updated in place. Those of weights stay in the workspace until
       `unpack_states`;
     - layout (1,) of SAMPLE_LAYOUT: how the samples lie in `inputs`;
-    - sample_weights (N,) float64, or (0,) where all are 1.
+    - sample_weights (N,) float64, or (0,) where all are 1;
+    - columns (I,) of COLUMN: what EMBEDDING makes of each column of the inputs.
     `extended` may be None for FUSED_DESCENT on a network of dense layers, ReLU and softmax, labels
     that weigh the same and are not smoothed, and inputs of the dtype of the parameters. Then
     nothing is compiled that only others need: 5.0 seconds instead of 8.6.
@@ -148,7 +151,7 @@ def take_steps(
     first_step, last_step, batch_size = job.first_step, job.last_step, job.batch_size
     # Numba leaves out what asks an argument that is None; of the parts it does not know it.
     if extended is not None:
-        states, _, sample_weights = extended
+        states, sample_weights = extended[0], extended[2]
     p, w, gate = pointer(parameters), pointer(workspace), pointer(barrier)
     head = layers[0]
     n_inputs, unit = head.n_inputs, tile_rows(w)
@@ -160,7 +163,8 @@ def take_steps(
             unit, row_shares, is_whole = batch_norm_unit(w), threads, True
     if tiles is not None:
         unit = whole_tiles(unit)
-    n_blocks = count_blocks(layers, w, tiles, threads)
+    columns = columns_of(extended)
+    n_blocks = count_blocks(columns, layers, w, tiles, threads)
     if keys is not None:
         n_blocks += shares  # those of layers that normalize
     if job.repack:
@@ -248,7 +252,7 @@ def take_steps(
                 strength = 1.0 / mass if mass > 0.0 else 0.0
             if now.clip_norm != np.inf:
                 is_formed = True
-                is_last = keep_gradients(layers, memory, tiles, batch, strength, phase)
+                is_last = keep_gradients(columns, layers, memory, tiles, batch, strength, phase)
                 if keys is not None:
                     is_last = keep_norms(layers, w, sums, batch, phase) or is_last
                 clipped = phase
@@ -263,7 +267,7 @@ def take_steps(
                     return step
                 phase = Phase(gate, number + 1, shares, thread, threads)
                 if phase_number(gate) == number + 1:
-                    if keep_wide_shares(layers, w, tiles, sums, phase):
+                    if keep_wide_shares(columns, layers, w, tiles, sums, phase):
                         open_next(phase, 1)
                     elif not wait_for_next(phase):
                         return step
@@ -272,7 +276,7 @@ def take_steps(
                 number += 2
                 phase = Phase(gate, number, n_blocks, thread, threads)
             is_last = update_weights(
-                layers, memory, states, tiles, batch, job.rule, now, scale, strength, phase
+                columns, layers, memory, states, tiles, batch, job.rule, now, scale, strength, phase
             )
         if keys is not None:
             is_last = update_norms(
@@ -304,7 +308,7 @@ def count_row_blocks(batch, unit, block_rows, shares):
 
 
 @inner
-def keep_wide_shares(layers, workspace, tiles, sums, phase):
+def keep_wide_shares(columns, layers, workspace, tiles, sums, phase):
     """Keep the squares of all gradients, times `wide_unit`; a share is one block.
 
     Return whether this thread has completed the phase.
@@ -315,7 +319,7 @@ def keep_wide_shares(layers, workspace, tiles, sums, phase):
             break
         owner = next_share(phase, turn)
         if take(phase, owner, -1) == 0:
-            keep_wide_squares(layers, workspace, tiles, sums, owner, shares)
+            keep_wide_squares(columns, layers, workspace, tiles, sums, owner, shares)
             is_last = complete(phase)
     return is_last
 

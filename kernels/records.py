@@ -42,7 +42,10 @@ LAYER = np.dtype(
         ("biases_l2", np.float64),
         ("first_sum", np.int64),  # of the layer's n_inputs + n_outputs columns of the sums
         # Places in the parameter buffer; -1 where there is none, as for all places below.
-        ("weights", np.int64),  # (n_inputs, n_outputs); (1, n_outputs) where the layer normalizes
+        # (n_inputs, n_outputs); (1, n_outputs) where the layer normalizes; (1, table_size) of
+        # EMBEDDING, which has no biases: all tables, one after the other (COLUMN).
+        ("weights", np.int64),
+        ("table_size", np.int64),  # 0 of all others
         ("biases", np.int64),  # (1, n_outputs)
         ("running_mean", np.int64),  # (1, n_outputs), behind all parameters
         ("running_variance", np.int64),  # likewise
@@ -88,6 +91,17 @@ LAYER = np.dtype(
     align=True,
 )
 """A layer of the program. Places and distances count elements."""
+
+COLUMN = np.dtype(
+    [
+        ("n_categories", np.int64),  # 0: a number, which passes through
+        ("dimension", np.int64),  # columns of the outputs: those of the table, 1 of a number
+        ("table", np.int64),  # the place of the table in the weights, by rows; -1 of a number
+        ("output", np.int64),  # the first of these columns
+    ],
+    align=True,
+)
+"""What EMBEDDING makes of a column of its inputs."""
 
 JOB = np.dtype(
     [

@@ -324,3 +324,42 @@ def loss_backward(doutputs, outputs, targets, kind, number):
     _, slopes, counts = _losses_and_slopes(outputs, targets, kind, number)
     doutputs[...] = slopes / (len(outputs) * np.reshape(counts, (-1, 1)))
     _flush(doutputs)
+
+
+def embedding_forward(outputs, inputs, weights, columns):
+    """outputs (B, O) = inputs (B, I) with a row of a table for each code; columns: see COLUMN."""
+    for values, column in zip(inputs.T, columns, strict=True):
+        count, size, table, place = column.tolist()
+        if not count:
+            outputs[:, place] = values
+            continue
+        rows = weights.reshape(-1)[table : table + count * size].reshape(count, size)
+        right = _are_codes(values, count)
+        outputs[:, place : place + size] = np.nan
+        outputs[right, place : place + size] = rows[values[right].astype(np.int64)]
+
+
+def embedding_backward(dinputs, dweights, doutputs, inputs, columns):
+    """Gradients of `embedding_forward`."""
+    dinputs[...], dweights[...] = 0, 0
+    for i, (values, column) in enumerate(zip(inputs.T, columns, strict=True)):
+        count, size, table, place = column.tolist()
+        if not count:
+            dinputs[:, i] = doutputs[:, place]
+            continue
+        rows = dweights.reshape(-1)[table : table + count * size].reshape(count, size)
+        right = _are_codes(values, count)
+        np.add.at(rows, values[right].astype(np.int64), doutputs[right, place : place + size])
+
+
+def _are_codes(values, count):
+    """Return which of some numbers are codes of `count` categories."""
+    with np.errstate(invalid="ignore"):
+        return (values >= 0) & (values < count) & (values == np.floor(values))
+
+
+def _have_codes(inputs, columns):
+    """Return whether each column of codes has nothing but codes."""
+    counts = [] if columns is None else columns["n_categories"].tolist()
+    pairs = zip(inputs.T, counts, strict=columns is not None)
+    return all(_are_codes(values, count).all() for values, count in pairs if count)

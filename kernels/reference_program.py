@@ -10,6 +10,7 @@ from .catalogue import MASKED, Loss, Operation, is_norm
 from .codes import Epilogue, ScoreRow
 from .reference import (
     _flush,
+    _have_codes,
     _slope,
     activation_backward,
     activation_forward,
@@ -22,6 +23,8 @@ from .reference import (
     dense_forward,
     dropout_backward,
     dropout_forward,
+    embedding_backward,
+    embedding_forward,
     layer_norm_backward,
     layer_norm_forward,
     loss_backward,
@@ -52,6 +55,18 @@ def _dense_forward(outputs, inputs, layer, parameters):
         outputs[...] = reduced_product(inputs, weights, parts) + biases
 
 
+def _tables(layer, parameters):
+    """Return all tables (1, W) of an EMBEDDING, as a view."""
+    return parameters[layer["weights"] :][: layer["table_size"]].reshape(1, -1)
+
+
+def columns_of(extended):
+    """Return the columns, of COLUMN, in what a kernel gets as `extended`; None if it has none."""
+    if isinstance(extended, tuple):
+        return extended[3] if len(extended) > 3 else None
+    return extended if isinstance(extended, np.ndarray) else None
+
+
 def _norm_views(layer, parameters):
     """Return weights, biases and running moments (1, O) of a layer, as views."""
     names = "weights", "biases", "running_mean", "running_variance"
@@ -59,10 +74,11 @@ def _norm_views(layer, parameters):
     return [parameters[place:][: layer["n_outputs"]].reshape(1, -1) for place in places]
 
 
-def _forward(layers, parameters, batch, key=None, number=0):
+def _forward(layers, parameters, batch, columns=None, key=None, number=0):
     """Return the inputs of every layer, the outputs of the last, and what they keep.
 
-    `key` and `number`, of the batch in the epoch, are those of training.
+    `columns` are those of EMBEDDING. `key` and `number`, of the batch in the epoch, are those of
+    training.
     """
     values, kept, branches = [batch], [], []
     for layer in layers:
@@ -72,6 +88,8 @@ def _forward(layers, parameters, batch, key=None, number=0):
             _dense_forward(outputs, values[-1], layer, parameters)
             if layer["epilogue"] == Epilogue.RELU:
                 relu_forward(outputs, outputs)
+        elif layer["operation"] == Operation.EMBEDDING:
+            embedding_forward(outputs, values[-1], _tables(layer, parameters), columns)
         elif layer["operation"] == Operation.RELU:
             relu_forward(outputs, values[-1])
         elif layer["operation"] == Operation.SOFTMAX:
@@ -105,7 +123,7 @@ def _forward(layers, parameters, batch, key=None, number=0):
     return values, kept
 
 
-def _backward(layers, parameters, values, kept, gradient):
+def _backward(layers, parameters, columns, values, kept, gradient):
     """Return the gradients of all parameters, in their order.
 
     `gradient` is the one of the loss with respect to the outputs, `values` and `kept` what
@@ -123,6 +141,8 @@ def _backward(layers, parameters, values, kept, gradient):
                 slopes[0][...] = reduced_product(inputs.T, gradient, parts)
             if layer["backward_epilogue"] == Epilogue.RELU_MASK:
                 relu_backward(dinputs, dinputs, inputs)
+        elif layer["operation"] == Operation.EMBEDDING:
+            embedding_backward(dinputs, _tables(layer, found), gradient, inputs, columns)
         elif layer["operation"] == Operation.RELU:
             relu_backward(dinputs, gradient, inputs)
         elif layer["operation"] == Operation.SOFTMAX:
@@ -160,6 +180,9 @@ def _pieces(layers):
                 yield place, layer["biases_l1"], layer["biases_l2"], True
         elif is_norm(layer["operation"]) and layer["trains"]:
             yield slice(layer["weights"], layer["biases"] + layer["n_outputs"]), 0.0, 0.0, True
+        elif layer["operation"] == Operation.EMBEDDING and layer["trains"]:
+            place = slice(layer["weights"], layer["weights"] + layer["table_size"])
+            yield place, layer["weights_l1"], layer["weights_l2"], False
 
 
 def _clipped(epsilon):
@@ -207,7 +230,8 @@ def train_steps(
     batch_size = int(job["batch_size"])
     if thread > 0:
         return last_step
-    states, layout, sample_weights = extended or (np.empty((0, len(parameters))), None, ())
+    states, layout, sample_weights = (extended or (np.empty((0, len(parameters))), None, ()))[:3]
+    columns = columns_of(extended)
     for step in range(first_step, last_step):
         epoch, number = divmod(step, -(-order.shape[1] // batch_size))
         indices = order[epoch, number * batch_size : (number + 1) * batch_size]
@@ -219,7 +243,7 @@ def train_steps(
             convert_rows(batch, inputs, layout, indices)
         _flush(batch)
         key, first = (None, 0) if keys is None else keys[epoch].tolist()
-        values, kept = _forward(layers, parameters, batch, key, first + number)
+        values, kept = _forward(layers, parameters, batch, columns, key, first + number)
         wanted = targets[indices] if len(targets) else targets
         weights = sample_weights[indices] if len(sample_weights) else sample_weights
         losses, gradient, right = _losses_and_gradient(
@@ -232,7 +256,7 @@ def train_steps(
         tally[t.TOTAL_LOSS] += losses.sum()
         tally[t.TOTAL_RIGHT] += right
         tally[t.TOTAL_WEIGHT] += weights.sum() if len(weights) else len(indices)
-        gradients = _backward(layers, parameters, values, kept, gradient)
+        gradients = _backward(layers, parameters, columns, values, kept, gradient)
         tally[t.TOTAL_STEPS] += 1
         pieces, now, scale = list(_pieces(layers)), steps[step - first_step], 1.0
         if now["per_sample"]:
@@ -281,7 +305,8 @@ def shard_gradients(
     if thread > 0:
         return True
     (parameters, _, scores, _), (labels, targets) = memory, answers
-    _, layout, sample_weights = extended or (None, None, ())
+    _, layout, sample_weights = (extended or (None, None, ()))[:3]
+    columns = columns_of(extended)
     if layout is None:
         batch = inputs[indices]
     else:
@@ -289,7 +314,7 @@ def shard_gradients(
         convert_rows(batch, inputs, layout, indices)
     _flush(batch)
     key, number = (None, 0) if keys is None else keys[0].tolist()
-    values, kept = _forward(layers, parameters, batch, key, number)
+    values, kept = _forward(layers, parameters, batch, columns, key, number)
     wanted = targets[indices] if len(targets) else targets
     weights = sample_weights[indices] if len(sample_weights) else np.ones(len(indices))
     labels, job = labels[indices], job[0]
@@ -304,7 +329,7 @@ def shard_gradients(
     for shard, (begin, end) in enumerate(itertools.pairwise(bounds)):
         own = np.zeros_like(gradient)
         own[begin:end] = gradient[begin:end]
-        found = _backward(layers, parameters, values, kept, own)
+        found = _backward(layers, parameters, columns, values, kept, own)
         for place, *_ in _pieces(layers):
             gradients[shard, place] = found[place]
     return True
@@ -324,11 +349,12 @@ def predict_rows(
     """outputs (N, O) = `finish` (IDENTITY, SOFTMAX, SIGMOID, EXP) of the network on (N, I)."""
     for start in range(0, len(inputs), block):
         rows = slice(start, start + block)
-        if not all_finite(inputs[rows]):
+        columns = columns_of(extended)
+        if not all_finite(inputs[rows]) or not _have_codes(inputs[rows], columns):
             return start
         batch = inputs[rows].copy()
         _flush(batch)
-        values = _forward(layers, parameters, batch)[0][-1]
+        values = _forward(layers, parameters, batch, columns)[0][-1]
         if finish == Operation.SOFTMAX:
             softmax_forward(outputs[rows], values)
         else:

@@ -3,6 +3,7 @@
 import numba
 
 from .catalogue import Loss, Operation
+from .columns import columns_of
 from .faults import (
     _BATCH,
     _BOUNDS,
@@ -12,6 +13,7 @@ from .faults import (
     _SAMPLES,
     _TABLE,
     depends_on_mode,
+    embedding_fault,
     is_below,
     is_norm,
     layout_fault,
@@ -29,6 +31,8 @@ def shards_fault(memory, layers, inputs, extended, answers, indices, keys, bound
     parameters, workspace, scores, _ = memory
     labels, targets = answers
     fault = parameters_fault(layers, parameters, extended is not None)
+    if fault == 0:
+        fault = embedding_fault(layers, columns_of(extended))
     if fault == 0:
         fault = places_fault(layers, workspace, None, len(indices), 0)
     if fault == 0:
@@ -59,7 +63,7 @@ def shards_fault(memory, layers, inputs, extended, answers, indices, keys, bound
     if fault != 0:
         return fault
     if extended is not None:
-        _, layout, sample_weights = extended
+        layout, sample_weights = extended[1], extended[2]
         fault = weights_fault(sample_weights, n_samples)
         if fault != 0:
             return fault

@@ -6,6 +6,8 @@ in the order of the parameters, and no optimizer follows: the sum over all ranks
 """
 
 from .catalogue import Operation
+from .columns import columns_of
+from .embedding import form_shard_tables
 from .jit import inner, kernel
 from .norm_sums import column_gradients
 from .panels import pack_weights
@@ -49,7 +51,7 @@ def shard_gradients(
     """
     parameters, workspace, scores, barrier = memory
     p, w, gate = pointer(parameters), pointer(workspace), pointer(barrier)
-    head, batch = layers[0], len(indices)
+    head, batch, columns = layers[0], len(indices), columns_of(extended)
     pack_weights(layers, p, w, None, thread, threads)
     if not wait(gate, threads):
         return False
@@ -75,6 +77,7 @@ def shard_gradients(
             if keys is not None:
                 if layer.operation == Operation.LAYER_NORM and layer.trains != 0:
                     form_norm_gradients(layer, result, w, bounds[shard], rows, thread, threads)
+        form_shard_tables(columns, layers, result, w, bounds[shard], rows, thread, threads)
     return wait(gate, threads)
 
 

@@ -10,6 +10,10 @@ BLOCK = 16
 # rows would change the bits of usual batches.
 SUM_ROWS = 4096
 
+# Numbers of tables whose gradient is formed in one go: 16 KiB of float32, which stay in the L1
+# cache. They are a block of the weights phase.
+TABLE_PIECE = 4096
+
 # What a call of `train_steps` adds up.
 TOTAL_LOSS = 0  # sum of weight * loss
 TOTAL_RIGHT = 1  # sum of weight * right

@@ -15,8 +15,20 @@ from .emit import emit_stack
 from .float_bits import flushed
 from .groups import is_adaptive, n_states_of
 from .jit import inner, kernel
-from .pointers import pointer
-from .simd import fma, lanes, load, load_part, select, splat, sqrt, store, store_part, sum_lanes
+from .pointers import get, pointer
+from .simd import (
+    by_dtype,
+    fma,
+    lanes,
+    load,
+    load_part,
+    select,
+    splat,
+    sqrt,
+    store,
+    store_part,
+    sum_lanes,
+)
 
 SHAPED = 1024
 """How many gradients are shaped at a time: they stay in the L1 cache."""
@@ -314,6 +326,24 @@ def sum_squares(values, size):
         x = load_part(values + i, min(step, size - i), 0.0)
         total = fma(x, x, total)
     return np.float64(sum_lanes(total))
+
+
+# Gradients whose squares overflow are multiplied by this, in float64, before they are squared.
+wide_unit = by_dtype(1.0, 2.0**-540)
+
+
+@inner
+def wide_square(place):
+    """Return the square of the number at `place` times `wide_unit`."""
+    value = np.float64(get(place)) * wide_unit(place)
+    return value * value
+
+
+@inner
+def is_penalized(layer, strength):
+    """Return whether a layer has a penalty in this step."""
+    weights = layer.weights_l1 != 0.0 or layer.weights_l2 != 0.0
+    return strength != 0.0 and (weights or layer.biases_l1 != 0.0 or layer.biases_l2 != 0.0)
 
 
 @kernel

@@ -26,8 +26,8 @@ from .panels import (
 from .pointers import get, null, pointer
 from .products import add_piece, clear, column_sums, matmul_panel
 from .reduced import form_reduced_piece, is_reduced
-from .simd import by_dtype
 from .table import SUM_ROWS
+from .table_updates import count_tables, keep_tables, keep_wide_tables, update_tables
 from .threads import complete, count_shares, next_share, share, take
 from .tile import (
     Descend,
@@ -39,7 +39,15 @@ from .tile import (
     tile_columns,
     tile_lanes,
 )
-from .update import add_slopes, descend, follow, penalty_of, sum_squares
+from .update import (
+    add_slopes,
+    descend,
+    follow,
+    is_penalized,
+    penalty_of,
+    sum_squares,
+    wide_square,
+)
 
 
 @inner
@@ -49,9 +57,10 @@ def share_biases(layer, workspace, owner, shares):
 
 
 @inner
-def count_blocks(layers, workspace, tiles, threads):
+def count_blocks(columns, layers, workspace, tiles, threads):
     """Return how many blocks all shares of weights and biases have together."""
-    shares, total = count_shares(threads), 0
+    shares = count_shares(threads)
+    total = count_tables(columns, layers, shares)
     for index in range(len(layers)):
         layer = layers[index]
         if layer.operation == Operation.DENSE:
@@ -194,7 +203,7 @@ def form_block(layer, workspace, piece, row, height, column, first, rows):
 
 @inner
 def update_weights(
-    layers, memory, states, tiles, rows, rule, now, scale, strength, phase,
+    columns, layers, memory, states, tiles, rows, rule, now, scale, strength, phase,
 ):  # fmt: skip
     """Form the gradients over the whole batch, and step down them, as `descend_weights`.
 
@@ -208,7 +217,10 @@ def update_weights(
         if last:
             break
         owner = next_share(phase, turn)
-        block, first = take(phase, owner, -1), 0
+        block = take(phase, owner, -1)
+        last, block, first = update_tables(
+            columns, layers, memory, states, rows, rule, now, (scale, strength), phase, owner, block
+        )
         for index in range(len(layers)):
             layer = layers[index]
             if layer.operation != Operation.DENSE:
@@ -234,13 +246,6 @@ def update_weights(
                 last, block = complete(phase), take(phase, owner, block)
             first = bias_block + 1
     return last
-
-
-@inner
-def is_penalized(layer, strength):
-    """Return whether a layer has a penalty in this step."""
-    weights = layer.weights_l1 != 0.0 or layer.weights_l2 != 0.0
-    return strength != 0.0 and (weights or layer.biases_l1 != 0.0 or layer.biases_l2 != 0.0)
 
 
 @inner
@@ -357,7 +362,7 @@ def weigh_rows(layer, workspace, tiles, sums, begin, end, l1, l2):
 
 
 @inner
-def keep_gradients(layers, memory, tiles, rows, strength, phase):
+def keep_gradients(columns, layers, memory, tiles, rows, strength, phase):
     """Form the gradients, penalties included, block by block, and keep their squares.
 
     Return whether this thread has completed the phase.
@@ -368,7 +373,10 @@ def keep_gradients(layers, memory, tiles, rows, strength, phase):
         if last:
             break
         owner = next_share(phase, turn)
-        block, first = take(phase, owner, -1), 0
+        block = take(phase, owner, -1)
+        last, block, first = keep_tables(
+            columns, layers, memory, rows, strength, phase, owner, block
+        )
         for index in range(len(layers)):
             layer = layers[index]
             if layer.operation != Operation.DENSE:
@@ -431,16 +439,13 @@ def keep_biases(layer, parameters, workspace, sums, rows, strength, begin, end):
         sums[SumRow.SQUARES, at + j] = d * d
 
 
-# Gradients whose squares overflow are multiplied by this, in float64, before they are squared.
-wide_unit = by_dtype(1.0, 2.0**-540)
-
-
 @inner
-def keep_wide_squares(layers, workspace, tiles, sums, owner, shares):
+def keep_wide_squares(columns, layers, workspace, tiles, sums, owner, shares):
     """Keep the squares of a share of every gradient, times `wide_unit`, anew."""
+    keep_wide_tables(columns, layers, workspace, sums, owner, shares)
     for index in range(len(layers)):
         layer = layers[index]
-        if layer.trains <= 0:
+        if layer.trains <= 0 or layer.operation == Operation.EMBEDDING:
             continue
         n_inputs, n_outputs, at = layer.n_inputs, layer.n_outputs, layer.first_sum
         if layer.operation == Operation.DENSE:
@@ -461,13 +466,6 @@ def keep_wide_squares(layers, workspace, tiles, sums, owner, shares):
             if layer.has_biases != 0:
                 slope = workspace + (layer.dbiases + j)
                 sums[SumRow.SQUARES, at + n_inputs + j] = wide_square(slope)
-
-
-@inner
-def wide_square(place):
-    """Return the square of the number at `place` times `wide_unit`."""
-    value = np.float64(get(place)) * wide_unit(place)
-    return value * value
 
 
 @inner

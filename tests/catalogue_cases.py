@@ -20,9 +20,12 @@ def _case(name, row):
 
 
 # {title: what makes a layer}, such as "ReLU" and "GELU tanh". The two ends of a residual block
-# stand in pairs: `test_residual.py` has them.
+# stand in pairs, and an embedding comes first: they are in `test_residual.py` and
+# `test_embedding.py`.
 LAYERS = dict(
-    _case(row.layer, row) for row in catalogue.OPERATIONS if row.layer and row.group != "residual"
+    _case(row.layer, row)
+    for row in catalogue.OPERATIONS
+    if row.layer and row.group not in ("residual", "embedding")
 )
 NORMS = "LayerNorm", "BatchNorm"
 ACTIVATIONS = {

@@ -140,6 +140,15 @@ TARGETS = {
     "some answers": lambda votes, rng: np.where(rng.random(votes.shape) < 0.5, np.nan, votes > 0),
     "counts": lambda votes, rng: rng.integers(0, 3, votes.shape) + 2 * (votes > 0),
 }
+
+
+def _codes(whole):
+    """Columns 1 and 4 have codes of 9 and of 1,024 categories."""
+    rows = whole / 1024
+    rows[:, 1], rows[:, 4] = whole[:, 1] % 9, (whole[:, 4] + 2048) >> 2
+    return rows
+
+
 INPUTS = {
     "rows": lambda whole: whole / 1024,
     "uint8": lambda whole: (whole >> 4 & 255).astype(np.uint8),
@@ -149,6 +158,7 @@ INPUTS = {
     "reversed": lambda whole: (whole / 1024).astype(F32)[::-1, ::-1],
     "every other": lambda whole: np.repeat(np.repeat(whole / 1024, 2, axis=0), 3, axis=1)[::2, ::3],
     "int64": lambda whole: whole >> 8,
+    "codes": _codes,
 }
 
 
@@ -165,6 +175,12 @@ def batch_norm(**options):
     return lambda width, dtype, i: fastnn.BatchNorm(width, dtype=dtype, **options)
 
 
+def embedding(**options):
+    options = {"init": "glorot_uniform", **options}
+    columns = {1: (9, 3), 4: (1024, 9)}
+    return lambda width, dtype, i: fastnn.Embedding(width, columns, dtype=dtype, rng=i, **options)
+
+
 def layer_norm(**options):
     return lambda width, dtype, i: fastnn.LayerNorm(width, dtype=dtype, **options)
 
@@ -176,7 +192,8 @@ def make_model(pieces, loss=None, dtype=F32):
         piece = dense(piece) if isinstance(piece, int) else piece
         makes = not hasattr(piece, "forward")
         layers.append(piece(width, dtype, i) if makes else copy.deepcopy(piece))
-        width = getattr(layers[-1], "n_neurons", width)
+        for name in ("n_neurons", "n_outputs"):
+            width = getattr(layers[-1], name, width)
     return fastnn.Sequential(layers, loss=copy.deepcopy(loss))
 
 

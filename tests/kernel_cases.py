@@ -14,7 +14,7 @@ from fastnn import Adam, kernels
 from fastnn.kernels import catalogue, reference, reference_program
 from fastnn.kernels.catalogue import Loss, Operation, Rule
 from fastnn.kernels.codes import SampleType
-from fastnn.kernels.records import SAMPLE_LAYOUT
+from fastnn.kernels.records import COLUMN, SAMPLE_LAYOUT
 from fastnn.nn.optimizer import as_steps
 
 
@@ -93,6 +93,42 @@ WORDS = {
     "huge": lambda rng, size, dtype: (
         rng.standard_normal((size["B"], size["I"])) * (1e30 if dtype == np.float32 else 1e200)
     ).astype(dtype),
+}
+
+
+def _columns(size):
+    """Return what is in the columns of a table: in each third one codes, in the others numbers."""
+    columns, output, table = np.zeros(size["I"], COLUMN), 0, 0
+    for j, column in enumerate(columns):
+        count, dimension = (3 + j % 50, 1 + j % 19) if j % 3 == 0 else (0, 1)
+        column["n_categories"], column["dimension"] = count, dimension
+        column["table"], column["output"] = (table if count else -1), output
+        output, table = output + dimension, table + count * dimension
+    return columns
+
+
+def _coded(rng, size, dtype):
+    """Return rows of numbers and codes."""
+    rows = rng.standard_normal((size["B"], size["I"]), dtype)
+    for j, count in enumerate(_columns(size)["n_categories"]):
+        if count:
+            rows[:, j] = rng.integers(0, count, len(rows))
+    return rows
+
+
+def _tables(rng, size, dtype):
+    columns = _columns(size)
+    count = (columns["n_categories"] * columns["dimension"]).sum()
+    return rng.standard_normal((1, count), dtype)
+
+
+WORDS |= {
+    "columns": lambda rng, size, dtype: _columns(size),
+    "coded": _coded,
+    "tables": _tables,
+    "looked_up": lambda rng, size, dtype: rng.standard_normal(
+        (size["B"], _columns(size)["dimension"].sum()), dtype
+    ),
 }
 
 
@@ -285,6 +321,12 @@ def _batch_norm_forward(expected, inputs, weights, biases, epsilon):
     ]  # fmt: skip
 
 
+def _embedding_backward(expected, doutputs, inputs, columns):
+    dinputs, dweights = (np.zeros_like(each) for each in expected)
+    reference.embedding_backward(dinputs, dweights, np.abs(doutputs), inputs, columns)
+    return [0, len(inputs) * dweights]
+
+
 def _norm_backward(axis):
     def error(expected, doutputs, normalized, scales, weights):
         slope, x = np.abs(doutputs * weights), np.abs(normalized)
@@ -374,6 +416,12 @@ KERNELS = {
     "running_update": _case(
         "running_update", "BI", "1I variances", "1I variances rows_seen number", _running_update,
         in_place=True,
+    ),
+    "embedding_forward": _case(
+        "embedding_forward", "BI", "looked_up", "coded tables columns", _exact
+    ),
+    "embedding_backward": _case(
+        "embedding_backward", "BI", "BI tables", "looked_up coded columns", _embedding_backward
     ),
     "gather_rows": _case("gather_rows", "BI", "BI", "source indices", _exact),
     "relu_forward": _case("relu_forward", "BI", "BI", "BI", _exact),

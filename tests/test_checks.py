@@ -142,7 +142,8 @@ def places_of(name, arguments):
     for i, (argument, spec) in enumerate(CONTRACTS[name].items()):
         yield (i,), argument, spec, arguments[i]
         if isinstance(spec, Parts) and arguments[i] is not None:
-            for j, (part, of_part) in enumerate(spec.parts.items()):
+            # Optional parts at the end may be missing.
+            for j, (part, of_part) in enumerate([*spec.parts.items()][: len(arguments[i])]):
                 yield (i, j), part, of_part, arguments[i][j]
 
 
@@ -199,6 +200,12 @@ def library_digest():
     targets = rng.standard_normal((50, 3)).astype(np.float32)
     model.fit(X, targets, **quick, validation_split=0.2)
     found += [model.parameters, model.predict(X), model.compiled().predict(X[0])]
+    coded = np.column_stack([X, y]).astype(np.float32)
+    embedding = fastnn.Embedding(6, {5: (3, 4)}, rng=0, weights_l2=0.01)
+    model = fastnn.Sequential([embedding, fastnn.Dense(9, 9, rng=0), *layers()[1:]])
+    model.fit(coded, y, **quick, optimizer=fastnn.Adam(0.01, clip_norm=0.5), threads=2)
+    keep(model, coded)
+    found.append(model.compiled().predict_proba(coded[0]))
     hidden, output = layers()
     relu, head = fastnn.ReLU(), fastnn.SoftmaxCrossEntropy()
     head.forward(output.forward(relu.forward(hidden.forward(X))), y)

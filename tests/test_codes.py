@@ -33,14 +33,15 @@ def test_each_operation_is_in_one_group_and_no_other_code_is_in_any():
     activations = [row.code for row in catalogue.ACTIVATIONS]
     predicates = (
         catalogue.is_basic, activations.__contains__, catalogue.depends_on_mode,
-        catalogue.is_residual,
+        catalogue.is_residual, catalogue.is_embedding,
     )  # fmt: skip
     for operation in range(-2, UNKNOWN):
         assert sum(each(operation) for each in predicates) == (operation in Operation)
 
 
 @pytest.mark.parametrize(
-    "name", ["is_basic", "is_norm", "is_residual", "depends_on_mode", "has_parameters"]
+    "name",
+    ["is_basic", "is_norm", "is_residual", "is_embedding", "depends_on_mode", "has_parameters"],
 )
 def test_compiled_groups_are_those_of_the_catalogue(name):
     group = getattr(catalogue, name)

@@ -46,6 +46,7 @@ from digest_cases import (
     changing,
     checkpointed,
     dense,
+    embedding,
     estimator_case,
     fourth_power,
     layer_norm,
@@ -124,6 +125,23 @@ LAYERS = {
         dense(19, use_bias=False, weights_l2=0.01), batch_norm(), fastnn.GELU(), layer_norm(),
         Dropout(0.25), dense(11, weights_l1=0.001), fastnn.ELU(), batch_norm(), C, Softmax(),
         optimizer=fastnn.AdamW(0.0625, weight_decay=0.125),
+    ),
+}  # fmt: skip
+
+LAYERS |= {
+    "Embedding": case(embedding(), 19, ReLU(), C, inputs="codes"),
+    "Embedding in float64": case(
+        embedding(), Dropout(0.25), 19, Tanh(), C, inputs="codes", dtype=F64,
+        optimizer=fastnn.Adam(0.0625, *BETAS),
+    ),
+    "Embedding and norms": case(
+        embedding(), batch_norm(), 19, layer_norm(), fastnn.SiLU(), C, inputs="codes",
+        optimizer=fastnn.AdamW(0.0625, weight_decay=0.125),
+    ),
+    "a frozen Embedding": case(embedding(trainable=False), 19, ReLU(), C, inputs="codes"),
+    "Embedding, clipped norm and penalties": case(
+        embedding(weights_l1=0.001, weights_l2=0.01), 19, ReLU(), C, inputs="codes",
+        optimizer=fastnn.SGD(0.125, momentum=0.75, clip_norm=0.25),
     ),
 }  # fmt: skip
 
@@ -367,6 +385,7 @@ DEPENDENT = {
     "all penalties",
     "penalties in float32",
     "norms, dropout and an activation",
+    "Embedding, clipped norm and penalties",
     "SGD, clipped norm in float32",
     "SGD, clipped norm in float64",
     "RMSprop in float32",

@@ -151,7 +151,7 @@ def test_a_config_gives_the_architecture_without_parameters():
 def make(kind):
     """Return an object of a class of fastnn, with its first arguments."""
     first = {"rate": 0.5, "every": 3, "steps": 10, "decay": 0.1, "factor": 0.5, "rule": 0}
-    first |= {"n_inputs": 4, "n_neurons": 3, "n_features": 4}
+    first |= {"n_inputs": 4, "n_neurons": 3, "n_features": 4, "columns": {1: 5}}
     found = configs._parameters(kind).items()
     return kind(**{n: first.get(n, 0.3) for n, each in found if each.default is each.empty})
 

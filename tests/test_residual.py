@@ -14,7 +14,7 @@ from test_trainer import FEATURES, LOSSES, OPTIMIZERS, OUTPUTS, compare, fit, ma
 from test_training import SlowDense
 
 import fastnn
-from fastnn.kernels import faults
+from fastnn.kernels import faults, prediction_faults
 from fastnn.kernels.catalogue import Operation
 from fastnn.nn.residual import Add, Branch
 from fastnn.program.plan import make_plan, program_layers
@@ -164,10 +164,10 @@ def test_places_beside_the_workspace_are_faults(operation):
         network = True, make_model().parameters, np.ones((2, FEATURES))
         outputs = np.empty((2, OUTPUTS))
         if name == "row_skip":
-            return faults.few_fault(outputs, workspace, plan.layers, *network)
+            return prediction_faults.few_fault(outputs, workspace, plan.layers, *network)
         panels = np.empty(plan.panels_size)
         call = outputs, workspace, panels, plan.layers, True, None, *network[1:], 16
-        return faults.rows_fault(*call)
+        return prediction_faults.rows_fault(*call)
 
     assert (fault(True, None), fault(False, None)) == (0, 0)
     assert fault(True, "skip" if operation == "ADD" else "dskip") > 0

@@ -18,7 +18,7 @@ from ..validation import as_path
 from . import c_table
 from .c_functions import CALLED_FUNCTIONS, FUNCTIONS, MATH_FUNCTIONS
 from .estimator import classes_of, estimator_of
-from .inference import InferenceNetwork, batch_norm_scale, read_network
+from .inference import InferenceNetwork, batch_norm_scale, read_network, runs_of_columns
 from .table import ExportTable, read_table_model, table_model_of
 
 if TYPE_CHECKING:
@@ -317,6 +317,24 @@ class _Source:
         self.body.append(f"{call};")
         self.values, self.width = target, n_outputs
 
+    def embedding(self, layer: Any, index: int) -> None:
+        """Write loops that copy numbers, and rows of tables."""
+        target, place, tables = self._take_buffer(layer.n_outputs), 0, layer.tables
+        for start, count in runs_of_columns(layer):
+            value = f"{self.values}[{start} + i]"
+            if start in tables:
+                rows, count = tables[start].shape
+                name, about = f"table_{index}_{start}", f"({rows}, {count}), of x[{start}]"
+                table = self.constant(name, tables[start], about)
+                code = self.call("code", f"{self.values}[{start}]", rows)
+                value = f"{table}[{code} * {count} + i]"
+            self.body += [
+                f"for (int i = 0; i < {count}; i++)",
+                f"    {target}[{place} + i] = {value};",
+            ]
+            place += count
+        self.values, self.width = target, layer.n_outputs
+
     def branch(self, layer: Any, index: int) -> None:
         """Write a loop that keeps the values for an Add."""
         name = f"skip_{index}"
@@ -405,6 +423,7 @@ OPERATIONS: dict[int, Callable[[_Source, Any, int], None]] = {
     Operation.IDENTITY: lambda source, layer, index: None,
     Operation.LAYER_NORM: _layer_norm,
     Operation.BATCH_NORM: _batch_norm,
+    Operation.EMBEDDING: _Source.embedding,
     Operation.BRANCH: _Source.branch,
     Operation.ADD: _Source.add,
     **{row.code: _element_wise(row) for row in catalogue.ACTIVATIONS if row.name in FUNCTIONS},

@@ -140,6 +140,13 @@ static void @softmax(REAL *values, int n)
         values[i] /= sum;
 }
 """,
+    "code": """\
+/* A number as a code of one of n categories; 0 if it is none. */
+static int @code(REAL value, int n)
+{
+    return value >= 0.0 && value < (REAL)n ? (int)value : 0;
+}
+""",
     "largest": """\
 /* The place of the largest value, the first of several. */
 static int @largest(const REAL *values, int n)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import warn_of_prepared_inputs
 from ..kernels.catalogue import Operation
 from ..model import Sequential, network_of
+from ..nn.embedding import Embedding
 from ..nn.loss import Loss
 from ..nn.own import is_own
 from ..program.plan import operation_of
@@ -138,3 +139,14 @@ def batch_norm_scale(layer: Any) -> Floats:
     variance = layer.running_variance[0].astype(np.float64)
     scale: Floats = layer.weights[0] / np.sqrt(variance + layer.epsilon)
     return scale.astype(layer.dtype)
+
+
+def runs_of_columns(layer: Embedding) -> Iterator[tuple[int, int]]:
+    """Yield (first column, number of columns): neighboring numbers together, each code alone."""
+    start = 0
+    for column in [*layer.columns, layer.n_inputs]:
+        if column > start:
+            yield start, column - start
+        if column < layer.n_inputs:
+            yield column, 1
+        start = column + 1

@@ -21,7 +21,7 @@ from ..types import PathLike
 from ..validation import as_path
 from . import onnx_table
 from .estimator import add_answers, add_labels, classes_of, estimator_of
-from .inference import batch_norm_scale, has_biases, read_network
+from .inference import batch_norm_scale, has_biases, read_network, runs_of_columns
 from .onnx_graph import Graph
 from .table import read_table_model, table_model_of
 
@@ -135,6 +135,22 @@ def _dense(graph: Graph, x: str, layer: Any) -> str:
     biases = [graph.stored(layer, "biases")] if has_biases(layer) else []
     weights = graph.array(f"{graph.place}.weights", layer.weights)
     return graph.add("Gemm", x, weights, *biases)
+
+
+def _embedding(graph: Graph, x: str, layer: Any) -> str:
+    parts, tables = [], layer.tables
+    for start, count in runs_of_columns(layer):
+        if start in tables:
+            column = graph.array(f"{graph.place}.column_{start}", np.array(start))
+            codes = graph.add("Gather", x, column, axis=1)
+            codes = graph.add("Cast", codes, to=graph.onnx.TensorProto.INT64)
+            table = graph.array(f"{graph.place}.table_{start}", tables[start])
+            parts.append(graph.add("Gather", table, codes, axis=0))
+        else:
+            numbers = np.arange(start, start + count)
+            columns = graph.array(f"{graph.place}.numbers_{start}", numbers)
+            parts.append(graph.add("Gather", x, columns, axis=1))
+    return graph.add("Concat", *parts, axis=1)
 
 
 def _branch(graph: Graph, x: str, layer: Any) -> str:
@@ -256,6 +272,7 @@ OPERATIONS: dict[int, Callable[[Graph, str, Any], str]] = {
     Operation.SOFTPLUS: _softplus,
     Operation.LAYER_NORM: _layer_norm,
     Operation.BATCH_NORM: _batch_norm,
+    Operation.EMBEDDING: _embedding,
     Operation.BRANCH: _branch,
     Operation.ADD: _add,
 }

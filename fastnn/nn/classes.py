@@ -8,6 +8,7 @@ from ..kernels import catalogue
 from . import (
     activations,
     dropout,
+    embedding,
     initializers,
     layers,
     losses,
@@ -24,7 +25,7 @@ from .optimizer import Optimizer
 from .schedules import Schedule
 
 _MODULES = (
-    activations, dropout, initializers, layers, losses, normalization, optimizers,
+    activations, dropout, embedding, initializers, layers, losses, normalization, optimizers,
     residual, schedules,
 )  # fmt: skip
 _BASES = Layer, ParameterLayer, Activation, Loss, Optimizer, Schedule

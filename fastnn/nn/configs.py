@@ -79,6 +79,8 @@ def _plain(value: Any, name: str) -> Any:
         return int(value)
     if isinstance(value, numbers.Real):
         return float(value)
+    if isinstance(value, Mapping):  # of the columns of an Embedding
+        return [[key, *size] for key, size in value.items()]
     if isinstance(value, Schedule | scaled_normal):
         return describe(value, name, own=True)
     return {"function": getattr(value, "__qualname__", type(value).__qualname__)}
@@ -213,11 +215,13 @@ def _read(config: Mapping[str, Any], name: str, kind: type[Any] | tuple[type[Any
             raise ValueError(f"{name}.{key} is missing, expected an argument of {class_.__name__}")
     arguments = {key: value for key, value in config.items() if key != "class"}
     for key, value in arguments.items():
-        if isinstance(value, dict) and "class" in value and kind in (Layer, Optimizer):
+        if isinstance(value, dict) and "class" in value and issubclass(class_, Layer | Optimizer):
             arguments[key] = build(value, f"{name}.{key}", (Schedule, scaled_normal))
         elif key == "dtype" and value not in ("float32", "float64"):
             raise ValueError(f'{name}.dtype is {value!r:.80}, expected "float32" or "float64"')
-        elif isinstance(value, dict | list):
+        elif isinstance(value, dict) or (
+            isinstance(value, list) and key not in getattr(class_, "_nested", ())
+        ):
             raise TypeError(f"{name}.{key} is {value!r:.80}, expected a number, a flag or a name")
     return class_, arguments
 

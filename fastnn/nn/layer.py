@@ -60,6 +60,7 @@ class Layer:
     n_parameters: int = 0
     _of_passes: tuple[str, ...] = "inputs", "output", "dinputs", "_dweights", "_dbiases"
     _exposed = False  # whether a script may hold a view of an array, and so change it
+    _nested: tuple[str, ...] = ()  # arguments that are lists in a file
     _network: Callable[[], Any]
 
     if TYPE_CHECKING:  # each layer has its own

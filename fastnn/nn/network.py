@@ -16,6 +16,7 @@ from ..settings import shown
 from ..types import Array, DType, Flags, Floats, MaybeNone, OwnLayer, Snapshot
 from ..validation import DTYPES, as_array, as_matrix
 from .dropout import Dropout
+from .embedding import Embedding
 from .layer import Layer, ParameterLayer
 from .loss import Loss
 from .losses import SoftmaxCrossEntropy
@@ -87,6 +88,11 @@ class Network:
                 if dtype is not None and layer.dtype != dtype:
                     raise ValueError(f"layers[{i}] has dtype {layer.dtype}, expected {dtype}")
                 width, source, dtype = n_outputs, i, layer.dtype
+                if isinstance(layer, Embedding) and i > 0:
+                    raise ValueError(
+                        f"layers[{i}] is an Embedding, expected it as layers[0]: its inputs are "
+                        "codes of categories"
+                    )
             elif not isinstance(layer, Layer):
                 width = None  # a layer of the user's own may change it
             owner = getattr(layer, "_network", None)
@@ -134,6 +140,12 @@ class Network:
             if isinstance(layer, Layer):
                 layer._network = weakref.ref(self)
         self.check_arrays()
+
+    @property
+    def categories(self) -> dict[int, int]:
+        """{column: number of categories} of the columns of the inputs that have codes."""
+        first = self.layers[0]
+        return first.categories if isinstance(first, Embedding) else {}
 
     def check_arrays(self) -> None:
         """Raise ValueError if a layer no longer has the arrays of this network."""
@@ -365,8 +377,8 @@ class Network:
                 for layer in self.parametric
                 if layer.trainable and any(layer.penalties)
                 for values, l1, l2 in (
-                    (layer._weights, layer.weights_l1, layer.weights_l2),
-                    (layer._biases, layer.biases_l1, layer.biases_l2),
+                    (layer._weights, *layer.penalties[:2]),
+                    (layer._biases, *layer.penalties[2:]),
                 )
             )
         )

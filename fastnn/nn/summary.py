@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ..html import make_table
+from .embedding import Embedding
 from .layer import Layer
 from .layers import Dense
 from .network import Network
@@ -105,6 +106,8 @@ def _summarize(layer: Any, width: int | None) -> LayerSummary:
     if isinstance(layer, Dense):
         flops = 2 * layer.weights.size + (layer.n_neurons if layer.use_bias else 0)
         return LayerSummary(name, layer.n_neurons, size, trainable, flops)
+    if isinstance(layer, Embedding):
+        return LayerSummary(name, layer.n_outputs, size, trainable, 0)
     if isinstance(layer, Branch):
         return LayerSummary(name, width, 0, 0, 0)
     own = not isinstance(layer, Layer)

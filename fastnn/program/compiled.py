@@ -125,7 +125,7 @@ class CompiledTrainer:
         """Let the program read these samples."""
         self._feed = make_feed(
             data, self.loss, self.loss_parameter, self.plan.operations, self.state._arrays,
-            is_fused=self.rule == Rule.FUSED_DESCENT,
+            is_fused=self.rule == Rule.FUSED_DESCENT, columns=self.plan.columns,
         )  # fmt: skip
 
     def work_with(self, team: ThreadTeam) -> None:
@@ -227,6 +227,7 @@ class CompiledTrainer:
             last = min(step + self.chunk_steps, n_steps, *stops)
             if self.data.inputs.is_sparse:
                 last = min(last, self._end_of_dense(step))
+            self.data.check_maps()
             if self.data.inputs.pending is not None:
                 self._check_rows(step, last, orders)
             numbers = self.optimizer.numbers(

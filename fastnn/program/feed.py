@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from ..kernels.catalogue import is_basic
 from ..nn.loss import Loss
-from ..types import Array, Floats, Integers
+from ..types import Array, Floats, Integers, Records
 from ..validation import unlocked
 from .trainer import Data
 
@@ -36,11 +36,12 @@ def make_feed(
     states: Floats,
     *,
     is_fused: bool = True,
+    columns: Records | None = None,
 ) -> Feed:
     """Return what the program reads of `data`, for a network of these operations.
 
     `states` are those of the optimizer. If `is_fused` is False, the optimizer needs the code that
-    a plain network goes without.
+    a plain network goes without. `columns` are those of the plan.
     """
     answers = data.labels, data.targets
     by_label = loss.task == "classes" and not len(data.targets)
@@ -49,4 +50,5 @@ def make_feed(
     if is_fused and is_plain and data.inputs.is_ready:
         return Feed(unlocked(data.inputs.array), None, answers)
     inputs, layout = data.inputs.view()
-    return Feed(inputs, (states, layout, data.weights), answers)
+    extended = states, layout, data.weights
+    return Feed(inputs, extended if columns is None else (*extended, columns), answers)

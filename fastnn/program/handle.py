@@ -8,9 +8,10 @@ import numpy as np
 
 from ..kernels.catalogue import Operation
 from ..kernels.codes import HeaderPlace
+from ..kernels.records import COLUMN
 from ..nn.loss import Loss
 from ..types import Array, DType, Floats
-from ..validation import as_anything, refuse_not_finite, unlocked
+from ..validation import as_anything, check_codes, refuse_not_finite, unlocked
 from .prediction import Predictor
 
 
@@ -63,8 +64,11 @@ class CompiledModel:
         assert predictor.packed is not None
         panels, tiles = predictor.packed
         weight_tiles = np.empty(0, np.uint16) if tiles is None else tiles
-        arrays: tuple[Any, ...] = predictor.parameters, panels, predictor.layers, weight_tiles
-        names = "PARAMETERS", "PANELS", "LAYERS", "TILES"
+        columns = np.empty(0, COLUMN) if predictor.columns is None else predictor.columns
+        arrays: tuple[Any, ...] = (
+            predictor.parameters, panels, predictor.layers, weight_tiles, columns
+        )  # fmt: skip
+        names = "PARAMETERS", "PANELS", "LAYERS", "TILES", "COLUMNS"
         header = np.empty(len(HeaderPlace), np.int64)  # for jitted code (`jitted.py`)
         for name, array in zip(names, arrays, strict=True):
             header[getattr(HeaderPlace, name)] = _address(array)
@@ -76,7 +80,7 @@ class CompiledModel:
         header[HeaderPlace.OPERANDS_SIZE] = 0 if predictor.tiles is None else predictor.tiles[1]
         kind = (
             predictor.dtype, loss.task, loss.finish, loss.threshold, predictor.n_outputs == 1,
-            tiles is not None,
+            tiles is not None, predictor.columns is not None,
         )  # fmt: skip
         for name, value in {
             "_predictor": predictor,
@@ -146,6 +150,7 @@ class CompiledModel:
             self._check(x)
             outputs = self._predictor.run(unlocked(rows), finish, None)
             if outputs is None:
+                check_codes(rows, self._predictor.categories, "x")
                 refuse_not_finite(x, "x", x)
         return outputs if rows is x else outputs[0]
 

@@ -28,7 +28,7 @@ from ..kernels import jit
 from ..kernels.catalogue import Operation
 from ..kernels.codes import HeaderPlace
 from ..kernels.pointers import is_null
-from ..kernels.records import LAYER
+from ..kernels.records import COLUMN, LAYER
 from ..kernels.target import BLOCK_ROWS, CACHE_LINE, FEW_ROWS
 from .handle import CompiledModel
 
@@ -44,12 +44,13 @@ _constants = []
 class CompiledModelType(types.Type):
     """The type of handles of one dtype and one kind of prediction."""
 
-    def __init__(self, dtype, task, finish, threshold, single, reduced):
+    def __init__(self, dtype, task, finish, threshold, single, reduced, embedded):
         self.dtype, self.task, self.finish = dtype, task, finish
-        self.threshold, self.single, self.reduced = threshold, single, reduced
+        self.threshold, self.single = threshold, single
+        self.run = _RUNS[reduced, embedded]
         # The digest is included because the kernels are compiled into a user's function: code that
         # numba has cached on disk must not run with the data structures of another version.
-        key = dtype, task, finish, threshold, single, reduced, jit.SOURCE_DIGEST
+        key = dtype, task, finish, threshold, single, reduced, embedded, jit.SOURCE_DIGEST
         super().__init__(f"fastnn.CompiledModel{key}")
 
 
@@ -149,64 +150,113 @@ def _elements(typingctx, array):
 
 
 @njit(nogil=True)
-def _run(header, rows, finish):
-    if is_null(header):
-        raise ValueError(_UNSET)
-    parameters = carray(
-        _pointer(header[HeaderPlace.PARAMETERS], rows.dtype), header[HeaderPlace.PARAMETERS_SIZE]
-    )
-    layers = carray(_pointer(header[HeaderPlace.LAYERS], LAYER), header[HeaderPlace.LAYERS_SIZE])
-    if rows.shape[1] != header[HeaderPlace.N_INPUTS]:
-        raise ValueError("x has another number of features than the network has inputs")
-    outputs = np.empty((len(rows), header[HeaderPlace.N_OUTPUTS]), rows.dtype)
-    if len(rows) <= FEW_ROWS:
-        workspace = np.empty(header[HeaderPlace.FEW_SIZE], rows.dtype)
-        n_predicted = kernels.predict_few(
-            outputs, workspace, layers, True, parameters, rows, finish
-        )
-    else:
-        workspace = np.empty(header[HeaderPlace.MANY_SIZE], rows.dtype)
-        panels = carray(
-            _pointer(header[HeaderPlace.PANELS], rows.dtype), header[HeaderPlace.PANELS_SIZE]
-        )
-        n_predicted = kernels.predict_rows(
-            outputs, workspace, panels, layers, True, None, parameters, rows, BLOCK_ROWS, finish
-        )
-    if n_predicted != len(rows):
-        raise ValueError("x is not finite")
-    return outputs
+def _no_columns(header):
+    """Return what kernels get as `extended` of a network without an Embedding."""
+    return True
 
 
 @njit(nogil=True)
-def _run_reduced(header, rows, finish):
-    """As `_run`, of a handle whose products have operands in bfloat16."""
-    if is_null(header):
-        raise ValueError(_UNSET)
-    if rows.shape[1] != header[HeaderPlace.N_INPUTS]:
-        raise ValueError("x has another number of features than the network has inputs")
-    parameters = carray(
-        _pointer(header[HeaderPlace.PARAMETERS], rows.dtype), header[HeaderPlace.PARAMETERS_SIZE]
+def _columns(header):
+    """Return what kernels get as `extended` of a network with an Embedding: its columns."""
+    return carray(_pointer(header[HeaderPlace.COLUMNS], COLUMN), header[HeaderPlace.COLUMNS_SIZE])
+
+
+def _make_run(find_columns, refused):
+    """Return the function that runs rows through the network of a header."""
+
+    @njit(nogil=True)
+    def run(header, rows, finish):
+        if is_null(header):
+            raise ValueError(_UNSET)
+        parameters = carray(
+            _pointer(header[HeaderPlace.PARAMETERS], rows.dtype),
+            header[HeaderPlace.PARAMETERS_SIZE],
+        )
+        layers = carray(
+            _pointer(header[HeaderPlace.LAYERS], LAYER), header[HeaderPlace.LAYERS_SIZE]
+        )
+        if rows.shape[1] != header[HeaderPlace.N_INPUTS]:
+            raise ValueError("x has another number of features than the network has inputs")
+        outputs = np.empty((len(rows), header[HeaderPlace.N_OUTPUTS]), rows.dtype)
+        if len(rows) <= FEW_ROWS:
+            workspace = np.empty(header[HeaderPlace.FEW_SIZE], rows.dtype)
+            n_predicted = kernels.predict_few(
+                outputs, workspace, layers, find_columns(header), parameters, rows, finish
+            )
+        else:
+            workspace = np.empty(header[HeaderPlace.MANY_SIZE], rows.dtype)
+            panels = carray(
+                _pointer(header[HeaderPlace.PANELS], rows.dtype), header[HeaderPlace.PANELS_SIZE]
+            )
+            n_predicted = kernels.predict_rows(
+                outputs,
+                workspace,
+                panels,
+                layers,
+                find_columns(header),
+                None,
+                parameters,
+                rows,
+                BLOCK_ROWS,
+                finish,
+            )
+        if n_predicted != len(rows):
+            raise ValueError(refused)
+        return outputs
+
+    return run
+
+
+def _make_reduced_run(find_columns, refused):
+    """As `_make_run`, where products have operands in bfloat16."""
+
+    @njit(nogil=True)
+    def run(header, rows, finish):
+        if is_null(header):
+            raise ValueError(_UNSET)
+        if rows.shape[1] != header[HeaderPlace.N_INPUTS]:
+            raise ValueError("x has another number of features than the network has inputs")
+        parameters = carray(
+            _pointer(header[HeaderPlace.PARAMETERS], rows.dtype),
+            header[HeaderPlace.PARAMETERS_SIZE],
+        )
+        layers = carray(
+            _pointer(header[HeaderPlace.LAYERS], LAYER), header[HeaderPlace.LAYERS_SIZE]
+        )
+        panels = carray(
+            _pointer(header[HeaderPlace.PANELS], rows.dtype), header[HeaderPlace.PANELS_SIZE]
+        )
+        tile = np.dtype(np.uint16)
+        weights = carray(_pointer(header[HeaderPlace.TILES], tile), header[HeaderPlace.TILES_SIZE])
+        outputs = np.empty((len(rows), header[HeaderPlace.N_OUTPUTS]), rows.dtype)
+        workspace = np.empty(header[HeaderPlace.MANY_SIZE], rows.dtype)
+        # Tiles lie on lines of the cache.
+        line = CACHE_LINE // 2
+        memory = np.empty(header[HeaderPlace.OPERANDS_SIZE] + line, np.uint16)
+        start = -(memory.ctypes.data // 2) % line
+        operands = memory[start : start + header[HeaderPlace.OPERANDS_SIZE]]
+        n_predicted = kernels.predict_rows(
+            outputs, workspace, panels, layers, find_columns(header), (weights, operands),
+            parameters, rows, BLOCK_ROWS, finish,
+        )  # fmt: skip
+        if n_predicted != len(rows):
+            raise ValueError(refused)
+        return outputs
+
+    return run
+
+
+# {(whether products have operands in bfloat16, whether there is an Embedding): how rows run}
+_RUNS = {
+    (reduced, embedded): make(
+        _columns if embedded else _no_columns,
+        "x is not finite, or has a number that is no code in a column of codes"
+        if embedded
+        else "x is not finite",
     )
-    layers = carray(_pointer(header[HeaderPlace.LAYERS], LAYER), header[HeaderPlace.LAYERS_SIZE])
-    panels = carray(
-        _pointer(header[HeaderPlace.PANELS], rows.dtype), header[HeaderPlace.PANELS_SIZE]
-    )
-    tile = np.dtype(np.uint16)
-    weights = carray(_pointer(header[HeaderPlace.TILES], tile), header[HeaderPlace.TILES_SIZE])
-    outputs = np.empty((len(rows), header[HeaderPlace.N_OUTPUTS]), rows.dtype)
-    workspace = np.empty(header[HeaderPlace.MANY_SIZE], rows.dtype)
-    # Tiles lie on lines of the cache.
-    line = CACHE_LINE // 2
-    memory = np.empty(header[HeaderPlace.OPERANDS_SIZE] + line, np.uint16)
-    start = -(memory.ctypes.data // 2) % line
-    operands = memory[start : start + header[HeaderPlace.OPERANDS_SIZE]]
-    n_predicted = kernels.predict_rows(
-        outputs, workspace, panels, layers, True, (weights, operands), parameters, rows,
-        BLOCK_ROWS, finish,
-    )  # fmt: skip
-    if n_predicted != len(rows):
-        raise ValueError("x is not finite")
-    return outputs
+    for reduced, make in ((False, _make_run), (True, _make_reduced_run))
+    for embedded in (False, True)
+}
 
 
 @njit(nogil=True)
@@ -237,7 +287,7 @@ def _predict_proba(handle, x):
     _check_type(handle, x)
     if handle.task == "numbers":
         raise TypingError("the model predicts numbers, which have no probabilities: use predict")
-    finish, run = handle.finish, _run_reduced if handle.reduced else _run
+    finish, run = handle.finish, handle.run
     return _for_rows(njit(lambda header, rows: run(header, rows, finish)), x.ndim)
 
 
@@ -245,7 +295,7 @@ def _predict_proba(handle, x):
 def _predict(handle, x):
     _check_type(handle, x)
     threshold, single, finish = handle.threshold, handle.single, handle.finish
-    run = _run_reduced if handle.reduced else _run
+    run = handle.run
     if handle.task == "classes":
         decide = njit(lambda header, rows: _largest(run(header, rows, _NO_FINISH)))
     elif handle.task == "answers" and single:

@@ -33,7 +33,7 @@ class PartSamples(Samples):
         self.own, self.ranks, self.as_they_are = own, ranks, as_they_are
         self.starts = np.concatenate([[0], counts.cumsum()])
         self.dtype, self.scaling = own.dtype, own.scaling
-        self.pending, self.is_ready = None, False
+        self.pending, self.is_ready, self.categories = None, False, own.categories
 
     @property
     def shape(self) -> Shape:
@@ -45,6 +45,10 @@ class PartSamples(Samples):
 
     def __getitem__(self, rows: slice | Array) -> Samples:
         raise TypeError("a part of the samples is on other ranks")
+
+    def check_map(self, name: str) -> None:
+        """As of all samples, for the part of this rank."""
+        self.own.check_map(name)
 
     def view(self) -> tuple[Array, Records]:
         """Raise TypeError: kernels take the rows that `fetch` returns."""

@@ -17,6 +17,7 @@ from ..kernels.catalogue import OPERATION_OF, Operation
 from ..kernels.codes import Epilogue
 from ..kernels.records import PENALTIES, empty_layers
 from ..kernels.room import Room
+from ..kernels.table import TABLE_PIECE
 from ..kernels.target import (
     BF16_TILE_DEPTH,
     BF16_TILE_ROWS,
@@ -86,8 +87,9 @@ class Plan(NamedTuple):
     layers: Records  # (L,) of LAYER, see `kernels/records.py`
     workspace_size: int  # in elements
     panels_size: int  # of a prediction's packed weights; those of training are in the workspace
-    n_sums: int  # rows of weights, and biases
+    n_sums: int  # rows of weights, biases, and pieces of tables
     tiles: tuple[int, int] | None  # the sizes of packed weights and operands; None: all in float32
+    columns: Records | None = None  # (I,) of COLUMN, of an Embedding; None without one
 
     @property
     def few_size(self) -> int:
@@ -151,6 +153,7 @@ def make_plan(
     workspace = _Workspace(capacity, itemsize)
     panels = workspace if training else _Workspace(capacity, itemsize)
     parameter, n_sums, n_draws, trains = 0, 0, 0, False
+    embedded: Records | None = None  # the columns of an Embedding
     running = sum(_n_parameters(layer) for _, layer, _ in fused)
     dinputs, width, previous_epilogue = -1, n_inputs, Epilogue.STORE
     branches: list[Any] = []  # those without an ADD so far
@@ -170,12 +173,12 @@ def make_plan(
         )
         previous_epilogue = record["epilogue"] = epilogue
         if isinstance(layer, ParameterLayer):
-            _check_sizes(layer, width if row.weights == "matrix" else 1, n_outputs)
+            _check_sizes(layer, row.weights, width, n_outputs)
             record["weights"], record["biases"] = parameter, parameter + arrays_of(layer)[0].size
             parameter += _n_parameters(layer)
             record["trains"], record["has_biases"] = layer.trainable, layer.use_bias
             record["first_sum"] = n_sums
-            n_sums += width + n_outputs
+            n_sums += _count_sums(layer, row.weights, width, n_outputs)
             for name, penalty in zip(PENALTIES, layer.penalties, strict=True):
                 record[name] = penalty
             trains = trains or layer.trainable
@@ -199,6 +202,10 @@ def make_plan(
                 record["states"] = workspace.panels(n_states * rows, columns)
             if keep_gradients and layer.trainable:
                 record["gradients"] = workspace.panels(width, n_outputs)
+        if row.weights == "tables":
+            record["table_size"], embedded = arrays_of(layer)[0].size, layer.records
+            if training and keep_gradients and layer.trainable:
+                record["gradients"] = workspace.take(record["table_size"])
         if row.number:
             record["parameter"] = getattr(layer, row.number)
         for name in row.attributes:
@@ -229,7 +236,7 @@ def make_plan(
             _connect(branches.pop(), record, training=training)
         width = n_outputs
     tiles = _place_tiles(records, capacity, training=training) if records["parts"].any() else None
-    return Plan(records, workspace.size, 0 if training else panels.size, n_sums, tiles)
+    return Plan(records, workspace.size, 0 if training else panels.size, n_sums, tiles, embedded)
 
 
 def _place_tiles(records: Records, capacity: int, *, training: bool) -> tuple[int, int]:
@@ -272,7 +279,18 @@ def _tiles_size(rows: int, depth: int, parts: int) -> int:
 
 def _n_outputs(operation: int, layer: Any, width: int) -> int:
     """Return how many outputs a layer has for `width` inputs."""
-    return arrays_of(layer)[0].shape[1] if OPERATION_OF[operation].weights == "matrix" else width
+    kind = OPERATION_OF[operation].weights
+    if kind == "tables":
+        n_outputs: int = layer.n_outputs
+        return n_outputs
+    return arrays_of(layer)[0].shape[1] if kind == "matrix" else width
+
+
+def _count_sums(layer: Any, kind: str, width: int, n_outputs: int) -> int:
+    """Return how many sums of penalties, or of squares, the weights phase forms of a layer."""
+    if kind == "tables":
+        return -(-arrays_of(layer)[0].size // TABLE_PIECE)
+    return width + n_outputs
 
 
 def _n_parameters(layer: Any) -> int:
@@ -281,13 +299,17 @@ def _n_parameters(layer: Any) -> int:
     return sum(array.size for array in arrays_of(layer))
 
 
-def _check_sizes(layer: Any, n_rows: int, n_outputs: int) -> None:
+def _check_sizes(layer: Any, kind: str, width: int, n_outputs: int) -> None:
     """Refuse parameters that are not where a kernel would look for them."""
     weights, biases = arrays_of(layer)
-    if (weights.shape, biases.shape) != ((n_rows, n_outputs), (1, n_outputs)):
+    expected = (width if kind == "matrix" else 1, n_outputs), (1, n_outputs)
+    if kind == "tables":
+        size = int((layer.records["n_categories"] * layer.records["dimension"]).sum())
+        expected = (1, size), (1, 0)
+    if (weights.shape, biases.shape) != expected:
         raise ValueError(
             f"{layer!r} has weights and biases of shapes {weights.shape} and {biases.shape}, "
-            f"expected ({n_rows}, {n_outputs}) and (1, {n_outputs})"
+            f"expected {expected[0]} and {expected[1]}"
         )
 
 

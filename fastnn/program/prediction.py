@@ -73,13 +73,24 @@ class Predictor:
         )
         self.tiles = plan.tiles
         self.layers = plan.layers
-        self.extended = None if all(map(is_basic, plan.operations)) else True
+        self.columns = plan.columns
+        self.extended: Any = None if all(map(is_basic, plan.operations)) else True
+        if plan.columns is not None:
+            self.extended = plan.columns
         self.n_outputs = int(plan.layers["n_outputs"][-1])
         self.few_size, self.many_size = plan.few_size, plan.workspace_size
         self._panels_size = plan.panels_size
         self.packed: Packed | None = None
         if frozen:
             self.packed = self._pack()
+
+    @property
+    def categories(self) -> dict[int, int]:
+        """{column: number of categories} of the columns of the inputs that have codes."""
+        if self.columns is None:
+            return {}
+        counts = self.columns["n_categories"].tolist()
+        return {column: count for column, count in enumerate(counts) if count}
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "packed": self.packed is not None}

@@ -115,9 +115,18 @@ class Program:
     def as_inputs(self, X: ArrayLike | Samples | None, name: str, **expected: Any) -> Samples:
         """Return `X` as checked samples; `expected` as in `as_samples`."""
         network = self.network
+        categories = network.categories
+        scaling = expected.get("scaling", UNSCALED)
+        if categories and tuple(scaling) != UNSCALED:
+            raise ValueError(
+                "scale is {} and offset is {}, expected 1 and 0: layers[0], an Embedding, takes "
+                "codes".format(*scaling)
+            )
         # A network without parameters has no dtype to convert to.
         dtype = network.dtype if network.parametric else None
-        return as_samples(X, name, n_features=network.n_features, dtype=dtype, **expected)
+        return as_samples(
+            X, name, n_features=network.n_features, dtype=dtype, categories=categories, **expected
+        )
 
     def outputs(
         self,

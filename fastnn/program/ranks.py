@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class RanksError(RuntimeError):
-    """The ranks of a training cannot go on together."""
+    """The ranks of a training cannot continue together."""
 
 
 class RanksTimeoutError(RanksError, TimeoutError):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -10,8 +11,9 @@ from numpy.typing import DTypeLike
 from .. import kernels
 from ..kernels.codes import SampleType
 from ..kernels.records import SAMPLE_LAYOUT
+from ..memory import check_map
 from ..types import Array, Floats, Integers, Records, Scaling, Shape
-from ..validation import refuse_not_finite, unlocked
+from ..validation import check_codes, refuse_not_finite, unlocked
 
 # What is converted while a batch is gathered; numbers of other dtypes are converted beforehand.
 KINDS = {
@@ -27,6 +29,8 @@ _BLOCK = 1_000_000
 
 UNSCALED = (1.0, 0.0)
 
+NO_CODES: Mapping[int, int] = MappingProxyType({})
+
 
 class Samples:
     """Rows (N, I) of finite numbers, of any dtype in `KINDS` and with any strides.
@@ -37,6 +41,8 @@ class Samples:
 
     is_sparse = False
     is_part = False
+    categories: Mapping[int, int] = NO_CODES
+    """{column: number of categories} of the columns that have to have codes."""
 
     def __init__(self, array: Array, dtype: DTypeLike, scaling: Scaling = UNSCALED) -> None:
         self.array, self.dtype = array, np.dtype(dtype)
@@ -58,6 +64,7 @@ class Samples:
 
     def __getitem__(self, rows: slice | Array) -> Samples:
         part = Samples(self.array[rows], self.dtype, tuple(self.scaling))
+        part.categories = self.categories
         if self.pending is not None:
             part.pending = self.pending[rows]
         return part
@@ -97,26 +104,48 @@ class Samples:
             yield first, self._convert(self.array[first : min(first + height, end)])
 
     def check(self, name: str, begin: int = 0) -> None:
-        """Raise NotFiniteError where a number is not finite, or too large for `dtype`.
+        """Raise NotFiniteError for a number that is not finite, or too large for `dtype`.
+
+        ValueError for one that is no code, in a column of codes.
 
         Rows before `begin` are not looked at.
         """
-        if self._is_always_finite():
+        if self._needs_no_check():
             return
         for first, rows in self.blocks(begin, len(self)):
             if not kernels.all_finite(rows):
                 refuse_not_finite(rows, name, self.array, first, tuple(self.scaling))
+            check_codes(rows, self.categories, name, range(first, first + len(rows)))
 
-    def _is_always_finite(self) -> bool:
-        if self.array.dtype.kind not in "iu":
+    def _needs_no_check(self) -> bool:
+        if self.array.dtype.kind not in "iu" or self.categories:
             return False
         limits = np.iinfo(self.array.dtype)
         extremes = np.array([[limits.min, limits.max]], self.array.dtype)
         return bool(np.isfinite(self._convert(extremes)).all())
 
+    def check_map(self, name: str) -> None:
+        """Raise ValueError if the rows lie in the map of a file that has become shorter."""
+        check_map(self.array, name)
+
+    def require_codes(self, categories: Mapping[int, int], name: str) -> None:
+        """Check the codes of samples that have been checked already.
+
+        Raises
+        ------
+        ValueError
+            For a number that is no code of its column.
+        """
+        if self.pending is not None:
+            self.pending[...] = True
+        else:
+            for first, rows in self.blocks(0, len(self)):
+                check_codes(rows, categories, name, range(first, first + len(rows)))
+        self.categories = categories
+
     def check_later(self) -> None:
         """Leave the check of rows to `check_rows`."""
-        if not self._is_always_finite():
+        if not self._needs_no_check():
             self.pending = np.ones(len(self), bool)
 
     def check_rows(self, indices: Integers, name: str) -> None:
@@ -130,6 +159,8 @@ class Samples:
             if not kernels.all_finite(unlocked(self.take(part))):
                 at = next(row for row in part if not np.isfinite(self.take([row])).all())
                 refuse_not_finite(self.take([at]), name, self.array, at, tuple(self.scaling))
+            if self.categories:
+                check_codes(self.take(part), self.categories, name, part)
             self.pending[part] = False
 
 

@@ -19,7 +19,14 @@ from ..program.program import Program
 from ..program.samples import UNSCALED, Samples
 from ..program.trainer import Data
 from ..types import Batch, BatchSource, Floats, Integers, Scaling, Task
-from ..validation import as_class_weights, as_sample_weights, as_targets, as_values, unlocked
+from ..validation import (
+    as_class_weights,
+    as_sample_weights,
+    as_targets,
+    as_values,
+    as_weights,
+    unlocked,
+)
 from .order import count_used
 
 NAMES = "X", "y", "sample_weight"
@@ -42,30 +49,38 @@ def as_data(
     *,
     finite: bool | Literal["later"] = True,
     is_part: bool = False,
+    weighs: bool = True,
 ) -> Data:
     """Return checked samples; `names` are those of the three arguments.
 
     With "later" as `finite`, rows of the inputs are still to be checked. Samples of which no target
-    is known weigh 0, unless the data `is_part` of others: then it is still to be seen to.
+    is known weigh 0, unless the data `is_part` of others: then it is still to be seen to. With
+    `weighs`, weights that are all 0 are refused.
     """
     inputs = program.as_inputs(X, names[0], scaling=scaling, allow_empty=False, finite=finite)
     labels, targets = as_checked_targets(program.network, y, names[1], inputs)
     weights = np.empty(0)
     if sample_weight is not None:
-        weights = unlocked(as_sample_weights(sample_weight, len(inputs), names[2]))
+        as_checked = as_sample_weights if weighs else as_weights
+        weights = unlocked(as_checked(sample_weight, len(inputs), names[2]))
     data = Data(inputs, labels, targets, weights)
-    return data if is_part else leave_out_unknown(data, program.network.loss, names[1])
+    if is_part:
+        return data
+    return leave_out_unknown(data, program.network.loss, names[1], weighs=weighs)
 
 
-def leave_out_unknown(data: Data, loss: Loss, name: str = "y") -> Data:
-    """Return samples in which those without a known target weigh 0; `name` is that of `y`."""
+def leave_out_unknown(data: Data, loss: Loss, name: str = "y", *, weighs: bool = True) -> Data:
+    """Return samples in which those without a known target weigh 0; `name` is that of `y`.
+
+    With `weighs`, samples that all weigh 0 are refused.
+    """
     if not loss.masks_targets:
         return data
     known = known_rows(data.targets)
     if known.all():
         return data
     weights = known * (data.weights if len(data.weights) else 1.0)
-    if not weights.sum() > 0:
+    if weighs and not weights.sum() > 0:
         raise ValueError(
             f"{name} has only NaN where samples count, expected targets that are known"
         )
@@ -105,8 +120,12 @@ def count_outputs(network: Network, inputs: Samples) -> int:
     return int(network.logits(inputs.take([0]), training=False).shape[1])
 
 
-def with_class_weights(data: Data, class_weight: Mapping[Any, float] | None, task: Task) -> Data:
+def with_class_weights(
+    data: Data, class_weight: Mapping[Any, float] | None, task: Task, *, weighs: bool = True
+) -> Data:
     """Return samples whose weights are multiplied by the `class_weight` of their labels.
+
+    With `weighs`, weights that are all 0 are refused.
 
     Those of one yes-or-no question have the labels 0 and 1; between them the weight is linear.
     """
@@ -124,7 +143,7 @@ def with_class_weights(data: Data, class_weight: Mapping[Any, float] | None, tas
             "class_weight is given, expected a loss of classes with it, or one yes-or-no question"
         )
     weights = (data.weights if len(data.weights) else 1.0) * factors
-    if not weights.sum() > 0:
+    if weighs and not weights.sum() > 0:
         raise ValueError("sample_weight times class_weight sums to 0, expected some weight above 0")
     return data._replace(weights=weights)
 
@@ -184,8 +203,9 @@ def as_batch(
     """
     X, y, sample_weight = _unpack(batch, f"batch {position}")
     try:
-        data = as_data(program, X, y, sample_weight, scaling=scaling)
-        data = with_class_weights(data, class_weight, program.network.loss.task)
+        # A batch may weigh nothing, as in a file that is sorted: its steps have no gradient.
+        data = as_data(program, X, y, sample_weight, scaling=scaling, weighs=False)
+        data = with_class_weights(data, class_weight, program.network.loss.task, weighs=False)
         n = len(data.inputs)
         size = n if batch_size is None else min(batch_size, n)
         check_batches(program.network, count_used(n, batch_size, drop_last), size)
