@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import mmap
 import os
@@ -24,11 +25,35 @@ def aligned_empty(size: int, dtype: DTypeLike) -> Array:
 
 def is_mapped(array: object) -> bool:
     """Return whether an array lies in a file that is mapped into memory."""
-    while isinstance(array, np.ndarray):
+    return _find_map(array)[0] is not None
+
+
+def check_map(array: object, name: str) -> None:
+    """Raise ValueError if an array is a memory map whose file has become shorter.
+
+    To read behind the end of the file would end the process, without a message.
+    """
+    mapped, end = _find_map(array)
+    if mapped is None:
+        return
+    with contextlib.suppress(OSError):  # no file, or none that can be asked
+        size = mapped.size()
+        if size < end:
+            raise ValueError(
+                f"{name} is a memory map whose file now has {size:,} bytes, expected {end:,} as "
+                "when it was mapped"
+            )
+
+
+def _find_map(array: object) -> tuple[mmap.mmap | None, int]:
+    """Return the map in which an array lies, or None, and the bytes that its file has at least."""
+    end = 0
+    while array is not None and not isinstance(array, mmap.mmap):
         if isinstance(array, np.memmap):
-            return True
-        array = array.base
-    return isinstance(array, mmap.mmap)
+            end = max(end, array.offset + array.nbytes)
+        # `validation.unlocked` keeps an array in an object of its own.
+        array = array.base if isinstance(array, np.ndarray) else getattr(array, "array", None)
+    return array, end if array is None else max(end, len(array))
 
 
 @functools.cache

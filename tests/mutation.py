@@ -121,6 +121,12 @@ MUTANTS = [
     ("update.py", "g = select(g > limit, limit, g)", "g = select(g > limit, g, g)"),
     ("update.py", "c = select(b > c, b, c)", "c = select(b < c, b, c)"),
     ("update.py", "p * factors.shrink, rest", "p * 1.0, rest"),
+    # Weight decay that spares nothing, or weights too; averages that move the wrong way.
+    ("update.py", "is_bias and now.spares_biases != 0.0", "is_bias and False"),
+    ("update.py", "is_bias and now.spares_biases != 0.0", "now.spares_biases != 0.0"),
+    ("norm_passes.py", "rule, now, scale, 0.0, 0.0, True,", "rule, now, scale, 0.0, 0.0, False,"),
+    ("update.py", "fma(factor, p - a, a)", "fma(factor, p, a)"),
+    ("update.py", "average(states + n_states_of(rule) * distance,", "average(states,"),
     ("losses.py", "total = total + keep(loss, rest)", "total = total + loss"),
     ("losses.py", "select(d < 0.0, splat(z, -number), zero)",
      "select(d < 0.0, splat(z, number), zero)"),

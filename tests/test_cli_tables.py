@@ -500,7 +500,7 @@ def test_probabilities_and_kept_columns(call, classifier, houses, tmp_path):
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet"])
 def test_kinds_of_output(call, regressor, houses, tmp_path, suffix):
     path = tmp_path / f"out{suffix}"
-    assert call("predict", regressor, houses, "--output", path) == (0, "", "")
+    assert call("predict", regressor, houses, "-o", path) == (0, "", "")
     read = {
         ".csv": pl.read_csv, ".tsv": lambda p: pl.read_csv(p, separator="\t"),
         ".jsonl": pl.read_ndjson, ".parquet": pl.read_parquet,

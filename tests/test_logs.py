@@ -48,11 +48,12 @@ def test_mlflow(tmp_path, monkeypatch):
 
 @pytest.mark.filterwarnings("default")
 def test_weights_and_biases(tmp_path, monkeypatch):
-    pytest.importorskip("wandb")
+    wandb = pytest.importorskip("wandb")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     run_recipe("wandb")
+    wandb.teardown()  # ends the process that writes the file
     (path,) = tmp_path.rglob("run-*.wandb")
     content = path.read_bytes()
     assert all(name.encode() in content for name in CURVES)

@@ -285,6 +285,7 @@ def test_models_that_diverge_do_not_take_the_others_along(pool):
     ("given", "error", "words"),
     [
         ({"executor": 3}, TypeError, "executor is 3, expected a concurrent.futures.Executor"),
+        ({"executor": Immediate}, TypeError, "executor is <class '.*'>, expected a concurrent"),
         ({"epochs": 0}, ValueError, "epochs is 0, expected"),
         ({"batch_size": "x"}, TypeError, "batch_size is 'x', expected"),
         ({"threads": 0}, ValueError, "threads is 0, expected"),

@@ -260,9 +260,18 @@ def test_batches_and_many_models():
     )  # fmt: skip
     for model in many:
         assert model.parameters.tobytes() == alone.parameters.tobytes()
-    batches[1] = X[:BATCH], np.full((BATCH, OUTPUTS), np.nan)
-    with pytest.raises(ValueError, match=r"batch 2: y has only NaN where samples count"):
-        in_batches.fit(batches=batches, epochs=1, verbose=False)
+
+
+def test_a_batch_without_a_known_target_has_no_gradient():
+    X, y = make_data("squared")
+    y[BATCH : 2 * BATCH] = np.nan
+    whole, in_batches = (make("squared") for _ in range(2))
+    fit(whole, X, y, shuffle=False, batch_size=BATCH)
+    batches = [(X[i : i + BATCH], y[i : i + BATCH]) for i in range(0, N, BATCH)]
+    in_batches.fit(batches=batches, epochs=3, optimizer=fastnn.SGD(0.05), verbose=False)
+    assert in_batches.parameters.tobytes() == whole.parameters.tobytes()
+    with pytest.raises(ValueError, match=r"^batches: the weights of the samples sum to 0 in epoch"):
+        in_batches.fit(batches=batches[1:2], epochs=1, verbose=False)
 
 
 # -------------------------------------------------------------------------------- bad input

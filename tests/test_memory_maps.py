@@ -1,5 +1,8 @@
 """Arrays that need not be in memory: mapped files, and arrays of Dask and zarr."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from test_ranks import run_ranks
@@ -191,3 +194,50 @@ def test_small_arrays_of_other_libraries_are_loaded(library, monkeypatch):
     monkeypatch.setattr(arrays, "MOST_LOADED", 100)
     with pytest.raises(ValueError, match=r"^X is a (dask|zarr) Array of .* GiB, which would be"):
         fit(model, theirs, y)
+
+
+# In a process of its own, which a read behind the end of the file would end (SIGBUS).
+SHRINKS = """
+import os, sys
+import numpy as np, fastnn
+kind, own = sys.argv[1:]
+class Own(fastnn.Dense):
+    pass
+def layers():
+    first = Own if own == "own" else fastnn.Dense
+    return [first(64, 4, rng=0), fastnn.ReLU(), fastnn.Dense(4, 3, rng=1)]
+def cut(_):
+    os.truncate("cut.npy", 5000)
+np.save("cut.npy", np.ones((20000, 64) if kind == "X" else (20000, 3), np.float32))
+mapped = np.load("cut.npy", mmap_mode="r")
+X, y = np.ones((20000, 64), np.float32), np.zeros(20000, int)
+loss = None
+if kind == "X":
+    X = mapped
+else:
+    y, loss = mapped, fastnn.MeanSquaredError()
+model = fastnn.Sequential(layers(), loss=loss) if loss else fastnn.Sequential(layers())
+calls = [fastnn.LambdaCallback(on_epoch_end=cut)]
+import warnings
+warnings.simplefilter("ignore")
+for call in (lambda: model.fit(X, y, epochs=3, batch_size=5000, seed=0, verbose=0, callbacks=calls),
+             lambda: model.predict(X), lambda: model.evaluate(X, y)):
+    try:
+        call()
+    except ValueError as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize("own", ["compiled", "own"])
+@pytest.mark.parametrize("kind", ["X", "y"])
+def test_a_file_that_becomes_shorter_is_refused(kind, own, tmp_path):
+    run = subprocess.run(
+        [sys.executable, "-c", SHRINKS, kind, own], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    lines = run.stdout.splitlines()
+    sizes = {"X": "5,120,128", "y": "240,128"}
+    expected = f"{kind} is a memory map whose file now has 5,000 bytes, expected {sizes[kind]} as"
+    assert len(lines) == {"X": 3, "y": 1}[kind]  # `fit` has a copy of y
+    assert all(line.startswith(expected) for line in lines)

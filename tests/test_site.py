@@ -36,7 +36,7 @@ WORDS = {
     "AUC": "api/metrics/",
     "Optuna": "optuna/",
     "Jupyter": "training/",
-    "embedding": "command-line-limits/",
+    "embedding": "api/layers/",
 }
 
 

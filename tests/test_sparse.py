@@ -194,6 +194,49 @@ def test_bad_input(name):
     assert np.array_equal(model.parameters, before)
 
 
+# In a process of its own, which an index out of range would end.
+BROKEN = """
+import numpy as np, fastnn
+from scipy import sparse
+whole = np.zeros((300, 40), np.float32)
+whole[np.arange(0, 300, 3), np.arange(0, 300, 3) % 40] = 1
+def breaks(kind, attribute, place, value):
+    X = sparse.csr_array(whole).asformat(kind)
+    part = getattr(X, attribute).copy()
+    part[place] = value
+    setattr(X, attribute, part)
+    return X
+def shorter(kind, attribute):
+    X = sparse.csr_array(whole).asformat(kind)
+    setattr(X, attribute, getattr(X, attribute)[:-1])
+    return X
+cases = [breaks(kind, "indices", 0, value) for kind in ("csr", "csc", "bsr")
+         for value in (10**8, -10**8)]
+cases += [breaks("coo", name, 0, value) for name in ("row", "col") for value in (10**8, -1)]
+cases += [breaks(kind, "indptr", 1, 10**8) for kind in ("csr", "csc", "bsr")]
+for kind in ("csr", "csc"):
+    X = breaks(kind, "indptr", -1, 0)  # so that SciPy counts no numbers
+    X.indptr[1] = 10**8
+    cases.append(X)
+cases += [shorter("coo", "row"), shorter("coo", "data"), shorter("csc", "data")]
+model = fastnn.Sequential([fastnn.Dense(40, 3, rng=0)])
+for X in cases:
+    for call in (model.predict, lambda X: model.fit(X, np.zeros(300, int), verbose=0)):
+        try:
+            call(X)
+        except ValueError as error:
+            assert str(error).startswith("X is not a whole sparse matrix: "), error
+        else:
+            print("taken", repr(X))
+print(len(cases))
+"""
+
+
+def test_broken_matrices_of_all_formats_are_refused():
+    run = subprocess.run([sys.executable, "-c", BROKEN], capture_output=True, text=True)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "18\n", "")
+
+
 def test_a_scale_that_is_too_large():
     with pytest.raises(ValueError, match=r"^X\[1, \d+\] is 1e\+38, too large for float32 with sca"):
         fit(make_model(), changed(1e38), make_data()[1], scale=10.0)

@@ -1,10 +1,12 @@
 """`fastnn.streaming`: windows of files and arrays, in an order that a seed determines."""
 
+import re
 import threading
 
 import numpy as np
 import pytest
 from parquet_files import lose_last_column
+from scipy import sparse
 
 import fastnn
 from fastnn.datasets import load_digits
@@ -399,3 +401,186 @@ def test_bad_validation_data_in_parts():
         model.fit(np.nan_to_num(X), y, validation_data=parts, verbose=0)
     with pytest.raises(TypeError, match=r"^validation_data, batch 1 is of type int, expected"):
         model.fit(np.nan_to_num(X), y, validation_data=lambda: iter([3]), verbose=0)
+
+
+@pytest.mark.parametrize("mode", ["r", "r+", "c"])
+def test_what_is_written_to_a_map_is_in_the_windows(mode, tmp_path):
+    X, y = make_data()
+    as_npy(tmp_path, X, y)
+    mapped = np.load(tmp_path / "X.npy", mmap_mode=mode)
+    if mode != "r":
+        mapped[3] = 7
+    rows = np.concatenate(
+        [rows for rows, _ in Windows(mapped, y, **ROWS, shuffle=False).of_epoch(1)]
+    )
+    assert np.array_equal(rows, mapped)
+
+
+def test_a_map_of_a_file_that_has_been_replaced(tmp_path):
+    """The map still has the old file."""
+    X, y = make_data()
+    path = as_npy(tmp_path, X, y)[0]
+    mapped = np.load(path, mmap_mode="r")
+    np.save(tmp_path / "new.npy", X + 1)
+    (tmp_path / "new.npy").replace(path)
+    for _ in range(2):  # with another file under its name, and with none
+        windows = Windows(mapped, y, **ROWS, shuffle=False)
+        assert np.array_equal(np.concatenate([rows for rows, _ in windows.of_epoch(1)]), X)
+        path.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("read_ahead", [True, False])
+@pytest.mark.parametrize("change", ["dtype", "file", "none"])
+def test_a_file_that_is_another_one_later_is_refused(change, read_ahead, tmp_path):
+    X, y = make_data()
+    path = as_npy(tmp_path, X, y)[0]
+    windows = Windows(path, y, **ROWS, read_ahead=read_ahead)
+    words, error = r"^X: .*X.npy is another file, or has another header, than when", ValueError
+    if change == "dtype":
+        np.save(path, np.full(X.shape, 2.0, np.float64))
+    elif change == "file":
+        path.rename(tmp_path / "old.npy")
+        np.save(path, X)
+    else:
+        path.unlink()
+        words, error = r"^X is '.*X.npy', expected the file as it was when", FileNotFoundError
+    with pytest.raises(error, match=words):
+        fit(windows)
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_a_number_that_is_not_finite_is_named_by_its_row_in_the_source(shuffle, tmp_path):
+    X, y = make_data()
+    X[123, 2] = np.nan
+    windows = Windows(as_npy(tmp_path, X, y)[0], y, **ROWS, shuffle=shuffle)
+    with pytest.raises(ValueError, match=r"^batch \d+: X\[(\d+), 2\] is nan.* Row (\d+)") as caught:
+        fit(windows)
+    place = re.search(
+        r"X\[(\d+), 2\].*Row (\d+) of the batch is row 123 of the source$", str(caught.value)
+    )
+    assert place is not None
+    assert place[1] == place[2]
+
+
+def test_each_row_of_a_window_has_its_row_in_the_source():
+    _, y = make_data()
+    windows = Windows(np.arange(len(y), dtype=np.float32)[:, np.newaxis], y, **ROWS, seed=4)
+    for epoch in (1, 2):
+        for position, (rows, _) in enumerate(windows.of_epoch(epoch), start=1):
+            found = [windows.row_of(epoch, position, i) for i in range(len(rows))]
+            assert found == rows[:, 0].tolist()
+
+
+def test_windows_need_a_batch_size():
+    X, y = make_data()
+    windows = Windows(X, y, **ROWS)
+    with pytest.raises(
+        ValueError, match=r"^batch_size is None, expected the samples of a step: ba"
+    ):
+        fit(windows, batch_size=None)
+
+
+@pytest.mark.parametrize("name", ["seed", "shuffle", "read_ahead", "window_rows", "shape"])
+def test_attributes_of_windows_stay(name):
+    windows = Windows(*make_data(), **ROWS)
+    with pytest.raises(AttributeError):
+        setattr(windows, name, 1)
+
+
+def test_windows_may_weigh_nothing():
+    """As a batch of plain data may; all together they may not."""
+    X, y = make_data()
+    weights = np.arange(len(y)) >= len(y) - 40.0
+    given = {"batch_size": 10, "epochs": 2, "seed": 5, "verbose": 0, "shuffle": False}
+    model, expected = make_model(), make_model()
+    model.fit(batches=Windows(X, y, weights, **ROWS, shuffle=False), **given)
+    expected.fit(X, y, sample_weight=weights, **given)
+    assert model.parameters.tobytes() == expected.parameters.tobytes()
+    assert not np.array_equal(model.parameters, make_model().parameters)
+    with pytest.raises(
+        ValueError, match=r"^batches: the weights of the samples sum to 0 in epoch 1"
+    ):
+        fit(Windows(X, y, np.zeros(len(y)), **ROWS))
+
+
+BAD_NUMBERS = {
+    "fraction": ([1.5, 2.0], np.uint8, "1.5"), "negative": ([-1, 2], np.uint8, "-1"),
+    "large": ([300, 1], np.uint8, "300"), "missing": ([None, 1.0], np.int64, "nan"),
+    "flag": ([2, 1], bool, "2"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD_NUMBERS)
+def test_numbers_that_integers_cannot_hold(case, tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow.parquet")
+    values, dtype, shown = BAD_NUMBERS[case]
+    table = pyarrow.table({"a": values, "y": [0, 1]})
+    pyarrow.parquet.write_table(table, tmp_path / "table.parquet")
+    windows = Windows(tmp_path / "table.parquet", "y", dtype=dtype)
+    with pytest.raises(
+        ValueError, match=rf"row group 0, column 'a' has {shown}.*, expected numbers"
+    ):
+        next(windows.of_epoch(1))
+
+
+@pytest.mark.parametrize("dtype", ["nope", "U5", object, complex])
+def test_a_dtype_without_real_numbers(dtype, tmp_path):
+    with pytest.raises(TypeError, match=r"^dtype is .*, expected a type of real numbers"):
+        Windows(*make_data(), dtype=dtype)
+
+
+def test_an_error_of_a_source_names_the_rows():
+    class Failing:
+        shape, dtype, chunks = (N, 2), np.dtype(np.float32), ((115, 115), (2,))
+
+        def __getitem__(self, rows):
+            if rows.start:
+                raise ZeroDivisionError("of a library")
+            return np.zeros((N, 2), np.float32)[rows]
+
+    windows = Windows(Failing(), np.zeros(N), rows=115, shuffle=False)
+    with pytest.raises(ZeroDivisionError, match="of a library") as caught:
+        list(windows.of_epoch(1))
+    assert caught.value.__notes__ == ["X[115:230] cannot be read"]
+
+
+WRONG = {
+    "sparse": (lambda X, y, folder: (sparse.csr_array(X), y), {}, "X is a sparse matrix, expected"),
+    "number": (lambda X, y, folder: (3.0, y), {}, r"X has shape \(\), expected an array of rows"),
+    "text": (lambda X, y, folder: (write_text(folder), y), {}, "X is '.*', expected a .npy"),
+    "one name": (as_parquet, {"columns": "x0"}, "columns is 'x0', expected a list of names"),
+    "numbers": (as_parquet, {"columns": [0]}, r"columns is \[0\], expected a list of names"),
+    "twice": (as_parquet, {"columns": ["x0", "x1", "x0"]}, "columns has 'x0' twice, expected each"),
+}  # fmt: skip
+
+
+def write_text(folder):
+    (folder / "X.csv").write_text("a,b\n1,2\n")
+    return folder / "X.csv"
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_windows_cannot_read_is_named(case, tmp_path):
+    make, options, words = WRONG[case]
+    make = {as_parquet: lambda X, y, folder: as_parquet(folder, X, y)[:2]}.get(make, make)
+    X, y, *_ = make(*make_data(), tmp_path)
+    with pytest.raises((TypeError, ValueError), match=f"^{words}"):
+        Windows(X, y, **options)
+
+
+def test_windows_in_place_of_an_array():
+    X, y = make_data()
+    model = make_model()
+    for call in (model.fit, model.predict, model.evaluate):
+        with pytest.raises(
+            TypeError, match=r"^X is <Windows: .*>, expected an array: fit\(batches"
+        ):
+            call(Windows(X, y, **ROWS), *([] if call == model.predict else [y]))
+    for name, call in {
+        "y": lambda: model.fit(X, sparse.csr_array(X)),
+        "sample_weight": lambda: model.fit(X, y, sample_weight=sparse.csr_array(X)),
+        "inputs": lambda: model.forward(sparse.csr_array(X)),
+    }.items():
+        with pytest.raises(TypeError, match=f"^{name} is a sparse matrix, expected an array"):
+            call()

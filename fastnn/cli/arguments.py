@@ -298,7 +298,7 @@ def _add_predict(command: _Options) -> None:
     _add_columns(add, "--keep", "columns to copy to the output")
     _add_precision(add)
     output = "write .csv, .tsv, .jsonl or .parquet (default: CSV on standard output)"
-    add("--output", metavar="PATH", help=output)
+    add("-o", "--output", metavar="PATH", help=output)
     _add_common(command, "print JSON lines")
 
 

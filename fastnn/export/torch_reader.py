@@ -67,9 +67,9 @@ def from_torch(
     ----------
     path : path-like
     layers : list of layers, optional
-        The layers without parameters, in order: one for each index that is not in the file; more
-        than that follow the last module. Or all layers of the network: then those with parameters
-        get those of the file in order, whatever the indices. Sizes and dtype have to fit.
+        The layers without parameters, in order: one for each index that is not in the file. Further
+        layers follow the last module. Or all layers of the network: then the layers with parameters
+        get those of the file in order, and the indices are ignored. Sizes and dtype have to fit.
     loss : Loss, optional
         Of the model. By default the one that the file names, else :class:`SoftmaxCrossEntropy`.
     activation : str or layer, optional

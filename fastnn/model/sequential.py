@@ -250,7 +250,7 @@ class Sequential(PredictingModel):
             metrics, callbacks, scale, offset, resume, verbose, threads, precision, ranks, parts,
         )  # fmt: skip
         with note_compilation(verbose):
-            with Agreement(ranks) as agreement:
+            with Agreement(ranks, parts) as agreement:
                 request = check_request(self._program, self, arguments, agreement)
             return train(request)
 
@@ -271,8 +271,8 @@ class Sequential(PredictingModel):
     ) -> History:
         """Train once on samples `X` and targets `y`, in their order: for streams of data.
 
-        A call costs little beside its steps: it keeps its memory for the next call, as much as a
-        `fit` with the largest batch so far needs.
+        A call takes little time in addition to its step. The model keeps the memory for the next
+        call: as much as a `fit` with the largest batch so far needs.
 
         Parameters
         ----------

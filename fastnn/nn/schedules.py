@@ -234,8 +234,8 @@ class ReduceOnPlateau(Schedule):
     factor : float
         Multiplies the rate each time, between 0 and 1.
     patience : int
-        The rate is lowered after more than so many epochs in a row without an improvement:
-        0 lowers it after the first. (:class:`EarlyStopping` counts that epoch too: it stops
+        The number of epochs in a row without an improvement that are tolerated: the next one lowers
+        the rate. 0 lowers it after the first. (:class:`EarlyStopping` stops one epoch earlier:
         after `patience` epochs without an improvement.)
     monitor : str
         The name of a curve.
@@ -246,7 +246,7 @@ class ReduceOnPlateau(Schedule):
     mode : {"auto", "min", "max"}
         Whether lower or higher is better, as in :class:`EarlyStopping`.
     cooldown : int
-        After a drop, so many epochs do not count.
+        The number of epochs after a reduction that do not count.
 
     Attributes
     ----------

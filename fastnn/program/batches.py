@@ -56,6 +56,18 @@ class Batches:
                 "several epochs give a list, or a function that returns an iterator"
             )
 
+    def raise_placed(self, error: Exception, position: int) -> None:
+        """Raise an error about a batch with the row of the source, where that is known."""
+        row: int | None = None
+        cause: BaseException | None = error
+        while row is None and cause is not None:
+            row, cause = getattr(cause, "row", None), cause.__cause__
+        row_of = getattr(self.source, "row_of", None)
+        if row is not None and row_of is not None:
+            place = row_of(self.epoch, position, row)
+            text = f"{error}. Row {row} of the batch is row {place} of the source"
+            raise type(error)(text) from error
+
     def _begin(self, first: int, stack: contextlib.ExitStack) -> Iterable[Batch]:
         source: Any = self.source
         if hasattr(source, "of_epoch"):
@@ -186,6 +198,11 @@ class BatchTrainer:
 
         failed = self.stream.run(take_batches)
         totals = self.totals[np.newaxis]
+        if failed is None and not totals[0, t.TOTAL_WEIGHT] > 0:
+            raise ValueError(
+                f"batches: the weights of the samples sum to 0 in epoch {self.batches.epoch}, "
+                "expected some weight above 0"
+            )
         self.n_batches, self.n_samples = self._steps, self._n_samples
         self._begin_epoch()
         return Totals(totals, failed)
@@ -196,8 +213,9 @@ class BatchTrainer:
         """Take the steps of one batch; return None or the step that failed, from 1."""
         try:
             data = self.as_data(position, batch)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError) as error:
             self.check_unchanged()  # the targets may be for a loss set meanwhile
+            self.batches.raise_placed(error, position)
             raise
         first = self._steps
         n, size = len(data.inputs), self.batch_size

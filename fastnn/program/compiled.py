@@ -227,6 +227,7 @@ class CompiledTrainer:
             last = min(step + self.chunk_steps, n_steps, *stops)
             if self.data.inputs.is_sparse:
                 last = min(last, self._end_of_dense(step))
+            self.data.check_maps()
             if self.data.inputs.pending is not None:
                 self._check_rows(step, last, orders)
             numbers = self.optimizer.numbers(

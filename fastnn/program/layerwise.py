@@ -114,6 +114,7 @@ class LayerTrainer:
     def _begin_batch(self, epoch: Epoch, batch: int) -> Integers:
         """Return where in `data` the samples of a batch are. They have been checked."""
         indices = self._indices_of(epoch, batch)
+        self.data.check_maps()
         self.data.inputs.check_rows(indices, "X")
         return indices
 

@@ -46,6 +46,10 @@ class PartSamples(Samples):
     def __getitem__(self, rows: slice | Array) -> Samples:
         raise TypeError("a part of the samples is on other ranks")
 
+    def check_map(self, name: str) -> None:
+        """As of all samples, for the part of this rank."""
+        self.own.check_map(name)
+
     def view(self) -> tuple[Array, Records]:
         """Raise TypeError: kernels take the rows that `fetch` returns."""
         raise TypeError("a part of the samples is on other ranks")

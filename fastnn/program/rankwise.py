@@ -157,6 +157,7 @@ class RanksTrainer(LayerTrainer):
     def _begin_batch(self, epoch: Epoch, batch: int) -> Integers:
         """As in the base class; each rank checks the samples of its own shards."""
         if self.windows is None:
+            self.data.check_maps()
             indices = self._indices_of(epoch, batch)
             runs = [self.ranks.rows_of(shard, len(indices)) for shard in self.ranks.own_shards]
             self.data.inputs.check_rows(indices[runs[0].start : runs[-1].stop], "X")

@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike
 from .. import kernels
 from ..kernels.codes import SampleType
 from ..kernels.records import SAMPLE_LAYOUT
+from ..memory import check_map
 from ..types import Array, Floats, Integers, Records, Scaling, Shape
 from ..validation import check_codes, refuse_not_finite, unlocked
 
@@ -122,6 +123,10 @@ class Samples:
         limits = np.iinfo(self.array.dtype)
         extremes = np.array([[limits.min, limits.max]], self.array.dtype)
         return bool(np.isfinite(self._convert(extremes)).all())
+
+    def check_map(self, name: str) -> None:
+        """Raise ValueError if the rows lie in the map of a file that has become shorter."""
+        check_map(self.array, name)
 
     def require_codes(self, categories: Mapping[int, int], name: str) -> None:
         """Check the codes of samples that have been checked already.

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol, TypedDict
 import numpy as np
 
 from ..kernels import table as t
+from ..memory import check_map
 from ..nn.loss import Loss
 from ..nn.network import Network
 from ..nn.optimizer import Optimizer
@@ -35,6 +36,12 @@ class Data(NamedTuple):
     labels: Integers  # (N,) int64
     targets: Floats  # (N, O), or (0, O) where `labels` has the classes
     weights: Floats  # (N,) float64, or (0,) where all are 1
+
+    def check_maps(self) -> None:
+        """Raise ValueError if samples lie in the map of a file that has become shorter."""
+        self.inputs.check_map("X")
+        check_map(self.targets, "y")
+        check_map(self.weights, "sample_weight")
 
     @property
     def loss_targets(self) -> Array:

@@ -290,12 +290,12 @@ class EarlyStopping(Callback):
     monitor : str
         The name of the curve.
     patience : int
-        The run ends after so many epochs in a row without an improvement, as in Keras and
-        Lightning. 0 means the same as 1: the first epoch without an improvement is the last one.
+        The number of epochs in a row without an improvement after which the run ends, as in Keras
+        and Lightning. 0 means the same as 1: the first epoch without an improvement is the last.
     min_delta : float
         How much better counts as an improvement.
     restore_best : bool
-        Leave the model with the parameters of the best epoch.
+        Whether to restore the parameters of the best epoch at the end.
     mode : {"auto", "min", "max"}
         Whether lower or higher is better. "auto" works for losses, accuracy, fastnn's metrics and
         a :class:`Metric` with `higher_is_better`.
@@ -303,7 +303,7 @@ class EarlyStopping(Callback):
         An epoch that is not better than this counts as one without an improvement, even if it is
         the best so far.
     start_from_epoch : int
-        The first so many epochs are ignored.
+        The number of epochs at the beginning that are ignored.
 
     Attributes
     ----------

@@ -30,7 +30,7 @@ def _as_number_of_files(value: int | None, name: str) -> int | None:
 
 
 class Checkpoint(Callback):
-    """Writes the run to a file again and again; `fit(..., resume=path)` goes on from it.
+    """Writes the state of the run to a file regularly; `fit(..., resume=path)` resumes from it.
 
     A file holds all that the rest of the run depends on, so a resumed run ends with the same bits
     as one without an interruption. A new file replaces the old one only after it is complete on the
@@ -51,8 +51,8 @@ class Checkpoint(Callback):
         "batches" also writes a file at the end of each epoch. With "seconds", the time is checked
         about every 0.05 seconds within an epoch.
     keep : int, optional
-        For a name with {epoch}: keep only so many of the last files of this run, and remove older
-        ones. By default all files stay.
+        For a name with {epoch}: the number of files of this run to keep. Older ones are removed.
+        By default all files stay.
     save_best_only : bool
         Write only after an epoch in which the curve `monitor` has its best value so far. With
         `every`, no file is written for a best epoch that is not due, but later epochs are still
@@ -74,7 +74,7 @@ class Checkpoint(Callback):
     files are written after all callbacks have been called. So a run can resume from any of them,
     and its files end as those of a run without an interruption. The state in a file belongs to the
     `Checkpoint` with the same file name (in any folder) and the same `save_best_only`. A
-    `Checkpoint` without a state in the file begins anew.
+    `Checkpoint` without a state in the file starts from the beginning.
 
     Raises
     ------

@@ -19,7 +19,15 @@ from ..program.program import Program
 from ..program.samples import UNSCALED, Samples
 from ..program.trainer import Data
 from ..types import Batch, BatchSource, Floats, Integers, Scaling, Task
-from ..validation import as_class_weights, as_sample_weights, as_targets, as_values, unlocked
+from ..validation import (
+    as_class_weights,
+    as_sample_weights,
+    as_targets,
+    as_values,
+    as_weights,
+    unlocked,
+)
+from .digests import digest_of_batch
 from .order import count_used
 
 NAMES = "X", "y", "sample_weight"
@@ -42,30 +50,38 @@ def as_data(
     *,
     finite: bool | Literal["later"] = True,
     is_part: bool = False,
+    weighs: bool = True,
 ) -> Data:
     """Return checked samples; `names` are those of the three arguments.
 
     With "later" as `finite`, rows of the inputs are still to be checked. Samples of which no target
-    is known weigh 0, unless the data `is_part` of others: then it is still to be seen to.
+    is known weigh 0, unless the data `is_part` of others: then it is still to be seen to. With
+    `weighs`, weights that are all 0 are refused.
     """
     inputs = program.as_inputs(X, names[0], scaling=scaling, allow_empty=False, finite=finite)
     labels, targets = as_checked_targets(program.network, y, names[1], inputs)
     weights = np.empty(0)
     if sample_weight is not None:
-        weights = unlocked(as_sample_weights(sample_weight, len(inputs), names[2]))
+        as_checked = as_sample_weights if weighs else as_weights
+        weights = unlocked(as_checked(sample_weight, len(inputs), names[2]))
     data = Data(inputs, labels, targets, weights)
-    return data if is_part else leave_out_unknown(data, program.network.loss, names[1])
+    if is_part:
+        return data
+    return leave_out_unknown(data, program.network.loss, names[1], weighs=weighs)
 
 
-def leave_out_unknown(data: Data, loss: Loss, name: str = "y") -> Data:
-    """Return samples in which those without a known target weigh 0; `name` is that of `y`."""
+def leave_out_unknown(data: Data, loss: Loss, name: str = "y", *, weighs: bool = True) -> Data:
+    """Return samples in which those without a known target weigh 0; `name` is that of `y`.
+
+    With `weighs`, samples that all weigh 0 are refused.
+    """
     if not loss.masks_targets:
         return data
     known = known_rows(data.targets)
     if known.all():
         return data
     weights = known * (data.weights if len(data.weights) else 1.0)
-    if not weights.sum() > 0:
+    if weighs and not weights.sum() > 0:
         raise ValueError(
             f"{name} has only NaN where samples count, expected targets that are known"
         )
@@ -105,8 +121,12 @@ def count_outputs(network: Network, inputs: Samples) -> int:
     return int(network.logits(inputs.take([0]), training=False).shape[1])
 
 
-def with_class_weights(data: Data, class_weight: Mapping[Any, float] | None, task: Task) -> Data:
+def with_class_weights(
+    data: Data, class_weight: Mapping[Any, float] | None, task: Task, *, weighs: bool = True
+) -> Data:
     """Return samples whose weights are multiplied by the `class_weight` of their labels.
+
+    With `weighs`, weights that are all 0 are refused.
 
     Those of one yes-or-no question have the labels 0 and 1; between them the weight is linear.
     """
@@ -124,19 +144,31 @@ def with_class_weights(data: Data, class_weight: Mapping[Any, float] | None, tas
             "class_weight is given, expected a loss of classes with it, or one yes-or-no question"
         )
     weights = (data.weights if len(data.weights) else 1.0) * factors
-    if not weights.sum() > 0:
+    if weighs and not weights.sum() > 0:
         raise ValueError("sample_weight times class_weight sums to 0, expected some weight above 0")
     return data._replace(weights=weights)
 
 
 class ValidationParts:
-    """Validation data that are read in parts, the same after each epoch."""
+    """Validation data that are read in parts, the same after each epoch.
+
+    Attributes
+    ----------
+    digest : int
+        Of all parts of the last time that they were read, after `keep_digest`.
+    """
 
     def __init__(self, program: Program, source: BatchSource, scaling: Scaling) -> None:
         self.program, self.source, self.scaling = program, source, scaling
+        self._has_digest, self.digest = False, 0
+
+    def keep_digest(self) -> None:
+        """Form a digest whenever the parts are read."""
+        self._has_digest = True
 
     def __iter__(self) -> Iterator[Data]:
         """Yield the checked samples of all parts."""
+        self.digest = 0
         with contextlib.closing(Batches(self.source).iterate()) as batches:
             for position, batch in batches:
                 place = f"validation_data, batch {position}"
@@ -145,6 +177,8 @@ class ValidationParts:
                     data = as_data(self.program, X, y, sample_weight, scaling=self.scaling)
                 except (TypeError, ValueError) as error:
                     raise type(error)(f"{place}: {error}") from error
+                if self._has_digest:
+                    self.digest = digest_of_batch(data, self.digest)
                 yield data
 
 
@@ -184,8 +218,9 @@ def as_batch(
     """
     X, y, sample_weight = _unpack(batch, f"batch {position}")
     try:
-        data = as_data(program, X, y, sample_weight, scaling=scaling)
-        data = with_class_weights(data, class_weight, program.network.loss.task)
+        # A batch may weigh nothing, as in a file that is sorted: its steps have no gradient.
+        data = as_data(program, X, y, sample_weight, scaling=scaling, weighs=False)
+        data = with_class_weights(data, class_weight, program.network.loss.task, weighs=False)
         n = len(data.inputs)
         size = n if batch_size is None else min(batch_size, n)
         check_batches(program.network, count_used(n, batch_size, drop_last), size)

@@ -22,7 +22,7 @@ _last_data: dict[str, Any] = {}
 
 def as_executor(value: Any) -> Executor:
     """Return `value`, which has the method `submit` of an executor."""
-    if not callable(getattr(value, "submit", None)):
+    if isinstance(value, type) or not callable(getattr(value, "submit", None)):
         raise TypeError(f"executor is {value!r:.80}, expected a concurrent.futures.Executor")
     executor: Executor = value
     return executor

@@ -281,6 +281,13 @@ def _check_batches_only(
             raise ValueError(f"{name} is given, expected batches without it")
     assert arguments.batches is not None
     batches = Batches(arguments.batches, arguments.initial_epoch)
+    window_rows = getattr(arguments.batches, "window_rows", None)
+    if arguments.batch_size is None and window_rows is not None:
+        raise ValueError(
+            f"batch_size is None, expected the samples of a step: batches is "
+            f"{arguments.batches!r}, and a step of a whole window is rarely meant; "
+            f"batch_size={window_rows} takes one"
+        )
     within = [each for each in arguments.callbacks if isinstance(each, Checkpoint)]
     if not batches.can_start_again:
         again = f"batches is {batches.source!r:.80}, which gives each batch once"

@@ -69,7 +69,7 @@ class MLPClassifier(ClassifierMixin, TrainableMLP):
     verbose : bool
         Whether to print a line for each epoch.
     warm_start : bool
-        Whether `fit` goes on from the parameters of the call before.
+        Whether `fit` continues with the parameters of the previous call.
     momentum : float
         The momentum of sgd, from 0 to 1.
     nesterovs_momentum : bool

@@ -35,6 +35,8 @@ class ParquetSource:
         except ModuleNotFoundError:
             raise missing("windows of Parquet files need", "pyarrow", "stream") from None
         self._arrow = pyarrow
+        if columns is not None:
+            columns = _as_names(columns)
         paths = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
         if not paths:
             raise FileNotFoundError(f"X is {str(path)!r}, expected a folder of Parquet files")
@@ -99,17 +101,18 @@ class ParquetSource:
             absent = [name for name in names if name not in table.column_names]
             if absent:
                 raise ValueError(f"{place} has no column {absent[0]!r}, expected it in each file")
+            self._check_schema(path, table.schema, self.columns, self.others)
             if table.num_rows != end - begin:
                 raise ValueError(f"{place} has {table.num_rows} rows, expected {end - begin}")
             # Columns are contiguous; one copy turns them into rows.
             columns = np.empty((len(self.columns), end - begin), outs[0].dtype)
             for column, name in zip(columns, self.columns, strict=True):
-                column[...] = self._as_numbers(table[name])
+                _convert(column, self._as_numbers(table[name]), f"{place} column {name!r}")
             outs[0][...] = columns.T
             for name, out in zip(self.others, outs[1:], strict=True):
                 if table[name].null_count:
                     raise ValueError(f"{place} has missing values in {name!r}, expected none")
-                out[...] = self._as_numbers(table[name])
+                _convert(out, self._as_numbers(table[name]), f"{place} column {name!r}")
 
         yield read
 
@@ -119,3 +122,29 @@ class ParquetSource:
         if numbers.dtype == object:  # booleans of which some are missing
             numbers = np.array([np.nan if each is None else each for each in numbers], np.float64)
         return numbers
+
+
+def _as_names(columns: Any) -> list[str]:
+    """Return the names of features as a list."""
+    names = [columns] if isinstance(columns, str) else [*columns]
+    if isinstance(columns, str) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"columns is {columns!r:.80}, expected a list of names")
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ValueError(f"columns has {twice[0]!r} twice, expected each name once")
+    return names
+
+
+def _convert(out: Array, numbers: Array, place: str) -> None:
+    """Write numbers into an array; ValueError for one that its integers or booleans cannot hold.
+
+    A number that is too large for a float becomes inf, which training refuses.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        out[...] = numbers.astype(out.dtype)
+    if out.dtype.kind in "iub":
+        wrong = np.flatnonzero(out != numbers)
+        if len(wrong):
+            raise ValueError(
+                f"{place} has {numbers[wrong[0]]}, expected numbers that dtype {out.dtype} holds"
+            )

@@ -12,6 +12,10 @@ import numpy as np
 
 from ..datasets import read_idx
 from ..types import Array, Integers, Shape
+from ..validation import as_anything
+
+_HEADER = 4096
+"""Bytes of a file, at most, that are compared when it is opened again."""
 
 Read: TypeAlias = Callable[[int, int, Sequence[Array]], None]
 """Takes (begin, end, outs), and writes the rows [begin, end) into the arrays `outs`."""
@@ -54,7 +58,12 @@ class ArraySource:
         """Return a context in which rows can be read."""
 
         def read(begin: int, end: int, outs: Sequence[Array]) -> None:
-            outs[0][...] = np.asarray(self.array[begin:end])
+            try:
+                rows = np.asarray(self.array[begin:end])
+            except Exception as error:
+                error.add_note(f"{self.forms[0].name}[{begin}:{end}] cannot be read")
+                raise
+            outs[0][...] = rows
 
         yield read
 
@@ -72,11 +81,45 @@ class FileSource:
         self.path, self.offset, self.n_rows = path, offset, shape[0]
         self.forms = [Form(name, shape[1:], dtype)]
         self.row_bytes = int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize
+        with open(path, "rb", buffering=0) as file:
+            self._identity = self._identify(file)
+
+    def _identify(self, file: Any) -> tuple[Any, ...]:
+        """Return what is another for another file, and for rows of another dtype or shape."""
+        status = os.fstat(file.fileno())
+        return status.st_dev, status.st_ino, file.read(min(self.offset, _HEADER))
+
+    def has_rows_of(self, array: Array) -> bool:
+        """Return whether the file has the first and the last row of an array."""
+        if self.n_rows == 0:
+            return True
+        row = np.empty((1, *self.forms[0].row), self.forms[0].dtype)
+        with self.open() as read:
+            for i in (0, self.n_rows - 1):
+                try:
+                    read(i, i + 1, [row])
+                except ValueError:
+                    return False
+                if row.tobytes() != array[i].tobytes():
+                    return False
+        return True
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Read]:
         """Return a context in which rows can be read."""
-        with open(self.path, "rb", buffering=0) as file:
+        name = self.forms[0].name
+        try:
+            file = open(self.path, "rb", buffering=0)
+        except OSError as error:
+            raise type(error)(
+                f"{name} is {self.path!r}, expected the file as it was when it was opened ({error})"
+            ) from None
+        with file:
+            if self._identify(file) != self._identity:
+                raise ValueError(
+                    f"{name}: {self.path} is another file, or has another header, than when it "
+                    "was opened: expected the same"
+                )
             if hasattr(os, "posix_fadvise"):  # no reading ahead, beyond a block
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
 
@@ -101,9 +144,9 @@ def find_source(value: Any, name: str) -> Source:
     if isinstance(value, str | os.PathLike):
         value = _map(Path(value), name)
     if not isinstance(value, np.ndarray) and not hasattr(value, "chunks"):
-        value = np.asarray(value)
+        value = as_anything(value, name)
     if not value.shape:
-        raise ValueError(f"{name} is {value!r:.80}, expected an array of rows")
+        raise ValueError(f"{name} has shape (), expected an array of rows")
     if value.shape[0] != value.shape[0]:  # NaN
         raise ValueError(
             f"{name} has an unknown number of rows: {name}.compute_chunk_sizes() finds it"
@@ -118,7 +161,12 @@ def _map(path: Path, name: str) -> Array:
     with path.open("rb") as file:
         start = file.read(6)
     if start != b"\x93NUMPY":
-        array = read_idx(path)
+        try:
+            array = read_idx(path)
+        except ValueError as error:
+            raise ValueError(
+                f"{name} is {str(path)!r}, expected a .npy, IDX or Parquet file ({error})"
+            ) from None
         return array.reshape(len(array), -1) if array.ndim > 1 else array
     try:
         mapped: Array = np.load(path, mmap_mode="r")
@@ -134,10 +182,17 @@ def _find_file(array: Any, name: str) -> FileSource | None:
         root = root.base
     if not isinstance(root, np.memmap) or not array.flags.c_contiguous or root.filename is None:
         return None
+    if root.mode == "c":  # what was written to the array is not in the file
+        return None
     first, start = (each.__array_interface__["data"][0] for each in (array, root))
-    return FileSource(
-        str(root.filename), root.offset + first - start, array.shape, array.dtype, name
-    )
+    try:
+        source = FileSource(
+            str(root.filename), root.offset + first - start, array.shape, array.dtype, name
+        )
+        # Another file may have the name now: the map still has the one that it was made of.
+        return source if source.has_rows_of(array) else None
+    except OSError:
+        return None
 
 
 def _find_edges(array: Any) -> Integers | None:

@@ -44,9 +44,9 @@ class SourceWindows:
         shuffle: bool = True,
         read_ahead: bool | None = None,
     ) -> None:
-        self.seed = as_index(seed, "seed", 2**63)
-        self.shuffle = as_flag(shuffle, "shuffle")
-        self.read_ahead = (
+        self._seed = as_index(seed, "seed", 2**63)
+        self._shuffle = as_flag(shuffle, "shuffle")
+        self._reads_ahead = (
             usable_cpus() > 1 if read_ahead is None else as_flag(read_ahead, "read_ahead")
         )
         self._sources = sources
@@ -56,7 +56,7 @@ class SourceWindows:
         self._n_windows = min(n_blocks, -(-n_rows // wanted))
         most = -(-n_blocks // self._n_windows)
         sizes = np.sort(np.diff(self._edges))[::-1]
-        self.window_rows = int(sizes[:most].sum())
+        self._window_rows = int(sizes[:most].sum())
         self._check_memory()
 
     @property
@@ -64,12 +64,32 @@ class SourceWindows:
         """(N, I)."""
         return self._sources[0].n_rows, self._sources[0].forms[0].row[0]
 
+    @property
+    def window_rows(self) -> int:
+        """The rows of the largest window."""
+        return self._window_rows
+
+    @property
+    def seed(self) -> int:
+        """The seed of the order."""
+        return self._seed
+
+    @property
+    def shuffle(self) -> bool:
+        """Whether the order is random."""
+        return self._shuffle
+
+    @property
+    def read_ahead(self) -> bool:
+        """Whether a thread reads the next window."""
+        return self._reads_ahead
+
     def __len__(self) -> int:
         """Return the number of windows of an epoch."""
         return self._n_windows
 
     def __repr__(self) -> str:
-        return f"<Windows: {len(self)} an epoch, {self.window_rows} of {self.shape} rows>"
+        return f"<Windows: {len(self)} an epoch, {self._window_rows} of {self.shape} rows>"
 
     def of_epoch(self, epoch: int, first: int = 0) -> Generator[tuple[Array, ...]]:
         """Yield the windows (X, y) or (X, y, sample_weight) of an epoch, `first` of them left out.
@@ -79,16 +99,24 @@ class SourceWindows:
         plan = self._plan(epoch)[first:]
         with contextlib.ExitStack() as stack:
             readers = [stack.enter_context(source.open()) for source in self._sources]
-            if not self.read_ahead:
+            if not self._reads_ahead:
                 for blocks in plan:
                     yield self._read(blocks, readers, None)
                 return
-            yield from self._read_ahead(plan, readers)
+            yield from self._iterate_ahead(plan, readers)
+
+    def row_of(self, epoch: int, position: int, row: int) -> int:
+        """Return which row of the source a row of a window is; the first window is 1."""
+        blocks = self._plan(epoch)[position - 1]
+        sizes = self._edges[blocks + 1] - self._edges[blocks]
+        ends = np.cumsum(sizes)
+        block = int(np.searchsorted(ends, row, "right"))
+        return int(self._edges[blocks[block]] + row - (ends[block] - sizes[block]))
 
     def describe(self) -> dict[str, Any]:
         """Return what has to be the same in a resumed run."""
         return {
-            "shape": [*self.shape], "seed": self.seed, "shuffle": self.shuffle,
+            "shape": [*self.shape], "seed": self._seed, "shuffle": self._shuffle,
             "windows": len(self), "blocks": len(self._edges) - 1,
         }  # fmt: skip
 
@@ -110,21 +138,21 @@ class SourceWindows:
         return np.append(np.arange(0, n_rows, block_rows), n_rows)
 
     def _check_memory(self) -> None:
-        n_bytes, memory = self.window_rows * row_bytes(self._sources), physical_memory()
-        if n_bytes * (1 + self.read_ahead) > memory:
+        n_bytes, memory = self._window_rows * row_bytes(self._sources), physical_memory()
+        if n_bytes * (1 + self._reads_ahead) > memory:
             raise ValueError(
-                f"rows: a window of {self.window_rows:,} rows takes {n_bytes / 2**30:,.1f} GiB, "
+                f"rows: a window of {self._window_rows:,} rows takes {n_bytes / 2**30:,.1f} GiB, "
                 f"expected windows that fit into the memory of {memory / 2**30:,.1f} GiB"
             )
 
     def _plan(self, epoch: int) -> list[Integers]:
         """Return the blocks of each window of an epoch."""
         n_blocks, n_windows = len(self._edges) - 1, len(self)
-        if not self.shuffle:
+        if not self._shuffle:
             return np.array_split(np.arange(n_blocks), n_windows)
         # Of as many neighbors as there are windows, each window gets one: so each has rows from all
         # over the file, and rows that are sorted by class are mixed as well as any.
-        rng = np.random.default_rng([self.seed, epoch])
+        rng = np.random.default_rng([self._seed, epoch])
         deals = np.tile(np.arange(n_windows), (-(-n_blocks // n_windows), 1))
         window_of = rng.permuted(deals, axis=1).ravel()[:n_blocks]
         return [np.flatnonzero(window_of == i) for i in rng.permutation(n_windows)]
@@ -147,7 +175,7 @@ class SourceWindows:
             window += arrays
         return tuple(window)
 
-    def _read_ahead(
+    def _iterate_ahead(
         self, plan: Sequence[Integers], readers: Sequence[Read]
     ) -> Iterator[tuple[Array, ...]]:
         """Yield the windows of a plan; a thread reads the next one."""
@@ -249,9 +277,19 @@ class Windows(SourceWindows):
         dtype: DTypeLike = np.float32,
     ) -> None:
         super().__init__(
-            _find_sources(X, y, sample_weight, columns, np.dtype(dtype)), rows=rows,
+            _find_sources(X, y, sample_weight, columns, _as_dtype(dtype)), rows=rows,
             block_rows=block_rows, seed=seed, shuffle=shuffle, read_ahead=read_ahead,
         )  # fmt: skip
+
+
+def _as_dtype(value: DTypeLike) -> np.dtype[Any]:
+    try:
+        dtype = np.dtype(value)
+    except TypeError:
+        dtype = None
+    if dtype is None or dtype.kind not in "biuf":
+        raise TypeError(f"dtype is {value!r}, expected a type of real numbers, such as float32")
+    return dtype
 
 
 def row_bytes(sources: Iterable[Source]) -> int:

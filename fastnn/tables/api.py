@@ -91,7 +91,7 @@ def train(
     categorical : sequence of str
         Columns whose values are names of categories.
     null : sequence of str
-        Texts that mean a missing value, beside the usual ones.
+        Texts that mean a missing value, in addition to the usual ones.
     decimal : {".", ","}, optional
         The decimal mark of columns in which all numbers look like "1,234".
     day_first : bool, optional
@@ -120,8 +120,8 @@ def train(
     weight_decay : float
         Of any optimizer.
     patience : int
-        Stop after so many epochs without a better held-out loss, and keep the best one. 0 does
-        not stop.
+        The number of epochs without a better held-out loss after which training stops. The best
+        epoch is kept. 0 takes all epochs.
     balanced : bool
         Whether every class counts the same.
     separator : str, optional

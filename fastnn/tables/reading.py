@@ -59,7 +59,7 @@ class Reading(NamedTuple):
         texts : collection of str
             Columns whose values stay texts.
         nulls : iterable of str
-            Marks of missing values beside the usual ones.
+            Marks of missing values in addition to the usual ones.
         decimal : str, optional
             "." or ",": the decimal mark of columns in which both would do.
         has_commas : bool

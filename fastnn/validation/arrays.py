@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from .. import kernels
+from ..memory import check_map
 from ..types import Array, Floats, Integers, Rows, Scaling, Shape
 
 MOST_LOADED = 2**30
@@ -22,6 +23,7 @@ def as_anything(value: ArrayLike, name: str) -> Array:
     dtype at any time.
     """
     if not isinstance(value, np.ndarray):
+        _refuse_others(value, name)
         _refuse_to_load(value, name)
     if np.ma.is_masked(value):
         raise ValueError(f"{name} has masked values, expected a plain array")
@@ -29,7 +31,16 @@ def as_anything(value: ArrayLike, name: str) -> Array:
         array = np.asarray(value).view()
     except ValueError:  # rows of different lengths
         raise ValueError(f"{name} is not rectangular, expected rows of one length") from None
+    check_map(array, name)
     return _numbers_of_frame(value, array) if array.dtype.hasobject else array
+
+
+def _refuse_others(value: Any, name: str) -> None:
+    """Raise TypeError for objects of which NumPy would make an array of one object."""
+    if hasattr(value, "tocsr"):
+        raise TypeError(f"{name} is a sparse matrix, expected an array: {name}.toarray() makes one")
+    if hasattr(value, "of_epoch"):
+        raise TypeError(f"{name} is {value!r:.80}, expected an array: fit(batches=...) takes it")
 
 
 def _refuse_to_load(value: Any, name: str) -> None:
@@ -78,7 +89,15 @@ def as_array(value: ArrayLike, name: str) -> Array:
 
 
 class NotFiniteError(ValueError):
-    """A number is NaN or infinite, or too large for the dtype."""
+    """A number is NaN or infinite, or too large for the dtype.
+
+    Attributes
+    ----------
+    row : int or None
+        Its row in the array.
+    """
+
+    row: int | None = None
 
 
 def as_matrix(
@@ -125,11 +144,14 @@ def refuse_not_finite(
     value = array[tuple(at)]
     if np.isfinite(value):
         scaled = "" if scaling == (1.0, 0.0) else " with scale {} and offset {}".format(*scaling)
-        raise NotFiniteError(
+        error = NotFiniteError(
             f"{place} is {value}, too large for {matrix.dtype}{scaled}: expected smaller numbers"
         )
-    hint = nan_hint if np.isnan(value) else ""
-    raise NotFiniteError(f"{place} is {value}, expected finite numbers{hint}")
+    else:
+        hint = nan_hint if np.isnan(value) else ""
+        error = NotFiniteError(f"{place} is {value}, expected finite numbers{hint}")
+    error.row = int(at[0]) if len(at) else None
+    raise error
 
 
 def unlocked(array: Array) -> Array:
