@@ -197,6 +197,28 @@ def test_reduced_precision_averages_the_float32_weights(precision, single_steps)
     np.testing.assert_allclose(model.parameters, expected, rtol=1e-5, atol=1e-5)
 
 
+def test_tables_of_an_embedding_are_averaged_too(single_steps):
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, [7, 30], (ROWS, 2))
+    X, y = np.hstack([rng.standard_normal((ROWS, 2)), codes]).astype(F32), make_data()[1]
+    first = fastnn.Embedding(4, {2: (7, 3), 3: (30, 5)}, rng=0, init="lecun")
+    model = fastnn.Sequential([first, dense(10, 17), fastnn.ReLU(), dense(17, CLASSES)])
+    start, record, results = model.parameters.copy(), Record(), []
+    for own, callbacks in ((False, [record]), (False, []), (True, [])):
+        twin = model.clone()
+        if own:
+            twin._program.steps = None
+        average = [] if callbacks else [fastnn.WeightAverage(0.9)]
+        adam = fastnn.AdamW(0.01, weight_decay=0.3, spare_biases=True)
+        twin.fit(
+            X, y, epochs=3, batch_size=8, seed=3, optimizer=adam, callbacks=average + callbacks
+        )
+        results.append(twin.parameters)
+    expected = average_in_numpy(start, record.steps, 0.9)[-1]
+    np.testing.assert_allclose(results[1], expected, rtol=1e-5, atol=1e-5)
+    assert results[1].tobytes() == results[2].tobytes()
+
+
 def test_batches_and_windows(single_steps):
     X, y = make_data()
     for options in ({}, {"batch_size": 5}):
