@@ -117,7 +117,7 @@ def mpi_ranks(shards: int | None = None, *, timeout: float = 60.0, comm: Any = N
     Returns
     -------
     Ranks
-        With the attributes `rank`, `size` and `shards`.
+        With the attributes `rank`, `size`, `shards` and `timeout`, which cannot be assigned.
 
     Raises
     ------
@@ -127,6 +127,8 @@ def mpi_ranks(shards: int | None = None, *, timeout: float = 60.0, comm: Any = N
         If the process was not started by mpirun.
     TypeError, ValueError
         For bad arguments, such as fewer shards than ranks.
+    RanksDifferError
+        On all ranks, if one has other `shards` or another version of fastnn.
     """
     timeout = as_positive(timeout, "timeout")
     if shards is not None:
@@ -204,9 +206,9 @@ class _TorchRanks(Ranks):
         import torch
         import torch.distributed as dist
 
-        super().__init__(dist.get_rank(group), dist.get_world_size(group), shards)
+        super().__init__(dist.get_rank(group), dist.get_world_size(group), shards, timeout)
         self._torch, self._dist, self._group = torch, dist, group
-        self._timeout, self._limit = timeout, max(timeout, _FIRST_STEP_SECONDS)
+        self._limit, self._usual_limit = max(timeout, _FIRST_STEP_SECONDS), timeout
 
     def exchange(self, pieces: Array) -> Array:
         # Not every version of gloo has an exchange of this kind: each rank gets all.
@@ -229,17 +231,17 @@ class _TorchRanks(Ranks):
         return np.stack(rows)
 
     def note_first_step(self) -> None:
-        self._limit = self._timeout
+        self._limit = self._usual_limit
 
 
 class _MPIRanks(Ranks):
     """The ranks of a communicator, which no one else uses."""
 
     def __init__(self, mpi: Any, comm: Any, shards: int, timeout: float) -> None:
-        super().__init__(comm.rank, comm.size, shards)
-        self._mpi, self._comm, self._timeout = mpi, comm, timeout
-        self._limit = max(timeout, _FIRST_STEP_SECONDS)
+        self._mpi, self._comm = mpi, comm
+        self._limit, self._usual_limit = max(timeout, _FIRST_STEP_SECONDS), timeout
         self._is_abandoned = False
+        super().__init__(comm.rank, comm.size, shards, timeout, opens=True)
 
     def exchange(self, pieces: Array) -> Array:
         received = np.empty_like(pieces)
@@ -263,7 +265,7 @@ class _MPIRanks(Ranks):
         return received
 
     def note_first_step(self) -> None:
-        self._limit = self._timeout
+        self._limit = self._usual_limit
 
     def _complete(self, begin: Callable[..., Any], *arguments: Any) -> None:
         """Begin a request, and wait until it is complete.

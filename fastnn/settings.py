@@ -67,6 +67,17 @@ class Setting(Generic[T]):
                 take_note()
 
 
+def settings_of(instance: object) -> dict[str, Any]:
+    """Return {name: value} of the attributes of an object that are Settings of its class."""
+    classes = reversed(type(instance).__mro__)
+    names = (name for each in classes for name, value in vars(each).items() if _is_setting(value))
+    return {name: vars(instance)[name] for name in names if name in vars(instance)}
+
+
+def _is_setting(value: object) -> bool:
+    return isinstance(value, Setting)
+
+
 def known(instance: object, name: str, unknown: Any = "?") -> Any:
     """Return an attribute for a repr, or `unknown` where no constructor has set it."""
     value = getattr(instance, name, unknown)

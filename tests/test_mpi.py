@@ -192,6 +192,45 @@ def test_a_process_with_another_seed_is_named_on_all(tmp_path):
         assert "on rank 1 the state of the random generator of seed" in said[rank]["text"]
 
 
+RANK = "int(os.environ['OMPI_COMM_WORLD_RANK'])"
+
+
+@pytest.mark.parametrize("shards", [(4, 5), (4, 1), (4, 40)])
+def test_a_process_with_other_shards_is_named_on_all(tmp_path, shards):
+    """The sizes of messages depend on the shards: only the first one has the same size."""
+    process, _, _ = run(tmp_path, 2, shards=f"{list(shards)}[{RANK}]")
+    assert process.returncode != 0
+    text = f"RanksDifferError: on rank 1 shards is {shards[1]}, expected {shards[0]}, as on rank 0"
+    assert process.stderr.count(text) == 2
+
+
+def test_a_process_that_has_a_part_alone_is_named_on_all(tmp_path):
+    process, said, _ = run(tmp_path, 2, options="parts=ranks.rank == 1")
+    assert process.returncode != 0
+    for rank in range(2):
+        assert said[rank]["error"] == "RanksDifferError"
+        assert said[rank]["text"] == "on rank 1 parts is True, expected False, as on rank 0"
+
+
+def test_processes_do_not_end_with_other_parameters(tmp_path):
+    """Other validation data lead to another best epoch; so does a callback of a user."""
+    options = "validation_data=(data()[0][:40], (data()[1][:40] + ranks.rank) % 3)"
+    process, said, _ = run(tmp_path, 2, options=options)
+    assert process.returncode != 0
+    for rank in range(2):
+        assert said[rank]["error"] == "RanksDifferError"
+        assert "on rank 1 the digest of y for validation is" in said[rank]["text"]
+    change = "run._network.buffer[...] = ranks.rank"
+    action = f"fastnn.Callback.on_fit_end = lambda self, run: exec({change!r})"
+    process, said, _ = run(
+        tmp_path, 2, action=action.replace("self, run", "self, run, ranks=ranks")
+    )
+    assert process.returncode != 0
+    for rank in range(2):
+        assert said[rank]["error"] == "DivergedRanksError"
+        assert "rank 1 has other parameters than rank 0 after the end" in said[rank]["text"]
+
+
 def test_outside_of_mpirun_the_error_says_how_to_start():
     code = "from fastnn.distributed import mpi_ranks; mpi_ranks(shards=4)"
     launched = ("OMPI_", "PMI", "MPI_")

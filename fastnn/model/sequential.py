@@ -250,7 +250,7 @@ class Sequential(PredictingModel):
             metrics, callbacks, scale, offset, resume, verbose, threads, precision, ranks, parts,
         )  # fmt: skip
         with note_compilation(verbose):
-            with Agreement(ranks) as agreement:
+            with Agreement(ranks, parts) as agreement:
                 request = check_request(self._program, self, arguments, agreement)
             return train(request)
 

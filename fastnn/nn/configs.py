@@ -167,12 +167,16 @@ def find_difference(actual: Any, expected: Any, name: str) -> tuple[str, Any, An
     elif isinstance(actual, list) and isinstance(expected, list) and len(actual) == len(expected):
         both = enumerate(zip(actual, expected, strict=True))
         pairs = [(one, other, f"{name}[{i}]") for i, (one, other) in both]
-    elif isinstance(actual, list) and isinstance(expected, list) and isinstance(actual[0], dict):
+    elif _are_dicts(actual) and _are_dicts(expected):  # one is longer
         pairs = [(len(actual), len(expected), f"the number of {name}")]
     else:
         same = type(actual) is type(expected) and actual == expected
         return None if same else (name, actual, expected)
     return next(filter(None, (find_difference(*pair) for pair in pairs)), None)
+
+
+def _are_dicts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, dict) for each in value)
 
 
 def _read_layers(config: Mapping[str, Any]) -> list[Part]:

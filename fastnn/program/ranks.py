@@ -7,6 +7,7 @@ a result depend on the number of shards, and on no number of ranks.
 
 from __future__ import annotations
 
+import json
 import pickle
 import zlib
 from collections.abc import Sequence
@@ -15,7 +16,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ..nn.configs import find_difference
 from ..types import Array, Floats, Integers
+from ..version import __version__
 
 T = TypeVar("T")
 
@@ -67,6 +70,13 @@ _WORDS = {
 _BLOCK_BYTES = 2**22
 """Of an array that all ranks get, so many are exchanged at a time."""
 
+_OPENING_BYTES = 256
+"""The size of the first message of ranks; the sizes of all later ones depend on its content."""
+
+_FIXED = "rank", "size", "shards", "timeout"
+
+_SHOWN = 120  # characters of a value in a message
+
 
 class Ranks:
     """The processes that train one network together, as one of them sees it.
@@ -82,15 +92,22 @@ class Ranks:
         The number of processes.
     shards : int
         Into how many runs of rows each batch is divided, at least `size`.
+    timeout : float, optional
+        For how many seconds this rank waits for the others. By default it waits without a limit.
+    opens : bool
+        Whether all ranks are made at the same time, and compare their shards now. By default they
+        do so when `fit` begins. An engine that opens can exchange before it calls this.
 
     Attributes
     ----------
     rank : int
-        The number of this process, from 0.
+        The number of this process, from 0. This and the next three cannot be assigned.
     size : int
         The number of processes.
     shards : int
         Into how many runs of rows each batch is divided.
+    timeout : float or None
+        For how many seconds this rank waits for the others. None: without a limit.
     seconds : float
         How long this rank has exchanged with the others so far, and waited for them.
 
@@ -98,19 +115,52 @@ class Ranks:
     ------
     ValueError
         If there are more ranks than shards.
+    RanksDifferError
+        With `opens`, on all ranks, if one has other shards or another version of fastnn.
+    AttributeError
+        If `rank`, `size`, `shards` or `timeout` is assigned.
     """
 
-    def __init__(self, rank: int, size: int, shards: int) -> None:
+    rank: int
+    size: int
+    shards: int
+    timeout: float | None
+
+    def __init__(
+        self,
+        rank: int,
+        size: int,
+        shards: int,
+        timeout: float | None = None,
+        *,
+        opens: bool = False,
+    ) -> None:
+        vars(self).update(rank=rank, size=size, shards=shards, timeout=timeout)
+        self.seconds = 0.0
+        self._has_opened = False
+        if opens:
+            self.open()
         if shards < size:
             raise ValueError(f"shards is {shards}, expected at least {size}, the number of ranks")
-        self.rank, self.size, self.shards = rank, size, shards
-        self.seconds = 0.0
         nodes = [_nodes_of(self.shards_of(each), shards) for each in range(size)]
         self._own_nodes, self._most_nodes = nodes[rank], max(map(len, nodes))
         # Every rank sends as many parts as the one that has the most.
         self._nodes = [
             (*node, each, i) for each, parts in enumerate(nodes) for i, node in enumerate(parts)
         ]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _FIXED:
+            raise AttributeError(
+                f"{name} cannot be assigned, expected it to stay {getattr(self, name)!r}: "
+                "make new ranks with other arguments"
+            )
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if name in _FIXED:
+            raise AttributeError(f"{name} cannot be deleted, expected it to stay")
+        super().__delattr__(name)
 
     def exchange(self, pieces: Array) -> Array:
         """Send the row r of `pieces` (R, n) to rank r; return (R, n), the row r from rank r."""
@@ -218,6 +268,22 @@ class Ranks:
         return -(-self.shards // self.size)
 
     # -------------------------------------------------------------------------- meetings
+
+    def open(self) -> None:
+        """Compare what the sizes of all other messages depend on. Only the first call does it.
+
+        Raises
+        ------
+        RanksDifferError
+            On all ranks, if one has other shards or another version of fastnn.
+        """
+        if self._has_opened:
+            return
+        own = {"the version of fastnn": str(__version__), "shards": self.shards}
+        message = json.dumps(own).encode()[:_OPENING_BYTES].ljust(_OPENING_BYTES)
+        messages = self.spread(np.frombuffer(message, np.uint8))
+        _check_same([json.loads(each.tobytes()) for each in messages])
+        self._has_opened = True
 
     def gather(self, value: T) -> list[T]:
         """Return the values of all ranks, which are small objects that can be pickled."""
@@ -339,13 +405,33 @@ def digest_of(array: Array) -> int:
 def compare(ranks: Ranks, values: dict[str, Any]) -> None:
     """Raise RanksDifferError on all ranks if a value is another one on a rank than on rank 0.
 
-    values: {what it is: a small object that can be pickled}.
+    values: {what it is: a tree of dicts and lists of small objects that can be pickled}. The
+    message names the first place in the tree that differs.
     """
-    everywhere = ranks.gather(values)
+    _check_same(ranks.gather(values))
+
+
+def _check_same(everywhere: list[dict[str, Any]]) -> None:
+    """Raise RanksDifferError for the first value of a rank that is another one on rank 0."""
+    first = everywhere[0]
     for rank, there in enumerate(everywhere):
-        for key, expected in everywhere[0].items():
-            if there.get(key) != expected:
+        for key in dict.fromkeys([*first, *there]):
+            value, expected = there.get(key), first.get(key)
+            difference = None if value == expected else find_difference(value, expected, key)
+            if difference is not None:
+                name, *values = difference
+                text, expected_text = _show_difference(*map(repr, values))
                 raise RanksDifferError(
-                    f"on rank {rank} {key} is {there.get(key)!r:.120}, "
-                    f"expected {expected!r:.120}, as on rank 0"
+                    f"on rank {rank} {name} is {text}, expected {expected_text}, as on rank 0"
                 )
+
+
+def _show_difference(text: str, other: str) -> tuple[str, str]:
+    """Return short forms of two texts: from their beginning, or from where they differ."""
+    if text[:_SHOWN] != other[:_SHOWN]:
+        return text[:_SHOWN], other[:_SHOWN]
+    pairs = enumerate(zip(text, other, strict=False))
+    same = next((i for i, (a, b) in pairs if a != b), min(len(text), len(other)))
+    begin = same - _SHOWN // 4
+    end = begin + _SHOWN
+    return f"...{text[begin:end]}", f"...{other[begin:end]}"

@@ -6,7 +6,9 @@ import contextlib
 from types import TracebackType
 from typing import Self
 
-from ..program.ranks import Place, RankLeftError, Ranks, RanksError
+import numpy as np
+
+from ..program.ranks import Place, RankLeftError, Ranks, RanksDifferError, RanksError
 
 
 class Agreement:
@@ -19,14 +21,37 @@ class Agreement:
     ----------
     ranks : Ranks or None
         Without ranks, errors stay as they are. So they do if it is anything else, which is a fault.
+    parts : bool
+        Whether each rank holds a part of the samples: then the checks of the block exchange them.
+        It is not checked yet.
+
+    Raises
+    ------
+    RanksDifferError
+        At the beginning of the block, on all ranks: their messages would not fit together.
     """
 
-    def __init__(self, ranks: object) -> None:
+    def __init__(self, ranks: object, parts: object = False) -> None:
         self._ranks = ranks if isinstance(ranks, Ranks) else None
-        self._is_over = False
+        self._parts, self._is_over = parts, False
 
     def __enter__(self) -> Self:
+        if self._ranks is not None:
+            self._ranks.open()
+            self._compare_parts(self._ranks)
         return self
+
+    def _compare_parts(self, ranks: Ranks) -> None:
+        is_flag = isinstance(self._parts, bool | np.bool_)
+        told = ranks.meet(Place.CHECK, [bool(self._parts) if is_flag else np.nan])[:, 0]
+        if np.isnan(told).any():
+            return  # the rank that has no flag is going to say so
+        differs = told != told[0]
+        if differs.any():
+            raise RanksDifferError(
+                f"on rank {int(np.argmax(differs))} parts is {not told[0]}, "
+                f"expected {bool(told[0])}, as on rank 0"
+            )
 
     def __exit__(
         self,

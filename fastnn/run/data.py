@@ -27,6 +27,7 @@ from ..validation import (
     as_weights,
     unlocked,
 )
+from .digests import digest_of_batch
 from .order import count_used
 
 NAMES = "X", "y", "sample_weight"
@@ -149,13 +150,25 @@ def with_class_weights(
 
 
 class ValidationParts:
-    """Validation data that are read in parts, the same after each epoch."""
+    """Validation data that are read in parts, the same after each epoch.
+
+    Attributes
+    ----------
+    digest : int
+        Of all parts of the last time that they were read, after `keep_digest`.
+    """
 
     def __init__(self, program: Program, source: BatchSource, scaling: Scaling) -> None:
         self.program, self.source, self.scaling = program, source, scaling
+        self._has_digest, self.digest = False, 0
+
+    def keep_digest(self) -> None:
+        """Form a digest whenever the parts are read."""
+        self._has_digest = True
 
     def __iter__(self) -> Iterator[Data]:
         """Yield the checked samples of all parts."""
+        self.digest = 0
         with contextlib.closing(Batches(self.source).iterate()) as batches:
             for position, batch in batches:
                 place = f"validation_data, batch {position}"
@@ -164,6 +177,8 @@ class ValidationParts:
                     data = as_data(self.program, X, y, sample_weight, scaling=self.scaling)
                 except (TypeError, ValueError) as error:
                     raise type(error)(f"{place}: {error}") from error
+                if self._has_digest:
+                    self.digest = digest_of_batch(data, self.digest)
                 yield data
 
 

@@ -137,7 +137,7 @@ def run_epochs(request: Request, trainer: Trainer, meeting: Meeting | None = Non
             restore()
         del restore  # frees the arrays of the file
         if meeting is not None and request.data is not None:
-            meeting.begin(session.describe_progress(), request.data)
+            meeting.begin(session.describe_progress(), request.data, observe)
         may_run_ahead = observe is None and not callbacks and meeting is None
         while run.epoch < run.epochs and not run.stopped:
             if may_run_ahead:

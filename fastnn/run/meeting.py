@@ -24,11 +24,10 @@ from ..program.ranks import (
     digest_of,
 )
 from ..program.trainer import Data
-from ..types import Array, Integers
-from ..version import __version__
-
-_SAMPLES = 64
-"""How many samples are compared; comparing all would read the whole table on every rank."""
+from ..types import Floats, Integers
+from .data import ValidationParts
+from .digests import describe_data, describe_validation
+from .evaluation import Observer
 
 
 class Meeting:
@@ -47,6 +46,7 @@ class Meeting:
         self.ranks, self.network = ranks, network
         self._signal: int | None = None
         self._begin = 0.0, 0.0
+        self._parts: ValidationParts | None = None
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
@@ -54,7 +54,7 @@ class Meeting:
         with self._signals_kept():
             try:
                 yield
-                self.ranks.meet(Place.END)
+                compare_parameters(self.ranks, self.network)  # callbacks may have changed them
             except RanksError:
                 raise  # all ranks have it, or cannot be reached
             except BaseException as error:
@@ -87,8 +87,10 @@ class Meeting:
         if self._signal is not None:
             raise _exception_of(self._signal)
 
-    def begin(self, settings: dict[str, Any], data: Data) -> None:
+    def begin(self, settings: dict[str, Any], data: Data, observe: Observer | None) -> None:
         """Compare with the other ranks all that the bits of a result depend on.
+
+        `observe` evaluates the network after each epoch, if anything does.
 
         Raises
         ------
@@ -96,13 +98,17 @@ class Meeting:
             On all ranks, for the first difference.
         """
         self.ranks.meet(Place.BEGIN)
+        validation = None if observe is None else observe.validation
+        if isinstance(validation, ValidationParts):
+            self._parts = validation
+            validation.keep_digest()
         own = {
-            "the version of fastnn": __version__,
-            "the number of shards": self.ranks.shards,
+            "the version of NumPy": np.__version__,
             "whether the CPU has fused multiply-adds": target.current().fma,
             **settings,
-            "the first parameters": self._digest(),
-            **_describe_data(data),
+            "the digest of the first parameters": self._digest(),
+            **describe_data(data),
+            **(describe_validation(validation) if isinstance(validation, Data) else {}),
         }
         compare(self.ranks, own)
 
@@ -136,33 +142,39 @@ class Meeting:
 
         Raises
         ------
+        RanksDifferError
+            If a rank has read other batches of validation data.
         DivergedRanksError
-            If a rank has others.
+            If a rank has other parameters.
         """
-        told = self.ranks.meet(Place.EPOCH, [self._digest(), stopped])
-        differs = told[:, 0] != told[0, 0]
+        read = 0 if self._parts is None else self._parts.digest
+        told = self.ranks.meet(Place.EPOCH, [self._digest(), stopped, read])
+        differs = told[:, 2] != told[0, 2]
         if differs.any():
-            raise DivergedRanksError(
-                f"rank {int(np.argmax(differs))} has other parameters than rank 0 "
-                f"after epoch {epoch}, expected the same bits on all ranks"
+            raise RanksDifferError(
+                f"on rank {int(np.argmax(differs))} the batches of validation_data are others than "
+                f"on rank 0 in epoch {epoch}, expected the same on all ranks"
             )
+        _check_digests(told[:, 0], f"epoch {epoch}")
         return bool(told[:, 1].any())
 
     def _digest(self) -> int:
         return digest_of(self.network.buffer)
 
 
-def _describe_data(data: Data) -> dict[str, Any]:
-    """Return what tells two tables apart: their sizes, all targets, and some of the samples."""
-    arrays: dict[str, Array] = {
-        "y": data.labels, "the rows of y": data.targets, "sample_weight": data.weights,
-    }  # fmt: skip
-    n = len(data.inputs)
-    if not data.inputs.is_part:
-        places = np.unique(np.linspace(0, n - 1, _SAMPLES).astype(np.int64))
-        arrays = {"samples of X": data.inputs.take(places), **arrays}
-    digests = {f"the digest of {name}": digest_of(array) for name, array in arrays.items()}
-    return {"the shape of X": tuple(data.inputs.shape), **digests}
+def compare_parameters(ranks: Ranks, network: Network) -> None:
+    """Raise DivergedRanksError on all ranks if one has other parameters after its training."""
+    told = ranks.meet(Place.END, [digest_of(network.buffer)])[:, 0]
+    _check_digests(told, "the end of the training")
+
+
+def _check_digests(digests: Floats, when: str) -> None:
+    differs = digests != digests[0]
+    if differs.any():
+        raise DivergedRanksError(
+            f"rank {int(np.argmax(differs))} has other parameters than rank 0 "
+            f"after {when}, expected the same bits on all ranks"
+        )
 
 
 def _exception_of(number: int) -> BaseException:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..memory import is_mapped
+from ..nn.configs import describe_network
 from ..program.parts import PartSamples, SparsePartSamples
 from ..program.program import Program
 from ..program.ranks import Ranks, compare
@@ -50,7 +51,9 @@ def join_parts(
         weights = as_weights(sample_weight, n)
     agreement.reach()  # without an error on any rank
     has_rows = len(own.targets) > 0
+    # The rows of y that ranks send each other have a size that depends on the network.
     kinds = {
+        "model": describe_network(program.network, own=True),
         "the kind of X": "a sparse matrix" if own.inputs.is_sparse else "an array",
         "the number of features of X": table.shape[1],
         "the dtype of X": table.dtype.str,

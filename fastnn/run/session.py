@@ -24,6 +24,7 @@ from ..types import Array, Floats, MaybeNone, PathLike, Rate, Snapshot, StateSna
 from .averages import Averages
 from .callbacks import Callback, EarlyStopping, Run
 from .checkpoints import Checkpoint
+from .digests import describe_callbacks, describe_metrics, digest_of_tree
 
 
 class Session:
@@ -146,13 +147,23 @@ class Session:
         optimizer = [
             (each.iterations, *map(digest_of, each.arrays)) for each in self._optimizer_states()
         ]
+        parts, rate = self._describe(), self.optimizer.learning_rate
         return {
-            **self._describe(),
+            **parts.pop("data"),
+            **parts,
+            "metrics": describe_metrics(self.run.metrics),
+            "callbacks": describe_callbacks(self.callbacks, self.run),
             "the number of epochs": self.run.epochs,
             "the epoch at which the run stands": self.run.epoch,
             "the step at which the run stands": self.trainer.step,
             "the state of the optimizer": optimizer,
-            "the state of the random generator of seed": self.rng.bit_generator.state,
+            "the state of the learning rate": digest_of_tree(
+                rate.state() if isinstance(rate, Schedule) else _constant_rate(rate)
+            ),
+            "the class of the random generator of seed": type(self.rng).__name__,
+            "the state of the random generator of seed": digest_of_tree(
+                self.rng.bit_generator.state
+            ),
         }
 
     def _state(self) -> dict[str, Any]:

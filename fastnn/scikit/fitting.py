@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import issparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
@@ -19,8 +20,10 @@ from ..program.precision import resolve_precision
 from ..program.ranks import Ranks, compare
 from ..run.agreement import Agreement
 from ..run.data import as_data
+from ..run.digests import digest_of_tree
 from ..run.errors import NonFiniteLossError
 from ..run.history import drop_incomplete
+from ..run.meeting import compare_parameters
 from ..run.request import as_ranks
 from ..types import Batch, Floats, Integers
 from .base import MLP
@@ -55,7 +58,7 @@ class TrainableMLP(MLP):
                     X, y, sample_weight, validation_data, incremental
                 )
             if ranks is not None:
-                compare(ranks, self._plain_parameters())
+                compare(ranks, {**self._plain_parameters(), **_describe_held_out(held_out)})
         except Exception:
             if ranks is not None:  # nothing has changed on the ranks without a fault either
                 self.__dict__ = before
@@ -180,7 +183,8 @@ class TrainableMLP(MLP):
         as_loss, scale = self._scales()
         if not incremental or not hasattr(self, "_optimizer"):
             self._optimizer = self._make_optimizer(scale)
-        measure = None if held_out is None else make_measure(self, held_out)
+        with Agreement(ranks):  # a metric may raise
+            measure = None if held_out is None else make_measure(self, held_out)
         self._begin_epochs(measure is not None)
         tells = bool(self.verbose) and (ranks is None or ranks.rank == 0)
         rule = StoppingRule(self, self._optimizer, as_loss, n, measure, tells=tells)
@@ -210,6 +214,8 @@ class TrainableMLP(MLP):
             self.history_ = rule.history
         if self.early_stopping:
             self.model_.parameters = self._best_parameters
+            if ranks is not None:  # a metric may have had other values on another rank
+                compare_parameters(ranks, program_of(self.model_).network)
         if not incremental and self.n_iter_ == self.max_iter and not rule.converged:
             warnings.warn(
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the "
@@ -244,6 +250,18 @@ class TrainableMLP(MLP):
         finally:
             for layer in self._dense():
                 layer.weights_l2 = 0.0
+
+
+def _describe_held_out(held_out: Part | None) -> dict[str, Any]:
+    """Return what tells the held-out samples of an estimator apart."""
+    if held_out is None:
+        return {"the digest of X for validation": None}
+    X: Any = held_out.X
+    rows = [X.data, X.indices, X.indptr] if issparse(X) else X
+    parts = {"X": rows, "y": held_out.targets, "sample_weight": held_out.weights}
+    return {
+        f"the digest of {name} for validation": digest_of_tree(part) for name, part in parts.items()
+    }
 
 
 class _Order:
