@@ -4,7 +4,7 @@ import math
 
 from .activations import activate, activate_back
 from .batches import fill_row
-from .catalogue import Loss, Operation
+from .catalogue import MASKED, Loss, Operation
 from .codes import ScoreRow
 from .columns import columns_of
 from .cross_entropy import label_row, smooth_row, target_row
@@ -15,10 +15,10 @@ from .groups import depends_on_mode, is_norm, is_residual
 from .jit import inner
 from .label_blocks import LEAST_ROWS, label_block, stack_block
 from .layer_norm import layer_norm_rows, layer_norm_rows_back
-from .losses import count_answers, loss_row
+from .losses import count_answers, count_targets, loss_run, next_run
 from .norm_passes import predict_norm_rows
 from .packing import pack_rows
-from .pointers import null, pointer
+from .pointers import element, null, pointer, put
 from .products import matmul_packed
 from .reduced import keep_gradients_of, keep_inputs, reduced_backward, reduced_forward
 from .relu import relu_gradients, relu_values
@@ -215,6 +215,7 @@ def output_scores(layers, workspace, scores, answers, sample_weights, indices, f
     """Turn outputs into the gradient of the weighted mean of any loss; keep the scores."""
     labels, targets = answers
     loss, number, smoothing = job.loss, job.loss_parameter, job.smoothing
+    masks, code = loss >= MASKED, loss % MASKED
     tail = layers[len(layers) - 1]
     size = tail.n_outputs
     mass = batch_weight(sample_weights, indices)
@@ -230,7 +231,18 @@ def output_scores(layers, workspace, scores, answers, sample_weights, indices, f
         total, weight = 1.0, 1.0
         if loss != Loss.SOFTMAX_CROSS_ENTROPY:
             right = count_answers(outputs, wanted, size, loss, number)
-            gap = loss_row(doutputs, outputs, wanted, size, loss, number, scale)
+            gap, j = 0.0, 0
+            factor = scale / count_targets(wanted, size, masks)
+            while j < size:
+                run = next_run(wanted + j, size - j, masks)
+                if run > 0:
+                    gap += loss_run(
+                        doutputs + j, outputs + j, wanted + j, run, code, number, factor
+                    )
+                else:
+                    put(doutputs + j, element(workspace, 0.0))
+                j += max(run, 1)
+            gap /= count_targets(wanted, size, masks)
         elif len(targets) > 0:
             label = labels[sample]
             gap, total, hit, weight = target_row(doutputs, outputs, size, wanted, label, scale)
