@@ -19,7 +19,8 @@ def half(y_true, y_pred):
 ARGUMENTS = {
     fastnn.BatchNorm: (3,), fastnn.Checkpoint: ("run.safetensors",), fastnn.ConstantRate: (0.1,),
     fastnn.CosineRate: (0.1, 10), fastnn.CSVLogger: ("run.csv",), fastnn.Dense: (2, 3),
-    fastnn.Dropout: (0.5,), fastnn.ExponentialRate: (0.1, 0.9), fastnn.InverseTimeRate: (0.1, 1e-3),
+    fastnn.Dropout: (0.5,), fastnn.Embedding: (2, {0: 3}), fastnn.ExponentialRate: (0.1, 0.9),
+    fastnn.InverseTimeRate: (0.1, 1e-3),
     fastnn.LayerNorm: (3,), fastnn.Metric: (half,), fastnn.OneCycleRate: (0.1, 10),
     fastnn.Optimizer: (0.1, 0.0, None, None), fastnn.ReduceOnPlateau: (0.1,),
     fastnn.Residual: ([fastnn.ReLU()],), fastnn.Sequential: ([fastnn.ReLU()],),
