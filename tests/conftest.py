@@ -9,7 +9,7 @@ import pytest
 SLOW = {
     "test_attributes", "test_averages", "test_bfloat16", "test_cache", "test_checks",
     "test_checkpoint_writers", "test_cli_train_large", "test_cluster_docs", "test_clusters",
-    "test_compilation", "test_estimators_ranks", "test_estimators_sklearn", "test_examples",
+    "test_compilation", "test_doors", "test_estimators_ranks", "test_estimators_sklearn", "test_examples",
     "test_handles", "test_interrupts", "test_large_arrays", "test_layout", "test_many_remote",
     "test_memory", "test_mpi", "test_notebooks", "test_numba_private", "test_parts", "test_phases",
     "test_precision", "test_prediction", "test_random_attributes", "test_random_use",
@@ -34,11 +34,18 @@ SLOW_TESTS = {
     "test_docs": {
         "cookbook.md", "jitted.md", "larger-than-memory.md", "precision.md", "several-hosts.md",
     },
+    "test_embedding": {
+        "test_a_handle_predicts_the_same",
+        "test_a_lower_precision_rounds_the_operands_of_products_alone",
+        "test_bits_of_shards_are_the_same_on_any_number_of_ranks",
+        "test_shards_of_a_network_with_batch_norm",
+    },
     "test_estimators": {"test_every_check_of_an_estimator"},
     "test_estimators_beyond": {"test_a_grid_search_finds_the_same_everywhere"},
     "test_kernels": {"test_nothing_behind_an_array_is_touched"},
     "test_residual": {
         "test_a_handle_predicts_the_same",
+        "test_a_lower_precision_rounds_the_operands_of_products_alone",
         "test_bits_of_shards_are_the_same_on_any_number_of_ranks",
     },
     "test_sparse": {

@@ -1,4 +1,8 @@
-"""Text for a terminal of 80 columns, a title and lines, and JSON for scripts."""
+"""Text for a terminal of 80 columns, a title and lines, and JSON for scripts.
+
+The lines are plain text, and the same in a terminal, a pipe and a log. So they need no library such
+as rich, and the program works with what fastnn itself needs.
+"""
 
 from __future__ import annotations
 

@@ -36,8 +36,15 @@ class ShardTrainer(RanksTrainer):
 
     Parameters
     ----------
-    program, data, n_samples, batch_size, optimizer, description, ranks, check_signals
-        As of :class:`RanksTrainer`; a program with steps.
+    program : Program
+        With steps. This and the next seven are as of :class:`RanksTrainer`.
+    data : Data
+    n_samples : int
+    batch_size : int
+    optimizer : Optimizer
+    description : tuple
+    ranks : Ranks
+    check_signals : callable
     team : ThreadTeam
     """
 
