@@ -9,12 +9,12 @@ import pytest
 SLOW = {
     "test_attributes", "test_averages", "test_bfloat16", "test_cache", "test_checks",
     "test_checkpoint_writers", "test_cli_train_large", "test_cluster_docs", "test_clusters",
-    "test_compilation", "test_doors", "test_estimators_ranks", "test_estimators_sklearn", "test_examples",
-    "test_handles", "test_interrupts", "test_large_arrays", "test_layout", "test_many_remote",
-    "test_memory", "test_mpi", "test_notebooks", "test_numba_private", "test_parts", "test_phases",
-    "test_precision", "test_prediction", "test_random_attributes", "test_random_use",
-    "test_ranks_norm", "test_shared_folders", "test_site", "test_targets", "test_tiles",
-    "test_torch_ranks", "test_two_hosts", "test_types", "test_units",
+    "test_compilation", "test_doors", "test_estimators_ranks", "test_estimators_sklearn",
+    "test_examples", "test_handles", "test_interrupts", "test_large_arrays", "test_layout",
+    "test_many_remote", "test_memory", "test_mpi", "test_notebooks", "test_numba_private",
+    "test_parts", "test_phases", "test_precision", "test_prediction", "test_random_attributes",
+    "test_random_use", "test_ranks_norm", "test_shared_folders", "test_site", "test_targets",
+    "test_tiles", "test_torch_ranks", "test_two_hosts", "test_types", "test_units",
 }  # fmt: skip
 # Long tests of other files. A page of the documentation is a parameter of its test.
 SLOW_TESTS = {
