@@ -179,7 +179,9 @@ def matmul_panel(result, left, panel, following, extent, start, ending):
 
 
 @inner
-def follow(parameters, gradients, states, distance, size, rule, now, scale, l1, l2):
+def follow(
+    parameters, gradients, states, distance, size, rule, now, scale, l1, l2, is_bias,
+):  # fmt: skip
     pass
 
 
