@@ -253,6 +253,21 @@ def test_shards_of_a_network_with_batch_norm():
     assert_allclose(found[0], train(None), rtol=1e-9, atol=1e-9)
 
 
+def test_a_clipped_step_has_its_length_where_the_squares_of_tables_overflow():
+    """The gradient of the table is by far the largest, and about 1e160."""
+    table = fastnn.Embedding(1, {0: (3, 2)}, dtype="float64", rng=0)
+    dense = fastnn.Dense(2, 1, dtype="float64", rng=1)
+    model = fastnn.Sequential([table, dense], loss=fastnn.MeanAbsoluteError())
+    table.weights[...], dense.weights[...] = 0, 1e160
+    X, y = np.arange(6)[:, np.newaxis] % 3, np.ones((6, 1))
+    before = model.parameters.copy()
+    optimizer = fastnn.SGD(1.0, clip_norm=0.5)
+    model.fit(X, y, epochs=1, batch_size=6, seed=0, optimizer=optimizer, verbose=0, threads=1)
+    steps = model.parameters - before
+    assert_allclose(np.linalg.norm(steps), 0.5, rtol=1e-6)
+    assert_allclose(np.linalg.norm(table.weights), 0.5, rtol=1e-6)
+
+
 def test_several_models_at_once_have_the_same_bits():
     X, y = make_samples("labels", np.float32, n=120)
     several = [make_model(np.float32) for _ in range(3)]
