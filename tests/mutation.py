@@ -233,7 +233,7 @@ MUTANTS = [
     ("shards.py", "batch = min(job.batch_size, n_samples - start)", "batch = job.batch_size"),
     # The tree of a rank, that of its losses, and the step along the sum.
     ("shared_norms.py", "for shard in range(begin, end - span, 2 * span):",
-     "for shard in range(begin, end - span, span):"),
+     "for shard in range(begin, end - span, 4 * span):"),
     ("shared_norms.py", "get(runs.nodes + 2 * node) - runs.first_shard",
      "get(runs.nodes + 2 * node)"),
     ("shards.py", "results[i, 1] += results[i + span, 1]", "results[i, 1] += results[i, 1]"),
