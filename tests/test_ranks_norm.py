@@ -12,6 +12,7 @@ from test_ranks import (
     OPTIMIZERS,
     ROWS,
     data,
+    make_by_layers,
     run_ranks,
     train,
     train_by_layers,
@@ -259,3 +260,32 @@ def test_a_batch_of_one_sample_is_refused():
     with pytest.raises(ValueError, match="expected at least 2"):
         train(one(4), "batch norm", batch_size=149)
     train(one(4), "batch norm", batch_size=149, drop_last=True)
+
+
+@pytest.mark.parametrize(("dtype", "center"), [(np.float32, 123456.789), (np.float64, 1e12)])
+def test_the_program_keeps_differences_far_from_0_as_the_layers_do(dtype, center, monkeypatch):
+    """The mean is rounded there, and what the rounding took is subtracted too."""
+    rng = np.random.default_rng(0)
+    inputs = (center + center * 1e-6 * rng.standard_normal((37, 3))).astype(dtype)
+    y, results = np.arange(37) % 2, []
+    for make in (loop.ShardTrainer, make_by_layers):
+        monkeypatch.setattr(loop, "ShardTrainer", make)
+        layers = [fastnn.BatchNorm(3, dtype=dtype), fastnn.Dense(3, 2, dtype=dtype, rng=0)]
+        model = fastnn.Sequential(layers)
+        model.fit(
+            inputs, y, batch_size=37, epochs=3, seed=0, ranks=one(5), verbose=0,
+            optimizer=fastnn.SGD(0.5),
+        )  # fmt: skip
+        results.append((model.parameters.tobytes(), layers[0].running_variance.tobytes()))
+    assert results[0] == results[1]
+
+
+def test_a_variance_that_overflows_ends_the_training():
+    inputs = np.random.default_rng(0).standard_normal((37, 3)) * 1e200
+    model = fastnn.Sequential(
+        [fastnn.BatchNorm(3, dtype="float64"), fastnn.Dense(3, 2, dtype="float64", rng=0)]
+    )
+    before = model.parameters.copy()
+    with pytest.raises(fastnn.NonFiniteLossError):
+        model.fit(inputs, np.arange(37) % 2, batch_size=37, seed=0, ranks=one(5), verbose=0)
+    assert np.array_equal(model.parameters, before)
