@@ -136,11 +136,7 @@ class ShardTrainer(RanksTrainer):
             self._count()
             if reached < last:
                 return reached + 1
-            # Some clocks stand still for 16 ms.
-            seconds = max(time.perf_counter() - begin, 1e-9) / (last - step)
-            self.chunk_steps = max(
-                1, min(int(trainer.CHUNK_SECONDS / seconds), 2 * self.chunk_steps)
-            )
+            self.chunk_steps = trainer.next_chunk(self.chunk_steps, last - step, begin)
             step = last
             if watch is not None:
                 watch.call(step)

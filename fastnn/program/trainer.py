@@ -29,6 +29,13 @@ FIRST_CHUNK = 10_000_000
 """The first call takes about so many multiply-adds, which are short for any network."""
 
 
+def next_chunk(chunk_steps: int, n_steps: int, begin: float) -> int:
+    """Return how many steps the next call is to take, after one of `n_steps` since `begin`."""
+    # Some clocks stand still for 16 ms.
+    seconds = max(time.perf_counter() - begin, 1e-9) / n_steps
+    return max(1, min(int(CHUNK_SECONDS / seconds), 2 * chunk_steps))
+
+
 class Data(NamedTuple):
     """Checked samples to train or evaluate on."""
 
